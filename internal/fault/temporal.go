@@ -1,0 +1,52 @@
+package fault
+
+import (
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+)
+
+// ToTemporal turns a fault into a Temporal application error: the type is the kind, the message the public text, the
+// cause stays the cause, and a kind that is not worth retrying is marked so. Activities return nothing else.
+func ToTemporal(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.As(err, new(*temporal.ApplicationError)) || errors.As(err, new(*temporal.CanceledError)) {
+		return err
+	}
+	kind := KindOf(err)
+	var f *Error
+	if !errors.As(err, &f) {
+		// Unknown: the operator needs the whole text, the user a general sentence (FromTemporal restores both).
+		f = &Error{Kind: kind, Text: Public(err), Cause: err}
+	}
+	return temporal.NewApplicationErrorWithOptions(f.Text, string(f.Kind), temporal.ApplicationErrorOptions{
+		NonRetryable: !f.Kind.Retryable(),
+		Cause:        f.Cause,
+	})
+}
+
+// FromTemporal finds the fault in what a workflow gets back from an activity, a child or an update. A timeout is
+// Unavailable; anything that is not ours is Internal with the error as its cause.
+func FromTemporal(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var f *Error
+	if errors.As(err, &f) {
+		return f
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		if _, ok := kinds[Kind(app.Type())]; ok {
+			return &Error{Kind: Kind(app.Type()), Text: app.Message(), Cause: app.Unwrap()}
+		}
+		return &Error{Kind: Internal, Text: Public(nil), Cause: err}
+	}
+	var timeout *temporal.TimeoutError
+	if errors.As(err, &timeout) {
+		return &Error{Kind: Unavailable, Text: "The step did not finish in time.", Cause: err}
+	}
+	return &Error{Kind: Internal, Text: Public(nil), Cause: err}
+}
