@@ -1,0 +1,80 @@
+package contract
+
+// FetchImageInput brings images into the host's cache.
+type FetchImageInput struct {
+	ServerID string  `json:"server_id"`
+	Images   []Image `json:"images"`
+}
+
+// FetchImageOutput says what it cost.
+type FetchImageOutput struct {
+	DownloadedBytes int64 `json:"downloaded_bytes"` // 0: all were cached, or another build fetched them
+}
+
+// FetchProgress is FetchImage's heartbeat.
+type FetchProgress struct {
+	ImageID string `json:"image_id"`
+	Bytes   int64  `json:"bytes"`
+	Total   int64  `json:"total"`
+}
+
+// BuildDiskInput makes a server's disks in its instance folder: `disk` (root), `disk.eph0`, `disk.swap`.
+type BuildDiskInput struct {
+	ServerID     string `json:"server_id"`
+	Image        Image  `json:"image"`
+	RootGiB      int    `json:"root_gib"` // 0: as large as the image
+	EphemeralGiB int    `json:"ephemeral_gib"`
+	SwapMiB      int    `json:"swap_mib"`
+}
+
+// InstanceMetadata is everything a guest is told about itself. The config drive, file injection and later the metadata
+// service render it; they own no facts of their own (Nova's api/metadata/base.py InstanceMetadata).
+type InstanceMetadata struct {
+	ServerID         string            `json:"server_id"`
+	ProjectID        string            `json:"project_id"`
+	Name             string            `json:"name"`
+	Hostname         string            `json:"hostname"`
+	AvailabilityZone string            `json:"availability_zone"`
+	LaunchIndex      int               `json:"launch_index"`
+	ReservationID    string            `json:"reservation_id"`
+	FlavorName       string            `json:"flavor_name"`
+	ImageID          string            `json:"image_id"`
+	KernelID         string            `json:"kernel_id,omitempty"`
+	RamdiskID        string            `json:"ramdisk_id,omitempty"`
+	KeyPairs         []KeyPair         `json:"key_pairs,omitempty"`
+	Metadata         map[string]string `json:"metadata,omitempty"`
+	UserData         []byte            `json:"user_data,omitempty"`
+	AdminPass        string            `json:"admin_pass,omitempty"`
+	Files            []File            `json:"files,omitempty"`
+	Ports            []Port            `json:"ports,omitempty"`
+}
+
+// BuildConfigDriveInput makes `disk.config` in the instance folder.
+type BuildConfigDriveInput struct {
+	ServerID string           `json:"server_id"`
+	Format   string           `json:"format"` // iso9660 or vfat
+	Metadata InstanceMetadata `json:"metadata"`
+}
+
+// InjectDataInput writes into the root disk's filesystem, where no config drive is used.
+type InjectDataInput struct {
+	ServerID string           `json:"server_id"`
+	Metadata InstanceMetadata `json:"metadata"`
+}
+
+// DefineDomainInput is what the domain's XML says.
+type DefineDomainInput struct {
+	ServerID    string        `json:"server_id"`
+	ProjectID   string        `json:"project_id"`
+	Name        string        `json:"name"`
+	Flavor      Flavor        `json:"flavor"`
+	Image       ResolvedImage `json:"image"`
+	ConfigDrive bool          `json:"config_drive"`
+	Format      string        `json:"format,omitempty"` // of the config drive
+	Ports       []Port        `json:"ports,omitempty"`
+}
+
+// StartDomainInput starts a defined domain.
+type StartDomainInput struct {
+	ServerID string `json:"server_id"`
+}

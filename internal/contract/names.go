@@ -1,0 +1,80 @@
+// Package contract holds the names, inputs and outputs that workflows and activities exchange. Temporal records them in
+// histories, so they are a public format: fields are added, never renamed, retyped or removed. The package imports
+// nothing of Slipway but the fault vocabulary, and nothing of Temporal.
+package contract
+
+import "strings"
+
+// Task queues. The control queue is polled by every `slipway worker`; each hypervisor polls its own.
+const (
+	DefaultControlQueue = "control"
+	hostQueuePrefix     = "host:"
+)
+
+// HostQueue is the task queue that only the named hypervisor polls.
+func HostQueue(hostname string) string { return hostQueuePrefix + hostname }
+
+// Workflow types.
+const (
+	WorkflowBoot    = "BootServer"
+	WorkflowDelete  = "DeleteServer"
+	WorkflowConsole = "ReadConsole"
+)
+
+// ServerWorkflowID is the id under which everything that changes a server's lifecycle runs. It is the server's lock: two
+// such workflows never run at once.
+func ServerWorkflowID(serverID string) string { return "server/" + serverID }
+
+// ServerIDOf is the reverse of ServerWorkflowID; ok is false for other workflows.
+func ServerIDOf(workflowID string) (serverID string, ok bool) {
+	return strings.CutPrefix(workflowID, "server/")
+}
+
+// Messages of the server workflows.
+const (
+	// UpdateSubmit is answered once the build is accepted (nil) or refused (a fault): before RecordServer there is nothing
+	// to show, after it the server exists.
+	UpdateSubmit = "submit"
+	// QueryProgress answers []StepProgress.
+	QueryProgress = "progress"
+	// SignalDelete asks a running build to stop, undo itself and then tear the server down. Carries a DeleteInput.
+	SignalDelete = "delete"
+)
+
+// Search attributes (all Keyword), set up by deploy/temporal.
+const (
+	AttrProject     = "SlipwayProject"
+	AttrServer      = "SlipwayServer"
+	AttrHost        = "SlipwayHost"
+	AttrImage       = "SlipwayImage"
+	AttrPhase       = "SlipwayPhase"
+	AttrReservation = "SlipwayReservation"
+)
+
+// Activity names: one for each step's do and undo. The build table in workflows/steps.go says which belong together.
+const (
+	ResolveImage      = "ResolveImage"
+	ClaimQuota        = "ClaimQuota"
+	ReleaseQuota      = "ReleaseQuota"
+	RecordServer      = "RecordServer"
+	FailServer        = "FailServer"
+	SelectHost        = "SelectHost"
+	ReleaseAllocation = "ReleaseAllocation"
+	AllocateNetwork   = "AllocateNetwork"
+	ReleaseNetwork    = "ReleaseNetwork"
+	FetchImage        = "FetchImage"
+	BuildDisk         = "BuildDisk"
+	RemoveDisk        = "RemoveDisk"
+	BuildConfigDrive  = "BuildConfigDrive"
+	RemoveConfigDrive = "RemoveConfigDrive"
+	InjectData        = "InjectData"
+	DefineDomain      = "DefineDomain"
+	UndefineDomain    = "UndefineDomain"
+	StartDomain       = "StartDomain"
+	DestroyDomain     = "DestroyDomain"
+	Activate          = "Activate"
+
+	MarkDeleting = "MarkDeleting"
+	RemoveServer = "RemoveServer"
+	ReadConsole  = "ReadConsoleLog"
+)

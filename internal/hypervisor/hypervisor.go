@@ -1,0 +1,110 @@
+// Package hypervisor is the port to what runs the guests. Two implementations stand behind it: libvirt (the real one) and
+// fake (for load and fault tests only).
+package hypervisor
+
+import "context"
+
+// Hypervisor defines, starts and removes domains. Every method is idempotent, takes the context's deadline seriously and
+// returns faults (internal/fault): Unavailable when the hypervisor does not answer, HostUnfit when this host cannot do it
+// but another may, Conflict when a different object stands where this one should be, Internal for what is not understood.
+type Hypervisor interface {
+	// Capabilities tells what this host can run and how much of it.
+	Capabilities(ctx context.Context) (Capabilities, error)
+	// Define makes the domain known, without starting it. The same domain again is success; the uuid with another
+	// definition is redefined only while it does not run.
+	Define(ctx context.Context, d Domain) error
+	// Start starts a defined domain and returns when it runs. A running one is success.
+	Start(ctx context.Context, uuid string) error
+	// Destroy stops a domain at once. One that does not run, or does not exist, is success.
+	Destroy(ctx context.Context, uuid string) error
+	// Undefine forgets a stopped domain with all that libvirt keeps of it (NVRAM, managed save). An absent one is success.
+	Undefine(ctx context.Context, uuid string) error
+	// State tells how a domain is; Absent when there is none.
+	State(ctx context.Context, uuid string) (State, error)
+	// List tells of every domain that Slipway defined here.
+	List(ctx context.Context) ([]Status, error)
+	// Close gives the connection back.
+	Close() error
+}
+
+// State of a domain.
+type State string
+
+// States of a domain, as Slipway tells them apart.
+const (
+	Absent  State = "absent"
+	ShutOff State = "shutoff"
+	Running State = "running"
+	Paused  State = "paused"
+	Crashed State = "crashed"
+)
+
+// Status is one domain of a listing.
+type Status struct {
+	UUID  string
+	Name  string
+	State State
+}
+
+// Capabilities of a host. Memory in MiB.
+type Capabilities struct {
+	Hostname      string // as the hypervisor knows itself
+	Type          string // "QEMU", as Nova's hypervisor_type
+	Version       int    // as libvirt gives it: major*1,000,000 + minor*1,000 + release
+	Architectures []string
+	KVM           bool // by libvirt's domain capabilities, never by /dev/kvm alone
+	VCPUs         int
+	MemoryMiB     int
+}
+
+// Domain is what Slipway asks for; the implementation turns it into the hypervisor's own form.
+type Domain struct {
+	UUID      string
+	Name      string // slipway-<uuid>
+	Title     string // the server's name, shown by virt tools
+	ProjectID string
+	VCPUs     int
+	MemoryMiB int
+
+	Boot  Boot
+	Disks []Disk
+	NICs  []NIC
+	// ConsoleLog is the absolute path of the file that keeps what the serial console prints.
+	ConsoleLog string
+	// Properties are the image's: hw_disk_bus, hw_vif_model, hw_machine_type, ... The implementation obeys those it knows.
+	Properties map[string]string
+}
+
+// Boot says what starts: the first disk's boot sector, or a kernel given from outside.
+type Boot struct {
+	Kernel  string // absolute path; "" boots from disk
+	Ramdisk string
+	CmdLine string
+}
+
+// Disk is a file that the guest sees as a disk or cdrom.
+type Disk struct {
+	Path   string // absolute
+	Format string // qcow2 or raw; always explicit
+	Role   DiskRole
+	Device string // disk or cdrom
+}
+
+// DiskRole says what a disk is for.
+type DiskRole string
+
+// Roles of disks.
+const (
+	RootDisk      DiskRole = "root"
+	EphemeralDisk DiskRole = "ephemeral"
+	SwapDisk      DiskRole = "swap"
+	ConfigDisk    DiskRole = "config"
+)
+
+// NIC is a network interface on a Linux bridge that the implementation makes when it is not there.
+type NIC struct {
+	MAC    string
+	Bridge string
+	MTU    int
+	PortID string
+}
