@@ -1,0 +1,192 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// options is what an operator may choose. Each flag has an environment variable: SLIPWAY_TEMPORAL_ and the flag's name
+// in capitals with underscores. A flag wins over its variable. The password has only a variable, since a process's
+// arguments are readable by every user of the machine.
+type options struct {
+	PostgresHost     string
+	PostgresPort     int
+	PostgresUser     string
+	PostgresPassword string
+	PostgresTLS      string
+	PostgresRootCert string
+	Database         string
+	VisibilityDB     string
+
+	FrontendAddr  string
+	UIAddr        string
+	CodecEndpoint string
+	MetricsAddr   string
+
+	Namespace     string
+	Retention     time.Duration
+	HistoryShards int
+	LogLevel      string
+
+	// internal holds the loopback ports on which the services of this process reach one another.
+	internal internalPorts
+}
+
+type internalPorts struct{ history, matching, worker int }
+
+const envPrefix = "SLIPWAY_TEMPORAL_"
+
+func parseOptions(args []string, getenv func(string) string, usage io.Writer) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("slipway-temporal", flag.ContinueOnError)
+	fs.SetOutput(usage)
+	fs.StringVar(&o.PostgresHost, "postgres-host", "/var/run/postgresql", "host of Postgres, or the directory of its unix socket")
+	fs.IntVar(&o.PostgresPort, "postgres-port", 5432, "port of Postgres (also a part of the socket's name)")
+	fs.StringVar(&o.PostgresUser, "postgres-user", "postgres", "user; needs CREATEDB only while the databases are missing. Password: "+envPrefix+"POSTGRES_PASSWORD")
+	fs.StringVar(&o.PostgresTLS, "postgres-sslmode", "disable", "libpq sslmode: disable, require, verify-ca, verify-full")
+	fs.StringVar(&o.PostgresRootCert, "postgres-sslrootcert", "", "file of the authority that signed Postgres's certificate")
+	fs.StringVar(&o.Database, "database", "temporal", "database of workflow histories")
+	fs.StringVar(&o.VisibilityDB, "visibility-database", "temporal_visibility", "database of the workflow index (search attributes)")
+	fs.StringVar(&o.FrontendAddr, "frontend", "127.0.0.1:7233", "address of the gRPC frontend, ip:port; port 0 takes a free one")
+	fs.StringVar(&o.UIAddr, "ui", "127.0.0.1:8233", "address of the Web UI, ip:port; port 0 takes a free one; empty: no Web UI")
+	fs.StringVar(&o.CodecEndpoint, "codec-endpoint", "", "URL of the codec endpoint with which the Web UI decodes payloads (it has to allow the UI's origin itself)")
+	fs.StringVar(&o.MetricsAddr, "metrics", "", "address of the Prometheus endpoint, ip:port; empty: none")
+	fs.StringVar(&o.Namespace, "namespace", "slipway", "namespace to register")
+	fs.DurationVar(&o.Retention, "retention", 7*24*time.Hour, "how long closed workflows are kept in a namespace that is registered now; at least 24h")
+	fs.IntVar(&o.HistoryShards, "history-shards", 4, "number of history shards. Fixed when the databases are created: the server refuses to be reasoned out of it later")
+	fs.StringVar(&o.LogLevel, "log-level", "warn", "debug, info, warn or error")
+
+	var envErr error
+	fs.VisitAll(func(f *flag.Flag) {
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		if v := getenv(name); v != "" && envErr == nil {
+			if err := f.Value.Set(v); err != nil {
+				envErr = fmt.Errorf("%s=%q: %w", name, v, err)
+			}
+		}
+	})
+	if envErr != nil {
+		return options{}, envErr
+	}
+	if err := fs.Parse(args); err != nil {
+		return options{}, err
+	}
+	if fs.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	o.PostgresPassword = getenv(envPrefix + "POSTGRES_PASSWORD")
+	return o, o.validate()
+}
+
+func (o options) validate() error {
+	for _, a := range []struct{ flag, addr string }{
+		{"frontend", o.FrontendAddr}, {"ui", o.UIAddr}, {"metrics", o.MetricsAddr},
+	} {
+		if a.addr == "" && a.flag != "frontend" {
+			continue
+		}
+		if _, _, err := splitAddr(a.addr); err != nil {
+			return fmt.Errorf("--%s: %w", a.flag, err)
+		}
+	}
+	switch {
+	case o.PostgresHost == "" || o.PostgresUser == "" || o.Database == "" || o.VisibilityDB == "" || o.Namespace == "":
+		return fmt.Errorf("--postgres-host, --postgres-user, --database, --visibility-database and --namespace must not be empty")
+	case o.Database == o.VisibilityDB:
+		return fmt.Errorf("--database and --visibility-database must differ: both schemas have a table schema_version")
+	case o.PostgresPort < 1 || o.PostgresPort > 65535:
+		return fmt.Errorf("--postgres-port %d is no port", o.PostgresPort)
+	case o.HistoryShards < 1 || o.HistoryShards > 16384:
+		return fmt.Errorf("--history-shards %d: want 1 to 16384", o.HistoryShards)
+	case o.Retention < 24*time.Hour:
+		return fmt.Errorf("--retention %s: the server keeps closed workflows for 24h or longer", o.Retention)
+	}
+	switch o.LogLevel {
+	case "debug", "info", "warn", "error":
+		return nil
+	}
+	return fmt.Errorf("--log-level %q: want debug, info, warn or error", o.LogLevel)
+}
+
+// splitAddr takes ip:port apart. A host name is refused: the server binds to an address, and which of a name's
+// addresses that would be is not for this program to guess.
+func splitAddr(addr string) (net.IP, int, error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%q is not ip:port: %w", addr, err)
+	}
+	ip := net.ParseIP(host)
+	if ip == nil {
+		return nil, 0, fmt.Errorf("%q: %q is not an IP address", addr, host)
+	}
+	port, err := strconv.Atoi(p)
+	if err != nil || port < 0 || port > 65535 {
+		return nil, 0, fmt.Errorf("%q: %q is not a port", addr, p)
+	}
+	return ip, port, nil
+}
+
+// dialAddr is the address at which this machine reaches a listener bound to addr.
+func dialAddr(addr string) string {
+	ip, port, err := splitAddr(addr)
+	if err != nil {
+		return addr
+	}
+	if ip.IsUnspecified() {
+		ip = net.IPv4(127, 0, 0, 1)
+	}
+	return net.JoinHostPort(ip.String(), strconv.Itoa(port))
+}
+
+// choosePorts replaces each port 0 by a free one and picks the loopback ports of the internal services, so that any
+// number of instances runs on one machine as long as their frontends differ.
+func (o *options) choosePorts() error {
+	for _, addr := range []*string{&o.FrontendAddr, &o.UIAddr} {
+		if *addr == "" {
+			continue
+		}
+		ip, port, err := splitAddr(*addr)
+		if err != nil {
+			return err
+		}
+		if port == 0 {
+			if port, err = freePort(ip); err != nil {
+				return err
+			}
+			*addr = net.JoinHostPort(ip.String(), strconv.Itoa(port))
+		}
+	}
+	taken := map[int]bool{}
+	for _, p := range []*int{&o.internal.history, &o.internal.matching, &o.internal.worker} {
+		for *p == 0 || taken[*p] {
+			port, err := freePort(net.IPv4(127, 0, 0, 1))
+			if err != nil {
+				return err
+			}
+			*p = port
+		}
+		taken[*p] = true
+	}
+	return nil
+}
+
+// freePort finds a port that nobody listens on. It looks below 32768, where Linux takes no ports for outgoing
+// connections by default: a port from above could be gone again before the server binds it.
+func freePort(ip net.IP) (int, error) {
+	const lowest, highest, tries = 20000, 32767, 200
+	var err error
+	for range tries {
+		port := lowest + rand.IntN(highest-lowest+1)
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort(ip.String(), strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, fmt.Errorf("find a free port on %s: %w", ip, err)
+}

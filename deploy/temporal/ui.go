@@ -1,0 +1,41 @@
+package main
+
+import (
+	uiserver "github.com/temporalio/ui-server/v2/server"
+	uiconfig "github.com/temporalio/ui-server/v2/server/config"
+	uioptions "github.com/temporalio/ui-server/v2/server/server_options"
+)
+
+func (o options) uiConfig() *uiconfig.Config {
+	ip, port, _ := splitAddr(o.UIAddr) // validated
+	return &uiconfig.Config{
+		TemporalGRPCAddress: dialAddr(o.FrontendAddr),
+		Host:                ip.String(),
+		Port:                port,
+		EnableUI:            true,
+		DefaultNamespace:    o.Namespace,
+		Codec:               uiconfig.Codec{Endpoint: o.CodecEndpoint},
+		// The UI is served over plain HTTP on a loopback or private address; a cookie marked secure would never be sent back
+		// and every button would fail on its CSRF check.
+		CORS:               uiconfig.CORS{CookieInsecure: true},
+		NotifyOnNewVersion: false,
+		HideLogs:           true,
+		// Builds start through Slipway's API, which claims quota and checks rights; one started here would do neither.
+		StartWorkflowDisabled: true,
+	}
+}
+
+// startUI serves the Web UI until the returned function is called. An address that is in use ends the process, with
+// the cause in its log.
+func startUI(o options) (stop func()) {
+	ui := uiserver.NewServer(uioptions.WithConfigProvider(o.uiConfig()))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = ui.Start() // never returns an error: it logs and exits
+	}()
+	return func() {
+		ui.Stop()
+		<-done
+	}
+}
