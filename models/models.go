@@ -89,12 +89,12 @@ type Image struct {
 	Protected       bool
 	DiskFormat      *string
 	ContainerFormat *string
-	MinDiskGiB      int     `gorm:"column:min_disk_gib"`
-	MinRAMMiB       int     `gorm:"column:min_ram_mib"`
-	SizeBytes       *int64  // of the stored bytes
-	VirtualBytes    *int64  // of the disk inside
-	MD5             *string `gorm:"column:md5"` // Glance's "checksum"
-	SHA512          *string `gorm:"column:sha512"`
+	MinDiskGiB      int               `gorm:"column:min_disk_gib"`
+	MinRAMMiB       int               `gorm:"column:min_ram_mib"`
+	SizeBytes       *int64            // of the stored bytes
+	VirtualBytes    *int64            // of the disk inside
+	MD5             *string           `gorm:"column:md5"` // Glance's "checksum"
+	SHA512          *string           `gorm:"column:sha512"`
 	Tags            []string          `gorm:"serializer:json"`
 	Properties      map[string]string `gorm:"serializer:json"`
 	CreatedAt       time.Time

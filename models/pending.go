@@ -1,0 +1,5 @@
+package models
+
+import "errors"
+
+var errPending = errors.New("models: written in the next commits")
