@@ -116,9 +116,9 @@ ext4() {
 	(cd "$1" && find . ! -path './boot*' -type f | sort | xargs sha256sum) >"$work/shipped.sha256"
 	mv "$work/shipped.sha256" "$1/boot/"
 	find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-	rm -f "$2"
-	mke2fs -q -t ext4 -d "$1" -L "$4" -U "$5" -E "hash_seed=$5,root_owner=0:0,lazy_itable_init=0" -m 0 \
-		-O ^has_journal,^resize_inode,^metadata_csum,uninit_bg -N 1024 "$2" "$3"
+	truncate -s "$3" "$2"
+	mke2fs -q -F -t ext4 -b 4096 -d "$1" -L "$4" -U "$5" -E "hash_seed=$5,root_owner=0:0,lazy_itable_init=0" -m 0 \
+		-O ^has_journal,^resize_inode,^metadata_csum,uninit_bg -N 1024 "$2"
 	(cd "$1" && find . -exec printf 'sif "%s" uid 0\nsif "%s" gid 0\nsif "%s" ctime @%s\nsif "%s" crtime @%s\n' {} {} {} "$SOURCE_DATE_EPOCH" {} "$SOURCE_DATE_EPOCH" \;) |
 		debugfs -w -f - "$2" >/dev/null 2>"$work/debugfs.log" || die "debugfs: $(cat "$work/debugfs.log")"
 }
@@ -137,11 +137,11 @@ ext4 "$work/disk" "$work/part.img" 31M slipway-demo 51495741-0000-4000-8000-6469
 
 # GRUB reads its commands from the core image: no menu, no modules or configuration to look for on the disk.
 cat >"$work/grub.cfg" <<CFG
-linux /boot/vmlinuz $cmdline slipway.image=whole-disk
-initrd /boot/initramfs.cpio.gz
+linux16 /boot/vmlinuz $cmdline slipway.image=whole-disk
+initrd16 /boot/initramfs.cpio.gz
 boot
 CFG
-grub-mkimage -O i386-pc -d "$grub" -p '(,msdos1)/boot' -c "$work/grub.cfg" -o "$work/core.img" biosdisk part_msdos ext2 linux
+grub-mkimage -O i386-pc -d "$grub" -p '(,msdos1)/boot' -c "$work/grub.cfg" -o "$work/core.img" biosdisk part_msdos ext2 linux16
 
 # The master boot record: GRUB's boot sector, and one active Linux (83h) partition from sector 2048 of 31 MiB (63488
 # = F800h sectors). The core image follows at sector 1, where the boot sector looks for it.
