@@ -3,7 +3,10 @@
 // nothing of Slipway but the fault vocabulary, and nothing of Temporal.
 package contract
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // Task queues. The control queue is polled by every `slipway worker`; each hypervisor polls its own.
 const (
@@ -13,6 +16,10 @@ const (
 
 // HostQueue is the task queue that only the named hypervisor polls.
 func HostQueue(hostname string) string { return hostQueuePrefix + hostname }
+
+// HostTurn is how long a host step may wait on its host for its turn (the host limits how many builds work at once),
+// heartbeating all the while. It is added to the step's own deadline.
+const HostTurn = 15 * time.Minute
 
 // Workflow types.
 const (
@@ -78,3 +85,8 @@ const (
 	RemoveServer = "RemoveServer"
 	ReadConsole  = "ReadConsoleLog"
 )
+
+// ReservationID is Nova's r-xxxxxxxx, derived from the first server's id.
+func ReservationID(serverID string) string {
+	return "r-" + strings.ReplaceAll(serverID, "-", "")[:8]
+}

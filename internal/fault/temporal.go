@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"context"
 	"errors"
 
 	"go.temporal.io/sdk/temporal"
@@ -8,9 +9,17 @@ import (
 
 // ToTemporal turns a fault into a Temporal application error: the type is the kind, the message the public text, the
 // cause stays the cause, and a kind that is not worth retrying is marked so. Activities return nothing else.
-func ToTemporal(err error) error {
+func ToTemporal(err error) error { return toTemporal(err, false) }
+
+// ToTemporalAgain is ToTemporal for undos: whatever the kind, the error is worth another try.
+func ToTemporalAgain(err error) error { return toTemporal(err, true) }
+
+func toTemporal(err error, again bool) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return temporal.NewCanceledError()
 	}
 	if errors.As(err, new(*temporal.ApplicationError)) || errors.As(err, new(*temporal.CanceledError)) {
 		return err
@@ -22,7 +31,7 @@ func ToTemporal(err error) error {
 		f = &Error{Kind: kind, Text: Public(err), Cause: err}
 	}
 	return temporal.NewApplicationErrorWithOptions(f.Text, string(f.Kind), temporal.ApplicationErrorOptions{
-		NonRetryable: !f.Kind.Retryable(),
+		NonRetryable: !again && !f.Kind.Retryable(),
 		Cause:        f.Cause,
 	})
 }
@@ -43,6 +52,9 @@ func FromTemporal(err error) *Error {
 			return &Error{Kind: Kind(app.Type()), Text: app.Message(), Cause: app.Unwrap()}
 		}
 		return &Error{Kind: Internal, Text: Public(nil), Cause: err}
+	}
+	if errors.As(err, new(*temporal.CanceledError)) {
+		return &Error{Kind: Unavailable, Text: "The request was cancelled before it was done.", Cause: err}
 	}
 	var timeout *temporal.TimeoutError
 	if errors.As(err, &timeout) {

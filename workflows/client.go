@@ -1,0 +1,143 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// submitPatience bounds a submission's wait for accepted or refused.
+const submitPatience = 30 * time.Second
+
+// Client is how the API reaches the workflows. Its errors are faults.
+type Client struct {
+	temporal client.Client
+	queue    string
+}
+
+// NewClient makes a client that starts workflows on the control queue.
+func NewClient(temporal client.Client, controlQueue string) *Client {
+	return &Client{temporal: temporal, queue: controlQueue}
+}
+
+// Submit starts a build, or meets the one that already runs for the same server id, and returns as soon as it is accepted
+// (nil: the server's row exists) or refused (a fault, and nothing exists). It never waits for the build.
+func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
+	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	defer cancel()
+	attributes := temporal.NewSearchAttributes(
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(in.ServerID),
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrProject).ValueSet(in.ProjectID),
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrImage).ValueSet(in.ImageID),
+		attrPhase.ValueSet(string(contract.PhaseScheduling)),
+	)
+	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID:                    contract.ServerWorkflowID(in.ServerID),
+		TaskQueue:             c.queue,
+		TypedSearchAttributes: attributes,
+		StaticSummary:         fmt.Sprintf("boot %s (%s)", in.Name, in.Flavor.Name),
+		StaticDetails:         fmt.Sprintf("server %s, project %s, image %s, %s", in.ServerID, in.ProjectID, in.ImageID, in.RequestID),
+		// The same submission again meets the run that answers it; after a refusal it may be tried anew.
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+	}, contract.WorkflowBoot, in)
+	update, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: start,
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateID:     "submit-" + in.RequestID,
+			UpdateName:   contract.UpdateSubmit,
+			WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	if err == nil {
+		err = update.Get(ctx, nil)
+	}
+	return answer(err, "The build could not be submitted")
+}
+
+// Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts
+// a teardown where none does.
+func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
+	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	defer cancel()
+	attributes := temporal.NewSearchAttributes(
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(in.ServerID),
+		temporal.NewSearchAttributeKeyKeyword(contract.AttrProject).ValueSet(in.ProjectID),
+		attrPhase.ValueSet(string(contract.PhaseDeleting)),
+	)
+	_, err := c.temporal.SignalWithStartWorkflow(ctx, contract.ServerWorkflowID(in.ServerID), contract.SignalDelete, in, client.StartWorkflowOptions{
+		TaskQueue:             c.queue,
+		TypedSearchAttributes: attributes,
+		StaticSummary:         "delete " + in.ServerID,
+		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
+	}, contract.WorkflowDelete, in)
+	return answer(err, "The delete could not be submitted")
+}
+
+// Progress tells how far a server's build or teardown is: of the running workflow, or of the last one while its history
+// is kept. NotFound where there is none.
+func (c *Client) Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	value, err := c.temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(serverID), "", contract.QueryProgress)
+	if err != nil {
+		return nil, answer(err, "The progress of the build is not to be had")
+	}
+	var steps []contract.StepProgress
+	if err := value.Get(&steps); err != nil {
+		return nil, fmt.Errorf("reading the progress of server %s: %w", serverID, err)
+	}
+	return steps, nil
+}
+
+// Console reads the end of a server's serial console from its host.
+func (c *Client) Console(ctx context.Context, in contract.ConsoleInput) (string, error) {
+	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:                       "console/" + in.ServerID + "/" + uuid.NewString(),
+		TaskQueue:                c.queue,
+		WorkflowExecutionTimeout: 2 * consolePatience,
+		StaticSummary:            "console of " + in.ServerID,
+	}, contract.WorkflowConsole, in)
+	var text string
+	if err == nil {
+		err = run.Get(ctx, &text)
+	}
+	return text, answer(err, "The console could not be read: the server's host does not answer")
+}
+
+// answer turns what the engine says into a fault. What a workflow refused stays what it was; the engine's own troubles are
+// Unavailable, with a text that says what could not be done.
+func answer(err error, what string) error {
+	var (
+		app       *temporal.ApplicationError
+		timeout   *temporal.TimeoutError
+		notFound  *serviceerror.NotFound
+		started   *serviceerror.WorkflowExecutionAlreadyStarted
+		workflowE *temporal.WorkflowExecutionError
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &app):
+		return fault.FromTemporal(err)
+	case errors.As(err, &started):
+		return fault.Wrap(fault.Conflict, err, "%s: this server has been built already.", what)
+	case errors.As(err, &notFound):
+		return fault.Wrap(fault.NotFound, err, "%s: there is no such build.", what)
+	case errors.As(err, &timeout), errors.As(err, &workflowE):
+		return fault.Wrap(fault.Unavailable, err, "%s in time. Please try again.", what)
+	default:
+		return fault.Wrap(fault.Unavailable, err, "%s: the workflow engine does not answer. Please try again.", what)
+	}
+}

@@ -1,0 +1,26 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// consolePatience bounds a console read: the user is waiting.
+const consolePatience = 10 * time.Second
+
+// ReadConsole asks a server's host for the end of its serial console. It is a workflow because the control plane reaches
+// hosts through Temporal only: a hypervisor listens on nothing.
+func ReadConsole(ctx workflow.Context, in contract.ConsoleInput) (string, error) {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              contract.HostQueue(in.Hostname),
+		ScheduleToCloseTimeout: consolePatience,
+		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 3},
+	})
+	var text string
+	err := workflow.ExecuteActivity(ctx, contract.ReadConsole, in).Get(ctx, &text)
+	return text, err
+}

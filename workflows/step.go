@@ -1,0 +1,173 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// Step is a row of the build table.
+type Step struct {
+	Name      string         // the activity that does it
+	Scope     Scope          // who runs it
+	Undo      string         // the activity that gives back what it took
+	WhyNoUndo string         // required where Undo is empty
+	Phase     contract.Phase // the task_state shown while it runs
+	Beside    string         // runs beside the rows that follow, until this one
+
+	// Timeout is one try's deadline. Host steps heartbeat (workers/ sees to it), so a long one is found dead soon.
+	Timeout time.Duration
+
+	perHostChain bool // given back when the build leaves the host, not only when it ends
+	repeat       func(*build) int
+	wanted       func(*build) bool
+	execute      func(ctx workflow.Context, b *build, s *Step, i int) error
+}
+
+// Scope says which worker runs a step, and how.
+type Scope string
+
+// Scopes.
+const (
+	// Local steps are the submission's: quick database work inside the workflow task, so that the user's answer waits for
+	// no further round trip through the engine.
+	Local   Scope = "control (local activity)"
+	Control Scope = "control"
+	OnHost  Scope = "host"
+)
+
+// none is the answer of an activity that has none.
+type none struct{}
+
+// describe gives a step's input and what to do with its output (nil: nothing).
+type describe[I, O any] func(b *build, i int) (I, func(O))
+
+func row[I, O any](name string, scope Scope, timeout time.Duration, io describe[I, O]) Step {
+	return Step{
+		Name: name, Scope: scope, Timeout: timeout, Phase: contract.PhaseScheduling,
+		execute: func(ctx workflow.Context, b *build, s *Step, i int) error {
+			in, keep := io(b, i)
+			var out O
+			var running workflow.Future
+			if s.Scope == Local {
+				// Not cancellable: the engine would not wait for it, and an undo must not overtake its do. It is short.
+				ctx, _ = workflow.NewDisconnectedContext(ctx)
+				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.localOptions()), name, in)
+			} else {
+				running = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, s.options(b)), name, in)
+			}
+			if err := running.Get(ctx, &out); err != nil {
+				return err
+			}
+			if keep != nil {
+				keep(out)
+			}
+			return nil
+		},
+	}
+}
+
+func local[I, O any](name string, io describe[I, O]) Step {
+	return row(name, Local, controlStep, io)
+}
+
+func control[I, O any](name string, io describe[I, O]) Step {
+	return row(name, Control, controlStep, io)
+}
+
+func host[I, O any](name string, io describe[I, O], timeout time.Duration) Step {
+	s := row(name, OnHost, timeout, io)
+	s.Phase, s.perHostChain = contract.PhaseSpawning, true
+	return s
+}
+
+func (s Step) undo(name string) Step              { s.Undo = name; return s }
+func (s Step) noUndo(why string) Step             { s.WhyNoUndo = why; return s }
+func (s Step) phase(p contract.Phase) Step        { s.Phase = p; return s }
+func (s Step) perHost() Step                      { s.perHostChain = true; return s }
+func (s Step) beside(until string) Step           { s.Beside = until; return s }
+func (s Step) when(wanted func(*build) bool) Step { s.wanted = wanted; return s }
+func (s Step) each(n func(*build) int) Step       { s.repeat = n; return s }
+
+// Deadlines of control steps: database work of milliseconds, tried again while Postgres is away.
+const (
+	controlStep       = 10 * time.Second // one try
+	admissionPatience = 20 * time.Second // a submission's step in all: the user is waiting
+	controlPatience   = 10 * time.Minute // a control step in all
+)
+
+// retryFor is the retry policy of every do. Which failures are worth another try, the application error itself says
+// (fault.Kind.Retryable). The number of tries is bounded, not the time in all, so that a long download is not cut short by
+// the patience with a host that does not answer.
+func retryFor(patience time.Duration) *temporal.RetryPolicy {
+	p := temporal.RetryPolicy{
+		InitialInterval:    200 * time.Millisecond,
+		BackoffCoefficient: 2,
+		MaximumInterval:    5 * time.Second,
+		MaximumAttempts:    1,
+	}
+	interval := p.InitialInterval
+	for waited := time.Duration(0); waited < patience; waited += interval {
+		p.MaximumAttempts++
+		interval = min(2*interval, p.MaximumInterval)
+	}
+	return &p
+}
+
+// undoRetry never gives up: an operator sees the pending activity with its last failure and its number of tries.
+var undoRetry = temporal.RetryPolicy{
+	InitialInterval:    200 * time.Millisecond,
+	BackoffCoefficient: 2,
+	MaximumInterval:    time.Minute,
+}
+
+func (s *Step) localOptions() workflow.LocalActivityOptions {
+	return workflow.LocalActivityOptions{
+		StartToCloseTimeout:    s.Timeout,
+		ScheduleToCloseTimeout: admissionPatience,
+		RetryPolicy:            retryFor(admissionPatience),
+		Summary:                s.Name,
+	}
+}
+
+func (s *Step) options(b *build) workflow.ActivityOptions {
+	if s.Scope == Control {
+		return workflow.ActivityOptions{
+			StartToCloseTimeout:    s.Timeout,
+			ScheduleToCloseTimeout: controlPatience,
+			RetryPolicy:            retryFor(controlPatience),
+			WaitForCancellation:    true, // an undo must not overtake its do
+			Summary:                b.in.Name,
+		}
+	}
+	return workflow.ActivityOptions{
+		TaskQueue:              contract.HostQueue(b.host.Hostname),
+		ScheduleToStartTimeout: b.in.Deadlines.HostLost,
+		HeartbeatTimeout:       b.in.Deadlines.HostLost,
+		StartToCloseTimeout:    s.Timeout + contract.HostTurn,
+		RetryPolicy:            retryFor(b.in.Deadlines.HostUnavailable),
+		WaitForCancellation:    true,
+		Summary:                b.in.Name + " on " + b.host.Hostname,
+	}
+}
+
+// undoOptions are every undo's: no deadline in all, no limit of tries. hostname is empty for the control plane's.
+func undoOptions(serverID, hostname string) workflow.ActivityOptions {
+	o := workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: &undoRetry, Summary: "for " + serverID}
+	if hostname != "" {
+		o.TaskQueue = contract.HostQueue(hostname)
+		o.HeartbeatTimeout = 30 * time.Second
+		o.Summary += " on " + hostname
+	}
+	return o
+}
+
+// tryElsewhere says whether another host may do what this one could not. Internal is loud instead: it is a bug, and would
+// be one on the next host too.
+func tryElsewhere(s *Step, f *fault.Error) bool {
+	return s.Scope == OnHost && (f.Kind == fault.HostUnfit || f.Kind == fault.Unavailable)
+}

@@ -1,0 +1,228 @@
+package workflows
+
+import (
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// The build. Everything else derives from this table: the workflow's loop, its undo, a delete's teardown, the progress
+// query, the events of os-instance-actions, metric names and docs/build-steps.md. Adding a step is one row here and one
+// file in activities/.
+//
+// Rows run in order. A row is done once, or once for each NIC; `Beside` rows run beside those that follow until the row
+// that they name. An undo is registered before its do runs and is named from the server's id alone.
+var steps = []Step{
+	local(contract.ResolveImage, resolveImage).
+		noUndo("nothing was taken"),
+
+	local(contract.ClaimQuota, claimQuota).
+		undo(contract.ReleaseQuota),
+
+	local(contract.RecordServer, recordServer).
+		undo(contract.FailServer), // the row stays, in ERROR with its fault: the user asked for it and deletes it
+
+	control(contract.SelectHost, selectHost).
+		undo(contract.ReleaseAllocation).perHost().phase(contract.PhaseScheduling),
+
+	control(contract.AllocateNetwork, allocateNetwork).each(nics).
+		undo(contract.ReleaseNetwork).phase(contract.PhaseNetworking),
+
+	host(contract.BuildConfigDrive, buildConfigDrive, time.Minute).when(wantsConfigDrive).
+		undo(contract.RemoveConfigDrive).beside(contract.DefineDomain),
+
+	host(contract.FetchImage, fetchImage, 2*time.Hour).
+		noUndo("the host's image cache evicts what no server uses"),
+
+	host(contract.BuildDisk, buildDisk, 30*time.Minute).
+		undo(contract.RemoveDisk),
+
+	host(contract.InjectData, injectData, 5*time.Minute).when(wantsInjection).
+		noUndo("gone with the disk"),
+
+	host(contract.DefineDomain, defineDomain, time.Minute).
+		undo(contract.UndefineDomain),
+
+	host(contract.StartDomain, startDomain, 2*time.Minute).
+		undo(contract.DestroyDomain),
+
+	control(contract.Activate, activate).
+		noUndo("the last step: what follows it is a delete"),
+}
+
+// Conditions and repetitions.
+
+func wantsConfigDrive(b *build) bool { return b.in.ConfigDrive }
+
+func nics(b *build) int { return len(b.in.Networks) }
+
+// wantsInjection: only without a config drive, and only when there is something to say (Nova injects where
+// inject_partition allows and config_drive is off).
+func wantsInjection(b *build) bool {
+	in := b.in
+	return !in.ConfigDrive && len(in.KeyPairs)+len(in.Metadata)+len(in.Files)+len(in.AdminPass)+len(in.Networks) > 0
+}
+
+// What each row is given, and what the build keeps of its answer.
+
+func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.ResolvedImage)) {
+	return contract.ResolveImageInput{
+		ServerID:  b.in.ServerID,
+		ProjectID: b.in.ProjectID,
+		ImageID:   b.in.ImageID,
+		Flavor:    b.in.Flavor,
+	}, func(image contract.ResolvedImage) { b.image = image }
+}
+
+func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(none)) {
+	return contract.ClaimQuotaInput{
+		ServerID:  b.in.ServerID,
+		ProjectID: b.in.ProjectID,
+		VCPUs:     b.in.Flavor.VCPUs,
+		RAMMiB:    b.in.Flavor.RAMMiB,
+		Limits:    b.in.Limits,
+	}, nil
+}
+
+func recordServer(b *build, _ int) (contract.RecordServerInput, func(none)) {
+	in := contract.RecordServerInput{
+		ServerID:         b.in.ServerID,
+		ProjectID:        b.in.ProjectID,
+		UserID:           b.in.UserID,
+		RequestID:        b.in.RequestID,
+		Name:             b.in.Name,
+		Hostname:         b.in.Hostname,
+		Description:      b.in.Description,
+		ImageID:          b.in.ImageID,
+		Flavor:           b.in.Flavor,
+		AvailabilityZone: b.in.AvailabilityZone,
+		Metadata:         b.in.Metadata,
+		Tags:             b.in.Tags,
+		ConfigDrive:      b.in.ConfigDrive,
+		Phase:            contract.PhaseScheduling,
+		StartedAt:        b.started,
+	}
+	if len(b.in.KeyPairs) > 0 {
+		in.KeyName = b.in.KeyPairs[0].Name
+	}
+	// From here the submission is accepted: the server exists and the request is answered.
+	return in, func(none) { b.accepted = true }
+}
+
+func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSelection)) {
+	in := contract.SelectHostInput{
+		ServerID:         b.in.ServerID,
+		Resources:        resourcesOf(b.in.Flavor, b.image.Root),
+		AvailabilityZone: b.in.AvailabilityZone,
+		Architecture:     b.image.Root.Properties["architecture"],
+		Excluded:         b.hostsTried(),
+		NextPhase:        contract.PhaseSpawning,
+	}
+	if nics(b) > 0 {
+		in.NextPhase = contract.PhaseNetworking
+	}
+	return in, func(selection contract.HostSelection) { *b.host = selection }
+}
+
+func allocateNetwork(b *build, nic int) (contract.AllocateNetworkInput, func(contract.Port)) {
+	in := contract.AllocateNetworkInput{
+		ServerID:  b.in.ServerID,
+		ProjectID: b.in.ProjectID,
+		Index:     nic,
+		Request:   b.in.Networks[nic],
+		Hostname:  b.host.Hostname,
+		NextPhase: contract.PhaseNetworking,
+	}
+	if nic == nics(b)-1 {
+		in.NextPhase = contract.PhaseSpawning
+	}
+	return in, func(port contract.Port) { b.ports[nic] = port }
+}
+
+func buildConfigDrive(b *build, _ int) (contract.BuildConfigDriveInput, func(none)) {
+	return contract.BuildConfigDriveInput{
+		ServerID: b.in.ServerID,
+		Format:   configDriveFormat,
+		Metadata: b.metadata(),
+	}, nil
+}
+
+func fetchImage(b *build, _ int) (contract.FetchImageInput, func(contract.FetchImageOutput)) {
+	return contract.FetchImageInput{ServerID: b.in.ServerID, Images: b.image.All()}, nil
+}
+
+func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(none)) {
+	return contract.BuildDiskInput{
+		ServerID:     b.in.ServerID,
+		Image:        b.image.Root,
+		RootGiB:      b.in.Flavor.DiskGiB,
+		EphemeralGiB: b.in.Flavor.EphemeralGiB,
+		SwapMiB:      b.in.Flavor.SwapMiB,
+	}, nil
+}
+
+func injectData(b *build, _ int) (contract.InjectDataInput, func(none)) {
+	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata()}, nil
+}
+
+func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(none)) {
+	return contract.DefineDomainInput{
+		ServerID:    b.in.ServerID,
+		ProjectID:   b.in.ProjectID,
+		Name:        b.in.Name,
+		Flavor:      b.in.Flavor,
+		Image:       b.image,
+		ConfigDrive: b.in.ConfigDrive,
+		Format:      configDriveFormat,
+		Ports:       b.ports,
+	}, nil
+}
+
+func startDomain(b *build, _ int) (contract.StartDomainInput, func(none)) {
+	return contract.StartDomainInput{ServerID: b.in.ServerID}, nil
+}
+
+func activate(b *build, _ int) (contract.ActivateInput, func(none)) {
+	return contract.ActivateInput{
+		ServerID:  b.in.ServerID,
+		RequestID: b.in.RequestID,
+		Hostname:  b.host.Hostname,
+		Steps:     b.progress,
+	}, nil
+}
+
+// configDriveFormat is Nova's default config_drive_format.
+const configDriveFormat = "iso9660"
+
+// resourcesOf is what a flavor takes of a host. A flavor without a root disk takes the image's own size.
+func resourcesOf(f contract.Flavor, image contract.Image) contract.Resources {
+	const mib, gib = int64(1) << 20, int64(1) << 30
+	disk := int64(f.DiskGiB) * gib
+	if f.DiskGiB == 0 {
+		disk = image.VirtualBytes
+	}
+	disk += int64(f.EphemeralGiB)*gib + int64(f.SwapMiB)*mib
+	return contract.Resources{VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, DiskGiB: int((disk + gib - 1) / gib)}
+}
+
+// metadata is all that the guest is told.
+func (b *build) metadata() contract.InstanceMetadata {
+	return contract.InstanceMetadata{
+		ServerID:         b.in.ServerID,
+		ProjectID:        b.in.ProjectID,
+		Name:             b.in.Name,
+		Hostname:         b.in.Hostname,
+		AvailabilityZone: b.host.AvailabilityZone,
+		ReservationID:    contract.ReservationID(b.in.ServerID),
+		FlavorName:       b.in.Flavor.Name,
+		ImageID:          b.in.ImageID,
+		KernelID:         b.image.Root.Properties["kernel_id"],
+		RamdiskID:        b.image.Root.Properties["ramdisk_id"],
+		KeyPairs:         b.in.KeyPairs,
+		Metadata:         b.in.Metadata,
+		UserData:         b.in.UserData,
+		AdminPass:        b.in.AdminPass,
+		Files:            b.in.Files,
+		Ports:            b.ports,
+	}
+}
