@@ -1,0 +1,105 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+)
+
+// Options of Begin.
+type Options struct {
+	Logger *slog.Logger
+	// PublicURL is what links and the catalog begin with, e.g. "https://cloud.example.org"; "" takes each request's own
+	// scheme and host.
+	PublicURL string
+	// Observe is called after each request; route is the template ("/compute/v2.1/servers/:id"), never the path itself.
+	Observe func(route, method string, status int, took time.Duration)
+}
+
+var validRequestID = regexp.MustCompile(`^req-[a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{12}$`)
+
+func newRequestID() string { return "req-" + uuid.NewString() }
+
+// Begin is the outermost middleware: it gives the request its id, catches panics, sees to it that every error becomes an
+// answer, and writes one log line for each request. Tokens, queries and bodies are never logged.
+func Begin(o Options) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			start := time.Now()
+			r := &request{id: newRequestID(), publicURL: o.PublicURL}
+			attrs := []any{"request_id", r.id}
+			if g := c.Request().Header.Get("X-OpenStack-Request-ID"); validRequestID.MatchString(g) {
+				r.global = g
+				attrs = append(attrs, "global_request_id", g)
+			}
+			r.log = o.Logger.With(attrs...)
+			c.Set(keyRequest, r)
+			c.Response().Header().Set("X-Openstack-Request-Id", r.id)
+
+			if err := guard(next)(c); err != nil {
+				answer(c, styleOf(c), err)
+			}
+
+			took := time.Since(start)
+			status := c.Response().Status
+			caller := CallerOf(c)
+			level := slog.LevelInfo
+			if status >= 500 {
+				level = slog.LevelWarn
+			}
+			r.log.LogAttrs(context.WithoutCancel(c.Request().Context()), level, "request",
+				slog.String("method", c.Request().Method),
+				slog.String("path", c.Request().URL.Path),
+				slog.Int("status", status),
+				slog.Int64("bytes", c.Response().Size),
+				slog.Duration("duration", took),
+				slog.String("project", caller.ProjectID),
+				slog.String("user", caller.UserID))
+			if o.Observe != nil {
+				o.Observe(route(c), c.Request().Method, status, took)
+			}
+			return nil
+		}
+	}
+}
+
+// route is the template that matched, or one word for everything that matched none, so that metrics stay few.
+func route(c echo.Context) string {
+	if p := c.Path(); p != "" {
+		return p
+	}
+	return "unmatched"
+}
+
+// panicked is a panic turned into an error.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
+
+// guard turns a panic below it into an error.
+func guard(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) (err error) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if e, ok := v.(error); ok && errors.Is(e, http.ErrAbortHandler) {
+				panic(v) // net/http's own way to cut an answer off
+			}
+			err = &panicked{value: v, stack: debug.Stack()}
+		}()
+		return next(c)
+	}
+}

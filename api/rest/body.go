@@ -1,0 +1,382 @@
+package rest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// MaxBody is the most that a JSON request may hold, in bytes (oslo.middleware's max_request_body_size).
+const MaxBody = 114688
+
+// maxDepth is how deep a body may nest; OpenStack's deepest has seven levels.
+const maxDepth = 64
+
+// Schema compiles a JSON Schema that is part of the program; formats are checked. A schema that does not compile is a
+// bug, so it panics.
+func Schema(text string) *jsonschema.Schema {
+	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		panic(fmt.Sprintf("JSON schema: %v\n%s", err, text))
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	if err := compiler.AddResource("schema.json", doc); err != nil {
+		panic(fmt.Sprintf("JSON schema: %v\n%s", err, text))
+	}
+	return compiler.MustCompile("schema.json")
+}
+
+// Bind reads a JSON body into dst: 415 for another content type, 413 over MaxBody, 400 for what is not one JSON document
+// or does not fit the schema, in Nova's words. A nil schema checks nothing but the form.
+func Bind(c echo.Context, schema *jsonschema.Schema, dst any) error {
+	return BindType(c, schema, dst, jsonType)
+}
+
+// BindType is Bind for bodies of another content type.
+func BindType(c echo.Context, schema *jsonschema.Schema, dst any, contentTypes ...string) error {
+	raw, err := ReadBody(c, contentTypes...)
+	if err != nil {
+		return err
+	}
+	doc, err := parse(raw)
+	if err != nil {
+		return err
+	}
+	if schema != nil {
+		if err := schema.Validate(doc); err != nil {
+			var v *jsonschema.ValidationError
+			if errors.As(err, &v) {
+				return fault.New(fault.Invalid, "%s", explain(v, doc))
+			}
+			return fmt.Errorf("validate a body: %w", err)
+		}
+	}
+	if dst == nil {
+		return nil
+	}
+	if err := json.Unmarshal(raw, dst); err != nil {
+		return misfit(err)
+	}
+	return nil
+}
+
+// ReadBody reads a whole body of one of the content types (none given: any), at most MaxBody.
+func ReadBody(c echo.Context, contentTypes ...string) ([]byte, error) {
+	req := c.Request()
+	if req.ContentLength > MaxBody {
+		return nil, fault.New(fault.TooLarge, "Request is too large.")
+	}
+	if header := req.Header.Get("Content-Type"); header != "" && len(contentTypes) > 0 {
+		got, _, err := mime.ParseMediaType(header)
+		if err != nil || !slices.Contains(contentTypes, got) {
+			return nil, Status(http.StatusUnsupportedMediaType, "Unsupported Content-Type")
+		}
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Response(), req.Body, MaxBody))
+	if err != nil {
+		var tooBig *http.MaxBytesError
+		if errors.As(err, &tooBig) {
+			return nil, fault.New(fault.TooLarge, "Request is too large.")
+		}
+		// Cut off or too slow: the client's doing, and mostly nobody is left to read the answer.
+		return nil, fault.Wrap(fault.Invalid, err, "The request's body ended too early.")
+	}
+	return raw, nil
+}
+
+func malformed() error { return fault.New(fault.Invalid, "Malformed request body") }
+
+// parse reads one JSON document. Duplicate keys, numbers that no field could hold and deep nesting are refused: readers
+// that disagree on them are how checks are walked around.
+func parse(raw []byte) (any, error) {
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil, malformed()
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	doc, err := value(dec, 0)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, malformed()
+	}
+	return doc, nil
+}
+
+func value(dec *json.Decoder, depth int) (any, error) {
+	if depth > maxDepth {
+		return nil, fault.New(fault.Invalid, "Malformed request body: it nests deeper than %d levels", maxDepth)
+	}
+	tok, err := dec.Token()
+	if err != nil {
+		return nil, malformed()
+	}
+	switch t := tok.(type) {
+	case json.Number:
+		return t, checkNumber(t)
+	case json.Delim:
+		if t == '[' {
+			list := []any{}
+			for dec.More() {
+				v, err := value(dec, depth+1)
+				if err != nil {
+					return nil, err
+				}
+				list = append(list, v)
+			}
+			if _, err := dec.Token(); err != nil {
+				return nil, malformed()
+			}
+			return list, nil
+		}
+		object := map[string]any{}
+		for dec.More() {
+			k, err := dec.Token()
+			if err != nil {
+				return nil, malformed()
+			}
+			key, ok := k.(string)
+			if !ok {
+				return nil, malformed()
+			}
+			if _, twice := object[key]; twice {
+				return nil, fault.New(fault.Invalid, "Malformed request body: the key '%s' occurs twice", show(key))
+			}
+			v, err := value(dec, depth+1)
+			if err != nil {
+				return nil, err
+			}
+			object[key] = v
+		}
+		if _, err := dec.Token(); err != nil {
+			return nil, malformed()
+		}
+		return object, nil
+	default:
+		return t, nil
+	}
+}
+
+// checkNumber refuses numbers that are costly to compare exactly (1e999999999 as a fraction) or that nothing could hold.
+func checkNumber(n json.Number) error {
+	if len(n) <= 40 {
+		if i := strings.IndexAny(string(n), "eE"); i < 0 {
+			return nil
+		} else if exp, err := strconv.Atoi(string(n[i+1:])); err == nil && exp >= -40 && exp <= 40 {
+			return nil
+		}
+	}
+	return fault.New(fault.Invalid, "Malformed request body: the number %s is out of range", show(string(n)))
+}
+
+// misfit explains a body that fits the schema but not the Go type (1.5 for a whole number where no schema said so).
+func misfit(err error) error {
+	var t *json.UnmarshalTypeError
+	if errors.As(err, &t) && t.Field != "" {
+		field := t.Field[strings.LastIndexByte(t.Field, '.')+1:]
+		return fault.New(fault.Invalid, "Invalid input for field/attribute %s. Value: %s. It is not of type '%s'", field, t.Value, typeName(t.Type.Kind().String()))
+	}
+	return malformed()
+}
+
+func typeName(k string) string {
+	switch {
+	case strings.HasPrefix(k, "int"), strings.HasPrefix(k, "uint"):
+		return "integer"
+	case strings.HasPrefix(k, "float"):
+		return "number"
+	case k == "bool":
+		return "boolean"
+	case k == "slice":
+		return "array"
+	case k == "map", k == "struct":
+		return "object"
+	}
+	return "string"
+}
+
+// explain words a schema violation as Nova does (nova/api/validation/validators.py): the last element of the path, the
+// value, and python-jsonschema's message.
+func explain(v *jsonschema.ValidationError, doc any) string {
+	leaf := deepest(v)
+	instance := at(doc, leaf.InstanceLocation)
+	message := describe(leaf, instance)
+	if len(leaf.InstanceLocation) == 0 {
+		return message
+	}
+	field := leaf.InstanceLocation[len(leaf.InstanceLocation)-1]
+	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", show(field), plain(instance), message)
+}
+
+// deepest picks one violation to show: the first leaf, in the order of where it is, so that the same body always gets the
+// same text.
+func deepest(v *jsonschema.ValidationError) *jsonschema.ValidationError {
+	switch v.ErrorKind.(type) {
+	case *kind.AnyOf, *kind.OneOf:
+		// "is not valid under any of the given schemas" says no more than one branch's complaint would mislead.
+		return v
+	}
+	var best *jsonschema.ValidationError
+	for _, cause := range v.Causes {
+		leaf := deepest(cause)
+		if best == nil || before(leaf, best) {
+			best = leaf
+		}
+	}
+	if best == nil {
+		return v
+	}
+	return best
+}
+
+func before(a, b *jsonschema.ValidationError) bool {
+	if len(a.InstanceLocation) != len(b.InstanceLocation) {
+		return len(a.InstanceLocation) < len(b.InstanceLocation)
+	}
+	return strings.Join(a.InstanceLocation, "/") < strings.Join(b.InstanceLocation, "/")
+}
+
+func at(doc any, path []string) any {
+	for _, p := range path {
+		switch d := doc.(type) {
+		case map[string]any:
+			doc = d[p]
+		case []any:
+			i, err := strconv.Atoi(p)
+			if err != nil || i < 0 || i >= len(d) {
+				return nil
+			}
+			doc = d[i]
+		}
+	}
+	return doc
+}
+
+func describe(v *jsonschema.ValidationError, instance any) string {
+	is := repr(instance)
+	switch k := v.ErrorKind.(type) {
+	case *kind.Type:
+		want := make([]string, len(k.Want))
+		for i, w := range k.Want {
+			want[i] = "'" + w + "'"
+		}
+		return fmt.Sprintf("%s is not of type %s", is, strings.Join(want, ", "))
+	case *kind.Enum:
+		return fmt.Sprintf("%s is not one of %s", is, repr(k.Want))
+	case *kind.Const:
+		return fmt.Sprintf("%s was expected", repr(k.Want))
+	case *kind.Required:
+		return fmt.Sprintf("'%s' is a required property", k.Missing[0])
+	case *kind.AdditionalProperties:
+		return additional(k.Properties)
+	case *kind.FalseSchema:
+		return fmt.Sprintf("False schema does not allow %s", is)
+	case *kind.MinLength, *kind.MinItems:
+		return is + " is too short"
+	case *kind.MaxLength, *kind.MaxItems:
+		return is + " is too long"
+	case *kind.MinProperties:
+		return is + " does not have enough properties"
+	case *kind.MaxProperties:
+		return is + " has too many properties"
+	case *kind.UniqueItems:
+		return is + " has non-unique elements"
+	case *kind.Minimum:
+		return fmt.Sprintf("%s is less than the minimum of %s", is, k.Want.RatString())
+	case *kind.Maximum:
+		return fmt.Sprintf("%s is greater than the maximum of %s", is, k.Want.RatString())
+	case *kind.Pattern:
+		return fmt.Sprintf("%s does not match '%s'", is, k.Want)
+	case *kind.Format:
+		return fmt.Sprintf("%s is not a '%s'", is, k.Want)
+	case *kind.AnyOf, *kind.OneOf:
+		return is + " is not valid under any of the given schemas"
+	default:
+		return is + " is not valid"
+	}
+}
+
+func additional(names []string) string {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	quoted := make([]string, len(names))
+	for i, n := range names {
+		quoted[i] = "'" + show(n) + "'"
+	}
+	verb := "was"
+	if len(names) > 1 {
+		verb = "were"
+	}
+	return fmt.Sprintf("Additional properties are not allowed (%s %s unexpected)", strings.Join(quoted, ", "), verb)
+}
+
+// maxShown is how many runes of a client's value an error text repeats.
+const maxShown = 300
+
+func show(s string) string {
+	if r := []rune(s); len(r) > maxShown {
+		return string(r[:maxShown]) + "..."
+	}
+	return s
+}
+
+// plain is Python's str() of a value, repr its repr(): OpenStack's texts are made of them.
+func plain(v any) string {
+	if s, ok := v.(string); ok {
+		return show(s)
+	}
+	return repr(v)
+}
+
+func repr(v any) string {
+	switch t := v.(type) {
+	case nil:
+		return "None"
+	case bool:
+		if t {
+			return "True"
+		}
+		return "False"
+	case string:
+		if strings.Contains(t, "'") && !strings.Contains(t, `"`) {
+			return `"` + show(t) + `"`
+		}
+		return "'" + strings.ReplaceAll(show(t), "'", `\'`) + "'"
+	case json.Number:
+		return t.String()
+	case []any:
+		parts := make([]string, len(t))
+		for i, e := range t {
+			parts[i] = repr(e)
+		}
+		return show("[" + strings.Join(parts, ", ") + "]")
+	case map[string]any:
+		keys := make([]string, 0, len(t))
+		for k := range t {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		parts := make([]string, len(keys))
+		for i, k := range keys {
+			parts[i] = repr(k) + ": " + repr(t[k])
+		}
+		return show("{" + strings.Join(parts, ", ") + "}")
+	default:
+		return fmt.Sprint(t)
+	}
+}

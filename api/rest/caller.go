@@ -1,0 +1,116 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Caller is who makes a request, as its token says.
+type Caller struct {
+	UserID, UserName       string
+	ProjectID, ProjectName string // "" for an unscoped token
+	DomainID               string // the user's
+	Roles                  []string
+	TokenHash              []byte
+	ExpiresAt              time.Time
+}
+
+// Admin says whether the caller may see and change everything.
+func (c Caller) Admin() bool { return auth.Has(c.Roles, auth.RoleAdmin) }
+
+// CanWrite says whether the caller may change things of its project; a reader may not.
+func (c Caller) CanWrite() bool { return auth.Has(c.Roles, auth.RoleMember) }
+
+// CallerOf is who makes this request; zero where no token was asked for.
+func CallerOf(c echo.Context) Caller {
+	caller, _ := c.Get(keyCaller).(Caller)
+	return caller
+}
+
+// Tokens is where tokens are looked up: NotFound for one that is absent, expired, or whose user or project is disabled.
+type Tokens interface {
+	Token(ctx context.Context, hash []byte, now time.Time) (models.TokenInfo, error)
+}
+
+// RequireToken lets only requests with a good X-Auth-Token through. Others get 401 with the address of the identity
+// service, as keystonemiddleware answers.
+func RequireToken(store Tokens, style Style) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			caller, err := authenticate(c, store)
+			if err != nil {
+				if fault.Is(err, fault.Unauthorized) {
+					c.Response().Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri='%s'", URL(c, "/v3")))
+				}
+				answer(c, style, err)
+				return nil
+			}
+			c.Set(keyCaller, caller)
+			return next(c)
+		}
+	}
+}
+
+func authenticate(c echo.Context, store Tokens) (Caller, error) {
+	token := c.Request().Header.Get("X-Auth-Token")
+	if token == "" {
+		return Caller{}, fault.New(fault.Unauthorized, "The request you have made requires authentication.")
+	}
+	hash := auth.HashToken(token)
+	info, err := store.Token(c.Request().Context(), hash, time.Now())
+	if fault.Is(err, fault.NotFound) {
+		return Caller{}, fault.New(fault.Unauthorized, "The request you have made requires authentication.")
+	}
+	if err != nil {
+		return Caller{}, fmt.Errorf("look a token up: %w", err)
+	}
+	caller := Caller{
+		UserID:    info.User.ID,
+		UserName:  info.User.Name,
+		DomainID:  info.User.DomainID,
+		Roles:     info.Roles,
+		TokenHash: hash,
+		ExpiresAt: info.Token.ExpiresAt,
+	}
+	if info.Project != nil {
+		caller.ProjectID, caller.ProjectName = info.Project.ID, info.Project.Name
+	}
+	return caller, nil
+}
+
+// RequireProject lets only project-scoped tokens through; comes after RequireToken.
+func RequireProject(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if CallerOf(c).ProjectID == "" {
+			return fault.New(fault.Forbidden, "This needs a token that is scoped to a project: name a project when you authenticate.")
+		}
+		return next(c)
+	}
+}
+
+// RequireWriter refuses readers; comes after RequireToken.
+func RequireWriter(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !CallerOf(c).CanWrite() {
+			return fault.New(fault.Forbidden, "Policy doesn't allow this to be performed with the role reader.")
+		}
+		return next(c)
+	}
+}
+
+// RequireAdmin refuses everybody else; comes after RequireToken.
+func RequireAdmin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if !CallerOf(c).Admin() {
+			return fault.New(fault.Forbidden, "Policy doesn't allow this to be performed without the role admin.")
+		}
+		return next(c)
+	}
+}
