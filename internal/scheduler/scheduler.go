@@ -1,0 +1,148 @@
+// Package scheduler chooses the hypervisor for a server: filters that say no with a reason, weighers that prefer. It is
+// pure: the claim that makes a choice hold is the caller's transaction.
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// Host is a hypervisor as the scheduler sees it. Units: MiB of memory, GiB of disk.
+type Host struct {
+	ID, Hostname, AvailabilityZone string
+	Architectures                  []string
+	Enabled                        bool
+	Ready                          bool
+	Reason                         string // why it is disabled or not ready
+	SeenAt                         time.Time
+
+	// Capacity is what may be given away: ratios applied, reserves taken off. Used is the sum of the allocations.
+	Capacity, Used contract.Resources
+}
+
+func (h Host) free() contract.Resources {
+	return contract.Resources{
+		VCPUs:   h.Capacity.VCPUs - h.Used.VCPUs,
+		RAMMiB:  h.Capacity.RAMMiB - h.Used.RAMMiB,
+		DiskGiB: h.Capacity.DiskGiB - h.Used.DiskGiB,
+	}
+}
+
+// Request is what has to be placed.
+type Request struct {
+	Resources        contract.Resources
+	AvailabilityZone string // "" is any
+	Architecture     string // "" is any
+	Excluded         []string
+	Now              time.Time
+	DownAfter        time.Duration // a host not seen for so long is down
+}
+
+// filter says why a host cannot take the request; "" lets it pass.
+type filter struct {
+	name   string
+	refuse func(Request, Host) string
+}
+
+// filters run in this order; a host is counted at the first that refuses it. Names are Nova's where it has the filter.
+var filters = []filter{
+	{"RetryFilter", func(r Request, h Host) string {
+		if slices.Contains(r.Excluded, h.Hostname) {
+			return "failed this build already"
+		}
+		return ""
+	}},
+	{"ComputeFilter", func(r Request, h Host) string {
+		switch {
+		case !h.Enabled:
+			return strings.TrimSuffix("disabled: "+h.Reason, ": ")
+		case r.Now.Sub(h.SeenAt) > r.DownAfter:
+			return fmt.Sprintf("down: last heard of %s ago", r.Now.Sub(h.SeenAt).Round(time.Second))
+		case !h.Ready:
+			return strings.TrimSuffix("not ready: "+h.Reason, ": ")
+		}
+		return ""
+	}},
+	{"AvailabilityZoneFilter", func(r Request, h Host) string {
+		if r.AvailabilityZone != "" && r.AvailabilityZone != h.AvailabilityZone {
+			return "in zone " + h.AvailabilityZone
+		}
+		return ""
+	}},
+	{"ImagePropertiesFilter", func(r Request, h Host) string {
+		if r.Architecture != "" && !slices.Contains(h.Architectures, r.Architecture) {
+			return "cannot run " + r.Architecture
+		}
+		return ""
+	}},
+	{"CoreFilter", func(r Request, h Host) string {
+		return short("vCPUs", r.Resources.VCPUs, h.free().VCPUs)
+	}},
+	{"RamFilter", func(r Request, h Host) string {
+		return short("MiB of memory", r.Resources.RAMMiB, h.free().RAMMiB)
+	}},
+	{"DiskFilter", func(r Request, h Host) string {
+		return short("GiB of disk", r.Resources.DiskGiB, h.free().DiskGiB)
+	}},
+}
+
+func short(what string, want, free int) string {
+	if want <= free {
+		return ""
+	}
+	return fmt.Sprintf("%d %s asked for, %d free", want, what, max(free, 0))
+}
+
+// Rank gives the hosts that can take the request, best first: most free memory (Nova's RAMWeigher, which spreads), then
+// most free vCPUs, then by name so that the order is the same everywhere. Where none can, the fault is NoValidHost and
+// says how many hosts each filter removed, and why.
+func Rank(r Request, hosts []Host) ([]Host, error) {
+	var fit []Host
+	removed := make([][]string, len(filters))
+	for _, h := range hosts {
+		i := slices.IndexFunc(filters, func(f filter) bool { return f.refuse(r, h) != "" })
+		if i < 0 {
+			fit = append(fit, h)
+			continue
+		}
+		removed[i] = append(removed[i], h.Hostname+" ("+filters[i].refuse(r, h)+")")
+	}
+	if len(fit) == 0 {
+		return nil, noValidHost(len(hosts), removed)
+	}
+	slices.SortFunc(fit, func(a, b Host) int {
+		return cmp.Or(
+			cmp.Compare(b.free().RAMMiB, a.free().RAMMiB),
+			cmp.Compare(b.free().VCPUs, a.free().VCPUs),
+			cmp.Compare(a.Hostname, b.Hostname),
+		)
+	})
+	return fit, nil
+}
+
+// shownHosts is how many of the hosts that one filter removed are named.
+const shownHosts = 3
+
+func noValidHost(all int, removed [][]string) error {
+	if all == 0 {
+		return fault.New(fault.NoValidHost, "No valid host was found. No hypervisor is registered: start one with `slipway host`.")
+	}
+	var parts []string
+	for i, names := range removed {
+		if len(names) == 0 {
+			continue
+		}
+		shown := strings.Join(names[:min(len(names), shownHosts)], ", ")
+		if len(names) > shownHosts {
+			shown += ", ..."
+		}
+		parts = append(parts, fmt.Sprintf("%s removed %d: %s", filters[i].name, len(names), shown))
+	}
+	return fault.New(fault.NoValidHost, "No valid host was found. Of %d hosts, %s.", all, strings.Join(parts, "; "))
+}

@@ -1,0 +1,116 @@
+package scheduler
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func fit(name string, change func(*Host)) Host {
+	h := Host{
+		ID: name, Hostname: name, AvailabilityZone: "nova", Architectures: []string{"x86_64"},
+		Enabled: true, Ready: true, SeenAt: now,
+		Capacity: contract.Resources{VCPUs: 8, RAMMiB: 8192, DiskGiB: 100},
+	}
+	if change != nil {
+		change(&h)
+	}
+	return h
+}
+
+func request(change func(*Request)) Request {
+	r := Request{Resources: contract.Resources{VCPUs: 2, RAMMiB: 1024, DiskGiB: 10}, Now: now, DownAfter: time.Minute}
+	if change != nil {
+		change(&r)
+	}
+	return r
+}
+
+func TestEachFilterRefusesWithItsReason(t *testing.T) {
+	for _, tc := range []struct {
+		want    string
+		host    func(*Host)
+		request func(*Request)
+	}{
+		{"RetryFilter removed 1: a (failed this build already)", nil, func(r *Request) { r.Excluded = []string{"a"} }},
+		{"ComputeFilter removed 1: a (disabled: maintenance)", func(h *Host) { h.Enabled, h.Reason = false, "maintenance" }, nil},
+		{"ComputeFilter removed 1: a (down: last heard of 1m1s ago)", func(h *Host) { h.SeenAt = now.Add(-61 * time.Second) }, nil},
+		{"ComputeFilter removed 1: a (not ready: libvirt does not answer)", func(h *Host) { h.Ready, h.Reason = false, "libvirt does not answer" }, nil},
+		{"AvailabilityZoneFilter removed 1: a (in zone nova)", nil, func(r *Request) { r.AvailabilityZone = "other" }},
+		{"ImagePropertiesFilter removed 1: a (cannot run aarch64)", nil, func(r *Request) { r.Architecture = "aarch64" }},
+		{"CoreFilter removed 1: a (2 vCPUs asked for, 1 free)", func(h *Host) { h.Used.VCPUs = 7 }, nil},
+		{"RamFilter removed 1: a (1024 MiB of memory asked for, 1023 free)", func(h *Host) { h.Used.RAMMiB = 7169 }, nil},
+		{"DiskFilter removed 1: a (10 GiB of disk asked for, 0 free)", func(h *Host) { h.Used.DiskGiB = 120 }, nil},
+	} {
+		_, err := Rank(request(tc.request), []Host{fit("a", tc.host)})
+		require.True(t, fault.Is(err, fault.NoValidHost), tc.want)
+		require.ErrorContains(t, err, tc.want)
+	}
+}
+
+func TestARequestThatJustFitsIsPlaced(t *testing.T) {
+	hosts, err := Rank(request(nil), []Host{fit("a", func(h *Host) {
+		h.Used = contract.Resources{VCPUs: 6, RAMMiB: 7168, DiskGiB: 90}
+	})})
+	require.NoError(t, err)
+	require.Len(t, hosts, 1)
+}
+
+func TestTheHostWithTheMostFreeMemoryComesFirst(t *testing.T) {
+	hosts, err := Rank(request(nil), []Host{
+		fit("full", func(h *Host) { h.Used.RAMMiB = 6000 }),
+		fit("b", nil), fit("a", nil),
+		fit("few-cores", func(h *Host) { h.Used.VCPUs = 4 }),
+	})
+	require.NoError(t, err)
+	var names []string
+	for _, h := range hosts {
+		names = append(names, h.Hostname)
+	}
+	require.Equal(t, []string{"a", "b", "few-cores", "full"}, names)
+}
+
+func TestNoHostAtAllSaysWhatToDo(t *testing.T) {
+	_, err := Rank(request(nil), nil)
+	require.ErrorContains(t, err, "slipway host")
+}
+
+func TestAChosenHostAlwaysHasRoom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var hosts []Host
+		for i := range rapid.IntRange(0, 20).Draw(t, "hosts") {
+			hosts = append(hosts, fit(fmt.Sprint(i), func(h *Host) {
+				h.Used.RAMMiB = rapid.IntRange(0, 9000).Draw(t, "used")
+				h.Enabled = rapid.Bool().Draw(t, "enabled")
+			}))
+		}
+		r := request(func(r *Request) { r.Resources.RAMMiB = rapid.IntRange(0, 9000).Draw(t, "ram") })
+		chosen, err := Rank(r, hosts)
+		require.Equal(t, len(chosen) == 0, err != nil)
+		for _, h := range chosen {
+			require.True(t, h.Enabled)
+			require.LessOrEqual(t, r.Resources.RAMMiB, h.Capacity.RAMMiB-h.Used.RAMMiB)
+		}
+	})
+}
+
+func BenchmarkRankOf1000Hosts(b *testing.B) {
+	var hosts []Host
+	for i := range 1000 {
+		hosts = append(hosts, fit(fmt.Sprint(i), func(h *Host) { h.Used.RAMMiB = i * 7 % 8000 }))
+	}
+	r := request(nil)
+	for b.Loop() {
+		if _, err := Rank(r, hosts); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
