@@ -1,0 +1,225 @@
+// Package program runs the host's own programs (qemu-img, mkfs, debugfs, ...) on files that users may have written: each
+// run has limits on memory, processor seconds and file size, a deadline, bounded output, and dies with this process.
+package program
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// Limits bound one run. A zero field is replaced by Default's.
+type Limits struct {
+	MemoryBytes int64         // address space (RLIMIT_AS)
+	FileBytes   int64         // largest file the program may write (RLIMIT_FSIZE)
+	CPU         time.Duration // processor time (RLIMIT_CPU), in whole seconds
+	Deadline    time.Duration // wall clock
+	OutputBytes int64         // of stdout; more is an error
+}
+
+// Default suits programs that write metadata only: Nova gives qemu-img 1 GiB and 30 s as well (nova/privsep/qemu.py).
+var Default = Limits{
+	MemoryBytes: 1 << 30,
+	FileBytes:   1 << 30,
+	CPU:         30 * time.Second,
+	Deadline:    2 * time.Minute,
+	OutputBytes: 1 << 20,
+}
+
+// WithFile is l with room for a file of n bytes.
+func (l Limits) WithFile(n int64) Limits { l.FileBytes = n; return l }
+
+func (l Limits) filled() Limits {
+	set := func(v *int64, d int64) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	set(&l.MemoryBytes, Default.MemoryBytes)
+	set(&l.FileBytes, Default.FileBytes)
+	set((*int64)(&l.CPU), int64(Default.CPU))
+	set((*int64)(&l.Deadline), int64(Default.Deadline))
+	set(&l.OutputBytes, Default.OutputBytes)
+	return l
+}
+
+// stderrBytes bounds what is kept of a program's complaint.
+const stderrBytes = 16 << 10
+
+// searchPath is where the programs lie; a service's own PATH often lacks the sbin folders.
+const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Command is one run. Args never pass a shell.
+type Command struct {
+	Name   string
+	Args   []string
+	Stdin  []byte
+	Limits Limits
+	// OKCodes are exit codes besides 0 that are no failure (e2fsck tells "repaired" by 1).
+	OKCodes []int
+}
+
+// Error is a run that failed: which program, how it ended and what it complained.
+type Error struct {
+	Name   string
+	Args   []string
+	How    string // "exit status 1", "signal: killed", ...
+	Code   int    // -1 where it did not exit by itself
+	Stderr string
+	cause  error
+}
+
+func (e *Error) Error() string {
+	s := e.Name + " " + strings.Join(e.Args, " ") + ": " + e.How
+	if e.Stderr != "" {
+		s += ": " + e.Stderr
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.cause }
+
+var errOutputTooLarge = errors.New("the program's output is larger than allowed")
+
+// Exec prepares a process under the limits, in its own process group, without starting it. The caller starts it from a
+// goroutine that is locked to its thread until the process has ended (see Locked): the kernel ties "die with the parent"
+// to the parent's thread.
+func Exec(ctx context.Context, c Command) *exec.Cmd {
+	l := c.Limits.filled()
+	// prlimit(1) sets the limits and becomes the program: there is no moment in which it runs without them.
+	args := []string{
+		"--as=" + strconv.FormatInt(l.MemoryBytes, 10),
+		"--fsize=" + strconv.FormatInt(l.FileBytes, 10),
+		"--cpu=" + strconv.FormatInt(int64((l.CPU+time.Second-1)/time.Second), 10),
+		"--core=0",
+		"--", c.Name,
+	}
+	cmd := exec.CommandContext(ctx, "/usr/bin/prlimit", append(args, c.Args...)...)
+	cmd.Env = []string{searchPath, "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "MTOOLS_SKIP_CHECK=1", "MTOOLSRC=/dev/null"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
+}
+
+// Locked runs f on a thread that belongs to it alone until f returns.
+func Locked(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		done <- f()
+	}()
+	return <-done
+}
+
+// Run runs the command to its end and returns what it wrote to stdout, and to stderr as text. A run that is cut off by
+// ctx returns ctx's error within the chain.
+func Run(ctx context.Context, c Command) (stdout []byte, stderr string, err error) {
+	l := c.Limits.filled()
+	ctx, cancel := context.WithTimeout(ctx, l.Deadline)
+	defer cancel()
+	cmd := Exec(ctx, c)
+	out := &bounded{max: int(l.OutputBytes), cancel: cancel}
+	complaint := &bounded{max: stderrBytes}
+	cmd.Stdout, cmd.Stderr = out, complaint
+	if c.Stdin != nil {
+		cmd.Stdin = bytes.NewReader(c.Stdin)
+	}
+	err = Locked(cmd.Run)
+	stderr = strings.TrimSpace(complaint.buf.String())
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		for _, code := range c.OKCodes {
+			if exit.ExitCode() == code {
+				err = nil
+			}
+		}
+	}
+	if err == nil && !out.full {
+		return out.buf.Bytes(), stderr, nil
+	}
+	e := &Error{Name: c.Name, Args: c.Args, Code: -1, Stderr: stderr, cause: err}
+	switch {
+	case out.full:
+		e.How, e.cause = errOutputTooLarge.Error(), errOutputTooLarge
+	case ctx.Err() != nil:
+		e.How, e.cause = "stopped: "+ctx.Err().Error(), ctx.Err()
+	case exit != nil:
+		e.How, e.Code = exit.String(), exit.ExitCode()
+		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGXFSZ {
+			e.How = "it tried to write a file larger than " + strconv.FormatInt(l.FileBytes, 10) + " bytes"
+		}
+	default:
+		e.How = err.Error()
+	}
+	return nil, stderr, e
+}
+
+// NoSpace says whether err tells that a disk is full: by errno, or by a program's own words.
+func NoSpace(err error) bool {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return true
+	}
+	var e *Error
+	return errors.As(err, &e) && (strings.Contains(e.Stderr, "No space left on device") || strings.Contains(e.Stderr, "Disk full"))
+}
+
+// Fault names the failure of host work for what it is: a full disk and a missing program make the host unfit, a cut-off
+// run is Unavailable, a fault stays as it is, everything else is Internal. doing says what was going on, with an id.
+func Fault(err error, doing string) error {
+	var f *fault.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+		return err
+	case NoSpace(err):
+		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk is full")
+	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
+		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk cannot be written")
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrPermission), missing(err):
+		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host is not set up for building servers")
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("%s: %w", doing, err), "the host did not finish in time")
+	default:
+		return fault.Wrap(fault.Internal, fmt.Errorf("%s: %w", doing, err), "the host could not prepare the server")
+	}
+}
+
+// missing tells that prlimit could not execute the program (its exit codes 126 and 127, as a shell's).
+func missing(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && (e.Code == 127 || e.Code == 126)
+}
+
+// bounded keeps at most max bytes; what comes after is dropped, and stops the program where cancel is set.
+type bounded struct {
+	buf    bytes.Buffer
+	max    int
+	full   bool
+	cancel context.CancelFunc
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	room := b.max - b.buf.Len()
+	if len(p) > room {
+		b.buf.Write(p[:room])
+		if b.cancel != nil && !b.full {
+			b.full = true
+			b.cancel()
+		}
+		return len(p), nil
+	}
+	return b.buf.Write(p)
+}
