@@ -29,8 +29,10 @@ type options struct {
 	CodecEndpoint string
 	MetricsAddr   string
 
-	Namespace     string
-	Retention     time.Duration
+	Namespace string
+	Retention time.Duration
+	// HistoryShards: a shard commits one transition at a time, so too few make a burst wait; each costs pollers and memory.
+	// On 2 cores 16 built 15.7 and 16.8 servers a second, 4 built 13.4 and 15.3, 64 no more than 16.
 	HistoryShards int
 	LogLevel      string
 
@@ -59,7 +61,7 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 	fs.StringVar(&o.MetricsAddr, "metrics", "", "address of the Prometheus endpoint, ip:port; empty: none")
 	fs.StringVar(&o.Namespace, "namespace", "slipway", "namespace to register")
 	fs.DurationVar(&o.Retention, "retention", 7*24*time.Hour, "how long closed workflows are kept in a namespace that is registered now; at least 24h")
-	fs.IntVar(&o.HistoryShards, "history-shards", 4, "number of history shards. Fixed when the databases are created: the server refuses to be reasoned out of it later")
+	fs.IntVar(&o.HistoryShards, "history-shards", 16, "number of history shards. Fixed when the databases are created: the server keeps to the number it finds there")
 	fs.StringVar(&o.LogLevel, "log-level", "warn", "debug, info, warn or error")
 
 	var envErr error

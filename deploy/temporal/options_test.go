@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/server/common/config"
+	"go.temporal.io/server/common/primitives"
+)
+
+func parse(t *testing.T, env map[string]string, args ...string) options {
+	t.Helper()
+	o, err := parseOptions(args, func(k string) string { return env[k] }, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
+	env := map[string]string{
+		"SLIPWAY_TEMPORAL_FRONTEND":          "127.0.0.1:1000",
+		"SLIPWAY_TEMPORAL_POSTGRES_USER":     "builder",
+		"SLIPWAY_TEMPORAL_POSTGRES_PASSWORD": "s3cret",
+	}
+	o := parse(t, env, "--frontend", "127.0.0.1:2000")
+	if o.FrontendAddr != "127.0.0.1:2000" || o.PostgresUser != "builder" || o.UIAddr != "127.0.0.1:8233" || o.PostgresPassword != "s3cret" {
+		t.Errorf("got %+v", o)
+	}
+}
+
+func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
+	for want, args := range map[string][]string{
+		"not an IP address": {"--frontend", "localhost:7233"},
+		"is not a port":     {"--ui", "127.0.0.1:70000"},
+		"must differ":       {"--database", "a", "--visibility-database", "a"},
+		"--history-shards":  {"--history-shards", "0"},
+		"24h":               {"--retention", "1h"},
+		"--log-level":       {"--log-level", "loud"},
+		"unexpected":        {"start"},
+		"--postgres-port":   {"--postgres-port", "0"},
+	} {
+		_, err := parseOptions(args, func(string) string { return "" }, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: got %v, want an error with %q", args, err, want)
+		}
+	}
+}
+
+func TestASocketDirectoryReachesTheServerAsAParameter(t *testing.T) {
+	sql := parse(t, nil, "--postgres-host", "/run/slipway", "--postgres-port", "5433").sql("temporal", 3)
+	if sql.ConnectAddr != "localhost:5433" || sql.ConnectAttributes["host"] != "/run/slipway" || sql.ConnectAttributes["port"] != "5433" {
+		t.Errorf("got %+v", sql)
+	}
+	sql = parse(t, nil, "--postgres-host", "db.example", "--postgres-sslmode", "verify-full", "--postgres-sslrootcert", "/ca.pem").sql("temporal", 3)
+	if _, ok := sql.ConnectAttributes["host"]; ok || sql.ConnectAddr != "db.example:5432" ||
+		sql.ConnectAttributes["sslmode"] != "verify-full" || sql.ConnectAttributes["sslrootcert"] != "/ca.pem" {
+		t.Errorf("got %+v", sql)
+	}
+}
+
+func TestTwoInstancesShareNoPort(t *testing.T) {
+	taken := map[int]string{}
+	for _, name := range []string{"one", "two"} {
+		o := parse(t, nil, "--frontend", "127.0.0.1:0", "--ui", "127.0.0.1:0")
+		if err := o.choosePorts(); err != nil {
+			t.Fatal(err)
+		}
+		cfg := o.serverConfig()
+		if err := cfg.Validate(); err != nil {
+			t.Fatal(err)
+		}
+		ports := []int{o.uiConfig().Port}
+		for _, s := range cfg.Services {
+			if s.RPC.MembershipPort != 0 || s.RPC.HTTPPort != 0 {
+				t.Errorf("%s: opens a port that nothing uses: %+v", name, s.RPC)
+			}
+			ports = append(ports, s.RPC.GRPCPort)
+		}
+		if len(ports) != 5 || cfg.Global.PProf.Port != 0 || cfg.Global.Metrics != nil {
+			t.Errorf("%s: ports %v, pprof %d, metrics %v", name, ports, cfg.Global.PProf.Port, cfg.Global.Metrics)
+		}
+		for _, p := range ports {
+			if p == 0 || taken[p] == name {
+				t.Errorf("%s: port %d twice or not chosen", name, p)
+			}
+			taken[p] = name
+		}
+		for service, hosts := range o.staticHosts() {
+			if !strings.HasPrefix(hosts.Self, "127.0.0.1:") {
+				t.Errorf("%s is at %s", service, hosts.Self)
+			}
+		}
+	}
+}
+
+func TestAFrontendOnAllAddressesIsReachedOverLoopback(t *testing.T) {
+	o := parse(t, nil, "--frontend", "0.0.0.0:7233")
+	if got := o.staticHosts()[primitives.FrontendService].Self; got != "127.0.0.1:7233" {
+		t.Errorf("dials %s", got)
+	}
+	if got := o.serverConfig().Services[string(primitives.FrontendService)].RPC.BindOnIP; got != "0.0.0.0" {
+		t.Errorf("binds %s", got)
+	}
+	for _, s := range []primitives.ServiceName{primitives.HistoryService, primitives.MatchingService, primitives.WorkerService} {
+		if got := o.serverConfig().Services[string(s)].RPC.BindOnIP; got != "127.0.0.1" {
+			t.Errorf("%s, which asks nobody who they are, binds %s", s, got)
+		}
+	}
+}
+
+func TestTheWebUIKnowsTheCodecEndpointAndTheNamespace(t *testing.T) {
+	o := parse(t, nil, "--codec-endpoint", "http://127.0.0.1:8774/codec", "--namespace", "n")
+	ui := o.uiConfig()
+	if ui.Codec.Endpoint != "http://127.0.0.1:8774/codec" || ui.DefaultNamespace != "n" || ui.TemporalGRPCAddress != "127.0.0.1:7233" {
+		t.Errorf("got %+v", ui)
+	}
+	if err := ui.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMetricsAreServedWhereAskedFor(t *testing.T) {
+	cfg := parse(t, nil, "--metrics", "127.0.0.1:9100").serverConfig()
+	if m := cfg.Global.Metrics; m == nil || m.Prometheus.ListenAddress != "127.0.0.1:9100" {
+		t.Errorf("got %+v", cfg.Global.Metrics)
+	}
+	if got := cfg.Persistence.DataStores[storeName].SQL; got == nil || got.PluginName != "postgres12_pgx" || cfg.Archival.History.State != config.ArchivalDisabled {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestASearchAttributeOfAnotherTypeIsNotTakenForOurs(t *testing.T) {
+	if _, err := missingAttributes(nil); err != nil {
+		t.Fatal(err)
+	}
+	missing, err := missingAttributes(map[string]enumspb.IndexedValueType{"SlipwayHost": enumspb.INDEXED_VALUE_TYPE_KEYWORD})
+	if err != nil || len(missing) != len(searchAttributes)-1 {
+		t.Errorf("missing %v, %v", missing, err)
+	}
+	if _, err := missingAttributes(map[string]enumspb.IndexedValueType{"SlipwayHost": enumspb.INDEXED_VALUE_TYPE_INT}); !errors.Is(err, errPermanent) {
+		t.Errorf("got %v", err)
+	}
+}
