@@ -1,0 +1,53 @@
+#!/bin/sh
+# Installs what a development machine (Debian 12) needs: Postgres, libvirt with QEMU, and the tools that build disks,
+# config drives and the demo guest. Asks apt only for what is missing; when nothing is, it is done at once.
+#
+#   deploy/dev/install.sh           install what is missing
+#   deploy/dev/install.sh --check   only say what is missing; exit 1 if something is
+set -eu
+
+packages="
+postgresql-15
+libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu
+qemu-system-x86 qemu-utils qemu-system-common
+genisoimage mtools dosfstools e2fsprogs fdisk fuse3
+iproute2 nftables dnsmasq-base util-linux
+busybox-static cpio xz-utils grub-pc-bin grub-common
+"
+
+fail() { echo "install: $*" >&2; exit 1; }
+
+command -v dpkg-query >/dev/null 2>&1 ||
+	fail "this is not a Debian system (no dpkg-query). Slipway is developed on Debian 12; elsewhere install the equivalents of:" $packages
+
+installed=$(dpkg-query --show --showformat='${db:Status-Abbrev} ${Package}\n' 2>/dev/null | sed -n 's/^ii  *//p')
+missing=
+for p in $packages; do
+	echo "$installed" | grep -qx -e "$p" || missing="$missing $p"
+done
+if [ -z "$missing" ]; then
+	echo "install: all $(echo $packages | wc -w) packages are there"
+	exit 0
+fi
+echo "install: missing:$missing"
+[ "${1:-}" != --check ] || exit 1
+
+. /etc/os-release
+[ "${ID:-}" = debian ] && [ "${VERSION_ID:-}" = 12 ] ||
+	fail "this is ${PRETTY_NAME:-an unknown system}, not Debian 12; install the equivalents of these packages yourself:$missing"
+[ "$(id -u)" = 0 ] || fail "only root can install packages; run: sudo $0"
+
+# Slipway runs a private cluster. Debian's package would create and start one of its own; whoever has Postgres already
+# has decided that for himself.
+if ! echo "$installed" | grep -qx -e postgresql-common && [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+	mkdir -p /etc/postgresql-common/createcluster.d
+	echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.d/slipway.conf
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+began=$(date +%s)
+echo "install: 1/2 fetching the lists of packages"
+apt-get update -q
+echo "install: 2/2 installing $(echo $missing | wc -w) packages (a few minutes the first time)"
+apt-get install -q -y --no-install-recommends $missing
+echo "install: done in $(($(date +%s) - began)) s"

@@ -1,0 +1,164 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
+)
+
+// insideEnv marks the run of a test inside the mount namespace that privately makes.
+const insideEnv = "SLIPWAY_STACK_TEST_INSIDE"
+
+// privately runs the calling test again where /run and libvirt's state are empty and its own, so that neither the
+// machine's libvirtd nor another test's is seen or touched. It returns true in that inner run.
+func privately(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideEnv) != "" {
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("only root starts a libvirtd")
+	}
+	const script = `mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib/libvirt && exec "$0" "$@"`
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script,
+		os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "5m")
+	cmd.Env = append(os.Environ(), insideEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
+		t.Fatal("the inner run did not run")
+	}
+	return false
+}
+
+func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testing.T) {
+	if !privately(t) {
+		return
+	}
+	dir := clusterDir(t)
+	links := func() string {
+		out, err := exec.Command("ip", "-br", "link").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	before := links()
+	first, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.Started || first.Netns == "" {
+		t.Fatalf("got %+v, want one started here in a namespace of its own", first)
+	}
+	rec, _ := readRecord()
+	t.Cleanup(func() { _ = rec.Libvirtd.stop(context.Background()); _ = rec.Virtlogd.stop(context.Background()) })
+	first.Release()
+	if !rec.Libvirtd.alive() {
+		t.Fatal("libvirtd ended with its starter")
+	}
+
+	second, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := readRecord(); now != rec || !second.Started || second.Netns != first.Netns {
+		t.Fatalf("second start: %+v, record %+v, want the first one taken over", second, now)
+	}
+	stranger, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir + "-other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stranger.Started || stranger.Netns != first.Netns {
+		t.Errorf("another folder got %+v, want to use it without owning it", stranger)
+	}
+	if err := stranger.Stop(t.Context()); err != nil || !rec.Libvirtd.alive() {
+		t.Fatalf("a stranger stopped it (%v)", err)
+	}
+
+	guest := runGuest(t)
+
+	if err := syscall.Kill(rec.Libvirtd.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for pingLibvirt(t.Context()) != nil || rec.Libvirtd.alive() {
+		if time.Now().After(deadline) {
+			t.Fatal("libvirtd was not started again")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	guest()
+
+	now, _ := readRecord()
+	t.Cleanup(func() { _ = now.Libvirtd.stop(context.Background()) })
+	if err := second.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now.Libvirtd.alive() || now.Virtlogd.alive() {
+		t.Error("a daemon lives after Stop")
+	}
+	if _, err := os.Stat(first.Netns); !os.IsNotExist(err) {
+		t.Errorf("namespace %s is left (%v)", first.Netns, err)
+	}
+	if after := links(); after != before {
+		t.Errorf("the machine's links changed:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// runGuest starts an empty guest with a disk owned by root and returns a check that it still runs, which ends it.
+func runGuest(t *testing.T) (check func()) {
+	t.Helper()
+	connect := func() *libvirt.Libvirt {
+		l := libvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(libvirtSocket)))
+		if err := l.ConnectToURI(libvirt.QEMUSystem); err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	dir, err := os.MkdirTemp("/tmp", "slipway-guest-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	disk := filepath.Join(dir, "disk")
+	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l := connect()
+	d, err := l.DomainCreateXML(`<domain type='qemu'><name>slipway-stack-test</name><memory unit='MiB'>64</memory>
+		<os><type machine='pc'>hvm</type></os>
+		<features><tcg><tb-cache unit='MiB'>32</tb-cache></tcg></features>
+		<devices><disk type='file'><source file='`+disk+`'/><target dev='vda' bus='virtio'/></disk>
+		<serial type='file'><source path='`+dir+`/console'/></serial></devices></domain>`, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Disconnect(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		l := connect()
+		defer l.Disconnect()
+		if state, _, err := l.DomainGetState(d, 0); err != nil || libvirt.DomainState(state) != libvirt.DomainRunning {
+			t.Errorf("guest is in state %d (%v) after libvirtd was killed, want running", state, err)
+		}
+		if err := l.DomainDestroy(d); err != nil {
+			t.Errorf("destroy the guest: %v", err)
+		}
+	}
+}
