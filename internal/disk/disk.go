@@ -1,0 +1,260 @@
+// Package disk makes an instance's disks on a hypervisor with qemu-img and mkfs. A disk is written under a temporary name
+// and renamed when it is whole, so a file under its final name is complete; making the same disk again verifies what is
+// there and keeps it.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageformat"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// Names of the files in an instance folder, as Nova's libvirt driver names them.
+const (
+	RootName      = "disk"
+	EphemeralName = "disk.eph0"
+	SwapName      = "disk.swap"
+	// partSuffix marks a file that is being made. Only one build of a server runs at a time, so the name is fixed and a
+	// crashed build's leftover is overwritten, never collected.
+	partSuffix = ".part"
+)
+
+// Base is an image in the host's cache that has passed imageformat.Inspect.
+type Base struct {
+	Path         string // absolute
+	Format       imageformat.Format
+	VirtualBytes int64
+}
+
+// Maker makes disks.
+type Maker struct {
+	// Limits of each program; FileBytes is set by what is made.
+	Limits program.Limits
+	// CopyDeadline and CopyCPU are for a full copy, which reads the whole image; zero is 30 minutes each.
+	CopyDeadline time.Duration
+	CopyCPU      time.Duration
+}
+
+// Root makes the root disk at dir/disk: a qcow2 overlay on the base, or with fullCopy a qcow2 of its own. bytes is its
+// size; 0 is the image's. A size below the image's is Invalid before anything is written.
+func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, fullCopy bool) error {
+	if bytes == 0 {
+		bytes = base.VirtualBytes
+	}
+	if bytes < base.VirtualBytes {
+		return fault.New(fault.Invalid, "The flavor's disk (%d GiB) is smaller than the image (%.1f GiB). Choose a larger flavor.",
+			bytes>>30, float64(base.VirtualBytes)/(1<<30))
+	}
+	want := imageformat.QCOW2Header{VirtualBytes: bytes}
+	if !fullCopy {
+		want.BackingFile, want.BackingFormat = base.Path, string(base.Format)
+	}
+	return m.make(ctx, filepath.Join(dir, RootName), func(f *os.File) bool { return sameQCOW2(f, want) }, func(part string) error {
+		size := strconv.FormatInt(bytes, 10)
+		if !fullCopy {
+			return m.run(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), "qemu-img", "create", "-q", "-f", "qcow2",
+				"-F", string(base.Format), "-b", base.Path, part, size)
+		}
+		l := m.Limits.WithFile(bytes + qcow2Overhead(bytes))
+		l.Deadline, l.CPU = or(m.CopyDeadline, 30*time.Minute), or(m.CopyCPU, 30*time.Minute)
+		if err := m.run(ctx, l, "qemu-img", "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
+			return err
+		}
+		return m.run(ctx, l, "qemu-img", "resize", "-q", "-f", "qcow2", part, size)
+	})
+}
+
+// Filesystem of an ephemeral disk.
+type Filesystem string
+
+// The filesystems that ephemeral disks get.
+const (
+	Ext4 Filesystem = "ext4"
+	VFAT Filesystem = "vfat"
+)
+
+// EphemeralFilesystem is Nova's choice by the image's os_type property (nova/privsep/fs.py): ext4 for linux, vfat where it
+// is not said. Windows gets vfat too, which it reads, instead of Nova's ntfs.
+func EphemeralFilesystem(osType string) Filesystem {
+	if osType == "linux" {
+		return Ext4
+	}
+	return VFAT
+}
+
+// Ephemeral makes dir/disk.eph0: a sparse raw disk that is one filesystem labelled ephemeral0.
+func (m Maker) Ephemeral(ctx context.Context, dir string, bytes int64, kind Filesystem) error {
+	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, kind) }
+	return m.make(ctx, filepath.Join(dir, EphemeralName), check, func(part string) error {
+		if err := sparse(part, bytes); err != nil {
+			return err
+		}
+		l := m.Limits.WithFile(bytes)
+		if kind == Ext4 {
+			// Inode tables and journal are left to the first mount; the fresh file is zeros already.
+			return m.run(ctx, l, "mkfs.ext4", "-q", "-F", "-L", "ephemeral0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", part)
+		}
+		return m.run(ctx, l, "mkfs.vfat", "-I", "-n", "ephemeral0", part)
+	})
+}
+
+// Swap makes dir/disk.swap: a sparse raw disk that is swap space.
+func (m Maker) Swap(ctx context.Context, dir string, bytes int64) error {
+	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, "swap") }
+	return m.make(ctx, filepath.Join(dir, SwapName), check, func(part string) error {
+		if err := sparse(part, bytes); err != nil {
+			return err
+		}
+		return m.run(ctx, m.Limits.WithFile(bytes), "mkswap", part)
+	})
+}
+
+// Remove removes every disk of an instance, finished or not. Absent ones are success.
+func Remove(dir string) error {
+	var errs []error
+	for _, name := range []string{RootName, EphemeralName, SwapName} {
+		for _, suffix := range []string{"", partSuffix} {
+			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return program.Fault(errors.Join(errs...), "removing the disks in "+dir)
+}
+
+// Backing tells which file a root disk leans on; "" is none. The header is QEMU's own: a guest cannot write it.
+func Backing(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	h, err := imageformat.ReadQCOW2(f, st.Size())
+	if err != nil {
+		return "", fmt.Errorf("reading the header of %s: %w", path, err)
+	}
+	return h.BackingFile, nil
+}
+
+// make keeps the file at path where it is what is wanted; otherwise it makes it anew under a temporary name and puts it
+// in place whole.
+func (m Maker) make(ctx context.Context, path string, wanted func(*os.File) bool, write func(part string) error) (err error) {
+	defer func() { err = program.Fault(err, "making "+path) }()
+	if f, err := os.Open(path); err == nil {
+		ok := wanted(f)
+		f.Close()
+		if ok {
+			return nil
+		}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	part := path + partSuffix
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := write(part); err != nil {
+		return errors.Join(err, removed(part))
+	}
+	// The check that a later run will make holds now, or the disk was never made right.
+	f, err := os.OpenFile(part, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	ok, syncErr := wanted(f), f.Sync()
+	if err := errors.Join(syncErr, f.Close()); err != nil {
+		return errors.Join(err, removed(part))
+	}
+	if !ok {
+		return errors.Join(fmt.Errorf("%s is not what it was made to be", part), removed(part))
+	}
+	if err := os.Rename(part, path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+func (m Maker) run(ctx context.Context, l program.Limits, name string, args ...string) error {
+	_, _, err := program.Run(ctx, program.Command{Name: name, Args: args, Limits: l})
+	return err
+}
+
+// SyncDir makes a folder's entries durable.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func removed(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func sparse(path string, bytes int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(bytes), f.Close())
+}
+
+// qcow2Overhead is room for a qcow2's own tables: at most about a thousandth of what it describes.
+func qcow2Overhead(bytes int64) int64 { return 64<<20 + bytes/512 }
+
+func sameQCOW2(f *os.File, want imageformat.QCOW2Header) bool {
+	st, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	h, err := imageformat.ReadQCOW2(f, st.Size())
+	return err == nil && h.VirtualBytes == want.VirtualBytes && h.BackingFile == want.BackingFile &&
+		h.BackingFormat == want.BackingFormat && !h.DataFile && !h.Corrupt
+}
+
+func hasSize(f *os.File, bytes int64) bool {
+	st, err := f.Stat()
+	return err == nil && st.Size() == bytes
+}
+
+// marks are where the filesystems write their magic; the whole file was synced before it got its name, so the mark's
+// presence is enough.
+var marks = map[Filesystem]struct {
+	off   int64
+	magic string
+}{
+	Ext4:   {1024 + 56, "\x53\xef"},
+	VFAT:   {510, "\x55\xaa"},
+	"swap": {4096 - 10, "SWAPSPACE2"},
+}
+
+func hasMark(f *os.File, kind Filesystem) bool {
+	m := marks[kind]
+	b := make([]byte, len(m.magic))
+	_, err := f.ReadAt(b, m.off)
+	return err == nil && string(b) == m.magic
+}
+
+func or(d, def time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return def
+}

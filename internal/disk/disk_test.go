@@ -1,0 +1,234 @@
+package disk
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageformat"
+)
+
+func run(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	require.NoError(t, err, "%s %v: %s", name, args, out)
+	return string(out)
+}
+
+// bases are the same 8 MiB with a word in them, in both formats.
+func bases(t testing.TB) (raw, qcow2 Base) {
+	t.Helper()
+	dir := t.TempDir()
+	data := make([]byte, 8<<20)
+	copy(data[1<<20:], "here lies the guest")
+	raw = Base{filepath.Join(dir, "base.raw"), imageformat.Raw, 8 << 20}
+	qcow2 = Base{filepath.Join(dir, "base.qcow2"), imageformat.QCOW2, 8 << 20}
+	require.NoError(t, os.WriteFile(raw.Path, data, 0o444))
+	run(t, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw.Path, qcow2.Path)
+	return raw, qcow2
+}
+
+type info struct {
+	Format  string `json:"format"`
+	Virtual int64  `json:"virtual-size"`
+	Backing string `json:"backing-filename"`
+	BackFmt string `json:"backing-filename-format"`
+}
+
+func look(t testing.TB, path string) (i info) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(run(t, "qemu-img", "info", "--output=json", path)), &i))
+	return i
+}
+
+func inode(t testing.TB, path string) os.FileInfo {
+	t.Helper()
+	st, err := os.Stat(path)
+	require.NoError(t, err)
+	return st
+}
+
+func TestARootDiskIsAnOverlayOrACopyOfTheSizeOfTheFlavor(t *testing.T) {
+	raw, qcow2 := bases(t)
+	for name, c := range map[string]struct {
+		base  Base
+		bytes int64
+		copy  bool
+		want  info
+	}{
+		"overlay on qcow2":             {qcow2, 1 << 30, false, info{"qcow2", 1 << 30, qcow2.Path, "qcow2"}},
+		"overlay on raw":               {raw, 1 << 30, false, info{"qcow2", 1 << 30, raw.Path, "raw"}},
+		"overlay as large as the base": {qcow2, 0, false, info{"qcow2", 8 << 20, qcow2.Path, "qcow2"}},
+		"copy of qcow2":                {qcow2, 1 << 30, true, info{"qcow2", 1 << 30, "", ""}},
+		"copy of raw, as large":        {raw, 0, true, info{"qcow2", 8 << 20, "", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, Maker{}.Root(t.Context(), dir, c.base, c.bytes, c.copy))
+			path := filepath.Join(dir, RootName)
+			require.Equal(t, c.want, look(t, path))
+			require.Contains(t, run(t, "qemu-io", "-r", "-f", "qcow2", "-c", "read -v 1048576 32", path), "here.lies.the.gu")
+
+			first := inode(t, path)
+			require.NoError(t, Maker{}.Root(t.Context(), dir, c.base, c.bytes, c.copy))
+			require.True(t, os.SameFile(first, inode(t, path)), "the disk that was there is kept")
+
+			require.NoError(t, Remove(dir))
+			require.NoError(t, Remove(dir))
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+func TestADiskThatIsNotTheWantedOneIsMadeAnew(t *testing.T) {
+	raw, qcow2 := bases(t)
+	for name, spoil := range map[string]func(t *testing.T, dir string){
+		"half written by a crash": func(t *testing.T, dir string) {
+			require.NoError(t, os.Truncate(filepath.Join(dir, RootName), 100))
+		},
+		"empty after a crash": func(t *testing.T, dir string) {
+			require.NoError(t, os.Truncate(filepath.Join(dir, RootName), 0))
+		},
+		"of another size": func(t *testing.T, dir string) {
+			require.NoError(t, Maker{}.Root(t.Context(), dir, qcow2, 2<<30, false))
+		},
+		"of another image": func(t *testing.T, dir string) { require.NoError(t, Maker{}.Root(t.Context(), dir, raw, 1<<30, false)) },
+		"of another kind":  func(t *testing.T, dir string) { require.NoError(t, Maker{}.Root(t.Context(), dir, qcow2, 1<<30, true)) },
+		"a leftover besides": func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, RootName+partSuffix), []byte("half"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, Maker{}.Root(t.Context(), dir, qcow2, 1<<30, false))
+			spoil(t, dir)
+			require.NoError(t, Maker{}.Root(t.Context(), dir, qcow2, 1<<30, false))
+			require.Equal(t, info{"qcow2", 1 << 30, qcow2.Path, "qcow2"}, look(t, filepath.Join(dir, RootName)))
+			require.NoError(t, Remove(dir))
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			require.Empty(t, left)
+		})
+	}
+}
+
+func TestAFlavorSmallerThanTheImageIsRefusedBeforeAnythingIsWritten(t *testing.T) {
+	_, base := bases(t)
+	base.VirtualBytes = 3 << 30
+	dir := t.TempDir()
+	err := Maker{}.Root(t.Context(), dir, base, 2<<30, false)
+	require.True(t, fault.Is(err, fault.Invalid))
+	require.ErrorContains(t, err, "2 GiB")
+	left, readErr := os.ReadDir(dir)
+	require.NoError(t, readErr)
+	require.Empty(t, left)
+}
+
+func TestEphemeralAndSwapDisksAreReadyForUseAndKept(t *testing.T) {
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		make  func() error
+		file  string
+		check func(path string)
+	}{
+		"ext4": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, Ext4) }, EphemeralName, func(p string) {
+			run(t, "e2fsck", "-fn", p)
+			require.Contains(t, run(t, "e2label", p), "ephemeral0")
+		}},
+		"vfat": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, VFAT) }, EphemeralName, func(p string) {
+			run(t, "fsck.vfat", "-n", p)
+			require.Contains(t, run(t, "blkid", p), `LABEL="ephemeral0"`)
+		}},
+		"swap": {func() error { return Maker{}.Swap(t.Context(), dir, 64<<20) }, SwapName, func(p string) {
+			require.Contains(t, run(t, "blkid", p), `TYPE="swap"`)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			require.NoError(t, c.make())
+			require.Less(t, time.Since(start), 20*time.Second)
+			path := filepath.Join(dir, c.file)
+			c.check(path)
+			first := inode(t, path)
+			require.NoError(t, c.make())
+			require.True(t, os.SameFile(first, inode(t, path)))
+			require.NoError(t, os.Truncate(path, 1000))
+			require.NoError(t, c.make())
+			c.check(path)
+			require.NoError(t, Remove(dir))
+		})
+	}
+}
+
+func TestTheEphemeralFilesystemFollowsTheImagesOSType(t *testing.T) {
+	require.Equal(t, Ext4, EphemeralFilesystem("linux"))
+	require.Equal(t, VFAT, EphemeralFilesystem(""))
+	require.Equal(t, VFAT, EphemeralFilesystem("windows"))
+}
+
+// smallFolder is a folder on a filesystem of the given size. It needs root; without it the test says so and is skipped.
+func smallFolder(t *testing.T, size string) string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("SKIPPED: filling a disk needs root, to mount a small tmpfs")
+	}
+	dir := t.TempDir()
+	run(t, "mount", "-t", "tmpfs", "-o", "size="+size, "slipway-test", dir)
+	t.Cleanup(func() { run(t, "umount", dir) })
+	return dir
+}
+
+func TestAFullDiskIsTheHostsFaultWithItsTrueCauseAndLeavesNothing(t *testing.T) {
+	_, qcow2 := bases(t)
+	for name, do := range map[string]func(dir string) error{
+		"overlay": func(dir string) error { return Maker{}.Root(t.Context(), dir, qcow2, 1<<30, false) },
+		"copy": func(dir string) error {
+			data := make([]byte, 1<<20)
+			for i := range data {
+				data[i] = byte(i*7 + 1)
+			}
+			full := Base{filepath.Join(t.TempDir(), "full"), imageformat.Raw, 1 << 20}
+			require.NoError(t, os.WriteFile(full.Path, data, 0o444))
+			return Maker{}.Root(t.Context(), dir, full, 1<<30, true)
+		},
+		"ephemeral": func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, Ext4) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := smallFolder(t, "64k")
+			err := do(dir)
+			require.Error(t, err)
+			require.Equal(t, fault.HostUnfit, fault.KindOf(err), "%v", err)
+			require.ErrorContains(t, err, "the host's disk is full")
+			left, readErr := os.ReadDir(dir)
+			require.NoError(t, readErr)
+			require.Empty(t, left)
+		})
+	}
+}
+
+func TestABrokenBaseIsToldWithTheProgramsOwnWords(t *testing.T) {
+	err := Maker{}.Root(t.Context(), t.TempDir(), Base{"/nonexistent/base", imageformat.QCOW2, 1 << 20}, 0, false)
+	require.True(t, fault.Is(err, fault.Internal))
+	require.ErrorContains(t, err, "Could not open '/nonexistent/base'")
+}
+
+func BenchmarkOverlay(b *testing.B) {
+	_, base := bases(b)
+	dir := b.TempDir()
+	for b.Loop() {
+		if err := (Maker{}).Root(b.Context(), dir, base, 20<<30, false); err != nil {
+			b.Fatal(err)
+		}
+		if err := Remove(dir); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
