@@ -90,3 +90,8 @@ const (
 func ReservationID(serverID string) string {
 	return "r-" + strings.ReplaceAll(serverID, "-", "")[:8]
 }
+
+// BridgeOf names a network's Linux bridge, the same on every host: at most 15 bytes (IFNAMSIZ).
+func BridgeOf(networkID string) string {
+	return "slw" + strings.ReplaceAll(networkID, "-", "")[:11]
+}

@@ -1,0 +1,23 @@
+package control
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// powerRunning is Nova's power_state RUNNING.
+const powerRunning = 1
+
+// Activate ends a build: ACTIVE, running, launched now, with the steps as the action's events.
+func (a *Activities) Activate(ctx context.Context, in contract.ActivateInput) error {
+	return a.store.ActivateServer(ctx, models.Activation{
+		ServerID:   in.ServerID,
+		RequestID:  in.RequestID,
+		Hostname:   in.Hostname,
+		PowerState: powerRunning,
+		LaunchedAt: a.now(),
+		Events:     events(in.Steps),
+	})
+}

@@ -1,0 +1,58 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// AllocateNetwork makes one NIC's port, named from the server's id and the NIC's place, or binds the port that the user
+// made. On the next host of the same build it moves the binding.
+func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNetworkInput) (contract.Port, error) {
+	server, err := uuid.Parse(in.ServerID)
+	if err != nil {
+		return contract.Port{}, fmt.Errorf("server id %q: %w", in.ServerID, err)
+	}
+	port, err := a.store.AllocatePort(ctx, models.PortRequest{
+		ID:        uuid.NewSHA1(server, fmt.Appendf(nil, "port/%d", in.Index)).String(),
+		ServerID:  in.ServerID,
+		ProjectID: in.ProjectID,
+		NetworkID: in.Request.NetworkID,
+		PortID:    in.Request.PortID,
+		FixedIP:   in.Request.FixedIP,
+		Index:     in.Index,
+		Hostname:  in.Hostname,
+		Tag:       in.Request.Tag,
+		TaskState: optional(string(in.NextPhase)),
+	})
+	if err != nil {
+		return contract.Port{}, err
+	}
+	return forHost(port), nil
+}
+
+// ReleaseNetwork deletes the port that the build made, or unbinds the user's.
+func (a *Activities) ReleaseNetwork(ctx context.Context, in contract.Undo) error {
+	return a.store.ReleasePort(ctx, in.ServerID, in.Index)
+}
+
+func forHost(p models.Port) contract.Port {
+	out := contract.Port{
+		ID: p.ID, NetworkID: p.NetworkID, Network: p.Network.Name, MAC: p.MAC, MTU: p.Network.MTU,
+		Bridge: contract.BridgeOf(p.NetworkID), Tag: value(p.Tag),
+	}
+	for _, f := range p.FixedIPs {
+		address := contract.Address{IP: f.IP, SubnetID: f.SubnetID}
+		for _, s := range p.Network.Subnets {
+			if s.ID == f.SubnetID {
+				address.CIDR, address.Gateway, address.DNSServers = s.CIDR, value(s.GatewayIP), s.DNSServers
+			}
+		}
+		out.Addresses = append(out.Addresses, address)
+	}
+	return out
+}

@@ -1,0 +1,58 @@
+// Package control holds the control plane's steps: database work that a `slipway worker` does. One file for each step,
+// its do and its undo side by side. Activities answer plain faults; the worker turns them into Temporal's errors.
+package control
+
+import (
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Activities are the control plane's. Its methods are registered under the names in internal/contract.
+type Activities struct {
+	store     *models.Store
+	now       func() time.Time
+	downAfter time.Duration
+}
+
+// Options of the control plane's activities.
+type Options struct {
+	Store *models.Store
+	// DownAfter is how long a host may be silent before it gets no new servers.
+	DownAfter time.Duration
+}
+
+// New makes the activities.
+func New(o Options) *Activities {
+	return &Activities{store: o.Store, now: time.Now, downAfter: o.DownAfter}
+}
+
+// events turns a build's progress into the events of its instance action.
+func events(steps []contract.StepProgress) []models.InstanceActionEvent {
+	list := make([]models.InstanceActionEvent, 0, len(steps))
+	for _, s := range steps {
+		if s.Started == nil {
+			continue
+		}
+		e := models.InstanceActionEvent{
+			Seq: len(list), Event: s.Step, Host: optional(s.Host), StartedAt: *s.Started, EndedAt: s.Finished, Details: optional(s.Error),
+		}
+		switch {
+		case s.Error != "":
+			e.Result = optional("Error")
+		case s.Finished != nil:
+			e.Result = optional("Success")
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// optional is nil for the empty string: NULL in the database.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

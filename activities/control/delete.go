@@ -1,0 +1,28 @@
+package control
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// MarkDeleting shows the user that the server goes, records the action, and says what there is to give back.
+func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) (contract.Placement, error) {
+	now := a.now()
+	at, err := a.store.MarkServerDeleting(ctx, in.ServerID, models.InstanceAction{
+		ServerID:  in.ServerID,
+		RequestID: in.RequestID,
+		Action:    "delete",
+		UserID:    in.UserID,
+		ProjectID: in.ProjectID,
+		StartedAt: now,
+		UpdatedAt: now,
+	})
+	return contract.Placement(at), err
+}
+
+// RemoveServer ends a delete.
+func (a *Activities) RemoveServer(ctx context.Context, in contract.RemoveServerInput) error {
+	return a.store.RemoveServer(ctx, in.ServerID, in.RequestID, events(in.Steps), a.now())
+}

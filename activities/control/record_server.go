@@ -1,0 +1,48 @@
+package control
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// RecordServer makes the server's row and the instance action "create": from here the user sees the server.
+func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerInput) error {
+	return a.store.RecordServer(ctx, models.Server{
+		ID:               in.ServerID,
+		ProjectID:        in.ProjectID,
+		UserID:           in.UserID,
+		Name:             in.Name,
+		Hostname:         in.Hostname,
+		Description:      optional(in.Description),
+		Status:           models.ServerBuild,
+		TaskState:        optional(string(in.Phase)),
+		ImageID:          in.ImageID,
+		FlavorID:         in.Flavor.ID,
+		Flavor:           models.FlavorSnapshot(in.Flavor),
+		KeyName:          optional(in.KeyName),
+		AvailabilityZone: in.AvailabilityZone,
+		ConfigDrive:      in.ConfigDrive,
+		ReservationID:    contract.ReservationID(in.ServerID),
+		Metadata:         in.Metadata,
+		Tags:             in.Tags,
+		CreatedAt:        in.StartedAt,
+		UpdatedAt:        in.StartedAt,
+	}, models.InstanceAction{
+		ServerID:  in.ServerID,
+		RequestID: in.RequestID,
+		Action:    "create",
+		UserID:    in.UserID,
+		ProjectID: in.ProjectID,
+		StartedAt: in.StartedAt,
+		UpdatedAt: in.StartedAt,
+	})
+}
+
+// FailServer is its undo: the row stays, in ERROR, with the build's first failure.
+func (a *Activities) FailServer(ctx context.Context, in contract.FailServerInput) error {
+	return a.store.FailServer(ctx, in.ServerID, in.RequestID, models.ServerFault{
+		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: a.now(),
+	}, events(in.Steps))
+}

@@ -1,0 +1,113 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// ResolveImage pins the image, with the kernel and ramdisk that its properties name, for the rest of the build. It takes
+// nothing. Faults, in Nova's words: Invalid when the image is absent, not the project's to see, not active, or does not
+// fit the flavor.
+func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
+	root, err := a.usable(ctx, in.ProjectID, in.ImageID)
+	if err != nil {
+		return contract.ResolvedImage{}, err
+	}
+	if err := fits(root, in.Flavor); err != nil {
+		return contract.ResolvedImage{}, err
+	}
+	resolved := contract.ResolvedImage{Root: root}
+	if resolved.Kernel, err = a.part(ctx, in.ProjectID, root, "kernel_id"); err != nil {
+		return contract.ResolvedImage{}, err
+	}
+	if resolved.Ramdisk, err = a.part(ctx, in.ProjectID, root, "ramdisk_id"); err != nil {
+		return contract.ResolvedImage{}, err
+	}
+	if resolved.Ramdisk != nil && resolved.Kernel == nil {
+		return contract.ResolvedImage{}, fault.New(fault.Invalid, "Image %s names a ramdisk_id but no kernel_id.", root.ID)
+	}
+	return resolved, nil
+}
+
+// usable reads an image that the project may boot from now.
+func (a *Activities) usable(ctx context.Context, projectID, imageID string) (contract.Image, error) {
+	image, err := a.store.Image(ctx, imageID)
+	switch {
+	case fault.Is(err, fault.NotFound), err == nil && !visible(image, projectID):
+		return contract.Image{}, fault.New(fault.Invalid, "Can not find requested image")
+	case err != nil:
+		return contract.Image{}, err
+	case image.Status != models.ImageActive:
+		return contract.Image{}, fault.New(fault.Invalid, "Image %s is not active.", imageID)
+	case image.SHA512 == nil || image.SizeBytes == nil:
+		return contract.Image{}, fmt.Errorf("image %s is active without a checksum or a size", imageID)
+	}
+	pinned := contract.Image{
+		ID:              image.ID,
+		Name:            value(image.Name),
+		SHA512:          *image.SHA512,
+		SizeBytes:       *image.SizeBytes,
+		VirtualBytes:    *image.SizeBytes,
+		DiskFormat:      value(image.DiskFormat),
+		ContainerFormat: value(image.ContainerFormat),
+		MinDiskGiB:      image.MinDiskGiB,
+		MinRAMMiB:       image.MinRAMMiB,
+		Properties:      image.Properties,
+	}
+	if image.VirtualBytes != nil {
+		pinned.VirtualBytes = *image.VirtualBytes
+	}
+	return pinned, nil
+}
+
+// part resolves the kernel or ramdisk that an image names.
+func (a *Activities) part(ctx context.Context, projectID string, root contract.Image, property string) (*contract.Image, error) {
+	id := root.Properties[property]
+	if id == "" {
+		return nil, nil
+	}
+	image, err := a.usable(ctx, projectID, id)
+	var f *fault.Error
+	if errors.As(err, &f) && f.Kind == fault.Invalid {
+		return nil, fault.New(fault.Invalid, "Image %s names %s %s: %s", root.ID, property, id, f.Text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &image, nil
+}
+
+// visible says whether a project may use an image. Community images can be used by whoever knows their id (Glance).
+func visible(image models.Image, projectID string) bool {
+	return image.OwnerID == projectID || image.Visibility == "public" || image.Visibility == "community"
+}
+
+// fits is Nova's _validate_flavor_image: min_ram, min_disk and, for a flavor with a root disk, the image's own size.
+func fits(image contract.Image, flavor contract.Flavor) error {
+	const gib = int64(1) << 30
+	switch {
+	case flavor.RAMMiB < image.MinRAMMiB:
+		return fault.New(fault.Invalid, "Flavor's memory is too small for requested image.")
+	case flavor.DiskGiB == 0:
+		return nil
+	case int64(flavor.DiskGiB)*gib < image.VirtualBytes:
+		return fault.New(fault.Invalid, "Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.",
+			int64(flavor.DiskGiB)*gib, image.VirtualBytes)
+	case flavor.DiskGiB < image.MinDiskGiB:
+		return fault.New(fault.Invalid, "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.",
+			int64(flavor.DiskGiB)*gib, int64(image.MinDiskGiB)*gib)
+	}
+	return nil
+}
+
+func value(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

@@ -1,0 +1,118 @@
+package control
+
+import (
+	"context"
+	"slices"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/scheduler"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// shownAlternates is how many further hosts a selection names.
+const shownAlternates = 2
+
+// SelectHost filters and weighs the hosts and claims room on the best that still has it when the claim is made; NoValidHost
+// says what each filter removed. A server that holds room on a host that is not excluded keeps it: the step had taken
+// effect before.
+func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
+	rows, err := a.store.ListHosts(ctx)
+	if err != nil {
+		return contract.HostSelection{}, err
+	}
+	held, err := a.store.Allocations(ctx, in.ServerID)
+	if err != nil {
+		return contract.HostSelection{}, err
+	}
+	for _, h := range rows {
+		holds := slices.ContainsFunc(held, func(al models.Allocation) bool { return al.HostID == h.ID })
+		if holds && !slices.Contains(in.Excluded, h.Hostname) {
+			return a.allocate(ctx, in, h.Host, nil)
+		}
+	}
+
+	request := scheduler.Request{
+		Resources:        in.Resources,
+		AvailabilityZone: in.AvailabilityZone,
+		Architecture:     in.Architecture,
+		Excluded:         in.Excluded,
+		Now:              a.now(),
+		DownAfter:        a.downAfter,
+	}
+	hosts := make([]scheduler.Host, len(rows))
+	for i, h := range rows {
+		hosts[i] = schedulable(h)
+	}
+	ranked, err := scheduler.Rank(request, hosts)
+	if err != nil {
+		return contract.HostSelection{}, err
+	}
+	for i, choice := range ranked {
+		row := rows[slices.IndexFunc(rows, func(h models.HostUsage) bool { return h.ID == choice.ID })]
+		selection, err := a.allocate(ctx, in, row.Host, ranked[i+1:])
+		if fault.Is(err, fault.HostUnfit) {
+			continue // another build took the room since the hosts were listed
+		}
+		return selection, err
+	}
+	return contract.HostSelection{}, fault.New(fault.NoValidHost,
+		"No valid host was found. %d hosts had room, and other builds took it first: try again.", len(ranked))
+}
+
+func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
+	err := a.store.Allocate(ctx, models.Allocation{
+		ServerID: in.ServerID, HostID: h.ID,
+		VCPUs: in.Resources.VCPUs, MemoryMiB: in.Resources.RAMMiB, DiskGiB: in.Resources.DiskGiB,
+	}, string(in.NextPhase))
+	if err != nil {
+		return contract.HostSelection{}, err
+	}
+	selection := contract.HostSelection{HostID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone}
+	for _, o := range others[:min(len(others), shownAlternates)] {
+		selection.Alternates = append(selection.Alternates, o.Hostname)
+	}
+	return selection, nil
+}
+
+func schedulable(h models.HostUsage) scheduler.Host {
+	reason := value(h.DisabledReason)
+	if h.Enabled {
+		reason = value(h.NotReadyReason)
+	}
+	return scheduler.Host{
+		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures,
+		Enabled: h.Enabled, Ready: h.Ready, Reason: reason, SeenAt: h.SeenAt,
+		Capacity: contract.Resources{
+			VCPUs:   int(float64(h.VCPUs) * h.CPURatio),
+			RAMMiB:  int(float64(h.MemoryMiB-h.ReservedMemoryMiB) * h.RAMRatio),
+			DiskGiB: int(float64(h.DiskGiB) * h.DiskRatio),
+		},
+		Used: contract.Resources{VCPUs: h.UsedVCPUs, RAMMiB: h.UsedMemoryMiB, DiskGiB: h.UsedDiskGiB},
+	}
+}
+
+// ReleaseAllocation gives the room back: on the named host, or, where the selection's answer was lost, on every host but
+// the excepted.
+func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) error {
+	if in.Hostname != "" {
+		return a.store.ReleaseAllocation(ctx, in.ServerID, in.Hostname)
+	}
+	held, err := a.store.Allocations(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	for _, al := range held {
+		h, err := a.store.Host(ctx, al.HostID)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(in.Except, h.Hostname) {
+			continue
+		}
+		if err := a.store.ReleaseAllocation(ctx, in.ServerID, h.Hostname); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package workers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/activities/control"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/workflows"
+)
+
+// ControlOptions of a control-plane worker.
+type ControlOptions struct {
+	Temporal   client.Client
+	Queue      string // contract.DefaultControlQueue unless a test says otherwise
+	Activities *control.Activities
+	Metrics    *Steps
+	Logger     *slog.Logger
+}
+
+// RunControl polls the control queue until ctx ends, then lets the running tasks finish.
+func RunControl(ctx context.Context, o ControlOptions) error {
+	w := worker.New(o.Temporal, o.Queue, worker.Options{
+		Interceptors: []interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics}},
+		// Two of each are enough for this engine on two cores, and every idle poller costs the server a long poll; a
+		// burst is taken up by the eager start of activities.
+		MaxConcurrentWorkflowTaskPollers: 4,
+		MaxConcurrentActivityTaskPollers: 4,
+		WorkerStopTimeout:                stopPatience,
+	})
+	RegisterWorkflows(w)
+	registerControl(w, o.Activities)
+	return run(ctx, w, o.Queue)
+}
+
+// RegisterWorkflows makes the workflows known under their contract names; replay tests use it too.
+func RegisterWorkflows(w worker.WorkflowRegistry) {
+	for name, f := range map[string]any{
+		contract.WorkflowBoot:    workflows.BootServer,
+		contract.WorkflowDelete:  workflows.DeleteServer,
+		contract.WorkflowConsole: workflows.ReadConsole,
+	} {
+		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
+	}
+}
+
+func registerControl(w worker.ActivityRegistry, a *control.Activities) {
+	register(w, map[string]any{
+		contract.ResolveImage:      a.ResolveImage,
+		contract.ClaimQuota:        a.ClaimQuota,
+		contract.ReleaseQuota:      a.ReleaseQuota,
+		contract.RecordServer:      a.RecordServer,
+		contract.FailServer:        a.FailServer,
+		contract.SelectHost:        a.SelectHost,
+		contract.ReleaseAllocation: a.ReleaseAllocation,
+		contract.AllocateNetwork:   a.AllocateNetwork,
+		contract.ReleaseNetwork:    a.ReleaseNetwork,
+		contract.Activate:          a.Activate,
+		contract.MarkDeleting:      a.MarkDeleting,
+		contract.RemoveServer:      a.RemoveServer,
+	})
+}
+
+func register(w worker.ActivityRegistry, activities map[string]any) {
+	for name, f := range activities {
+		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+}
+
+func run(ctx context.Context, w worker.Worker, queue string) error {
+	if err := w.Start(); err != nil {
+		return fmt.Errorf("starting the worker of task queue %s: %w", queue, err)
+	}
+	<-ctx.Done()
+	w.Stop()
+	return nil
+}

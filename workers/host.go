@@ -1,0 +1,62 @@
+package workers
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/worker"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/slipway-cloud/slipway/activities/host"
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// stopPatience is how long a worker that was told to stop lets its running steps finish. What does not finish runs again
+// elsewhere or after the restart: every step may be done twice.
+const stopPatience = 20 * time.Second
+
+// HostOptions of a hypervisor's worker.
+type HostOptions struct {
+	Temporal   client.Client
+	Hostname   string
+	Activities *host.Activities
+	// MaxBuilds is how many steps work at once on this host; more wait their turn.
+	MaxBuilds int
+	Metrics   *Steps
+	Logger    *slog.Logger
+}
+
+// waitingSteps is how many steps may be here at once, working or waiting their turn. All of them count as begun, so a
+// busy host is not taken for a lost one.
+const waitingSteps = 1000
+
+// RunHost polls the host's own queue until ctx ends, then lets the running steps finish.
+func RunHost(ctx context.Context, o HostOptions) error {
+	queue := contract.HostQueue(o.Hostname)
+	w := worker.New(o.Temporal, queue, worker.Options{
+		Interceptors:                       []interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds))}},
+		DisableWorkflowWorker:              true,
+		MaxConcurrentActivityExecutionSize: waitingSteps,
+		MaxConcurrentActivityTaskPollers:   4,
+		MaxHeartbeatThrottleInterval:       heartbeatEvery,
+		WorkerStopTimeout:                  stopPatience,
+	})
+	a := o.Activities
+	register(w, map[string]any{
+		contract.FetchImage:        a.FetchImage,
+		contract.BuildDisk:         a.BuildDisk,
+		contract.RemoveDisk:        a.RemoveDisk,
+		contract.BuildConfigDrive:  a.BuildConfigDrive,
+		contract.RemoveConfigDrive: a.RemoveConfigDrive,
+		contract.InjectData:        a.InjectData,
+		contract.DefineDomain:      a.DefineDomain,
+		contract.UndefineDomain:    a.UndefineDomain,
+		contract.StartDomain:       a.StartDomain,
+		contract.DestroyDomain:     a.DestroyDomain,
+		contract.ReadConsole:       a.ReadConsoleLog,
+	})
+	return run(ctx, w, queue)
+}
