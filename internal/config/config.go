@@ -1,0 +1,300 @@
+// Package config is every setting of every role, with one precedence: flags over environment over file over defaults.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/providers/structs"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// Config is all settings. In a file they nest as here; in the environment `database.dsn` is SLIPWAY_DATABASE_DSN; as a
+// flag it is --database.dsn.
+type Config struct {
+	Log      Log      `koanf:"log"`
+	Database Database `koanf:"database"`
+	Temporal Temporal `koanf:"temporal"`
+	API      API      `koanf:"api"`
+	Images   Images   `koanf:"images"`
+	Quota    Quota    `koanf:"quota"`
+	Build    Build    `koanf:"build"`
+	Operator Operator `koanf:"operator"`
+	Host     Host     `koanf:"host"`
+}
+
+// Log says what is logged, always to standard error.
+type Log struct {
+	Level  string `koanf:"level" help:"debug, info, warn or error"`
+	Format string `koanf:"format" help:"json or text"`
+}
+
+// Database is the Postgres of the control plane.
+type Database struct {
+	DSN      string `koanf:"dsn" help:"Postgres, as a URL or key=value pairs"`
+	MaxConns int    `koanf:"max_conns" help:"connections that one process may open"`
+}
+
+// Temporal is the workflow engine.
+type Temporal struct {
+	Address      string `koanf:"address" help:"host:port of the frontend"`
+	Namespace    string `koanf:"namespace" help:"namespace that the workflows live in"`
+	ControlQueue string `koanf:"control_queue" help:"task queue of the control plane's workers"`
+	UIURL        string `koanf:"ui_url" help:"address of the Web UI, shown to users and allowed to ask the codec endpoint"`
+	PayloadKeys  string `koanf:"payload_keys" help:"file with the keys that encrypt what Temporal records; mode 0600"`
+}
+
+// API is the users' listener.
+type API struct {
+	Listen          string        `koanf:"listen" help:"host:port of the users' listener"`
+	PublicURL       string        `koanf:"public_url" help:"address that the catalog names; empty: as the request came"`
+	TokenTTL        time.Duration `koanf:"token_ttl" help:"how long a token lives"`
+	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" help:"how long running requests may take to end at a stop"`
+	AdminPassword   string        `koanf:"admin_password" help:"password of the user admin, made at the first start; set it by file or environment" secret:"yes"`
+	DemoPassword    string        `koanf:"demo_password" help:"password of the user demo, a plain member of the project demo; empty: no such user" secret:"yes"`
+	DefaultNetwork  string        `koanf:"default_network" help:"CIDR of the shared network that is made at the first start; empty: none"`
+}
+
+// Images is the image store.
+type Images struct {
+	Dir      string `koanf:"dir" help:"folder of the image bytes, seen by every api process"`
+	MaxBytes int64  `koanf:"max_bytes" help:"largest image in bytes"`
+}
+
+// Quota is what a project may use unless it has limits of its own; -1 is unlimited.
+type Quota struct {
+	Instances int `koanf:"instances" help:"servers of a project"`
+	Cores     int `koanf:"cores" help:"vCPUs of a project"`
+	RAMMiB    int `koanf:"ram_mib" help:"memory of a project in MiB"`
+	KeyPairs  int `koanf:"key_pairs" help:"key pairs of a user"`
+}
+
+// Build is how builds behave.
+type Build struct {
+	MaxHosts        int           `koanf:"max_hosts" help:"how many hosts a build may try"`
+	HostLost        time.Duration `koanf:"host_lost" help:"a step whose host is silent for so long moves to the next host"`
+	HostUnavailable time.Duration `koanf:"host_unavailable" help:"a step is tried again for so long on a host whose hypervisor does not answer"`
+	UndoPatience    time.Duration `koanf:"undo_patience" help:"an undo that takes longer is parked while the others go on"`
+	HostDownAfter   time.Duration `koanf:"host_down_after" help:"a host that is silent for so long gets no new servers"`
+}
+
+// Operator is the operators' listener: metrics, health, and the codec endpoint of the Web UI. It shows what histories
+// hold: keep it on loopback or behind something that knows operators.
+type Operator struct {
+	Listen string `koanf:"listen" help:"host:port of the operators' listener; empty: none"`
+}
+
+// Host is a hypervisor.
+type Host struct {
+	APIURL           string        `koanf:"api_url" help:"address of the Slipway API"`
+	Token            string        `koanf:"token" help:"the host's own token, from slipway host create" secret:"yes"`
+	TokenFile        string        `koanf:"token_file" help:"file that holds the token"`
+	Hostname         string        `koanf:"hostname" help:"name of this hypervisor; empty: the machine's"`
+	StateDir         string        `koanf:"state_dir" help:"folder of instances and cached images"`
+	Hypervisor       string        `koanf:"hypervisor" help:"libvirt, or fake for load tests"`
+	LibvirtSocket    string        `koanf:"libvirt_socket" help:"libvirtd's socket"`
+	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace that libvirtd runs in; empty: this process's"`
+	MaxBuilds        int           `koanf:"max_builds" help:"steps that work at once; 0: two a core"`
+	CacheBytes       int64         `koanf:"cache_bytes" help:"size to which the image cache is kept; 0: no limit"`
+	HeartbeatEvery   time.Duration `koanf:"heartbeat_every" help:"how often the host reports to the API"`
+	CPURatio         float64       `koanf:"cpu_ratio" help:"how often a vCPU may be given away"`
+	RAMRatio         float64       `koanf:"ram_ratio" help:"how often memory may be given away"`
+	DiskRatio        float64       `koanf:"disk_ratio" help:"how often disk may be given away"`
+	ReservedMemory   int           `koanf:"reserved_memory_mib" help:"memory kept for the host itself, MiB"`
+	FakeStartLatency time.Duration `koanf:"fake_start_latency" help:"with the fake hypervisor: how long a start takes"`
+}
+
+// Default is what every setting starts from. Quotas, ratios and waits are Nova's where it has them.
+func Default() Config {
+	return Config{
+		Log:      Log{Level: "info", Format: "json"},
+		Database: Database{DSN: "host=/run/postgresql user=slipway dbname=slipway", MaxConns: 20},
+		Temporal: Temporal{
+			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: "control",
+			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys",
+		},
+		API:      API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
+		Images:   Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40},
+		Quota:    Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
+		Build:    Build{MaxHosts: 3, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute},
+		Operator: Operator{Listen: "127.0.0.1:8775"},
+		Host: Host{
+			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt",
+			LibvirtSocket: "/run/libvirt/libvirt-sock", HeartbeatEvery: 10 * time.Second,
+			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512,
+		},
+	}
+}
+
+const envPrefix = "SLIPWAY_"
+
+// defaultFile is read when it exists and no other is named.
+const defaultFile = "/etc/slipway/slipway.yaml"
+
+// Flags adds a flag for each setting of the named sections (the first part of their names), and --config. Secrets have no
+// flag: a command line is readable by everyone on the machine.
+func Flags(flags *pflag.FlagSet, sections ...string) {
+	flags.String("config", "", "file with settings (default "+defaultFile+" if it is there)")
+	walk(reflect.ValueOf(Default()), "", func(name string, field reflect.StructField, value reflect.Value) {
+		section, _, _ := strings.Cut(name, ".")
+		if field.Tag.Get("secret") != "" || !slices.Contains(sections, section) {
+			return
+		}
+		help := field.Tag.Get("help")
+		switch v := value.Interface().(type) {
+		case string:
+			flags.String(name, v, help)
+		case int:
+			flags.Int(name, v, help)
+		case int64:
+			flags.Int64(name, v, help)
+		case float64:
+			flags.Float64(name, v, help)
+		case time.Duration:
+			flags.Duration(name, v, help)
+		}
+	})
+}
+
+// Load reads the settings. flags may be nil; only those that were set count.
+func Load(flags *pflag.FlagSet) (Config, error) {
+	k := koanf.New(".")
+	if err := k.Load(structs.Provider(Default(), "koanf"), nil); err != nil {
+		return Config{}, fmt.Errorf("settings: %w", err)
+	}
+	known := map[string]bool{}
+	for _, key := range k.Keys() {
+		known[key] = true
+	}
+	if err := loadFile(k, flags); err != nil {
+		return Config{}, err
+	}
+	for _, key := range k.Keys() {
+		if !known[key] {
+			return Config{}, fmt.Errorf("settings: unknown setting %q in the file: see `slipway config` for all of them", key)
+		}
+	}
+	if err := k.Load(env.Provider(".", env.Opt{Prefix: envPrefix, TransformFunc: func(name, value string) (string, any) {
+		return settingOf(name, known), value
+	}}), nil); err != nil {
+		return Config{}, fmt.Errorf("settings from the environment: %w", err)
+	}
+	if flags != nil {
+		changed := pflag.NewFlagSet("", pflag.ContinueOnError)
+		flags.Visit(func(f *pflag.Flag) {
+			if known[f.Name] {
+				changed.AddFlag(f)
+			}
+		})
+		if err := k.Load(posflag.Provider(changed, ".", k), nil); err != nil {
+			return Config{}, fmt.Errorf("settings from flags: %w", err)
+		}
+	}
+	var c Config
+	if err := k.Unmarshal("", &c); err != nil {
+		return Config{}, fmt.Errorf("settings: %w", err)
+	}
+	return c, c.check()
+}
+
+func loadFile(k *koanf.Koanf, flags *pflag.FlagSet) error {
+	path, named := os.Getenv(envPrefix+"CONFIG"), true
+	if flags != nil {
+		if f := flags.Lookup("config"); f != nil && f.Changed {
+			path = f.Value.String()
+		}
+	}
+	if path == "" {
+		path, named = defaultFile, false
+	}
+	err := k.Load(file.Provider(filepath.Clean(path)), yaml.Parser())
+	if errors.Is(err, os.ErrNotExist) && !named {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("settings from %s: %w", path, err)
+	}
+	return nil
+}
+
+// settingOf finds the setting that an environment variable names; "" (ignored) for others, since tests and tools have
+// variables of their own under the prefix.
+func settingOf(variable string, known map[string]bool) string {
+	name := strings.ToLower(strings.TrimPrefix(variable, envPrefix))
+	section, rest, _ := strings.Cut(name, "_")
+	if key := section + "." + rest; known[key] {
+		return key
+	}
+	return ""
+}
+
+func (c Config) check() error {
+	var wrong []error
+	positive := func(name string, n int64) {
+		if n <= 0 {
+			wrong = append(wrong, fmt.Errorf("%s must be more than 0, not %d", name, n))
+		}
+	}
+	positive("build.max_hosts", int64(c.Build.MaxHosts))
+	positive("build.host_lost", int64(c.Build.HostLost))
+	positive("build.host_unavailable", int64(c.Build.HostUnavailable))
+	positive("build.undo_patience", int64(c.Build.UndoPatience))
+	positive("build.host_down_after", int64(c.Build.HostDownAfter))
+	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
+	positive("api.token_ttl", int64(c.API.TokenTTL))
+	positive("images.max_bytes", c.Images.MaxBytes)
+	if c.Host.Hypervisor != "libvirt" && c.Host.Hypervisor != "fake" {
+		wrong = append(wrong, fmt.Errorf("host.hypervisor must be libvirt or fake, not %q", c.Host.Hypervisor))
+	}
+	if c.Log.Format != "json" && c.Log.Format != "text" {
+		wrong = append(wrong, fmt.Errorf("log.format must be json or text, not %q", c.Log.Format))
+	}
+	if len(wrong) > 0 {
+		return fmt.Errorf("settings: %w", errors.Join(wrong...))
+	}
+	return nil
+}
+
+// walk visits each setting with its dotted name.
+func walk(v reflect.Value, prefix string, visit func(string, reflect.StructField, reflect.Value)) {
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		name := prefix + field.Tag.Get("koanf")
+		if field.Type.Kind() == reflect.Struct {
+			walk(v.Field(i), name+".", visit)
+			continue
+		}
+		visit(name, field, v.Field(i))
+	}
+}
+
+// Setting is one line of the reference.
+type Setting struct {
+	Name, Variable, Help string
+	Value                string // secrets are shown as set or not
+}
+
+// Settings lists every setting with its value in c.
+func Settings(c Config) []Setting {
+	var all []Setting
+	walk(reflect.ValueOf(c), "", func(name string, field reflect.StructField, value reflect.Value) {
+		shown := fmt.Sprint(value.Interface())
+		if field.Tag.Get("secret") != "" && shown != "" {
+			shown = "(set)"
+		}
+		variable := envPrefix + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+		all = append(all, Setting{Name: name, Variable: variable, Help: field.Tag.Get("help"), Value: shown})
+	})
+	return all
+}

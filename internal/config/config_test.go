@@ -1,0 +1,70 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+)
+
+func settings(t *testing.T, yaml string, env map[string]string, args ...string) (Config, error) {
+	t.Helper()
+	for k, v := range env {
+		t.Setenv(k, v)
+	}
+	flags := pflag.NewFlagSet("slipway", pflag.ContinueOnError)
+	Flags(flags, "api", "build", "host", "log", "database")
+	if yaml != "" {
+		path := filepath.Join(t.TempDir(), "slipway.yaml")
+		require.NoError(t, os.WriteFile(path, []byte(yaml), 0o600))
+		args = append(args, "--config", path)
+	}
+	require.NoError(t, flags.Parse(args))
+	return Load(flags)
+}
+
+func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
+	c, err := settings(t, "api: {listen: 'file:1', public_url: 'file:2', token_ttl: 1h}\nbuild: {max_hosts: 7}",
+		map[string]string{"SLIPWAY_API_LISTEN": "env:1", "SLIPWAY_API_PUBLIC_URL": "env:2", "SLIPWAY_BUILD_HOST_LOST": "5s"},
+		"--api.listen", "flag:1")
+	require.NoError(t, err)
+	require.Equal(t, "flag:1", c.API.Listen)
+	require.Equal(t, "env:2", c.API.PublicURL)
+	require.Equal(t, time.Hour, c.API.TokenTTL)
+	require.Equal(t, 7, c.Build.MaxHosts)
+	require.Equal(t, 5*time.Second, c.Build.HostLost)
+	require.Equal(t, Default().Quota, c.Quota)
+}
+
+func TestAWrongSettingIsRefusedByName(t *testing.T) {
+	for want, try := range map[string]func(*testing.T) error{
+		`unknown setting "api.lisen"`: func(t *testing.T) error { _, err := settings(t, "api: {lisen: x}", nil); return err },
+		"build.max_hosts must be": func(t *testing.T) error {
+			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "0"})
+			return err
+		},
+		"max_hosts": func(t *testing.T) error {
+			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "many"})
+			return err
+		},
+		"host.hypervisor must be": func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
+		"no such file":            func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
+	} {
+		t.Run(want, func(t *testing.T) { require.ErrorContains(t, try(t), want) })
+	}
+}
+
+func TestSecretsHaveNoFlagAndAreNotShown(t *testing.T) {
+	flags := pflag.NewFlagSet("slipway", pflag.ContinueOnError)
+	Flags(flags, "host", "api")
+	require.Nil(t, flags.Lookup("host.token"))
+	require.NotNil(t, flags.Lookup("host.token_file"))
+	c := Default()
+	c.Host.Token = "hunter2"
+	for _, s := range Settings(c) {
+		require.NotContains(t, s.Value, "hunter2")
+	}
+}
