@@ -1,0 +1,378 @@
+package cli
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+type bootFlags struct {
+	image, flavor, keyName, userData, zone, adminPass, description, idempotencyKey string
+	meta, networks, nics, files, tags                                              []string
+	configDrive, wait                                                              bool
+	timeout                                                                        time.Duration
+}
+
+func (c *client) bootCommand() *cobra.Command {
+	f := &bootFlags{}
+	cmd := &cobra.Command{
+		Use:   "boot NAME --image REF --flavor REF",
+		Short: "Build a server",
+		Long: `Build a server from an image and a flavor, each given by name or id.
+
+The API accepts or refuses at once; the build goes on by itself. With --wait every step of it is shown as it runs, and
+the command ends when the server is ACTIVE (exit 0) or the build has failed (exit 1, with the fault and what to do).
+Ctrl-C stops the watching, not the build.
+
+Networks: --network takes a network's name or id and can be repeated; "none" builds without a NIC, "auto" (the default)
+leaves the choice to the API. --nic says more about one NIC: net=REF or port=ID, and ip=ADDRESS, tag=TEXT.
+
+User data, files and the key reach the guest on its config drive, unless --config-drive=false: then they are written into
+its disk before the first start.`,
+		Example: `  slipway boot web --image debian-12 --flavor m1.small --key-name laptop --wait
+  slipway boot web --image debian-12 --flavor m1.small --user-data cloud-init.yaml --meta role=web --tag front
+  slipway boot db --image debian-12 --flavor m1.large --nic net=private,ip=10.0.0.20 --file /etc/motd=./motd
+  ID=$(slipway boot ci --image debian-12 --flavor m1.tiny --network none --wait --quiet)`,
+		Args: cobra.ExactArgs(1),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			return c.boot(ctx, cmd, s, args[0], f)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.image, "image", "", "image, by name or id (required)")
+	flags.StringVar(&f.flavor, "flavor", "", "flavor, by name or id (required)")
+	flags.StringVar(&f.keyName, "key-name", "", "key pair whose public key the guest gets")
+	flags.StringVar(&f.userData, "user-data", "", "file with user data for the guest, - for standard input")
+	flags.StringArrayVar(&f.meta, "meta", nil, "metadata key=value (repeat)")
+	flags.StringArrayVar(&f.networks, "network", nil, "network by name or id, none, or auto (repeat)")
+	flags.StringArrayVar(&f.nics, "nic", nil, "NIC as net=REF|port=ID[,ip=ADDRESS][,tag=TEXT] (repeat)")
+	flags.BoolVar(&f.configDrive, "config-drive", true, "give the guest a config drive")
+	flags.StringVar(&f.zone, "availability-zone", "", "availability zone (an admin may add :host)")
+	flags.StringVar(&f.adminPass, "admin-pass", "", "administrator's password (default: the API makes one)")
+	flags.StringArrayVar(&f.files, "file", nil, "file for the guest as /path/in/guest=localfile (repeat)")
+	flags.StringVar(&f.description, "description", "", "description")
+	flags.StringArrayVar(&f.tags, "tag", nil, "tag (repeat)")
+	flags.BoolVar(&f.wait, "wait", false, "show the build's steps and wait for its end")
+	flags.DurationVar(&f.timeout, "timeout", 30*time.Minute, "with --wait: give up waiting after this long (the build goes on)")
+	flags.StringVar(&f.idempotencyKey, "idempotency-key", "", "a retry with the same key meets the same server instead of building a second one")
+	_ = cmd.MarkFlagRequired("image")
+	_ = cmd.MarkFlagRequired("flavor")
+	c.completeFlag(cmd, "image", imageKind)
+	c.completeFlag(cmd, "flavor", flavorKind)
+	c.completeFlag(cmd, "key-name", keypairKind)
+	c.completeFlag(cmd, "network", networkKind, "none", "auto")
+	return cmd
+}
+
+func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session, name string, f *bootFlags) error {
+	r, err := c.bootRequest(ctx, cmd, s, name, f)
+	if err != nil {
+		return err
+	}
+	began := c.now()
+	answer, header, err := s.call(ctx, r)
+	if err != nil {
+		return doing(err, "build the server %q", name)
+	}
+	server := serverKind.unwrap(answer)
+	id, requestID := text(server, "id"), header.Get("X-Compute-Request-Id")
+	if id == "" {
+		return &Error{Code: ExitFailed, What: fmt.Sprintf("the API accepted the server %q without telling its id", name)}
+	}
+	if !f.wait {
+		server["name"] = name
+		server["request_id"] = requestID
+		c.say(cmd, "accepted; follow it with: slipway server wait %s", id)
+		return c.output.one(cmd.OutOrStdout(), acceptedLayout, server)
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	c.say(cmd, "building %s (%s)", name, id)
+	built, err := c.follow(ctx, cmd.ErrOrStderr(), s, id, requestID)
+	if err != nil {
+		return err
+	}
+	c.say(cmd, "%s is ACTIVE after %s", name, duration(c.now().Sub(began)))
+	if password := text(server, "adminPass"); password != "" && f.adminPass == "" {
+		built["adminPass"] = password // the API tells it only once, in the answer to the request
+	}
+	return c.output.one(cmd.OutOrStdout(), bootedLayout, built)
+}
+
+// bootRequest resolves the names and writes the request (Nova's POST /servers).
+func (c *client) bootRequest(ctx context.Context, cmd *cobra.Command, s *session, name string, f *bootFlags) (request, error) {
+	server := object{"name": name, "config_drive": f.configDrive}
+	set := func(field, value string) {
+		if value != "" {
+			server[field] = value
+		}
+	}
+	set("key_name", f.keyName)
+	set("availability_zone", f.zone)
+	set("adminPass", f.adminPass)
+	set("description", f.description)
+	if len(f.tags) > 0 {
+		server["tags"] = f.tags
+	}
+	if len(f.meta) > 0 {
+		meta, err := pairs("meta", f.meta)
+		if err != nil {
+			return request{}, err
+		}
+		server["metadata"] = meta
+	}
+	if f.userData != "" {
+		data, err := readInput(cmd, f.userData)
+		if err != nil {
+			return request{}, doing(err, "read the user data")
+		}
+		server["user_data"] = base64.StdEncoding.EncodeToString(data)
+	}
+	var version microversion
+	if len(f.files) > 0 {
+		var err error
+		if version, err = s.computeVersion(ctx); err != nil {
+			return request{}, doing(err, "build the server %q", name)
+		}
+		if personalityCompute.older(version) {
+			version = personalityCompute
+		}
+		if server["personality"], err = personality(f.files); err != nil {
+			return request{}, err
+		}
+	}
+	networks, err := s.bootNetworks(ctx, f.networks, f.nics)
+	if err != nil {
+		return request{}, err
+	}
+	server["networks"] = networks
+	image, err := s.find(ctx, imageKind, f.image)
+	if err != nil {
+		return request{}, err
+	}
+	flavor, err := s.find(ctx, flavorKind, f.flavor)
+	if err != nil {
+		return request{}, err
+	}
+	server["imageRef"], server["flavorRef"] = image["id"], flavor["id"]
+	r := request{service: "compute", method: http.MethodPost, path: serverKind.path, body: object{"server": server}, version: version}
+	if f.idempotencyKey != "" {
+		r.headers = map[string]string{"Idempotency-Key": f.idempotencyKey}
+	}
+	return r, nil
+}
+
+// personality reads the files to be put into the guest (Nova's personality).
+func personality(specs []string) ([]object, error) {
+	var files []object
+	for _, spec := range specs {
+		path, local, ok := strings.Cut(spec, "=")
+		if !ok || !strings.HasPrefix(path, "/") || local == "" {
+			return nil, usage("--file wants /path/in/guest=localfile, not %q", spec)
+		}
+		data, err := os.ReadFile(local)
+		if err != nil {
+			return nil, doing(err, "read the file for %s in the guest", path)
+		}
+		files = append(files, object{"path": path, "contents": base64.StdEncoding.EncodeToString(data)})
+	}
+	return files, nil
+}
+
+// bootNetworks is the request's networks: "none", "auto", or a list.
+func (s *session) bootNetworks(ctx context.Context, networks, nics []string) (any, error) {
+	if len(networks)+len(nics) == 0 {
+		return "auto", nil
+	}
+	var list []object
+	for _, ref := range networks {
+		if ref == "none" || ref == "auto" {
+			if len(networks)+len(nics) > 1 {
+				return nil, usage("--network %s stands alone", ref)
+			}
+			return ref, nil
+		}
+		network, err := s.find(ctx, networkKind, ref)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, object{"uuid": network["id"]})
+	}
+	for _, spec := range nics {
+		nic := object{}
+		for part := range strings.SplitSeq(spec, ",") {
+			key, value, _ := strings.Cut(part, "=")
+			if value == "" {
+				return nil, usage("--nic wants net=REF|port=ID[,ip=ADDRESS][,tag=TEXT], not %q", spec)
+			}
+			switch key {
+			case "net", "net-id", "net-name":
+				network, err := s.find(ctx, networkKind, value)
+				if err != nil {
+					return nil, err
+				}
+				nic["uuid"] = network["id"]
+			case "port", "port-id":
+				nic["port"] = value
+			case "ip", "v4-fixed-ip":
+				nic["fixed_ip"] = value
+			case "tag":
+				nic["tag"] = value
+			default:
+				return nil, usage("--nic knows net, port, ip and tag, not %q", key)
+			}
+		}
+		if (nic["uuid"] == nil) == (nic["port"] == nil) {
+			return nil, usage("--nic %s: give net=REF or port=ID, one of the two", spec)
+		}
+		list = append(list, nic)
+	}
+	return list, nil
+}
+
+// settle is how long follow asks on for the ends of steps after the server itself has reached its end.
+const settle = 8
+
+// follow shows the steps of a build until the server is ACTIVE, and gives the server. A failed build, a server that went
+// away, Ctrl-C and a timeout are errors that say what to do next.
+func (c *client) follow(ctx context.Context, w io.Writer, s *session, id, requestID string) (object, error) {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	view := newStepView(w, c.output.quiet, c.now)
+	closed := false
+	done := func() {
+		if !closed {
+			closed = true
+			view.close()
+		}
+	}
+	defer done()
+
+	ticker := time.NewTicker(c.poll)
+	defer ticker.Stop()
+	var last error
+	for ended := 0; ; {
+		server, err := s.get(ctx, serverKind, id)
+		switch {
+		case err == nil:
+			last = nil
+		case isStatus(err, http.StatusNotFound):
+			done()
+			return nil, &Error{Code: ExitFailed, What: fmt.Sprintf("server %s was deleted while it was built", id), Cause: err}
+		case ctx.Err() != nil:
+		case passing(err):
+			last = err
+		default:
+			done()
+			return nil, doing(err, "follow the build of server %s", id)
+		}
+		if server != nil {
+			pending := true
+			if requestID != "" {
+				if steps, err := s.actionSteps(ctx, id, requestID); err == nil {
+					view.show(steps)
+					pending = anyRunning(steps)
+				}
+			} else {
+				pending = false
+			}
+			switch text(server, "status") {
+			case "BUILD":
+			case "ERROR":
+				// The undo of a failed build goes on after its fault is known; what is wrong is known already.
+				if ended++; !pending || ended > settle {
+					done()
+					return nil, buildFailed(server)
+				}
+			default:
+				if ended++; !pending || ended > settle {
+					return server, nil
+				}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			done()
+			return nil, stillBuilding(ctx, id, last)
+		case <-ticker.C:
+		}
+	}
+}
+
+// passing says whether an error of one poll may be gone at the next.
+func passing(err error) bool {
+	var answer *apiError
+	if errors.As(err, &answer) {
+		return answer.status >= 500
+	}
+	return !errors.Is(err, context.Canceled)
+}
+
+func (s *session) actionSteps(ctx context.Context, id, requestID string) ([]step, error) {
+	answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions", requestID)})
+	if err != nil {
+		return nil, err
+	}
+	action, _ := answer["instanceAction"].(object)
+	return stepsOf(action), nil
+}
+
+func anyRunning(steps []step) bool {
+	for _, s := range steps {
+		if s.running() {
+			return true
+		}
+	}
+	return false
+}
+
+// buildFailed is the fault of a server in ERROR, whole, with what to do next.
+func buildFailed(server object) *Error {
+	id := text(server, "id")
+	reason := text(server, "fault", "message")
+	if code := text(server, "fault", "code"); code != "" && reason != "" {
+		reason += " (code " + code + ")"
+	}
+	if details := text(server, "fault", "details"); details != "" {
+		reason += "\n" + details
+	}
+	if reason == "" {
+		reason = "the API gives no reason"
+	}
+	hints := []string{
+		"slipway server events " + id + "   (what was done, and where)",
+		"slipway server delete " + id + "   (its quota is in use until then)",
+	}
+	lower := strings.ToLower(reason)
+	if strings.Contains(lower, "no valid host") {
+		hints = append(hints, "slipway host list   (an admin sees what the hypervisors have left)")
+	}
+	if strings.Contains(lower, "quota") {
+		hints = append(hints, "slipway quota show")
+	}
+	return &Error{Code: ExitFailed, What: fmt.Sprintf("the build of server %q (%s) failed", text(server, "name"), id), Reason: reason, Hints: hints}
+}
+
+// stillBuilding is the end of the watching before the end of the build.
+func stillBuilding(ctx context.Context, id string, last error) *Error {
+	result := &Error{Code: ExitInterrupted, What: "stopped watching; the build of server " + id + " goes on", Hints: []string{
+		"slipway server wait " + id + "     (follow it again)",
+		"slipway server delete " + id + "   (stop it and give everything back)",
+	}}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		result.Code, result.What = ExitFailed, "gave up waiting; the build of server "+id+" goes on"
+	}
+	if last != nil {
+		result.Reason = "the last answer was: " + last.Error()
+	}
+	return result
+}

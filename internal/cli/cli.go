@@ -1,0 +1,155 @@
+// Package cli is the user's side of the slipway command: the verbs that talk to the API over HTTP and to nothing else.
+// cmd/slipway attaches them under its root beside the roles (api, worker, host, dev).
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// pollEvery is how often a waiting verb asks the API again: fast enough that a step of a few hundred milliseconds is seen
+// to run, slow enough to cost the API nothing.
+const pollEvery = 250 * time.Millisecond
+
+// client is what every verb shares: how to reach the API, and how to print.
+type client struct {
+	connection connection
+	output     output
+	now        func() time.Time
+	poll       time.Duration
+}
+
+// Commands are the verbs for the root command. The verbs of hypervisors come from HostCommands, because `slipway host`
+// itself is the hypervisor's role.
+func Commands() []*cobra.Command { return newClient().commands() }
+
+// HostCommands are the verbs that go below `slipway host`: list, show, create, enable, disable, delete.
+func HostCommands() []*cobra.Command { return newClient().hostCommands() }
+
+func newClient() *client { return &client{now: time.Now, poll: pollEvery} }
+
+func (c *client) commands() []*cobra.Command {
+	return c.finish(
+		c.bootCommand(),
+		c.serverCommand(),
+		c.imageCommand(),
+		c.flavorCommand(),
+		c.keypairCommand(),
+		c.networkCommand(),
+		c.subnetCommand(),
+		c.quotaCommand(),
+		c.tokenCommand(),
+	)
+}
+
+func (c *client) hostCommands() []*cobra.Command {
+	return c.finish(c.hostVerbs()...)
+}
+
+// finish gives every verb the shared flags, and makes each wrong use of a command line an error of one type.
+func (c *client) finish(commands ...*cobra.Command) []*cobra.Command {
+	for _, cmd := range commands {
+		c.connection.bind(cmd.PersistentFlags())
+		c.output.bind(cmd.PersistentFlags())
+		_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+		strict(cmd)
+	}
+	return commands
+}
+
+func strict(cmd *cobra.Command) {
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageOf(cmd, err)
+			}
+			return nil
+		}
+	}
+	if cmd.HasSubCommands() && cmd.RunE == nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cmd.Help()
+			}
+			return usageOf(cmd, fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()))
+		}
+		cmd.Args = cobra.ArbitraryArgs
+	}
+	for _, child := range cmd.Commands() {
+		strict(child)
+	}
+}
+
+// Report prints err for the user, if there is one, and gives the process's exit code (see the constants Exit…).
+func Report(w io.Writer, err error) int {
+	if err == nil {
+		return ExitOK
+	}
+	failure := explain(err)
+	fmt.Fprint(w, failure.render())
+	return failure.Code
+}
+
+// Execute runs the root command to its end and gives the exit code. Errors of the command line itself, which cobra finds
+// before any verb runs, are told apart from failures of the verb.
+func Execute(ctx context.Context, root *cobra.Command) int {
+	root.SilenceUsage, root.SilenceErrors = true, true
+	cmd, err := root.ExecuteContextC(ctx)
+	var failure *Error
+	if err != nil && !errors.As(err, &failure) && (strings.HasPrefix(err.Error(), "unknown command") ||
+		strings.HasPrefix(err.Error(), "required flag") || strings.HasPrefix(err.Error(), "if any flags in the group")) {
+		err = usageOf(cmd, err)
+	}
+	return Report(root.ErrOrStderr(), err)
+}
+
+// verb wraps the body of a command: it connects first, and what the body cannot do is said with what was being done.
+func (c *client) verb(body func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := c.output.check(); err != nil {
+			return usageOf(cmd, err)
+		}
+		s, err := c.connection.open(cmd.Context(), cmd.ErrOrStderr())
+		if err != nil {
+			return err
+		}
+		return body(cmd.Context(), cmd, s, args)
+	}
+}
+
+// isTerminal says whether w draws on a terminal, where lines can be redrawn.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+}
+
+// readInput reads a whole file, or standard input when the name is "-".
+func readInput(cmd *cobra.Command, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(cmd.InOrStdin())
+	}
+	return os.ReadFile(name)
+}
+
+// pairs parses repeated key=value flags.
+func pairs(flag string, values []string) (map[string]string, error) {
+	result := make(map[string]string, len(values))
+	for _, v := range values {
+		key, value, ok := strings.Cut(v, "=")
+		if !ok || key == "" {
+			return nil, usage("--%s wants key=value, not %q", flag, v)
+		}
+		result[key] = value
+	}
+	return result, nil
+}

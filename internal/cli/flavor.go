@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+// Flavors have no name filter in Nova's API, and their ids are any text: the whole list is read.
+var flavorKind = &kind{
+	noun: "flavor", service: "compute", path: "flavors", listPath: "flavors/detail", plural: "flavors", singular: "flavor",
+	listHint: "slipway flavor list",
+	layout: layout{list: []column{
+		col("ID", "id"), col("NAME", "name"), col("VCPUS", "vcpus"), col("RAM MIB", "ram"), col("DISK GIB", "disk"),
+		col("PUBLIC", "os-flavor-access:is_public"), col("EPHEMERAL GIB", "OS-FLV-EXT-DATA:ephemeral").onlyWide(), col("SWAP MIB", "swap").onlyWide(),
+		col("DESCRIPTION", "description").onlyWide(), col("EXTRA SPECS", "extra_specs").onlyWide(),
+	}},
+}
+
+func (c *client) flavorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "flavor",
+		Aliases: []string{"flavors"},
+		Short:   "List, show, create and delete flavors",
+		Example: "  slipway flavor list\n  slipway flavor create m1.small --vcpus 1 --ram 2048 --disk 20",
+	}
+	cmd.AddCommand(c.flavorList(), c.showCommand(flavorKind, "  slipway flavor show m1.small"), c.flavorCreate(),
+		c.deleteCommand(flavorKind, "  slipway flavor delete m1.old"))
+	return cmd
+}
+
+func (c *client) flavorList() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List flavors",
+		Long:    "List the flavors: the public ones and those the project was given; --all shows an admin every one.",
+		Example: "  slipway flavor list\n  slipway flavor list --all -o wide",
+		Args:    cobra.NoArgs,
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+			query := url.Values{}
+			if all {
+				query.Set("is_public", "None")
+			}
+			flavors, err := s.list(ctx, flavorKind, query)
+			if err != nil {
+				return doing(err, "list the flavors")
+			}
+			return c.output.many(cmd.OutOrStdout(), &flavorKind.layout, flavors)
+		}),
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "private ones of other projects too (admin)")
+	return cmd
+}
+
+func (c *client) flavorCreate() *cobra.Command {
+	var id, description string
+	var vcpus, ram, disk, ephemeral, swap int
+	var private bool
+	var properties []string
+	cmd := &cobra.Command{
+		Use:     "create NAME --vcpus N --ram MIB --disk GIB",
+		Short:   "Create a flavor (admin)",
+		Long:    "Create a flavor, a size of server. This needs the admin role. --disk 0 takes the size of the image.",
+		Example: "  slipway flavor create m1.small --vcpus 1 --ram 2048 --disk 20\n  slipway flavor create tiny --id 42 --vcpus 1 --ram 128 --disk 1 --property hw:cpu_policy=shared",
+		Args:    cobra.ExactArgs(1),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			specs, err := pairs("property", properties)
+			if err != nil {
+				return err
+			}
+			fields := object{"name": args[0], "vcpus": vcpus, "ram": ram, "disk": disk, "OS-FLV-EXT-DATA:ephemeral": ephemeral,
+				"swap": swap, "os-flavor-access:is_public": !private}
+			if id != "" {
+				fields["id"] = id
+			}
+			if description != "" {
+				fields["description"] = description
+			}
+			flavor, err := s.create(ctx, flavorKind, fields)
+			if err != nil {
+				return doing(err, "create the flavor %q", args[0])
+			}
+			if len(specs) > 0 {
+				answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodPost,
+					path: flavorKind.item(text(flavor, "id"), "os-extra_specs"), body: object{"extra_specs": specs}})
+				if err != nil {
+					return doing(err, "set the properties of the new flavor %q (%s)", args[0], text(flavor, "id"))
+				}
+				flavor["extra_specs"] = answer["extra_specs"]
+			}
+			return c.output.one(cmd.OutOrStdout(), &flavorKind.layout, flavor)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.IntVar(&vcpus, "vcpus", 1, "virtual CPUs")
+	flags.IntVar(&ram, "ram", 0, "memory, MiB (required)")
+	flags.IntVar(&disk, "disk", 0, "root disk, GiB")
+	flags.IntVar(&ephemeral, "ephemeral", 0, "second disk, GiB")
+	flags.IntVar(&swap, "swap", 0, "swap disk, MiB")
+	flags.StringVar(&id, "id", "", "the flavor's id (default: the API makes one)")
+	flags.BoolVar(&private, "private", false, "only for projects that are given it")
+	flags.StringVar(&description, "description", "", "description")
+	flags.StringArrayVar(&properties, "property", nil, "extra spec key=value (repeat)")
+	_ = cmd.MarkFlagRequired("ram")
+	return cmd
+}

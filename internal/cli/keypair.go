@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+)
+
+// Key pairs are known by their names alone, and Nova lists each inside an object of its own.
+var keypairKind = &kind{
+	noun: "key pair", service: "compute", path: "os-keypairs", plural: "keypairs", singular: "keypair",
+	listHint: "slipway keypair list", brief: true,
+	layout: layout{id: "name", list: []column{
+		col("NAME", "name"), col("TYPE", "type"), col("FINGERPRINT", "fingerprint"), col("PUBLIC KEY", "public_key").onlyWide(),
+	}, show: []column{
+		col("NAME", "name"), col("TYPE", "type"), col("FINGERPRINT", "fingerprint"), col("PUBLIC KEY", "public_key"),
+		col("USER", "user_id"), col("CREATED", "created_at"),
+	}},
+}
+
+func (c *client) keypairCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "keypair",
+		Aliases: []string{"keypairs", "key"},
+		Short:   "List, show, create and delete key pairs",
+		Example: "  slipway keypair create laptop --public-key ~/.ssh/id_ed25519.pub\n  slipway keypair list",
+	}
+	cmd.AddCommand(c.keypairList(), c.showCommand(keypairKind, "  slipway keypair show laptop"), c.keypairCreate(),
+		c.deleteCommand(keypairKind, "  slipway keypair delete laptop"))
+	return cmd
+}
+
+func (c *client) keypairList() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List your key pairs",
+		Example: "  slipway keypair list",
+		Args:    cobra.NoArgs,
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+			keypairs, err := s.list(ctx, keypairKind, nil)
+			if err != nil {
+				return doing(err, "list the key pairs")
+			}
+			return c.output.many(cmd.OutOrStdout(), &keypairKind.layout, keypairs)
+		}),
+	}
+}
+
+func (c *client) keypairCreate() *cobra.Command {
+	var publicFile, privateFile string
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Import a public key, or make a new pair",
+		Long: `Import a public key with --public-key. Without it a new Ed25519 pair is made on this machine: the public half goes to
+the API, the private half to --private-key (mode 0600; an existing file is not touched) or to standard output, and nowhere
+else.`,
+		Example: "  slipway keypair create laptop --public-key ~/.ssh/id_ed25519.pub\n  slipway keypair create ci --private-key ci.pem\n  slipway keypair create ci > ci.pem",
+		Args:    cobra.ExactArgs(1),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			name := args[0]
+			if publicFile != "" {
+				public, err := readInput(cmd, publicFile)
+				if err != nil {
+					return doing(err, "read the public key")
+				}
+				if strings.Contains(string(public), "PRIVATE KEY") {
+					return usage("%s is a private key: give the public one (%s.pub?)", publicFile, publicFile)
+				}
+				keypair, err := s.importKey(ctx, name, string(public))
+				if err != nil {
+					return err
+				}
+				return c.output.one(cmd.OutOrStdout(), &keypairKind.layout, keypair)
+			}
+			public, private, err := newKey(name)
+			if err != nil {
+				return doing(err, "make the key pair %q", name)
+			}
+			if privateFile == "" {
+				keypair, err := s.importKey(ctx, name, public)
+				if err != nil {
+					return err
+				}
+				c.say(cmd, "created key pair %s (%s); its private key is on standard output and nowhere else", name, text(keypair, "fingerprint"))
+				_, err = cmd.OutOrStdout().Write(private)
+				return err
+			}
+			// The private key is safe on disk before the API knows the public one.
+			if err := writeNew(privateFile, private); err != nil {
+				return doing(err, "write the private key")
+			}
+			keypair, err := s.importKey(ctx, name, public)
+			if err != nil {
+				os.Remove(privateFile)
+				return err
+			}
+			c.say(cmd, "the private key is in %s", privateFile)
+			return c.output.one(cmd.OutOrStdout(), &keypairKind.layout, keypair)
+		}),
+	}
+	cmd.Flags().StringVar(&publicFile, "public-key", "", "file with the public key to import, - for standard input")
+	cmd.Flags().StringVar(&privateFile, "private-key", "", "new file for the private key of a new pair (default standard output)")
+	cmd.MarkFlagsMutuallyExclusive("public-key", "private-key")
+	return cmd
+}
+
+func (s *session) importKey(ctx context.Context, name, public string) (object, error) {
+	answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodPost, path: keypairKind.path,
+		body: object{"keypair": object{"name": name, "type": "ssh", "public_key": strings.TrimSpace(public)}}})
+	if err != nil {
+		return nil, doing(err, "create the key pair %q", name)
+	}
+	return keypairKind.unwrap(answer), nil
+}
+
+// newKey makes an Ed25519 pair in OpenSSH's forms.
+func newKey(comment string) (public string, private []byte, err error) {
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", nil, fmt.Errorf("making a key: %w", err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, comment)
+	if err != nil {
+		return "", nil, fmt.Errorf("writing the private key: %w", err)
+	}
+	line, err := ssh.NewPublicKey(pub)
+	if err != nil {
+		return "", nil, fmt.Errorf("writing the public key: %w", err)
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(line))) + " " + comment, pem.EncodeToMemory(block), nil
+}
+
+// writeNew writes a file that only its owner reads, and never over another.
+func writeNew(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		os.Remove(name)
+		return err
+	}
+	return f.Close()
+}

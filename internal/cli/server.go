@@ -1,0 +1,505 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+var serverKind = &kind{
+	noun: "server", service: "compute", path: "servers", listPath: "servers/detail", plural: "servers", singular: "server",
+	byName: quoted, listHint: "slipway server list",
+	layout: layout{
+		list: []column{
+			col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("TASK", "OS-EXT-STS:task_state"),
+			computed("ADDRESSES", addresses), computed("FLAVOR", flavorOf),
+			computed("IMAGE", imageOf).onlyWide(), col("KEY", "key_name").onlyWide(), col("ZONE", "OS-EXT-AZ:availability_zone").onlyWide(),
+			col("HOST", "OS-EXT-SRV-ATTR:host").onlyWide(), col("PROJECT", "tenant_id").onlyWide(), col("CREATED", "created").onlyWide(),
+		},
+		show: []column{
+			col("ID", "id"), col("NAME", "name"), col("DESCRIPTION", "description"), col("STATUS", "status"),
+			col("TASK", "OS-EXT-STS:task_state"), computed("POWER", powerOf), computed("ADDRESSES", addresses),
+			computed("FLAVOR", flavorOf), computed("IMAGE", imageOf), col("KEY", "key_name"), col("CONFIG DRIVE", "config_drive"),
+			col("METADATA", "metadata"), col("TAGS", "tags"), col("ZONE", "OS-EXT-AZ:availability_zone"),
+			computed("HOST", func(o object) string { return first(text(o, "OS-EXT-SRV-ATTR:host"), text(o, "hostId")) }),
+			col("PROJECT", "tenant_id"), col("USER", "user_id"), col("CREATED", "created"), col("UPDATED", "updated"),
+			col("LAUNCHED", "OS-SRV-USG:launched_at"),
+			col("FAULT", "fault", "message"), col("FAULT CODE", "fault", "code"), col("FAULT DETAILS", "fault", "details"),
+		},
+	},
+}
+
+// acceptedLayout shows a server that is only asked for, bootedLayout one that was waited for.
+var (
+	acceptedLayout = &layout{list: []column{
+		col("ID", "id"), col("NAME", "name"), col("ADMIN PASSWORD", "adminPass"), col("REQUEST", "request_id"),
+	}}
+	bootedLayout = &layout{list: []column{
+		col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), computed("ADDRESSES", addresses),
+		col("KEY", "key_name"), col("ADMIN PASSWORD", "adminPass"),
+		computed("HOST", func(o object) string { return text(o, "OS-EXT-SRV-ATTR:host") }),
+	}}
+)
+
+// addresses are a server's networks with their addresses: "private=10.0.0.4, 10.0.0.5; dmz=…".
+func addresses(o object) string {
+	networks, _ := o["addresses"].(object)
+	names := make([]string, 0, len(networks))
+	for name := range networks {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	parts := make([]string, 0, len(names))
+	for _, name := range names {
+		var list []string
+		for _, a := range objects(networks[name]) {
+			list = append(list, text(a, "addr"))
+		}
+		parts = append(parts, name+"="+strings.Join(list, ", "))
+	}
+	return strings.Join(parts, "; ")
+}
+
+func flavorOf(o object) string {
+	return first(text(o, "flavor", "original_name"), text(o, "flavor", "id"))
+}
+
+func imageOf(o object) string { return text(o, "image", "id") }
+
+// powerOf names Nova's power states.
+func powerOf(o object) string {
+	state := text(o, "OS-EXT-STS:power_state")
+	if name, ok := map[string]string{"0": "none", "1": "running", "3": "paused", "4": "shut down", "6": "crashed", "7": "suspended"}[state]; ok {
+		return name
+	}
+	return state
+}
+
+func (c *client) serverCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "server",
+		Aliases: []string{"servers"},
+		Short:   "List, show, delete and look into servers",
+		Long:    "List, show, delete and look into servers. `slipway boot` builds one.",
+		Example: "  slipway server list --status ERROR\n  slipway server console web --follow",
+	}
+	cmd.AddCommand(c.serverList(), c.showCommand(serverKind, "  slipway server show web\n  slipway server show web -o json"),
+		c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
+	return cmd
+}
+
+func (c *client) serverList() *cobra.Command {
+	var name, status, host, marker, sortBy string
+	var all bool
+	var limit int
+	cmd := &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List servers",
+		Long:    "List the project's servers, newest first. All of them, page by page, unless --limit is given.",
+		Example: "  slipway server list\n  slipway server list --status ACTIVE --name '^web' -o wide\n  slipway server list --all-projects --host hv1\n  slipway server list --sort name:asc -o json",
+		Args:    cobra.NoArgs,
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+			query := url.Values{}
+			for key, value := range map[string]string{"name": name, "status": strings.ToUpper(status), "host": host} {
+				if value != "" {
+					query.Set(key, value)
+				}
+			}
+			if all {
+				query.Set("all_tenants", "1")
+			}
+			if limit > 0 {
+				query.Set("limit", strconv.Itoa(limit))
+			}
+			if marker != "" {
+				last, err := s.find(ctx, serverKind, marker)
+				if err != nil {
+					return err
+				}
+				query.Set("marker", text(last, "id"))
+			}
+			if err := sortQuery(query, sortBy); err != nil {
+				return err
+			}
+			servers, err := s.list(ctx, serverKind, query)
+			if err != nil {
+				return doing(err, "list the servers")
+			}
+			return c.output.many(cmd.OutOrStdout(), &serverKind.layout, servers)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&name, "name", "", "only names that match (a regular expression)")
+	flags.StringVar(&status, "status", "", "only this status: ACTIVE, BUILD, ERROR")
+	flags.StringVar(&host, "host", "", "only servers on this hypervisor (admin)")
+	flags.BoolVar(&all, "all-projects", false, "servers of every project (admin)")
+	flags.IntVar(&limit, "limit", 0, "at most this many")
+	flags.StringVar(&marker, "marker", "", "begin after this server (name or id)")
+	flags.StringVar(&sortBy, "sort", "", "order, as key[:asc|desc] (comma separated)")
+	return cmd
+}
+
+// sortQuery turns key[:direction],… into Nova's repeated sort_key and sort_dir.
+func sortQuery(query url.Values, spec string) error {
+	if spec == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(spec, ",") {
+		key, direction, _ := strings.Cut(part, ":")
+		if direction == "" {
+			direction = "asc"
+		}
+		if key == "" || direction != "asc" && direction != "desc" {
+			return usage("--sort wants key[:asc|desc], not %q", part)
+		}
+		query.Add("sort_key", key)
+		query.Add("sort_dir", direction)
+	}
+	return nil
+}
+
+func (c *client) serverDelete() *cobra.Command {
+	var wait bool
+	var timeout time.Duration
+	cmd := &cobra.Command{
+		Use:               "delete REF...",
+		Aliases:           []string{"rm"},
+		Short:             "Delete servers",
+		Long:              "Delete servers by name or id; one that is being built is stopped first. If one of several cannot be found, nothing\nis deleted. With --wait the command ends when they are gone and everything they held is given back.",
+		Example:           "  slipway server delete web --wait\n  slipway server delete $(slipway server list --status ERROR --quiet)",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: c.complete(serverKind, true),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			servers, err := s.findAll(ctx, serverKind, args)
+			if err != nil {
+				return err
+			}
+			began := c.now()
+			requests := make([]string, len(servers))
+			for i, server := range servers {
+				_, header, err := s.call(ctx, request{service: "compute", method: http.MethodDelete, path: serverKind.item(text(server, "id"))})
+				if err != nil && !(wait && isStatus(err, http.StatusNotFound)) {
+					return doing(err, "delete the server %q", text(server, "name"))
+				}
+				requests[i] = header.Get("X-Compute-Request-Id")
+				if !wait {
+					c.say(cmd, "deleting server %s (%s)", text(server, "name"), text(server, "id"))
+				}
+			}
+			if !wait {
+				return nil
+			}
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+			defer stop()
+			for i, server := range servers {
+				if err := c.waitGone(ctx, s, server, requests[i]); err != nil {
+					return err
+				}
+				c.say(cmd, "deleted server %s (%s) after %s", text(server, "name"), text(server, "id"), duration(c.now().Sub(began)))
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until they are gone")
+	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "with --wait: give up waiting after this long (the delete goes on)")
+	return cmd
+}
+
+// waitGone waits until the API no longer knows a server. A delete that failed is told by its instance action.
+func (c *client) waitGone(ctx context.Context, s *session, server object, requestID string) error {
+	id, name := text(server, "id"), text(server, "name")
+	ticker := time.NewTicker(c.poll)
+	defer ticker.Stop()
+	for {
+		now, err := s.get(ctx, serverKind, id)
+		switch {
+		case isStatus(err, http.StatusNotFound):
+			return nil
+		case err != nil && ctx.Err() == nil && !passing(err):
+			return doing(err, "wait for the end of server %q", name)
+		case err == nil && text(now, "status") == "DELETED":
+			return nil // admins are shown deleted servers
+		case err == nil && requestID != "":
+			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions", requestID)})
+			if err == nil && text(answer, "instanceAction", "message") == "Error" {
+				return &Error{Code: ExitFailed, What: fmt.Sprintf("the delete of server %q (%s) failed", name, id),
+					Reason: first(text(now, "fault", "message"), "the API gives no reason"),
+					Hints:  []string{"slipway server events " + id + "   (what was done, and where)", "slipway server delete " + id + "   (tries again)"}}
+			}
+		}
+		select {
+		case <-ctx.Done():
+			result := &Error{Code: ExitInterrupted, What: fmt.Sprintf("stopped waiting; the delete of server %q (%s) goes on", name, id),
+				Hints: []string{"slipway server show " + id}}
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				result.Code = ExitFailed
+			}
+			return result
+		case <-ticker.C:
+		}
+	}
+}
+
+func (c *client) serverConsole() *cobra.Command {
+	var lines int
+	var follow bool
+	cmd := &cobra.Command{
+		Use:               "console REF",
+		Short:             "Print what the guest wrote on its console",
+		Long:              "Print what the guest wrote on its serial console, as it wrote it. --follow goes on until Ctrl-C.",
+		Example:           "  slipway server console web --lines 50\n  slipway server console web --follow",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(serverKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			server, err := s.find(ctx, serverKind, args[0])
+			if err != nil {
+				return err
+			}
+			id := text(server, "id")
+			if !follow {
+				output, err := s.console(ctx, id, lines)
+				if err != nil {
+					return doing(err, "read the console of server %q", args[0])
+				}
+				if output != "" && !strings.HasSuffix(output, "\n") {
+					output += "\n"
+				}
+				_, err = fmt.Fprint(cmd.OutOrStdout(), output)
+				return err
+			}
+			ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+			defer stop()
+			return c.followConsole(ctx, cmd, s, id, lines)
+		}),
+	}
+	cmd.Flags().IntVar(&lines, "lines", 0, "only the last lines (default all that is kept)")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing what is added")
+	return cmd
+}
+
+// followConsole prints the last lines of the console and then what is added. The API only ever gives the whole log, so
+// each answer is compared with the one before.
+func (c *client) followConsole(ctx context.Context, cmd *cobra.Command, s *session, id string, lines int) error {
+	shown, err := s.console(ctx, id, 0)
+	if err != nil {
+		return doing(err, "read the console of server %s", id)
+	}
+	if _, err := fmt.Fprint(cmd.OutOrStdout(), lastLines(shown, lines)); err != nil {
+		return err
+	}
+	ticker := time.NewTicker(consoleEvery * c.poll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		output, err := s.console(ctx, id, 0)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && passing(err):
+			continue
+		case err != nil:
+			return doing(err, "read the console of server %s", id)
+		}
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), added(shown, output)); err != nil {
+			return err
+		}
+		shown = output
+	}
+}
+
+// consoleEvery is how many polls pass between two readings of a console, which costs the hypervisor more than a status.
+const consoleEvery = 4
+
+// lastLines is the end of a log; n 0 is all of it.
+func lastLines(log string, n int) string {
+	if n <= 0 {
+		return log
+	}
+	end := len(strings.TrimSuffix(log, "\n"))
+	for ; n > 0; n-- {
+		end = strings.LastIndexByte(log[:end], '\n')
+		if end < 0 {
+			return log
+		}
+	}
+	return log[end+1:]
+}
+
+// added is what a log has that it had not before. A log that lost its beginning overlaps with the end of the old one.
+func added(old, log string) string {
+	if strings.HasPrefix(log, old) {
+		return log[len(old):]
+	}
+	const window = 4096
+	tail := old
+	if len(tail) > window {
+		tail = tail[len(tail)-window:]
+	}
+	for ; tail != ""; tail = tail[1:] {
+		if i := strings.LastIndex(log, tail); i >= 0 && (len(tail) >= 64 || i == 0) {
+			return log[i+len(tail):]
+		}
+	}
+	return log
+}
+
+// console is Nova's os-getConsoleOutput; lines 0 is everything.
+func (s *session) console(ctx context.Context, id string, lines int) (string, error) {
+	body := object{}
+	if lines > 0 {
+		body["length"] = lines
+	}
+	answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodPost, path: serverKind.item(id, "action"),
+		body: object{"os-getConsoleOutput": body}})
+	if err != nil {
+		return "", err
+	}
+	return text(answer, "output"), nil
+}
+
+var actionLayout = layout{id: "request_id", name: "action", list: []column{
+	col("ACTION", "action"), col("REQUEST", "request_id"), computed("STEP", func(o object) string { return text(o, "event") }),
+	computed("RESULT", func(o object) string {
+		if text(o, "event") != "" {
+			return first(text(o, "result"), "running")
+		}
+		return text(o, "message")
+	}),
+	computed("STARTED", func(o object) string { return text(o, "start_time") }),
+	computed("TOOK", func(o object) string {
+		began, ended := parseTime(text(o, "start_time")), parseTime(text(o, "finish_time"))
+		if began.IsZero() || ended.IsZero() {
+			return ""
+		}
+		return duration(ended.Sub(began))
+	}),
+	computed("HOST", func(o object) string { return first(text(o, "host"), shortHost(text(o, "hostId"))) }),
+	col("DETAILS", "details"),
+}}
+
+func (c *client) serverEvents() *cobra.Command {
+	return &cobra.Command{
+		Use:               "events REF",
+		Short:             "Show what was done with a server, step by step",
+		Long:              "Show every action on a server with its steps: when each ran, how long, on which host, and how it ended. Also of deleted\nservers, by their id. -o json prints the actions as the API answers them.",
+		Example:           "  slipway server events web\n  slipway server events web -o json",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(serverKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			id := args[0]
+			if server, err := s.find(ctx, serverKind, args[0]); err == nil {
+				id = text(server, "id")
+			} else if failure := explain(err); failure.Code != ExitNotFound {
+				return err
+			}
+			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions")})
+			if isStatus(err, http.StatusNotFound) {
+				return serverKind.notFound(args[0])
+			}
+			if err != nil {
+				return doing(err, "list the actions of server %q", args[0])
+			}
+			actions := objects(answer["instanceActions"])
+			sort.SliceStable(actions, func(i, j int) bool {
+				return parseTime(text(actions[i], "start_time")).Before(parseTime(text(actions[j], "start_time")))
+			})
+			for i, a := range actions {
+				answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet,
+					path: serverKind.item(id, "os-instance-actions", url.PathEscape(text(a, "request_id")))})
+				if err != nil {
+					return doing(err, "read the action %s of server %q", text(a, "request_id"), args[0])
+				}
+				if whole, ok := answer["instanceAction"].(object); ok {
+					actions[i] = whole
+				}
+			}
+			rows := actions
+			if c.output.format == "table" || c.output.format == "wide" {
+				rows = eventRows(actions)
+			}
+			return c.output.many(cmd.OutOrStdout(), &actionLayout, rows)
+		}),
+	}
+}
+
+// eventRows puts the steps of each action below it.
+func eventRows(actions []object) []object {
+	var rows []object
+	for _, a := range actions {
+		rows = append(rows, a)
+		events := objects(a["events"])
+		sort.SliceStable(events, func(i, j int) bool {
+			return parseTime(text(events[i], "start_time")).Before(parseTime(text(events[j], "start_time")))
+		})
+		rows = append(rows, events...)
+	}
+	return rows
+}
+
+func (c *client) serverWait() *cobra.Command {
+	var timeout time.Duration
+	var gone bool
+	cmd := &cobra.Command{
+		Use:               "wait REF",
+		Short:             "Follow a server's build to its end",
+		Long:              "Follow a server's build to its end, step by step, as `slipway boot --wait` does: exit 0 when it is ACTIVE, 1 when the\nbuild failed. With --deleted: until the server is gone.",
+		Example:           "  slipway server wait web\n  slipway server wait web --deleted --timeout 2m",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(serverKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			server, err := s.find(ctx, serverKind, args[0])
+			if err != nil {
+				return err
+			}
+			id := text(server, "id")
+			ctx, cancel := context.WithTimeout(ctx, timeout)
+			defer cancel()
+			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions")})
+			if err != nil {
+				return doing(err, "list the actions of server %q", args[0])
+			}
+			if gone {
+				ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+				defer stop()
+				return c.waitGone(ctx, s, server, requestOf(answer, "delete"))
+			}
+			built, err := c.follow(ctx, cmd.ErrOrStderr(), s, id, requestOf(answer, "create"))
+			if err != nil {
+				return err
+			}
+			return c.output.one(cmd.OutOrStdout(), bootedLayout, built)
+		}),
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Minute, "give up waiting after this long")
+	cmd.Flags().BoolVar(&gone, "deleted", false, "wait until the server is gone")
+	return cmd
+}
+
+// requestOf is the request id of a server's newest action of a kind.
+func requestOf(answer object, action string) string {
+	var newest time.Time
+	var id string
+	for _, a := range objects(answer["instanceActions"]) {
+		if began := parseTime(text(a, "start_time")); text(a, "action") == action && (id == "" || began.After(newest)) {
+			newest, id = began, text(a, "request_id")
+		}
+	}
+	return id
+}
