@@ -147,8 +147,10 @@ func (l *Libvirt) start(ctx context.Context) (runningLibvirt, error) {
 		}
 	}
 	l.log.Info("starting libvirtd; the first time takes about 10 s", "netns", rec.Netns, "dir", l.dir)
-	// A sysfs of the namespace itself replaces the machine's: libvirt looks there for bridges.
-	const script = `mount -t sysfs sysfs /sys && mount --bind "$1" ` + qemuConf + ` && exec /usr/sbin/libvirtd --config "$2" --pid-file "$3"`
+	// A sysfs of the network namespace replaces the machine's: libvirt looks there for bridges. The old one is taken away
+	// rather than covered, cgroups with it: libvirt would go by their entries in the table of mounts, not find them, and
+	// report an error for each guest that it takes over.
+	const script = `umount --recursive --lazy /sys && mount -t sysfs sysfs /sys && mount --bind "$1" ` + qemuConf + ` && exec /usr/sbin/libvirtd --config "$2" --pid-file "$3"`
 	p, err := Start(ctx, Command{
 		Name: "libvirtd",
 		Path: "nsenter",

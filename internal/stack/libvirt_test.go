@@ -87,7 +87,7 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 		t.Fatalf("a stranger stopped it (%v)", err)
 	}
 
-	guest := runGuest(t)
+	guest := runGuest(t, filepath.Join(dir, "libvirtd.log"))
 
 	if err := syscall.Kill(rec.Libvirtd.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 }
 
 // runGuest starts an empty guest with a disk owned by root and returns a check that it still runs, which ends it.
-func runGuest(t *testing.T) (check func()) {
+func runGuest(t *testing.T, clusterLog string) (check func()) {
 	t.Helper()
 	connect := func() *libvirt.Libvirt {
 		l := libvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(libvirtSocket)))
@@ -157,8 +157,13 @@ func runGuest(t *testing.T) (check func()) {
 		if state, _, err := l.DomainGetState(d, 0); err != nil || libvirt.DomainState(state) != libvirt.DomainRunning {
 			t.Errorf("guest is in state %d (%v) after libvirtd was killed, want running", state, err)
 		}
+		// A new libvirtd answers before it has taken over its guests, and to destroy one in that moment is reported as "not
+		// found". A command to the guest's monitor waits for the takeover.
+		if _, err := l.QEMUDomainMonitorCommand(d, `{"execute":"query-status"}`, 0); err != nil {
+			t.Errorf("libvirtd has lost its guest: %v", err)
+		}
 		if err := l.DomainDestroy(d); err != nil {
-			t.Errorf("destroy the guest: %v", err)
+			t.Errorf("destroy the guest: %v%s", err, logTail(clusterLog))
 		}
 	}
 }
