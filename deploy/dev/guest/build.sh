@@ -88,6 +88,7 @@ mkdir -p "$tree"/bin "$tree"/sbin "$tree"/proc "$tree"/sys "$tree"/dev "$tree"/r
 cp "$work"/busybox-static/bin/busybox "$tree/bin/busybox"
 for name in sh insmod mount poweroff ip; do ln -s busybox "$tree/bin/$name"; done
 cp "$src/init" "$src/json.awk" "$src/udhcpc.sh" "$tree"
+ln -s /run/guest/resolv.conf "$tree/etc/resolv.conf"
 chmod 755 "$tree/init" "$tree/udhcpc.sh"
 printf 'root:*:19000:0:99999:7:::\n' >"$tree/etc/shadow"
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
@@ -132,16 +133,19 @@ qemu-img convert -f raw -O qcow2 "$work/root.img" "$work/root.qcow2"
 say "whole-disk image"
 mkdir -p "$work/disk/boot" "$work/disk/root/.ssh" "$work/disk/etc/network"
 cp "$work/vmlinuz" "$work/initramfs.cpio.gz" "$work/disk/boot"
+# GRUB copies a relocatable kernel (byte 234h of its header) to 16 MiB byte by byte, 4 s under emulation; one that does
+# not say it is relocatable is left at 1 MiB, where it was read to. The kernel moves itself either way.
+printf '\0' | dd of="$work/disk/boot/vmlinuz" bs=1 seek=564 conv=notrunc status=none
 cp "$tree"/etc/passwd "$tree"/etc/shadow "$tree"/etc/group "$work/disk/etc"
 ext4 "$work/disk" "$work/part.img" 31M slipway-demo 51495741-0000-4000-8000-6469736b0001
 
 # GRUB reads its commands from the core image: no menu, no modules or configuration to look for on the disk.
 cat >"$work/grub.cfg" <<CFG
-linux16 /boot/vmlinuz $cmdline slipway.image=whole-disk
-initrd16 /boot/initramfs.cpio.gz
+linux /boot/vmlinuz $cmdline slipway.image=whole-disk
+initrd /boot/initramfs.cpio.gz
 boot
 CFG
-grub-mkimage -O i386-pc -d "$grub" -p '(,msdos1)/boot' -c "$work/grub.cfg" -o "$work/core.img" biosdisk part_msdos ext2 linux16
+grub-mkimage -O i386-pc -d "$grub" -p '(,msdos1)/boot' -c "$work/grub.cfg" -o "$work/core.img" biosdisk part_msdos ext2 linux
 
 # The master boot record: GRUB's boot sector, and one active Linux (83h) partition from sector 2048 of 31 MiB (63488
 # = F800h sectors). The core image follows at sector 1, where the boot sector looks for it.
