@@ -1,0 +1,194 @@
+// Package metadata renders what a guest is told about itself as the tree of files that Nova gives (nova/api/metadata/base.py):
+// openstack/<version>/..., openstack/content/... and ec2/<version>/.... The config drive is made of these files; a metadata
+// service may answer with them. The package owns no facts: everything comes from contract.InstanceMetadata.
+package metadata
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// File is one file of the tree; Path is relative, with slashes.
+type File struct {
+	Path     string
+	Contents []byte
+}
+
+// Versions of the OpenStack tree, oldest first, by the release that brought them.
+const (
+	folsom    = "2012-08-10"
+	grizzly   = "2013-04-04" // random_seed
+	havana    = "2013-10-17" // vendor_data.json
+	liberty   = "2015-10-15" // network_data.json, project_id
+	newtonOne = "2016-06-30" // devices
+	newtonTwo = "2016-10-06" // vendor_data2.json
+	ocata     = "2017-02-22"
+	rocky     = "2018-08-27"
+	victoria  = "2020-10-14" // dedicated_cpus
+	latest    = "latest"
+)
+
+// OpenStackVersions are the versions under openstack/, oldest first; "latest" compares as the newest.
+var OpenStackVersions = []string{folsom, grizzly, havana, liberty, newtonOne, newtonTwo, ocata, rocky, victoria, latest}
+
+// EC2Versions are the versions under ec2/ of a config drive; Nova skips the older ones there too
+// (config_drive_skip_versions).
+var EC2Versions = []string{"2009-04-04", latest}
+
+// seedBytes is how much randomness a guest gets to seed its generator.
+const seedBytes = 512
+
+// since says whether a version is the given one or a later; dates compare as text and "latest" after them all.
+func since(version, first string) bool { return version >= first }
+
+// Files renders the tree. Its order and its bytes are the same for the same metadata, but for random_seed.
+func Files(md contract.InstanceMetadata) ([]File, error) { return files(md, rand.Reader) }
+
+func files(md contract.InstanceMetadata, random io.Reader) ([]File, error) {
+	seed := make([]byte, seedBytes)
+	if _, err := io.ReadFull(random, seed); err != nil {
+		return nil, fmt.Errorf("reading randomness for %s: %w", md.ServerID, err)
+	}
+	network, err := NetworkData(md.Ports)
+	if err != nil {
+		return nil, fmt.Errorf("rendering the network of %s: %w", md.ServerID, err)
+	}
+	var tree []File
+	add := func(path string, contents []byte) { tree = append(tree, File{path, contents}) }
+	var failed error
+	addJSON := func(path string, v any) {
+		b, err := encode(v)
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("rendering %s of %s: %w", path, md.ServerID, err)
+		}
+		add(path, b)
+	}
+
+	ec2 := ec2Metadata(md)
+	for _, v := range EC2Versions {
+		addJSON("ec2/"+v+"/meta-data.json", ec2)
+		if len(md.UserData) > 0 {
+			add("ec2/"+v+"/user-data", md.UserData)
+		}
+	}
+	var refs []fileRef
+	for i, f := range md.Files {
+		refs = append(refs, fileRef{Path: f.Path, ContentPath: fmt.Sprintf("/content/%04d", i)})
+	}
+	for _, v := range OpenStackVersions {
+		dir := "openstack/" + v + "/"
+		addJSON(dir+"meta_data.json", metaData(md, v, refs, seed))
+		if len(md.UserData) > 0 {
+			add(dir+"user_data", md.UserData)
+		}
+		if since(v, havana) {
+			addJSON(dir+"vendor_data.json", struct{}{})
+		}
+		if since(v, newtonTwo) {
+			addJSON(dir+"vendor_data2.json", map[string]any{"static": struct{}{}})
+		}
+		if since(v, liberty) {
+			addJSON(dir+"network_data.json", network)
+		}
+	}
+	for i, f := range md.Files {
+		add(fmt.Sprintf("openstack/content/%04d", i), f.Contents)
+	}
+	return tree, failed
+}
+
+type fileRef struct {
+	Path        string `json:"path"`
+	ContentPath string `json:"content_path"`
+}
+
+type key struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Data string `json:"data"`
+}
+
+// device is a tagged device. Bus and address are "none" where the hypervisor has not chosen them yet, as in Nova.
+type device struct {
+	Type    string   `json:"type"`
+	Bus     string   `json:"bus"`
+	Address string   `json:"address"`
+	MAC     string   `json:"mac"`
+	Tags    []string `json:"tags"`
+	Trusted *bool    `json:"vf_trusted,omitempty"`
+}
+
+type meta struct {
+	UUID             string            `json:"uuid"`
+	Meta             map[string]string `json:"meta,omitempty"`
+	Files            []fileRef         `json:"files,omitempty"`
+	AdminPass        string            `json:"admin_pass,omitempty"`
+	PublicKeys       map[string]string `json:"public_keys,omitempty"`
+	Keys             []key             `json:"keys,omitempty"`
+	Hostname         string            `json:"hostname"`
+	Name             string            `json:"name"`
+	LaunchIndex      int               `json:"launch_index"`
+	AvailabilityZone *string           `json:"availability_zone"`
+	RandomSeed       string            `json:"random_seed,omitempty"`
+	ProjectID        string            `json:"project_id,omitempty"`
+	Devices          *[]device         `json:"devices,omitempty"`
+	DedicatedCPUs    *[]int            `json:"dedicated_cpus,omitempty"`
+}
+
+func metaData(md contract.InstanceMetadata, version string, refs []fileRef, seed []byte) meta {
+	m := meta{
+		UUID: md.ServerID, Meta: md.Metadata, Files: refs, AdminPass: md.AdminPass,
+		Hostname: md.Hostname, Name: md.Name, LaunchIndex: md.LaunchIndex,
+	}
+	if md.AvailabilityZone != "" {
+		m.AvailabilityZone = &md.AvailabilityZone
+	}
+	if len(md.KeyPairs) > 0 {
+		m.PublicKeys = map[string]string{}
+		for _, k := range md.KeyPairs {
+			m.PublicKeys[k.Name] = k.PublicKey
+			m.Keys = append(m.Keys, key{k.Name, k.Type, k.PublicKey})
+		}
+	}
+	if since(version, grizzly) {
+		m.RandomSeed = base64.StdEncoding.EncodeToString(seed)
+	}
+	if since(version, liberty) {
+		m.ProjectID = md.ProjectID
+	}
+	if since(version, newtonOne) {
+		devices := []device{}
+		for _, p := range md.Ports {
+			if p.Tag == "" {
+				continue
+			}
+			d := device{Type: "nic", Bus: "none", Address: "none", MAC: p.MAC, Tags: []string{p.Tag}}
+			if since(version, rocky) {
+				d.Trusted = new(bool)
+			}
+			devices = append(devices, d)
+		}
+		m.Devices = &devices
+	}
+	if since(version, victoria) {
+		m.DedicatedCPUs = &[]int{}
+	}
+	return m
+}
+
+// encode is JSON without HTML escapes: keys and passwords stay readable in a shell.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}

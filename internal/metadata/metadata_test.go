@@ -1,0 +1,183 @@
+package metadata
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func full() contract.InstanceMetadata {
+	return contract.InstanceMetadata{
+		ServerID:  "83679162-1378-4288-a2d4-70e13ec132aa",
+		ProjectID: "5df4b7b3c1c04e4d9a1fe5a7b5a3f9a0",
+		Name:      "web & <one>", Hostname: "web-one", AvailabilityZone: "nova", LaunchIndex: 1,
+		ReservationID: "r-1a2b3c4d", FlavorName: "m1.small",
+		ImageID:   "70a599e0-31e7-49b7-b260-868f441e862b",
+		KernelID:  "155d900f-4e14-4e4c-a73d-069cbf4541e6",
+		RamdiskID: "a2459075-d96c-40d5-893e-577ff92e721c",
+		KeyPairs:  []contract.KeyPair{{Name: "mine", PublicKey: "ssh-ed25519 AAAAC3 me@here", Type: "ssh"}},
+		Metadata:  map[string]string{"role": "web", "env": "test"},
+		UserData:  []byte("#cloud-config\n{}\n"), AdminPass: "s3cr<t",
+		Files: []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}, {Path: "/root/bin", Contents: []byte{0, 1}}},
+		Ports: []contract.Port{
+			{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", NetworkID: "0b1c1b1e-0f0c-4f6e-9b77-1d2a3b4c5d6e", Network: "private",
+				MAC: "fa:16:3e:9c:bf:3d", MTU: 1450, Bridge: "brq1", Tag: "front", Addresses: []contract.Address{
+					{IP: "10.0.0.5", CIDR: "10.0.0.0/20", Gateway: "10.0.0.1", DNSServers: []string{"10.0.0.2", "9.9.9.9"}, SubnetID: "s1"},
+					{IP: "2001:db8::5", CIDR: "2001:db8::/64", Gateway: "2001:db8::1", DNSServers: []string{"2001:db8::53"}, SubnetID: "s2"},
+				}},
+			{ID: "p2", NetworkID: "n2", MAC: "fa:16:3e:00:00:02", Addresses: []contract.Address{
+				{IP: "192.168.1.9", CIDR: "192.168.1.0/24", DNSServers: []string{"9.9.9.9"}, SubnetID: "s3"},
+			}},
+		},
+	}
+}
+
+// dump is the tree as one text, JSON indented.
+func dump(t *testing.T, tree []File) string {
+	t.Helper()
+	var out strings.Builder
+	for _, f := range tree {
+		fmt.Fprintf(&out, "=== %s\n", f.Path)
+		var indented bytes.Buffer
+		if strings.HasSuffix(f.Path, ".json") {
+			require.NoError(t, json.Indent(&indented, f.Contents, "", "  "), f.Path)
+			out.Write(indented.Bytes())
+			out.WriteByte('\n')
+			continue
+		}
+		fmt.Fprintf(&out, "%q\n", f.Contents)
+	}
+	return out.String()
+}
+
+func TestTheTreeIsTheRecordedOne(t *testing.T) {
+	for name, md := range map[string]contract.InstanceMetadata{
+		"full": full(),
+		"bare": {ServerID: "83679162-1378-4288-a2d4-70e13ec132aa", ProjectID: "p", Name: "bare", Hostname: "bare", ImageID: "70a599e0-31e7-49b7-b260-868f441e862b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tree, err := files(md, bytes.NewReader(make([]byte, seedBytes)))
+			require.NoError(t, err)
+			got, path := dump(t, tree), "testdata/"+name+".golden"
+			if *update {
+				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(path)
+			require.NoError(t, err)
+			require.Equal(t, string(want), got)
+		})
+	}
+}
+
+func TestEachVersionHasTheFilesThatItsReleaseBrought(t *testing.T) {
+	tree, err := Files(full())
+	require.NoError(t, err)
+	has := map[string]bool{}
+	for _, f := range tree {
+		require.False(t, has[f.Path], "%s twice", f.Path)
+		has[f.Path] = true
+	}
+	for file, first := range map[string]string{
+		"meta_data.json": folsom, "user_data": folsom, "vendor_data.json": havana, "network_data.json": liberty, "vendor_data2.json": newtonTwo,
+	} {
+		for i, v := range OpenStackVersions {
+			brought := i >= index(first)
+			require.Equal(t, brought, has["openstack/"+v+"/"+file], "%s in %s", file, v)
+		}
+	}
+	require.True(t, has["openstack/content/0001"])
+	require.True(t, has["ec2/2009-04-04/meta-data.json"] && has["ec2/latest/user-data"])
+}
+
+func index(version string) int {
+	for i, v := range OpenStackVersions {
+		if v == version {
+			return i
+		}
+	}
+	return len(OpenStackVersions)
+}
+
+func TestKeysOfMetaDataAppearWithTheirVersion(t *testing.T) {
+	tree, err := Files(full())
+	require.NoError(t, err)
+	first := map[string]string{"uuid": folsom, "admin_pass": folsom, "random_seed": grizzly, "project_id": liberty, "devices": newtonOne, "dedicated_cpus": victoria}
+	for _, v := range OpenStackVersions {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal(find(t, tree, "openstack/"+v+"/meta_data.json"), &m))
+		for key, since := range first {
+			_, is := m[key]
+			require.Equal(t, index(v) >= index(since), is, "%s in %s", key, v)
+		}
+	}
+}
+
+func find(t *testing.T, tree []File, path string) []byte {
+	t.Helper()
+	for _, f := range tree {
+		if f.Path == path {
+			return f.Contents
+		}
+	}
+	t.Fatalf("no %s", path)
+	return nil
+}
+
+func TestTheRandomSeedIsFreshInEveryTree(t *testing.T) {
+	seed := func() string {
+		tree, err := Files(full())
+		require.NoError(t, err)
+		var m meta
+		require.NoError(t, json.Unmarshal(find(t, tree, "openstack/latest/meta_data.json"), &m))
+		return m.RandomSeed
+	}
+	a, b := seed(), seed()
+	require.NotEqual(t, a, b)
+	require.Len(t, a, 684, "base64 of 512 bytes")
+}
+
+func TestNetworkDataHoldsToItsSchema(t *testing.T) {
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	schema, err := c.Compile("testdata/network_data.schema.json")
+	require.NoError(t, err)
+	for _, ports := range [][]contract.Port{nil, full().Ports} {
+		n, err := NetworkData(ports)
+		require.NoError(t, err)
+		b, err := json.Marshal(n)
+		require.NoError(t, err)
+		v, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+		require.NoError(t, err)
+		require.NoError(t, schema.Validate(v))
+	}
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"links":[{"id":"a","vif_id":"b","type":"wire","mtu":null,"ethernet_mac_address":"x"}],"networks":[],"services":[]}`))
+	require.NoError(t, err)
+	require.Error(t, schema.Validate(v), "the schema refuses something")
+}
+
+func TestAnAddressThatIsNoneIsAnError(t *testing.T) {
+	md := full()
+	md.Ports[0].Addresses[0].CIDR = "10.0.0.0"
+	_, err := Files(md)
+	require.ErrorContains(t, err, md.Ports[0].ID)
+}
+
+func BenchmarkFiles(b *testing.B) {
+	md := full()
+	for b.Loop() {
+		if _, err := Files(md); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package metadata
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// Network is network_data.json (nova/virt/netutils.py get_network_metadata).
+type Network struct {
+	Links    []Link    `json:"links"`
+	Networks []Subnet  `json:"networks"`
+	Services []Service `json:"services"`
+}
+
+// Link is one NIC.
+type Link struct {
+	ID   string `json:"id"`
+	VIF  string `json:"vif_id"`
+	Type string `json:"type"`
+	MTU  *int   `json:"mtu"`
+	MAC  string `json:"ethernet_mac_address"`
+}
+
+// Subnet is one address on a link.
+type Subnet struct {
+	ID        string    `json:"id"`
+	Type      string    `json:"type"` // ipv4 or ipv6
+	Link      string    `json:"link"`
+	IP        string    `json:"ip_address"`
+	Netmask   string    `json:"netmask"`
+	Routes    []Route   `json:"routes"`
+	NetworkID string    `json:"network_id"`
+	Services  []Service `json:"services"`
+}
+
+// Route is one route; the default one has network and netmask zero.
+type Route struct {
+	Network string `json:"network"`
+	Netmask string `json:"netmask"`
+	Gateway string `json:"gateway"`
+}
+
+// Service is a service of a network; only dns is known.
+type Service struct {
+	Type    string `json:"type"`
+	Address string `json:"address"`
+}
+
+// NetworkData describes the ports. A link's id is the name of the tap device in Nova ("tap" and the first 11 digits of the
+// port's id); every address is static, because the fixed address is known.
+func NetworkData(ports []contract.Port) (Network, error) {
+	n := Network{Links: []Link{}, Networks: []Subnet{}, Services: []Service{}}
+	seen := map[Service]bool{}
+	for i, p := range ports {
+		link := Link{ID: linkID(p.ID, i), VIF: p.ID, Type: "bridge", MAC: p.MAC}
+		if p.MTU > 0 {
+			link.MTU = &p.MTU
+		}
+		n.Links = append(n.Links, link)
+		for _, a := range p.Addresses {
+			ip, mask, err := addressAndMask(a)
+			if err != nil {
+				return Network{}, fmt.Errorf("port %s: %w", p.ID, err)
+			}
+			s := Subnet{
+				ID: "network" + strconv.Itoa(len(n.Networks)), Type: "ipv4", Link: link.ID,
+				IP: a.IP, Netmask: mask, Routes: []Route{}, NetworkID: p.NetworkID, Services: []Service{},
+			}
+			zero := "0.0.0.0"
+			if ip.Is6() {
+				s.Type, zero = "ipv6", "::"
+			}
+			if a.Gateway != "" {
+				s.Routes = append(s.Routes, Route{zero, zero, a.Gateway})
+			}
+			for _, dns := range a.DNSServers {
+				service := Service{"dns", dns}
+				s.Services = append(s.Services, service)
+				if !seen[service] {
+					seen[service] = true
+					n.Services = append(n.Services, service)
+				}
+			}
+			n.Networks = append(n.Networks, s)
+		}
+	}
+	return n, nil
+}
+
+func linkID(portID string, index int) string {
+	if len(portID) < 11 {
+		return "interface" + strconv.Itoa(index)
+	}
+	return "tap" + portID[:11]
+}
+
+func addressAndMask(a contract.Address) (netip.Addr, string, error) {
+	ip, err := netip.ParseAddr(a.IP)
+	if err != nil {
+		return netip.Addr{}, "", err
+	}
+	net, err := netip.ParsePrefix(a.CIDR)
+	if err != nil {
+		return netip.Addr{}, "", err
+	}
+	return ip, Netmask(net).String(), nil
+}
+
+// Netmask is a prefix's mask as an address: 255.255.255.0, ffff:ffff::.
+func Netmask(p netip.Prefix) netip.Addr {
+	b := make([]byte, p.Addr().BitLen()/8)
+	for i := range p.Bits() {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	mask, _ := netip.AddrFromSlice(b)
+	return mask
+}
