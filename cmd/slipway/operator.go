@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-cloud/slipway/internal/config"
+)
+
+// serveOperator runs a role with the operators' listener beside it: /metrics, /healthz and what more the role has. Either
+// ends the other.
+func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.Registry, more map[string]http.Handler, run func(context.Context) error) error {
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if c.Listen == "" {
+		return run(ctx)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	for pattern, h := range more {
+		mux.Handle(pattern, h)
+	}
+	listener, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("the operators' listener (operator.listen): %w", err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
+	group, ctx := errgroup.WithContext(ctx)
+	stopped := make(chan struct{})
+	group.Go(func() error {
+		defer close(stopped)
+		return run(ctx)
+	})
+	group.Go(func() error {
+		if err := server.Serve(listener); err != http.ErrServerClosed {
+			return fmt.Errorf("the operators' listener: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		// Metrics stay readable while the role drains.
+		<-ctx.Done()
+		<-stopped
+		return server.Close()
+	})
+	return group.Wait()
+}

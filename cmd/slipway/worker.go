@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+
+	"github.com/slipway-cloud/slipway/activities/control"
+	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/models"
+	"github.com/slipway-cloud/slipway/workers"
+)
+
+func workerCommand() *cobra.Command {
+	return role("worker", "Run builds: the control plane's workflows and database steps",
+		"Polls the control task queue of Temporal. Any number may run; builds go on when one dies.",
+		[]string{"database", "temporal", "build"}, runWorker)
+}
+
+func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
+	store, err := openStore(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	metrics := prometheus.NewRegistry()
+	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
+		return workers.RunControl(ctx, workers.ControlOptions{
+			Temporal:   temporal,
+			Queue:      c.Temporal.ControlQueue,
+			Activities: control.New(control.Options{Store: store, DownAfter: c.Build.HostDownAfter}),
+			Metrics:    workers.NewSteps(metrics),
+			Logger:     log,
+		})
+	})
+}
+
+func openStore(ctx context.Context, c config.Config, log *slog.Logger) (*models.Store, error) {
+	store, err := models.Open(ctx, c.Database.DSN, models.Options{MaxConns: c.Database.MaxConns, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("opening the database: %w (database.dsn says where it is)", err)
+	}
+	if err := store.Migrate(ctx); err != nil {
+		store.Close()
+		return nil, fmt.Errorf("migrating the database: %w", err)
+	}
+	return store, nil
+}
+
+// dialTimeout bounds the first contact with Temporal; once connected the client reconnects by itself.
+const dialTimeout = 30 * time.Second
+
+func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (client.Client, error) {
+	keys, err := payload.LoadKeys(c.PayloadKeys)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	t, err := client.DialContext(ctx, client.Options{
+		HostPort:      c.Address,
+		Namespace:     c.Namespace,
+		DataConverter: payload.Converter(keys),
+		Logger:        sdklog.NewStructuredLogger(log.With("component", "temporal")),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("connecting to Temporal at %s: %w (temporal.address says where it is)", c.Address, err)
+	}
+	return t, nil
+}
