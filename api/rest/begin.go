@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
 	"runtime/debug"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 // Options of Begin.
@@ -44,7 +49,13 @@ func Begin(o Options) echo.MiddlewareFunc {
 			c.Set(keyRequest, r)
 			c.Response().Header().Set("X-Openstack-Request-Id", r.id)
 
-			if err := guard(next)(c); err != nil {
+			handle := guard(next)
+			if !cleanText(c.Request().URL) {
+				handle = func(echo.Context) error {
+					return fault.New(fault.Invalid, "The request's path or query is not UTF-8 text.")
+				}
+			}
+			if err := handle(c); err != nil {
 				answer(c, styleOf(c), err)
 			}
 
@@ -69,6 +80,16 @@ func Begin(o Options) echo.MiddlewareFunc {
 			return nil
 		}
 	}
+}
+
+// cleanText says whether the path and query can be kept and compared by Postgres: UTF-8 without null characters.
+func cleanText(u *url.URL) bool {
+	clean := func(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+	if !clean(u.Path) {
+		return false
+	}
+	query, err := url.QueryUnescape(strings.ReplaceAll(u.RawQuery, ";", "%3B"))
+	return err == nil && clean(query)
 }
 
 // route is the template that matched, or one word for everything that matched none, so that metrics stay few.

@@ -127,6 +127,8 @@ func value(dec *json.Decoder, depth int) (any, error) {
 		return nil, malformed()
 	}
 	switch t := tok.(type) {
+	case string:
+		return t, checkText(t)
 	case json.Number:
 		return t, checkNumber(t)
 	case json.Delim:
@@ -157,6 +159,9 @@ func value(dec *json.Decoder, depth int) (any, error) {
 			if _, twice := object[key]; twice {
 				return nil, fault.New(fault.Invalid, "Malformed request body: the key '%s' occurs twice", show(key))
 			}
+			if err := checkText(key); err != nil {
+				return nil, err
+			}
 			v, err := value(dec, depth+1)
 			if err != nil {
 				return nil, err
@@ -170,6 +175,14 @@ func value(dec *json.Decoder, depth int) (any, error) {
 	default:
 		return t, nil
 	}
+}
+
+// checkText refuses the one character that Postgres cannot keep.
+func checkText(s string) error {
+	if strings.ContainsRune(s, 0) {
+		return fault.New(fault.Invalid, "Malformed request body: a text holds a null character")
+	}
+	return nil
 }
 
 // checkNumber refuses numbers that are costly to compare exactly (1e999999999 as a fraction) or that nothing could hold.

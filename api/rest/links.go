@@ -86,12 +86,12 @@ func (p Page) Next(c echo.Context, count int, lastID string) string {
 	return BaseURL(c) + c.Request().URL.EscapedPath() + "?" + p.query(c, lastID)
 }
 
-// NextPath is Next without scheme and host (Glance's links are relative).
-func (p Page) NextPath(c echo.Context, count int, lastID string) string {
+// NextPath is Next at another path, without scheme and host: Glance's links are relative to its endpoint.
+func (p Page) NextPath(c echo.Context, path string, count int, lastID string) string {
 	if count < p.Limit || count == 0 {
 		return ""
 	}
-	return c.Request().URL.EscapedPath() + "?" + p.query(c, lastID)
+	return path + "?" + p.query(c, lastID)
 }
 
 func (p Page) query(c echo.Context, marker string) string {

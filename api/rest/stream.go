@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,9 +11,14 @@ import (
 )
 
 // IdleReader reads a request's body of any length: the server's deadline for whole bodies is replaced by one that starts
-// again with every read, so that a long upload may take hours but a stalled one ends after idle.
-func IdleReader(c echo.Context, idle time.Duration) io.Reader {
-	return &idleReader{http.NewResponseController(c.Response()), c.Request().Body, idle}
+// again with every read, so that a long upload may take hours but a stalled one ends after idle. The deadline for the
+// answer is lifted too: it would have passed before the answer begins.
+func IdleReader(c echo.Context, idle time.Duration) (io.Reader, error) {
+	control := http.NewResponseController(c.Response())
+	if err := control.SetWriteDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, fmt.Errorf("lift the deadline of an answer: %w", err)
+	}
+	return &idleReader{control, c.Request().Body, idle}, nil
 }
 
 type idleReader struct {
@@ -22,27 +28,28 @@ type idleReader struct {
 }
 
 func (r *idleReader) Read(p []byte) (int, error) {
-	if err := r.control.SetReadDeadline(time.Now().Add(r.idle)); err != nil {
+	if err := r.control.SetReadDeadline(time.Now().Add(r.idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, fmt.Errorf("set the deadline of a read: %w", err)
 	}
 	return r.from.Read(p)
 }
 
-// IdleWriter writes an answer of any length: the server's deadline for whole answers is replaced by one that starts again
-// with every write.
-func IdleWriter(c echo.Context, idle time.Duration) io.Writer {
-	return &idleWriter{http.NewResponseController(c.Response()), c.Response(), idle}
-}
-
-type idleWriter struct {
-	control *http.ResponseController
-	to      io.Writer
-	idle    time.Duration
-}
-
-func (w *idleWriter) Write(p []byte) (int, error) {
-	if err := w.control.SetWriteDeadline(time.Now().Add(w.idle)); err != nil {
-		return 0, fmt.Errorf("set the deadline of a write: %w", err)
+// CopyIdle sends size bytes as the answer's body: the server's deadline for whole answers is replaced by one that starts
+// again with every few MiB. Files go out by sendfile.
+func CopyIdle(c echo.Context, from io.Reader, size int64, idle time.Duration) error {
+	const stretch = 4 << 20
+	control := http.NewResponseController(c.Response())
+	for left := size; left > 0; {
+		if err := control.SetWriteDeadline(time.Now().Add(idle)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return fmt.Errorf("set the deadline of a write: %w", err)
+		}
+		// The writer below Echo's, which hides net/http's ReadFrom.
+		n, err := io.CopyN(c.Response().Writer, from, min(left, stretch))
+		c.Response().Size += n
+		left -= n
+		if err != nil {
+			return fmt.Errorf("send a body: %w", err)
+		}
 	}
-	return w.to.Write(p)
+	return nil
 }

@@ -24,15 +24,7 @@ func Roles() []string { return []string{RoleAdmin, RoleMember, RoleReader} }
 
 // Has says whether roles hold the role or one that includes it.
 func Has(roles []string, role string) bool {
-	for _, r := range Roles() {
-		if slices.Contains(roles, r) {
-			return true
-		}
-		if r == role {
-			return false
-		}
-	}
-	return false
+	return slices.Contains(Implied(roles), role)
 }
 
 // Implied is the roles with everything that they include, the strongest first (Keystone's implied roles, as it lists
