@@ -1,0 +1,402 @@
+package workflows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/mock"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// world is what a build takes and gives back, without any of the real parts: one entry for each thing that is held, by
+// the name of the step that took it (and the host, where it lies on one).
+type world struct {
+	held     map[string]bool
+	calls    []string
+	server   string // "", BUILD, ACTIVE, ERROR, DELETED
+	failed   contract.FailServerInput
+	hosts    []string
+	selected string
+
+	// before and after may answer a failure for a step, before it takes anything or once it has.
+	before, after func(step, host string) error
+	// during is called while the step runs.
+	during func(step string)
+}
+
+func newWorld() *world {
+	none := func(string, string) error { return nil }
+	return &world{held: map[string]bool{}, hosts: []string{"hv1", "hv2", "hv3", "hv4"}, before: none, after: none, during: func(string) {}}
+}
+
+func (w *world) do(step, host, thing string) error {
+	w.calls = append(w.calls, step)
+	w.during(step)
+	if err := w.before(step, host); err != nil {
+		return fault.ToTemporal(err)
+	}
+	if thing != "" {
+		w.held[thing] = true
+	}
+	return fault.ToTemporal(w.after(step, host))
+}
+
+func (w *world) undo(name, thing string) error {
+	w.calls = append(w.calls, name)
+	delete(w.held, thing)
+	return nil
+}
+
+type registry interface {
+	RegisterActivityWithOptions(any, activity.RegisterOptions)
+}
+
+// register offers the world's activities under the contract's names.
+func (w *world) register(r registry) {
+	hostOf := func(ctx context.Context) string { return w.selected }
+	plain := map[string]any{
+		contract.ResolveImage: func(_ context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
+			return contract.ResolvedImage{Root: contract.Image{ID: in.ImageID, VirtualBytes: 1 << 30}}, w.do(contract.ResolveImage, "", "")
+		},
+		contract.ClaimQuota: func(context.Context, contract.ClaimQuotaInput) error {
+			return w.do(contract.ClaimQuota, "", "claim")
+		},
+		contract.ReleaseQuota: func(context.Context, contract.Undo) error { return w.undo(contract.ReleaseQuota, "claim") },
+		contract.RecordServer: func(context.Context, contract.RecordServerInput) error {
+			err := w.do(contract.RecordServer, "", "row")
+			if w.held["row"] {
+				w.server = "BUILD"
+			}
+			return err
+		},
+		contract.FailServer: func(_ context.Context, in contract.FailServerInput) error {
+			w.failed = in
+			if w.server != "" {
+				w.server = "ERROR"
+			}
+			return w.undo(contract.FailServer, "row")
+		},
+		contract.SelectHost: func(_ context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
+			i := slices.IndexFunc(w.hosts, func(h string) bool { return !slices.Contains(in.Excluded, h) })
+			if i < 0 {
+				return contract.HostSelection{}, fault.ToTemporal(fault.New(fault.NoValidHost, "No valid host was found."))
+			}
+			w.selected = w.hosts[i]
+			return contract.HostSelection{Hostname: w.selected, HostID: "id-" + w.selected}, w.do(contract.SelectHost, w.selected, "allocation@"+w.selected)
+		},
+		contract.ReleaseAllocation: func(_ context.Context, in contract.Undo) error {
+			if in.Hostname != "" {
+				return w.undo(contract.ReleaseAllocation, "allocation@"+in.Hostname)
+			}
+			for _, h := range w.hosts {
+				if !slices.Contains(in.Except, h) {
+					delete(w.held, "allocation@"+h)
+				}
+			}
+			return nil
+		},
+		contract.AllocateNetwork: func(_ context.Context, in contract.AllocateNetworkInput) (contract.Port, error) {
+			return contract.Port{ID: fmt.Sprint(in.Index)}, w.do(contract.AllocateNetwork, "", fmt.Sprintf("port%d", in.Index))
+		},
+		contract.ReleaseNetwork: func(_ context.Context, in contract.Undo) error {
+			return w.undo(contract.ReleaseNetwork, fmt.Sprintf("port%d", in.Index))
+		},
+		contract.BuildConfigDrive: func(ctx context.Context, _ contract.BuildConfigDriveInput) error {
+			return w.do(contract.BuildConfigDrive, hostOf(ctx), "drive@"+hostOf(ctx))
+		},
+		contract.FetchImage: func(ctx context.Context, _ contract.FetchImageInput) (contract.FetchImageOutput, error) {
+			return contract.FetchImageOutput{}, w.do(contract.FetchImage, hostOf(ctx), "")
+		},
+		contract.BuildDisk: func(ctx context.Context, _ contract.BuildDiskInput) error {
+			return w.do(contract.BuildDisk, hostOf(ctx), "disk@"+hostOf(ctx))
+		},
+		contract.InjectData: func(ctx context.Context, _ contract.InjectDataInput) error {
+			return w.do(contract.InjectData, hostOf(ctx), "")
+		},
+		contract.DefineDomain: func(ctx context.Context, _ contract.DefineDomainInput) error {
+			return w.do(contract.DefineDomain, hostOf(ctx), "domain@"+hostOf(ctx))
+		},
+		contract.StartDomain: func(ctx context.Context, _ contract.StartDomainInput) error {
+			return w.do(contract.StartDomain, hostOf(ctx), "running@"+hostOf(ctx))
+		},
+		contract.Activate: func(context.Context, contract.ActivateInput) error {
+			err := w.do(contract.Activate, "", "")
+			if err == nil {
+				w.server = "ACTIVE"
+			}
+			return err
+		},
+		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Placement, error) {
+			return contract.Placement{Hostnames: w.hostsHeld(), NICs: 2, Gone: w.server == "" || w.server == "DELETED"}, nil
+		},
+		contract.RemoveServer: func(context.Context, contract.RemoveServerInput) error {
+			w.server = "DELETED"
+			return w.undo(contract.RemoveServer, "row")
+		},
+	}
+	for name, thing := range map[string]string{
+		contract.RemoveConfigDrive: "drive", contract.RemoveDisk: "disk", contract.UndefineDomain: "domain", contract.DestroyDomain: "running",
+	} {
+		plain[name] = func(_ context.Context, in contract.Undo) error { return w.undo(name, thing+"@"+in.Hostname) }
+	}
+	for name, f := range plain {
+		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+}
+
+func (w *world) hostsHeld() []string {
+	var hosts []string
+	for _, h := range w.hosts {
+		if w.held["allocation@"+h] {
+			hosts = append(hosts, h)
+		}
+	}
+	return hosts
+}
+
+func (w *world) holds() []string { return slices.Sorted(maps.Keys(w.held)) }
+
+func input() contract.BootInput {
+	return contract.BootInput{
+		ServerID: "11111111-2222-3333-4444-555555555555", ProjectID: "p", RequestID: "req-1", Name: "web", ImageID: "i",
+		Flavor:      contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1},
+		Networks:    []contract.NICRequest{{NetworkID: "n1"}, {NetworkID: "n2"}},
+		ConfigDrive: true, MaxHosts: 3, Deadlines: contract.DefaultDeadlines(),
+	}
+}
+
+// outcome is how a build ended: for the user who submitted it, and for the engine.
+type outcome struct {
+	env       *testsuite.TestWorkflowEnvironment
+	submitted error // what the submission was answered
+	answered  bool
+	ended     error
+}
+
+func boot(t *testing.T, w *world, in contract.BootInput, script ...func(*testsuite.TestWorkflowEnvironment)) outcome {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(20 * time.Second)
+	w.register(env)
+	o := outcome{env: env}
+	env.RegisterDelayedCallback(func() {
+		env.UpdateWorkflow(contract.UpdateSubmit, "submit", &testsuite.TestUpdateCallback{
+			OnAccept:   func() {},
+			OnReject:   func(err error) { t.Errorf("the submission was rejected: %v", err) },
+			OnComplete: func(_ any, err error) { o.submitted, o.answered = err, true },
+		})
+	}, 0)
+	for _, s := range script {
+		s(env)
+	}
+	env.ExecuteWorkflow(BootServer, in)
+	require.True(t, env.IsWorkflowCompleted())
+	o.ended = env.GetWorkflowError()
+	require.True(t, o.answered, "every submission is answered")
+	return o
+}
+
+var everything = []string{"allocation@hv1", "claim", "disk@hv1", "domain@hv1", "drive@hv1", "port0", "port1", "row", "running@hv1"}
+
+func TestABuildTakesEverythingAndGoesActive(t *testing.T) {
+	w := newWorld()
+	o := boot(t, w, input())
+	require.NoError(t, o.submitted)
+	require.NoError(t, o.ended)
+	require.Equal(t, "ACTIVE", w.server)
+	require.Equal(t, everything, w.holds())
+
+	value, err := o.env.QueryWorkflow(contract.QueryProgress)
+	require.NoError(t, err)
+	var progress []contract.StepProgress
+	require.NoError(t, value.Get(&progress))
+	require.Len(t, progress, 12, "eleven rows with a config drive, one of them for two NICs")
+	for _, p := range progress {
+		require.Equal(t, contract.StepDone, p.State, p.Step)
+		require.NotNil(t, p.Finished, p.Step)
+	}
+}
+
+// failing makes a step fail with a kind, before it has taken anything or after.
+func failing(w *world, step string, kind fault.Kind, afterwards bool) {
+	fail := func(s, _ string) error {
+		if s == step {
+			return fault.New(kind, "injected into %s", step)
+		}
+		return nil
+	}
+	if afterwards {
+		w.after = fail
+	} else {
+		w.before = fail
+	}
+}
+
+func TestWhateverStepFailsEverythingIsGivenBack(t *testing.T) {
+	for _, s := range steps {
+		for _, afterwards := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s fails, its effect %v", s.Name, afterwards), func(t *testing.T) {
+				in := input()
+				in.ConfigDrive = s.Name != contract.InjectData
+				in.AdminPass = "x"
+				w := newWorld()
+				failing(w, s.Name, fault.Internal, afterwards)
+				o := boot(t, w, in)
+				require.Empty(t, w.holds())
+				require.ErrorContains(t, o.ended, "injected into "+s.Name)
+				if accepted := indexOf(s.Name) > indexOf(contract.RecordServer); accepted {
+					require.NoError(t, o.submitted)
+					require.Equal(t, "ERROR", w.server)
+					require.Equal(t, "injected into "+s.Name, w.failed.Message)
+				} else {
+					require.ErrorContains(t, o.submitted, "injected into "+s.Name, "the user gets the refusal as the answer")
+				}
+			})
+		}
+	}
+}
+
+func TestARefusalKeepsItsKind(t *testing.T) {
+	for step, kind := range map[string]fault.Kind{contract.ResolveImage: fault.Invalid, contract.ClaimQuota: fault.OverQuota} {
+		w := newWorld()
+		failing(w, step, kind, false)
+		o := boot(t, w, input())
+		require.Equal(t, kind, fault.FromTemporal(o.submitted).Kind)
+		require.Empty(t, w.server, "nothing was recorded")
+	}
+}
+
+func TestAHostThatCannotIsLeftForTheNext(t *testing.T) {
+	for _, step := range []string{contract.FetchImage, contract.BuildDisk, contract.BuildConfigDrive, contract.DefineDomain, contract.StartDomain} {
+		t.Run(step, func(t *testing.T) {
+			w := newWorld()
+			w.after = func(s, host string) error {
+				if s == step && host == "hv1" {
+					return fault.New(fault.HostUnfit, "the disk of hv1 is full")
+				}
+				return nil
+			}
+			o := boot(t, w, input())
+			require.NoError(t, o.ended)
+			require.Equal(t, "ACTIVE", w.server)
+			require.Equal(t, []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "port0", "port1", "row", "running@hv2"}, w.holds())
+		})
+	}
+}
+
+func TestTheFaultNamesEveryHostAndItsCause(t *testing.T) {
+	w := newWorld()
+	w.before = func(s, host string) error {
+		if s == contract.StartDomain {
+			return fault.New(fault.HostUnfit, "%s has no memory left", host)
+		}
+		return nil
+	}
+	o := boot(t, w, input())
+	require.Error(t, o.ended)
+	require.Equal(t, "ERROR", w.server)
+	require.Equal(t, "No valid host was found. Tried hv1: StartDomain: hv1 has no memory left; hv2: StartDomain: hv2 has no memory left; hv3: StartDomain: hv3 has no memory left", w.failed.Message)
+	require.Empty(t, w.holds())
+}
+
+func TestWhenNoHostIsLeftTheFaultKeepsTheFirstCause(t *testing.T) {
+	w := newWorld()
+	w.hosts = []string{"hv1"}
+	failing(w, contract.DefineDomain, fault.HostUnfit, false)
+	boot(t, w, input())
+	require.Equal(t, "No valid host was found. Tried hv1: DefineDomain: injected into DefineDomain; then: No valid host was found.", w.failed.Message)
+}
+
+func TestAHostThatDoesNotAnswerNowIsAskedAgain(t *testing.T) {
+	w := newWorld()
+	tries := 0
+	w.before = func(s, _ string) error {
+		if s == contract.DefineDomain {
+			if tries++; tries < 5 {
+				return fault.New(fault.Unavailable, "libvirt does not answer")
+			}
+		}
+		return nil
+	}
+	o := boot(t, w, input())
+	require.NoError(t, o.ended)
+	require.Equal(t, 5, tries)
+	require.Equal(t, everything, w.holds())
+}
+
+func TestADeleteDuringAnyStepLeavesNothing(t *testing.T) {
+	for _, s := range steps {
+		t.Run(s.Name, func(t *testing.T) {
+			in := input()
+			in.ConfigDrive = s.Name != contract.InjectData
+			in.AdminPass = "x"
+			w := newWorld()
+			sent := false
+			o := boot(t, w, in, func(env *testsuite.TestWorkflowEnvironment) {
+				w.during = func(step string) {
+					if step == s.Name && !sent {
+						sent = true
+						env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: in.ServerID, RequestID: "req-2", Deadlines: contract.DefaultDeadlines()})
+					}
+				}
+			})
+			require.True(t, sent)
+			require.NoError(t, o.ended)
+			require.Empty(t, w.holds())
+			require.NotContains(t, []string{"BUILD", "ACTIVE", "ERROR"}, w.server)
+		})
+	}
+}
+
+func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
+	w := newWorld()
+	failing(w, contract.StartDomain, fault.Internal, true)
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	w.register(env)
+	tries := 0
+	env.OnActivity(contract.DestroyDomain, mock.Anything, mock.Anything).Return(func(context.Context, contract.Undo) error {
+		if tries++; tries < 30 {
+			return fault.ToTemporalAgain(errors.New("libvirt does not answer"))
+		}
+		delete(w.held, "running@hv1")
+		return nil
+	})
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, "ERROR", w.server, "the user sees the failure though an undo is parked")
+		require.Contains(t, w.holds(), "allocation@hv1", "what the stuck chain holds is not given to others")
+		require.NotContains(t, w.holds(), "claim")
+		env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
+	}, 3*time.Minute)
+	env.ExecuteWorkflow(BootServer, input())
+	require.True(t, env.IsWorkflowCompleted())
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, "DELETED", w.server)
+	require.Empty(t, w.holds())
+}
+
+func TestADeleteOfAFinishedServerRunsEveryUndo(t *testing.T) {
+	w := newWorld()
+	boot(t, w, input())
+	require.Equal(t, everything, w.holds())
+	var suite testsuite.WorkflowTestSuite
+	for range 2 { // twice is once
+		env := suite.NewTestWorkflowEnvironment()
+		w.register(env)
+		env.ExecuteWorkflow(DeleteServer, contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
+		require.NoError(t, env.GetWorkflowError())
+		require.Empty(t, w.holds())
+		require.Equal(t, "DELETED", w.server)
+	}
+}
