@@ -1,0 +1,473 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/stack"
+)
+
+// devOptions of the development stack.
+type devOptions struct {
+	state      string
+	hypervisor string
+	api        string
+	operator   string
+	temporal   string
+	ui         string
+	quiet      bool
+}
+
+func devCommand() *cobra.Command {
+	var o devOptions
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run everything on this machine: Postgres, Temporal with its Web UI, libvirtd, api, worker and host",
+		Long: `Starts and supervises all of Slipway on one machine, with its state in one folder (.slipway): a private Postgres
+cluster, the Temporal server with its Web UI on that Postgres, libvirtd where no init system runs it, and the roles api,
+worker and host. Runs until it is stopped; "slipway dev up" does the same in the background, "slipway dev down" stops it.
+
+With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one of our own.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDev(cmd.Context(), o, cmd.OutOrStdout()) },
+	}
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&o.state, "state-dir", ".slipway", "folder of all state")
+	flags.StringVar(&o.hypervisor, "hypervisor", "libvirt", "libvirt, or fake for load tests")
+	flags.StringVar(&o.api, "api", "127.0.0.1:8774", "address of the API")
+	flags.StringVar(&o.operator, "operator", "127.0.0.1:8775", "address of the api's operators' listener (metrics, codec); worker and host take the next two ports")
+	flags.StringVar(&o.temporal, "temporal", "127.0.0.1:7233", "address of the Temporal frontend")
+	flags.StringVar(&o.ui, "ui", "127.0.0.1:8233", "address of the Temporal Web UI")
+	cmd.AddCommand(
+		&cobra.Command{
+			Use: "up", Short: "Start everything in the background and return when it is ready", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return devUp(cmd.Context(), o, cmd.OutOrStdout()) },
+		},
+		&cobra.Command{
+			Use: "down", Short: "Stop what up started, and nothing else; the state stays", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return devDown(cmd.Context(), o, cmd.OutOrStdout()) },
+		},
+		&cobra.Command{
+			Use: "status", Short: "Say whether it runs; exit status 1 if not", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return devStatus(o, cmd.OutOrStdout()) },
+		},
+	)
+	return cmd
+}
+
+// dev is a running development stack.
+type dev struct {
+	devOptions
+	self    string // this program
+	log     *slog.Logger
+	say     func(format string, args ...any)
+	secrets secrets
+}
+
+func (o devOptions) path(parts ...string) string {
+	return filepath.Join(append([]string{o.state}, parts...)...)
+}
+func (o devOptions) pidFile() string { return o.path("dev.pid") }
+func (o devOptions) apiURL() string  { return "http://" + o.api }
+func (o devOptions) uiURL() string   { return "http://" + o.ui }
+
+// runDev starts everything in order, writes the files that clients need, and waits for its end. What was started is
+// stopped in reverse.
+func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
+	if o.state, err = filepath.Abs(o.state); err != nil {
+		return err
+	}
+	for _, dir := range []string{o.state, o.path("logs"), o.path("host"), o.path("images")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("making the state folder: %w", err)
+		}
+	}
+	release, err := o.claim()
+	if err != nil {
+		return err
+	}
+	defer release()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d := &dev{devOptions: o, self: self, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	began := time.Now()
+	d.say = func(format string, args ...any) {
+		fmt.Fprintf(out, "slipway: [%5.1fs] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+	}
+
+	var stops []func(context.Context) error
+	defer func() {
+		d.say("stopping")
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
+		defer cancel()
+		for i := len(stops) - 1; i >= 0; i-- {
+			err = errors.Join(err, stops[i](stopping))
+		}
+		d.say("stopped; the state is in %s", o.state)
+	}()
+	stops, err = d.start(ctx, stops)
+	if err != nil {
+		return err
+	}
+	d.say("%s", readyLine)
+	<-ctx.Done()
+	return nil
+}
+
+// readyLine ends the start; `up` waits for it in the log.
+const readyLine = "ready"
+
+// start starts the parts one after another and adds how to stop each.
+func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([]func(context.Context) error, error) {
+	if err := d.freePorts(); err != nil {
+		return stops, err
+	}
+	if err := d.prepareSecrets(); err != nil {
+		return stops, err
+	}
+
+	d.say("starting Postgres (a private cluster in %s)", d.path("postgres"))
+	postgres, err := stack.StartPostgres(ctx, stack.PostgresOptions{Dir: d.path("postgres"), Logger: d.log})
+	if err != nil {
+		return stops, err
+	}
+	stops = append(stops, postgres.Stop)
+	if err := postgres.EnsureDatabase(ctx, "slipway"); err != nil {
+		return stops, err
+	}
+
+	temporal := os.Getenv("SLIPWAY_TEMPORAL_ADDRESS")
+	if temporal != "" {
+		d.say("using the Temporal cluster at %s", temporal)
+	} else {
+		d.say("starting Temporal with its Web UI")
+		server, err := stack.StartTemporal(ctx, stack.TemporalOptions{
+			Binary: d.path("bin", "slipway-temporal"), Postgres: postgres,
+			FrontendAddr: d.temporal, UIAddr: d.ui, CodecEndpoint: "http://" + d.operator + "/codec",
+			LogFile: d.path("logs", "temporal.log"), Logger: d.log,
+		})
+		if err != nil {
+			return stops, err
+		}
+		temporal = server.FrontendAddr
+		stops = append(stops, func(context.Context) error { return server.Stop() })
+	}
+
+	libvirt := &stack.Libvirt{}
+	if d.hypervisor == "libvirt" {
+		d.say("looking for libvirtd (the first start takes about 10 s)")
+		libvirt, err = stack.EnsureLibvirt(ctx, stack.LibvirtOptions{Dir: d.path("libvirt"), StateDir: d.path("host"), Logger: d.log})
+		if err != nil {
+			return stops, err
+		}
+		if libvirt.Started {
+			stops = append(stops, d.stopGuests(libvirt), libvirt.Stop)
+			// Guests end before the libvirtd that runs them.
+			n := len(stops)
+			stops[n-1], stops[n-2] = stops[n-2], stops[n-1]
+		}
+	}
+
+	if err := d.writeSettings(postgres.DSN("slipway"), temporal, libvirt); err != nil {
+		return stops, err
+	}
+	for _, r := range []struct {
+		name  string
+		port  int
+		ready func(context.Context) error
+	}{
+		{"api", 0, d.answers(d.apiURL() + "/readyz")},
+		{"worker", 1, nil},
+		{"host", 2, nil},
+	} {
+		if r.name == "host" {
+			if err := d.enroll(ctx); err != nil {
+				return stops, err
+			}
+		}
+		operator, err := next(d.operator, r.port)
+		if err != nil {
+			return stops, err
+		}
+		if r.ready == nil {
+			r.ready = d.answers("http://" + operator + "/healthz")
+		}
+		d.say("starting %s", r.name)
+		role, err := stack.Supervise(ctx, stack.Command{
+			Name: r.name, Path: d.self, Args: []string{r.name}, Dir: d.state,
+			Env:               []string{"SLIPWAY_CONFIG=" + d.path("slipway.yaml"), "SLIPWAY_OPERATOR_LISTEN=" + operator},
+			LogFile:           d.path("logs", r.name+".log"),
+			ParentDeathSignal: syscall.SIGTERM,
+			StopTimeout:       40 * time.Second,
+			Ready:             r.ready,
+		}, d.log)
+		if err != nil {
+			return stops, err
+		}
+		stops = append(stops, func(context.Context) error { return role.Stop() })
+	}
+	d.say("waiting for the host to be ready")
+	return stops, d.furnish(ctx)
+}
+
+// freePorts says which port is taken before anything is started.
+func (d *dev) freePorts() error {
+	addresses := []string{d.api}
+	for i := range 3 {
+		a, err := next(d.operator, i)
+		if err != nil {
+			return err
+		}
+		addresses = append(addresses, a)
+	}
+	if os.Getenv("SLIPWAY_TEMPORAL_ADDRESS") == "" {
+		addresses = append(addresses, d.temporal, d.ui)
+	}
+	for _, a := range addresses {
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			return fmt.Errorf("%s is not to be had (%w): stop what listens there, or choose others (slipway dev --help)", a, err)
+		}
+		l.Close()
+	}
+	return nil
+}
+
+// next is the address n ports higher.
+func next(address string, n int) (string, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", address, err)
+	}
+	p, err := strconv.Atoi(port)
+	if err != nil {
+		return "", fmt.Errorf("address %q: %w", address, err)
+	}
+	return net.JoinHostPort(host, strconv.Itoa(p+n)), nil
+}
+
+// answers asks an address for 200.
+func (d *dev) answers(url string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(io.LimitReader(answer.Body, 300))
+			return fmt.Errorf("%s: %s: %s", url, answer.Status, bytes.TrimSpace(text))
+		}
+		return nil
+	}
+}
+
+// secrets are made at the first start and kept in files that only their owner reads.
+type secrets struct{ admin, demo string }
+
+func (d *dev) prepareSecrets() error {
+	if err := os.MkdirAll(d.path("secrets"), 0o700); err != nil {
+		return err
+	}
+	for name, into := range map[string]*string{"admin-password": &d.secrets.admin, "demo-password": &d.secrets.demo} {
+		path := d.path("secrets", name)
+		text, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			random := make([]byte, 18)
+			if _, err := rand.Read(random); err != nil {
+				return err
+			}
+			text = []byte(base64.RawURLEncoding.EncodeToString(random))
+			err = os.WriteFile(path, text, 0o600)
+			if err != nil {
+				return err
+			}
+		} else if err != nil {
+			return err
+		}
+		*into = strings.TrimSpace(string(text))
+	}
+	return payload.EnsureKeys(d.path("secrets", "payload.keys"))
+}
+
+// claim makes this process the one that runs the stack of this state folder. The lock goes with the process, so a pid
+// file that a killed one left behind holds nobody up.
+func (o devOptions) claim() (release func(), err error) {
+	f, err := os.OpenFile(o.pidFile(), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("it runs already for %s (slipway dev status)", o.state)
+	}
+	if err := errors.Join(f.Truncate(0), write(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { _ = f.Truncate(0); f.Close() }, nil
+}
+
+func write(w io.Writer, s string) error { _, err := io.WriteString(w, s); return err }
+
+// running gives the pid of the process that runs the stack, 0 if none does.
+func (o devOptions) running() (int, error) {
+	f, err := os.Open(o.pidFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+		return 0, nil // nobody holds it; closing gives it back
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
+}
+
+func devUp(ctx context.Context, o devOptions, out io.Writer) error {
+	pid, err := o.running()
+	if err != nil {
+		return err
+	}
+	if pid != 0 {
+		fmt.Fprintf(out, "slipway: it runs already (pid %d)\n", pid)
+		return nil
+	}
+	if err := os.MkdirAll(o.path("logs"), 0o755); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	logFile, err := os.Create(o.path("logs", "dev.log"))
+	if err != nil {
+		return err
+	}
+	defer logFile.Close()
+	child := exec.Command(self, "dev", "--state-dir", o.state, "--hypervisor", o.hypervisor, "--api", o.api,
+		"--operator", o.operator, "--temporal", o.temporal, "--ui", o.ui)
+	child.Stdout, child.Stderr = logFile, logFile
+	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this terminal
+	if err := child.Start(); err != nil {
+		return fmt.Errorf("starting it in the background: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- child.Wait() }()
+	return follow(ctx, logFile.Name(), out, ended)
+}
+
+// follow shows the log's progress lines until it says ready or the process has ended.
+func follow(ctx context.Context, path string, out io.Writer, ended <-chan error) error {
+	log, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	var kept []byte
+	show := func() (ready bool, err error) {
+		more, err := io.ReadAll(log)
+		if err != nil {
+			return false, err
+		}
+		kept = append(kept, more...)
+		for {
+			line, rest, whole := bytes.Cut(kept, []byte("\n"))
+			if !whole {
+				return ready, nil
+			}
+			kept = rest
+			fmt.Fprintf(out, "%s\n", line)
+			ready = ready || bytes.HasSuffix(line, []byte("] "+readyLine))
+		}
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-ended:
+			_, _ = show()
+			return fmt.Errorf("it did not start (%v): the log is %s", err, path)
+		case <-ctx.Done():
+			return fmt.Errorf("interrupted while it starts in the background: `slipway dev down` stops it")
+		case <-tick.C:
+			if ready, err := show(); ready || err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// downPatience bounds the stop of everything.
+const downPatience = 3 * time.Minute
+
+func devDown(ctx context.Context, o devOptions, out io.Writer) error {
+	pid, err := o.running()
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		fmt.Fprintln(out, "slipway: nothing of it runs")
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return fmt.Errorf("stopping process %d: %w", pid, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, downPatience)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("process %d does not stop: see %s", pid, o.path("logs", "dev.log"))
+		case <-tick.C:
+			if now, err := o.running(); err != nil || now != pid {
+				fmt.Fprintf(out, "slipway: stopped; the state is in %s\n", o.state)
+				return err
+			}
+		}
+	}
+}
+
+func devStatus(o devOptions, out io.Writer) error {
+	pid, err := o.running()
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		return errors.New("it does not run: `make up` or `slipway dev` starts it")
+	}
+	fmt.Fprintf(out, "slipway: it runs (pid %d)\nAPI       %s\nWeb UI    %s\nstate     %s\n", pid, o.apiURL(), o.uiURL(), o.state)
+	return nil
+}

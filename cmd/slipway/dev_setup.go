@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/slipway-cloud/slipway/internal/hypervisor/libvirt"
+	"github.com/slipway-cloud/slipway/internal/stack"
+)
+
+// devHostname is the one hypervisor of a development stack; more can be started beside it.
+const devHostname = "dev-1"
+
+// devFlavors are DevStack's, with a nano that a 128 MiB guest is happy with.
+var devFlavors = []flavors.CreateOpts{
+	{ID: "n1", Name: "m1.nano", VCPUs: 1, RAM: 128, Disk: gophercloud.IntToPointer(1)},
+	{ID: "1", Name: "m1.tiny", VCPUs: 1, RAM: 512, Disk: gophercloud.IntToPointer(1)},
+	{ID: "2", Name: "m1.small", VCPUs: 1, RAM: 2048, Disk: gophercloud.IntToPointer(20)},
+	{ID: "3", Name: "m1.medium", VCPUs: 2, RAM: 4096, Disk: gophercloud.IntToPointer(40)},
+	{ID: "4", Name: "m1.large", VCPUs: 4, RAM: 8192, Disk: gophercloud.IntToPointer(80)},
+}
+
+// writeSettings writes what the roles read (slipway.yaml) and what clients read (openrc, clouds.yaml). All of them hold
+// secrets or show where they are: mode 0600.
+func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
+	settings := map[string]any{
+		"database": map[string]any{"dsn": dsn},
+		"temporal": map[string]any{"address": temporal, "ui_url": d.uiURL(), "payload_keys": d.path("secrets", "payload.keys")},
+		"api": map[string]any{
+			"listen": d.api, "admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
+		},
+		"images": map[string]any{"dir": d.path("images")},
+		// A machine for trying things out has little memory, and its guests use less than they are given.
+		"host": map[string]any{
+			"hostname": devHostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.path("host"),
+			"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "libvirt_netns": virt.Netns,
+			"cpu_ratio": 16.0, "resume_guests": virt.Started,
+		},
+	}
+	text, err := yaml.Marshal(settings)
+	if err != nil {
+		return err
+	}
+	clouds := map[string]any{}
+	files := map[string][]byte{"slipway.yaml": text}
+	for _, user := range []struct{ cloud, name, password, file string }{
+		{"slipway-admin", "admin", d.secrets.admin, "openrc"},
+		{"slipway-demo", "demo", d.secrets.demo, "openrc-demo"},
+	} {
+		clouds[user.cloud] = map[string]any{
+			"auth": map[string]any{
+				"auth_url": d.apiURL() + "/v3", "username": user.name, "password": user.password, "project_name": user.name,
+				"user_domain_name": "Default", "project_domain_name": "Default",
+			},
+			"region_name": "RegionOne", "identity_api_version": 3,
+		}
+		files[user.file] = []byte(strings.Join([]string{
+			"# For any OpenStack client, and for slipway's own verbs: source this file.",
+			"unset OS_CLOUD OS_TOKEN OS_PROJECT_ID",
+			"export OS_AUTH_URL=" + d.apiURL() + "/v3",
+			"export OS_USERNAME=" + user.name,
+			"export OS_PASSWORD=" + user.password,
+			"export OS_PROJECT_NAME=" + user.name,
+			"export OS_USER_DOMAIN_NAME=Default",
+			"export OS_PROJECT_DOMAIN_NAME=Default",
+			"export OS_REGION_NAME=RegionOne",
+			"export OS_IDENTITY_API_VERSION=3",
+			"",
+		}, "\n"))
+	}
+	if files["clouds.yaml"], err = yaml.Marshal(map[string]any{"clouds": clouds}); err != nil {
+		return err
+	}
+	for name, content := range files {
+		if err := os.WriteFile(d.path(name), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admin is a client of our own API.
+func (d *dev) admin(ctx context.Context) (*gophercloud.ProviderClient, error) {
+	provider, err := openstack.AuthenticatedClient(ctx, gophercloud.AuthOptions{
+		IdentityEndpoint: d.apiURL() + "/v3", Username: "admin", Password: d.secrets.admin, DomainName: "Default",
+		Scope: &gophercloud.AuthScope{ProjectName: "admin", DomainName: "Default"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("signing in as admin: %w", err)
+	}
+	return provider, nil
+}
+
+// enroll makes the host known to the API once, and keeps its token in a file.
+func (d *dev) enroll(ctx context.Context) error {
+	if _, err := os.Stat(d.path("secrets", "host-token")); err == nil {
+		return nil
+	}
+	provider, err := d.admin(ctx)
+	if err != nil {
+		return err
+	}
+	var made struct {
+		Host struct{ Token string }
+	}
+	_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts", &gophercloud.RequestOpts{
+		JSONBody:     map[string]any{"host": map[string]any{"hostname": devHostname}},
+		JSONResponse: &made, OkCodes: []int{http.StatusCreated},
+	})
+	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
+		// It was enrolled, and the token was lost before it was written down.
+		_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts/"+devHostname+"/token", &gophercloud.RequestOpts{
+			JSONResponse: &made, OkCodes: []int{http.StatusOK, http.StatusCreated},
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("enrolling the host: %w", err)
+	}
+	return os.WriteFile(d.path("secrets", "host-token"), []byte(made.Host.Token), 0o600)
+}
+
+// hostPatience bounds the wait for the host's first report.
+const hostPatience = 2 * time.Minute
+
+// furnish makes the flavors that are missing and returns when the host takes servers.
+func (d *dev) furnish(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, hostPatience)
+	defer cancel()
+	provider, err := d.admin(ctx)
+	if err != nil {
+		return err
+	}
+	compute, err := openstack.NewComputeV2(provider, gophercloud.EndpointOpts{Region: "RegionOne"})
+	if err != nil {
+		return err
+	}
+	for _, f := range devFlavors {
+		if err := flavors.Create(ctx, compute, f).Err; err != nil && !gophercloud.ResponseCodeIs(err, http.StatusConflict) {
+			return fmt.Errorf("making flavor %s: %w", f.Name, err)
+		}
+	}
+	for {
+		var shown struct {
+			Host struct {
+				Ready  bool
+				Reason string `json:"not_ready_reason"`
+			}
+		}
+		_, err := provider.Request(ctx, http.MethodGet, d.apiURL()+"/hosts/"+devHostname, &gophercloud.RequestOpts{JSONResponse: &shown})
+		if err == nil && shown.Host.Ready {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the host is not ready after %s: %s (log: %s)", hostPatience, shown.Host.Reason, d.path("logs", "host.log")), err)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// stopGuests powers off the guests of this stack: their QEMU processes were started by it.
+func (d *dev) stopGuests(virt *stack.Libvirt) func(context.Context) error {
+	return func(ctx context.Context) error {
+		h := libvirt.New(libvirt.Options{Socket: virt.Socket, NetNS: virt.Netns, Logger: d.log})
+		defer h.Close()
+		domains, err := h.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, domain := range domains {
+			d.say("powering off %s", domain.Name)
+			err = errors.Join(err, h.Destroy(ctx, domain.UUID))
+		}
+		return err
+	}
+}
