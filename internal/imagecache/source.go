@@ -1,0 +1,92 @@
+package imagecache
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// Source gives the bytes of images.
+type Source interface {
+	// Open reads an image from offset on. total is the whole image's size. NotFound: there is no such image;
+	// Unauthorized: this host may not read; Unavailable: try again.
+	Open(ctx context.Context, imageID string, offset int64) (body io.ReadCloser, total int64, err error)
+}
+
+// HTTPSource reads images from the API with the host's token.
+type HTTPSource struct {
+	// API is the base address, without a slash at its end.
+	API string
+	// Token answers the host's bearer token; it is asked for each request, so that it can be rotated.
+	Token  func() string
+	Client *http.Client
+}
+
+// Open asks GET {API}/hosts/images/{id}/file for the bytes from offset on.
+func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.ReadCloser, int64, error) {
+	address := strings.TrimSuffix(s.API, "/") + "/hosts/images/" + url.PathEscape(imageID) + "/file"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, 0, fmt.Errorf("asking for image %s: %w", imageID, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.Token())
+	req.Header.Set("Accept", "application/octet-stream")
+	// A compressed transfer would have other offsets.
+	req.Header.Set("Accept-Encoding", "identity")
+	if offset > 0 {
+		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
+	}
+	client := s.Client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image store does not answer")
+	}
+	total, err := s.judge(resp, address, imageID, offset)
+	if err != nil {
+		resp.Body.Close()
+		return nil, 0, err
+	}
+	if resp.StatusCode == http.StatusOK && offset > 0 {
+		// The server does not know ranges: pass over what is there already.
+		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
+			resp.Body.Close()
+			return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image could not be read")
+		}
+	}
+	return resp.Body, total, nil
+}
+
+func (s HTTPSource) judge(resp *http.Response, address, imageID string, offset int64) (total int64, err error) {
+	cause := fmt.Errorf("GET %s answered %s", address, resp.Status)
+	switch code := resp.StatusCode; {
+	case code == http.StatusOK:
+		return resp.ContentLength, nil
+	case code == http.StatusPartialContent:
+		var first, last int64
+		if n, _ := fmt.Sscanf(resp.Header.Get("Content-Range"), "bytes %d-%d/%d", &first, &last, &total); n != 3 || first != offset {
+			return 0, fault.Wrap(fault.Internal, fmt.Errorf("%w with Content-Range %q", cause, resp.Header.Get("Content-Range")), "the image store answered another range")
+		}
+		return total, nil
+	case code == http.StatusRequestedRangeNotSatisfiable:
+		return 0, fault.Wrap(fault.Invalid, cause, "the stored image is shorter than its recorded size")
+	case code == http.StatusNotFound, code == http.StatusGone:
+		return 0, fault.Wrap(fault.NotFound, cause, "Image %s could not be found.", imageID)
+	case code == http.StatusUnauthorized:
+		return 0, fault.Wrap(fault.Unauthorized, cause, "the image store refused this host's token")
+	case code == http.StatusForbidden:
+		return 0, fault.Wrap(fault.Forbidden, cause, "the image store refused this host")
+	case code == http.StatusTooManyRequests, code >= 500:
+		return 0, fault.Wrap(fault.Unavailable, cause, "the image store does not answer now")
+	default:
+		return 0, fault.Wrap(fault.Internal, cause, "the image store answered unexpectedly")
+	}
+}
