@@ -175,7 +175,7 @@ func messageOf(body []byte, status int) string {
 }
 
 var (
-	head = regexp.MustCompile(`(?s)<head>.*?</head>`)
+	head = regexp.MustCompile(`(?s)<head>.*?</head>|<h1>.*?</h1>`)
 	// Only the tags that web servers put into error pages: the text itself may well have a "<" in it.
 	tags = regexp.MustCompile(`(?i)</?(html|head|body|title|h1|h2|p|br|hr|center|pre)\s*/?>`)
 )

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"encoding/pem"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFlagsWinOverTheEnvironmentAndDomainsDefault(t *testing.T) {
+	env := map[string]string{"OS_AUTH_URL": "http://a/v3", "OS_USERNAME": "ada", "OS_PASSWORD": "pw", "OS_PROJECT_NAME": "demo"}
+	get := func(name string) string { return env[name] }
+
+	auth, _, _, err := (&connection{}).options(get)
+	require.NoError(t, err)
+	require.Equal(t, "default", auth.DomainID)
+	require.Equal(t, "demo", auth.Scope.ProjectName)
+	require.Equal(t, "default", auth.Scope.DomainID)
+
+	env["OS_USER_DOMAIN_NAME"], env["OS_PROJECT_DOMAIN_NAME"], env["OS_REGION_NAME"], env["OS_INTERFACE"] = "Users", "Projects", "R1", "internal"
+	auth, endpoints, _, err := (&connection{username: "bob", projectName: "lab"}).options(get)
+	require.NoError(t, err)
+	require.Equal(t, []string{"bob", "Users", "", "lab", "Projects"}, []string{auth.Username, auth.DomainName, auth.DomainID, auth.Scope.ProjectName, auth.Scope.DomainName})
+	require.Equal(t, "R1", endpoints.Region)
+	require.EqualValues(t, "internal", endpoints.Availability)
+
+	env["OS_PROJECT_ID"] = "p-1"
+	auth, _, _, err = (&connection{}).options(get)
+	require.NoError(t, err)
+	require.Equal(t, "p-1", auth.Scope.ProjectID)
+
+	auth, _, _, err = (&connection{token: "tok"}).options(get)
+	require.NoError(t, err)
+	require.Equal(t, "tok", auth.TokenID)
+	require.Empty(t, auth.Password)
+	require.False(t, auth.AllowReauth)
+}
+
+func TestANamedCloudIsReadFromCloudsYAML(t *testing.T) {
+	a := newAPI(t)
+	for _, name := range []string{"OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME"} {
+		t.Setenv(name, "")
+	}
+	file := filepath.Join(t.TempDir(), "clouds.yaml")
+	require.NoError(t, os.WriteFile(file, []byte("clouds:\n  dev:\n    auth:\n      auth_url: "+a.URL+"/v3\n      username: ada\n      password: pw\n      project_name: demo\n"), 0o600))
+	t.Setenv("OS_CLIENT_CONFIG_FILE", file)
+	require.Equal(t, "gAAAA-the-token\n", run(t, "token", "issue", "-q", "--os-cloud", "dev").out)
+	t.Setenv("OS_CLOUD", "dev")
+	require.Equal(t, 0, run(t, "token", "issue").code)
+	got := run(t, "token", "issue", "--os-cloud", "other")
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, `cloud "other" not found in clouds.yaml`)
+}
+
+func TestWithoutAnyCloudTheUserIsToldWhatToSet(t *testing.T) {
+	newAPI(t)
+	t.Setenv("OS_PASSWORD", "")
+	got := run(t, "server", "list")
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "Error: no user name or no password: set OS_USERNAME and OS_PASSWORD\n")
+	t.Setenv("OS_AUTH_URL", "")
+	got = run(t, "server", "list")
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "Error: no cloud to talk to: neither OS_AUTH_URL nor OS_CLOUD is set\n")
+}
+
+func TestAnUnknownCAIsRefusedUnlessItIsGivenOrVerificationIsOff(t *testing.T) {
+	a := newAPI(t)
+	a.Server.Close()
+	a.Server = httptest.NewTLSServer(a)
+	t.Cleanup(a.Server.Close)
+	a.environment()
+
+	got := run(t, "token", "issue")
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "→ give the CA's certificate with --os-cacert or OS_CACERT")
+
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw}), 0o600))
+	require.Equal(t, 0, run(t, "token", "issue", "--os-cacert", ca).code)
+	require.Equal(t, 0, run(t, "token", "issue", "--insecure").code)
+	t.Setenv("OS_CACERT", ca)
+	require.Equal(t, 0, run(t, "token", "issue").code)
+	t.Setenv("OS_CACERT", "")
+	t.Setenv("OS_INSECURE", "true")
+	require.Equal(t, 0, run(t, "token", "issue").code)
+}
+
+func TestTheDebugLogHasNoSecretInIt(t *testing.T) {
+	a := bootable(t)
+	got := runWith(t, t.Context(), "secret user data", "boot", "web", "--image", "debian", "--flavor", "1", "--admin-pass", "hunter2", "--user-data", "-", "--debug")
+	require.Equal(t, 0, got.code, got.err)
+	for _, secret := range []string{"correct horse", "gAAAA-the-token", "hunter2", "s3cret", "c2VjcmV0IHVzZXIgZGF0YQ"} {
+		require.NotContains(t, got.err, secret)
+	}
+	require.Contains(t, got.err, "> POST "+a.URL+"/compute/v2.1/servers\n")
+	require.Contains(t, got.err, "> X-Auth-Token: ***\n")
+	require.Contains(t, got.err, `"imageRef":"im-1"`)
+	require.Contains(t, got.err, "< 202 Accepted in ")
+	require.Equal(t, `{"auth":{"identity":{"token":{"id":"***"}}},"host":{"token":"***"},"personality":[{"contents":"***","path":"/a"}]}`,
+		redactJSON([]byte(`{"auth":{"identity":{"token":{"id":"t"}}},"host":{"token":"t"},"personality":[{"path":"/a","contents":"x"}]}`)))
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const twoServers = `{"servers":[
+ {"id":"5a1e","name":"web","status":"ACTIVE","OS-EXT-STS:task_state":null,"OS-EXT-STS:power_state":1,"tenant_id":"p1","key_name":"laptop",
+  "addresses":{"private":[{"addr":"10.0.0.4","version":4},{"addr":"fd00::4","version":6}],"dmz":[{"addr":"192.0.2.7","version":4}]},
+  "flavor":{"original_name":"m1.small","vcpus":1,"ram":2048,"disk":20},"image":{"id":"9b7c"},"created":"2030-01-02T03:04:05Z",
+  "OS-EXT-AZ:availability_zone":"nova","OS-EXT-SRV-ATTR:host":"hv1"},
+ {"id":"77f0","name":"evil\u001b[2J","status":"BUILD","OS-EXT-STS:task_state":"spawning","addresses":{},"flavor":{"original_name":"tiny"},"image":{"id":"9b7c"}}]}`
+
+func TestAListIsPrintedInEveryForm(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, twoServers)
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "ID    NAME      STATUS  TASK      ADDRESSES                                 FLAVOR\n" +
+			"5a1e  web       ACTIVE  -         dmz=192.0.2.7; private=10.0.0.4, fd00::4  m1.small\n" +
+			"77f0  evil?[2J  BUILD   spawning  -                                         tiny\n"},
+		{[]string{"--no-headers", "--columns", "name,host,OS-EXT-STS:power_state", "-o", "wide"}, "web       hv1  1\nevil?[2J  -    -\n"},
+		{[]string{"-o", "name"}, "web\nevil?[2J\n"},
+		{[]string{"--quiet"}, "5a1e\n77f0\n"},
+	} {
+		got := run(t, append([]string{"server", "list"}, tc.args...)...)
+		require.Equal(t, 0, got.code, got.err)
+		require.Equal(t, tc.want, got.out, "%v", tc.args)
+		require.Empty(t, got.err)
+	}
+	asJSONList := run(t, "server", "list", "-o", "json").out
+	require.JSONEq(t, string(twoServers[len(`{"servers":`):len(twoServers)-1]), asJSONList, "the API's own field names")
+	yaml := run(t, "server", "list", "-o", "yaml").out
+	require.Contains(t, yaml, "OS-EXT-STS:power_state: 1\n", "numbers stay numbers")
+	require.Contains(t, yaml, "OS-EXT-SRV-ATTR:host: hv1\n")
+}
+
+func TestAnEmptyListIsAnEmptyJSONArray(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /network/v2.0/networks", 200, `{"networks":[]}`)
+	require.Equal(t, "[]\n", run(t, "network", "list", "-o", "json").out)
+}
+
+func TestOneServerIsShownWithItsWholeFault(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"5a1e","name":"web","status":"ERROR","OS-EXT-STS:power_state":0,
+	 "metadata":{"role":"web","a":"b"},"tags":["x","y"],"fault":{"code":500,"message":"No valid host was found.\nhv1: no memory\nhv2: disabled"}}]}`)
+	require.Equal(t, ""+
+		"id          5a1e\nname        web\nstatus      ERROR\npower       none\nmetadata    a=b, role=web\ntags        x, y\n"+
+		"fault       No valid host was found.\n            hv1: no memory\n            hv2: disabled\nfault code  500\n", run(t, "server", "show", "web").out)
+}
+
+func TestListsAreReadPageByPageUnlessALimitIsGiven(t *testing.T) {
+	a := newAPI(t)
+	a.sequence("GET /compute/v2.1/servers/detail",
+		`{"servers":[{"id":"1","name":"a"},{"id":"2","name":"b"}],"servers_links":[{"rel":"next","href":"http://elsewhere/servers/detail?status=ACTIVE&marker=2"}]}`,
+		`{"servers":[{"id":"3","name":"c"}]}`)
+	require.Equal(t, "1\n2\n3\n", run(t, "server", "list", "--quiet", "--status", "active").out)
+	calls := a.made("GET /compute/v2.1/servers/detail")
+	require.Equal(t, "status=ACTIVE", calls[0].query)
+	require.Equal(t, "marker=2&status=ACTIVE", calls[1].query)
+
+	a.sequence("GET /image/v2/images", `{"images":[{"id":"1"}],"next":"/v2/images?limit=1&marker=1"}`)
+	require.Equal(t, "1\n", run(t, "image", "list", "--quiet", "--limit", "1").out)
+	require.Len(t, a.made("GET /image/v2/images"), 1)
+}
+
+func TestSizesAreShownInBinaryUnits(t *testing.T) {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 13_500_000: "12.9 MiB", 5 << 40: "5.0 TiB"} {
+		require.Equal(t, want, bytesText(n))
+	}
+}

@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"crypto/ed25519"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
+)
+
+func TestANewKeyPairsPrivateHalfIsWrittenForItsOwnerAlone(t *testing.T) {
+	a := newAPI(t)
+	a.json("POST /compute/v2.1/os-keypairs", 201, `{"keypair":{"name":"ci","type":"ssh","fingerprint":"aa:bb"}}`)
+	file := filepath.Join(t.TempDir(), "ci.pem")
+	got := run(t, "keypair", "create", "ci", "--private-key", file)
+	require.Equal(t, 0, got.code, got.err)
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), info.Mode())
+	private, err := os.ReadFile(file)
+	require.NoError(t, err)
+	key, err := ssh.ParseRawPrivateKey(private)
+	require.NoError(t, err)
+	public, err := ssh.NewPublicKey(key.(*ed25519.PrivateKey).Public())
+	require.NoError(t, err)
+	body := asJSON(t, a.made("POST /compute/v2.1/os-keypairs")[0].body)["keypair"].(object)
+	require.Equal(t, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))+" ci", body["public_key"])
+	require.NotContains(t, a.made("POST /compute/v2.1/os-keypairs")[0].body, "PRIVATE")
+
+	got = run(t, "keypair", "create", "ci", "--private-key", file)
+	require.Equal(t, ExitFailed, got.code)
+	again, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, private, again, "an existing key is never written over")
+}
+
+func TestARefusedKeyPairLeavesNoPrivateKeyBehind(t *testing.T) {
+	a := newAPI(t)
+	a.json("POST /compute/v2.1/os-keypairs", 409, `{"conflictingRequest":{"code":409,"message":"Key pair 'ci' already exists."}}`)
+	file := filepath.Join(t.TempDir(), "ci.pem")
+	got := run(t, "keypair", "create", "ci", "--private-key", file)
+	require.Equal(t, ExitRefused, got.code)
+	require.NoFileExists(t, file)
+}
+
+func TestAPrivateKeyIsNotImported(t *testing.T) {
+	newAPI(t)
+	got := runWith(t, t.Context(), "-----BEGIN OPENSSH PRIVATE KEY-----\n", "keypair", "create", "k", "--public-key", "-")
+	require.Equal(t, ExitUsage, got.code)
+}
+
+func TestKeyPairsAreKnownByName(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/os-keypairs", 200, `{"keypairs":[{"keypair":{"name":"lap top","type":"ssh","fingerprint":"aa:bb","public_key":"ssh-ed25519 AAAA"}}]}`)
+	a.json("GET /compute/v2.1/os-keypairs/{name}", 200, `{"keypair":{"name":"lap top","type":"ssh","fingerprint":"aa:bb","user_id":"u1"}}`)
+	a.json("DELETE /compute/v2.1/os-keypairs/{name}", 204, "")
+	require.Equal(t, "NAME     TYPE  FINGERPRINT\nlap top  ssh   aa:bb\n", run(t, "keypair", "list").out)
+	require.Contains(t, run(t, "keypair", "show", "lap top").out, "user         u1\n")
+	require.Equal(t, "deleted key pair lap top\n", run(t, "keypair", "delete", "lap top").err)
+	require.Len(t, a.made("DELETE /compute/v2.1/os-keypairs/lap top"), 1)
+}
+
+func TestAFlavorIsCreatedWithItsProperties(t *testing.T) {
+	a := newAPI(t)
+	a.json("POST /compute/v2.1/flavors", 200, `{"flavor":{"id":"42","name":"tiny","vcpus":1,"ram":128,"disk":1}}`)
+	a.json("POST /compute/v2.1/flavors/42/os-extra_specs", 200, `{"extra_specs":{"hw:cpu_policy":"shared"}}`)
+	got := run(t, "flavor", "create", "tiny", "--id", "42", "--vcpus", "1", "--ram", "128", "--disk", "1", "--private", "--property", "hw:cpu_policy=shared")
+	require.Equal(t, 0, got.code, got.err)
+	require.JSONEq(t, `{"flavor":{"name":"tiny","id":"42","vcpus":1,"ram":128,"disk":1,"OS-FLV-EXT-DATA:ephemeral":0,"swap":0,"os-flavor-access:is_public":false}}`,
+		a.made("POST /compute/v2.1/flavors")[0].body)
+	require.Contains(t, got.out, "extra specs  hw:cpu_policy=shared\n")
+}
+
+func TestASubnetIsCreatedOnANamedNetwork(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /network/v2.0/networks", 200, `{"networks":[{"id":"net-1","name":"lab"}]}`)
+	a.json("POST /network/v2.0/subnets", 201, `{"subnet":{"id":"sub-1","name":"lab-v4","cidr":"10.1.0.0/24"}}`)
+	got := run(t, "subnet", "create", "lab-v4", "--network", "lab", "--cidr", "10.1.0.0/24", "--gateway", "none", "--pool", "10.1.0.10-10.1.0.20", "--dns", "10.1.0.2", "--quiet")
+	require.Equal(t, "sub-1\n", got.out, got.err)
+	require.JSONEq(t, `{"subnet":{"name":"lab-v4","network_id":"net-1","cidr":"10.1.0.0/24","ip_version":4,"enable_dhcp":true,"gateway_ip":null,
+		"allocation_pools":[{"start":"10.1.0.10","end":"10.1.0.20"}],"dns_nameservers":["10.1.0.2"]}}`, a.made("POST /network/v2.0/subnets")[0].body)
+}
+
+func TestHostsAreFoundAtTheRootOfTheAPIWhenTheCatalogDoesNotListThem(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /hosts", 200, `{"hosts":[{"id":"h-1","hostname":"hv1","availability_zone":"nova","state":"up","enabled":true,"servers":3,
+		"vcpus":8,"used_vcpus":4,"memory_mib":16384,"used_memory_mib":4096,"disk_gib":100,"used_disk_gib":40}]}`)
+	a.json("POST /hosts", 201, `{"host":{"id":"h-2","hostname":"hv2","availability_zone":"rack-b","token":"tok-1"}}`)
+	a.json("PATCH /hosts/h-1", 200, `{"host":{"id":"h-1"}}`)
+	a.json("DELETE /hosts/h-1", 204, "")
+	require.Equal(t, "ID   HOSTNAME  ZONE  STATE  STATUS   SERVERS  VCPUS  MEMORY MIB  DISK GIB\nh-1  hv1       nova  up     enabled  3        4/8    4096/16384  40/100\n", run(t, "host", "list").out)
+	require.Equal(t, "tok-1\n", run(t, "host", "create", "hv2", "--availability-zone", "rack-b", "--quiet").out)
+	require.JSONEq(t, `{"host":{"hostname":"hv2","availability_zone":"rack-b"}}`, a.made("POST /hosts")[0].body)
+	require.Equal(t, "disabled host hv1\n", run(t, "host", "disable", "hv1", "--reason", "memory").err)
+	require.JSONEq(t, `{"host":{"enabled":false,"disabled_reason":"memory"}}`, a.made("PATCH /hosts/h-1")[0].body)
+	require.Equal(t, "enabled host hv1\n", run(t, "host", "enable", "h-1").err)
+	require.Equal(t, "deleted host hv1\n", run(t, "host", "delete", "hv1").err)
+}
+
+func TestTheRootOfTheAPIIsFoundFromTheIdentityAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"http://a:1/v3": "http://a:1/", "http://a:1/v3/": "http://a:1/", "https://a/identity/v3": "https://a/",
+		"https://a/slipway/identity": "https://a/slipway/", "http://a:1": "http://a:1/",
+	} {
+		got, err := rootOf(address)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
+
+func TestQuotaShowsWhatIsLeft(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/os-quota-sets/"+project+"/detail", 200, `{"quota_set":{"id":"`+project+`",
+		"instances":{"in_use":3,"limit":10,"reserved":0},"cores":{"in_use":21,"limit":20,"reserved":0},"ram":{"in_use":512,"limit":-1,"reserved":0}}}`)
+	require.Equal(t, "RESOURCE   IN USE  LIMIT      LEFT\ncores      21      20         0\ninstances  3       10         7\nram        512     unlimited  -\n", run(t, "quota", "show").out)
+}
+
+func TestATokenIsPrintedWithoutItsCatalog(t *testing.T) {
+	newAPI(t)
+	require.Equal(t, "gAAAA-the-token\n", run(t, "token", "issue", "--quiet").out)
+	require.Equal(t, "id          gAAAA-the-token\nexpires     2030-01-02T03:04:05.000000Z\nuser        ada\nuser id     u1\nproject     demo\nproject id  "+project+"\nroles       member\n", run(t, "token", "issue").out)
+	whole := asJSON(t, run(t, "token", "issue", "-o", "json").out)
+	require.NotContains(t, whole, "catalog")
+	require.Equal(t, project, whole["project_id"])
+}
+
+func TestServicesOfACloudThatLacksThemAreNamed(t *testing.T) {
+	a := newAPI(t)
+	a.Server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, 201, `{"token":{"expires_at":"2030-01-02T03:04:05.000000Z","user":{"id":"u1"},"catalog":[]}}`, "X-Subject-Token", "t")
+	})
+	got := run(t, "image", "list")
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "Error: the cloud's catalog has no image API\n")
+}
