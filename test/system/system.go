@@ -1,0 +1,359 @@
+// Package system runs Slipway's own processes (api, worker, hosts) for a test, on the real parts of internal/testenv, and
+// gives clients for them. What it starts ends with the test, and what a test leaves behind on the hypervisor is an error
+// of that test.
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/client"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/stack"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Options of a system.
+type Options struct {
+	Hosts      int            // hypervisors; 0 is one
+	Hypervisor string         // libvirt or fake
+	Settings   map[string]any // more settings for all roles, by section
+	HostState  string         // folder for the hosts' state; "" is one of the test's own
+}
+
+// System is a running Slipway.
+type System struct {
+	Dir     string
+	APIURL  string
+	DSN     string
+	Store   *models.Store // the database, to look at
+	Hosts   []string      // hostnames
+	Libvirt testenv.LibvirtEnv
+
+	t         testing.TB
+	processes map[string]*stack.Supervised
+	commands  map[string]stack.Command
+	settings  map[string]any
+}
+
+// Passwords of the two users that every system has.
+const (
+	AdminPassword = "admin-of-the-test"
+	DemoPassword  = "demo-of-the-test"
+)
+
+const startPatience = time.Minute
+
+// Start starts api, worker and hosts and returns when the hosts take servers.
+func Start(t testing.TB, o Options) *System {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 3*startPatience)
+	defer cancel()
+	s := &System{
+		t: t, DSN: testenv.Database(t), Dir: shortDir(t),
+		processes: map[string]*stack.Supervised{}, commands: map[string]stack.Command{},
+	}
+	if o.Hypervisor == "libvirt" {
+		s.Libvirt = testenv.Libvirt(t)
+	}
+	api, operator := freeAddress(t), freeAddress(t)
+	s.APIURL = "http://" + api
+	keys := filepath.Join(s.Dir, "payload.keys")
+	require.NoError(t, payload.EnsureKeys(keys))
+	s.settings = map[string]any{
+		"log":      map[string]any{"level": "info"},
+		"database": map[string]any{"dsn": s.DSN},
+		"temporal": map[string]any{
+			"address": testenv.Temporal(t), "control_queue": testenv.Queue(t, "control"),
+			"ui_url": os.Getenv(testenv.UIVariable), "payload_keys": keys,
+		},
+		"api": map[string]any{
+			"listen": api, "admin_password": AdminPassword, "demo_password": DemoPassword, "default_network": "10.20.0.0/24",
+		},
+		"images":   map[string]any{"dir": filepath.Join(s.Dir, "images")},
+		"operator": map[string]any{"listen": ""},
+		"build":    map[string]any{},
+		"host":     map[string]any{},
+	}
+	for section, more := range o.Settings {
+		for k, v := range more.(map[string]any) {
+			s.settings[section].(map[string]any)[k] = v
+		}
+	}
+	s.writeSettings("slipway.yaml", s.settings)
+
+	s.start(ctx, "api", "slipway.yaml", []string{"SLIPWAY_OPERATOR_LISTEN=" + operator}, s.answers("/readyz"))
+	store, err := models.Open(ctx, s.DSN, models.Options{MaxConns: 4})
+	require.NoError(t, err)
+	s.Store = store
+	t.Cleanup(func() { store.Close() })
+	s.start(ctx, "worker", "slipway.yaml", nil, nil)
+	for i := range max(1, o.Hosts) {
+		s.addHost(ctx, i, o)
+	}
+	s.waitForHosts(ctx)
+	return s
+}
+
+// shortDir is the test's folder, short enough for unix sockets and open to QEMU's own user.
+func shortDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("", "slw")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o755))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("logs and state are kept in %s", dir)
+			return
+		}
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	return dir
+}
+
+func (s *System) writeSettings(name string, settings map[string]any) {
+	text, err := yaml.Marshal(settings)
+	require.NoError(s.t, err)
+	require.NoError(s.t, os.WriteFile(filepath.Join(s.Dir, name), text, 0o600))
+}
+
+var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("SLIPWAY_TEST_BINARY"); path != "" {
+		return path, nil
+	}
+	dir, err := os.MkdirTemp("", "slipway-test-binary")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "slipway")
+	build := exec.Command("go", "build", "-o", path, "github.com/slipway-cloud/slipway/cmd/slipway")
+	build.Stderr = os.Stderr
+	return path, build.Run()
+})
+
+func (s *System) start(ctx context.Context, role, settings string, env []string, ready func(context.Context) error) {
+	s.t.Helper()
+	path, err := binary()
+	require.NoError(s.t, err, "building slipway")
+	verb := role
+	if role != "api" && role != "worker" {
+		verb = "host"
+	}
+	command := stack.Command{
+		Name: role, Path: path, Args: []string{verb}, Dir: s.Dir,
+		Env:               append(env, "SLIPWAY_CONFIG="+filepath.Join(s.Dir, settings)),
+		LogFile:           filepath.Join(s.Dir, role+".log"),
+		ParentDeathSignal: syscall.SIGKILL,
+		StopTimeout:       40 * time.Second,
+		Ready:             ready,
+		ReadyTimeout:      startPatience,
+	}
+	p, err := stack.Supervise(ctx, command, slog.New(slog.DiscardHandler))
+	require.NoError(s.t, err)
+	s.processes[role], s.commands[role] = p, command
+	s.t.Cleanup(func() {
+		if p := s.processes[role]; p != nil {
+			require.NoError(s.t, p.Stop(), "stopping %s", role)
+		}
+	})
+}
+
+func (s *System) answers(path string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL+path, nil)
+		if err != nil {
+			return err
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return err
+		}
+		defer answer.Body.Close()
+		if answer.StatusCode != http.StatusOK {
+			return errors.New(answer.Status)
+		}
+		return nil
+	}
+}
+
+func (s *System) addHost(ctx context.Context, i int, o Options) {
+	hostname := testenv.Queue(s.t, fmt.Sprintf("hv%d", i+1))
+	var made struct{ Host struct{ Token string } }
+	_, err := s.Admin().Request(ctx, http.MethodPost, s.APIURL+"/hosts", &gophercloud.RequestOpts{
+		JSONBody:     map[string]any{"host": map[string]any{"hostname": hostname}},
+		JSONResponse: &made, OkCodes: []int{http.StatusCreated},
+	})
+	require.NoError(s.t, err, "enrolling a host")
+	state := o.HostState
+	if state == "" {
+		state = s.HostState(hostname)
+	}
+	require.NoError(s.t, os.MkdirAll(state, 0o755))
+	settings := map[string]any{"log": s.settings["log"], "temporal": s.settings["temporal"], "build": s.settings["build"], "operator": s.settings["operator"]}
+	host := map[string]any{
+		"api_url": s.APIURL, "token": made.Host.Token, "hostname": hostname, "state_dir": state, "heartbeat_every": "1s",
+		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "libvirt_netns": s.Libvirt.NetNS, "cpu_ratio": 64.0,
+	}
+	for k, v := range s.settings["host"].(map[string]any) {
+		host[k] = v
+	}
+	settings["host"] = host
+	s.writeSettings(hostname+".yaml", settings)
+	s.Hosts = append(s.Hosts, hostname)
+	s.start(ctx, hostname, hostname+".yaml", nil, nil)
+}
+
+// HostState is the folder of a host's instances and cached images.
+func (s *System) HostState(hostname string) string { return filepath.Join(s.Dir, hostname) }
+
+func (s *System) waitForHosts(ctx context.Context) {
+	s.t.Helper()
+	Eventually(s.t, startPatience, func() (bool, string) {
+		hosts, err := s.Store.ListHosts(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, h := range hosts {
+			if !h.Ready {
+				return false, h.Hostname + " is not ready"
+			}
+		}
+		return len(hosts) == len(s.Hosts), fmt.Sprintf("%d of %d hosts", len(hosts), len(s.Hosts))
+	})
+}
+
+// Kill ends a process (api, worker or a hostname) with SIGKILL; it is started again by itself.
+func (s *System) Kill(process string) {
+	s.t.Helper()
+	require.NoError(s.t, syscall.Kill(s.processes[process].Pid(), syscall.SIGKILL))
+}
+
+// Stop ends a process until Restart.
+func (s *System) Stop(process string) {
+	s.t.Helper()
+	require.NoError(s.t, s.processes[process].Stop())
+	s.processes[process] = nil
+}
+
+// Restart starts a stopped process.
+func (s *System) Restart(process string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	p, err := stack.Supervise(ctx, s.commands[process], slog.New(slog.DiscardHandler))
+	require.NoError(s.t, err)
+	s.processes[process] = p
+}
+
+// Pid of a process.
+func (s *System) Pid(process string) int { return s.processes[process].Pid() }
+
+// Log is what a process has logged.
+func (s *System) Log(process string) string {
+	text, err := os.ReadFile(filepath.Join(s.Dir, process+".log"))
+	require.NoError(s.t, err)
+	return string(text)
+}
+
+// Admin is a client with the role admin, Demo one of a plain member of another project.
+func (s *System) Admin() *gophercloud.ProviderClient { return s.as("admin", AdminPassword) }
+
+// Demo is a plain member's client.
+func (s *System) Demo() *gophercloud.ProviderClient { return s.as("demo", DemoPassword) }
+
+func (s *System) as(user, password string) *gophercloud.ProviderClient {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	p, err := openstack.AuthenticatedClient(ctx, gophercloud.AuthOptions{
+		IdentityEndpoint: s.APIURL + "/v3", Username: user, Password: password, DomainName: "Default", AllowReauth: true,
+		Scope: &gophercloud.AuthScope{ProjectName: user, DomainName: "Default"},
+	})
+	require.NoError(s.t, err, "signing in as %s", user)
+	return p
+}
+
+// Compute, Image and Network are service clients of a user.
+func Compute(t testing.TB, p *gophercloud.ProviderClient) *gophercloud.ServiceClient {
+	t.Helper()
+	c, err := openstack.NewComputeV2(p, gophercloud.EndpointOpts{Region: "RegionOne"})
+	require.NoError(t, err)
+	c.Microversion = "2.90"
+	return c
+}
+
+// Image is the client of the image service.
+func Image(t testing.TB, p *gophercloud.ProviderClient) *gophercloud.ServiceClient {
+	t.Helper()
+	c, err := openstack.NewImageV2(p, gophercloud.EndpointOpts{Region: "RegionOne"})
+	require.NoError(t, err)
+	return c
+}
+
+// Network is the client of the network service.
+func Network(t testing.TB, p *gophercloud.ProviderClient) *gophercloud.ServiceClient {
+	t.Helper()
+	c, err := openstack.NewNetworkV2(p, gophercloud.EndpointOpts{Region: "RegionOne"})
+	require.NoError(t, err)
+	return c
+}
+
+// Temporal is a client that reads what the system's workflows recorded.
+func (s *System) Temporal() client.Client {
+	s.t.Helper()
+	keys, err := payload.LoadKeys(filepath.Join(s.Dir, "payload.keys"))
+	require.NoError(s.t, err)
+	c, err := client.Dial(client.Options{
+		HostPort: testenv.Temporal(s.t), Namespace: "slipway", DataConverter: payload.Converter(keys), Logger: quiet{},
+	})
+	require.NoError(s.t, err)
+	s.t.Cleanup(c.Close)
+	return c
+}
+
+type quiet struct{}
+
+func (quiet) Debug(string, ...any) {}
+func (quiet) Info(string, ...any)  {}
+func (quiet) Warn(string, ...any)  {}
+func (quiet) Error(string, ...any) {}
+
+// Eventually asks again and again until done, and fails the test with the last word when the patience ends.
+func Eventually(t testing.TB, patience time.Duration, done func() (bool, string)) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		ok, word := done()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %s: %s", patience, word)
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
