@@ -130,7 +130,11 @@ func (c *client) verb(body func(ctx context.Context, cmd *cobra.Command, s *sess
 // isTerminal says whether w draws on a terminal, where lines can be redrawn.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb"
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	width, height, err := term.GetSize(int(f.Fd())) // some terminals of build systems have no size: nothing can be drawn there
+	return err == nil && width > 0 && height > 0
 }
 
 // readInput reads a whole file, or standard input when the name is "-".
