@@ -1,0 +1,417 @@
+package libvirt
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
+)
+
+// metadataNS is the XML namespace of Slipway's element in a domain's <metadata>
+// (https://libvirt.org/formatdomain.html#general-metadata: every application's top-level element has one of its own).
+const metadataNS = "https://slipway.cloud/xmlns/libvirt/domain/1.0"
+
+// defaultTBCacheMiB bounds what QEMU keeps of translated guest code. Unbounded it grew to 1.3 GB for a guest of 512 MiB.
+const defaultTBCacheMiB = 64
+
+// maxMTU is the largest that the kernel gives a bridge or tap.
+const maxMTU = 65535
+
+// platform is what the domain XML depends on beside the domain itself: what this host's libvirt can do and how Slipway is
+// set up here.
+type platform struct {
+	arch      string
+	kvm       bool
+	uefi      bool
+	machines  map[string]bool
+	tbCache   int  // MiB
+	runAsRoot bool // see NeedsRoot
+}
+
+// domainXML renders the definition of a domain. It is a pure function: it fails, with a text for the owner of the image or
+// the server, before anything is touched.
+//
+// The definition carries a digest of itself in its metadata: libvirt adds addresses, aliases and defaults to what it is
+// given, so comparing what it returns with what we would ask for cannot tell whether the two are the same.
+func domainXML(d hypervisor.Domain, p platform) (doc, digest string, err error) {
+	dom, err := newDomain(d, p)
+	if err != nil {
+		return "", "", err
+	}
+	dom.Metadata = metadata(d, "")
+	if doc, err = dom.Marshal(); err == nil {
+		sum := sha256.Sum256([]byte(doc))
+		digest = hex.EncodeToString(sum[:])
+		dom.Metadata = metadata(d, digest)
+		doc, err = dom.Marshal()
+	}
+	if err != nil {
+		return "", "", fault.Wrap(fault.Internal, err, "The definition of server %s could not be written.", d.UUID)
+	}
+	return doc, digest, nil
+}
+
+func metadata(d hypervisor.Domain, digest string) *libvirtxml.DomainMetadata {
+	return &libvirtxml.DomainMetadata{XML: fmt.Sprintf(
+		`<slipway:server xmlns:slipway="%s" definition="%s"><slipway:name>%s</slipway:name><slipway:project>%s</slipway:project></slipway:server>`,
+		metadataNS, digest, escape(d.Title), escape(d.ProjectID))}
+}
+
+// ownMetadata is the reverse of metadata, as far as Slipway reads it back.
+type ownMetadata struct {
+	Server *struct {
+		Definition string `xml:"definition,attr"`
+	} `xml:"https://slipway.cloud/xmlns/libvirt/domain/1.0 server"`
+}
+
+func escape(s string) string {
+	var b bytes.Buffer
+	_ = xml.EscapeText(&b, []byte(s)) // a bytes.Buffer does not fail
+	return b.String()
+}
+
+func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
+	props, err := readProperties(d.Properties, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := validate(d); err != nil {
+		return nil, err
+	}
+	dom := &libvirtxml.Domain{
+		Type: "kvm",
+		Name: d.Name,
+		UUID: d.UUID,
+		// libvirt refuses a title of more than one line.
+		Title:  strings.Join(strings.Fields(d.Title), " "),
+		Memory: &libvirtxml.DomainMemory{Value: uint(d.MemoryMiB), Unit: "MiB"},
+		VCPU:   &libvirtxml.DomainVCPU{Placement: "static", Value: uint(d.VCPUs)},
+		OS: &libvirtxml.DomainOS{
+			Type:    &libvirtxml.DomainOSType{Arch: p.arch, Machine: props.machine, Type: "hvm"},
+			Kernel:  d.Boot.Kernel,
+			Initrd:  d.Boot.Ramdisk,
+			Cmdline: d.Boot.CmdLine,
+			SMBios:  &libvirtxml.DomainSMBios{Mode: "sysinfo"},
+		},
+		// cloud-init and others recognize their cloud and the instance's id here, before any network or disk is up.
+		SysInfo: []libvirtxml.DomainSysInfo{{SMBIOS: &libvirtxml.DomainSysInfoSMBIOS{
+			System: &libvirtxml.DomainSysInfoSystem{Entry: []libvirtxml.DomainSysInfoEntry{
+				{Name: "manufacturer", Value: "Slipway"},
+				{Name: "product", Value: "Slipway"},
+				{Name: "uuid", Value: d.UUID},
+				{Name: "family", Value: "Virtual Machine"},
+			}},
+		}}},
+		Features: &libvirtxml.DomainFeatureList{
+			ACPI: &libvirtxml.DomainFeature{},
+			APIC: &libvirtxml.DomainFeatureAPIC{},
+		},
+		Clock:      &libvirtxml.DomainClock{Offset: "utc"},
+		OnPoweroff: "destroy",
+		OnReboot:   "restart",
+		// A crashed guest is shown as such and not restarted behind its owner's back.
+		OnCrash: "destroy",
+		Devices: &libvirtxml.DomainDeviceList{
+			// No graphics and no balloon; no USB either unless something hangs on it: libvirt adds a controller by itself
+			// when none is named, and the guest's firmware and kernel spend time on it.
+			MemBalloon: &libvirtxml.DomainMemBalloon{Model: "none"},
+		},
+	}
+	if props.uefi {
+		dom.OS.Firmware = "efi"
+	}
+	if p.kvm {
+		// host-model gives nearly all of the host's CPU and can still be moved to another host of the same kind.
+		dom.CPU = &libvirtxml.DomainCPU{Mode: "host-model"}
+		// As Nova's libvirt driver: timers that keep time in a guest that does not always run.
+		dom.Clock.Timer = []libvirtxml.DomainTimer{
+			{Name: "pit", TickPolicy: "delay"},
+			{Name: "rtc", TickPolicy: "catchup"},
+			{Name: "hpet", Present: "no"},
+		}
+	} else {
+		dom.Type = "qemu"
+		// Emulation offers QEMU's oldest CPU by default, which distributions built for x86-64-v2 do not boot on, and
+		// `maximum` makes some guests hang. Nehalem is the first of v2, and everything in it can be emulated.
+		if p.arch == "x86_64" {
+			dom.CPU = &libvirtxml.DomainCPU{
+				Mode: "custom", Match: "exact", Check: "none",
+				Model: &libvirtxml.DomainCPUModel{Fallback: "forbid", Value: "Nehalem"},
+			}
+		}
+		size := p.tbCache
+		if size <= 0 {
+			size = defaultTBCacheMiB
+		}
+		dom.Features.TCG = &libvirtxml.DomainFeatureTCG{TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: uint(size)}}
+	}
+	if props.windows {
+		dom.Clock.Offset = "localtime"
+		if p.kvm {
+			on := func() *libvirtxml.DomainFeatureState { return &libvirtxml.DomainFeatureState{State: "on"} }
+			dom.Features.HyperV = &libvirtxml.DomainFeatureHyperV{
+				Relaxed: on(), VAPIC: on(),
+				Spinlocks: &libvirtxml.DomainFeatureHyperVSpinlocks{DomainFeatureState: *on(), Retries: 8191},
+			}
+			dom.Clock.Timer = append(dom.Clock.Timer, libvirtxml.DomainTimer{Name: "hypervclock", Present: "yes"})
+		}
+	}
+	if p.runAsRoot {
+		dom.SecLabel = []libvirtxml.DomainSecLabel{{Type: "static", Model: "dac", Relabel: "yes", Label: "+0:+0"}}
+	}
+	if err := addDisks(dom, d, props); err != nil {
+		return nil, err
+	}
+	for _, nic := range d.NICs {
+		dom.Devices.Interfaces = append(dom.Devices.Interfaces, networkInterface(nic, props))
+	}
+	addCharacterDevices(dom, d, props)
+	if props.video != "" {
+		dom.Devices.Videos = []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: props.video}}}
+	}
+	if props.rng {
+		// It costs nothing measurable at the start, and without it an emulated guest waits for entropy when it makes its
+		// ssh host keys.
+		dom.Devices.RNGs = []libvirtxml.DomainRNG{{
+			Model:   "virtio",
+			Backend: &libvirtxml.DomainRNGBackend{Random: &libvirtxml.DomainRNGBackendRandom{Device: "/dev/urandom"}},
+		}}
+	}
+	return dom, nil
+}
+
+func validate(d hypervisor.Domain) error {
+	switch {
+	case d.UUID == "" || d.Name == "":
+		return fault.New(fault.Internal, "A domain needs a uuid and a name.")
+	case d.VCPUs < 1:
+		return fault.New(fault.Invalid, "The flavor has %d vCPUs; a server needs at least 1.", d.VCPUs)
+	case d.MemoryMiB < 1:
+		return fault.New(fault.Invalid, "The flavor has %d MiB of memory; a server needs at least 1.", d.MemoryMiB)
+	case d.Boot.Kernel == "" && (d.Boot.Ramdisk != "" || d.Boot.CmdLine != ""):
+		return fault.New(fault.Invalid, "The image names a ramdisk or a kernel command line but no kernel; set its kernel_id.")
+	case d.Boot.Kernel == "" && len(d.Disks) == 0:
+		return fault.New(fault.Invalid, "The server has nothing to boot from: neither a disk nor a kernel.")
+	}
+	for _, nic := range d.NICs {
+		if nic.Bridge == "" || len(nic.Bridge) > maxInterfaceName {
+			return fault.New(fault.Internal, "The bridge name %q of port %s is not between 1 and %d bytes long.", nic.Bridge, nic.PortID, maxInterfaceName)
+		}
+		if nic.MTU < 0 || nic.MTU > maxMTU {
+			return fault.New(fault.Invalid, "The MTU %d of port %s is not between 1 and %d.", nic.MTU, nic.PortID, maxMTU)
+		}
+	}
+	return nil
+}
+
+// addDisks appends the disks in the order given, and the controllers that they need.
+//
+// The chain below a qcow2 overlay is not spelled out in <backingStore>: a domain names the overlay alone, and libvirt
+// follows the backing file with the format that `qemu-img create -F` recorded in the overlay's header; it refuses one
+// whose format is not recorded, so nothing is ever probed. Slipway wrote that header itself and no guest can reach it.
+func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, props properties) error {
+	used := map[string]int{} // next free letter for each prefix of device names
+	controllers := map[string]bool{}
+	for _, disk := range d.Disks {
+		bus := props.diskBus
+		switch {
+		case disk.Device == "cdrom":
+			bus = props.cdromBus
+		case disk.Device != "disk":
+			return fault.New(fault.Internal, "A disk is a %q, neither disk nor cdrom.", disk.Device)
+		}
+		if disk.Format != "qcow2" && disk.Format != "raw" {
+			return fault.New(fault.Internal, "The disk format %q is neither qcow2 nor raw.", disk.Format)
+		}
+		prefix := map[string]string{"virtio": "vd", "ide": "hd"}[bus]
+		if prefix == "" {
+			prefix = "sd" // scsi, sata and usb share their names, as in a Linux guest
+		}
+		n := used[prefix]
+		if limit := map[string]int{"hd": 4}[prefix]; n >= 26 || limit > 0 && n >= limit {
+			return fault.New(fault.Invalid, "The server has more disks than fit the %s bus; set the image's hw_disk_bus or hw_cdrom_bus to another.", bus)
+		}
+		used[prefix]++
+		x := libvirtxml.DomainDisk{
+			Device: disk.Device,
+			Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: disk.Path}},
+			// writeback: the base image that servers share stays in the host's page cache, the guest's flushes reach the
+			// disk, and folders without direct I/O (tmpfs) work. discard: space that a guest frees is the host's again.
+			Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: disk.Format, Cache: "writeback", Discard: "unmap"},
+			Target: &libvirtxml.DomainDiskTarget{Dev: prefix + string(rune('a'+n)), Bus: bus},
+		}
+		if disk.Device == "cdrom" {
+			x.Driver.Discard = ""
+			x.ReadOnly = &libvirtxml.DomainDiskReadOnly{}
+		} else {
+			x.Serial = string(disk.Role) // /dev/disk/by-id tells the disks apart
+		}
+		if disk.Role == hypervisor.RootDisk && d.Boot.Kernel == "" {
+			x.Boot = &libvirtxml.DomainDeviceBoot{Order: 1}
+		}
+		dom.Devices.Disks = append(dom.Devices.Disks, x)
+		controllers[bus] = true
+	}
+	usb := libvirtxml.DomainController{Type: "usb", Model: "none"}
+	if controllers["usb"] {
+		usb.Model = "qemu-xhci"
+	}
+	dom.Devices.Controllers = append(dom.Devices.Controllers, usb)
+	if controllers["scsi"] {
+		dom.Devices.Controllers = append(dom.Devices.Controllers, libvirtxml.DomainController{Type: "scsi", Index: new(uint), Model: props.scsiModel})
+	}
+	return nil
+}
+
+func networkInterface(nic hypervisor.NIC, props properties) libvirtxml.DomainInterface {
+	x := libvirtxml.DomainInterface{
+		MAC:    &libvirtxml.DomainInterfaceMAC{Address: nic.MAC},
+		Source: &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: nic.Bridge}},
+		Model:  &libvirtxml.DomainInterfaceModel{Type: props.vifModel},
+		// Servers boot from disk or kernel: without its option ROM the firmware does not try the network first.
+		ROM: &libvirtxml.DomainROM{Enabled: "no"},
+	}
+	if name := tapName(nic.PortID); name != "" {
+		x.Target = &libvirtxml.DomainInterfaceTarget{Dev: name}
+	}
+	if nic.MTU > 0 {
+		x.MTU = &libvirtxml.DomainInterfaceMTU{Size: uint(nic.MTU)}
+	}
+	return x
+}
+
+// tapName is the host's side of a port, named as Neutron names it, so that whoever looks at the host finds the port. ""
+// leaves the name to libvirt.
+func tapName(portID string) string {
+	if len(portID) < 11 {
+		return ""
+	}
+	return "tap" + portID[:11]
+}
+
+func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, props properties) {
+	serial := libvirtxml.DomainSerial{
+		Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
+		Target: &libvirtxml.DomainSerialTarget{Port: new(uint)},
+	}
+	if d.ConsoleLog != "" {
+		// virtlogd writes the file, so it goes on while libvirtd is restarted, and bounds its size. The terminal stays
+		// free for someone who attaches to the console.
+		serial.Log = &libvirtxml.DomainChardevLog{File: d.ConsoleLog, Append: "off"}
+	}
+	dom.Devices.Serials = []libvirtxml.DomainSerial{serial}
+	dom.Devices.Consoles = []libvirtxml.DomainConsole{{
+		Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
+		Target: &libvirtxml.DomainConsoleTarget{Type: "serial", Port: new(uint)},
+	}}
+	if props.guestAgent {
+		dom.Devices.Channels = []libvirtxml.DomainChannel{{
+			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
+			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: "org.qemu.guest_agent.0"}},
+		}}
+	}
+}
+
+// properties are an image's properties, read and checked
+// (https://docs.openstack.org/glance/latest/admin/useful-image-properties.html). Names that are not known here are left
+// alone: images carry many that concern others.
+type properties struct {
+	machine    string
+	uefi       bool
+	windows    bool
+	diskBus    string
+	cdromBus   string
+	scsiModel  string
+	vifModel   string
+	video      string
+	rng        bool
+	guestAgent bool
+}
+
+// What the properties may say, with libvirt's word for each of Nova's.
+var (
+	diskBuses    = words("virtio", "scsi", "ide", "sata", "usb")
+	cdromBuses   = words("ide", "sata", "scsi", "usb") // virtio-blk has no cdrom
+	scsiModels   = words("virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi")
+	vifModels    = words("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "vmxnet3")
+	videoModels  = words("none", "vga", "cirrus", "virtio", "qxl", "bochs", "vmvga")
+	rngModels    = words("virtio")
+	osTypes      = words("linux", "windows")
+	firmwares    = words("bios", "uefi")
+	booleans     = map[string]string{"yes": "yes", "true": "yes", "1": "yes", "on": "yes", "no": "no", "false": "no", "0": "no", "off": "no"}
+	hostArchName = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+)
+
+func words(w ...string) map[string]string {
+	m := make(map[string]string, len(w))
+	for _, s := range w {
+		m[s] = s
+	}
+	return m
+}
+
+func readProperties(in map[string]string, p platform) (properties, error) {
+	var errs []error
+	// choose reads one property of a closed set.
+	choose := func(name string, allowed map[string]string, otherwise string) string {
+		v := strings.ToLower(strings.TrimSpace(in[name]))
+		if v == "" {
+			return otherwise
+		}
+		out, ok := allowed[v]
+		if !ok {
+			errs = append(errs, fault.New(fault.Invalid, "The image's property %s is %q; it may be %s.",
+				name, in[name], strings.Join(slices.Sorted(maps.Keys(allowed)), ", ")))
+		}
+		return out
+	}
+	out := properties{
+		machine:    in["hw_machine_type"],
+		uefi:       choose("hw_firmware_type", firmwares, "bios") == "uefi",
+		windows:    choose("os_type", osTypes, "linux") == "windows",
+		diskBus:    choose("hw_disk_bus", diskBuses, "virtio"),
+		scsiModel:  choose("hw_scsi_model", scsiModels, "virtio-scsi"),
+		vifModel:   choose("hw_vif_model", vifModels, "virtio"),
+		video:      choose("hw_video_model", videoModels, ""),
+		rng:        choose("hw_rng_model", rngModels, "virtio") == "virtio",
+		guestAgent: choose("hw_qemu_guest_agent", booleans, "no") == "yes",
+	}
+	// pc has an IDE controller, q35 and the machines of other architectures have none.
+	pc := out.machine == "" && p.arch == "x86_64" || out.machine == "pc" || strings.HasPrefix(out.machine, "pc-i440fx")
+	if out.machine == "" {
+		out.machine = map[bool]string{true: "pc", false: "virt"}[pc]
+	}
+	out.cdromBus = choose("hw_cdrom_bus", cdromBuses, map[bool]string{true: "ide", false: "sata"}[pc])
+	if len(errs) > 0 {
+		return out, errs[0]
+	}
+	if !p.machines[out.machine] {
+		return out, fault.New(fault.HostUnfit, "The image asks for machine type %q (hw_machine_type), which this host's QEMU does not have.", out.machine)
+	}
+	if !pc && (out.diskBus == "ide" || out.cdromBus == "ide") {
+		return out, fault.New(fault.Invalid, "The image's hw_disk_bus or hw_cdrom_bus is ide, which machine type %s does not have; use sata, scsi or virtio.", out.machine)
+	}
+	if out.uefi && !p.uefi {
+		return out, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host has no UEFI firmware installed.")
+	}
+	for _, name := range []string{"hw_architecture", "architecture"} {
+		want := in[name]
+		if known, ok := hostArchName[want]; ok {
+			want = known
+		}
+		if want != "" && want != p.arch && !(want == "i686" && p.arch == "x86_64") {
+			return out, fault.New(fault.HostUnfit, "The image is made for %s (%s), and this host runs %s.", strconv.Quote(want), name, p.arch)
+		}
+	}
+	return out, nil
+}
