@@ -276,14 +276,14 @@ func (c *client) follow(ctx context.Context, w io.Writer, s *session, id, reques
 			return nil, doing(err, "follow the build of server %s", id)
 		}
 		if server != nil {
-			pending := true
+			pending := false
 			if requestID != "" {
-				if steps, err := s.actionSteps(ctx, id, requestID); err == nil {
+				steps, err := s.actionSteps(ctx, id, requestID)
+				if err == nil {
 					view.show(steps)
-					pending = anyRunning(steps)
 				}
-			} else {
-				pending = false
+				// Between the end of a build and the moment when its steps are on record the API knows none.
+				pending = !isStatus(err, http.StatusNotFound) && (len(steps) == 0 || anyRunning(steps))
 			}
 			switch text(server, "status") {
 			case "BUILD":

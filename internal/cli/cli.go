@@ -90,27 +90,27 @@ func strict(cmd *cobra.Command) {
 	}
 }
 
-// Report prints err for the user, if there is one, and gives the process's exit code (see the constants Exit…).
-func Report(w io.Writer, err error) int {
+// Exit prints err for the user, if there is one, and gives the process's exit code (see the constants Exit…). It takes the
+// error of the whole program: what cobra refuses before any verb runs is a wrong command line, and an error of a role is
+// printed as it is.
+func Exit(w io.Writer, err error) int {
 	if err == nil {
 		return ExitOK
 	}
-	failure := explain(err)
+	var failure *Error
+	if !errors.As(err, &failure) {
+		failure = explain(err)
+		if failure.Code == ExitFailed {
+			failure = &Error{Code: ExitFailed, What: err.Error(), Hints: failure.Hints, Cause: err}
+		}
+		for _, refusal := range []string{"unknown command ", "unknown flag: ", "unknown shorthand flag: ", "required flag(s) ", "if any flags in the group ", "accepts ", "invalid argument "} {
+			if strings.HasPrefix(err.Error(), refusal) {
+				failure = &Error{Code: ExitUsage, What: err.Error(), Hints: []string{"slipway --help"}, Cause: err}
+			}
+		}
+	}
 	fmt.Fprint(w, failure.render())
 	return failure.Code
-}
-
-// Execute runs the root command to its end and gives the exit code. Errors of the command line itself, which cobra finds
-// before any verb runs, are told apart from failures of the verb.
-func Execute(ctx context.Context, root *cobra.Command) int {
-	root.SilenceUsage, root.SilenceErrors = true, true
-	cmd, err := root.ExecuteContextC(ctx)
-	var failure *Error
-	if err != nil && !errors.As(err, &failure) && (strings.HasPrefix(err.Error(), "unknown command") ||
-		strings.HasPrefix(err.Error(), "required flag") || strings.HasPrefix(err.Error(), "if any flags in the group")) {
-		err = usageOf(cmd, err)
-	}
-	return Report(root.ErrOrStderr(), err)
 }
 
 // verb wraps the body of a command: it connects first, and what the body cannot do is said with what was being done.

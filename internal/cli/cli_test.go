@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -156,7 +157,8 @@ func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) re
 	root.SetErr(&errs)
 	root.SetIn(strings.NewReader(stdin))
 	root.SetArgs(args)
-	code := Execute(ctx, root)
+	root.SilenceErrors, root.SilenceUsage = true, true // as the program's own root does
+	code := Exit(&errs, root.ExecuteContext(ctx))
 	return result{out.String(), errs.String(), code}
 }
 
@@ -214,4 +216,11 @@ func TestCompletionOffersNamesAndIdsWhereANameIsNotUnique(t *testing.T) {
 	require.Equal(t, "db\tid-2\n:4\n", run(t, "__complete", "server", "show", "d").out)
 	require.Equal(t, "id-1\tweb\ndb\tid-2\nid-3\tweb\n:4\n", run(t, "__complete", "server", "delete", "").out)
 	require.Equal(t, "debian\tim-1\n:4\n", run(t, "__complete", "boot", "x", "--image", "").out)
+}
+
+func TestTheErrorOfARoleIsPrintedAsItIs(t *testing.T) {
+	var out bytes.Buffer
+	require.Equal(t, ExitFailed, Exit(&out, errors.New("listen on :80: permission denied")))
+	require.Equal(t, "Error: listen on :80: permission denied\n", out.String())
+	require.Equal(t, ExitOK, Exit(&out, nil))
 }

@@ -31,9 +31,10 @@ var quotaLayout = layout{id: "resource", name: "resource", list: []column{
 func (c *client) quotaCommand() *cobra.Command {
 	var project string
 	show := &cobra.Command{
-		Use:     "show",
-		Short:   "Show a project's quota and what is in use",
-		Long:    "Show what the project may use and what is in use. What Slipway does not count is not shown; -o json prints the API's\nown answer.",
+		Use:   "show",
+		Short: "Show a project's quota and what is in use",
+		Long: `Show what the project may use and what is in use. Limits of a single request or server, such as metadata_items, have no
+use to show. -o json prints the API's own answer.`,
 		Example: "  slipway quota show\n  slipway quota show --project 3f1c…",
 		Args:    cobra.NoArgs,
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
@@ -64,11 +65,18 @@ func (c *client) quotaCommand() *cobra.Command {
 	return cmd
 }
 
+// counted are the resources whose use the API adds up; for all others it answers 0, as Nova does.
+var counted = map[string]bool{"instances": true, "cores": true, "ram": true}
+
 func quotaRows(set object) []object {
 	var rows []object
 	for resource, value := range set {
 		if detail, ok := value.(object); ok {
-			rows = append(rows, object{"resource": resource, "limit": detail["limit"], "in_use": detail["in_use"]})
+			row := object{"resource": resource, "limit": detail["limit"]}
+			if counted[resource] {
+				row["in_use"] = detail["in_use"]
+			}
+			rows = append(rows, row)
 		}
 	}
 	sort.Slice(rows, func(i, j int) bool { return text(rows[i], "resource") < text(rows[j], "resource") })

@@ -115,8 +115,9 @@ func TestTheRootOfTheAPIIsFoundFromTheIdentityAddress(t *testing.T) {
 func TestQuotaShowsWhatIsLeft(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /compute/v2.1/os-quota-sets/"+project+"/detail", 200, `{"quota_set":{"id":"`+project+`",
-		"instances":{"in_use":3,"limit":10,"reserved":0},"cores":{"in_use":21,"limit":20,"reserved":0},"ram":{"in_use":512,"limit":-1,"reserved":0}}}`)
-	require.Equal(t, "RESOURCE   IN USE  LIMIT      LEFT\ncores      21      20         0\ninstances  3       10         7\nram        512     unlimited  -\n", run(t, "quota", "show").out)
+		"instances":{"in_use":3,"limit":10,"reserved":0},"cores":{"in_use":21,"limit":20,"reserved":0},"ram":{"in_use":512,"limit":-1,"reserved":0},
+		"metadata_items":{"in_use":0,"limit":128,"reserved":0}}}`)
+	require.Equal(t, "RESOURCE        IN USE  LIMIT      LEFT\ncores           21      20         0\ninstances       3       10         7\nmetadata_items  -       128        -\nram             512     unlimited  -\n", run(t, "quota", "show").out)
 }
 
 func TestATokenIsPrintedWithoutItsCatalog(t *testing.T) {
