@@ -31,7 +31,7 @@ type client struct {
 // itself is the hypervisor's role.
 func Commands() []*cobra.Command { return newClient().commands() }
 
-// HostCommands are the verbs that go below `slipway host`: list, show, create, enable, disable, delete.
+// HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete.
 func HostCommands() []*cobra.Command { return newClient().hostCommands() }
 
 func newClient() *client { return &client{now: time.Now, poll: pollEvery} }

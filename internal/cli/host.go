@@ -12,11 +12,18 @@ import (
 var hostKind = &kind{
 	noun: "host", service: "hosts", path: "hosts", plural: "hosts", singular: "host", name: "hostname", listHint: "slipway host list",
 	layout: layout{name: "hostname", list: []column{
-		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), col("STATE", "state"), computed("STATUS", hostStatus),
+		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), computed("STATUS", hostStatus),
 		col("SERVERS", "servers"), computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
 		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
 		col("HYPERVISOR", "hypervisor_type").onlyWide(), col("KVM", "kvm").onlyWide(), col("VERSION", "version").onlyWide(), col("SEEN", "seen_at").onlyWide(),
 		computed("REASON", func(o object) string { return first(text(o, "disabled_reason"), text(o, "not_ready_reason")) }).onlyWide(),
+	}, show: []column{
+		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), col("NOT READY", "not_ready_reason"),
+		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("SERVERS", "servers"),
+		computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
+		col("CPU RATIO", "cpu_ratio"), col("RAM RATIO", "ram_ratio"), col("DISK RATIO", "disk_ratio"), col("RESERVED MIB", "reserved_memory_mib"),
+		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), col("KVM", "kvm"), col("ARCHITECTURES", "architectures"),
+		col("VERSION", "version"), col("STARTED", "started_at"), col("SEEN", "seen_at"), col("CREATED", "created_at"),
 	}},
 }
 
@@ -24,6 +31,15 @@ var hostKind = &kind{
 var newHostLayout = &layout{name: "hostname", list: []column{
 	col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), col("TOKEN", "token"),
 }}
+
+// hostState is whether the host is heard of, and whether it says that its hypervisor works.
+func hostState(o object) string {
+	state := text(o, "state")
+	if ready, known := o["ready"].(bool); known && !ready && state == "up" {
+		return "not ready"
+	}
+	return state
+}
 
 func hostStatus(o object) string {
 	if enabled, ok := o["enabled"].(bool); ok {
@@ -47,7 +63,7 @@ func usedOf(used, all string) func(object) string {
 
 func (c *client) hostVerbs() []*cobra.Command {
 	return []*cobra.Command{
-		c.hostList(), c.showCommand(hostKind, "  slipway host show hv1"), c.hostCreate(), c.hostEnable(), c.hostDisable(),
+		c.hostList(), c.showCommand(hostKind, "  slipway host show hv1"), c.hostCreate(), c.hostToken(), c.hostEnable(), c.hostDisable(),
 		c.deleteCommand(hostKind, "  slipway host delete hv1"),
 	}
 }
@@ -88,16 +104,43 @@ only its hash and never tells it again. --quiet prints the token alone.`,
 			if err != nil {
 				return doing(err, "create the host %q", args[0])
 			}
-			if c.output.quiet {
-				_, err := fmt.Fprintln(cmd.OutOrStdout(), text(host, "token"))
-				return err
-			}
-			c.say(cmd, "keep the token: it is not shown again")
-			return c.output.one(cmd.OutOrStdout(), newHostLayout, host)
+			return c.showToken(cmd, host)
 		}),
 	}
 	cmd.Flags().StringVar(&zone, "availability-zone", "", "availability zone")
 	return cmd
+}
+
+// showToken prints a host with its token, which no later answer has.
+func (c *client) showToken(cmd *cobra.Command, host object) error {
+	if c.output.quiet {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), text(host, "token"))
+		return err
+	}
+	c.say(cmd, "keep the token: it is not shown again")
+	return c.output.one(cmd.OutOrStdout(), newHostLayout, host)
+}
+
+func (c *client) hostToken() *cobra.Command {
+	return &cobra.Command{
+		Use:               "token REF",
+		Short:             "Give a hypervisor a new token (admin)",
+		Long:              "Give a hypervisor a new token and print it; the old one ends at once. --quiet prints the token alone.",
+		Example:           "  slipway host token hv1",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(hostKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			host, err := s.find(ctx, hostKind, args[0])
+			if err != nil {
+				return err
+			}
+			answer, _, err := s.call(ctx, request{service: "hosts", method: http.MethodPost, path: hostKind.item(text(host, "id"), "token")})
+			if err != nil {
+				return doing(err, "give the host %q a new token", args[0])
+			}
+			return c.showToken(cmd, hostKind.unwrap(answer))
+		}),
+	}
 }
 
 func (c *client) hostEnable() *cobra.Command {

@@ -90,15 +90,23 @@ func TestHostsAreFoundAtTheRootOfTheAPIWhenTheCatalogDoesNotListThem(t *testing.
 	a.json("GET /hosts", 200, `{"hosts":[{"id":"h-1","hostname":"hv1","availability_zone":"nova","state":"up","enabled":true,"servers":3,
 		"vcpus":8,"used_vcpus":4,"memory_mib":16384,"used_memory_mib":4096,"disk_gib":100,"used_disk_gib":40}]}`)
 	a.json("POST /hosts", 201, `{"host":{"id":"h-2","hostname":"hv2","availability_zone":"rack-b","token":"tok-1"}}`)
+	a.json("POST /hosts/h-1/token", 200, `{"host":{"id":"h-1","hostname":"hv1","token":"tok-2"}}`)
 	a.json("PATCH /hosts/h-1", 200, `{"host":{"id":"h-1"}}`)
 	a.json("DELETE /hosts/h-1", 204, "")
 	require.Equal(t, "ID   HOSTNAME  ZONE  STATE  STATUS   SERVERS  VCPUS  MEMORY MIB  DISK GIB\nh-1  hv1       nova  up     enabled  3        4/8    4096/16384  40/100\n", run(t, "host", "list").out)
 	require.Equal(t, "tok-1\n", run(t, "host", "create", "hv2", "--availability-zone", "rack-b", "--quiet").out)
 	require.JSONEq(t, `{"host":{"hostname":"hv2","availability_zone":"rack-b"}}`, a.made("POST /hosts")[0].body)
+	require.Equal(t, "tok-2\n", run(t, "host", "token", "hv1", "--quiet").out)
 	require.Equal(t, "disabled host hv1\n", run(t, "host", "disable", "hv1", "--reason", "memory").err)
 	require.JSONEq(t, `{"host":{"enabled":false,"disabled_reason":"memory"}}`, a.made("PATCH /hosts/h-1")[0].body)
 	require.Equal(t, "enabled host hv1\n", run(t, "host", "enable", "h-1").err)
 	require.Equal(t, "deleted host hv1\n", run(t, "host", "delete", "hv1").err)
+}
+
+func TestAHostThatSaysItIsNotReadyIsNotShownAsUp(t *testing.T) {
+	require.Equal(t, "up", hostState(object{"state": "up", "ready": true}))
+	require.Equal(t, "not ready", hostState(object{"state": "up", "ready": false}))
+	require.Equal(t, "down", hostState(object{"state": "down", "ready": false}))
 }
 
 func TestTheRootOfTheAPIIsFoundFromTheIdentityAddress(t *testing.T) {
