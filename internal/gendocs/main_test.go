@@ -1,0 +1,26 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/workflows"
+)
+
+func TestTheWrittenStepsAreThoseOfTheTable(t *testing.T) {
+	require.NoError(t, run("../..", true))
+}
+
+func TestAStepWithoutACommentIsAnError(t *testing.T) {
+	_, err := buildSteps([]workflows.Step{{Name: "Unsaid", WhyNoUndo: "nothing"}}, nil)
+	require.ErrorContains(t, err, "Unsaid")
+	_, err = buildSteps([]workflows.Step{{Name: "Said", Undo: "UnsaidUndo"}}, map[string]sentence{"Said": {text: "does."}})
+	require.ErrorContains(t, err, "UnsaidUndo")
+}
+
+func TestACellHoldsWhateverACommentSays(t *testing.T) {
+	text, err := buildSteps([]workflows.Step{{Name: "Said", WhyNoUndo: "a|b"}}, map[string]sentence{"Said": {text: "one\ntwo | three"}})
+	require.NoError(t, err)
+	require.Contains(t, string(text), `| one two \| three | none: a\|b |`)
+}

@@ -1,0 +1,65 @@
+package workflows
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestEveryRowGivesBackWhatItTakesOrSaysWhyNot(t *testing.T) {
+	for _, s := range Table() {
+		require.True(t, (s.Undo == "") != (s.WhyNoUndo == ""), "%s needs an undo, or the reason why it has none, and not both", s.Name)
+	}
+}
+
+func TestEveryRowIsAnActivityOfTheContractAndHasADeadline(t *testing.T) {
+	names, err := os.ReadFile("../internal/contract/names.go")
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for _, s := range Table() {
+		for _, name := range []string{s.Name, s.Undo} {
+			if name == "" {
+				continue
+			}
+			require.Regexp(t, regexp.MustCompile(`(?m)^\s+`+name+`\s+= "`+name+`"$`), string(names), "the contract names no such activity")
+			require.False(t, seen[name], "%s stands twice: an undo could not be told from the other's", name)
+			seen[name] = true
+		}
+		require.Positive(t, s.Timeout, "%s has no deadline for a try", s.Name)
+		require.NotEmpty(t, s.Phase, "%s shows users no task_state", s.Name)
+		require.Contains(t, []Scope{Local, Control, OnHost}, s.Scope, s.Name)
+	}
+}
+
+func TestARowBesideOthersNamesALaterRowOfTheSameAttempt(t *testing.T) {
+	table := Table()
+	finish := indexOf("Activate")
+	for i, s := range table {
+		if s.Beside == "" {
+			continue
+		}
+		until := slices.IndexFunc(table, func(other Step) bool { return other.Name == s.Beside })
+		require.Greater(t, until, i, "%s runs beside %s, which is no later row", s.Name, s.Beside)
+		require.Less(t, until, finish, "%s outlives its attempt", s.Name)
+		require.Equal(t, OnHost, s.Scope, "%s: a row of the control plane is too short to run beside others", s.Name)
+	}
+}
+
+func TestWhatAHostHoldsIsGivenBackWhenTheBuildLeavesIt(t *testing.T) {
+	selected := false
+	for _, s := range Table() {
+		if s.Scope == OnHost {
+			require.True(t, selected, "%s runs on a host before one is selected", s.Name)
+			require.True(t, s.PerHost(), s.Name)
+		}
+		selected = selected || s.Name == "SelectHost"
+	}
+}
+
+func TestTheTableIsACopy(t *testing.T) {
+	Table()[0].Name = "changed"
+	require.NotEqual(t, "changed", Table()[0].Name)
+}
