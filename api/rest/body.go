@@ -57,12 +57,8 @@ func BindType(c echo.Context, schema *jsonschema.Schema, dst any, contentTypes .
 		return err
 	}
 	if schema != nil {
-		if err := schema.Validate(doc); err != nil {
-			var v *jsonschema.ValidationError
-			if errors.As(err, &v) {
-				return fault.New(fault.Invalid, "%s", explain(v, doc))
-			}
-			return fmt.Errorf("validate a body: %w", err)
+		if err := checkParsed(schema, doc); err != nil {
+			return err
 		}
 	}
 	if dst == nil {
@@ -392,4 +388,29 @@ func repr(v any) string {
 	default:
 		return fmt.Sprint(t)
 	}
+}
+
+// Check holds a document that is put together from several requests or parts against a schema, with Bind's texts.
+func Check(schema *jsonschema.Schema, document any) error {
+	raw, err := json.Marshal(document)
+	if err != nil {
+		return fmt.Errorf("check a document: %w", err)
+	}
+	doc, err := parse(raw)
+	if err != nil {
+		return err
+	}
+	return checkParsed(schema, doc)
+}
+
+func checkParsed(schema *jsonschema.Schema, doc any) error {
+	err := schema.Validate(doc)
+	if err == nil {
+		return nil
+	}
+	var v *jsonschema.ValidationError
+	if errors.As(err, &v) {
+		return fault.New(fault.Invalid, "%s", explain(v, doc))
+	}
+	return fmt.Errorf("validate a body: %w", err)
 }

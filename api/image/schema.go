@@ -1,0 +1,92 @@
+package image
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+)
+
+// What disks and containers may be. Glance knows more; these are the ones that internal/imageformat can vouch for, so a
+// format that would be refused after the upload is refused before it.
+var (
+	diskFormats      = []string{"ami", "ari", "aki", "raw", "qcow2", "iso"}
+	containerFormats = []string{"ami", "ari", "aki", "bare"}
+)
+
+// Glance's limits (image_property_quota, image_tag_quota).
+const (
+	maxProperties = 128
+	maxTags       = 128
+)
+
+const properties = `
+	"id": {"type": "string", "pattern": "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$", "description": "An identifier for the image"},
+	"name": {"type": ["null", "string"], "maxLength": 255, "description": "Descriptive name for the image"},
+	"visibility": {"type": "string", "enum": ["community", "public", "private", "shared"], "description": "Scope of image accessibility"},
+	"protected": {"type": "boolean", "description": "If true, image will not be deletable."},
+	"os_hidden": {"type": "boolean", "enum": [false], "description": "Hidden images are not offered"},
+	"owner": {"type": ["null", "string"], "maxLength": 255, "description": "Owner of the image"},
+	"disk_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "raw", "qcow2", "iso"], "description": "Format of the disk"},
+	"container_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "bare"], "description": "Format of the container"},
+	"min_disk": {"type": "integer", "minimum": 0, "maximum": 2147483647, "description": "Amount of disk space (in GB) required to boot image."},
+	"min_ram": {"type": "integer", "minimum": 0, "maximum": 2147483647, "description": "Amount of ram (in MB) required to boot image."},
+	"tags": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 255}, "description": "List of strings related to the image"}`
+
+const readOnlyProperties = `
+	"status": {"type": "string", "readOnly": true, "enum": ["queued", "saving", "active", "deleted"], "description": "Status of the image"},
+	"checksum": {"type": ["null", "string"], "readOnly": true, "maxLength": 32, "description": "md5 hash of image contents."},
+	"os_hash_algo": {"type": ["null", "string"], "readOnly": true, "maxLength": 64, "description": "Algorithm to calculate the os_hash_value"},
+	"os_hash_value": {"type": ["null", "string"], "readOnly": true, "maxLength": 128, "description": "Hexdigest of the image contents using the algorithm specified by the os_hash_algo"},
+	"size": {"type": ["null", "integer"], "readOnly": true, "description": "Size of image file in bytes"},
+	"virtual_size": {"type": ["null", "integer"], "readOnly": true, "description": "Virtual size of image in bytes"},
+	"created_at": {"type": "string", "readOnly": true, "description": "Date and time of image registration"},
+	"updated_at": {"type": "string", "readOnly": true, "description": "Date and time of the last image modification"},
+	"self": {"type": "string", "readOnly": true, "description": "An image self url"},
+	"file": {"type": "string", "readOnly": true, "description": "An image file url"},
+	"schema": {"type": "string", "readOnly": true, "description": "An image schema url"}`
+
+const additional = `{"type": "string", "maxLength": 65535}`
+
+// The schema that is shown, and the one that a description of an image has to fit.
+const imageDocument = `{"name": "image", "properties": {` + properties + "," + readOnlyProperties + `},
+	"additionalProperties": {"type": "string"},
+	"links": [{"rel": "self", "href": "{self}"}, {"rel": "enclosure", "href": "{file}"}, {"rel": "describedby", "href": "{schema}"}]}`
+
+const imagesDocument = `{"name": "images", "properties": {
+	"images": {"type": "array", "items": ` + imageDocument + `},
+	"first": {"type": "string"}, "next": {"type": "string"}, "schema": {"type": "string"}},
+	"links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}, {"rel": "describedby", "href": "{schema}"}]}`
+
+var description = rest.Schema(`{"type": "object", "properties": {` + properties + `},
+	"additionalProperties": ` + additional + `,
+	"propertyNames": {"minLength": 1, "maxLength": 255}}`)
+
+func (a *API) imageSchema(c echo.Context) error {
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, []byte(imageDocument))
+}
+
+func (a *API) imagesSchema(c echo.Context) error {
+	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, []byte(imagesDocument))
+}
+
+// readOnly are the attributes that only Slipway writes; id can be chosen once.
+var readOnly = []string{
+	"created_at", "updated_at", "status", "checksum", "size", "virtual_size", "direct_url", "self", "file", "schema",
+	"os_hash_algo", "os_hash_value",
+}
+
+// reserved are names that Glance gives a meaning which is not offered here.
+var reserved = []string{"locations", "location", "deleted", "deleted_at", "stores", "members"}
+
+// base are the attributes that are no properties of the user's own.
+var base = []string{
+	"id", "name", "visibility", "protected", "os_hidden", "owner", "disk_format", "container_format", "min_disk", "min_ram",
+	"tags",
+}
+
+// ours says whether the name is one of Glance's, in whatever case: a property "Owner" would only mislead.
+func ours(name string) bool { return slices.Contains(base, strings.ToLower(name)) }
