@@ -42,11 +42,11 @@ func (r *Registration) Run(ctx context.Context) error {
 	defer every.Stop()
 	for {
 		report := r.observe(ctx)
-		method, path := http.MethodPost, "/hosts/self/heartbeat"
+		method, path, body := http.MethodPost, "/hosts/self/heartbeat", any(report.HostHeartbeat)
 		if !registered {
-			method, path = http.MethodPut, "/hosts/self"
+			method, path, body = http.MethodPut, "/hosts/self", report
 		}
-		status, err := r.send(ctx, method, path, report)
+		status, err := r.send(ctx, method, path, body)
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -77,7 +77,7 @@ func (r *Registration) observe(ctx context.Context) contract.HostReport {
 	report := r.Report
 	caps, err := r.Hypervisor.Capabilities(ctx)
 	if err != nil {
-		report.NotReadyReason = err.Error()
+		report.NotReadyReason = err.Error()[:min(len(err.Error()), contract.HostReasonMax)]
 		// What the machine is, it is without its hypervisor too.
 		caps = hypervisor.Capabilities{VCPUs: runtime.NumCPU(), MemoryMiB: machineMemoryMiB(), Architectures: []string{}}
 	}
@@ -101,10 +101,10 @@ func machineMemoryMiB() int {
 	return int(info.Totalram * uint64(info.Unit) >> 20)
 }
 
-func (r *Registration) send(ctx context.Context, method, path string, report contract.HostReport) (status int, err error) {
+func (r *Registration) send(ctx context.Context, method, path string, report any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	body, err := json.Marshal(map[string]contract.HostReport{"host": report})
+	body, err := json.Marshal(map[string]any{"host": report})
 	if err != nil {
 		return 0, err
 	}

@@ -171,7 +171,10 @@ func (d *dev) furnish(ctx context.Context) error {
 // stopGuests powers off the guests of this stack: their QEMU processes were started by it.
 func (d *dev) stopGuests(virt *stack.Libvirt) func(context.Context) error {
 	return func(ctx context.Context) error {
-		h := libvirt.New(libvirt.Options{Socket: virt.Socket, NetNS: virt.Netns, Logger: d.log})
+		h, err := libvirt.New(libvirt.Options{Socket: virt.Socket, NetNS: virt.Netns, Logger: d.log})
+		if err != nil {
+			return err
+		}
 		defer h.Close()
 		domains, err := h.List(ctx)
 		if err != nil {

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-cloud/slipway/activities/host"
+	"github.com/slipway-cloud/slipway/internal/cli"
+	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/hypervisor/libvirt"
+	"github.com/slipway-cloud/slipway/internal/imagecache"
+	"github.com/slipway-cloud/slipway/workers"
+)
+
+func hostCommand() *cobra.Command {
+	cmd := role("host", "Run this machine as a hypervisor; or, with a verb, manage hypervisors",
+		`Without a verb: polls this host's own task queue of Temporal, builds servers with the local libvirtd, and reports to the
+API. It needs the host's token (slipway host create NAME), the API, Temporal, and nothing else: no database.`,
+		[]string{"temporal", "host"}, runHost)
+	cmd.AddCommand(cli.HostCommands()...)
+	return cmd
+}
+
+func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
+	token, err := hostToken(c.Host)
+	if err != nil {
+		return err
+	}
+	hostname := c.Host.Hostname
+	if hostname == "" {
+		if hostname, err = os.Hostname(); err != nil {
+			return fmt.Errorf("finding this machine's name: %w (host.hostname sets it)", err)
+		}
+	}
+	log = log.With("host", hostname)
+	stateDir, err := filepath.Abs(c.Host.StateDir)
+	if err != nil {
+		return err
+	}
+	instances := filepath.Join(stateDir, "instances")
+	if err := os.MkdirAll(instances, 0o755); err != nil {
+		return fmt.Errorf("making the instances' folder: %w", err)
+	}
+	virt, err := openHypervisor(c.Host, hostname, stateDir, log)
+	if err != nil {
+		return err
+	}
+	defer virt.Close()
+	cache, err := imagecache.New(imagecache.Options{
+		Dir: filepath.Join(stateDir, "images"), InstancesDir: instances, MaxBytes: c.Host.CacheBytes, Logger: log,
+		Source: imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: http.DefaultClient},
+	})
+	if err != nil {
+		return err
+	}
+	activities, err := host.New(host.Options{Hostname: hostname, InstancesDir: instances, Cache: cache, Hypervisor: virt, Logger: log})
+	if err != nil {
+		return err
+	}
+	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+
+	if c.Host.ResumeGuests {
+		if err := resumeGuests(ctx, virt, log); err != nil {
+			log.Warn("Guests that were off could not be started.", "error", err)
+		}
+	}
+	maxBuilds := c.Host.MaxBuilds
+	if maxBuilds == 0 {
+		maxBuilds = 2 * runtime.NumCPU()
+	}
+	registration := workers.Registration{
+		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Logger: log,
+		Report: contract.HostReport{
+			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
+			ReservedMemoryMiB: c.Host.ReservedMemory, HostHeartbeat: contract.HostHeartbeat{Version: version()},
+		},
+	}
+	metrics := prometheus.NewRegistry()
+	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return registration.Run(ctx) })
+		group.Go(func() error {
+			return workers.RunHost(ctx, workers.HostOptions{
+				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,
+				Metrics: workers.NewSteps(metrics), Logger: log,
+			})
+		})
+		return group.Wait()
+	})
+}
+
+// hostToken reads the token anew each time, so that a rotated one is taken up without a restart.
+func hostToken(c config.Host) (func() string, error) {
+	if c.Token != "" {
+		return func() string { return c.Token }, nil
+	}
+	if c.TokenFile == "" {
+		return nil, errors.New("a host needs its token: `slipway host create NAME` prints one; put it into a file that host.token_file names")
+	}
+	read := func() (string, error) {
+		text, err := os.ReadFile(c.TokenFile)
+		return strings.TrimSpace(string(text)), err
+	}
+	last, err := read()
+	if err != nil {
+		return nil, fmt.Errorf("reading the host's token: %w", err)
+	}
+	return func() string {
+		if now, err := read(); err == nil {
+			return now
+		}
+		return last
+	}, nil
+}
+
+func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) (hypervisor.Hypervisor, error) {
+	if c.Hypervisor == "fake" {
+		return fake.New(fake.Options{Hostname: hostname, Dir: filepath.Join(stateDir, "fake"), StartLatency: c.FakeStartLatency})
+	}
+	asRoot, err := libvirt.NeedsRoot(stateDir)
+	if err != nil {
+		return nil, err
+	}
+	if asRoot {
+		log.Warn("Guests run as root here: QEMU's own user cannot pass the folders above the state folder.", "state_dir", stateDir)
+	}
+	return libvirt.New(libvirt.Options{Socket: c.LibvirtSocket, NetNS: c.LibvirtNetNS, Host: hostname, RunQEMUAsRoot: asRoot, Logger: log})
+}
+
+// resumePatience bounds the start of the guests that were off.
+const resumePatience = 5 * time.Minute
+
+// resumeGuests starts the domains that are off. A build that was interrupted between define and start may find its domain
+// running: starting it again is success, and so is undoing it.
+func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, resumePatience)
+	defer cancel()
+	domains, err := virt.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range domains {
+		if d.State != hypervisor.ShutOff {
+			continue
+		}
+		log.Info("Starting a guest that was off.", "server_id", d.UUID)
+		err = errors.Join(err, virt.Start(ctx, d.UUID))
+	}
+	return err
+}
