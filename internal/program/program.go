@@ -105,7 +105,7 @@ func Exec(ctx context.Context, c Command) *exec.Cmd {
 		"--", c.Name,
 	}
 	cmd := exec.CommandContext(ctx, "/usr/bin/prlimit", append(args, c.Args...)...)
-	cmd.Env = []string{searchPath, "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "MTOOLS_SKIP_CHECK=1", "MTOOLSRC=/dev/null"}
+	cmd.Env = []string{searchPath, "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "MTOOLS_SKIP_CHECK=1", "MTOOLSRC=/dev/null", "DEBUGFS_PAGER=__none__"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second

@@ -1,0 +1,382 @@
+package guestfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// maxFile bounds a guest's file that is read or written: key files, shadow and personality files are far smaller.
+const maxFile = 1 << 20
+
+// maxSymlinks is Linux's own limit.
+const maxSymlinks = 40
+
+// guest is an ext filesystem in a file. debugfs works on its structures in its own process under limits; the host's kernel
+// never parses them, and no path of the guest is ever a path of the host.
+type guest struct {
+	image  string
+	work   string // host folder for contents on their way
+	limits program.Limits
+}
+
+type node struct {
+	kind     string // regular, directory, symlink, ...
+	mode     uint32 // permission bits
+	uid, gid uint32
+	size     int64
+	target   string // of a symlink
+}
+
+// check replays the journal and repairs what is safe to repair: debugfs writes into an unrecovered journal without a word.
+func (g guest) check(ctx context.Context) error {
+	_, _, err := program.Run(ctx, program.Command{Name: "e2fsck", Args: []string{"-p", g.image}, Limits: g.limits, OKCodes: []int{1}})
+	return err
+}
+
+// run gives debugfs commands, one on each line. Its exit code says nothing, its complaints go to stderr.
+func (g guest) run(ctx context.Context, write bool, lines ...string) (stdout []byte, complaint string, err error) {
+	args := []string{"-f", "-", g.image}
+	if write {
+		args = append([]string{"-w"}, args...)
+	}
+	if !write && len(lines) == 1 {
+		args = []string{"-R", lines[0], g.image}
+	}
+	out, complaint, err := program.Run(ctx, program.Command{
+		Name: "debugfs", Args: args, Stdin: []byte(strings.Join(lines, "\n") + "\n"), Limits: g.limits,
+	})
+	_, complaint, _ = strings.Cut(complaint+"\n", "\n") // the first line is the version
+	return out, strings.TrimSpace(complaint), err
+}
+
+// quote makes one argument of debugfs's shell (libss): double quotes, doubled within.
+func quote(s string) (string, error) {
+	for _, c := range []byte(s) {
+		if c < 0x20 || c == 0x7f {
+			return "", fmt.Errorf("the path %q has control characters", s)
+		}
+	}
+	if len(s) > 4095 || strings.HasPrefix(path.Base(s), "<") {
+		return "", fmt.Errorf("the path %q cannot be used", s)
+	}
+	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`, nil
+}
+
+var (
+	statKind = regexp.MustCompile(`(?m)^Inode: \d+\s+Type: (\S+(?: \S+)?)\s+Mode:\s+(\d+)`)
+	statOwn  = regexp.MustCompile(`(?m)^User:\s+(\d+)\s+Group:\s+(\d+).*?Size: (\d+)`)
+	statLink = regexp.MustCompile(`(?m)^Fast link dest: "(.*)"$`)
+)
+
+// stat looks at a path without following its last component. Absent is fs.ErrNotExist.
+func (g guest) stat(ctx context.Context, p string) (node, error) {
+	q, err := quote(p)
+	if err != nil {
+		return node{}, err
+	}
+	out, complaint, err := g.run(ctx, false, "stat "+q)
+	if err != nil {
+		return node{}, err
+	}
+	kind, own := statKind.FindSubmatch(out), statOwn.FindSubmatch(out)
+	if kind == nil || own == nil {
+		if strings.Contains(complaint, "not found") {
+			return node{}, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
+		}
+		return node{}, fmt.Errorf("looking at %s: %s", p, complaint)
+	}
+	number := func(b []byte, base int) uint64 { n, _ := strconv.ParseUint(string(b), base, 63); return n }
+	n := node{kind: strings.TrimSpace(string(kind[1])), mode: uint32(number(kind[2], 8)) & 0o7777,
+		uid: uint32(number(own[1], 10)), gid: uint32(number(own[2], 10)), size: int64(number(own[3], 10))}
+	if n.kind == "symlink" {
+		if m := statLink.FindSubmatch(out); m != nil {
+			n.target = string(m[1])
+		} else {
+			target, _, err := g.run(ctx, false, "cat "+q)
+			if err != nil {
+				return node{}, err
+			}
+			n.target = string(target)
+		}
+	}
+	return n, nil
+}
+
+// resolve walks a path as the guest's kernel would, absolute symlinks starting at the guest's root. dir is the existing
+// part and missing what is to be made below it.
+func (g guest) resolve(ctx context.Context, p string) (dir string, last *node, missing []string, err error) {
+	rest, links := parts(p), 0
+	at := "/"
+	root, err := g.stat(ctx, "/")
+	if err != nil {
+		return "", nil, nil, err
+	}
+	last = &root
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		if name == ".." {
+			at = path.Dir(at)
+			n, err := g.stat(ctx, at)
+			if err != nil {
+				return "", nil, nil, err
+			}
+			last = &n
+			continue
+		}
+		if last.kind != "directory" {
+			return "", nil, nil, fmt.Errorf("%s in the guest is no folder", at)
+		}
+		next := path.Join(at, name)
+		n, err := g.stat(ctx, next)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append([]string{name}, rest...)
+			for _, m := range missing {
+				if m == ".." {
+					return "", nil, nil, fmt.Errorf("%s in the guest leads through a folder that is not there", p)
+				}
+			}
+			return at, last, missing, nil
+		case err != nil:
+			return "", nil, nil, err
+		case n.kind == "symlink":
+			if links++; links > maxSymlinks {
+				return "", nil, nil, fmt.Errorf("%s in the guest has too many symbolic links", p)
+			}
+			rest = append(parts(n.target), rest...)
+			if strings.HasPrefix(n.target, "/") {
+				at, last = "/", &root
+			}
+		default:
+			at, last = next, &n
+		}
+	}
+	return at, last, nil, nil
+}
+
+func parts(p string) []string {
+	var out []string
+	for _, s := range strings.Split(p, "/") {
+		if s != "" && s != "." {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// read gives a file's contents; absent is fs.ErrNotExist.
+func (g guest) read(ctx context.Context, p string) ([]byte, error) {
+	at, n, missing, err := g.resolve(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
+	}
+	return g.readNode(ctx, at, n)
+}
+
+func (g guest) readNode(ctx context.Context, p string, n *node) ([]byte, error) {
+	if n.kind != "regular" {
+		return nil, fmt.Errorf("%s in the guest is a %s", p, n.kind)
+	}
+	if n.size > maxFile {
+		return nil, fmt.Errorf("%s in the guest is too large (%d bytes)", p, n.size)
+	}
+	q, err := quote(p)
+	if err != nil {
+		return nil, err
+	}
+	out, complaint, err := g.run(ctx, false, "cat "+q)
+	if err == nil && int64(len(out)) != n.size {
+		err = fmt.Errorf("reading %s in the guest: %d of %d bytes: %s", p, len(out), n.size, complaint)
+	}
+	return out, err
+}
+
+// write puts contents at a path, making its folders (root's, 0755). A file that is there keeps its owner, mode and
+// security label; a new one is root's with newMode. mode, where it is not 0, is set in any case. What was written is read
+// back.
+func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mode uint32) error {
+	if len(contents) > maxFile {
+		return fmt.Errorf("%s is too large (%d bytes)", p, len(contents))
+	}
+	at, n, missing, err := g.resolve(ctx, p)
+	if err != nil {
+		return err
+	}
+	want := node{kind: "regular", mode: newMode, size: int64(len(contents))}
+	label := ""
+	if len(missing) == 0 {
+		if n.kind != "regular" {
+			return fmt.Errorf("%s in the guest is a %s", at, n.kind)
+		}
+		old, err := g.readNode(ctx, at, n)
+		if err == nil && bytes.Equal(old, contents) && (mode == 0 || mode == n.mode) {
+			return nil
+		}
+		want.mode, want.uid, want.gid = n.mode, n.uid, n.gid
+		if label, err = g.label(ctx, at); err != nil {
+			return err
+		}
+	} else {
+		if n.kind != "directory" {
+			return fmt.Errorf("%s in the guest is no folder", at)
+		}
+		if err := g.mkdirs(ctx, at, missing[:len(missing)-1]); err != nil {
+			return err
+		}
+		at = path.Join(append([]string{at}, missing...)...)
+	}
+	if mode != 0 {
+		want.mode = mode
+	}
+	q, err := quote(at)
+	if err != nil {
+		return err
+	}
+	dir, err := quote(path.Dir(at))
+	if err != nil {
+		return err
+	}
+	name, err := quote(path.Base(at))
+	if err != nil {
+		return err
+	}
+	source := filepath.Join(g.work, "contents")
+	if err := os.WriteFile(source, contents, 0o600); err != nil {
+		return err
+	}
+	defer os.Remove(source)
+	from, err := quote(source)
+	if err != nil {
+		return err
+	}
+	var lines []string
+	if len(missing) == 0 {
+		lines = append(lines, "rm "+q)
+	}
+	lines = append(lines, "cd "+dir, "write "+from+" "+name,
+		fmt.Sprintf("set_inode_field %s mode 0%o", q, 0o100000|want.mode),
+		fmt.Sprintf("set_inode_field %s uid %d", q, want.uid),
+		fmt.Sprintf("set_inode_field %s gid %d", q, want.gid))
+	if label != "" {
+		labelFile := filepath.Join(g.work, "label")
+		if err := os.WriteFile(labelFile, []byte(label), 0o600); err != nil {
+			return err
+		}
+		defer os.Remove(labelFile)
+		file, err := quote(labelFile)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, fmt.Sprintf("ea_set -f %s %s security.selinux", file, q))
+	}
+	_, complaint, err := g.run(ctx, true, lines...)
+	if err != nil {
+		return err
+	}
+	got, err := g.stat(ctx, at)
+	if err != nil {
+		return fmt.Errorf("writing %s in the guest: %s: %w", at, complaint, err)
+	}
+	if got != want {
+		return fmt.Errorf("writing %s in the guest: it is %+v instead of %+v: %s", at, got, want, complaint)
+	}
+	back, err := g.readNode(ctx, at, &got)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(back, contents) {
+		return fmt.Errorf("writing %s in the guest: it reads back differently: %s", at, complaint)
+	}
+	return nil
+}
+
+// mkdirAll makes the folder with its parents; newMode is the last one's where it is new, mode where not 0 in any case.
+func (g guest) mkdirAll(ctx context.Context, p string, mode uint32) error {
+	at, n, missing, err := g.resolve(ctx, p)
+	if err != nil {
+		return err
+	}
+	if n.kind != "directory" {
+		return fmt.Errorf("%s in the guest is no folder", at)
+	}
+	if err := g.mkdirs(ctx, at, missing); err != nil {
+		return err
+	}
+	at = path.Join(append([]string{at}, missing...)...)
+	if mode == 0 {
+		return nil
+	}
+	q, err := quote(at)
+	if err != nil {
+		return err
+	}
+	_, complaint, err := g.run(ctx, true, fmt.Sprintf("set_inode_field %s mode 0%o", q, 0o40000|mode),
+		"set_inode_field "+q+" uid 0", "set_inode_field "+q+" gid 0")
+	if err != nil {
+		return err
+	}
+	got, err := g.stat(ctx, at)
+	if err != nil || got.mode != mode || got.uid != 0 || got.gid != 0 {
+		return errors.Join(fmt.Errorf("setting the mode of %s in the guest: %s", at, complaint), err)
+	}
+	return nil
+}
+
+func (g guest) mkdirs(ctx context.Context, at string, names []string) error {
+	for _, name := range names {
+		dir, err := quote(at)
+		if err != nil {
+			return err
+		}
+		q, err := quote(name)
+		if err != nil {
+			return err
+		}
+		at = path.Join(at, name)
+		_, complaint, err := g.run(ctx, true, "cd "+dir, "mkdir "+q)
+		if err != nil {
+			return err
+		}
+		if n, err := g.stat(ctx, at); err != nil || n.kind != "directory" {
+			return errors.Join(fmt.Errorf("making the folder %s in the guest: %s", at, complaint), err)
+		}
+	}
+	return nil
+}
+
+// label is a file's SELinux label; "" where it has none.
+func (g guest) label(ctx context.Context, p string) (string, error) {
+	q, err := quote(p)
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(g.work, "label")
+	defer os.Remove(file)
+	to, err := quote(file)
+	if err != nil {
+		return "", err
+	}
+	if _, _, err := g.run(ctx, false, fmt.Sprintf("ea_get -f %s %s security.selinux", to, q)); err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return string(b), err
+}
