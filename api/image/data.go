@@ -102,8 +102,8 @@ func (a *API) receive(ctx context.Context, image models.Image, body io.Reader, l
 	}
 }
 
-// giveUp removes the bytes, returns the image to queued and gives back why. The row comes last: an image that is queued
-// has no bytes.
+// giveUp returns the image to queued, removes the bytes and gives back why. The lock goes last, and the client hears of it
+// when all is done: nobody can begin again before.
 func (a *API) giveUp(ctx context.Context, up imagestore.Upload, id string, why error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()

@@ -1,0 +1,255 @@
+// Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
+// (/network) and Slipway's own protocol for hosts (/hosts).
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-cloud/slipway/api/compute"
+	"github.com/slipway-cloud/slipway/api/hosts"
+	"github.com/slipway-cloud/slipway/api/identity"
+	"github.com/slipway-cloud/slipway/api/image"
+	"github.com/slipway-cloud/slipway/api/network"
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Options of a Server. Zero fields take the defaults that are named beside them.
+type Options struct {
+	Store  *models.Store
+	Images imagestore.Store
+	Builds compute.Builds
+
+	Identity identity.Config
+	Image    image.Config
+	Compute  compute.Config
+	Hosts    hosts.Config
+
+	// PublicURL is how clients reach this API, for the catalog and links: the scheme and host of each request. Set it
+	// behind a proxy.
+	PublicURL string
+	// Addr is host:port to listen on: 127.0.0.1:8774. Listener, if given, is taken instead.
+	Addr     string
+	Listener net.Listener
+	// TLSCert and TLSKey are PEM files; without them the listener speaks plain HTTP.
+	TLSCert, TLSKey string
+	// ShutdownTimeout is how long running requests may take to end at a stop: 30 s. Uploads that take longer are cut off.
+	ShutdownTimeout time.Duration
+
+	Logger  *slog.Logger          // slog.Default()
+	Metrics prometheus.Registerer // none: nothing is measured
+}
+
+// Timeouts that bound what a slow client can hold. Uploads and downloads replace the ones for whole bodies by deadlines
+// for standing still (rest.IdleReader, rest.CopyIdle).
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = time.Minute
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+)
+
+// settleEvery is how often what dead processes left is looked for, and expired tokens are deleted.
+const settleEvery = time.Minute
+
+// Server is the API of one process.
+type Server struct {
+	options  Options
+	echo     *echo.Echo
+	identity *identity.API
+	image    *image.API
+	draining atomic.Bool
+}
+
+// New assembles the API.
+func New(o Options) (*Server, error) {
+	switch {
+	case o.Store == nil, o.Images == nil, o.Builds == nil:
+		return nil, errors.New("api: the store, the image store and the builds are needed")
+	case (o.TLSCert == "") != (o.TLSKey == ""):
+		return nil, errors.New("api: TLS needs both a certificate and its key")
+	}
+	if o.PublicURL != "" {
+		if u, err := url.Parse(o.PublicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" {
+			return nil, fmt.Errorf("api: the public URL %q is not the address of an HTTP server", o.PublicURL)
+		}
+	}
+	if o.Addr == "" {
+		o.Addr = "127.0.0.1:8774"
+	}
+	if o.ShutdownTimeout <= 0 {
+		o.ShutdownTimeout = 30 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL}
+	if o.Metrics != nil {
+		m, err := newMetrics(o.Metrics)
+		if err != nil {
+			return nil, err
+		}
+		begin.Observe = m.observe
+	}
+
+	s := &Server{options: o, echo: echo.New()}
+	e := s.echo
+	e.HideBanner, e.HidePort = true, true
+	e.Use(styled, rest.Begin(begin))
+
+	s.identity = identity.New(o.Store, o.Identity)
+	s.identity.Mount(e)
+	s.image = image.New(o.Store, o.Images, o.Image, o.Logger)
+	s.image.Mount(e.Group("/image"))
+	compute.New(o.Store, o.Builds, o.Compute).Mount(e.Group("/compute"))
+	network.New(o.Store).Mount(e.Group("/network"))
+	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
+
+	e.GET("/healthz", s.alive)
+	e.GET("/readyz", s.ready)
+	return s, nil
+}
+
+// styled names the style of error bodies by path, for requests that reach no group (404, 405).
+func styled(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		style := rest.Keystone
+		switch first, _, _ := strings.Cut(strings.TrimPrefix(c.Request().URL.Path, "/"), "/"); first {
+		case "compute":
+			style = rest.Nova
+		case "image":
+			style = rest.Glance
+		case "network":
+			style = rest.Neutron
+		case "hosts", "healthz", "readyz":
+			style = rest.Plain
+		}
+		rest.SetStyle(c, style)
+		return next(c)
+	}
+}
+
+// Handler is the whole API.
+func (s *Server) Handler() http.Handler { return s.echo }
+
+// alive answers as long as the process does.
+func (s *Server) alive(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// ready says whether requests belong here: 503 while the process drains, or while what it stands on does not answer.
+func (s *Server) ready(c echo.Context) error {
+	ctx, cancel := context.WithTimeout(c.Request().Context(), 2*time.Second)
+	defer cancel()
+	status, problems := http.StatusOK, map[string]string{}
+	if s.draining.Load() {
+		problems["process"] = "stopping"
+	}
+	if err := s.options.Store.Ping(ctx); err != nil {
+		rest.Logger(c).Warn("not ready", "part", "database", "error", err)
+		problems["database"] = "does not answer"
+	}
+	if err := s.options.Images.Ready(ctx); err != nil {
+		rest.Logger(c).Warn("not ready", "part", "images", "error", err)
+		problems["images"] = "cannot be stored"
+	}
+	word := "ready"
+	if len(problems) > 0 {
+		status, word = http.StatusServiceUnavailable, "not ready"
+	}
+	return c.JSON(status, map[string]any{"status": word, "problems": problems})
+}
+
+// Run serves until ctx ends; then running requests end in peace, within the shutdown timeout. It returns nil after such a
+// stop, and an error if the listener or the timeout failed.
+func (s *Server) Run(ctx context.Context) error {
+	o := s.options
+	listener := o.Listener
+	if listener == nil {
+		var err error
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.Addr); err != nil {
+			return fmt.Errorf("listen for the API: %w", err)
+		}
+	}
+	if err := s.Settle(ctx); err != nil {
+		// Not worth staying down for: it is tried again, and nothing that is new depends on it.
+		o.Logger.Error("what dead processes left could not be settled", "error", err)
+	}
+
+	server := &http.Server{
+		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+	}
+	tending, stop := context.WithCancel(ctx)
+	var owned sync.WaitGroup
+	owned.Go(func() { s.tend(tending) })
+	defer owned.Wait()
+	defer stop()
+
+	served := make(chan error, 1)
+	go func() {
+		if o.TLSCert != "" {
+			served <- server.ServeTLS(listener, o.TLSCert, o.TLSKey)
+			return
+		}
+		served <- server.Serve(listener)
+	}()
+	o.Logger.Info("the API listens", "address", listener.Addr().String())
+
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the API: %w", err)
+	case <-ctx.Done():
+	}
+	s.draining.Store(true)
+	o.Logger.Info("the API drains", "timeout", o.ShutdownTimeout)
+	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.ShutdownTimeout)
+	defer cancel()
+	err := server.Shutdown(deadline)
+	if err != nil {
+		// Cut-off uploads return their images to queued.
+		err = errors.Join(fmt.Errorf("requests still ran after %s: %w", o.ShutdownTimeout, err), server.Close())
+	}
+	<-served
+	return err
+}
+
+// Settle cleans up after processes that died; Run does it by itself.
+func (s *Server) Settle(ctx context.Context) error {
+	_, err := s.image.Settle(ctx)
+	return err
+}
+
+// tend does from time to time what no request does.
+func (s *Server) tend(ctx context.Context) {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := s.Settle(ctx); err != nil && ctx.Err() == nil {
+			s.options.Logger.Error("what dead processes left could not be settled", "error", err)
+		}
+		if _, err := s.identity.Purge(ctx); err != nil && ctx.Err() == nil {
+			s.options.Logger.Error("expired tokens could not be deleted", "error", err)
+		}
+	}
+}
