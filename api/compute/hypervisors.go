@@ -1,0 +1,207 @@
+package compute
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+func (a *API) mountHypervisors(g *echo.Group) {
+	policy := adminOnly("os_compute_api:os-hypervisors")
+	g.GET("/os-hypervisors", a.listHypervisors, policy, rest.Expect(400, 403, 404))
+	g.GET("/os-hypervisors/detail", a.listHypervisors, policy, rest.Expect(400, 403, 404))
+	g.GET("/os-hypervisors/statistics", a.hypervisorStatistics, policy, rest.Expect(403, 404))
+	g.GET("/os-hypervisors/:id", a.showHypervisor, policy, rest.Expect(400, 403, 404))
+}
+
+// numberOf stands for the row number that Nova shows of hosts and services before 2.53: a stable number of the uuid.
+func numberOf(id string) int {
+	u, err := uuid.Parse(id)
+	if err != nil {
+		return 0
+	}
+	return int(binary.BigEndian.Uint32(u[:4]) >> 1)
+}
+
+// oldOrNewID is a host's id at a microversion.
+func oldOrNewID(minor int, id string) any {
+	if minor >= 53 {
+		return id
+	}
+	return numberOf(id)
+}
+
+func (a *API) hosts(c echo.Context) ([]models.HostUsage, error) {
+	hosts, err := a.store.ListHosts(c.Request().Context())
+	if err != nil {
+		return nil, fmt.Errorf("list the hosts: %w", err)
+	}
+	return hosts, nil
+}
+
+// hypervisorView is nova/api/openstack/compute/hypervisors.py _view_hypervisor.
+func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers bool) (object, error) {
+	minor := minorOf(c)
+	state, status := "down", "enabled"
+	if a.up(h.Host) {
+		state = "up"
+	}
+	if !h.Enabled {
+		status = "disabled"
+	}
+	v := object{"id": oldOrNewID(minor, h.ID), "hypervisor_hostname": h.Hostname, "state": state, "status": status}
+	if detail {
+		v["hypervisor_type"], v["hypervisor_version"] = h.HypervisorType, h.HypervisorVersion
+		v["host_ip"] = ""
+		v["service"] = object{"id": oldOrNewID(minor, h.ID), "host": h.Hostname, "disabled_reason": h.DisabledReason}
+		if minor < 88 {
+			v["vcpus"], v["vcpus_used"] = h.VCPUs, h.UsedVCPUs
+			v["memory_mb"], v["memory_mb_used"] = h.MemoryMiB, h.UsedMemoryMiB+h.ReservedMemoryMiB
+			v["free_ram_mb"] = h.MemoryMiB - h.ReservedMemoryMiB - h.UsedMemoryMiB
+			v["local_gb"], v["local_gb_used"], v["free_disk_gb"] = h.DiskGiB, h.UsedDiskGiB, h.DiskGiB-h.UsedDiskGiB
+			v["disk_available_least"] = h.DiskGiB - h.UsedDiskGiB
+			v["running_vms"], v["current_workload"] = h.Servers, 0
+			v["cpu_info"] = ""
+			if minor >= 28 {
+				v["cpu_info"] = object{"arch": strings.Join(h.Architectures, ",")}
+			}
+		} else {
+			v["uptime"] = nil
+		}
+	}
+	if servers {
+		of, err := a.store.ListServers(c.Request().Context(), models.ServerFilter{HostID: h.ID})
+		if err != nil {
+			return nil, fmt.Errorf("list the servers of host %s: %w", h.Hostname, err)
+		}
+		if len(of) > 0 || minor >= 75 {
+			list := make([]object, len(of))
+			for i, s := range of {
+				list[i] = object{"uuid": s.ID, "name": s.ID}
+			}
+			v["servers"] = list
+		}
+	}
+	return v, nil
+}
+
+func (a *API) listHypervisors(c echo.Context) error {
+	minor := minorOf(c)
+	hosts, err := a.hosts(c)
+	if err != nil {
+		return err
+	}
+	detail := strings.HasSuffix(c.Path(), "/detail")
+	pattern, servers := "", false
+	if minor >= 53 {
+		pattern = c.QueryParam("hypervisor_hostname_pattern")
+		if word := c.QueryParam("with_servers"); word != "" {
+			var ok bool
+			if servers, ok = parseBool(word); !ok {
+				return parameter("with_servers", word, "is not a boolean")
+			}
+		}
+	}
+	body := object{}
+	switch {
+	case pattern != "":
+		if c.QueryParam("limit") != "" || c.QueryParam("marker") != "" {
+			return invalid("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
+		}
+		hosts = slices.DeleteFunc(hosts, func(h models.HostUsage) bool { return !strings.Contains(h.Hostname, pattern) })
+		if len(hosts) == 0 {
+			return fault.New(fault.NotFound, "No hypervisor matching '%s' could be found.", pattern)
+		}
+	case minor >= 33:
+		page, err := rest.PageOf(c, rest.MaxPage)
+		if err != nil {
+			return err
+		}
+		if page.Marker != "" {
+			i := slices.IndexFunc(hosts, func(h models.HostUsage) bool {
+				return h.ID == page.Marker || strconv.Itoa(numberOf(h.ID)) == page.Marker
+			})
+			if i < 0 {
+				return invalid("marker [%s] not found", page.Marker)
+			}
+			hosts = hosts[i+1:]
+		}
+		if len(hosts) >= page.Limit {
+			hosts = hosts[:page.Limit]
+			if next := page.NextLinks(c, len(hosts), fmt.Sprint(oldOrNewID(minor, hosts[len(hosts)-1].ID))); next != nil {
+				body["hypervisors_links"] = next
+			}
+		}
+	}
+	views := make([]object, len(hosts))
+	for i, h := range hosts {
+		if views[i], err = a.hypervisorView(c, h, detail, servers); err != nil {
+			return err
+		}
+	}
+	body["hypervisors"] = views
+	return c.JSON(http.StatusOK, body)
+}
+
+func (a *API) showHypervisor(c echo.Context) error {
+	id, minor := c.Param("id"), minorOf(c)
+	if minor >= 53 && uuid.Validate(id) != nil {
+		return invalid("Invalid uuid %s", id)
+	}
+	hosts, err := a.hosts(c)
+	if err != nil {
+		return err
+	}
+	servers, _ := parseBool(c.QueryParam("with_servers"))
+	for _, h := range hosts {
+		if fmt.Sprint(oldOrNewID(minor, h.ID)) == id {
+			v, err := a.hypervisorView(c, h, true, servers && minor >= 53)
+			if err != nil {
+				return err
+			}
+			return c.JSON(http.StatusOK, object{"hypervisor": v})
+		}
+	}
+	return fault.New(fault.NotFound, "Hypervisor with ID '%s' could not be found.", id)
+}
+
+// hypervisorStatistics adds all enabled hosts up; since 2.88 Nova has it no more.
+func (a *API) hypervisorStatistics(c echo.Context) error {
+	if minorOf(c) >= 88 {
+		return fault.New(fault.NotFound, "API version 2.%d is not supported on this method.", minorOf(c))
+	}
+	hosts, err := a.hosts(c)
+	if err != nil {
+		return err
+	}
+	sum := map[string]int{
+		"count": 0, "vcpus": 0, "vcpus_used": 0, "memory_mb": 0, "memory_mb_used": 0, "free_ram_mb": 0, "local_gb": 0,
+		"local_gb_used": 0, "free_disk_gb": 0, "disk_available_least": 0, "running_vms": 0, "current_workload": 0,
+	}
+	for _, h := range hosts {
+		if !h.Enabled {
+			continue
+		}
+		v, err := a.hypervisorView(c, h, true, false)
+		if err != nil {
+			return err
+		}
+		sum["count"]++
+		for name := range sum {
+			if n, ok := v[name].(int); ok {
+				sum[name] += n
+			}
+		}
+	}
+	return c.JSON(http.StatusOK, object{"hypervisor_statistics": sum})
+}

@@ -1,0 +1,213 @@
+package compute
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/netip"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// hostIDOf tells servers of one project on one host apart from others without naming the host (nova/utils.py
+// generate_hostid).
+func hostIDOf(hostname, projectID string) string {
+	if hostname == "" {
+		return ""
+	}
+	sum := sha256.Sum224([]byte(projectID + hostname))
+	return hex.EncodeToString(sum[:])
+}
+
+// vmStates are Nova's OS-EXT-STS:vm_state of each status.
+var vmStates = map[models.ServerStatus]string{
+	models.ServerBuild:   "building",
+	models.ServerActive:  "active",
+	models.ServerError:   "error",
+	models.ServerDeleted: "deleted",
+}
+
+// diskConfig is what a server's OS-DCF:diskConfig always is: its partitions are left as the image has them.
+const diskConfig = "MANUAL"
+
+func defaultGroups() []map[string]string { return []map[string]string{{"name": "default"}} }
+
+func basicView(c echo.Context, s models.Server) object {
+	return object{"id": s.ID, "name": s.Name, "links": links(c, "servers", s.ID)}
+}
+
+// serverView is a server as nova/api/openstack/compute/views/servers.py shows it; alone says that it is shown alone and
+// not in a list.
+func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
+	minor, admin := minorOf(c), rest.CallerOf(c).Admin()
+	hostname := ""
+	if s.Host != nil {
+		hostname = s.Host.Hostname
+	}
+	configDrive := ""
+	if s.ConfigDrive {
+		configDrive = "True"
+	}
+	v := basicView(c, s)
+	v["accessIPv4"], v["accessIPv6"] = "", ""
+	v["addresses"] = object{}
+	if s.Status != models.ServerBuild { // Nova hides them while it builds
+		v["addresses"] = addresses(s.Ports, true)
+	}
+	v["created"], v["updated"] = rest.Time(s.CreatedAt), rest.Time(s.UpdatedAt)
+	v["flavor"] = flavorInServer(c, s)
+	v["hostId"] = hostIDOf(hostname, s.ProjectID)
+	v["image"] = ""
+	if s.ImageID != "" {
+		v["image"] = object{"id": s.ImageID, "links": bookmark(c, "images", s.ImageID)}
+	}
+	v["metadata"] = emptyIfNil(s.Metadata)
+	v["status"] = s.Status
+	v["tenant_id"], v["user_id"] = s.ProjectID, s.UserID
+	v["OS-DCF:diskConfig"] = diskConfig
+	if s.Fault != nil && (s.Status == models.ServerError || s.Status == models.ServerDeleted) {
+		f := object{"code": s.Fault.Code, "created": rest.Time(s.Fault.CreatedAt), "message": s.Fault.Message}
+		if s.Fault.Details != "" && admin {
+			f["details"] = s.Fault.Details
+		}
+		v["fault"] = f
+	}
+	if s.Status == models.ServerActive || s.Status == models.ServerBuild {
+		v["progress"] = 0
+	}
+	zone := s.AvailabilityZone
+	if s.Host != nil {
+		zone = s.Host.AvailabilityZone
+	}
+	v["OS-EXT-AZ:availability_zone"] = zone
+	v["config_drive"] = configDrive
+	v["key_name"] = s.KeyName
+	v["OS-SRV-USG:launched_at"] = rest.TimeNaivePtr(s.LaunchedAt)
+	v["OS-SRV-USG:terminated_at"] = rest.TimeNaivePtr(s.TerminatedAt)
+	v["security_groups"] = defaultGroups()
+	v["OS-EXT-STS:task_state"] = s.TaskState
+	v["OS-EXT-STS:vm_state"] = vmStates[s.Status]
+	v["OS-EXT-STS:power_state"] = s.PowerState
+	v["os-extended-volumes:volumes_attached"] = []any{}
+	if admin {
+		extendedAttributes(v, s, hostname, minor)
+	}
+	if minor >= 9 {
+		v["locked"] = false
+	}
+	if minor >= 16 && admin {
+		v["host_status"] = a.hostStatus(s.Host)
+	}
+	if minor >= 19 {
+		v["description"] = s.Description
+	}
+	if minor >= 26 {
+		v["tags"] = tagsOf(s)
+	}
+	if minor >= 63 {
+		v["trusted_image_certificates"] = nil
+	}
+	if minor >= 71 && alone {
+		v["server_groups"] = []any{}
+	}
+	if minor >= 73 {
+		v["locked_reason"] = nil
+	}
+	if minor >= 90 {
+		v["OS-EXT-SRV-ATTR:hostname"] = s.Hostname
+	}
+	if minor >= 96 {
+		v["pinned_availability_zone"] = nil
+		if s.AvailabilityZone != "" {
+			v["pinned_availability_zone"] = s.AvailabilityZone
+		}
+	}
+	return v
+}
+
+// extendedAttributes are what Nova's default policy shows to admins alone.
+func extendedAttributes(v object, s models.Server, hostname string, minor int) {
+	var host any
+	if hostname != "" {
+		host = hostname
+	}
+	v["OS-EXT-SRV-ATTR:host"] = host
+	v["OS-EXT-SRV-ATTR:hypervisor_hostname"] = host
+	v["OS-EXT-SRV-ATTR:instance_name"] = s.ID // the libvirt domain is found by its uuid, which is the server's
+	if minor < 3 {
+		return
+	}
+	v["OS-EXT-SRV-ATTR:hostname"] = s.Hostname
+	v["OS-EXT-SRV-ATTR:kernel_id"] = ""
+	v["OS-EXT-SRV-ATTR:ramdisk_id"] = ""
+	v["OS-EXT-SRV-ATTR:launch_index"] = s.LaunchIndex
+	v["OS-EXT-SRV-ATTR:reservation_id"] = s.ReservationID
+	v["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
+	v["OS-EXT-SRV-ATTR:user_data"] = nil // a secret of the guest: nothing keeps it but the encrypted history
+}
+
+// hostStatus is Nova's HostStatus: of the host, as its heartbeats and its operator tell.
+func (a *API) hostStatus(h *models.Host) string {
+	switch {
+	case h == nil:
+		return ""
+	case !h.Enabled:
+		return "MAINTENANCE"
+	case !a.up(*h):
+		return "DOWN"
+	default:
+		return "UP"
+	}
+}
+
+func flavorInServer(c echo.Context, s models.Server) object {
+	f := s.Flavor
+	if minorOf(c) < 47 {
+		return object{"id": f.ID, "links": bookmark(c, "flavors", f.ID)}
+	}
+	return object{
+		"vcpus": f.VCPUs, "ram": f.RAMMiB, "disk": f.DiskGiB, "ephemeral": f.EphemeralGiB, "swap": f.SwapMiB,
+		"original_name": f.Name, "extra_specs": emptyIfNil(f.ExtraSpecs),
+	}
+}
+
+func tagsOf(s models.Server) []string {
+	if s.Tags == nil {
+		return []string{}
+	}
+	return s.Tags
+}
+
+// addresses groups a server's addresses by the names of its networks (views/addresses.py); extended adds type and MAC.
+func addresses(ports []models.Port, extended bool) object {
+	byNetwork := map[string][]object{}
+	for _, p := range ports {
+		name := p.NetworkID
+		if p.Network != nil {
+			name = p.Network.Name
+		}
+		for _, ip := range p.FixedIPs {
+			entry := object{"version": ipVersion(ip.IP), "addr": ip.IP}
+			if extended {
+				entry["OS-EXT-IPS:type"] = "fixed"
+				entry["OS-EXT-IPS-MAC:mac_addr"] = p.MAC
+			}
+			byNetwork[name] = append(byNetwork[name], entry)
+		}
+	}
+	view := make(object, len(byNetwork))
+	for name, entries := range byNetwork {
+		view[name] = entries
+	}
+	return view
+}
+
+func ipVersion(ip string) int {
+	if a, err := netip.ParseAddr(strings.TrimSpace(ip)); err == nil && a.Is6() {
+		return 6
+	}
+	return 4
+}

@@ -1,0 +1,353 @@
+package compute
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+func (a *API) mountServers(g *echo.Group) {
+	g.GET("/servers", a.listServers, rest.Expect(400, 403))
+	g.GET("/servers/detail", a.listServers, rest.Expect(400, 403))
+	g.POST("/servers", a.createServer, writerOnly("os_compute_api:servers:create"), rest.Expect(400, 403, 404, 409))
+	g.GET("/servers/:id", a.showServer, rest.Expect(404))
+	g.DELETE("/servers/:id", a.deleteServer, writerOnly("os_compute_api:servers:delete"), rest.Expect(403, 404, 409))
+}
+
+func serverAbsent(id string) error {
+	return fault.New(fault.NotFound, "Instance %s could not be found.", id)
+}
+
+// server finds a server that the caller may see; another project's is as absent as one that never was.
+func (a *API) server(c echo.Context) (models.Server, error) { return a.find(c, a.store.Server) }
+
+func (a *API) find(c echo.Context, get func(context.Context, string) (models.Server, error)) (models.Server, error) {
+	id := c.Param("id")
+	if uuid.Validate(id) != nil {
+		return models.Server{}, serverAbsent(id)
+	}
+	s, err := get(c.Request().Context(), id)
+	if err != nil {
+		return s, absentAs(err, fault.NotFound, "Instance %s could not be found.", id)
+	}
+	if caller := rest.CallerOf(c); s.ProjectID != caller.ProjectID && !caller.Admin() {
+		return models.Server{}, serverAbsent(id)
+	}
+	return s, nil
+}
+
+func (a *API) showServer(c echo.Context) error {
+	s, err := a.server(c)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, object{"server": a.serverView(c, s, true)})
+}
+
+func (a *API) deleteServer(c echo.Context) error {
+	s, err := a.server(c)
+	if err != nil {
+		return err
+	}
+	caller := rest.CallerOf(c)
+	err = a.builds.Delete(c.Request().Context(), contract.DeleteInput{
+		ServerID:  s.ID,
+		ProjectID: s.ProjectID,
+		UserID:    caller.UserID,
+		RequestID: rest.RequestID(c),
+		Deadlines: a.config.Deadlines,
+	})
+	if err != nil {
+		return fmt.Errorf("delete server %s: %w", s.ID, err)
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (a *API) listServers(c echo.Context) error {
+	detail := strings.HasSuffix(c.Path(), "/detail")
+	page, err := rest.PageOf(c, rest.MaxPage)
+	if err != nil {
+		return err
+	}
+	f, err := serverFilter(c, detail)
+	if err != nil {
+		return err
+	}
+	var servers []models.Server
+	if f != nil {
+		f.Marker, f.Limit = page.Marker, page.Limit
+		if servers, err = a.store.ListServers(c.Request().Context(), *f); err != nil {
+			return markerAs(err, page.Marker)
+		}
+	}
+	views := make([]object, len(servers))
+	for i, s := range servers {
+		if detail {
+			views[i] = a.serverView(c, s, false)
+		} else {
+			views[i] = basicView(c, s)
+		}
+	}
+	body := object{"servers": views}
+	if n := len(servers); n > 0 {
+		if next := page.NextLinks(c, n, servers[n-1].ID); next != nil {
+			body["servers_links"] = next
+		}
+	}
+	return c.JSON(http.StatusOK, body)
+}
+
+// novaStatuses are the statuses that Nova knows (nova/api/openstack/common.py); servers here have the first four.
+var novaStatuses = []string{
+	"ACTIVE", "BUILD", "ERROR", "DELETED",
+	"HARD_REBOOT", "MIGRATING", "PASSWORD", "PAUSED", "REBOOT", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED",
+	"SHELVED_OFFLOADED", "SHUTOFF", "SOFT_DELETED", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE",
+}
+
+// queries are the query parameters of a list: every caller's, and those that Nova lets admins alone use (and drops
+// silently for others).
+var (
+	anyoneFilters = []string{
+		"name", "status", "image", "flavor", "ip", "ip6", "changes-since", "changes-before", "all_tenants", "reservation_id",
+		"tags", "tags-any", "not-tags", "not-tags-any", "locked",
+		"availability_zone", "config_drive", "key_name", "power_state", "task_state", "vm_state", "user_id",
+		"created_at", "launched_at", "terminated_at", "progress",
+	}
+	adminFilters = []string{
+		"project_id", "tenant_id", "host", "node", "hostname", "deleted", "uuid", "image_ref", "display_name", "description",
+		"display_description", "access_ip_v4", "access_ip_v6", "auto_disk_config", "root_device_name", "kernel_id", "ramdisk_id",
+		"launch_index", "locked_by", "soft_deleted",
+	}
+	pagingKeys = []string{"limit", "marker", "sort_key", "sort_dir"}
+)
+
+// notOffered are filters that Nova has and no server here could differ by, or that the store cannot answer. They are
+// refused: an ignored filter would show servers that the asker did not mean.
+var notOffered = []string{
+	"config_drive", "created_at", "launched_at", "terminated_at", "progress", "node", "hostname", "description",
+	"display_description", "access_ip_v4", "access_ip_v6", "auto_disk_config", "root_device_name", "kernel_id", "ramdisk_id",
+	"launch_index", "locked_by", "soft_deleted",
+}
+
+// serverFilter reads a list's query as nova/api/openstack/compute/servers.py _get_servers does; nil means that nothing
+// can match.
+func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
+	minor, caller, q := minorOf(c), rest.CallerOf(c), c.QueryParams()
+	if err := strictQuery(c, slices.Concat(anyoneFilters, adminFilters, pagingKeys)...); err != nil {
+		return nil, err
+	}
+	for key := range q {
+		if strings.HasPrefix(key, "_") || key == "metadata" {
+			return nil, invalid("Invalid filter field: %s.", key)
+		}
+	}
+	// get is a filter that this caller may use, "" otherwise.
+	get := func(names ...string) string {
+		for _, name := range names {
+			if caller.Admin() || slices.Contains(anyoneFilters, name) {
+				if v := q.Get(name); v != "" {
+					return v
+				}
+			}
+		}
+		return ""
+	}
+	for _, name := range notOffered {
+		if get(name) != "" {
+			return nil, invalid("Filtering servers by %s is not offered.", name)
+		}
+	}
+
+	f := &models.ServerFilter{
+		Name:             get("name", "display_name"),
+		ImageID:          get("image", "image_ref"),
+		FlavorID:         get("flavor"),
+		Hostname:         get("host"),
+		IP:               get("ip", "ip6"),
+		KeyName:          get("key_name"),
+		AvailabilityZone: get("availability_zone"),
+		ReservationID:    get("reservation_id"),
+		TaskState:        get("task_state"),
+		UserID:           get("user_id"),
+	}
+	for name, value := range map[string]string{"name": f.Name, "ip": f.IP} {
+		if _, err := regexp.Compile(value); err != nil {
+			return nil, parameter(name, value, "is not a 'regex'")
+		}
+	}
+	if id := get("uuid"); id != "" {
+		if uuid.Validate(id) != nil {
+			return nil, nil //nolint:nilnil // nothing can match
+		}
+		f.IDs = []string{id}
+	}
+	if word := get("power_state"); word != "" {
+		n, err := strconv.Atoi(word)
+		if err != nil {
+			return nil, parameter("power_state", word, "is not a number")
+		}
+		f.PowerState = &n
+	}
+	if on, _ := parseBool(get("locked")); on && minor >= 73 {
+		return nil, nil //nolint:nilnil // no server is ever locked here
+	}
+	if minor >= 26 {
+		for name, into := range map[string]*[]string{"tags": &f.Tags, "tags-any": &f.TagsAny, "not-tags": &f.NotTags, "not-tags-any": &f.NotTagsAny} {
+			if word := get(name); word != "" {
+				*into = strings.Split(word, ",")
+			}
+		}
+	}
+	if empty, err := filterTimes(f, get, minor); empty || err != nil {
+		return nil, err
+	}
+	if empty, err := filterStatus(f, q["status"], get("vm_state"), minor, caller.Admin()); empty || err != nil {
+		return nil, err
+	}
+	if on, _ := parseBool(get("deleted")); on {
+		f.Deleted = true
+	}
+
+	all := false
+	if words, given := q["all_tenants"]; given {
+		var ok bool
+		if all, ok = parseBool(words[0]); !ok && words[0] != "" {
+			return nil, invalid("Invalid value '%s' for 'all_tenants': it must be a boolean.", words[0])
+		}
+		all = all || words[0] == ""
+	}
+	switch {
+	case !all:
+		f.ProjectID = caller.ProjectID
+	case !caller.Admin():
+		view := "index"
+		if detail {
+			view = "detail"
+		}
+		return nil, allow(false, "os_compute_api:servers:"+view+":get_all_tenants")
+	default:
+		f.ProjectID = get("project_id", "tenant_id")
+	}
+	var err error
+	f.Sort, err = serverSorts(c)
+	return f, err
+}
+
+func filterTimes(f *models.ServerFilter, get func(...string) string, minor int) (empty bool, err error) {
+	for name, into := range map[string]**time.Time{"changes-since": &f.ChangesSince, "changes-before": &f.ChangesBefore} {
+		word := get(name)
+		if word == "" || name == "changes-before" && minor < 66 {
+			continue
+		}
+		t, ok := parseTime(word)
+		if !ok {
+			return false, parameter(name, word, "is not a 'date-time'")
+		}
+		*into = &t
+	}
+	if f.ChangesSince != nil && f.ChangesBefore != nil && f.ChangesBefore.Before(*f.ChangesSince) {
+		return false, invalid("The value of changes-since must be less than or equal to changes-before.")
+	}
+	return false, nil
+}
+
+// parseTime reads the forms of ISO 8601 that clients send; without a zone it is UTC.
+func parseTime(word string) (time.Time, bool) {
+	// A "+" of a zone reaches us as a space where the client did not escape it.
+	word = strings.ReplaceAll(word, " ", "+")
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04Z", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, word); err == nil {
+			return t, true
+		}
+	}
+	return time.Time{}, false
+}
+
+func filterStatus(f *models.ServerFilter, statuses []string, vmState string, minor int, admin bool) (empty bool, err error) {
+	statuses = slices.DeleteFunc(slices.Clone(statuses), func(s string) bool { return s == "" })
+	if len(statuses) == 0 && vmState == "" {
+		return false, nil
+	}
+	known := false
+	for _, s := range statuses {
+		s = strings.ToUpper(s)
+		known = known || slices.Contains(novaStatuses, s)
+		if vmStates[models.ServerStatus(s)] != "" {
+			f.Statuses = append(f.Statuses, models.ServerStatus(s))
+		}
+	}
+	if len(statuses) == 0 { // a status says more than a vm_state, so Nova lets it win
+		known = true
+		for status, state := range vmStates {
+			if state == vmState {
+				f.Statuses = append(f.Statuses, status)
+			}
+		}
+	}
+	if !known && minor >= 38 {
+		return false, invalid("Invalid status value")
+	}
+	if slices.Equal(f.Statuses, []models.ServerStatus{models.ServerDeleted}) {
+		if !admin {
+			return false, fault.New(fault.Forbidden, "Only administrators may list deleted instances")
+		}
+		f.Deleted = true
+	}
+	return len(f.Statuses) == 0, nil
+}
+
+// serverSorts are Nova's sort keys that order servers here; hidden ones Nova drops silently.
+var (
+	sortKeys = []string{
+		"created_at", "updated_at", "launched_at", "terminated_at", "display_name", "hostname", "host", "instance_type_id",
+		"image_ref", "key_name", "power_state", "vm_state", "task_state", "availability_zone", "project_id", "user_id", "uuid",
+		"launch_index",
+	}
+	flatSortKeys = []string{ // all servers here are alike in these
+		"access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "display_description", "kernel_id", "locked_by",
+		"progress", "ramdisk_id", "root_device_name", "locked",
+	}
+	hiddenSortKeys = []string{
+		"architecture", "cell_name", "cleaned", "default_ephemeral_device", "default_swap_device", "deleted", "deleted_at",
+		"disable_terminate", "ephemeral_gb", "ephemeral_key_uuid", "id", "key_data", "launched_on", "memory_mb", "os_type",
+		"reservation_id", "root_gb", "shutdown_terminate", "user_data", "vcpus", "vm_mode",
+	}
+)
+
+func serverSorts(c echo.Context) ([]models.Sort, error) {
+	q := c.QueryParams()
+	asked, err := sortsOf(q["sort_key"], q["sort_dir"], "desc")
+	if err != nil {
+		return nil, err
+	}
+	sorts := make([]models.Sort, 0, len(asked))
+	for _, s := range asked {
+		key := s.Key
+		if key == "node" {
+			key = "host"
+		}
+		switch {
+		case key == "host" && !rest.CallerOf(c).Admin():
+			return nil, fault.New(fault.Forbidden, "Only administrators can sort servers by %s", s.Key)
+		case slices.Contains(sortKeys, key):
+			sorts = append(sorts, models.Sort{Key: key, Desc: s.Desc})
+		case slices.Contains(flatSortKeys, key), slices.Contains(hiddenSortKeys, key) && minorOf(c) < 75:
+		default:
+			return nil, parameter("sort_key", s.Key, "is not one of "+pythonList(slices.Concat(sortKeys, flatSortKeys)))
+		}
+	}
+	return sorts, nil
+}

@@ -1,0 +1,103 @@
+package compute
+
+import (
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+)
+
+// The microversions that are understood: 2.1 to 2.96.
+const (
+	minMinor = 1
+	maxMinor = 96
+)
+
+const (
+	headerVersion       = "OpenStack-API-Version"
+	headerLegacyVersion = "X-OpenStack-Nova-API-Version"
+	keyMinor            = "compute.minor"
+)
+
+// minorOf is the microversion of this request, 1 for 2.1.
+func minorOf(c echo.Context) int {
+	if m, ok := c.Get(keyMinor).(int); ok {
+		return m
+	}
+	return minMinor
+}
+
+// negotiate finds the microversion that a request asks for (api-guide "Microversions"): 406 outside of the range, 400 for
+// what is no version. The answer names what was used.
+func negotiate(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Add(echo.HeaderVary, headerVersion)
+		h.Add(echo.HeaderVary, headerLegacyVersion)
+		minor, err := asked(c.Request().Header)
+		if err != nil {
+			return err
+		}
+		c.Set(keyMinor, minor)
+		version := "2." + strconv.Itoa(minor)
+		h.Set(headerVersion, "compute "+version)
+		h.Set(headerLegacyVersion, version)
+		return next(c)
+	}
+}
+
+var versionForm = regexp.MustCompile(`^([1-9][0-9]{0,8})\.([1-9][0-9]{0,8}|0)$`)
+
+func asked(h http.Header) (int, error) {
+	text := h.Get(headerLegacyVersion)
+	for _, line := range h.Values(headerVersion) {
+		for entry := range strings.SplitSeq(line, ",") {
+			if words := strings.Fields(entry); len(words) == 2 && strings.EqualFold(words[0], "compute") {
+				text = words[1]
+			}
+		}
+	}
+	if text == "" {
+		return minMinor, nil
+	}
+	if text == "latest" {
+		return maxMinor, nil
+	}
+	m := versionForm.FindStringSubmatch(text)
+	if m == nil {
+		return 0, invalid("API Version String %s is of invalid format. Must be of format MajorNum.MinorNum.", text)
+	}
+	minor, err := strconv.Atoi(m[2])
+	if err != nil || m[1] != "2" || minor < minMinor || minor > maxMinor {
+		return 0, rest.Status(http.StatusNotAcceptable,
+			"Version %s is not supported by the API. Minimum is 2.%d and maximum is 2.%d.", text, minMinor, maxMinor)
+	}
+	return minor, nil
+}
+
+func document(c echo.Context) map[string]any {
+	return map[string]any{
+		"id":          "v2.1",
+		"status":      "CURRENT",
+		"version":     "2." + strconv.Itoa(maxMinor),
+		"min_version": "2." + strconv.Itoa(minMinor),
+		"updated":     "2013-07-23T11:33:21Z",
+		"links":       []rest.Link{{Rel: "self", Href: rest.URL(c, service+"/v2.1/")}},
+	}
+}
+
+func (a *API) versions(c echo.Context) error {
+	return c.JSON(http.StatusOK, map[string]any{"versions": []any{document(c)}})
+}
+
+func (a *API) version(c echo.Context) error {
+	d := document(c)
+	d["media-types"] = []map[string]string{{
+		"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1",
+	}}
+	return c.JSON(http.StatusOK, map[string]any{"version": d})
+}

@@ -1,0 +1,296 @@
+// Package hosts is Slipway's own API of its hypervisors. Operators (Keystone token, role admin) admit, watch, disable and
+// forget hosts; a host (its own token, as a bearer) registers itself, reports that it lives, and fetches images. A host
+// thereby needs no database and no credential that speaks for another host.
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Config of the hosts API. Zero fields take the defaults that are named beside them.
+type Config struct {
+	HeartbeatInterval time.Duration // what hosts are told: 10 s
+	DownAfter         time.Duration // silence after which a host counts as down: 60 s
+	DefaultZone       string        // of a host that is admitted without one: "nova"
+}
+
+// API serves /hosts.
+type API struct {
+	store  *models.Store
+	bytes  imagestore.Store
+	config Config
+	now    func() time.Time
+}
+
+// New makes the API; Mount puts it under a path.
+func New(store *models.Store, bytes imagestore.Store, config Config) *API {
+	if config.HeartbeatInterval <= 0 {
+		config.HeartbeatInterval = 10 * time.Second
+	}
+	if config.DownAfter <= 0 {
+		config.DownAfter = time.Minute
+	}
+	if config.DefaultZone == "" {
+		config.DefaultZone = "nova"
+	}
+	return &API{store: store, bytes: bytes, config: config, now: time.Now}
+}
+
+// Mount adds the routes to g, which is the group "/hosts". Echo prefers fixed path elements to parameters, so a host can
+// not be named away by "self" or "images"; POST refuses these names all the same.
+func (a *API) Mount(g *echo.Group) {
+	fail := rest.Fail(rest.Plain)
+	own := []echo.MiddlewareFunc{fail, a.requireHost}
+	g.PUT("/self", a.register, append(own, rest.Expect(400, 403, 409))...)
+	g.POST("/self/heartbeat", a.heartbeat, append(own, rest.Expect(400, 404))...)
+	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
+	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
+
+	admin := []echo.MiddlewareFunc{fail, rest.RequireToken(a.store, rest.Plain), rest.RequireAdmin}
+	for _, root := range []string{"", "/"} {
+		g.GET(root, a.list, append(admin, rest.Expect(403))...)
+		g.POST(root, a.create, append(admin, rest.Expect(400, 403, 409))...)
+	}
+	g.GET("/:id", a.show, append(admin, rest.Expect(403, 404))...)
+	g.PATCH("/:id", a.update, append(admin, rest.Expect(400, 403, 404))...)
+	g.DELETE("/:id", a.remove, append(admin, rest.Expect(403, 404, 409))...)
+	g.POST("/:id/token", a.rotate, append(admin, rest.Expect(403, 404))...)
+}
+
+// view is a host as operators see it.
+type view struct {
+	ID                string   `json:"id"`
+	Hostname          string   `json:"hostname"`
+	AvailabilityZone  string   `json:"availability_zone"`
+	State             string   `json:"state"` // up or down, by the age of the last heartbeat
+	Ready             bool     `json:"ready"` // the host's own word, while it is up
+	NotReadyReason    *string  `json:"not_ready_reason"`
+	Enabled           bool     `json:"enabled"`
+	DisabledReason    *string  `json:"disabled_reason"`
+	SeenAt            *string  `json:"seen_at"`
+	StartedAt         *string  `json:"started_at"`
+	CreatedAt         string   `json:"created_at"`
+	HypervisorType    string   `json:"hypervisor_type"`
+	HypervisorVersion int      `json:"hypervisor_version"`
+	Architectures     []string `json:"architectures"`
+	KVM               bool     `json:"kvm"`
+	Version           string   `json:"version"`
+	VCPUs             int      `json:"vcpus"`
+	MemoryMiB         int      `json:"memory_mib"`
+	DiskGiB           int      `json:"disk_gib"`
+	CPURatio          float64  `json:"cpu_ratio"`
+	RAMRatio          float64  `json:"ram_ratio"`
+	DiskRatio         float64  `json:"disk_ratio"`
+	ReservedMemoryMiB int      `json:"reserved_memory_mib"`
+	Servers           int      `json:"servers"`
+	UsedVCPUs         int      `json:"used_vcpus"`
+	UsedMemoryMiB     int      `json:"used_memory_mib"`
+	UsedDiskGiB       int      `json:"used_disk_gib"`
+	Token             string   `json:"token,omitempty"` // only in the answer that made it
+}
+
+func moment(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	return rest.TimePtr(&t)
+}
+
+func (a *API) view(h models.HostUsage) view {
+	state := "down"
+	if a.now().Sub(h.SeenAt) <= a.config.DownAfter {
+		state = "up"
+	}
+	v := view{
+		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, State: state, Ready: h.Ready && state == "up",
+		NotReadyReason: h.NotReadyReason, Enabled: h.Enabled, DisabledReason: h.DisabledReason,
+		SeenAt: moment(h.SeenAt), StartedAt: moment(h.StartedAt), CreatedAt: rest.Time(h.CreatedAt),
+		HypervisorType: h.HypervisorType, HypervisorVersion: h.HypervisorVersion, Architectures: h.Architectures, KVM: h.KVM,
+		Version: h.Version, VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB, DiskGiB: h.DiskGiB,
+		CPURatio: h.CPURatio, RAMRatio: h.RAMRatio, DiskRatio: h.DiskRatio, ReservedMemoryMiB: h.ReservedMemoryMiB,
+		Servers: h.Servers, UsedVCPUs: h.UsedVCPUs, UsedMemoryMiB: h.UsedMemoryMiB, UsedDiskGiB: h.UsedDiskGiB,
+	}
+	if v.Architectures == nil {
+		v.Architectures = []string{}
+	}
+	return v
+}
+
+func (a *API) list(c echo.Context) error {
+	hosts, err := a.store.ListHosts(c.Request().Context())
+	if err != nil {
+		return fmt.Errorf("list the hosts: %w", err)
+	}
+	views := make([]view, len(hosts))
+	for i, h := range hosts {
+		views[i] = a.view(h)
+	}
+	return c.JSON(http.StatusOK, map[string]any{"hosts": views})
+}
+
+// find is the host that a route names, by id or hostname.
+func (a *API) find(ctx context.Context, ref string) (models.HostUsage, error) {
+	hosts, err := a.store.ListHosts(ctx)
+	if err != nil {
+		return models.HostUsage{}, fmt.Errorf("list the hosts: %w", err)
+	}
+	for _, h := range hosts {
+		if h.ID == ref || h.Hostname == ref {
+			return h, nil
+		}
+	}
+	return models.HostUsage{}, fault.New(fault.NotFound, "Host %s could not be found.", ref)
+}
+
+func (a *API) show(c echo.Context) error {
+	h, err := a.find(c.Request().Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, map[string]any{"host": a.view(h)})
+}
+
+var createSchema = rest.Schema(`{
+	"type": "object", "required": ["host"], "additionalProperties": false,
+	"properties": {"host": {
+		"type": "object", "required": ["hostname"], "additionalProperties": false,
+		"properties": {
+			"hostname": {"type": "string", "minLength": 1, "maxLength": 253},
+			"availability_zone": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[^:]*$"}
+		}
+	}}
+}`)
+
+// hostnameForm is a DNS name. A hostname names a task queue and, on the host, nothing else.
+var hostnameForm = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
+
+func (a *API) create(c echo.Context) error {
+	var body struct {
+		Host struct {
+			Hostname         string `json:"hostname"`
+			AvailabilityZone string `json:"availability_zone"`
+		} `json:"host"`
+	}
+	if err := rest.Bind(c, createSchema, &body); err != nil {
+		return err
+	}
+	in := body.Host
+	if !hostnameForm.MatchString(in.Hostname) || in.Hostname == "self" || in.Hostname == "images" || uuid.Validate(in.Hostname) == nil {
+		return fault.New(fault.Invalid, "Invalid hostname '%s': it must be a DNS name, and not self, images or a UUID.", in.Hostname)
+	}
+	if in.AvailabilityZone == "" {
+		in.AvailabilityZone = a.config.DefaultZone
+	}
+	ctx := c.Request().Context()
+	_, err := a.store.HostByName(ctx, in.Hostname)
+	switch {
+	case err == nil:
+		return fault.New(fault.Conflict, "Host %s exists already. POST /hosts/%s/token gives it a new token.", in.Hostname, in.Hostname)
+	case !fault.Is(err, fault.NotFound):
+		return fmt.Errorf("look host %s up: %w", in.Hostname, err)
+	}
+	token, hash := auth.NewToken()
+	h, err := a.store.RegisterHost(ctx, models.Host{
+		ID: uuid.NewString(), Hostname: in.Hostname, AvailabilityZone: in.AvailabilityZone, TokenHash: hash,
+		Architectures: []string{}, CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, CreatedAt: a.now(),
+	})
+	if err != nil {
+		return fmt.Errorf("admit host %s: %w", in.Hostname, err)
+	}
+	rest.Logger(c).Info("host admitted", "host", h.Hostname, "host_id", h.ID)
+	v := a.view(models.HostUsage{Host: h})
+	v.Token = token
+	return c.JSON(http.StatusCreated, map[string]any{"host": v})
+}
+
+// rotate gives a host a new token; the old one ends at once.
+func (a *API) rotate(c echo.Context) error {
+	ctx := c.Request().Context()
+	h, err := a.find(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	token, hash := auth.NewToken()
+	h.TokenHash = hash
+	if h.Host, err = a.store.RegisterHost(ctx, h.Host); err != nil {
+		return fmt.Errorf("give host %s a new token: %w", h.Hostname, err)
+	}
+	rest.Logger(c).Info("host token rotated", "host", h.Hostname, "host_id", h.ID)
+	v := a.view(h)
+	v.Token = token
+	return c.JSON(http.StatusOK, map[string]any{"host": v})
+}
+
+var updateSchema = rest.Schema(`{
+	"type": "object", "required": ["host"], "additionalProperties": false,
+	"properties": {"host": {
+		"type": "object", "required": ["enabled"], "additionalProperties": false,
+		"properties": {"enabled": {"type": "boolean"}, "disabled_reason": {"type": ["string", "null"], "maxLength": 255}}
+	}}
+}`)
+
+func (a *API) update(c echo.Context) error {
+	var body struct {
+		Host struct {
+			Enabled        bool    `json:"enabled"`
+			DisabledReason *string `json:"disabled_reason"`
+		} `json:"host"`
+	}
+	if err := rest.Bind(c, updateSchema, &body); err != nil {
+		return err
+	}
+	if body.Host.Enabled && body.Host.DisabledReason != nil {
+		return fault.New(fault.Invalid, "A disabled_reason goes with enabled false only.")
+	}
+	ctx := c.Request().Context()
+	h, err := a.find(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := a.store.SetHostEnabled(ctx, h.ID, body.Host.Enabled, body.Host.DisabledReason); err != nil {
+		return fmt.Errorf("set whether host %s takes servers: %w", h.Hostname, err)
+	}
+	if h, err = a.find(ctx, h.ID); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, map[string]any{"host": a.view(h)})
+}
+
+func (a *API) remove(c echo.Context) error {
+	ctx := c.Request().Context()
+	h, err := a.find(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if err := a.store.DeleteHost(ctx, h.ID); err != nil {
+		if fault.Is(err, fault.Conflict) {
+			return fault.Wrap(fault.Conflict, err, "Host %s holds %d servers. Delete them first.", h.Hostname, h.Servers)
+		}
+		return fmt.Errorf("delete host %s: %w", h.Hostname, err)
+	}
+	rest.Logger(c).Info("host forgotten", "host", h.Hostname, "host_id", h.ID)
+	return c.NoContent(http.StatusNoContent)
+}
+
+// bearer is the token of an Authorization header; "" for any other form.
+func bearer(header string) string {
+	scheme, token, ok := strings.Cut(header, " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}

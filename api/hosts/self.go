@@ -1,0 +1,202 @@
+package hosts
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/image"
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+const keyHost = "hosts.host"
+
+// requireHost lets only requests with a host's own token through; the host stands in the context.
+func (a *API) requireHost(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		refused := &rest.StatusError{
+			Code: http.StatusUnauthorized, Text: "This needs the host's own token: Authorization: Bearer <token>.",
+			Header: http.Header{echo.HeaderWWWAuthenticate: {`Bearer realm="slipway hosts"`}},
+		}
+		token := bearer(c.Request().Header.Get(echo.HeaderAuthorization))
+		if token == "" {
+			return refused
+		}
+		h, err := a.store.HostByToken(c.Request().Context(), auth.HashToken(token))
+		if fault.Is(err, fault.NotFound) {
+			return refused
+		}
+		if err != nil {
+			return fmt.Errorf("look a host's token up: %w", err)
+		}
+		c.Set(keyHost, h)
+		return next(c)
+	}
+}
+
+func hostOf(c echo.Context) models.Host { return c.Get(keyHost).(models.Host) }
+
+// Capacity is what a host has. Memory in MiB, disk (of the filesystem that holds the instances) in GiB.
+type Capacity struct {
+	VCPUs     int `json:"vcpus"`
+	MemoryMiB int `json:"memory_mib"`
+	DiskGiB   int `json:"disk_gib"`
+}
+
+// Registration is the body of PUT /hosts/self, {"host": Registration}: what a host says of itself when it starts.
+type Registration struct {
+	Hostname string `json:"hostname"`
+	Capacity
+	HypervisorType    string   `json:"hypervisor_type"`
+	HypervisorVersion int      `json:"hypervisor_version"`
+	Architectures     []string `json:"architectures"`
+	KVM               bool     `json:"kvm"`
+	CPURatio          float64  `json:"cpu_ratio"`
+	RAMRatio          float64  `json:"ram_ratio"`
+	DiskRatio         float64  `json:"disk_ratio"`
+	ReservedMemoryMiB int      `json:"reserved_memory_mib"`
+	Version           string   `json:"version"`
+	Ready             bool     `json:"ready"`
+	NotReadyReason    string   `json:"not_ready_reason,omitempty"`
+}
+
+// Welcome is the answer to a registration, {"host": Welcome}.
+type Welcome struct {
+	ID                string  `json:"id"`
+	Hostname          string  `json:"hostname"`
+	AvailabilityZone  string  `json:"availability_zone"`
+	HeartbeatInterval float64 `json:"heartbeat_interval"` // seconds
+}
+
+// Heartbeat is the body of POST /hosts/self/heartbeat, {"host": Heartbeat}.
+type Heartbeat struct {
+	Ready             bool   `json:"ready"`
+	NotReadyReason    string `json:"not_ready_reason,omitempty"`
+	HypervisorVersion int    `json:"hypervisor_version"`
+	Capacity
+	Version string `json:"version"`
+}
+
+const capacityProperties = `
+	"vcpus": {"type": "integer", "minimum": 0, "maximum": 1000000},
+	"memory_mib": {"type": "integer", "minimum": 0, "maximum": 2147483647},
+	"disk_gib": {"type": "integer", "minimum": 0, "maximum": 2147483647},
+	"hypervisor_version": {"type": "integer", "minimum": 0, "maximum": 2147483647},
+	"version": {"type": "string", "maxLength": 255},
+	"ready": {"type": "boolean"},
+	"not_ready_reason": {"type": ["string", "null"], "maxLength": 1024}`
+
+var registrationSchema = rest.Schema(`{
+	"type": "object", "required": ["host"], "additionalProperties": false,
+	"properties": {"host": {
+		"type": "object", "required": ["hostname", "vcpus", "memory_mib", "disk_gib", "ready"], "additionalProperties": false,
+		"properties": {
+			"hostname": {"type": "string", "minLength": 1, "maxLength": 253},
+			"hypervisor_type": {"type": "string", "maxLength": 64},
+			"architectures": {"type": ["array", "null"], "maxItems": 64, "items": {"type": "string", "maxLength": 64}},
+			"kvm": {"type": "boolean"},
+			"cpu_ratio": {"type": "number", "minimum": 0, "maximum": 1000},
+			"ram_ratio": {"type": "number", "minimum": 0, "maximum": 1000},
+			"disk_ratio": {"type": "number", "minimum": 0, "maximum": 1000},
+			"reserved_memory_mib": {"type": "integer", "minimum": 0, "maximum": 2147483647},` + capacityProperties + `
+		}
+	}}
+}`)
+
+var heartbeatSchema = rest.Schema(`{
+	"type": "object", "required": ["host"], "additionalProperties": false,
+	"properties": {"host": {
+		"type": "object", "required": ["ready", "vcpus", "memory_mib", "disk_gib"], "additionalProperties": false,
+		"properties": {` + capacityProperties + `}
+	}}
+}`)
+
+// register takes a host's description. Its id, zone and whether it is enabled stay the operator's.
+func (a *API) register(c echo.Context) error {
+	var body struct {
+		Host Registration `json:"host"`
+	}
+	if err := rest.Bind(c, registrationSchema, &body); err != nil {
+		return err
+	}
+	h, in := hostOf(c), body.Host
+	if !strings.EqualFold(in.Hostname, h.Hostname) {
+		return fault.New(fault.Forbidden, "This token is that of host %s, not of %s.", h.Hostname, in.Hostname)
+	}
+	now := a.now()
+	h.VCPUs, h.MemoryMiB, h.DiskGiB = in.VCPUs, in.MemoryMiB, in.DiskGiB
+	h.HypervisorType, h.HypervisorVersion, h.Architectures, h.KVM = in.HypervisorType, in.HypervisorVersion, in.Architectures, in.KVM
+	h.CPURatio, h.RAMRatio, h.DiskRatio = ratio(in.CPURatio), ratio(in.RAMRatio), ratio(in.DiskRatio)
+	h.ReservedMemoryMiB, h.Version = in.ReservedMemoryMiB, in.Version
+	h.Ready, h.NotReadyReason = in.Ready, reason(in.Ready, in.NotReadyReason)
+	h.StartedAt, h.SeenAt = now, now
+	h, err := a.store.RegisterHost(c.Request().Context(), h)
+	if err != nil {
+		return fmt.Errorf("register host %s: %w", in.Hostname, err)
+	}
+	rest.Logger(c).Info("host registered", "host", h.Hostname, "host_id", h.ID, "version", h.Version)
+	return c.JSON(http.StatusOK, map[string]any{"host": Welcome{
+		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone,
+		HeartbeatInterval: a.config.HeartbeatInterval.Seconds(),
+	}})
+}
+
+// ratio makes an absent ratio 1: nothing is given away twice.
+func ratio(r float64) float64 {
+	if r == 0 {
+		return 1
+	}
+	return r
+}
+
+func reason(ready bool, text string) *string {
+	if ready || text == "" {
+		return nil
+	}
+	return &text
+}
+
+func (a *API) heartbeat(c echo.Context) error {
+	var body struct {
+		Host Heartbeat `json:"host"`
+	}
+	if err := rest.Bind(c, heartbeatSchema, &body); err != nil {
+		return err
+	}
+	h, in := hostOf(c), body.Host
+	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
+		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
+		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version,
+	}, a.now())
+	if err != nil {
+		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)
+	}
+	return c.NoContent(http.StatusNoContent)
+}
+
+// imageIdle is how long a host may leave a download unread.
+const imageIdle = time.Minute
+
+// imageFile is an image's bytes for a host's cache. Which builds need which image is not asked: a host is trusted with
+// the images of the cloud, and with nothing else.
+func (a *API) imageFile(c echo.Context) error {
+	id := c.Param("id")
+	if uuid.Validate(id) != nil {
+		return fault.New(fault.NotFound, "Image %s could not be found.", id)
+	}
+	i, err := a.store.Image(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	if i.Status != models.ImageActive {
+		return fault.New(fault.NotFound, "Image %s has no bytes: it is %s.", id, i.Status)
+	}
+	return image.ServeBytes(c, a.bytes, i, imageIdle)
+}

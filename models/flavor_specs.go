@@ -1,0 +1,21 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+)
+
+// MergeFlavorExtraSpecs adds extra specs to a flavor, replacing those of the same key; servers keep their copy.
+func (s *Store) MergeFlavorExtraSpecs(ctx context.Context, id string, specs map[string]string) error {
+	text, err := json.Marshal(specs)
+	if err != nil {
+		return fmt.Errorf("write the extra specs of flavor %s: %w", id, err)
+	}
+	u := s.db.WithContext(ctx).Exec(
+		"UPDATE flavors SET extra_specs = (coalesce(extra_specs::jsonb, '{}') || ?::jsonb) WHERE id = ?", string(text), id)
+	if u.Error == nil && u.RowsAffected == 0 {
+		return noFlavor(id)
+	}
+	return failed(u.Error, "write the extra specs of flavor %s", id)
+}
