@@ -1,0 +1,121 @@
+# Slipway's make targets; `make` lists them. State lies in .slipway, which git ignores; `make down` stops what runs.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+bin   := .slipway/bin
+tools := go tool -modfile=deploy/tools/go.mod
+with  := go run $(buildvcs) ./internal/testenv/with
+
+# The commit goes into the binary where git can tell it; a tarball, or a checkout of another user, builds without.
+buildvcs := $(shell git status --porcelain >/dev/null 2>&1 || echo -buildvcs=false)
+
+# The race detector needs a C compiler.
+race := $(shell command -v "$${CC:-gcc}" >/dev/null 2>&1 && echo -race)
+# Tests stand on real parts and QEMU emulates processors: more packages at once than this only time each other out.
+parallel := 2
+gotest := go test -json -count=1 -vet=off
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+# ---------------------------------------------------------------------------------------------------------- run it
+
+.PHONY: demo
+demo: up ## install what is missing, start everything, and build a first server
+	@deploy/dev/demo.sh
+
+.PHONY: up
+up: install build temporal guest ## the same without the server: the API, Temporal and its Web UI, a hypervisor
+	@$(bin)/slipway dev up
+
+.PHONY: down
+down: ## stop what demo and up started; the state stays in .slipway
+	@if [ -x $(bin)/slipway ]; then $(bin)/slipway dev down; else echo "make: nothing is built, so nothing runs"; fi
+
+.PHONY: purge
+purge: down ## stop everything and delete all state in .slipway
+	@if [ -x $(bin)/slipway ]; then $(bin)/slipway dev purge; fi
+	rm -rf .slipway
+
+.PHONY: clean
+clean: down ## delete what is built; the state stays
+	rm -rf $(bin) .slipway/guest
+
+# ---------------------------------------------------------------------------------------------------------- build it
+
+.PHONY: install
+install:
+	@deploy/dev/install.sh
+
+.PHONY: build
+build: ## build .slipway/bin/slipway
+	@mkdir -p $(bin)
+	@[ -x $(bin)/slipway ] || echo "make: building slipway; the first time takes about 2 minutes on 2 cores"
+	@go build $(buildvcs) -trimpath -o $(bin)/slipway ./cmd/slipway
+
+.PHONY: temporal
+temporal:
+	@deploy/dev/build-temporal.sh $(bin)/slipway-temporal
+
+.PHONY: guest
+guest:
+	@deploy/dev/guest/build.sh .slipway/guest
+
+.PHONY: generate
+generate: ## write the documents that derive from the code
+	go run $(buildvcs) ./internal/gendocs
+
+# ---------------------------------------------------------------------------------------------------------- test it
+
+# A part of it: make test PACKAGES=./models
+PACKAGES :=
+ifeq ($(PACKAGES),)
+# Guests under emulation want the machine for themselves, so the end-to-end tests come after the others. The engine's
+# server is a module of its own; all of it with the race detector would take longer to compile than to test.
+suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v -e /test/e2e -e /test/bench | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) $(race) -p 1 -timeout 15m ./test/e2e/..." \
+	"cd deploy/temporal && GOWORK=off $(gotest) $(buildvcs) -timeout 10m ./..."
+else
+suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $(PACKAGES)"
+endif
+
+.PHONY: test
+test: install build temporal ## run every test on real parts; what cannot run here is listed at the end
+	@[ -n "$(race)" ] || echo "SLIPWAY-NOT-RUN: the race detector: no C compiler (apt-get install gcc libc6-dev)"
+	@echo "make: test 1/2: compiling (a few minutes the first time)"
+	@go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),./...) 2>&1 >/dev/null | \
+		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
+	@echo "make: test 2/2: running; a package that starts machines or clusters takes a minute or more"
+	@$(with) go run $(buildvcs) ./internal/testenv/report --skips internal/testenv/report/skips.txt $(suites)
+
+.PHONY: e2e
+e2e: install build temporal ## boot real guests and look at what they were given
+	@$(with) go run $(buildvcs) ./internal/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
+
+.PHONY: bench
+bench: install build temporal ## measure builds; docs/benchmarks.md says what is measured and how
+	@$(with) go test $(buildvcs) -vet=off -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench/...
+
+.PHONY: check
+check: ## everything that is checked without running: format, vet, linters, determinism, imports, generated files
+	@echo "make: 1/7 gofmt"
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go' -not -path './.slipway/*')); \
+		[ -z "$$unformatted" ] || { echo "not formatted (gofmt -w): $$unformatted" >&2; exit 1; }
+	@echo "make: 2/7 go vet"
+	@go vet $(buildvcs) ./...
+	@cd deploy/temporal && GOWORK=off go vet ./...
+	@echo "make: 3/7 go mod tidy"
+	@go mod tidy -diff
+	@cd deploy/temporal && GOWORK=off go mod tidy -diff
+	@cd deploy/tools && GOWORK=off go mod tidy -diff
+	@echo "make: 4/7 generated files"
+	@go run $(buildvcs) ./internal/gendocs --check
+	@echo "make: 5/7 direction of imports"
+	@go test $(buildvcs) -vet=off ./internal/archtest
+	@echo "make: 6/7 determinism of workflows (the first time builds the tool)"
+	@$(tools) workflowcheck ./workflows/...
+	@echo "make: 7/7 linters (the first time builds golangci-lint: about 2 minutes)"
+	@$(tools) golangci-lint run ./...
+	@echo "make: all checks pass"
