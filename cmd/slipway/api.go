@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/api"
+	"github.com/slipway-cloud/slipway/api/compute"
+	"github.com/slipway-cloud/slipway/api/hosts"
+	"github.com/slipway-cloud/slipway/api/identity"
+	"github.com/slipway-cloud/slipway/api/image"
+	"github.com/slipway-cloud/slipway/api/network"
+	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/models"
+	"github.com/slipway-cloud/slipway/workflows"
+)
+
+func apiCommand() *cobra.Command {
+	return role("api", "Serve the users' HTTP API",
+		`Serves OpenStack's identity, compute, image and network APIs and the hosts' own, on one listener. Any number may run
+behind a load balancer, on one database and one folder (or store) of images.`,
+		[]string{"database", "temporal", "api", "images", "quota", "build"}, runAPI)
+}
+
+func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
+	store, err := openStore(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := bootstrap(ctx, store, c.API); err != nil {
+		return err
+	}
+	images, err := imagestore.NewFiles(c.Images.Dir)
+	if err != nil {
+		return err
+	}
+	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
+	if err != nil {
+		return err
+	}
+	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+
+	metrics := prometheus.NewRegistry()
+	server, err := api.New(api.Options{
+		Store:    store,
+		Images:   images,
+		Builds:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
+		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
+		Image:    image.Config{MaxBytes: c.Images.MaxBytes},
+		Compute: compute.Config{
+			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
+			MaxHosts:      c.Build.MaxHosts,
+			HostDownAfter: c.Build.HostDownAfter,
+			Deadlines: contract.Deadlines{
+				HostLost: c.Build.HostLost, HostUnavailable: c.Build.HostUnavailable, UndoPatience: c.Build.UndoPatience,
+			},
+		},
+		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, HeartbeatInterval: c.Host.HeartbeatEvery},
+		Addr:            c.API.Listen,
+		PublicURL:       c.API.PublicURL,
+		ShutdownTimeout: c.API.ShutdownTimeout,
+		Logger:          log,
+		Metrics:         metrics,
+	})
+	if err != nil {
+		return err
+	}
+	codec := map[string]http.Handler{"/codec/": http.StripPrefix("/codec", payload.Handler(keys, c.Temporal.UIURL))}
+	return serveOperator(ctx, c.Operator, metrics, codec, server.Run)
+}
+
+// bootstrap makes the users, projects and network that a new installation needs; what is there stays.
+func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
+	if c.AdminPassword != "" {
+		if err := identity.Bootstrap(ctx, store, identity.DefaultBootstrap(c.AdminPassword, c.DemoPassword)); err != nil {
+			return err
+		}
+	} else if users, err := store.ListUsers(ctx); err != nil {
+		return err
+	} else if len(users) == 0 {
+		return errors.New("there is no user yet: set api.admin_password (SLIPWAY_API_ADMIN_PASSWORD) for the first start")
+	}
+	if c.DefaultNetwork == "" {
+		return nil
+	}
+	project, err := store.ProjectByName(ctx, "default", "admin")
+	if err != nil {
+		return fmt.Errorf("making the default network: %w", err)
+	}
+	_, err = network.EnsureDefaultNetwork(ctx, store, project.ID, "private", c.DefaultNetwork)
+	return err
+}
