@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -20,10 +22,12 @@ import (
 // maxInterfaceName is IFNAMSIZ without the closing zero byte.
 const maxInterfaceName = unix.IFNAMSIZ - 1
 
-// bridgeAlias marks the bridges that Slipway made (ip link shows it). It is set in the request that makes the bridge, so
-// there is no moment at which a bridge of ours lacks it. A bridge without it is used but never changed nor removed:
-// somebody else's, perhaps with an uplink.
-const bridgeAlias = "slipway network"
+// bridgePrefix begins the names of the bridges that Slipway makes (contract.BridgeOf); no other mark would be there from a
+// bridge's first moment on, and one without a mark would be left behind by a process that died. A bridge of another name is
+// used but never changed nor removed: somebody else's, perhaps with an uplink.
+const bridgePrefix = "slw"
+
+func isOurs(name string) bool { return strings.HasPrefix(name, bridgePrefix) }
 
 // bridges makes and removes the Linux bridges of this host's networks: isolated segments without addresses.
 //
@@ -94,7 +98,7 @@ func (b *bridges) removeUnused(ctx context.Context, of []bridge) error {
 				continue
 			case err != nil:
 				return fmt.Errorf("look at bridge %s: %w", br.name, err)
-			case b.held[br.name] > 0 || link.Type() != "bridge" || link.Attrs().Alias != bridgeAlias:
+			case b.held[br.name] > 0 || link.Type() != "bridge" || !isOurs(br.name):
 				continue
 			}
 			if links == nil {
@@ -139,11 +143,13 @@ func carriesAny(links []netlink.Link, bridge int) bool {
 
 func (b *bridges) ensure(h *netlink.Handle, want bridge) error {
 	link, err := h.LinkByName(want.name)
+	if isNoLink(err) && !isOurs(want.name) {
+		return errors.New("there is none, and its name is not one that Slipway makes")
+	}
 	if isNoLink(err) {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = want.name
 		attrs.MTU = want.mtu
-		attrs.Alias = bridgeAlias
 		// The kernel makes a bridge with the spanning tree protocol off, so its ports forward at once.
 		if err := h.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
@@ -156,7 +162,7 @@ func (b *bridges) ensure(h *netlink.Handle, want bridge) error {
 	if link.Type() != "bridge" {
 		return fmt.Errorf("an interface of this name is a %s", link.Type())
 	}
-	if link.Attrs().Alias != bridgeAlias {
+	if !isOurs(want.name) {
 		return nil
 	}
 	if want.mtu > 0 && link.Attrs().MTU != want.mtu {
@@ -164,7 +170,7 @@ func (b *bridges) ensure(h *netlink.Handle, want bridge) error {
 			return fmt.Errorf("set its MTU to %d: %w", want.mtu, err)
 		}
 	}
-	if link.Attrs().Flags&1 != 0 { // IFF_UP: made and finished before
+	if link.Attrs().Flags&net.FlagUp != 0 { // made and finished before
 		return nil
 	}
 	// Before it comes up: the host takes no part in its guests' networks, so no guest may hand it an address by router

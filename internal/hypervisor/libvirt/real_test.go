@@ -1,0 +1,384 @@
+package libvirt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hypervisor/hypervisortest"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+)
+
+// realOptions are those of the run's libvirtd, for guests below dir.
+func realOptions(t *testing.T, dir string) Options {
+	env := testenv.Libvirt(t)
+	root, err := NeedsRoot(dir)
+	require.NoError(t, err)
+	return Options{Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: root, TBCacheMiB: 32}
+}
+
+// emptyGuest has nothing on its disk: its firmware looks for something to boot for as long as it runs.
+func emptyGuest(t *testing.T) hypervisor.Domain {
+	id := uuid.NewString()
+	dir := t.TempDir()
+	disk := filepath.Join(dir, "disk")
+	require.NoError(t, os.WriteFile(disk, nil, 0o644))
+	require.NoError(t, os.Truncate(disk, 128<<20))
+	return hypervisor.Domain{
+		UUID: id, Name: namePrefix + id, Title: t.Name(), ProjectID: "test", VCPUs: 1, MemoryMiB: 64,
+		Disks:      []hypervisor.Disk{{Path: disk, Format: "raw", Role: hypervisor.RootDisk, Device: "disk"}},
+		NICs:       []hypervisor.NIC{{MAC: "fa:16:3e:" + id[0:2] + ":" + id[2:4] + ":" + id[4:6], Bridge: "slw" + id[:8], MTU: 1450, PortID: uuid.NewString()}},
+		ConsoleLog: filepath.Join(dir, "console.log"),
+	}
+}
+
+func removeLater(t *testing.T, h *Hypervisor, d hypervisor.Domain) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		require.NoError(t, h.Destroy(ctx, d.UUID))
+		require.NoError(t, h.Undefine(ctx, d.UUID))
+	})
+}
+
+func TestLibvirtKeepsTheContract(t *testing.T) {
+	o := realOptions(t, t.TempDir())
+	hypervisortest.Run(t, func(t *testing.T) hypervisor.Hypervisor { return newHypervisor(t, o) }, emptyGuest)
+}
+
+func TestLibvirtAcceptsEveryDefinitionByItsSchema(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	for name, g := range goldens {
+		t.Run(name, func(t *testing.T) {
+			id := uuid.NewString()
+			g.domain.UUID, g.domain.Name = id, namePrefix+id
+			doc, _, err := domainXML(g.domain, g.platform)
+			require.NoError(t, err)
+			err = h.pool.do(t.Context(), func(c *client) error {
+				p, err := h.platformOf(c)
+				if err != nil {
+					return err
+				}
+				dom, err := c.DomainDefineXMLFlags(doc, golibvirt.DomainDefineValidate)
+				if err == nil {
+					return c.DomainUndefineFlags(dom, undefineFlags)
+				}
+				// The schema is checked first. What comes after it may be that this host has no KVM or no firmware.
+				if (g.platform.kvm && !p.kvm || g.platform.uefi && !p.uefi) && !hasCode(err, uint32(golibvirt.ErrXMLInvalidSchema)) {
+					return nil
+				}
+				return err
+			})
+			require.NoError(t, err)
+		})
+	}
+}
+
+// link looks at an interface in libvirtd's network namespace; nil is none.
+func link(t *testing.T, h *Hypervisor, name string) netlink.Link {
+	var l netlink.Link
+	err := h.bridges.inNamespace(func(n *netlink.Handle) (err error) {
+		if l, err = n.LinkByName(name); isNoLink(err) {
+			l, err = nil, nil
+		}
+		return err
+	})
+	require.NoError(t, err)
+	return l
+}
+
+func TestANetworksBridgeIsThereWhileAGuestRunsOnItAndNoLonger(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	one, two := emptyGuest(t), emptyGuest(t)
+	name := one.NICs[0].Bridge
+	two.NICs[0].Bridge = name
+	for _, d := range []hypervisor.Domain{one, two} {
+		removeLater(t, h, d)
+		require.NoError(t, h.Define(t.Context(), d))
+	}
+	require.Nil(t, link(t, h, name), "a domain that is only defined needs no bridge")
+	require.NoError(t, h.Start(t.Context(), one.UUID))
+	require.NoError(t, h.Start(t.Context(), two.UUID))
+
+	br := link(t, h, name)
+	require.NotNil(t, br)
+	require.Equal(t, 1450, br.Attrs().MTU)
+	require.NotZero(t, br.Attrs().Flags&net.FlagUp)
+	require.NoError(t, h.bridges.inNamespace(func(n *netlink.Handle) error {
+		addrs, err := n.AddrList(br, netlink.FAMILY_ALL)
+		require.Empty(t, addrs, "the host has no address on its guests' networks")
+		off, readErr := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6")
+		require.NoError(t, readErr)
+		require.Equal(t, "1", strings.TrimSpace(string(off)))
+		return err
+	}))
+	tap := link(t, h, tapName(one.NICs[0].PortID))
+	require.NotNil(t, tap, "the tap is named from the port")
+	require.Equal(t, br.Attrs().Index, tap.Attrs().MasterIndex)
+	require.Equal(t, 1450, tap.Attrs().MTU)
+
+	require.NoError(t, h.Destroy(t.Context(), one.UUID))
+	require.NotNil(t, link(t, h, name), "the other guest is still on it")
+	require.NoError(t, h.Destroy(t.Context(), two.UUID))
+	require.Nil(t, link(t, h, name))
+}
+
+func TestABridgeThatSomebodyElseMadeIsUsedAndLeftAlone(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	d.NICs[0].Bridge = "br-" + d.UUID[:8]
+	theirs := netlink.NewLinkAttrs()
+	theirs.Name, theirs.MTU = d.NICs[0].Bridge, 1400
+	require.NoError(t, h.bridges.inNamespace(func(n *netlink.Handle) error { return n.LinkAdd(&netlink.Bridge{LinkAttrs: theirs}) }))
+	t.Cleanup(func() {
+		require.NoError(t, h.bridges.inNamespace(func(n *netlink.Handle) error { return n.LinkDel(&netlink.Bridge{LinkAttrs: theirs}) }))
+	})
+	require.NoError(t, h.Define(t.Context(), d))
+	require.NoError(t, h.Start(t.Context(), d.UUID))
+	require.NoError(t, h.Destroy(t.Context(), d.UUID))
+	require.NoError(t, h.Undefine(t.Context(), d.UUID))
+	require.NotNil(t, link(t, h, theirs.Name))
+	require.Zero(t, link(t, h, theirs.Name).Attrs().Flags&net.FlagUp, "not even its state was changed")
+
+	absent := emptyGuest(t)
+	removeLater(t, h, absent)
+	absent.NICs[0].Bridge = "br-" + absent.UUID[:8]
+	require.NoError(t, h.Define(t.Context(), absent))
+	require.Equal(t, fault.HostUnfit, fault.KindOf(h.Start(t.Context(), absent.UUID)), "nor is one made in its place")
+	require.Nil(t, link(t, h, absent.NICs[0].Bridge))
+}
+
+func TestStartingAndStoppingOnOneBridgeDoNotRace(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	guests := []hypervisor.Domain{emptyGuest(t), emptyGuest(t), emptyGuest(t)}
+	name := guests[0].NICs[0].Bridge
+	errs := make([]error, len(guests))
+	var wg sync.WaitGroup
+	for i, d := range guests {
+		d.NICs[0].Bridge = name
+		removeLater(t, h, d)
+		require.NoError(t, h.Define(t.Context(), d))
+		wg.Go(func() {
+			for range 4 {
+				errs[i] = errors.Join(errs[i], h.Start(t.Context(), d.UUID), h.Destroy(t.Context(), d.UUID))
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.Nil(t, link(t, h, name))
+}
+
+func TestADiskThatIsMissingMakesTheHostUnfitAndLeavesNoBridge(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	require.NoError(t, os.Remove(d.Disks[0].Path))
+	require.NoError(t, h.Define(t.Context(), d))
+	err := h.Start(t.Context(), d.UUID)
+	require.Equal(t, fault.HostUnfit, fault.KindOf(err), "%v", err)
+	require.Contains(t, fault.Public(err), "No such file or directory")
+	require.NotContains(t, fault.Public(err), filepath.Dir(d.Disks[0].Path))
+	require.Contains(t, err.Error(), d.Disks[0].Path)
+	require.Nil(t, link(t, h, d.NICs[0].Bridge))
+	state, err := h.State(t.Context(), d.UUID)
+	require.NoError(t, err)
+	require.NotEqual(t, hypervisor.Running, state)
+}
+
+func TestADomainThatSlipwayDidNotMakeIsNeitherTakenOverNorListed(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	foreign := fmt.Sprintf(`<domain type='qemu'><name>%s</name><uuid>%s</uuid><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>`, d.Name, d.UUID)
+	own := emptyGuest(t)
+	removeLater(t, h, own)
+	other := fmt.Sprintf(`<domain type='qemu'><name>theirs-%s</name><uuid>%s</uuid><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>`, own.UUID, own.UUID)
+	for _, doc := range []string{foreign, other} {
+		require.NoError(t, h.pool.do(t.Context(), func(c *client) error {
+			_, err := c.DomainDefineXMLFlags(doc, 0)
+			return err
+		}))
+	}
+	require.Equal(t, fault.Conflict, fault.KindOf(h.Define(t.Context(), d)))
+	list, err := h.List(t.Context())
+	require.NoError(t, err)
+	for _, s := range list {
+		require.NotEqual(t, own.UUID, s.UUID)
+	}
+}
+
+func TestEmulationIsNoticedOnceInTheLog(t *testing.T) {
+	var log bytes.Buffer
+	o := realOptions(t, t.TempDir())
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	h := newHypervisor(t, o)
+	var kvm bool
+	for range 3 {
+		c, err := h.Capabilities(t.Context())
+		require.NoError(t, err)
+		kvm = c.KVM
+		require.Equal(t, "QEMU", c.Type)
+		require.Contains(t, c.Architectures, "x86_64")
+	}
+	want := 1
+	if kvm {
+		want = 0
+	}
+	require.Equal(t, want, strings.Count(log.String(), "emulated"))
+}
+
+// proxy stands between a Hypervisor and libvirtd and can break like it.
+type proxy struct {
+	path, to string
+	listener net.Listener
+
+	mu     sync.Mutex
+	conns  []net.Conn
+	opened int
+	mute   bool // take what comes from now on, answer nothing
+	wg     sync.WaitGroup
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	p := &proxy{path: filepath.Join(t.TempDir(), "sock"), to: to}
+	p.listen(t)
+	t.Cleanup(p.stop)
+	return p
+}
+
+func (p *proxy) listen(t *testing.T) {
+	var err error
+	p.listener, err = net.Listen("unix", p.path)
+	require.NoError(t, err)
+	p.wg.Go(func() {
+		for {
+			near, err := p.listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("unix", p.to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, near, far)
+			p.opened++
+			p.mu.Unlock()
+			p.wg.Go(func() { io.Copy(far, near); far.Close() })
+			p.wg.Go(func() { p.answers(near, far); near.Close() })
+		}
+	})
+}
+
+func (p *proxy) answers(near, far net.Conn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := far.Read(buf)
+		p.mu.Lock()
+		mute := p.mute
+		p.mu.Unlock()
+		if !mute {
+			near.Write(buf[:n])
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) setMute(m bool) { p.mu.Lock(); p.mute = m; p.mu.Unlock() }
+
+// stop ends everything, as libvirtd does when it is stopped.
+func (p *proxy) stop() {
+	p.listener.Close()
+	p.mu.Lock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.conns = nil
+	p.mu.Unlock()
+	p.wg.Wait()
+}
+
+func TestARestartOfLibvirtdIsNotNoticedByTheNextCall(t *testing.T) {
+	o := realOptions(t, t.TempDir())
+	p := newProxy(t, o.Socket)
+	o.Socket = p.path
+	h := newHypervisor(t, o)
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	require.NoError(t, h.Define(t.Context(), d))
+	require.NoError(t, h.Start(t.Context(), d.UUID))
+	require.Equal(t, 1, p.opened, "one call after the other shares a connection")
+
+	p.stop()
+	requireAllUnavailable(t, h, t.Context())
+	p.listen(t)
+	state, err := h.State(t.Context(), d.UUID)
+	require.NoError(t, err)
+	require.Equal(t, hypervisor.Running, state)
+
+	p.stop()
+	p.listen(t) // this time nobody called in between, so the kept connection is found dead when it is used
+	require.NoError(t, h.Destroy(t.Context(), d.UUID))
+}
+
+func TestALibvirtdThatStopsAnsweringInTheMiddleEndsTheCallByItsDeadline(t *testing.T) {
+	o := realOptions(t, t.TempDir())
+	p := newProxy(t, o.Socket)
+	o.Socket = p.path
+	h := newHypervisor(t, o)
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	require.NoError(t, h.Define(t.Context(), d))
+
+	p.setMute(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	err := h.Start(ctx, d.UUID)
+	require.Less(t, time.Since(start), 5*time.Second)
+	require.Equal(t, fault.Unavailable, fault.KindOf(err), "%v", err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+
+	p.setMute(false)
+	require.NoError(t, h.Start(t.Context(), d.UUID))
+}
+
+func TestAConnectionThatBreaksWhileACallRunsIsUnavailable(t *testing.T) {
+	o := realOptions(t, t.TempDir())
+	p := newProxy(t, o.Socket)
+	o.Socket = p.path
+	h := newHypervisor(t, o)
+	p.setMute(true)
+	failed := make(chan error, 1)
+	go func() { _, err := h.List(t.Context()); failed <- err }()
+	require.Eventually(t, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.opened == 1 }, 10*time.Second, time.Millisecond)
+	p.stop()
+	err := <-failed
+	require.Equal(t, fault.Unavailable, fault.KindOf(err), "%v", err)
+	p.setMute(false)
+	p.listen(t)
+	_, err = h.List(t.Context())
+	require.NoError(t, err)
+}
