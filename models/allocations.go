@@ -1,20 +1,110 @@
 package models
 
-import "context"
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+const (
+	lockHostSQL = `SELECT FROM hosts WHERE id = $1 FOR NO KEY UPDATE`
+
+	// What fits is computed here and shown by the answer's first columns: capacity is what may be given away, with the ratios.
+	allocateSQL = `
+WITH host AS (
+         SELECT h.hostname, h.enabled, h.ready,
+                floor(h.vcpus * h.cpu_ratio)::bigint AS vcpus,
+                floor(greatest(h.memory_mib - h.reserved_memory_mib, 0) * h.ram_ratio)::bigint AS memory_mib,
+                floor(h.disk_gib * h.disk_ratio)::bigint AS disk_gib
+         FROM hosts h WHERE h.id = $1),
+     used AS (
+         SELECT COALESCE(sum(vcpus), 0) AS vcpus, COALESCE(sum(memory_mib), 0) AS memory_mib, COALESCE(sum(disk_gib), 0) AS disk_gib
+         FROM allocations WHERE host_id = $1),
+     same AS (SELECT * FROM allocations WHERE server_id = $2 AND host_id = $1),
+     server AS (SELECT id, status FROM servers WHERE id = $2 FOR NO KEY UPDATE),
+     made AS (
+         INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
+         SELECT server.id, $1, $3::integer, $4::integer, $5::integer, $6
+         FROM host, used, server
+         WHERE server.status = 'BUILD' AND NOT EXISTS (SELECT FROM same)
+           AND host.enabled AND host.ready
+           AND used.vcpus + $3::integer <= host.vcpus AND used.memory_mib + $4::integer <= host.memory_mib AND used.disk_gib + $5::integer <= host.disk_gib
+         RETURNING server_id),
+     placed AS (
+         UPDATE servers SET host_id = $1, task_state = $7, updated_at = $6
+         WHERE id IN (SELECT server_id FROM made)
+         RETURNING id)
+SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
+       COALESCE(h.vcpus, 0) - used.vcpus, COALESCE(h.memory_mib, 0) - used.memory_mib, COALESCE(h.disk_gib, 0) - used.disk_gib,
+       EXISTS (SELECT FROM host), COALESCE((SELECT status FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
+       EXISTS (SELECT FROM same WHERE vcpus = $3::integer AND memory_mib = $4::integer AND disk_gib = $5::integer)
+FROM used LEFT JOIN host h ON true`
+)
 
 // Allocate takes room on a host for a server that is in BUILD, places the server there and shows the task state. HostUnfit
 // when the host is disabled, not ready, or the room is gone. The same again is success.
 func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string) error {
-	return errPending
+	if a.CreatedAt.IsZero() {
+		a.CreatedAt = now()
+	}
+	var (
+		hostname, status           string
+		enabled, ready, known      bool
+		vcpus, memoryMiB, diskGiB  int // still free
+		placed, allocated, theSame bool
+	)
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(lockHostSQL, a.HostID)
+		b.Queue(allocateSQL, a.HostID, a.ServerID, a.VCPUs, a.MemoryMiB, a.DiskGiB, a.CreatedAt, taskState).QueryRow(func(r pgx.Row) error {
+			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &status, &placed, &allocated, &theSame)
+		})
+	})
+	unfit := func(format string, args ...any) error {
+		return fault.New(fault.HostUnfit, "Host %s "+format, append([]any{hostname}, args...)...)
+	}
+	switch {
+	case err != nil:
+		return failed(err, "allocate host %s to server %s", a.HostID, a.ServerID)
+	case placed || theSame:
+		return nil
+	case status == "" || status == string(ServerDeleted):
+		return noServer(a.ServerID)
+	case allocated:
+		return fault.New(fault.Conflict, "Instance %s has another allocation on host %s already.", a.ServerID, hostname)
+	case status != string(ServerBuild):
+		return wrongState(a.ServerID, status, "allocate a host")
+	case !known:
+		return fault.New(fault.HostUnfit, "Host %s is not registered any more.", a.HostID)
+	case !enabled:
+		return unfit("is disabled.")
+	case !ready:
+		return unfit("is not ready.")
+	case a.VCPUs > vcpus:
+		return unfit("has %d vCPUs left, %d are needed.", max(vcpus, 0), a.VCPUs)
+	case a.MemoryMiB > memoryMiB:
+		return unfit("has %d MiB of memory left, %d are needed.", max(memoryMiB, 0), a.MemoryMiB)
+	}
+	return unfit("has %d GiB of disk left, %d are needed.", max(diskGiB, 0), a.DiskGiB)
 }
 
 // ReleaseAllocation gives the room back; absent is success. A server placed on that host is placed nowhere then, and if it
 // is still being built shows "scheduling".
 func (s *Store) ReleaseAllocation(ctx context.Context, serverID, hostname string) error {
-	return errPending
+	err := s.exec(ctx, `
+WITH host AS (SELECT id FROM hosts WHERE hostname = $2),
+     gone AS (DELETE FROM allocations WHERE server_id = $1 AND host_id IN (SELECT id FROM host))
+UPDATE servers
+SET host_id = NULL, updated_at = $3,
+    task_state = CASE WHEN status = 'BUILD' AND task_state IS DISTINCT FROM $4 THEN $5 ELSE task_state END
+WHERE id = $1 AND host_id IN (SELECT id FROM host)`, serverID, hostname, now(), TaskDeleting, TaskScheduling)
+	return failed(err, "release the allocation of server %s on host %s", serverID, hostname)
 }
 
 // Allocations of a server, oldest first.
 func (s *Store) Allocations(ctx context.Context, serverID string) ([]Allocation, error) {
-	return nil, errPending
+	all := []Allocation{}
+	err := s.db.WithContext(ctx).Where("server_id = ?", serverID).Order("created_at, host_id").Find(&all).Error
+	return all, failed(err, "list the allocations of server %s", serverID)
 }

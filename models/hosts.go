@@ -3,6 +3,11 @@ package models
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm/clause"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 // HostHeartbeat is what a host says about itself every few seconds.
@@ -17,34 +22,113 @@ type HostHeartbeat struct {
 }
 
 // RegisterHost adds the host or updates the one of that hostname, which keeps its id, created_at and whether an operator
-// disabled it. Proof of the token is the caller's business.
-func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) { return Host{}, errPending }
+// disabled it. Proof of the token is the caller's business. An empty id is chosen here.
+func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
+	if h.ID == "" {
+		h.ID = uuid.NewString()
+	}
+	if h.CreatedAt.IsZero() {
+		h.CreatedAt = now()
+	}
+	if h.Architectures == nil {
+		h.Architectures = []string{}
+	}
+	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{
+		Columns: []clause.Column{{Name: "hostname"}},
+		DoUpdates: clause.AssignmentColumns([]string{
+			"availability_zone", "token_hash", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "vcpus", "memory_mib",
+			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
+			"started_at", "seen_at",
+		}),
+	}, clause.Returning{}).Create(&h).Error
+	switch {
+	case violates(err, "hosts_pkey"):
+		return Host{}, fault.New(fault.Conflict, "A host with ID %s already exists under another name.", h.ID)
+	case violates(err, "hosts_token_hash_key"):
+		return Host{}, fault.New(fault.Conflict, "The token of host %s belongs to another host.", h.Hostname)
+	}
+	return h, failed(err, "register host %s", h.Hostname)
+}
 
 // HeartbeatHost records what the host says at the time.
 func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, now time.Time) error {
-	return errPending
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(map[string]any{
+		"ready": b.Ready, "not_ready_reason": b.NotReadyReason, "hypervisor_version": b.HypervisorVersion, "vcpus": b.VCPUs,
+		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "seen_at": now,
+	})
+	if u.Error == nil && u.RowsAffected == 0 {
+		return noHost(id)
+	}
+	return failed(u.Error, "record the heartbeat of host %s", id)
+}
+
+func noHost(name string) error {
+	return fault.New(fault.NotFound, "Compute host %s could not be found.", name)
 }
 
 // HostByToken by the SHA-256 of its token.
 func (s *Store) HostByToken(ctx context.Context, hash []byte) (Host, error) {
-	return Host{}, errPending
+	var h Host
+	err := s.db.WithContext(ctx).Where("token_hash = ?", hash).Take(&h).Error
+	if isAbsent(err) {
+		return h, fault.New(fault.NotFound, "No host has this token.")
+	}
+	return h, failed(err, "read the host of a token")
 }
 
 // Host by id.
-func (s *Store) Host(ctx context.Context, id string) (Host, error) { return Host{}, errPending }
+func (s *Store) Host(ctx context.Context, id string) (Host, error) {
+	var h Host
+	err := s.db.WithContext(ctx).Where("id = ?", id).Take(&h).Error
+	if isAbsent(err) {
+		return h, noHost(id)
+	}
+	return h, failed(err, "read host %s", id)
+}
 
 // HostByName by hostname.
 func (s *Store) HostByName(ctx context.Context, hostname string) (Host, error) {
-	return Host{}, errPending
+	var h Host
+	err := s.db.WithContext(ctx).Where("hostname = ?", hostname).Take(&h).Error
+	if isAbsent(err) {
+		return h, noHost(hostname)
+	}
+	return h, failed(err, "read host %s", hostname)
 }
 
 // ListHosts lists all hosts with their usage, by hostname, in one query.
-func (s *Store) ListHosts(ctx context.Context) ([]HostUsage, error) { return nil, errPending }
+func (s *Store) ListHosts(ctx context.Context) ([]HostUsage, error) {
+	all := []HostUsage{}
+	err := s.db.WithContext(ctx).Raw(`
+SELECT h.*, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
+       COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib
+FROM hosts h
+LEFT JOIN (SELECT host_id, count(*) AS servers, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib, sum(disk_gib) AS disk_gib
+           FROM allocations GROUP BY host_id) a ON a.host_id = h.id
+ORDER BY h.hostname`).Scan(&all).Error
+	return all, failed(err, "list the hosts")
+}
 
 // SetHostEnabled lets a host take servers or not; reason is kept only while it is disabled.
 func (s *Store) SetHostEnabled(ctx context.Context, id string, enabled bool, reason *string) error {
-	return errPending
+	if enabled {
+		reason = nil
+	}
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(map[string]any{"enabled": enabled, "disabled_reason": reason})
+	if u.Error == nil && u.RowsAffected == 0 {
+		return noHost(id)
+	}
+	return failed(u.Error, "enable or disable host %s", id)
 }
 
 // DeleteHost forgets a host; Conflict while it holds allocations.
-func (s *Store) DeleteHost(ctx context.Context, id string) error { return errPending }
+func (s *Store) DeleteHost(ctx context.Context, id string) error {
+	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Host{})
+	switch {
+	case violates(d.Error, "allocations_host_id_fkey"), violates(d.Error, "servers_host_id_fkey"):
+		return fault.New(fault.Conflict, "Unable to delete compute host %s that is hosting instances. Delete the instances first.", id)
+	case d.Error == nil && d.RowsAffected == 0:
+		return noHost(id)
+	}
+	return failed(d.Error, "delete host %s", id)
+}

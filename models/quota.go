@@ -1,6 +1,16 @@
 package models
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm/clause"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
 
 // Limits of a project for one claim; -1 is unlimited.
 type Limits struct {
@@ -18,23 +28,118 @@ type Usage struct {
 
 // Quota is the project's own limits, or the defaults where it has none.
 func (s *Store) Quota(ctx context.Context, projectID string, defaults ProjectQuota) (ProjectQuota, error) {
-	return ProjectQuota{}, errPending
+	var q ProjectQuota
+	err := s.db.WithContext(ctx).Where("project_id = ?", projectID).Take(&q).Error
+	if isAbsent(err) {
+		defaults.ProjectID = projectID
+		return defaults, nil
+	}
+	return q, failed(err, "read the quota of project %s", projectID)
 }
 
 // SetQuota gives a project its own limits.
-func (s *Store) SetQuota(ctx context.Context, q ProjectQuota) error { return errPending }
+func (s *Store) SetQuota(ctx context.Context, q ProjectQuota) error {
+	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "project_id"}}, UpdateAll: true}).Create(&q).Error
+	if violates(err, "project_quotas_project_id_fkey") {
+		return noProject(q.ProjectID)
+	}
+	return failed(err, "set the quota of project %s", q.ProjectID)
+}
 
 // ResetQuota takes the project's own limits away; absent is success.
-func (s *Store) ResetQuota(ctx context.Context, projectID string) error { return errPending }
+func (s *Store) ResetQuota(ctx context.Context, projectID string) error {
+	err := s.db.WithContext(ctx).Where("project_id = ?", projectID).Delete(&ProjectQuota{}).Error
+	return failed(err, "reset the quota of project %s", projectID)
+}
+
+const usageSQL = `SELECT COALESCE(sum(instances), 0) AS instances, COALESCE(sum(cores), 0) AS cores, COALESCE(sum(ram_mib), 0) AS ram_mib
+FROM claims WHERE project_id = $1`
 
 // QuotaUsage adds up the project's claims.
 func (s *Store) QuotaUsage(ctx context.Context, projectID string) (Usage, error) {
-	return Usage{}, errPending
+	var u Usage
+	err := s.pool.QueryRow(ctx, usageSQL, projectID).Scan(&u.Instances, &u.Cores, &u.RAMMiB)
+	return u, failed(err, "add up the claims of project %s", projectID)
 }
+
+const (
+	lockProjectSQL = `SELECT FROM projects WHERE id = $1 FOR NO KEY UPDATE`
+
+	claimSQL = `
+WITH used AS (` + usageSQL + `),
+     same AS (SELECT * FROM claims WHERE server_id = $2),
+     made AS (
+         INSERT INTO claims (server_id, project_id, instances, cores, ram_mib, created_at)
+         SELECT $2, $1, $3::integer, $4::integer, $5::integer, $6 FROM used
+         WHERE NOT EXISTS (SELECT FROM same)
+           AND ($7::integer < 0 OR used.instances + $3::integer <= $7::integer) AND ($8::integer < 0 OR used.cores + $4::integer <= $8::integer) AND ($9::integer < 0 OR used.ram_mib + $5::integer <= $9::integer)
+         RETURNING 1)
+SELECT used.instances, used.cores, used.ram_mib, EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
+       EXISTS (SELECT FROM same WHERE project_id = $1 AND instances = $3::integer AND cores = $4::integer AND ram_mib = $5::integer)
+FROM used`
+)
 
 // ClaimQuota adds a server's claim if the project's claims stay within the limits, else OverQuota names every resource in
 // Nova's words. The same claim again is success, a different one for the same server Conflict.
-func (s *Store) ClaimQuota(ctx context.Context, c Claim, l Limits) error { return errPending }
+func (s *Store) ClaimQuota(ctx context.Context, c Claim, l Limits) error {
+	if c.CreatedAt.IsZero() {
+		c.CreatedAt = now()
+	}
+	var (
+		used                 Usage
+		made, claimed, again bool
+	)
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(lockProjectSQL, c.ProjectID)
+		b.Queue(claimSQL, c.ProjectID, c.ServerID, c.Instances, c.Cores, c.RAMMiB, c.CreatedAt, l.Instances, l.Cores, l.RAMMiB).
+			QueryRow(func(r pgx.Row) error {
+				return r.Scan(&used.Instances, &used.Cores, &used.RAMMiB, &made, &claimed, &again)
+			})
+	})
+	switch {
+	case violates(err, "claims_project_id_fkey"):
+		return noProject(c.ProjectID)
+	case violates(err, "claims_pkey"):
+		// Claims of two projects for one server at once: only a stolen id can do that.
+		return fault.New(fault.Conflict, "Instance %s has claimed quota already.", c.ServerID)
+	case err != nil:
+		return failed(err, "claim quota of project %s for server %s", c.ProjectID, c.ServerID)
+	case made || again:
+		return nil
+	case claimed:
+		return fault.New(fault.Conflict, "Instance %s has claimed quota already.", c.ServerID)
+	}
+	return overQuota(c, used, l)
+}
+
+// overQuota is Nova's TooManyInstances: every resource that is over, in one sentence.
+func overQuota(c Claim, used Usage, l Limits) error {
+	var over, asked, taken, limits []string
+	for _, r := range []struct {
+		name               string
+		asked, used, limit int
+	}{
+		{"cores", c.Cores, used.Cores, l.Cores},
+		{"instances", c.Instances, used.Instances, l.Instances},
+		{"ram", c.RAMMiB, used.RAMMiB, l.RAMMiB},
+	} {
+		if r.limit >= 0 && r.used+r.asked > r.limit {
+			over = append(over, r.name)
+			asked = append(asked, fmt.Sprint(r.asked))
+			taken = append(taken, fmt.Sprint(r.used))
+			limits = append(limits, fmt.Sprint(r.limit))
+		}
+	}
+	if len(over) == 0 {
+		return errors.New("a claim was refused although no limit is exceeded")
+	}
+	list := func(s []string) string { return strings.Join(s, ", ") }
+	return fault.New(fault.OverQuota, "Quota exceeded for %s: Requested %s, but already used %s of %s %s",
+		list(over), list(asked), list(taken), list(limits), list(over))
+}
 
 // ReleaseClaim gives a server's claim back; absent is success.
-func (s *Store) ReleaseClaim(ctx context.Context, serverID string) error { return errPending }
+func (s *Store) ReleaseClaim(ctx context.Context, serverID string) error {
+	err := s.exec(ctx, `DELETE FROM claims WHERE server_id = $1`, serverID)
+	return failed(err, "release the claim of server %s", serverID)
+}

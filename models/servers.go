@@ -2,7 +2,14 @@ package models
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 // ServerFilter selects servers. Name and IP are regular expressions, as in Nova. Sort keys are Nova's: created_at
@@ -54,55 +61,439 @@ type Placement struct {
 	Gone      bool     // the row is absent or deleted already
 }
 
-// RecordServer makes the row with its metadata, tags and instance action. The same id with the same request is success,
-// with another Conflict.
+// Task states that the store itself writes (Nova's).
+const (
+	TaskScheduling = "scheduling"
+	TaskDeleting   = "deleting"
+)
+
+var serverOrder = order{
+	id: "id", preset: Sort{Key: "created_at", Desc: true},
+	keys: map[string]string{
+		"created_at": "created_at", "updated_at": "updated_at", "uuid": "id", "id": "id", "display_name": "name", "name": "name",
+		"hostname": "hostname", "vm_state": "status", "status": "status", "power_state": "power_state", "project_id": "project_id",
+		"user_id": "user_id", "image_ref": "image_id", "instance_type_id": "flavor_id", "availability_zone": "availability_zone",
+		"launch_index": "launch_index", "host": "COALESCE(host_id, '')", "key_name": "COALESCE(key_name, '')",
+		"task_state": "COALESCE(task_state, '')", "launched_at": "COALESCE(launched_at, 'epoch')",
+		"terminated_at": "COALESCE(terminated_at, 'epoch')",
+	},
+}
+
+func noServer(id string) error {
+	return fault.New(fault.NotFound, "Instance %s could not be found.", id)
+}
+
+// wrongState is Nova's InstanceInvalidState.
+func wrongState(id, status, what string) error {
+	return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in vm_state %s", what, id, strings.ToLower(status))
+}
+
+const recordSQL = `
+WITH made AS (
+         INSERT INTO servers (id, project_id, user_id, name, hostname, description, status, task_state, power_state, image_id,
+             flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, 'BUILD', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16)
+         ON CONFLICT (id) DO NOTHING
+         RETURNING id),
+     metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text($17) m),
+     tags AS (INSERT INTO server_tags (server_id, tag) SELECT made.id, t FROM made, unnest($18::text[]) t ON CONFLICT DO NOTHING)
+INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
+SELECT made.id, $19, $20, $21, $22, $23, $23 FROM made`
+
+// RecordServer makes the row, in BUILD, with its metadata, tags and instance action. The same id with the same request is
+// success, with another Conflict.
 func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) error {
-	return errPending
+	if v.CreatedAt.IsZero() {
+		v.CreatedAt = now()
+	}
+	if a.StartedAt.IsZero() {
+		a.StartedAt = v.CreatedAt
+	}
+	if v.Metadata == nil {
+		v.Metadata = map[string]string{}
+	}
+	var recorded bool
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
+			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
+			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt)
+		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3 AND project_id = $4)`,
+			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&recorded) })
+	})
+	switch {
+	case violates(err, "servers_project_id_fkey"):
+		return noProject(v.ProjectID)
+	case violates(err, "servers_user_id_fkey"):
+		return noUser(v.UserID)
+	case violates(err, "servers_image_id_fkey"):
+		return noImage(v.ImageID)
+	case err == nil && !recorded:
+		return fault.New(fault.Conflict, "Instance %s already exists.", v.ID)
+	}
+	return failed(err, "record server %s", v.ID)
 }
 
 // Server with everything that is read with it; NotFound when deleted.
-func (s *Store) Server(ctx context.Context, id string) (Server, error) { return Server{}, errPending }
+func (s *Store) Server(ctx context.Context, id string) (Server, error) {
+	return s.server(ctx, id, "id = ? AND deleted_at IS NULL")
+}
 
 // ServerEvenDeleted is Server, but finds deleted ones too.
 func (s *Store) ServerEvenDeleted(ctx context.Context, id string) (Server, error) {
-	return Server{}, errPending
+	return s.server(ctx, id, "id = ?")
 }
+
+func (s *Store) server(ctx context.Context, id, where string) (Server, error) {
+	one := make([]Server, 1)
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		one[0] = Server{}
+		err := tx.Where(where, id).Take(&one[0]).Error
+		if isAbsent(err) {
+			return noServer(id)
+		}
+		if err != nil {
+			return err
+		}
+		return complete(tx, one)
+	})
+	if err != nil {
+		return Server{}, failed(err, "read server %s", id)
+	}
+	return one[0], nil
+}
+
+// complete reads what belongs to the servers, in as many queries for a thousand as for one.
+func complete(tx *gorm.DB, servers []Server) error {
+	ids, hostIDs := texts{}, texts{}
+	at := make(map[string]*Server, len(servers))
+	for i := range servers {
+		v := &servers[i]
+		v.Metadata, v.Tags = map[string]string{}, []string{}
+		ids, at[v.ID] = append(ids, v.ID), v
+		if v.HostID != nil && !slices.Contains(hostIDs, *v.HostID) {
+			hostIDs = append(hostIDs, *v.HostID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var metadata []struct{ ServerID, Key, Value string }
+	if err := tx.Table("server_metadata").Where("server_id = ANY(?)", ids).Find(&metadata).Error; err != nil {
+		return err
+	}
+	for _, m := range metadata {
+		at[m.ServerID].Metadata[m.Key] = m.Value
+	}
+	var tags []struct{ ServerID, Tag string }
+	if err := tx.Table("server_tags").Where("server_id = ANY(?)", ids).Order("server_id, tag").Find(&tags).Error; err != nil {
+		return err
+	}
+	for _, t := range tags {
+		at[t.ServerID].Tags = append(at[t.ServerID].Tags, t.Tag)
+	}
+	var faults []ServerFault
+	if err := tx.Raw(`SELECT DISTINCT ON (server_id) * FROM server_faults WHERE server_id = ANY(?) ORDER BY server_id, id DESC`, ids).
+		Scan(&faults).Error; err != nil {
+		return err
+	}
+	for i, f := range faults {
+		at[f.ServerID].Fault = &faults[i]
+	}
+	var hosts []Host
+	if len(hostIDs) > 0 {
+		if err := tx.Where("id = ANY(?)", hostIDs).Find(&hosts).Error; err != nil {
+			return err
+		}
+	}
+	byID := make(map[string]*Host, len(hosts))
+	for i := range hosts {
+		byID[hosts[i].ID] = &hosts[i]
+	}
+	for i := range servers {
+		if id := servers[i].HostID; id != nil {
+			servers[i].Host = byID[*id]
+		}
+	}
+	ports := []Port{}
+	if err := tx.Where("server_id = ANY(?)", ids).Order("server_id, nic_index").Find(&ports).Error; err != nil {
+		return err
+	}
+	if err := completePorts(tx, ports); err != nil {
+		return err
+	}
+	for _, p := range ports {
+		at[*p.ServerID].Ports = append(at[*p.ServerID].Ports, p)
+	}
+	return nil
+}
+
+// nameFilterTime bounds how long a user's regular expression may keep Postgres busy.
+const nameFilterTime = "SET LOCAL statement_timeout = '3s'"
 
 // ListServers lists what the filter selects, each with everything, in a constant number of queries.
 func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, error) {
-	return nil, errPending
+	all := []Server{}
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		all = all[:0]
+		if f.Name != "" || f.IP != "" {
+			if err := tx.Exec(nameFilterTime).Error; err != nil {
+				return err
+			}
+		}
+		visible := func() *gorm.DB {
+			q := tx.Model(&Server{})
+			if f.ProjectID != "" {
+				q = q.Where("project_id = ?", f.ProjectID)
+			}
+			switch {
+			case f.Deleted:
+				return q.Where("deleted_at IS NOT NULL")
+			case f.ChangesSince != nil:
+				return q // with the deleted ones, so that a poller learns of them
+			}
+			return q.Where("deleted_at IS NULL")
+		}
+		q, err := serverOrder.page(f.narrow(visible()), visible(), f.Sort, f.Marker, f.Limit)
+		if err != nil {
+			return err
+		}
+		if err := q.Find(&all).Error; err != nil {
+			return err
+		}
+		return complete(tx, all)
+	})
+	if err != nil {
+		switch sqlState(err) {
+		case "2201B": // invalid_regular_expression
+			return nil, fault.Wrap(fault.Invalid, err, "The name or ip filter is not a valid regular expression.")
+		case "57014": // query_canceled
+			return nil, fault.Wrap(fault.Invalid, err, "The name or ip filter takes too long to match. Please use a simpler one.")
+		}
+		return nil, failed(err, "list the servers")
+	}
+	return all, nil
+}
+
+func (f ServerFilter) narrow(q *gorm.DB) *gorm.DB {
+	equal := func(column, value string) {
+		if value != "" {
+			q = q.Where(column+" = ?", value)
+		}
+	}
+	equal("user_id", f.UserID)
+	equal("task_state", f.TaskState)
+	equal("image_id", f.ImageID)
+	equal("flavor_id", f.FlavorID)
+	equal("host_id", f.HostID)
+	equal("key_name", f.KeyName)
+	equal("availability_zone", f.AvailabilityZone)
+	equal("reservation_id", f.ReservationID)
+	q = among(q, "id", f.IDs)
+	q = among(q, "status", f.Statuses)
+	if f.Hostname != "" {
+		q = q.Where("host_id = (SELECT id FROM hosts WHERE hostname = ?)", f.Hostname)
+	}
+	if f.Name != "" {
+		q = q.Where("name ~ ?", f.Name)
+	}
+	if f.IP != "" {
+		q = q.Where(`EXISTS (SELECT FROM ports p JOIN fixed_ips i ON i.port_id = p.id WHERE p.server_id = servers.id AND host(i.ip) ~ ?)`, f.IP)
+	}
+	if f.PowerState != nil {
+		q = q.Where("power_state = ?", *f.PowerState)
+	}
+	if f.ChangesSince != nil {
+		q = q.Where("updated_at >= ?", *f.ChangesSince)
+	}
+	if f.ChangesBefore != nil {
+		q = q.Where("updated_at <= ?", *f.ChangesBefore)
+	}
+	for k, v := range f.Metadata {
+		q = q.Where("EXISTS (SELECT FROM server_metadata m WHERE m.server_id = servers.id AND m.key = ? AND m.value = ?)", k, v)
+	}
+	const tagged = "(SELECT count(*) FROM server_tags t WHERE t.server_id = servers.id AND t.tag = ANY(?))"
+	for _, t := range []struct {
+		tags []string
+		is   string
+		n    int
+	}{
+		{f.Tags, "=", len(distinct(f.Tags))}, {f.TagsAny, ">", 0}, {f.NotTags, "<", len(distinct(f.NotTags))}, {f.NotTagsAny, "=", 0},
+	} {
+		if len(t.tags) > 0 {
+			q = q.Where(tagged+" "+t.is+" ?", texts(t.tags), t.n)
+		}
+	}
+	return q
+}
+
+func distinct(list []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
 // SetServerTask changes the task state of a server that is in one of the states; Conflict otherwise.
 func (s *Store) SetServerTask(ctx context.Context, id string, from []ServerStatus, taskState *string) error {
-	return errPending
+	u := among(s.db.WithContext(ctx).Model(&Server{}).Where("id = ? AND deleted_at IS NULL", id), "status", from).
+		Updates(map[string]any{"task_state": taskState, "updated_at": now()})
+	if u.Error != nil || u.RowsAffected == 1 {
+		return failed(u.Error, "set the task state of server %s", id)
+	}
+	v, err := s.Server(ctx, id)
+	if err != nil {
+		return err
+	}
+	return wrongState(id, string(v.Status), "change the task of")
+}
+
+// eventsSQL writes an action's events, the newest word winning. $1 server, $2 request, $3 events as JSON.
+const eventsSQL = `
+INSERT INTO instance_action_events (server_id, request_id, seq, event, host, started_at, ended_at, result, details, traceback)
+SELECT a.server_id, a.request_id, e.seq, e.event, e.host, e.started_at, e.ended_at, e.result, e.details, e.traceback
+FROM instance_actions a, jsonb_to_recordset($3) AS e(seq integer, event text, host text, started_at timestamptz,
+     ended_at timestamptz, result text, details text, traceback text)
+WHERE a.server_id = $1 AND a.request_id = $2
+ON CONFLICT (server_id, request_id, seq) DO UPDATE
+SET event = EXCLUDED.event, host = EXCLUDED.host, started_at = EXCLUDED.started_at, ended_at = EXCLUDED.ended_at,
+    result = EXCLUDED.result, details = EXCLUDED.details, traceback = EXCLUDED.traceback`
+
+func eventsJSON(events []InstanceActionEvent) string {
+	type row struct {
+		Seq       int        `json:"seq"`
+		Event     string     `json:"event"`
+		Host      *string    `json:"host"`
+		StartedAt time.Time  `json:"started_at"`
+		EndedAt   *time.Time `json:"ended_at"`
+		Result    *string    `json:"result"`
+		Details   *string    `json:"details"`
+		Traceback *string    `json:"traceback"`
+	}
+	rows := make([]row, 0, len(events))
+	for _, e := range events {
+		rows = append(rows, row{e.Seq, e.Event, e.Host, e.StartedAt, e.EndedAt, e.Result, e.Details, e.Traceback})
+	}
+	return asJSON(rows)
 }
 
 // ActivateServer moves BUILD to ACTIVE and writes the action's events. Again is success.
-func (s *Store) ActivateServer(ctx context.Context, a Activation) error { return errPending }
+func (s *Store) ActivateServer(ctx context.Context, a Activation) error {
+	if a.LaunchedAt.IsZero() {
+		a.LaunchedAt = now()
+	}
+	var status, hostname *string
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+WITH moved AS (
+         UPDATE servers SET status = 'ACTIVE', task_state = NULL, power_state = $3, launched_at = $4, updated_at = $5
+         WHERE id = $1 AND status = ANY($6) AND deleted_at IS NULL
+           AND ($7 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $7))
+         RETURNING id)
+UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
+			a.ServerID, a.RequestID, a.PowerState, a.LaunchedAt, now(), serverTransitions.origins(ServerActive), a.Hostname)
+		b.Queue(eventsSQL, a.ServerID, a.RequestID, eventsJSON(a.Events))
+		b.Queue(`SELECT s.status, h.hostname FROM (SELECT) one LEFT JOIN servers s ON s.id = $1 LEFT JOIN hosts h ON h.id = s.host_id`, a.ServerID).
+			QueryRow(func(r pgx.Row) error { return r.Scan(&status, &hostname) })
+	})
+	switch {
+	case err != nil:
+		return failed(err, "activate server %s", a.ServerID)
+	case status == nil || *status == string(ServerDeleted):
+		return noServer(a.ServerID)
+	case *status == string(ServerActive):
+		return nil
+	case *status != string(ServerBuild):
+		return serverTransitions.check("Instance", ServerStatus(*status), ServerActive)
+	}
+	on := "no host"
+	if hostname != nil {
+		on = "host " + *hostname
+	}
+	return fault.New(fault.Conflict, "Instance %s is placed on %s, not on host %s.", a.ServerID, on, a.Hostname)
+}
 
 // FailServer moves a server to ERROR with its fault and marks the action as failed. An absent, deleted or already failed
 // server is success; the fault is written once. A build's server leaves its host; a server that ran stays where it is.
 func (s *Store) FailServer(ctx context.Context, id, requestID string, f ServerFault, events []InstanceActionEvent) error {
-	return errPending
+	if f.CreatedAt.IsZero() {
+		f.CreatedAt = now()
+	}
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+WITH moved AS (
+         UPDATE servers SET status = 'ERROR', task_state = NULL, updated_at = $3,
+             host_id = CASE WHEN status = 'BUILD' THEN NULL ELSE host_id END
+         WHERE id = $1 AND status = ANY($4) AND deleted_at IS NULL
+         RETURNING id),
+     fault AS (
+         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $8 FROM moved)
+UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
+			id, requestID, now(), serverTransitions.origins(ServerError), f.Code, f.Message, f.Details, f.CreatedAt)
+		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
+	})
+	return failed(err, "fail server %s", id)
 }
 
 // MarkServerDeleting shows "deleting", records the delete action once and says what has to be torn down.
 func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction) (Placement, error) {
-	return Placement{}, errPending
+	if a.StartedAt.IsZero() {
+		a.StartedAt = now()
+	}
+	var p Placement
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+WITH marked AS (
+         UPDATE servers SET task_state = $7, updated_at = $6 WHERE id = $1 AND status = ANY($8) AND deleted_at IS NULL RETURNING id, host_id),
+     action AS (
+         INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
+         SELECT id, $2, $3, $4, $5, $6, $6 FROM marked ON CONFLICT (server_id, request_id) DO NOTHING)
+SELECT NOT EXISTS (SELECT FROM marked),
+       ARRAY(SELECT hostname FROM hosts
+             WHERE id IN (SELECT host_id FROM allocations WHERE server_id = $1 UNION SELECT host_id FROM marked) ORDER BY hostname),
+       (SELECT COALESCE(max(nic_index) + 1, 0) FROM ports WHERE server_id = $1)`,
+			id, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, TaskDeleting, serverTransitions.origins(ServerDeleted)).
+			QueryRow(func(r pgx.Row) error {
+				p = Placement{}
+				return r.Scan(&p.Gone, &p.Hostnames, &p.NICs)
+			})
+	})
+	return p, failed(err, "mark server %s as deleting", id)
 }
 
 // RemoveServer moves a server to DELETED and writes the action's events. Absent or deleted is success.
 func (s *Store) RemoveServer(ctx context.Context, id, requestID string, events []InstanceActionEvent, now time.Time) error {
-	return errPending
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+WITH moved AS (
+         UPDATE servers SET status = 'DELETED', task_state = NULL, power_state = 0, host_id = NULL,
+             deleted_at = $3, terminated_at = $3, updated_at = $3
+         WHERE id = $1 AND status = ANY($4) AND deleted_at IS NULL
+         RETURNING id)
+UPDATE instance_actions SET updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
+			id, requestID, now, serverTransitions.origins(ServerDeleted))
+		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
+	})
+	return failed(err, "remove server %s", id)
 }
 
 // Actions of a server, newest first, without events. Those of a deleted server stay readable.
 func (s *Store) Actions(ctx context.Context, serverID string) ([]InstanceAction, error) {
-	return nil, errPending
+	all := []InstanceAction{}
+	err := s.db.WithContext(ctx).Where("server_id = ?", serverID).Order("started_at DESC, request_id").Find(&all).Error
+	return all, failed(err, "list the actions of server %s", serverID)
 }
 
 // Action of a server by its request, with events.
 func (s *Store) Action(ctx context.Context, serverID, requestID string) (InstanceAction, error) {
-	return InstanceAction{}, errPending
+	var a InstanceAction
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		a = InstanceAction{}
+		err := tx.Where("server_id = ? AND request_id = ?", serverID, requestID).Take(&a).Error
+		if isAbsent(err) {
+			return fault.New(fault.NotFound, "Action for request_id %s on instance %s not found", requestID, serverID)
+		}
+		if err != nil {
+			return err
+		}
+		a.Events = []InstanceActionEvent{}
+		return tx.Where("server_id = ? AND request_id = ?", serverID, requestID).Order("seq").Find(&a.Events).Error
+	})
+	return a, failed(err, "read action %s of server %s", requestID, serverID)
 }

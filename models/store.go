@@ -2,10 +2,18 @@ package models
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"log/slog"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 )
 
 // Options of a Store.
@@ -17,35 +25,162 @@ type Options struct {
 // Store is the state of one Slipway installation. Each method is one transaction. Errors are faults: NotFound, Conflict,
 // OverQuota, Invalid, HostUnfit with the text users see; Unavailable when Postgres does not answer; anything else is
 // unknown and so Internal.
+//
+// Plain reads and writes go through gorm. What runs for every build or request goes through pgx as one pipeline (batch): one
+// round trip, and still one transaction in which each statement sees what was committed before it started. That matters
+// wherever a sum is compared with a limit: the first statement locks the row that serializes the claimants, the second adds
+// up. Both in a single statement would add up what was there before the lock was waited for.
 type Store struct {
 	pool *pgxpool.Pool
+	sql  *sql.DB // the same connections, for gorm and the migrations
 	db   *gorm.DB
 	log  *slog.Logger
 }
 
-// Sort is one key of an order; the id always breaks ties.
-type Sort struct {
-	Key  string
-	Desc bool
+// Open connects to the database that the DSN names (URL or key=value form, both of libpq).
+func Open(ctx context.Context, dsn string, opts Options) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("read the database's DSN: %w", err)
+	}
+	if opts.MaxConns <= 0 {
+		opts.MaxConns = 10
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	cfg.MaxConns = int32(opts.MaxConns)
+	if _, set := cfg.ConnConfig.RuntimeParams["application_name"]; !set {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "slipway"
+	}
+	cfg.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
+		// The APIs speak UTC.
+		c.TypeMap().RegisterType(&pgtype.Type{
+			Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
+		})
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, failed(err, "open the database")
+	}
+	s := &Store{pool: pool, sql: stdlib.OpenDBFromPool(pool), log: opts.Logger}
+	s.db, err = gorm.Open(postgres.New(postgres.Config{Conn: retrying{s.sql}}), &gorm.Config{
+		Logger:                 logger.Discard, // errors are returned, not printed
+		SkipDefaultTransaction: true,           // a single statement is a transaction already
+		DisableAutomaticPing:   true,
+		NowFunc:                now,
+	})
+	if err == nil {
+		err = s.Ping(ctx)
+	}
+	if err != nil {
+		_ = s.Close()
+		return nil, failed(err, "open the database")
+	}
+	return s, nil
 }
 
-// Open connects to the database that the DSN names (URL or key=value form, both of libpq).
-func Open(ctx context.Context, dsn string, opts Options) (*Store, error) { return nil, errPending }
-
 // Close gives the connections back.
-func (s *Store) Close() error { return errPending }
+func (s *Store) Close() error {
+	err := s.sql.Close()
+	s.pool.Close()
+	return err
+}
 
 // Ping asks whether Postgres answers.
-func (s *Store) Ping(ctx context.Context) error { return errPending }
+func (s *Store) Ping(ctx context.Context) error {
+	return failed(s.pool.Ping(ctx), "ping the database")
+}
 
-// Migrate brings the schema to this binary's version. Any number of processes may call it at once.
-func (s *Store) Migrate(ctx context.Context) error { return errPending }
+// now has Postgres' precision, so what is written reads back the same.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
-// Version is the schema's version; 0 before the first migration.
-func (s *Store) Version(ctx context.Context) (int64, error) { return 0, errPending }
+// batch sends the statements that queue adds in one round trip; they are one transaction. It may be called again after a
+// serialization failure, so the callbacks of the statements only store what they read. Their errors cannot undo anything:
+// each statement has to hold by itself the condition under which it writes.
+func (s *Store) batch(ctx context.Context, queue func(*pgx.Batch)) error {
+	return retried(ctx, func() error {
+		var b pgx.Batch
+		queue(&b)
+		return s.pool.SendBatch(ctx, &b).Close()
+	})
+}
+
+// exec runs one statement.
+func (s *Store) exec(ctx context.Context, sql string, args ...any) error {
+	return retried(ctx, func() error {
+		_, err := s.pool.Exec(ctx, sql, args...)
+		return err
+	})
+}
+
+// retrying is what gorm runs its single statements on; transactions are retried as a whole (tx, read).
+type retrying struct{ *sql.DB }
+
+// QueryContext as in sql.DB, again where Postgres asks for that: pgx reads the first row before it returns, so the failure
+// is known here.
+func (r retrying) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
+	err = retried(ctx, func() (err error) {
+		rows, err = r.DB.QueryContext(ctx, query, args...)
+		return err
+	})
+	return rows, err
+}
+
+// ExecContext as in sql.DB, again where Postgres asks for that.
+func (r retrying) ExecContext(ctx context.Context, query string, args ...any) (done sql.Result, err error) {
+	err = retried(ctx, func() (err error) {
+		done, err = r.DB.ExecContext(ctx, query, args...)
+		return err
+	})
+	return done, err
+}
+
+// tx runs f in a transaction, again after a serialization failure.
+func (s *Store) tx(ctx context.Context, f func(tx *gorm.DB) error) error {
+	return retried(ctx, func() error { return s.db.WithContext(ctx).Transaction(f) })
+}
+
+// read runs f on one consistent view of all tables.
+func (s *Store) read(ctx context.Context, f func(tx *gorm.DB) error) error {
+	return retried(ctx, func() error {
+		return s.db.WithContext(ctx).Transaction(f, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	})
+}
 
 // Snapshot is every table as sorted JSON rows, for tests that compare the world before with the world after. omit leaves
-// out "table" or "table.column".
+// out a "table" or a "table.column".
 func (s *Store) Snapshot(ctx context.Context, omit ...string) (map[string][]string, error) {
-	return nil, errPending
+	skip := map[string]bool{"goose_db_version": true}
+	columns := map[string][]string{}
+	for _, o := range omit {
+		skip[o] = true
+	}
+	rows, err := s.pool.Query(ctx, `SELECT table_name::text, column_name::text FROM information_schema.columns
+		WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position`)
+	if err != nil {
+		return nil, failed(err, "list the tables")
+	}
+	var table, column string
+	if _, err = pgx.ForEachRow(rows, []any{&table, &column}, func() error {
+		if !skip[table] && !skip[table+"."+column] {
+			columns[table] = append(columns[table], pgx.Identifier{column}.Sanitize())
+		}
+		return nil
+	}); err != nil {
+		return nil, failed(err, "list the tables")
+	}
+	out := make(map[string][]string, len(columns))
+	err = s.batch(ctx, func(b *pgx.Batch) {
+		for table, cols := range columns {
+			b.Queue(`SELECT row_to_json(r)::text FROM (SELECT ` + joined(cols) + ` FROM ` + pgx.Identifier{table}.Sanitize() + `) r ORDER BY 1`).
+				Query(func(rows pgx.Rows) error {
+					all, err := pgx.CollectRows(rows, pgx.RowTo[string])
+					out[table] = all
+					return err
+				})
+		}
+	})
+	return out, failed(err, "read the tables")
 }

@@ -1,5 +1,0 @@
-package models
-
-import "errors"
-
-var errPending = errors.New("models: written in the next commits")

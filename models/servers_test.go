@@ -1,0 +1,355 @@
+package models
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+func TestTransitionsAllowExactlyTheDeclaredSteps(t *testing.T) {
+	servers := []ServerStatus{ServerBuild, ServerActive, ServerError, ServerDeleted}
+	holds(t, serverTransitions, servers, map[string]bool{
+		"BUILD>ACTIVE": true, "BUILD>ERROR": true, "BUILD>DELETED": true, "ACTIVE>ERROR": true, "ACTIVE>DELETED": true, "ERROR>DELETED": true,
+	})
+	images := []ImageStatus{ImageQueued, ImageSaving, ImageActive, ImageDeleted}
+	holds(t, imageTransitions, images, map[string]bool{
+		"queued>saving": true, "queued>deleted": true, "saving>queued": true, "saving>active": true, "saving>deleted": true, "active>deleted": true,
+	})
+}
+
+func holds[S ~string](t *testing.T, table transitions[S], states []S, allowed map[string]bool) {
+	t.Helper()
+	require.Len(t, table, len(states), "every state is a key")
+	for _, from := range states {
+		require.Contains(t, table, from)
+		for _, to := range states {
+			step := string(from) + ">" + string(to)
+			err := table.check("Image", from, to)
+			if allowed[step] {
+				require.NoError(t, err, step)
+			} else {
+				requireFault(t, err, fault.Conflict, fmt.Sprintf("Image status transition from %s to %s is not allowed", from, to))
+			}
+			require.Equal(t, allowed[step], slices.Contains(table.origins(to), string(from)), step)
+		}
+	}
+}
+
+func TestEveryServerStepIsComparedWithTheOldState(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	// Every way into every state, from every state: it happens exactly where the table has it.
+	reach := map[ServerStatus]func(Server) error{
+		ServerActive: func(v Server) error {
+			return w.ActivateServer(ctx, Activation{ServerID: v.ID, RequestID: "req-" + v.ID, PowerState: 1})
+		},
+		ServerError: func(v Server) error {
+			return w.FailServer(ctx, v.ID, "req-"+v.ID, ServerFault{Code: 500, Message: "x"}, nil)
+		},
+		ServerDeleted: func(v Server) error { return w.RemoveServer(ctx, v.ID, "req-"+v.ID, nil, now()) },
+	}
+	put := map[ServerStatus]func(Server) error{
+		ServerBuild: func(Server) error { return nil }, ServerActive: reach[ServerActive], ServerError: reach[ServerError], ServerDeleted: reach[ServerDeleted],
+	}
+	for from, arrive := range put {
+		for to, step := range reach {
+			v := w.record(t, "s")
+			require.NoError(t, arrive(v))
+			_ = step(v) // whether it is an error or an accepted repetition is the next tests' matter
+			got, err := w.ServerEvenDeleted(ctx, v.ID)
+			require.NoError(t, err)
+			want := from
+			if serverTransitions.check("", from, to) == nil {
+				want = to
+			}
+			require.Equal(t, want, got.Status, "%s to %s", from, to)
+		}
+	}
+}
+
+func TestRecordingAServerTwiceIsOneServerAndAnotherRequestIsRefused(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	v, a := w.server("web")
+	require.NoError(t, w.RecordServer(ctx, v, a))
+	once := w.snapshot(t)
+	require.NoError(t, w.RecordServer(ctx, v, a))
+	require.Equal(t, once, w.snapshot(t))
+
+	other := a
+	other.RequestID = "req-other"
+	requireFault(t, w.RecordServer(ctx, v, other), fault.Conflict, "Instance "+v.ID+" already exists.")
+	require.Equal(t, once, w.snapshot(t))
+
+	v2, a2 := w.server("web")
+	errs := atOnce(8, func(i int) error {
+		a := a2
+		a.RequestID = fmt.Sprint("req-", i)
+		return w.RecordServer(ctx, v2, a)
+	})
+	require.Equal(t, 1, succeeded(errs), "%v", errs)
+
+	got, err := w.Server(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"role": "web"}, got.Metadata)
+	require.Equal(t, []string{"blue"}, got.Tags)
+	require.Equal(t, v.Flavor, got.Flavor)
+	require.Equal(t, TaskScheduling, *got.TaskState)
+
+	lost, lostAction := w.server("x")
+	lost.ImageID = "gone"
+	requireFault(t, w.RecordServer(ctx, lost, lostAction), fault.NotFound, "No image found with ID gone")
+}
+
+func TestABuildEndsActiveOnceWithItsEvents(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 4, 4096, 40)
+	v := w.record(t, "web")
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
+	at := now()
+	a := Activation{ServerID: v.ID, RequestID: "req-" + v.ID, Hostname: "n1", PowerState: 1, LaunchedAt: at,
+		Events: []InstanceActionEvent{{Seq: 1, Event: "ResolveImage", StartedAt: at, EndedAt: &at, Result: new("Success")}, {Seq: 2, Event: "SelectHost", Host: new("n1"), StartedAt: at}}}
+
+	elsewhere := a
+	elsewhere.Hostname = "n2"
+	requireFault(t, w.ActivateServer(ctx, elsewhere), fault.Conflict, "Instance "+v.ID+" is placed on host n1, not on host n2.")
+	require.NoError(t, w.ActivateServer(ctx, a))
+	once := w.snapshot(t)
+	require.NoError(t, w.ActivateServer(ctx, a))
+	require.Equal(t, once, w.snapshot(t))
+
+	got, err := w.Server(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, ServerActive, got.Status)
+	require.Nil(t, got.TaskState)
+	require.Equal(t, 1, got.PowerState)
+	require.True(t, at.Equal(*got.LaunchedAt))
+	require.Equal(t, "n1", got.Host.Hostname)
+
+	action, err := w.Action(ctx, v.ID, "req-"+v.ID)
+	require.NoError(t, err)
+	require.Len(t, action.Events, 2)
+	require.Equal(t, "Success", *action.Events[0].Result)
+	require.True(t, at.Equal(*action.Events[0].EndedAt))
+	require.Equal(t, "n1", *action.Events[1].Host)
+
+	requireFault(t, w.ActivateServer(ctx, Activation{ServerID: "none"}), fault.NotFound, "Instance none could not be found.")
+	failed := w.record(t, "bad")
+	require.NoError(t, w.FailServer(ctx, failed.ID, "req-"+failed.ID, ServerFault{Code: 500, Message: "x"}, nil))
+	requireFault(t, w.ActivateServer(ctx, Activation{ServerID: failed.ID}), fault.Conflict, "Instance status transition from ERROR to ACTIVE is not allowed")
+}
+
+func TestAFailedBuildKeepsItsFirstFaultAndLeavesItsHost(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 4, 4096, 40)
+	v := w.record(t, "web")
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+	f := ServerFault{Code: 500, Message: "No valid host was found.", Details: "n1: disk"}
+	require.NoError(t, w.FailServer(ctx, v.ID, "req-"+v.ID, f, []InstanceActionEvent{{Seq: 1, Event: "SelectHost", StartedAt: now(), Result: new("Error")}}))
+	once := w.snapshot(t)
+	require.NoError(t, w.FailServer(ctx, v.ID, "req-"+v.ID, ServerFault{Code: 1, Message: "later"}, nil))
+	require.NoError(t, w.FailServer(ctx, "absent", "req-x", f, nil))
+	require.Equal(t, once, w.snapshot(t))
+
+	got, err := w.Server(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, ServerError, got.Status)
+	require.Nil(t, got.HostID)
+	require.Equal(t, "No valid host was found.", got.Fault.Message)
+	action, err := w.Action(ctx, v.ID, "req-"+v.ID)
+	require.NoError(t, err)
+	require.Equal(t, "Error", *action.Message)
+
+	running := w.record(t, "running")
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: running.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: running.ID, PowerState: 1}))
+	require.NoError(t, w.FailServer(ctx, running.ID, "req-y", f, nil))
+	got, err = w.Server(ctx, running.ID)
+	require.NoError(t, err)
+	require.Equal(t, h.ID, *got.HostID, "its domain may still be there")
+}
+
+func TestADeleteNamesEverythingToTearDownAndHappensOnce(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h1, h2 := w.host(t, "n1", 4, 4096, 40), w.host(t, "n2", 4, 4096, 40)
+	v := w.record(t, "web")
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking"))
+	_, err := w.AllocatePort(ctx, PortRequest{ID: "port-2", ServerID: v.ID, ProjectID: "p1", NetworkID: w.network.ID, Index: 1, Hostname: "n2"})
+	require.NoError(t, err)
+
+	del := InstanceAction{ServerID: v.ID, RequestID: "req-del", Action: "delete", UserID: "u1", ProjectID: "p1", StartedAt: now().Add(time.Second)}
+	p, err := w.MarkServerDeleting(ctx, v.ID, del)
+	require.NoError(t, err)
+	require.Equal(t, Placement{Hostnames: []string{"n1", "n2"}, NICs: 2}, p)
+	once := w.snapshot(t)
+	p, err = w.MarkServerDeleting(ctx, v.ID, del)
+	require.NoError(t, err)
+	require.False(t, p.Gone)
+	require.Equal(t, once, w.snapshot(t))
+
+	require.NoError(t, w.ReleasePort(ctx, v.ID, 1))
+	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n1"))
+	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n2"))
+	got, err := w.Server(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, TaskDeleting, *got.TaskState)
+	require.NoError(t, w.RemoveServer(ctx, v.ID, "req-del", []InstanceActionEvent{{Seq: 1, Event: "RemoveServer", StartedAt: now()}}, now()))
+	gone := w.snapshot(t)
+	require.NoError(t, w.RemoveServer(ctx, v.ID, "req-del", []InstanceActionEvent{}, now().Add(time.Hour)))
+	require.NoError(t, w.RemoveServer(ctx, "absent", "req-del", nil, now()))
+	require.Equal(t, gone, w.snapshot(t))
+	p, err = w.MarkServerDeleting(ctx, v.ID, del)
+	require.NoError(t, err)
+	require.Equal(t, Placement{Gone: true, Hostnames: []string{}}, p)
+
+	_, err = w.Server(ctx, v.ID)
+	requireFault(t, err, fault.NotFound, "Instance "+v.ID+" could not be found.")
+	_, err = w.ServerEvenDeleted(ctx, v.ID)
+	require.NoError(t, err)
+	actions, err := w.Actions(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, []string{"delete", "create"}, []string{actions[0].Action, actions[1].Action})
+	_, err = w.Action(ctx, v.ID, "req-none")
+	requireFault(t, err, fault.NotFound, "Action for request_id req-none on instance "+v.ID+" not found")
+}
+
+func TestATaskStateChangesOnlyInTheNamedStates(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	v := w.record(t, "web")
+	require.NoError(t, w.SetServerTask(ctx, v.ID, []ServerStatus{ServerBuild}, new("spawning")))
+	err := w.SetServerTask(ctx, v.ID, []ServerStatus{ServerActive, ServerError}, nil)
+	requireFault(t, err, fault.Conflict, "Cannot 'change the task of' instance "+v.ID+" while it is in vm_state build")
+	got, err := w.Server(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, "spawning", *got.TaskState)
+	requireFault(t, w.SetServerTask(ctx, "none", nil, nil), fault.NotFound, "Instance none could not be found.")
+}
+
+func TestAServerListingPagesThroughEveryOrderWithoutGapsOrRepetitions(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	at := now()
+	want := map[string]bool{}
+	for i := range 23 {
+		v, a := w.server(fmt.Sprintf("s%d", i%4)) // names repeat: the id has to break the tie
+		v.CreatedAt = at.Add(time.Duration(i%5) * time.Second)
+		require.NoError(t, w.RecordServer(ctx, v, a))
+		want[v.ID] = true
+		if i%3 == 0 {
+			require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: v.ID, PowerState: 1, LaunchedAt: at}))
+		}
+	}
+	for _, sort := range [][]Sort{
+		nil,
+		{{Key: "created_at"}},
+		{{Key: "display_name"}, {Key: "created_at", Desc: true}},
+		{{Key: "launched_at", Desc: true}, {Key: "display_name"}},
+		{{Key: "task_state"}, {Key: "host"}},
+		{{Key: "uuid", Desc: true}},
+	} {
+		whole, err := w.ListServers(ctx, ServerFilter{ProjectID: "p1", Sort: sort})
+		require.NoError(t, err)
+		require.Len(t, whole, len(want))
+		var paged []Server
+		marker := ""
+		for {
+			page, err := w.ListServers(ctx, ServerFilter{ProjectID: "p1", Sort: sort, Marker: marker, Limit: 4})
+			require.NoError(t, err)
+			paged = append(paged, page...)
+			if len(page) < 4 {
+				break
+			}
+			marker = page[3].ID
+		}
+		require.Equal(t, whole, paged, "%v", sort)
+	}
+	_, err := w.ListServers(ctx, ServerFilter{Marker: "nowhere"})
+	requireFault(t, err, fault.Invalid, "marker [nowhere] not found")
+	for id := range want {
+		_, err = w.ListServers(ctx, ServerFilter{ProjectID: "another", Marker: id})
+		requireFault(t, err, fault.Invalid, "marker ["+id+"] not found")
+		break
+	}
+	_, err = w.ListServers(ctx, ServerFilter{Sort: []Sort{{Key: "password"}}})
+	require.Equal(t, fault.Invalid, fault.KindOf(err))
+	require.Contains(t, fault.Public(err), "Invalid sort key: password.")
+}
+
+func TestAServerListingSelectsByEachFilter(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 4, 4096, 40)
+	web, db, old := w.record(t, "web-1"), w.record(t, "db-1"), w.record(t, "old-1")
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: web.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+	_, err := w.AllocatePort(ctx, PortRequest{ID: "port-1", ServerID: web.ID, ProjectID: "p1", NetworkID: w.network.ID, FixedIP: "10.0.0.42"})
+	require.NoError(t, err)
+	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: web.ID, PowerState: 1}))
+	require.NoError(t, w.FailServer(ctx, db.ID, "", ServerFault{Code: 500, Message: "x"}, nil))
+	require.NoError(t, w.RemoveServer(ctx, old.ID, "", nil, now()))
+	past, future := now().Add(-time.Hour), now().Add(time.Hour)
+	for name, c := range map[string]struct {
+		f    ServerFilter
+		want []Server
+	}{
+		"nothing shows no deleted ones": {ServerFilter{}, []Server{web, db}},
+		"project":                       {ServerFilter{ProjectID: "p2"}, nil},
+		"user":                          {ServerFilter{UserID: "u1"}, []Server{web, db}},
+		"ids":                           {ServerFilter{IDs: []string{db.ID, old.ID}}, []Server{db}},
+		"name as a regular expression":  {ServerFilter{Name: "^w.b"}, []Server{web}},
+		"statuses":                      {ServerFilter{Statuses: []ServerStatus{ServerActive, ServerBuild}}, []Server{web}},
+		"image":                         {ServerFilter{ImageID: w.image.ID}, []Server{web, db}},
+		"flavor":                        {ServerFilter{FlavorID: "2"}, nil},
+		"host":                          {ServerFilter{HostID: h.ID}, []Server{web}},
+		"hostname":                      {ServerFilter{Hostname: "n1"}, []Server{web}},
+		"unknown hostname":              {ServerFilter{Hostname: "n9"}, nil},
+		"address":                       {ServerFilter{IP: `10\.0\.0\.4`}, []Server{web}},
+		"power state":                   {ServerFilter{PowerState: new(1)}, []Server{web}},
+		"metadata":                      {ServerFilter{Metadata: map[string]string{"role": "web"}}, []Server{web, db}},
+		"other metadata":                {ServerFilter{Metadata: map[string]string{"role": "db"}}, nil},
+		"tags":                          {ServerFilter{Tags: []string{"blue", "blue"}}, []Server{web, db}},
+		"missing tags":                  {ServerFilter{Tags: []string{"blue", "red"}}, nil},
+		"any tag":                       {ServerFilter{TagsAny: []string{"blue", "red"}}, []Server{web, db}},
+		"not both tags":                 {ServerFilter{NotTags: []string{"blue", "red"}}, []Server{web, db}},
+		"not any tag":                   {ServerFilter{NotTagsAny: []string{"blue", "red"}}, nil},
+		"deleted":                       {ServerFilter{Deleted: true}, []Server{old}},
+		"changed since, deleted too":    {ServerFilter{ChangesSince: &past}, []Server{web, db, old}},
+		"changed since the future":      {ServerFilter{ChangesSince: &future}, nil},
+		"changed before the past":       {ServerFilter{ChangesBefore: &past}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := w.ListServers(ctx, c.f)
+			require.NoError(t, err)
+			var gotIDs, wantIDs []string
+			for _, v := range got {
+				gotIDs = append(gotIDs, v.ID)
+			}
+			for _, v := range c.want {
+				wantIDs = append(wantIDs, v.ID)
+			}
+			require.ElementsMatch(t, wantIDs, gotIDs)
+		})
+	}
+	_, err = w.ListServers(ctx, ServerFilter{Name: "("})
+	requireFault(t, err, fault.Invalid, "The name or ip filter is not a valid regular expression.")
+
+	all, err := w.ListServers(ctx, ServerFilter{Sort: []Sort{{Key: "display_name", Desc: true}}})
+	require.NoError(t, err)
+	one, err := w.Server(ctx, web.ID)
+	require.NoError(t, err)
+	require.Equal(t, one, all[0], "a listing shows what a single read shows")
+	require.Equal(t, "10.0.0.42", one.Ports[0].FixedIPs[0].IP)
+	require.Equal(t, "private", one.Ports[0].Network.Name)
+	require.Equal(t, "10.0.0.0/24", one.Ports[0].Network.Subnets[0].CIDR)
+	require.Equal(t, "x", all[1].Fault.Message)
+}

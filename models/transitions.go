@@ -1,0 +1,47 @@
+package models
+
+import (
+	"slices"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// transitions says which states may follow each state. Every state is a key.
+type transitions[S ~string] map[S][]S
+
+// serverTransitions are a server's. The first state is BUILD.
+var serverTransitions = transitions[ServerStatus]{
+	ServerBuild:   {ServerActive, ServerError, ServerDeleted},
+	ServerActive:  {ServerError, ServerDeleted},
+	ServerError:   {ServerDeleted},
+	ServerDeleted: {},
+}
+
+// imageTransitions are an image's (Glance's domain.ImageProxy, as far as this store has the states). The first state is
+// queued; saving goes back to queued when an upload fails, so it can be tried again.
+var imageTransitions = transitions[ImageStatus]{
+	ImageQueued:  {ImageSaving, ImageDeleted},
+	ImageSaving:  {ImageQueued, ImageActive, ImageDeleted},
+	ImageActive:  {ImageDeleted},
+	ImageDeleted: {},
+}
+
+// check is the one place that says whether a step is allowed; the text is Glance's.
+func (t transitions[S]) check(what string, from, to S) error {
+	if slices.Contains(t[from], to) {
+		return nil
+	}
+	return fault.New(fault.Conflict, "%s status transition from %s to %s is not allowed", what, from, to)
+}
+
+// origins lists the states from which to can be reached in one step: what a compare-and-set compares with.
+func (t transitions[S]) origins(to S) []string {
+	from := []string{}
+	for s := range t {
+		if t.check("", s, to) == nil {
+			from = append(from, string(s))
+		}
+	}
+	slices.Sort(from)
+	return from
+}
