@@ -382,3 +382,55 @@ func TestAConnectionThatBreaksWhileACallRunsIsUnavailable(t *testing.T) {
 	_, err = h.List(t.Context())
 	require.NoError(t, err)
 }
+
+func TestGuestsStartWithWhateverDevicesTheirImageAsksFor(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	for name, properties := range map[string][]string{
+		"ide, rtl8139":        {"hw_disk_bus", "ide", "hw_vif_model", "rtl8139"},
+		"scsi, agent, vga":    {"hw_disk_bus", "scsi", "hw_cdrom_bus", "scsi", "hw_qemu_guest_agent", "yes", "hw_video_model", "vga"},
+		"lsilogic, e1000":     {"hw_disk_bus", "scsi", "hw_scsi_model", "lsilogic", "hw_vif_model", "e1000"},
+		"sata on q35, e1000e": {"hw_machine_type", "q35", "hw_disk_bus", "sata", "hw_vif_model", "e1000e"},
+		"virtio on q35":       {"hw_machine_type", "q35", "hw_video_model", "virtio"},
+		"usb, windows":        {"hw_disk_bus", "usb", "hw_cdrom_bus", "usb", "os_type", "windows", "hw_vif_model", "vmxnet3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := emptyGuest(t)
+			removeLater(t, h, d)
+			setProperties(properties...)(&d)
+			config := d.Disks[0].Path + ".config"
+			require.NoError(t, os.WriteFile(config, make([]byte, 1<<20), 0o644))
+			d.Disks = append(d.Disks, hypervisor.Disk{Path: config, Format: "raw", Role: hypervisor.ConfigDisk, Device: "cdrom"})
+			require.NoError(t, h.Define(t.Context(), d))
+			require.NoError(t, h.Start(t.Context(), d.UUID))
+		})
+	}
+}
+
+func BenchmarkLibvirt(b *testing.B) {
+	env := testenv.Libvirt(b)
+	h, err := New(Options{Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: true})
+	require.NoError(b, err)
+	defer h.Close()
+	d := with(server(), allDisks)
+	defer h.Undefine(context.Background(), d.UUID)
+	b.Run("Define and Undefine", func(b *testing.B) {
+		for b.Loop() {
+			require.NoError(b, errors.Join(h.Define(b.Context(), d), h.Undefine(b.Context(), d.UUID)))
+		}
+	})
+	require.NoError(b, h.Define(b.Context(), d))
+	b.Run("State", func(b *testing.B) {
+		for b.Loop() {
+			_, err := h.State(b.Context(), d.UUID)
+			require.NoError(b, err)
+		}
+	})
+	b.Run("connect", func(b *testing.B) {
+		for b.Loop() {
+			c, err := h.pool.open(b.Context())
+			require.NoError(b, err)
+			c.conn.Close()
+		}
+	})
+}
