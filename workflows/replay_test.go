@@ -1,0 +1,41 @@
+package workflows_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/workers"
+)
+
+// TestRecordedHistoriesReplay holds that today's workflows can go on with builds that earlier ones began. The histories
+// are recorded by test/histories; one that does not replay means that a running build would break: see
+// docs/checklists/change-a-workflow.md.
+func TestRecordedHistoriesReplay(t *testing.T) {
+	files, err := filepath.Glob("testdata/histories/*.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.Converter(keys(t))})
+	require.NoError(t, err)
+	workers.RegisterWorkflows(replayer)
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			require.NoError(t, replayer.ReplayWorkflowHistoryFromJSONFile(nil, file))
+		})
+	}
+}
+
+// keys are the recorded histories' own; a checkout does not keep a file's mode.
+func keys(t *testing.T) *payload.Keys {
+	text, err := os.ReadFile("testdata/payload.keys")
+	require.NoError(t, err)
+	private := filepath.Join(t.TempDir(), "payload.keys")
+	require.NoError(t, os.WriteFile(private, text, 0o600))
+	k, err := payload.LoadKeys(private)
+	require.NoError(t, err)
+	return k
+}
