@@ -42,8 +42,10 @@ type Options struct {
 	MaxBytes     int64  // evict above this; 0 never evicts
 	// MinAge keeps young files out of eviction: a build that has fetched may not have made its disk yet. 0 is an hour.
 	MinAge time.Duration
-	Source Source
-	Logger *slog.Logger
+	// StallAfter ends a connection over which nothing came for so long; 0 is a minute.
+	StallAfter time.Duration
+	Source     Source
+	Logger     *slog.Logger
 }
 
 // Cache is the host's image cache. Its methods may be called at the same time.
@@ -75,6 +77,9 @@ func New(opts Options) (*Cache, error) {
 	}
 	if opts.MinAge == 0 {
 		opts.MinAge = time.Hour
+	}
+	if opts.StallAfter == 0 {
+		opts.StallAfter = time.Minute
 	}
 	// QEMU's user reads the files, so the folder is open to it.
 	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
@@ -281,6 +286,11 @@ func (c *Cache) download(ctx context.Context, path string, image contract.Image,
 
 // receive appends what is missing. A connection that breaks is Unavailable; what arrived stays.
 func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image contract.Image, have int64, tell func(bytes, total int64)) (moved int64, err error) {
+	whole := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stalled := time.AfterFunc(c.opts.StallAfter, cancel)
+	defer stalled.Stop()
 	body, total, err := c.opts.Source.Open(ctx, image.ID, have)
 	if err != nil {
 		return 0, err
@@ -296,6 +306,7 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 	buf := make([]byte, 256<<10)
 	told, unsynced := time.Now(), int64(0)
 	for {
+		stalled.Reset(c.opts.StallAfter)
 		n, readErr := body.Read(buf)
 		if n > 0 {
 			if total > 0 && have+moved+int64(n) > total {
@@ -319,8 +330,8 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 		}
 		switch {
 		case readErr == nil:
-		case ctx.Err() != nil:
-			return moved, ctx.Err()
+		case whole.Err() != nil:
+			return moved, whole.Err()
 		case errors.Is(readErr, io.EOF) && (total <= 0 || have+moved == total):
 			tell(have+moved, total)
 			return moved, nil

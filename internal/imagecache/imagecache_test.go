@@ -193,6 +193,15 @@ func TestABrokenConnectionIsUnavailableAndIsResumed(t *testing.T) {
 	require.EqualValues(t, 1<<20, s.offset(2))
 }
 
+func TestAConnectionOverWhichNothingComesIsGivenUp(t *testing.T) {
+	s := &store{data: content(3 << 20), gate: make(chan struct{})}
+	c, image := open(t, s), imageOf(s.data)
+	c.opts.StallAfter = 100 * time.Millisecond
+	_, _, err := c.Fetch(t.Context(), image, nil)
+	require.True(t, fault.Is(err, fault.Unavailable))
+	require.ErrorContains(t, err, "broke off after 1572864 of 3145728 bytes")
+}
+
 func TestBytesThatDoNotMatchTheirChecksumAreThrownAwayWithBothChecksumsTold(t *testing.T) {
 	s := &store{data: content(1 << 20)}
 	c := open(t, s)

@@ -1,0 +1,31 @@
+package host
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/configdrive"
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// BuildConfigDrive makes the server's config drive.
+func (a *Activities) BuildConfigDrive(ctx context.Context, in contract.BuildConfigDriveInput) error {
+	dir, leave, err := a.make(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return configdrive.Build(ctx, a.o.Limits, dir, in.Format, in.Metadata)
+}
+
+// RemoveConfigDrive removes it.
+func (a *Activities) RemoveConfigDrive(ctx context.Context, in contract.Undo) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := configdrive.Remove(dir); err != nil {
+		return err
+	}
+	return tidy(dir)
+}

@@ -1,0 +1,62 @@
+package host
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/disk"
+	"github.com/slipway-cloud/slipway/internal/guestfs"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+const (
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+)
+
+// BuildDisk makes the root disk on the cached image, and the ephemeral and swap disks that the flavor has.
+func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) error {
+	dir, leave, err := a.make(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	// From here until the overlay names the image as its backing file, the pin keeps it.
+	defer a.o.Cache.Pin(in.Image.SHA512)()
+	if _, _, err := a.o.Cache.Fetch(ctx, in.Image, nil); err != nil { // a look, unless it was evicted since FetchImage
+		return err
+	}
+	base, err := a.o.Cache.Inspect(in.Image)
+	if err != nil {
+		return err
+	}
+	if err := a.disks.Root(ctx, dir, base, int64(in.RootGiB)*gib, a.o.FullCopy); err != nil {
+		return err
+	}
+	if in.EphemeralGiB > 0 {
+		kind := disk.EphemeralFilesystem(in.Image.Properties["os_type"])
+		if err := a.disks.Ephemeral(ctx, dir, int64(in.EphemeralGiB)*gib, kind); err != nil {
+			return err
+		}
+	}
+	if in.SwapMiB > 0 {
+		return a.disks.Swap(ctx, dir, int64(in.SwapMiB)*mib)
+	}
+	return nil
+}
+
+// RemoveDisk removes the server's disks, and what a killed injection into them left.
+func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := guestfs.Cleanup(dir); err != nil {
+		return program.Fault(err, "cleaning up the injection of server "+in.ServerID)
+	}
+	if err := disk.Remove(dir); err != nil {
+		return err
+	}
+	return tidy(dir)
+}

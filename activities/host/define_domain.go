@@ -1,0 +1,131 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/configdrive"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/disk"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/imagecache"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// DefineDomain makes the domain known to the hypervisor.
+func (a *Activities) DefineDomain(ctx context.Context, in contract.DefineDomainInput) error {
+	dir, leave, err := a.make(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	d, err := a.domain(ctx, dir, in)
+	if err != nil {
+		return err
+	}
+	return a.o.Hypervisor.Define(ctx, d)
+}
+
+// UndefineDomain makes the hypervisor forget it.
+func (a *Activities) UndefineDomain(ctx context.Context, in contract.Undo) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := a.o.Hypervisor.Undefine(ctx, in.ServerID); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(dir, imagecache.UsesName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return program.Fault(err, "removing the image list of server "+in.ServerID)
+	}
+	return tidy(dir)
+}
+
+// domain is what the hypervisor is asked for. Every path follows from the server's id and the images' checksums.
+func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineDomainInput) (hypervisor.Domain, error) {
+	root := in.Image.Root
+	d := hypervisor.Domain{
+		UUID: in.ServerID, Name: "slipway-" + in.ServerID, Title: in.Name, ProjectID: in.ProjectID,
+		VCPUs: in.Flavor.VCPUs, MemoryMiB: in.Flavor.RAMMiB,
+		ConsoleLog: filepath.Join(dir, consoleName), Properties: root.Properties,
+	}
+	device := "disk"
+	if root.DiskFormat == "iso" { // as Nova: an iso boots from a cdrom
+		device = "cdrom"
+	}
+	add := func(name, format, device string, role hypervisor.DiskRole) {
+		d.Disks = append(d.Disks, hypervisor.Disk{Path: filepath.Join(dir, name), Format: format, Role: role, Device: device})
+	}
+	add(disk.RootName, "qcow2", device, hypervisor.RootDisk)
+	if in.Flavor.EphemeralGiB > 0 {
+		add(disk.EphemeralName, "raw", "disk", hypervisor.EphemeralDisk)
+	}
+	if in.Flavor.SwapMiB > 0 {
+		add(disk.SwapName, "raw", "disk", hypervisor.SwapDisk)
+	}
+	if in.ConfigDrive {
+		device := "cdrom"
+		if in.Format == configdrive.VFAT {
+			device = "disk"
+		}
+		add(configdrive.Name, "raw", device, hypervisor.ConfigDisk)
+	}
+	for _, p := range in.Ports {
+		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID})
+	}
+	boot, err := a.boot(ctx, dir, in.Image)
+	d.Boot = boot
+	return d, err
+}
+
+// boot is the kernel and ramdisk of an image that names them, with Nova's command line: the image's os_command_line, or
+// root on the first disk and the console that is kept. The images are listed in the server's folder, which keeps them in
+// the cache for every later start.
+func (a *Activities) boot(ctx context.Context, dir string, images contract.ResolvedImage) (hypervisor.Boot, error) {
+	var boot hypervisor.Boot
+	if images.Kernel == nil {
+		return boot, nil
+	}
+	use := []contract.Image{*images.Kernel}
+	if images.Ramdisk != nil {
+		use = append(use, *images.Ramdisk)
+	}
+	var list strings.Builder
+	for _, image := range use {
+		defer a.o.Cache.Pin(image.SHA512)()
+		path, _, err := a.o.Cache.Fetch(ctx, image, nil) // a look, unless it was evicted since FetchImage
+		if err != nil {
+			return boot, err
+		}
+		list.WriteString(image.SHA512 + "\n")
+		if boot.Kernel == "" {
+			boot.Kernel = path
+		} else {
+			boot.Ramdisk = path
+		}
+	}
+	boot.CmdLine = images.Root.Properties["os_command_line"]
+	if boot.CmdLine == "" {
+		boot.CmdLine = "root=" + rootDevice(images.Root.Properties["hw_disk_bus"]) + " console=ttyS0"
+	}
+	path := filepath.Join(dir, imagecache.UsesName)
+	if err := os.WriteFile(path, []byte(list.String()), 0o644); err != nil {
+		return boot, program.Fault(err, "listing the images of "+dir)
+	}
+	return boot, nil
+}
+
+// rootDevice is what Linux calls the first disk on a bus.
+func rootDevice(bus string) string {
+	switch bus {
+	case "", "virtio":
+		return "/dev/vda"
+	default:
+		return "/dev/sda"
+	}
+}

@@ -1,0 +1,22 @@
+package host
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/guestfs"
+)
+
+// InjectData writes into the root disk's filesystem. It has no undo: what it wrote goes with the disk.
+func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	notes, err := guestfs.Inject(ctx, a.o.Limits, dir, in.Metadata)
+	for _, note := range notes {
+		a.o.Logger.WarnContext(ctx, "the image did not take everything", "server_id", in.ServerID, "note", note)
+	}
+	return err
+}

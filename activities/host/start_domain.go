@@ -1,0 +1,37 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// StartDomain starts the domain and returns when it runs. From then on the folder holds its console log.
+func (a *Activities) StartDomain(ctx context.Context, in contract.StartDomainInput) error {
+	if _, err := a.dir(in.ServerID); err != nil {
+		return err
+	}
+	return a.o.Hypervisor.Start(ctx, in.ServerID)
+}
+
+// DestroyDomain stops the domain at once and removes what its console said: nobody may read it any more.
+func (a *Activities) DestroyDomain(ctx context.Context, in contract.Undo) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := a.o.Hypervisor.Destroy(ctx, in.ServerID); err != nil {
+		return err
+	}
+	for _, path := range consoleFiles(dir) {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return program.Fault(err, "removing the console log of server "+in.ServerID)
+		}
+	}
+	return tidy(dir)
+}
