@@ -81,9 +81,12 @@ else
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $(PACKAGES)"
 endif
 
+ifeq ($(race),)
+suites += "echo 'SLIPWAY-NOT-RUN: the race detector: no C compiler (apt-get install gcc libc6-dev)'"
+endif
+
 .PHONY: test
 test: install build temporal ## run every test on real parts; what cannot run here is listed at the end
-	@[ -n "$(race)" ] || echo "SLIPWAY-NOT-RUN: the race detector: no C compiler (apt-get install gcc libc6-dev)"
 	@echo "make: test 1/2: compiling (a few minutes the first time)"
 	@go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),./...) 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'

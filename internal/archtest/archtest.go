@@ -122,8 +122,9 @@ var Rules = []Rule{
 		Why: "which process runs a worker is main's business",
 	},
 	{
-		Who: []string{"..."}, Except: []string{"internal/testenv/...", "internal/hypervisor/hypervisortest", "test/..."}, Never: []string{"testing", "internal/testenv", "github.com/stretchr/testify/..."},
-		Why: "what tests need has no place in the program",
+		Who: []string{"..."}, Except: []string{"internal/testenv/...", "internal/hypervisor/hypervisortest", "api/apitest", "test/..."},
+		Never: []string{"testing", "internal/testenv", "internal/hypervisor/hypervisortest", "api/apitest", "github.com/stretchr/testify/..."},
+		Why:   "what tests need has no place in the program",
 	},
 }
 

@@ -42,6 +42,9 @@ func run(root string, check bool) error {
 	}
 	path := filepath.Join(root, "docs", "build-steps.md")
 	if !check {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
 		return os.WriteFile(path, text, 0o644)
 	}
 	switch written, err := os.ReadFile(path); {

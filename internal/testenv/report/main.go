@@ -107,7 +107,11 @@ func readSkips(path string) (map[string]bool, error) {
 
 // command runs one command by the shell and reads its events.
 func (r *report) command(ctx context.Context, command string) {
-	fmt.Fprintf(r.out, "$ %s\n", command)
+	shown := command
+	if len(shown) > 160 {
+		shown = shown[:160] + " …"
+	}
+	fmt.Fprintf(r.out, "$ %s\n", shown)
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = time.Minute
