@@ -4,8 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"os"
-	"strings"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -15,39 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/testenv"
 )
-
-// postgresEnv names a database of a Postgres server in which the tests may create databases of their own.
-const postgresEnv = "SLIPWAY_TEST_POSTGRES"
-
-// emptyDatabase makes a database for one test and gives its DSN.
-func emptyDatabase(t testing.TB) string {
-	t.Helper()
-	admin := os.Getenv(postgresEnv)
-	if admin == "" {
-		t.Fatalf("these tests need Postgres: set %s to the DSN of a maintenance database, for example host=/var/run/postgresql user=postgres dbname=postgres", postgresEnv)
-	}
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, admin)
-	require.NoError(t, err)
-	name := "models_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+name)
-	require.NoError(t, err)
-	t.Cleanup(func() {
-		_, err := conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
-		require.NoError(t, err)
-		require.NoError(t, conn.Close(ctx))
-	})
-	if strings.HasPrefix(admin, "postgres://") || strings.HasPrefix(admin, "postgresql://") {
-		base, query, _ := strings.Cut(admin, "?")
-		return base[:strings.LastIndex(base, "/")+1] + name + "?" + query
-	}
-	return admin + " dbname=" + name // the last one counts
-}
 
 func openStore(t testing.TB, dsn string) *Store {
 	t.Helper()
-	s, err := Open(context.Background(), dsn, Options{MaxConns: 20})
+	s, err := Open(context.Background(), dsn, Options{MaxConns: 20, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
@@ -65,7 +37,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{Store: openStore(t, emptyDatabase(t))}
+	w := &world{Store: openStore(t, testenv.Database(t))}
 	require.NoError(t, w.Migrate(ctx))
 	var err error
 	w.project, err = w.EnsureProject(ctx, Project{ID: "p1", Name: "demo", DomainID: "default", Enabled: true})
@@ -154,7 +126,7 @@ func succeeded(errs []error) int {
 
 func TestMigrationsRunFromNothingAndFromEightProcessesAtOnce(t *testing.T) {
 	ctx := context.Background()
-	dsn := emptyDatabase(t)
+	dsn := testenv.Database(t)
 	stores := make([]*Store, 8)
 	for i := range stores {
 		stores[i] = openStore(t, dsn)
@@ -177,7 +149,7 @@ func TestMigrationsRunFromNothingAndFromEightProcessesAtOnce(t *testing.T) {
 
 func TestTheSchemaGoesAwayAgain(t *testing.T) {
 	ctx := context.Background()
-	s := openStore(t, emptyDatabase(t))
+	s := openStore(t, testenv.Database(t))
 	require.NoError(t, s.Migrate(ctx))
 	p, err := s.migrator()
 	require.NoError(t, err)

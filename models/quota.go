@@ -26,6 +26,9 @@ type Usage struct {
 	RAMMiB    int `gorm:"column:ram_mib"`
 }
 
+// TableName is said because gorm takes "quota" for a plural.
+func (ProjectQuota) TableName() string { return "project_quotas" }
+
 // Quota is the project's own limits, or the defaults where it has none.
 func (s *Store) Quota(ctx context.Context, projectID string, defaults ProjectQuota) (ProjectQuota, error) {
 	var q ProjectQuota

@@ -1,0 +1,511 @@
+package models
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"gorm.io/gorm"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+func tokenOf(name string) []byte {
+	sum := sha256.Sum256([]byte(name))
+	return sum[:]
+}
+
+func TestATokenStandsForItsUserProjectAndRolesUntilAnyOfThemEnds(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	require.NoError(t, w.EnsureRole(ctx, "u1", "p1", "admin"))
+	require.NoError(t, w.EnsureRole(ctx, "u1", "p1", "admin"))
+	at := now()
+	scoped := Token{Hash: tokenOf("scoped"), AuditID: "a", UserID: "u1", ProjectID: "p1", Methods: "password", IssuedAt: at, ExpiresAt: at.Add(time.Hour)}
+	unscoped := Token{Hash: tokenOf("unscoped"), AuditID: "b", UserID: "u1", Methods: "password", IssuedAt: at, ExpiresAt: at.Add(time.Minute)}
+	require.NoError(t, w.CreateToken(ctx, scoped))
+	require.NoError(t, w.CreateToken(ctx, unscoped))
+	got, err := w.Token(ctx, scoped.Hash, at)
+	require.NoError(t, err)
+	require.Equal(t, TokenInfo{Token: scoped, User: w.user, Project: &w.project, Roles: []string{"admin", "member"}}, got)
+	got, err = w.Token(ctx, unscoped.Hash, at)
+	require.NoError(t, err)
+	require.Equal(t, TokenInfo{Token: unscoped, User: w.user, Roles: []string{}}, got)
+
+	gone := func(hash []byte, at time.Time, why string) {
+		t.Helper()
+		_, err := w.Token(ctx, hash, at)
+		require.Error(t, err, why)
+		requireFault(t, err, fault.NotFound, "Could not find token.")
+	}
+	gone(tokenOf("unknown"), at, "unknown")
+	gone(scoped.Hash, at.Add(time.Hour), "expired")
+	for _, change := range []struct{ off, on string }{
+		{`UPDATE users SET enabled = false`, `UPDATE users SET enabled = true`},
+		{`UPDATE projects SET enabled = false`, `UPDATE projects SET enabled = true`},
+		{`DELETE FROM role_assignments`, `INSERT INTO role_assignments VALUES ('u1', 'p1', 'member')`},
+	} {
+		require.NoError(t, w.exec(ctx, change.off))
+		gone(scoped.Hash, at, change.off)
+		require.NoError(t, w.exec(ctx, change.on))
+		_, err = w.Token(ctx, scoped.Hash, at)
+		require.NoError(t, err)
+	}
+	n, err := w.PurgeTokens(ctx, at.Add(2*time.Minute))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, n)
+	gone(unscoped.Hash, at, "purged")
+	require.NoError(t, w.DeleteToken(ctx, scoped.Hash))
+	require.NoError(t, w.DeleteToken(ctx, scoped.Hash), "again")
+	gone(scoped.Hash, at, "revoked")
+	scoped.UserID = "u9"
+	requireFault(t, w.CreateToken(ctx, scoped), fault.NotFound, "Could not find user: u9.")
+}
+
+func TestEnsuringAnIdentityFindsWhatIsThereAndReplacesThePassword(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	p, err := w.EnsureProject(ctx, Project{ID: "another", Name: "demo", DomainID: "default"})
+	require.NoError(t, err)
+	require.Equal(t, w.project, p)
+	u, err := w.EnsureUser(ctx, User{ID: "another", Name: "demo", DomainID: "default", PasswordHash: "y"})
+	require.NoError(t, err)
+	require.Equal(t, "u1", u.ID)
+	require.Equal(t, "y", u.PasswordHash)
+	found, err := w.UserByName(ctx, "default", "demo")
+	require.NoError(t, err)
+	require.Equal(t, u, found)
+	found, err = w.User(ctx, "u1")
+	require.NoError(t, err)
+	require.Equal(t, u, found)
+	_, err = w.UserByName(ctx, "other", "demo")
+	requireFault(t, err, fault.NotFound, "Could not find user: demo.")
+	p, err = w.ProjectByName(ctx, "default", "demo")
+	require.NoError(t, err)
+	require.Equal(t, w.project, p)
+	_, err = w.Project(ctx, "p9")
+	requireFault(t, err, fault.NotFound, "Could not find project: p9.")
+	projects, err := w.ProjectsOf(ctx, "u1")
+	require.NoError(t, err)
+	require.Equal(t, []Project{w.project}, projects)
+	roles, err := w.Roles(ctx, "u1", "p1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"member"}, roles)
+	requireFault(t, w.EnsureRole(ctx, "u1", "p1", "owner"), fault.NotFound, "Could not find role: owner.")
+	users, err := w.ListUsers(ctx)
+	require.NoError(t, err)
+	require.Len(t, users, 1)
+	all, err := w.ListProjects(ctx)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
+func TestFlavorsAreUniqueByIDAndNameAndPageInEveryOrder(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	for i := range 9 {
+		f := Flavor{ID: fmt.Sprint(i), Name: fmt.Sprint("f", 9-i), VCPUs: 1 + i%2, RAMMiB: 512 * (1 + i%3), DiskGiB: i, RxTxFactor: 1, Public: i != 4, ExtraSpecs: map[string]string{"hw:x": "y"}}
+		got, err := w.CreateFlavor(ctx, f)
+		require.NoError(t, err)
+		read, err := w.Flavor(ctx, f.ID)
+		require.NoError(t, err)
+		require.Equal(t, got, read)
+	}
+	_, err := w.CreateFlavor(ctx, Flavor{ID: "1", Name: "new", VCPUs: 1, RAMMiB: 1})
+	requireFault(t, err, fault.Conflict, "Flavor with ID 1 already exists.")
+	_, err = w.CreateFlavor(ctx, Flavor{ID: "new", Name: "f1", VCPUs: 1, RAMMiB: 1})
+	requireFault(t, err, fault.Conflict, "Flavor with name f1 already exists.")
+	for _, key := range []string{"", "name", "vcpus", "memory_mb", "root_gb"} {
+		for _, desc := range []bool{false, true} {
+			whole, err := w.ListFlavors(ctx, FlavorFilter{SortKey: key, SortDesc: desc, Public: new(true)})
+			require.NoError(t, err)
+			require.Len(t, whole, 8)
+			var paged []Flavor
+			for {
+				f := FlavorFilter{SortKey: key, SortDesc: desc, Public: new(true), Limit: 3}
+				if len(paged) > 0 {
+					f.Marker = paged[len(paged)-1].ID
+				}
+				page, err := w.ListFlavors(ctx, f)
+				require.NoError(t, err)
+				if len(page) == 0 {
+					break
+				}
+				paged = append(paged, page...)
+			}
+			require.Equal(t, whole, paged)
+		}
+	}
+	few, err := w.ListFlavors(ctx, FlavorFilter{MinRAMMiB: 1536, MinDiskGiB: 5, Disabled: new(false)})
+	require.NoError(t, err)
+	require.Len(t, few, 2)
+	_, err = w.ListFlavors(ctx, FlavorFilter{Marker: "x"})
+	requireFault(t, err, fault.Invalid, "marker [x] not found")
+	require.NoError(t, w.DeleteFlavor(ctx, "1"))
+	requireFault(t, w.DeleteFlavor(ctx, "1"), fault.NotFound, "Flavor 1 could not be found.")
+	_, err = w.Flavor(ctx, "1")
+	requireFault(t, err, fault.NotFound, "Flavor 1 could not be found.")
+}
+
+func TestTwentyKeysAtOnceStayWithinTheLimit(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	errs := atOnce(20, func(i int) error {
+		_, err := w.CreateKeyPair(ctx, KeyPair{UserID: "u1", Name: fmt.Sprintf("k%02d", i), Type: "ssh", PublicKey: "ssh-rsa x"}, 5)
+		return err
+	})
+	require.Equal(t, 5, succeeded(errs))
+	for _, err := range errs {
+		if err != nil {
+			requireFault(t, err, fault.OverQuota, "Quota exceeded, too many key pairs.")
+		}
+	}
+	all, err := w.ListKeyPairs(ctx, "u1", "", 0)
+	require.NoError(t, err)
+	require.Len(t, all, 5)
+	_, err = w.CreateKeyPair(ctx, all[0], -1)
+	requireFault(t, err, fault.Conflict, "Key pair '"+all[0].Name+"' already exists.")
+	page, err := w.ListKeyPairs(ctx, "u1", all[1].Name, 2)
+	require.NoError(t, err)
+	require.Equal(t, all[2:4], page)
+	_, err = w.ListKeyPairs(ctx, "u1", "x", 2)
+	requireFault(t, err, fault.Invalid, "marker [x] not found")
+	one, err := w.KeyPair(ctx, "u1", all[0].Name)
+	require.NoError(t, err)
+	require.Equal(t, all[0], one)
+	require.NoError(t, w.DeleteKeyPair(ctx, "u1", one.Name))
+	requireFault(t, w.DeleteKeyPair(ctx, "u1", one.Name), fault.NotFound, "Keypair "+one.Name+" not found for user u1")
+	_, err = w.KeyPair(ctx, "u1", one.Name)
+	requireFault(t, err, fault.NotFound, "Keypair "+one.Name+" not found for user u1")
+}
+
+func TestAQuotaIsTheDefaultUntilTheProjectHasItsOwn(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	defaults := ProjectQuota{Instances: 10, Cores: 20, RAMMiB: 51200, KeyPairs: 100}
+	own := ProjectQuota{ProjectID: "p1", Instances: 1, Cores: -1, RAMMiB: 0, KeyPairs: 3}
+	for range 2 {
+		q, err := w.Quota(ctx, "p1", defaults)
+		require.NoError(t, err)
+		require.Equal(t, 20, q.Cores)
+		require.Equal(t, "p1", q.ProjectID)
+		require.NoError(t, w.SetQuota(ctx, ProjectQuota{ProjectID: "p1"}))
+		require.NoError(t, w.SetQuota(ctx, own))
+		q, err = w.Quota(ctx, "p1", defaults)
+		require.NoError(t, err)
+		require.Equal(t, own, q)
+		require.NoError(t, w.ResetQuota(ctx, "p1"))
+	}
+	requireFault(t, w.SetQuota(ctx, ProjectQuota{ProjectID: "p9"}), fault.NotFound, "Could not find project: p9.")
+}
+
+func activeImage(t *testing.T, w *world, i Image) Image {
+	t.Helper()
+	ctx := context.Background()
+	i.ID, i.DiskFormat, i.ContainerFormat = uuid.NewString(), new("qcow2"), new("bare")
+	_, err := w.CreateImage(ctx, i)
+	require.NoError(t, err)
+	require.NoError(t, w.TransitionImage(ctx, i.ID, ImageQueued, ImageSaving, ImageBytes{}))
+	require.NoError(t, w.TransitionImage(ctx, i.ID, ImageSaving, ImageActive, ImageBytes{
+		SizeBytes: new(int64(3)), VirtualBytes: new(int64(9)), MD5: new("m"), SHA512: new("s")}))
+	got, err := w.Image(ctx, i.ID)
+	require.NoError(t, err)
+	return got
+}
+
+func TestAnUploadHasOneWinnerAndCanBeTriedAgain(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	id := w.image.ID
+	errs := atOnce(20, func(int) error { return w.TransitionImage(ctx, id, ImageQueued, ImageSaving, ImageBytes{}) })
+	require.Equal(t, 1, succeeded(errs))
+	for _, err := range errs {
+		if err != nil {
+			requireFault(t, err, fault.Conflict, "Image status transition from saving to saving is not allowed")
+		}
+	}
+	stale, err := w.ImagesByStatus(ctx, ImageSaving, now().Add(time.Second))
+	require.NoError(t, err)
+	require.Len(t, stale, 1)
+	stale, err = w.ImagesByStatus(ctx, ImageSaving, now().Add(-time.Hour))
+	require.NoError(t, err)
+	require.Empty(t, stale)
+	require.NoError(t, w.TransitionImage(ctx, id, ImageSaving, ImageQueued, ImageBytes{}))
+	requireFault(t, w.TransitionImage(ctx, id, ImageQueued, ImageActive, ImageBytes{}), fault.Conflict, "Image status transition from queued to active is not allowed")
+	require.NoError(t, w.TransitionImage(ctx, id, ImageQueued, ImageSaving, ImageBytes{}))
+	require.NoError(t, w.TransitionImage(ctx, id, ImageSaving, ImageActive, ImageBytes{SizeBytes: new(int64(3)), SHA512: new("s")}))
+	requireFault(t, w.TransitionImage(ctx, "none", ImageQueued, ImageSaving, ImageBytes{}), fault.NotFound, "No image found with ID none")
+	_, err = w.CreateImage(ctx, Image{ID: id, OwnerID: "p1", Visibility: "private"})
+	requireFault(t, err, fault.Conflict, "Image ID "+id+" already exists!")
+}
+
+func TestADeletedImageIsInvisibleAndAProtectedOneStays(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	i := activeImage(t, w, Image{OwnerID: "p1", Visibility: "private", Protected: true})
+	requireFault(t, w.DeleteImage(ctx, i.ID), fault.Forbidden, "Image "+i.ID+" is protected and cannot be deleted.")
+	_, err := w.UpdateImage(ctx, i.ID, ImageUpdate{Protected: new(false)})
+	require.NoError(t, err)
+	require.NoError(t, w.DeleteImage(ctx, i.ID))
+	requireFault(t, w.DeleteImage(ctx, i.ID), fault.NotFound, "No image found with ID "+i.ID)
+	_, err = w.Image(ctx, i.ID)
+	requireFault(t, err, fault.NotFound, "No image found with ID "+i.ID)
+	_, err = w.UpdateImage(ctx, i.ID, ImageUpdate{})
+	requireFault(t, err, fault.NotFound, "No image found with ID "+i.ID)
+	all, err := w.ListImages(ctx, ImageFilter{Admin: true})
+	require.NoError(t, err)
+	require.Len(t, all, 1, "only the world's own")
+	_, err = w.ListImages(ctx, ImageFilter{Admin: true, Marker: i.ID})
+	requireFault(t, err, fault.Invalid, "marker ["+i.ID+"] not found")
+	_, err = w.CreateImage(ctx, Image{ID: i.ID, OwnerID: "p1", Visibility: "private"})
+	requireFault(t, err, fault.Conflict, "Image ID "+i.ID+" already exists!")
+	gone, err := w.ImagesByStatus(ctx, ImageDeleted, now().Add(time.Second))
+	require.NoError(t, err)
+	require.Len(t, gone, 1)
+}
+
+func TestAnImagesDescriptionChangesWholeAndNotBehindAReadersBack(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	i := activeImage(t, w, Image{OwnerID: "p1", Visibility: "private", Name: new("a"), Tags: []string{"x"}, Properties: map[string]string{"os": "linux"}})
+	got, err := w.UpdateImage(ctx, i.ID, ImageUpdate{Name: new("b"), Visibility: new("public"), MinRAMMiB: new(64), Tags: &[]string{}, Properties: &map[string]string{"k": "v"}, IfUpdatedAt: &i.UpdatedAt})
+	require.NoError(t, err)
+	read, err := w.Image(ctx, i.ID)
+	require.NoError(t, err)
+	require.Equal(t, got, read)
+	require.Equal(t, "b", *got.Name)
+	require.Equal(t, map[string]string{"k": "v"}, got.Properties)
+	require.Empty(t, got.Tags)
+	require.Equal(t, i.SHA512, got.SHA512)
+	_, err = w.UpdateImage(ctx, i.ID, ImageUpdate{Name: new("c"), IfUpdatedAt: &i.UpdatedAt})
+	requireFault(t, err, fault.Conflict, "Image "+i.ID+" was changed by another request. Please try again.")
+	_, err = w.UpdateImage(ctx, i.ID, ImageUpdate{DiskFormat: new("raw")})
+	requireFault(t, err, fault.Forbidden, "Attribute disk_format can be only replaced for a queued image.")
+	got, err = w.UpdateImage(ctx, i.ID, ImageUpdate{ClearName: true, DiskFormat: new("qcow2")})
+	require.NoError(t, err)
+	require.Nil(t, got.Name)
+}
+
+func TestAnImageListingShowsWhatTheAskerMaySee(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	_, err := w.EnsureProject(ctx, Project{ID: "p2", Name: "other", DomainID: "default", Enabled: true})
+	require.NoError(t, err)
+	for _, visibility := range []string{"public", "private", "community"} {
+		for _, owner := range []string{"p1", "p2"} {
+			activeImage(t, w, Image{Name: new(visibility + "-" + owner), OwnerID: owner, Visibility: visibility,
+				Tags: []string{visibility}, Properties: map[string]string{"owner": owner, "quote": `a"b\c`}})
+		}
+	}
+	for name, c := range map[string]struct {
+		f    ImageFilter
+		want string
+	}{
+		"its own and the public ones":  {ImageFilter{ProjectID: "p2"}, "cirros community-p2 private-p2 public-p1 public-p2"},
+		"community by asking":          {ImageFilter{ProjectID: "p2", Visibility: "community"}, "community-p1 community-p2"},
+		"all":                          {ImageFilter{ProjectID: "p2", Visibility: "all"}, "cirros community-p1 community-p2 private-p2 public-p1 public-p2"},
+		"private":                      {ImageFilter{ProjectID: "p2", Visibility: "private"}, "private-p2"},
+		"an admin":                     {ImageFilter{Admin: true, Visibility: "private"}, "private-p1 private-p2"},
+		"owner":                        {ImageFilter{ProjectID: "p2", OwnerID: "p1"}, "cirros public-p1"},
+		"names":                        {ImageFilter{ProjectID: "p2", Names: []string{"public-p1", "private-p1"}}, "public-p1"},
+		"statuses":                     {ImageFilter{ProjectID: "p2", Statuses: []ImageStatus{ImageQueued}}, "cirros"},
+		"tags and properties together": {ImageFilter{Admin: true, Tags: []string{"public"}, Properties: map[string]string{"owner": "p2", "quote": `a"b\c`}}, "public-p2"},
+		"formats":                      {ImageFilter{ProjectID: "p1", DiskFormats: []string{"raw"}, ContainerFormats: []string{"bare"}}, ""},
+		"size":                         {ImageFilter{ProjectID: "p1", SizeMin: new(int64(3)), SizeMax: new(int64(3)), Protected: new(false), OwnerID: "p2"}, "public-p2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.f.Sort = []Sort{{Key: "name"}}
+			all, err := w.ListImages(ctx, c.f)
+			require.NoError(t, err)
+			var names []string
+			for _, i := range all {
+				names = append(names, *i.Name)
+			}
+			require.Equal(t, c.want, strings.Join(names, " "))
+		})
+	}
+	private, err := w.ListImages(ctx, ImageFilter{Admin: true, Names: []string{"private-p1"}})
+	require.NoError(t, err)
+	_, err = w.ListImages(ctx, ImageFilter{ProjectID: "p2", Marker: private[0].ID})
+	requireFault(t, err, fault.Invalid, "marker ["+private[0].ID+"] not found")
+	for _, sort := range [][]Sort{nil, {{Key: "size"}, {Key: "name", Desc: true}}, {{Key: "disk_format", Desc: true}}} {
+		whole, err := w.ListImages(ctx, ImageFilter{ProjectID: "p1", Sort: sort})
+		require.NoError(t, err)
+		var paged []Image
+		for {
+			f := ImageFilter{ProjectID: "p1", Sort: sort, Limit: 2}
+			if len(paged) > 0 {
+				f.Marker = paged[len(paged)-1].ID
+			}
+			page, err := w.ListImages(ctx, f)
+			require.NoError(t, err)
+			if len(page) == 0 {
+				break
+			}
+			paged = append(paged, page...)
+		}
+		require.Equal(t, whole, paged)
+	}
+}
+
+func TestAHostThatRegistersAgainKeepsItsIDAndStaysDisabled(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 4, 4096, 40)
+	require.NoError(t, w.SetHostEnabled(ctx, h.ID, false, new("maintenance")))
+	again, err := w.RegisterHost(ctx, Host{ID: "another", Hostname: "n1", TokenHash: tokenOf("new"), VCPUs: 8, CPURatio: 1, RAMRatio: 1, DiskRatio: 1,
+		Enabled: true, Ready: true, StartedAt: now(), SeenAt: now()})
+	require.NoError(t, err)
+	require.Equal(t, h.ID, again.ID)
+	require.Equal(t, 8, again.VCPUs)
+	require.False(t, again.Enabled)
+	require.Equal(t, "maintenance", *again.DisabledReason)
+	for _, read := range []func() (Host, error){
+		func() (Host, error) { return w.Host(ctx, h.ID) },
+		func() (Host, error) { return w.HostByName(ctx, "n1") },
+		func() (Host, error) { return w.HostByToken(ctx, tokenOf("new")) },
+	} {
+		got, err := read()
+		require.NoError(t, err)
+		require.Equal(t, again, got)
+	}
+	_, err = w.HostByToken(ctx, tokenOf("n1"))
+	require.Equal(t, fault.NotFound, fault.KindOf(err), "the old token is void")
+	_, err = w.RegisterHost(ctx, Host{Hostname: "n2", TokenHash: tokenOf("new"), CPURatio: 1, RAMRatio: 1, DiskRatio: 1})
+	requireFault(t, err, fault.Conflict, "The token of host n2 belongs to another host.")
+	requireFault(t, w.HeartbeatHost(ctx, "h9", HostHeartbeat{}, now()), fault.NotFound, "Compute host h9 could not be found.")
+	at := now().Add(time.Minute)
+	require.NoError(t, w.HeartbeatHost(ctx, h.ID, HostHeartbeat{Ready: false, NotReadyReason: new("down"), VCPUs: 2, Version: "v2"}, at))
+	hosts, err := w.ListHosts(ctx)
+	require.NoError(t, err)
+	require.True(t, at.Equal(hosts[0].SeenAt))
+	require.Equal(t, "down", *hosts[0].NotReadyReason)
+	require.Equal(t, 2, hosts[0].VCPUs)
+	require.Zero(t, hosts[0].Servers)
+}
+
+func TestASnapshotShowsEveryChangeButWhatIsLeftOut(t *testing.T) {
+	w := newWorld(t)
+	before, without := w.snapshot(t), w.snapshot(t, "claims", "projects.description")
+	require.NotContains(t, without, "claims")
+	require.NoError(t, w.exec(context.Background(), `UPDATE projects SET description = 'new'`))
+	require.NotEqual(t, before, w.snapshot(t))
+	require.Equal(t, without, w.snapshot(t, "claims", "projects.description"))
+}
+
+// statements catches what gorm sends.
+func statements(t *testing.T, w *world, f func()) []string {
+	t.Helper()
+	var got []string
+	seen := func(db *gorm.DB) {
+		got = append(got, db.Dialector.Explain(db.Statement.SQL.String(), db.Statement.Vars...))
+	}
+	require.NoError(t, w.db.Callback().Query().After("gorm:query").Register("test:seen", seen))
+	require.NoError(t, w.db.Callback().Row().After("gorm:row").Register("test:seen", seen))
+	defer func() {
+		require.NoError(t, w.db.Callback().Query().Remove("test:seen"))
+		require.NoError(t, w.db.Callback().Row().Remove("test:seen"))
+	}()
+	f()
+	return got
+}
+
+func TestAListingTakesAsManyQueriesForManyAsForOne(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 100, 40960, 400)
+	add := func() {
+		v := w.record(t, "s")
+		require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+		_, err := w.AllocatePort(ctx, PortRequest{ID: uuid.NewString(), ServerID: v.ID, ProjectID: "p1", NetworkID: w.network.ID})
+		require.NoError(t, err)
+	}
+	count := func() int {
+		return len(statements(t, w, func() {
+			_, err := w.ListServers(ctx, ServerFilter{ProjectID: "p1"})
+			require.NoError(t, err)
+		}))
+	}
+	add()
+	one := count()
+	require.Positive(t, one)
+	for range 12 {
+		add()
+	}
+	require.Equal(t, one, count())
+}
+
+func TestTheMainQueriesUseIndexes(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	explain := func(name, sql string, args ...any) {
+		t.Helper()
+		tx, err := w.pool.Begin(ctx)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, tx.Rollback(ctx)) }()
+		_, err = tx.Exec(ctx, `SET LOCAL enable_seqscan = off`)
+		require.NoError(t, err)
+		rows, err := tx.Query(ctx, "EXPLAIN (COSTS OFF) "+sql, args...)
+		require.NoError(t, err, name)
+		var plan []string
+		for rows.Next() {
+			var line string
+			require.NoError(t, rows.Scan(&line))
+			plan = append(plan, line)
+		}
+		require.NoError(t, rows.Err(), name)
+		whole := strings.Join(plan, "\n")
+		require.NotContains(t, whole, "Seq Scan", "%s: %s\n%s", name, sql, whole)
+		require.Contains(t, whole, "Index", "%s: %s\n%s", name, sql, whole)
+	}
+	explain("Token", tokenSQL, tokenOf("x"), now())
+	explain("ClaimQuota's lock", lockProjectSQL, "p1")
+	explain("ClaimQuota", claimSQL, "p1", "s", 1, 1, 1, now(), 1, 1, 1)
+	explain("Allocate's lock", lockHostSQL, "h")
+	explain("Allocate", allocateSQL, "h", "s", 1, 1, 1, now(), "networking")
+	explain("AllocatePort's lock", lockNetworkSQL, "n")
+	explain("AllocatePort", makePortSQL, "id", w.network.ID, "p1", nil, 0, "n1", "", macs("id"), "[]", now(), "", nil)
+	explain("AllocatePort of a user's port", bindPortSQL, "id", "p1", "s", 0, "n1", "", now(), nil)
+
+	v := w.record(t, "s")
+	at := now()
+	sent := statements(t, w, func() {
+		for _, f := range []func() error{
+			func() error { _, err := w.Server(ctx, v.ID); return err },
+			func() error {
+				_, err := w.ListServers(ctx, ServerFilter{ProjectID: "p1", Limit: 10, Marker: v.ID})
+				return err
+			},
+			func() error { _, err := w.ListServers(ctx, ServerFilter{Limit: 10}); return err },
+			func() error { _, err := w.ListServers(ctx, ServerFilter{HostID: "h"}); return err },
+			func() error { _, err := w.ListServers(ctx, ServerFilter{Deleted: true, Limit: 10}); return err },
+			func() error { _, err := w.ListServers(ctx, ServerFilter{ChangesSince: &at}); return err },
+			func() error { _, err := w.Image(ctx, w.image.ID); return err },
+			func() error { _, err := w.ListImages(ctx, ImageFilter{ProjectID: "p1", Limit: 10}); return err },
+			func() error { _, err := w.ListImages(ctx, ImageFilter{Admin: true, Limit: 10}); return err },
+			func() error { _, err := w.ImagesByStatus(ctx, ImageSaving, at); return err },
+			func() error { _, err := w.ListPorts(ctx, PortFilter{ServerIDs: []string{v.ID}}); return err },
+			func() error { _, err := w.ListPorts(ctx, PortFilter{ProjectID: "p1", Limit: 10}); return err },
+			func() error { _, err := w.ListNetworks(ctx, NetworkFilter{ProjectID: "p1"}); return err },
+			func() error { _, err := w.Quota(ctx, "p1", ProjectQuota{}); return err },
+			func() error { _, err := w.UserByName(ctx, "default", "demo"); return err },
+			func() error { _, err := w.HostByName(ctx, "n1"); _ = err; return nil },
+			func() error { _, err := w.HostByToken(ctx, tokenOf("x")); _ = err; return nil },
+			func() error { _, err := w.Actions(ctx, v.ID); return err },
+			func() error { _, err := w.Allocations(ctx, v.ID); return err },
+			func() error { _, err := w.ListKeyPairs(ctx, "u1", "", 0); return err },
+			func() error { _, err := w.ProjectsOf(ctx, "u1"); return err },
+		} {
+			require.NoError(t, f())
+		}
+	})
+	require.Greater(t, len(sent), 40)
+	for _, sql := range sent {
+		explain("gorm", sql)
+	}
+}
