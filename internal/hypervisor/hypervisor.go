@@ -13,11 +13,13 @@ type Hypervisor interface {
 	// Define makes the domain known, without starting it. The same domain again is success; the uuid with another
 	// definition is redefined only while it does not run.
 	Define(ctx context.Context, d Domain) error
-	// Start starts a defined domain and returns when it runs. A running one is success.
+	// Start starts a defined domain and returns when it runs. A running one is success, one that is not defined is NotFound,
+	// a paused one is a Conflict.
 	Start(ctx context.Context, uuid string) error
 	// Destroy stops a domain at once. One that does not run, or does not exist, is success.
 	Destroy(ctx context.Context, uuid string) error
-	// Undefine forgets a stopped domain with all that libvirt keeps of it (NVRAM, managed save). An absent one is success.
+	// Undefine forgets a stopped domain with all that libvirt keeps of it (NVRAM, managed save). An absent one is success, one
+	// that runs is a Conflict.
 	Undefine(ctx context.Context, uuid string) error
 	// State tells how a domain is; Absent when there is none.
 	State(ctx context.Context, uuid string) (State, error)
