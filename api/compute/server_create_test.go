@@ -1,0 +1,333 @@
+package compute_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/api/compute"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+type fields = map[string]any
+
+// with is a good request, changed; a nil value takes a field away.
+func (c *cloud) with(change fields) fields {
+	server := fields{"name": "web", "imageRef": c.image, "flavorRef": "1", "networks": "none"}
+	for k, v := range change {
+		if v == nil {
+			delete(server, k)
+		} else {
+			server[k] = v
+		}
+	}
+	return fields{"server": server}
+}
+
+const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEQAQ4CnSLGzHDAzSlAmfRvbqKSwgT3eGL4g6EpWd9Wt u@h"
+
+func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.T) {
+	c := newCloud(t)
+	ctx := context.Background()
+	_, err := c.Store.CreateFlavor(ctx, models.Flavor{ID: "secret", Name: "secret", VCPUs: 1, RAMMiB: 1, RxTxFactor: 1})
+	require.NoError(t, err)
+	foreign := c.network(t, c.stranger, "theirs", "10.9.0.0/24", "10.9.0.2", "10.9.0.254")
+	own := c.network(t, c.member, "ours", "10.1.0.0/24", "10.1.0.2", "10.1.0.254")
+	bare, err := c.Store.CreateNetwork(ctx, models.Network{ID: uuid.NewString(), ProjectID: c.member.ProjectID, Name: "bare", MTU: 1500})
+	require.NoError(t, err)
+	port, err := c.Store.CreatePort(ctx, models.Port{ID: uuid.NewString(), NetworkID: own.ID, ProjectID: c.member.ProjectID})
+	require.NoError(t, err)
+	foreignPort, err := c.Store.CreatePort(ctx, models.Port{ID: uuid.NewString(), NetworkID: foreign.ID, ProjectID: c.stranger.ProjectID})
+	require.NoError(t, err)
+	absent := uuid.NewString()
+	nets := func(n ...fields) fields { return c.with(fields{"networks": n}) }
+	tooMany := fields{}
+	for i := range 129 {
+		tooMany[fmt.Sprint("k", i)] = "v"
+	}
+	before, err := c.Store.Snapshot(ctx)
+	require.NoError(t, err)
+
+	tests := []struct {
+		name    string
+		version string // 2.96 if ""
+		body    any
+		status  int
+		message string
+	}{
+		{"malformed JSON", "", `{"server": {`, 400, "Malformed request body"},
+		{"no body", "", "", 400, "Malformed request body"},
+		{"a list", "", "[]", 400, "[] is not of type 'object'"},
+		{"no server", "", fields{}, 400, "'server' is a required property"},
+		{"unknown field beside the server", "", `{"server": {"name":"a","imageRef":"` + c.image + `","flavorRef":"1","networks":"none"}, "x": 1}`, 400, "Additional properties are not allowed ('x' was unexpected)"},
+		{"unknown field", "", c.with(fields{"color": "red"}), 400, "Invalid input for field/attribute server. Value: {'color': 'red', 'flavorRef': '1', 'imageRef': '" + c.image + "', 'name': 'web', 'networks': 'none'}. Additional properties are not allowed ('color' was unexpected)"},
+		{"no name", "2.1", `{"server": {"imageRef":"x","flavorRef":"1"}}`, 400, "Invalid input for field/attribute server. Value: {'flavorRef': '1', 'imageRef': 'x'}. 'name' is a required property"},
+		{"empty name", "", c.with(fields{"name": ""}), 400, "Invalid input for field/attribute name. Value: . '' is too short"},
+		{"blank name", "", c.with(fields{"name": " a"}), 400, "An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."},
+		{"unprintable name", "", c.with(fields{"name": "a\u0007b"}), 400, "An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."},
+		{"over-long name", "", c.with(fields{"name": strings.Repeat("n", 256)}), 400, "Invalid input for field/attribute name. Value: " + strings.Repeat("n", 256) + ". '" + strings.Repeat("n", 256) + "' is too long"},
+		{"name of a wrong type", "", c.with(fields{"name": 5}), 400, "Invalid input for field/attribute name. Value: 5. 5 is not of type 'string'"},
+		{"image that is no uuid", "", c.with(fields{"imageRef": "cirros"}), 400, "Invalid imageRef provided."},
+		{"no image", "", c.with(fields{"imageRef": nil}), 400, "Invalid imageRef provided."},
+		{"unknown flavor", "", c.with(fields{"flavorRef": "huge"}), 400, "Flavor huge could not be found."},
+		{"private flavor", "", c.with(fields{"flavorRef": "secret"}), 400, "Flavor secret could not be found."},
+		{"unknown key", "", c.with(fields{"key_name": "mine"}), 400, "Invalid key_name provided."},
+		{"bad base64", "", c.with(fields{"user_data": "IyEv!"}), 400, "Invalid input for field/attribute user_data. Value: IyEv!. 'IyEv!' is not a 'base64'"},
+		{"user data too long", "", c.with(fields{"user_data": strings.Repeat("A", 65536)}), 400, "Invalid input for field/attribute user_data. Value: " + strings.Repeat("A", 300) + ".... '" + strings.Repeat("A", 300) + "...' is too long"},
+		{"metadata value too long", "", c.with(fields{"metadata": fields{"k": strings.Repeat("v", 256)}}), 400, "Invalid input for field/attribute k. Value: " + strings.Repeat("v", 256) + ". '" + strings.Repeat("v", 256) + "' is too long"},
+		{"metadata of a wrong type", "", c.with(fields{"metadata": fields{"k": 1}}), 400, "Invalid input for field/attribute k. Value: 1. 1 is not of type 'string'"},
+		{"too much metadata", "", c.with(fields{"metadata": tooMany}), 403, "Maximum number of metadata items exceeds 128"},
+		{"no networks since 2.37", "2.37", `{"server": {"name":"a","imageRef":"` + c.image + `","flavorRef":"1"}}`, 400, "Invalid input for field/attribute server. Value: {'flavorRef': '1', 'imageRef': '" + c.image + "', 'name': 'a'}. 'networks' is a required property"},
+		{"a word for networks", "", c.with(fields{"networks": "some"}), 400, "Invalid input for field/attribute networks. Value: some. 'some' is not valid under any of the given schemas"},
+		{"words before 2.37", "2.36", c.with(nil), 400, "Invalid input for field/attribute networks. Value: none. 'none' is not of type 'array'"},
+		{"network that is no uuid", "", nets(fields{"uuid": "private"}), 400, "Bad networks format: network uuid is not in proper format (private)"},
+		{"neither network nor port", "", nets(fields{}), 400, "Bad network format: missing 'uuid'"},
+		{"unknown network", "", nets(fields{"uuid": absent}), 400, "Network " + absent + " could not be found."},
+		{"another project's network", "", nets(fields{"uuid": foreign.ID}), 400, "Network " + foreign.ID + " could not be found."},
+		{"network without a subnet", "", nets(fields{"uuid": bare.ID}), 400, "Network " + bare.ID + " requires a subnet in order to boot instances on."},
+		{"address outside", "", nets(fields{"uuid": own.ID, "fixed_ip": "10.2.0.1"}), 400, "Fixed IP address 10.2.0.1 is not a valid ip address for network " + own.ID + "."},
+		{"address that is none", "", nets(fields{"uuid": own.ID, "fixed_ip": "ten"}), 400, "Invalid input for field/attribute fixed_ip. Value: ten. 'ten' is not a 'ipv4' or 'ipv6' address"},
+		{"unknown port", "", nets(fields{"port": absent}), 400, "Port id " + absent + " could not be found."},
+		{"another project's port", "", nets(fields{"port": foreignPort.ID}), 400, "Port id " + foreignPort.ID + " could not be found."},
+		{"a port twice", "", nets(fields{"port": port.ID}, fields{"port": port.ID}), 400, "Port ID '" + port.ID + "' was specified twice: you cannot attach a port multiple times."},
+		{"a port with an address", "", nets(fields{"port": port.ID, "fixed_ip": "10.1.0.9"}), 400, "Specified Fixed IP '10.1.0.9' cannot be used with port '" + port.ID + "': the two cannot be specified together."},
+		{"several networks to choose from", "", c.with(fields{"networks": "auto"}), 409, "Multiple possible networks found, use a Network ID to be more specific."},
+		{"several networks, none named", "2.1", c.with(fields{"networks": nil}), 409, "Multiple possible networks found, use a Network ID to be more specific."},
+		{"unknown zone", "", c.with(fields{"availability_zone": "mars"}), 400, "The requested availability zone is not available"},
+		{"a forced host", "", c.with(fields{"availability_zone": "nova:hv1"}), 403, "Policy doesn't allow os_compute_api:servers:create:forced_host to be performed."},
+		{"a chosen host", "", c.with(fields{"host": "hv1"}), 400, "Choosing the host of a server is not offered: name an availability_zone."},
+		{"several servers", "", c.with(fields{"max_count": 2}), 400, "Building several servers with one request is not offered yet: leave min_count and max_count at 1."},
+		{"counts that contradict", "", c.with(fields{"min_count": 2, "max_count": 1}), 400, "min_count must be <= max_count"},
+		{"a count of none", "", c.with(fields{"min_count": "0"}), 400, "Invalid input for field/attribute min_count. Value: 0. '0' is less than the minimum of 1"},
+		{"an unknown security group", "", c.with(fields{"security_groups": []fields{{"name": "web"}}}), 400, "Security group web not found."},
+		{"a volume", "", c.with(fields{"block_device_mapping_v2": []fields{{"boot_index": 0, "source_type": "volume", "destination_type": "volume", "uuid": absent}}}), 400,
+			"block_device_mapping_v2 is offered only for booting from imageRef on the host's local disk (one mapping: boot_index 0, source_type image, destination_type local)."},
+		{"personality since 2.57", "2.57", c.with(fields{"personality": []fields{}}), 400, "Invalid input for field/attribute server. Value: {'flavorRef': '1', 'imageRef': '" + c.image + "', 'name': 'web', 'networks': 'none', 'personality': []}. Additional properties are not allowed ('personality' was unexpected)"},
+		{"too many files", "2.56", c.with(fields{"personality": make6Files()}), 403, "Quota exceeded, too many injected files: at most 5 are allowed."},
+		{"a file that climbs", "2.56", c.with(fields{"personality": []fields{{"path": "/../etc/shadow", "contents": "YQ=="}}}), 400, "Invalid input for field/attribute path. Value: /../etc/shadow. '/../etc/shadow' is not an absolute path"},
+		{"tags before 2.52", "2.51", c.with(fields{"tags": []string{"a"}}), 400, "Invalid input for field/attribute server. Value: {'flavorRef': '1', 'imageRef': '" + c.image + "', 'name': 'web', 'networks': 'none', 'tags': ['a']}. Additional properties are not allowed ('tags' was unexpected)"},
+		{"a tag with a comma", "", c.with(fields{"tags": []string{"a,b"}}), 400, "Invalid input for field/attribute 0. Value: a,b. 'a,b' does not match '^[^,/]*$'"},
+		{"a hostname that is none", "2.90", c.with(fields{"hostname": "a.b"}), 400, "Invalid input for field/attribute hostname. Value: a.b. 'a.b' does not match '^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$'"},
+		{"a config drive of a wrong type", "", c.with(fields{"config_drive": "perhaps"}), 400, ""},
+		{"hints of a wrong form", "", `{"server": {"name":"a","imageRef":"` + c.image + `","flavorRef":"1","networks":"none"}, "os:scheduler_hints": {"group": "x"}}`, 400, "Invalid input for field/attribute group. Value: x. 'x' is not valid under any of the given schemas"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			version := tt.version
+			if version == "" {
+				version = at96
+			}
+			a := c.nova(t, c.member, version, "POST", "/servers", tt.body)
+			require.Equal(t, tt.status, a.Status, a.Body)
+			if tt.message != "" {
+				require.Equal(t, tt.message, a.Message(t))
+			}
+			require.EqualValues(t, tt.status, a.At(t, map[int]string{400: "badRequest", 403: "forbidden", 409: "conflictingRequest"}[tt.status], "code"))
+			require.Empty(t, c.builds.take(), "nothing may be submitted")
+		})
+	}
+	after, err := c.Store.Snapshot(ctx)
+	require.NoError(t, err)
+	require.Equal(t, before, after, "a refused request leaves no row")
+}
+
+func make6Files() []fields {
+	files := make([]fields, 6)
+	for i := range files {
+		files[i] = fields{"path": fmt.Sprint("/f", i), "contents": "YQ=="}
+	}
+	return files
+}
+
+func TestWhoMayNotAskForAServer(t *testing.T) {
+	c := newCloud(t)
+	expired := c.UserUntil(t, "one", "member", time.Now().Add(-time.Second))
+	good := c.with(nil)
+
+	a := c.Do(t, "POST", "/compute/v2.1/servers", "", good)
+	require.Equal(t, 401, a.Status)
+	require.Contains(t, a.Header.Get("WWW-Authenticate"), "Keystone uri=")
+	require.Equal(t, 401, c.nova(t, expired, at96, "POST", "/servers", good).Status)
+	a = c.nova(t, c.reader, at96, "POST", "/servers", good)
+	require.Equal(t, 403, a.Status)
+	require.Equal(t, "Policy doesn't allow os_compute_api:servers:create to be performed.", a.Message(t))
+	require.Empty(t, c.builds.take())
+}
+
+func TestMicroversionsAreNegotiated(t *testing.T) {
+	c := newCloud(t)
+	get := func(headers ...string) (int, string, string) {
+		a := c.Do(t, "GET", "/compute/v2.1/flavors", c.member.Token, nil, headers...)
+		require.ElementsMatch(t, []string{"OpenStack-API-Version", "X-OpenStack-Nova-API-Version"}, a.Header.Values("Vary"))
+		return a.Status, a.Header.Get("OpenStack-API-Version"), a.Body
+	}
+	for _, tt := range []struct {
+		headers []string
+		status  int
+		used    string
+		body    string
+	}{
+		{nil, 200, "compute 2.1", ""},
+		{[]string{"X-OpenStack-Nova-API-Version", "2.47"}, 200, "compute 2.47", ""},
+		{[]string{"OpenStack-API-Version", "compute 2.61"}, 200, "compute 2.61", ""},
+		{[]string{"OpenStack-API-Version", "identity 3.1, compute latest"}, 200, "compute 2.96", ""},
+		{[]string{"OpenStack-API-Version", "compute 2.10", "X-OpenStack-Nova-API-Version", "2.3"}, 200, "compute 2.10", ""},
+		{[]string{"OpenStack-API-Version", "volume 3.999"}, 200, "compute 2.1", ""},
+		{[]string{"X-OpenStack-Nova-API-Version", "2.97"}, 406, "", `{"computeFault":{"code":406,"message":"Version 2.97 is not supported by the API. Minimum is 2.1 and maximum is 2.96."}}`},
+		{[]string{"X-OpenStack-Nova-API-Version", "3.1"}, 406, "", `{"computeFault":{"code":406,"message":"Version 3.1 is not supported by the API. Minimum is 2.1 and maximum is 2.96."}}`},
+		{[]string{"X-OpenStack-Nova-API-Version", "2.0"}, 406, "", ""},
+		{[]string{"X-OpenStack-Nova-API-Version", "two"}, 400, "", `{"badRequest":{"code":400,"message":"API Version String two is of invalid format. Must be of format MajorNum.MinorNum."}}`},
+		{[]string{"X-OpenStack-Nova-API-Version", "2.01"}, 400, "", ""},
+	} {
+		status, used, body := get(tt.headers...)
+		require.Equal(t, tt.status, status, "%v: %s", tt.headers, body)
+		require.Equal(t, tt.used, used, tt.headers)
+		if tt.body != "" {
+			require.JSONEq(t, tt.body, body)
+		}
+	}
+	for _, path := range []string{"/compute", "/compute/", "/compute/v2.1", "/compute/v2.1/"} {
+		a := c.Do(t, "GET", path, "", nil)
+		require.Equal(t, 200, a.Status, path)
+		require.Contains(t, a.Body, `"version":"2.96"`)
+	}
+}
+
+func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
+	c := newCloud(t)
+	ctx := context.Background()
+	n := c.network(t, c.member, "ours", "10.1.0.0/24", "10.1.0.2", "10.1.0.254")
+	require.Equal(t, 201, c.nova(t, c.member, at96, "POST", "/os-keypairs", fields{"keypair": fields{"name": "mine", "public_key": key}}).Status)
+	require.NoError(t, c.Store.SetQuota(ctx, models.ProjectQuota{ProjectID: c.member.ProjectID, Instances: 3, Cores: 4, RAMMiB: -1, KeyPairs: 9}))
+
+	script := "#!/bin/sh\necho hi\n"
+	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{
+		"name": "Web Server_1.å", "key_name": "mine", "user_data": base64.StdEncoding.EncodeToString([]byte(script)), "metadata": fields{"role": "web"},
+		"config_drive": "True", "networks": []fields{{"uuid": n.ID, "fixed_ip": "10.1.0.7", "tag": "front"}}, "availability_zone": "nova",
+		"tags": []string{"b", "a", "b"}, "description": "the first", "min_count": 1, "max_count": "1", "OS-DCF:diskConfig": "AUTO",
+		"security_groups":         []fields{{"name": "default"}},
+		"block_device_mapping_v2": []fields{{"uuid": c.image, "boot_index": 0, "source_type": "image", "destination_type": "local", "delete_on_termination": true}},
+	}))
+	require.Equal(t, 202, a.Status, a.Body)
+	in := c.builds.take()
+	require.Len(t, in, 1)
+	got := in[0]
+	id, _ := a.At(t, "server", "id").(string)
+	require.Equal(t, id, got.ServerID)
+	require.Equal(t, c.URL+"/compute/v2.1/servers/"+id, a.Header.Get("Location"))
+	require.Equal(t, got.AdminPass, a.At(t, "server", "adminPass"))
+	require.Len(t, got.AdminPass, 12)
+	require.Equal(t, "MANUAL", a.At(t, "server", "OS-DCF:diskConfig"))
+	require.Equal(t, []any{fields{"name": "default"}}, a.At(t, "server", "security_groups"))
+
+	require.Equal(t, a.Header.Get("X-Openstack-Request-Id"), got.RequestID)
+	require.Equal(t, []any{c.member.ProjectID, c.member.UserID, "Web Server_1.å", "web-server-1-", "the first", c.image, "nova"},
+		[]any{got.ProjectID, got.UserID, got.Name, got.Hostname + "-", got.Description, got.ImageID, got.AvailabilityZone})
+	require.Equal(t, script, string(got.UserData))
+	require.True(t, got.ConfigDrive)
+	require.Equal(t, []string{"a", "b"}, got.Tags)
+	require.Equal(t, map[string]string{"role": "web"}, got.Metadata)
+	require.Equal(t, 512, got.Flavor.RAMMiB)
+	require.Equal(t, map[string]string{"hw:x": "y"}, got.Flavor.ExtraSpecs)
+	require.Equal(t, key, got.KeyPairs[0].PublicKey)
+	require.Equal(t, []int{3, 4, -1}, []int{got.Limits.Instances, got.Limits.Cores, got.Limits.RAMMiB})
+	require.Len(t, got.Networks, 1)
+	require.Equal(t, []string{n.ID, "10.1.0.7", "front"}, []string{got.Networks[0].NetworkID, got.Networks[0].FixedIP, got.Networks[0].Tag})
+	require.Equal(t, 3, got.MaxHosts)
+	require.NotZero(t, got.Deadlines.HostLost)
+}
+
+func TestAServerThatNamesNoNetworkGetsTheOnlyOne(t *testing.T) {
+	c := newCloud(t)
+	none := c.with(fields{"networks": nil})
+	require.Equal(t, 202, c.nova(t, c.member, "2.1", "POST", "/servers", none).Status)
+	require.Empty(t, c.builds.take()[0].Networks)
+
+	n := c.network(t, c.member, "ours", "10.1.0.0/24", "10.1.0.2", "10.1.0.254")
+	c.network(t, c.stranger, "theirs", "10.2.0.0/24", "10.2.0.2", "10.2.0.254")
+	for version, body := range map[string]any{"2.1": none, at96: c.with(fields{"networks": "auto"})} {
+		require.Equal(t, 202, c.nova(t, c.member, version, "POST", "/servers", body).Status)
+		in := c.builds.take()[0]
+		require.Len(t, in.Networks, 1)
+		require.Equal(t, n.ID, in.Networks[0].NetworkID)
+	}
+	require.Equal(t, 202, c.nova(t, c.member, at96, "POST", "/servers", c.with(nil)).Status)
+	require.Empty(t, c.builds.take()[0].Networks, "none means none")
+}
+
+func TestARefusedSubmissionIsAnsweredAsItsKindAndNothingElse(t *testing.T) {
+	c := newCloud(t)
+	for _, tt := range []struct {
+		err     error
+		status  int
+		element string
+		message string
+	}{
+		{fault.New(fault.Invalid, "Can not find requested image"), 400, "badRequest", "Can not find requested image"},
+		{fault.New(fault.Invalid, "Flavor's disk is too small for requested image."), 400, "badRequest", "Flavor's disk is too small for requested image."},
+		{fault.New(fault.OverQuota, "Quota exceeded for cores: Requested 4, but already used 8 of 10 cores"), 403, "forbidden", "Quota exceeded for cores: Requested 4, but already used 8 of 10 cores"},
+		{fault.New(fault.Conflict, "Server is being built."), 409, "conflictingRequest", "Server is being built."},
+		{fault.New(fault.Unavailable, "The control plane does not answer."), 503, "serviceUnavailable", "The control plane does not answer."},
+	} {
+		c.builds.err = tt.err
+		a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil))
+		require.Equal(t, tt.status, a.Status)
+		require.Equal(t, tt.message, a.At(t, tt.element, "message"))
+		require.Len(t, c.builds.take(), 1)
+	}
+	c.builds.err = fmt.Errorf("dial tcp: secret of the inside")
+	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil))
+	require.Equal(t, 500, a.Status)
+	require.NotContains(t, a.Body, "secret")
+}
+
+func TestARepeatedRequestWithItsKeyMeansTheSameServer(t *testing.T) {
+	c := newCloud(t)
+	post := func() (string, any) {
+		a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", "deploy-7")
+		require.Equal(t, 202, a.Status, a.Body)
+		return a.At(t, "server", "id").(string), a.At(t, "server", "adminPass")
+	}
+	first, pass := post()
+	require.NotNil(t, pass)
+	again, _ := post()
+	require.Equal(t, first, again, "while the first is under way its workflow meets the second")
+	require.Len(t, c.builds.take(), 2)
+
+	s := c.row(t, c.member, "web", time.Now())
+	require.NotEqual(t, first, s.ID)
+	require.Equal(t, first, compute.ServerIDOf(c.member.ProjectID, "deploy-7"))
+	require.NotEqual(t, first, compute.ServerIDOf(c.stranger.ProjectID, "deploy-7"), "another project's key is another server")
+
+	recorded := models.Server{ID: first, ProjectID: c.member.ProjectID, UserID: c.member.UserID, Name: "web", Hostname: "web", Status: models.ServerBuild, ImageID: c.image, FlavorID: "1"}
+	require.NoError(t, c.Store.RecordServer(t.Context(), recorded, models.InstanceAction{ServerID: first, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: c.member.UserID, ProjectID: c.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
+	third, pass := post()
+	require.Equal(t, first, third)
+	require.Nil(t, pass, "only the first answer knows the password")
+	require.Empty(t, c.builds.take(), "what was accepted is not submitted again")
+
+	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", strings.Repeat("k", 256))
+	require.Equal(t, 400, a.Status)
+}
+
+func TestAHostnameFitsDNS(t *testing.T) {
+	for name, want := range map[string]string{
+		"web":                    "web",
+		"Web Server_1.example":   "web-server-1-example",
+		"-.å-":                   "server",
+		"日本":                     "server",
+		strings.Repeat("a", 70):  strings.Repeat("a", 63),
+		"x" + "é" + "y":          "xy",
+		"a/../b;rm -rf":          "a--brm--rf",
+		strings.Repeat("a-", 40): strings.TrimRight(strings.Repeat("a-", 32), "-"),
+	} {
+		require.Equal(t, want, compute.Hostname(name), name)
+	}
+}
