@@ -1,0 +1,230 @@
+package hosts_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/api/apitest"
+	"github.com/slipway-cloud/slipway/api/hosts"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+type fields = map[string]any
+
+type env struct {
+	*apitest.Env
+	bytes         imagestore.Store
+	admin, member apitest.User
+}
+
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	e := &env{}
+	e.bytes = newBytes(t)
+	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) {
+		hosts.New(store, e.bytes, hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
+	})
+	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
+	return e
+}
+
+// admit makes a host and gives its token.
+func (e *env) admit(t *testing.T, hostname string) (id, token string) {
+	t.Helper()
+	a := e.Do(t, "POST", "/hosts", e.admin.Token, fields{"host": fields{"hostname": hostname, "availability_zone": "rack-a"}})
+	require.Equal(t, 201, a.Status, a.Body)
+	return a.At(t, "host", "id").(string), a.At(t, "host", "token").(string)
+}
+
+// self sends a request with a host's own token.
+func (e *env) self(t *testing.T, token, method, path string, body any, headers ...string) apitest.Answer {
+	t.Helper()
+	return e.Do(t, method, "/hosts"+path, "", body, append(headers, "Authorization", "Bearer "+token)...)
+}
+
+func registration(hostname string) fields {
+	return fields{"host": fields{
+		"hostname": hostname, "vcpus": 8, "memory_mib": 16384, "disk_gib": 200, "hypervisor_type": "QEMU", "hypervisor_version": 7002000,
+		"architectures": []string{"x86_64"}, "kvm": false, "cpu_ratio": 4.0, "ram_ratio": 1.0, "disk_ratio": 1.0, "reserved_memory_mib": 512,
+		"version": "v1", "ready": true,
+	}}
+}
+
+func TestAHostRegistersAndLives(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.admit(t, "hv1")
+	show := func() map[string]any {
+		a := e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil)
+		require.Equal(t, 200, a.Status, a.Body)
+		require.NotContains(t, a.Body, token)
+		return a.At(t, "host").(map[string]any)
+	}
+	h := show()
+	require.Equal(t, []any{id, "down", false, true, nil}, []any{h["id"], h["state"], h["ready"], h["enabled"], h["seen_at"]})
+
+	a := e.self(t, token, "PUT", "/self", registration("hv1"))
+	require.Equal(t, 200, a.Status, a.Body)
+	require.JSONEq(t, `{"host":{"id":"`+id+`","hostname":"hv1","availability_zone":"rack-a","heartbeat_interval":5}}`, a.Body)
+	h = show()
+	require.Equal(t, []any{id, "up", true, 8.0, 16384.0, 200.0, 4.0, 512.0, "v1", "QEMU"},
+		[]any{h["id"], h["state"], h["ready"], h["vcpus"], h["memory_mib"], h["disk_gib"], h["cpu_ratio"], h["reserved_memory_mib"], h["version"], h["hypervisor_type"]})
+
+	beat := fields{"host": fields{"ready": false, "not_ready_reason": "libvirtd does not answer", "vcpus": 8, "memory_mib": 16384, "disk_gib": 150, "version": "v2"}}
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
+	h = show()
+	require.Equal(t, []any{"up", false, "libvirtd does not answer", 150.0, "v2"}, []any{h["state"], h["ready"], h["not_ready_reason"], h["disk_gib"], h["version"]})
+
+	require.NoError(t, e.Store.HeartbeatHost(context.Background(), id, models.HostHeartbeat{Ready: true, VCPUs: 8, MemoryMiB: 1, DiskGiB: 1}, time.Now().Add(-2*time.Minute)))
+	h = show()
+	require.Equal(t, []any{"down", false}, []any{h["state"], h["ready"]}, "silence outweighs its last word")
+}
+
+func TestOnlyTheHostsOwnTokenSpeaksForIt(t *testing.T) {
+	e := newEnv(t)
+	_, one := e.admit(t, "hv1")
+	_, two := e.admit(t, "hv2")
+	for _, auth := range []string{"", "Bearer ", "Bearer wrong", "Basic " + one, one} {
+		for _, r := range [][2]string{{"PUT", "/hosts/self"}, {"POST", "/hosts/self/heartbeat"}, {"GET", "/hosts/images/" + uuid.NewString() + "/file"}} {
+			a := e.Do(t, r[0], r[1], "", registration("hv1"), "Authorization", auth)
+			require.Equal(t, 401, a.Status, "%s %s", r, auth)
+			require.NotEmpty(t, a.Header.Get("WWW-Authenticate"))
+		}
+	}
+	a := e.Do(t, "PUT", "/hosts/self", e.admin.Token, registration("hv1"))
+	require.Equal(t, 401, a.Status, "an admin's token is no host's")
+	a = e.self(t, two, "PUT", "/self", registration("hv1"))
+	require.Equal(t, 403, a.Status)
+	require.Equal(t, "This token is that of host hv2, not of hv1.", a.Message(t))
+	h, err := e.Store.HostByName(t.Context(), "hv1")
+	require.NoError(t, err)
+	require.Zero(t, h.VCPUs)
+	require.Equal(t, 401, e.self(t, one, "GET", "", nil).Status, "a host sees no hosts")
+
+	a = e.Do(t, "POST", "/hosts/hv1/token", e.admin.Token, nil)
+	require.Equal(t, 200, a.Status, a.Body)
+	fresh := a.At(t, "host", "token").(string)
+	require.NotEqual(t, one, fresh)
+	require.Equal(t, 401, e.self(t, one, "PUT", "/self", registration("hv1")).Status, "the old one ends at once")
+	require.Equal(t, 200, e.self(t, fresh, "PUT", "/self", registration("hv1")).Status)
+	require.Equal(t, 200, e.self(t, two, "PUT", "/self", registration("hv2")).Status)
+}
+
+func TestHostsAreTheAdminsBusiness(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.admit(t, "hv1")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	for _, r := range [][2]string{{"GET", ""}, {"POST", ""}, {"GET", "/hv1"}, {"PATCH", "/hv1"}, {"DELETE", "/hv1"}, {"POST", "/hv1/token"}} {
+		require.Equal(t, 403, e.Do(t, r[0], "/hosts"+r[1], e.member.Token, fields{}).Status, r)
+		require.Equal(t, 401, e.Do(t, r[0], "/hosts"+r[1], "", fields{}).Status, r)
+	}
+	for _, tt := range []struct {
+		body    any
+		status  int
+		message string
+	}{
+		{fields{"host": fields{"hostname": "hv1"}}, 409, "Host hv1 exists already. POST /hosts/hv1/token gives it a new token."},
+		{fields{"host": fields{"hostname": "self"}}, 400, "Invalid hostname 'self': it must be a DNS name, and not self, images or a UUID."},
+		{fields{"host": fields{"hostname": "a b"}}, 400, ""},
+		{fields{"host": fields{"hostname": "-a"}}, 400, ""},
+		{fields{"host": fields{"hostname": uuid.NewString()}}, 400, ""},
+		{fields{"host": fields{"hostname": "hv2", "availability_zone": "a:b"}}, 400, ""},
+		{fields{"host": fields{"hostname": strings.Repeat("a", 300)}}, 400, ""},
+		{fields{"host": fields{}}, 400, ""},
+		{fields{"host": fields{"hostname": "hv2", "vcpus": 4}}, 400, ""},
+		{`{`, 400, "Malformed request body"},
+	} {
+		a := e.Do(t, "POST", "/hosts", e.admin.Token, tt.body)
+		require.Equal(t, tt.status, a.Status, "%v: %s", tt.body, a.Body)
+		if tt.message != "" {
+			require.Equal(t, tt.message, a.Message(t))
+		}
+	}
+	a := e.Do(t, "GET", "/hosts", e.admin.Token, nil)
+	require.Len(t, a.At(t, "hosts"), 1, "nothing was made")
+
+	a = e.Do(t, "PATCH", "/hosts/"+id, e.admin.Token, fields{"host": fields{"enabled": false, "disabled_reason": "new memory"}})
+	require.Equal(t, []any{false, "new memory"}, []any{a.At(t, "host", "enabled"), a.At(t, "host", "disabled_reason")})
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	a = e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil)
+	require.Equal(t, false, a.At(t, "host", "enabled"), "registering again does not enable")
+	require.Equal(t, 400, e.Do(t, "PATCH", "/hosts/hv1", e.admin.Token, fields{"host": fields{"enabled": true, "disabled_reason": "x"}}).Status)
+	a = e.Do(t, "PATCH", "/hosts/hv1", e.admin.Token, fields{"host": fields{"enabled": true}})
+	require.Equal(t, []any{true, nil}, []any{a.At(t, "host", "enabled"), a.At(t, "host", "disabled_reason")})
+
+	a = e.Do(t, "GET", "/hosts/hv9", e.admin.Token, nil)
+	require.Equal(t, 404, a.Status)
+	require.Equal(t, "Host hv9 could not be found.", a.Message(t))
+	require.Equal(t, 204, e.Do(t, "DELETE", "/hosts/hv1", e.admin.Token, nil).Status)
+	require.Equal(t, 404, e.Do(t, "DELETE", "/hosts/hv1", e.admin.Token, nil).Status)
+	require.Equal(t, 401, e.self(t, token, "PUT", "/self", registration("hv1")).Status, "a forgotten host is no host")
+}
+
+func TestAHostThatHoldsServersStays(t *testing.T) {
+	e := newEnv(t)
+	ctx := context.Background()
+	id, token := e.admit(t, "hv1")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	image, server := uuid.NewString(), uuid.NewString()
+	_, err := e.Store.CreateImage(ctx, models.Image{ID: image, OwnerID: e.member.ProjectID, Status: models.ImageActive, Visibility: "public"})
+	require.NoError(t, err)
+	_, err = e.Store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "f", VCPUs: 1, RAMMiB: 1, RxTxFactor: 1, Public: true})
+	require.NoError(t, err)
+	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", Status: models.ServerBuild, ImageID: image, FlavorID: "1"},
+		models.InstanceAction{ServerID: server, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
+	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: server, HostID: id, VCPUs: 2, MemoryMiB: 1024, DiskGiB: 5}, "networking"))
+	a := e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil)
+	require.Equal(t, []any{1.0, 2.0, 1024.0, 5.0}, []any{a.At(t, "host", "servers"), a.At(t, "host", "used_vcpus"), a.At(t, "host", "used_memory_mib"), a.At(t, "host", "used_disk_gib")})
+	a = e.Do(t, "DELETE", "/hosts/hv1", e.admin.Token, nil)
+	require.Equal(t, 409, a.Status)
+	require.Equal(t, "Host hv1 holds 1 servers. Delete them first.", a.Message(t))
+}
+
+func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
+	e := newEnv(t)
+	_, token := e.admit(t, "hv1")
+	active, queued := uuid.NewString(), uuid.NewString()
+	qcow2, bare := "qcow2", "bare"
+	for _, id := range []string{active, queued} {
+		_, err := e.Store.CreateImage(t.Context(), models.Image{ID: id, OwnerID: e.member.ProjectID, Visibility: "private", DiskFormat: &qcow2, ContainerFormat: &bare})
+		require.NoError(t, err)
+	}
+	size, sum := int64(10), strings.Repeat("0", 128)
+	require.NoError(t, e.Store.TransitionImage(t.Context(), active, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
+	require.NoError(t, e.Store.TransitionImage(t.Context(), active, models.ImageSaving, models.ImageActive, models.ImageBytes{SizeBytes: &size, VirtualBytes: &size, SHA512: &sum}))
+	putBytes(t, e.bytes, active, "0123456789")
+	a := e.self(t, token, "GET", "/images/"+active+"/file", nil)
+	require.Equal(t, 200, a.Status, a.Body)
+	require.Equal(t, "0123456789", a.Body)
+	a = e.self(t, token, "GET", "/images/"+active+"/file", nil, "Range", "bytes=4-")
+	require.Equal(t, 206, a.Status)
+	require.Equal(t, "456789", a.Body)
+	require.Equal(t, "bytes 4-9/10", a.Header.Get("Content-Range"))
+	require.Equal(t, 416, e.self(t, token, "GET", "/images/"+active+"/file", nil, "Range", "bytes=40-").Status)
+	for _, id := range []string{queued, uuid.NewString(), "no-uuid"} {
+		require.Equal(t, 404, e.self(t, token, "GET", "/images/"+id+"/file", nil).Status, id)
+	}
+}
+
+func newBytes(t *testing.T) imagestore.Store {
+	t.Helper()
+	files, err := imagestore.NewFiles(t.TempDir())
+	require.NoError(t, err)
+	return files
+}
+
+func putBytes(t *testing.T, store imagestore.Store, id, content string) {
+	t.Helper()
+	u, err := store.Create(t.Context(), id)
+	require.NoError(t, err)
+	_, err = u.Write([]byte(content))
+	require.NoError(t, err)
+	require.NoError(t, u.Commit())
+	require.NoError(t, u.Close())
+}

@@ -1,0 +1,292 @@
+package network_test
+
+import (
+	"context"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/api/apitest"
+	"github.com/slipway-cloud/slipway/api/network"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+type fields = map[string]any
+
+type env struct {
+	*apitest.Env
+	admin, member, reader, stranger apitest.User
+}
+
+func newEnv(t *testing.T) *env {
+	t.Helper()
+	e := &env{Env: apitest.New(t, func(e *echo.Echo, store *models.Store) { network.New(store).Mount(e.Group("/network")) })}
+	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
+	e.reader, e.stranger = e.User(t, "one", "reader"), e.User(t, "two", "member")
+	return e
+}
+
+func (e *env) neutron(t *testing.T, u apitest.User, method, path string, body any) apitest.Answer {
+	t.Helper()
+	return e.Do(t, method, "/network/v2.0"+path, u.Token, body)
+}
+
+// make creates an object and gives its id.
+func (e *env) make(t *testing.T, u apitest.User, kind string, f fields) string {
+	t.Helper()
+	a := e.neutron(t, u, "POST", "/"+kind+"s", fields{kind: f})
+	require.Equal(t, 201, a.Status, a.Body)
+	id, _ := a.At(t, kind, "id").(string)
+	return id
+}
+
+// ids lists a collection.
+func (e *env) ids(t *testing.T, u apitest.User, collection, query string) []string {
+	t.Helper()
+	a := e.neutron(t, u, "GET", "/"+collection+query, nil)
+	require.Equal(t, 200, a.Status, a.Body)
+	ids := []string{}
+	for _, row := range a.At(t, collection).([]any) {
+		ids = append(ids, row.(map[string]any)["id"].(string))
+	}
+	return ids
+}
+
+// fault is type and message of an error.
+func fault(t *testing.T, a apitest.Answer) []any {
+	t.Helper()
+	return []any{a.Status, a.At(t, "NeutronError", "type"), a.At(t, "NeutronError", "message")}
+}
+
+func TestNetworksSubnetsAndPortsComeAndGo(t *testing.T) {
+	e := newEnv(t)
+	net := e.make(t, e.member, "network", fields{"name": "ours", "admin_state_up": true})
+	a := e.neutron(t, e.member, "GET", "/networks/"+net, nil)
+	require.Equal(t, []any{"ours", "ACTIVE", false, 1500.0, e.member.ProjectID, []any{}},
+		[]any{a.At(t, "network", "name"), a.At(t, "network", "status"), a.At(t, "network", "shared"), a.At(t, "network", "mtu"), a.At(t, "network", "project_id"), a.At(t, "network", "subnets")})
+
+	sub := e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/24", "ip_version": 4, "name": "s", "dns_nameservers": []string{"9.9.9.9"}})
+	a = e.neutron(t, e.reader, "GET", "/subnets/"+sub, nil)
+	require.Equal(t, []any{"10.5.0.1", 4.0, true, []any{"9.9.9.9"}, []any{fields{"start": "10.5.0.2", "end": "10.5.0.254"}}},
+		[]any{a.At(t, "subnet", "gateway_ip"), a.At(t, "subnet", "ip_version"), a.At(t, "subnet", "enable_dhcp"), a.At(t, "subnet", "dns_nameservers"), a.At(t, "subnet", "allocation_pools")})
+
+	port := e.make(t, e.member, "port", fields{"network_id": net, "name": "p"})
+	a = e.neutron(t, e.member, "GET", "/ports/"+port, nil)
+	require.Equal(t, []any{"DOWN", "", []any{fields{"subnet_id": sub, "ip_address": "10.5.0.2"}}}, []any{a.At(t, "port", "status"), a.At(t, "port", "device_id"), a.At(t, "port", "fixed_ips")})
+	require.Regexp(t, "^fa:16:3e:", a.At(t, "port", "mac_address"))
+	require.NotContains(t, a.At(t, "port"), "binding:host_id")
+	require.Contains(t, e.neutron(t, e.admin, "GET", "/ports/"+port, nil).At(t, "port"), "binding:host_id", "where it is bound is for admins")
+
+	a = e.neutron(t, e.member, "DELETE", "/networks/"+net, nil)
+	require.Equal(t, []any{409, "NetworkInUse", "Unable to complete operation on network " + net + ". There are one or more ports still in use on the network."}, fault(t, a))
+	a = e.neutron(t, e.member, "DELETE", "/subnets/"+sub, nil)
+	require.Equal(t, []any{409, "SubnetInUse", "Unable to complete operation on subnet " + sub + ": One or more ports have an IP allocation from this subnet."}, fault(t, a))
+	for _, path := range []string{"/ports/" + port, "/subnets/" + sub, "/networks/" + net} {
+		require.Equal(t, 403, e.neutron(t, e.reader, "DELETE", path, nil).Status)
+		require.Equal(t, 404, e.neutron(t, e.stranger, "DELETE", path, nil).Status)
+		require.Equal(t, 204, e.neutron(t, e.member, "DELETE", path, nil).Status)
+		require.Equal(t, 404, e.neutron(t, e.member, "GET", path, nil).Status)
+	}
+	a = e.neutron(t, e.member, "GET", "/networks/"+net, nil)
+	require.Equal(t, []any{404, "NetworkNotFound", "Network " + net + " could not be found."}, fault(t, a))
+}
+
+func TestAPortOfAServerIsNotItsUsersToDelete(t *testing.T) {
+	e := newEnv(t)
+	ctx := context.Background()
+	net := e.make(t, e.member, "network", fields{"name": "ours"})
+	e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/24"})
+	_, err := e.Store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "f", VCPUs: 1, RAMMiB: 1, RxTxFactor: 1, Public: true})
+	require.NoError(t, err)
+	image := uuid.NewString()
+	_, err = e.Store.CreateImage(ctx, models.Image{ID: image, OwnerID: e.member.ProjectID, Status: models.ImageActive, Visibility: "public"})
+	require.NoError(t, err)
+	host, err := e.Store.RegisterHost(ctx, models.Host{ID: uuid.NewString(), Hostname: "hv1", AvailabilityZone: "nova", TokenHash: []byte("12345678901234567890123456789012"), Architectures: []string{}, VCPUs: 4, MemoryMiB: 4096, DiskGiB: 10, CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, SeenAt: time.Now(), StartedAt: time.Now()})
+	require.NoError(t, err)
+	server := uuid.NewString()
+	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", Status: models.ServerBuild, ImageID: image, FlavorID: "1"},
+		models.InstanceAction{ServerID: server, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
+	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: server, HostID: host.ID, VCPUs: 1, MemoryMiB: 1}, "networking"))
+	p, err := e.Store.AllocatePort(ctx, models.PortRequest{ID: uuid.NewString(), ServerID: server, ProjectID: e.member.ProjectID, NetworkID: net, Hostname: "hv1"})
+	require.NoError(t, err)
+
+	a := e.neutron(t, e.member, "DELETE", "/ports/"+p.ID, nil)
+	require.Equal(t, 409, a.Status)
+	require.Equal(t, "PortInUse", a.At(t, "NeutronError", "type"))
+	require.Equal(t, []string{p.ID}, e.ids(t, e.member, "ports", "?device_id="+server))
+	a = e.neutron(t, e.admin, "GET", "/ports/"+p.ID, nil)
+	require.Equal(t, []any{"ACTIVE", server, "compute:nova", "hv1"}, []any{a.At(t, "port", "status"), a.At(t, "port", "device_id"), a.At(t, "port", "device_owner"), a.At(t, "port", "binding:host_id")})
+}
+
+func TestListsAreFilteredCutAndPaged(t *testing.T) {
+	e := newEnv(t)
+	red := e.make(t, e.member, "network", fields{"name": "red"})
+	blue := e.make(t, e.member, "network", fields{"name": "blue"})
+	theirs := e.make(t, e.stranger, "network", fields{"name": "theirs"})
+	shared := e.make(t, e.admin, "network", fields{"name": "shared", "shared": true})
+	sub := e.make(t, e.member, "subnet", fields{"network_id": red, "cidr": "10.5.0.0/24"})
+	port := e.make(t, e.member, "port", fields{"network_id": red})
+
+	require.Equal(t, []string{blue, red, shared}, e.ids(t, e.member, "networks", "?sort_key=name&sort_dir=asc"))
+	require.Equal(t, []string{shared, red, blue}, e.ids(t, e.member, "networks", "?sort_key=name&sort_dir=desc"))
+	require.Len(t, e.ids(t, e.admin, "networks", ""), 4)
+	require.ElementsMatch(t, []string{red, blue}, e.ids(t, e.member, "networks", "?name=red&name=blue"))
+	require.Equal(t, []string{shared}, e.ids(t, e.member, "networks", "?shared=True"))
+	require.Empty(t, e.ids(t, e.member, "networks", "?id="+theirs))
+	require.Empty(t, e.ids(t, e.member, "networks", "?id=no-uuid"))
+	require.Empty(t, e.ids(t, e.member, "networks", "?status=DOWN"))
+	require.Empty(t, e.ids(t, e.member, "networks", "?router%3Aexternal=True"))
+	require.Equal(t, []string{theirs}, e.ids(t, e.admin, "networks", "?project_id="+e.stranger.ProjectID))
+	require.Equal(t, []string{sub}, e.ids(t, e.member, "subnets", "?network_id="+red+"&ip_version=4"))
+	require.Empty(t, e.ids(t, e.stranger, "subnets", ""))
+	require.Equal(t, []string{port}, e.ids(t, e.member, "ports", "?fixed_ips="+url.QueryEscape("ip_address=10.5.0.2")))
+	require.Equal(t, []string{port}, e.ids(t, e.member, "ports", "?fixed_ips="+url.QueryEscape("subnet_id="+sub)+"&network_id="+red))
+	require.Empty(t, e.ids(t, e.stranger, "ports", ""))
+	require.Empty(t, e.ids(t, e.stranger, "ports", "?project_id="+e.member.ProjectID))
+
+	a := e.neutron(t, e.member, "GET", "/networks?name=red&fields=id&fields=name", nil)
+	require.JSONEq(t, `{"networks":[{"id":"`+red+`","name":"red"}]}`, a.Body)
+
+	a = e.neutron(t, e.member, "GET", "/networks?limit=2&sort_key=name&sort_dir=asc", nil)
+	next := a.At(t, "networks_links").([]any)[0].(map[string]any)["href"].(string)
+	u, err := url.Parse(next)
+	require.NoError(t, err)
+	require.Equal(t, []string{shared}, e.ids(t, e.member, "networks", "?"+u.RawQuery))
+
+	for query, message := range map[string]string{
+		"?sort_key=name&sort_dir=up":              "Invalid value for sort_dir: 'up', valid values are asc and desc",
+		"?sort_key=name&sort_key=id&sort_dir=asc": "The number of sort_keys and sort_dirs must be same",
+		"?page_reverse=True":                      "page_reverse is not offered.",
+		"?limit=x":                                "",
+		"?limit=1&marker=" + uuid.NewString():     "",
+	} {
+		a := e.neutron(t, e.member, "GET", "/networks"+query, nil)
+		require.Equal(t, 400, a.Status, query)
+		if message != "" {
+			require.Equal(t, []any{400, "HTTPBadRequest", message}, fault(t, a))
+		}
+	}
+}
+
+func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
+	e := newEnv(t)
+	net := e.make(t, e.member, "network", fields{"name": "ours"})
+	shared := e.make(t, e.admin, "network", fields{"name": "shared", "shared": true})
+	e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/24"})
+	before, err := e.Store.Snapshot(t.Context())
+	require.NoError(t, err)
+	subnet := func(f fields) fields {
+		s := fields{"network_id": net, "cidr": "10.6.0.0/24"}
+		for k, v := range f {
+			s[k] = v
+		}
+		return fields{"subnet": s}
+	}
+	port := func(f fields) fields {
+		f["network_id"] = net
+		return fields{"port": f}
+	}
+	for _, tt := range []struct {
+		name    string
+		user    apitest.User
+		path    string
+		body    any
+		status  int
+		kind    string
+		message string
+	}{
+		{"malformed", e.member, "/networks", `{`, 400, "", "Malformed request body"},
+		{"nothing", e.member, "/networks", fields{}, 400, "", "'network' is a required property"},
+		{"a long name", e.member, "/networks", fields{"network": fields{"name": strings.Repeat("n", 256)}}, 400, "", ""},
+		{"a wrong type", e.member, "/networks", fields{"network": fields{"name": 5}}, 400, "", ""},
+		{"unknown attribute", e.member, "/networks", fields{"network": fields{"color": "red"}}, 400, "", ""},
+		{"down", e.member, "/networks", fields{"network": fields{"admin_state_up": false}}, 400, "HTTPBadRequest", "Invalid input for admin_state_up. Reason: only true is offered."},
+		{"shared by a member", e.member, "/networks", fields{"network": fields{"shared": true}}, 403, "PolicyNotAuthorized", "rule:create_network and rule:create_network:shared is disallowed by policy"},
+		{"for another project", e.member, "/networks", fields{"network": fields{"project_id": e.stranger.ProjectID}}, 403, "PolicyNotAuthorized", ""},
+		{"by a reader", e.reader, "/networks", fields{"network": fields{"name": "x"}}, 403, "PolicyNotAuthorized", "rule:create_network is disallowed by policy"},
+		{"subnet of nothing", e.member, "/subnets", subnet(fields{"network_id": uuid.NewString()}), 404, "NetworkNotFound", ""},
+		{"subnet of a shared network", e.member, "/subnets", subnet(fields{"network_id": shared}), 403, "PolicyNotAuthorized", ""},
+		{"no cidr", e.member, "/subnets", subnet(fields{"cidr": "ten"}), 400, "HTTPBadRequest", "Invalid input for cidr. Reason: 'ten' is not a valid IP subnet."},
+		{"host bits", e.member, "/subnets", subnet(fields{"cidr": "10.6.0.1/24"}), 400, "HTTPBadRequest", "Invalid input for cidr. Reason: '10.6.0.1/24' isn't a recognized IP subnet cidr, '10.6.0.0/24' is recommended."},
+		{"one address", e.member, "/subnets", subnet(fields{"cidr": "10.6.0.0/32"}), 400, "HTTPBadRequest", ""},
+		{"wrong version", e.member, "/subnets", subnet(fields{"ip_version": 6}), 400, "HTTPBadRequest", ""},
+		{"overlap", e.member, "/subnets", subnet(fields{"cidr": "10.5.0.128/25"}), 400, "", ""},
+		{"gateway outside", e.member, "/subnets", subnet(fields{"gateway_ip": "10.7.0.1"}), 400, "InvalidInput", ""},
+		{"pool outside", e.member, "/subnets", subnet(fields{"allocation_pools": []fields{{"start": "10.6.0.2", "end": "10.6.1.9"}}}), 400, "OutOfBoundsAllocationPool", "The allocation pool 10.6.0.2-10.6.1.9 spans beyond the subnet cidr 10.6.0.0/24."},
+		{"pool backwards", e.member, "/subnets", subnet(fields{"allocation_pools": []fields{{"start": "10.6.0.9", "end": "10.6.0.2"}}}), 400, "InvalidAllocationPool", ""},
+		{"pool over the gateway", e.member, "/subnets", subnet(fields{"allocation_pools": []fields{{"start": "10.6.0.1", "end": "10.6.0.9"}}}), 409, "GatewayConflictWithAllocationPools", ""},
+		{"no name server", e.member, "/subnets", subnet(fields{"dns_nameservers": []string{"dns"}}), 400, "HTTPBadRequest", ""},
+		{"port of a stranger", e.stranger, "/ports", port(fields{}), 404, "NetworkNotFound", ""},
+		{"multicast MAC", e.member, "/ports", port(fields{"mac_address": "01:00:5e:00:00:01"}), 400, "HTTPBadRequest", "Invalid input for mac_address. Reason: '01:00:5e:00:00:01' is not a valid MAC address."},
+		{"no address", e.member, "/ports", port(fields{"fixed_ips": []fields{{"ip_address": "ten"}}}), 400, "HTTPBadRequest", ""},
+		{"address outside", e.member, "/ports", port(fields{"fixed_ips": []fields{{"ip_address": "10.9.0.1"}}}), 400, "", ""},
+		{"unknown group", e.member, "/ports", port(fields{"security_groups": []string{"web"}}), 404, "SecurityGroupNotFound", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a := e.neutron(t, tt.user, "POST", tt.path, tt.body)
+			require.Equal(t, tt.status, a.Status, a.Body)
+			if tt.kind != "" {
+				require.Equal(t, tt.kind, a.At(t, "NeutronError", "type"))
+			}
+			if tt.message != "" {
+				require.Equal(t, tt.message, a.Message(t))
+			}
+		})
+	}
+	require.Equal(t, 401, e.Do(t, "GET", "/network/v2.0/networks", "", nil).Status)
+	after, err := e.Store.Snapshot(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, after)
+}
+
+func TestAGatewayInTheRangeIsNeverGivenToAServer(t *testing.T) {
+	e := newEnv(t)
+	for gateway, want := range map[any]fields{
+		"10.6.0.254": {"start": "10.6.0.1", "end": "10.6.0.253"},
+		"10.6.0.7":   {"start": "10.6.0.8", "end": "10.6.0.254"},
+		"10.6.0.1":   {"start": "10.6.0.2", "end": "10.6.0.254"},
+		nil:          {"start": "10.6.0.1", "end": "10.6.0.254"},
+	} {
+		net := e.make(t, e.member, "network", fields{})
+		a := e.neutron(t, e.member, "POST", "/subnets", fields{"subnet": fields{"network_id": net, "cidr": "10.6.0.0/24", "gateway_ip": gateway}})
+		require.Equal(t, 201, a.Status, a.Body)
+		require.Equal(t, gateway, a.At(t, "subnet", "gateway_ip"))
+		require.Equal(t, []any{want}, a.At(t, "subnet", "allocation_pools"), gateway)
+	}
+}
+
+func TestTheDefaultNetworkIsMadeOnce(t *testing.T) {
+	e := newEnv(t)
+	first, err := network.EnsureDefaultNetwork(t.Context(), e.Store, e.admin.ProjectID, "private", "10.20.0.0/24", "1.1.1.1")
+	require.NoError(t, err)
+	again, err := network.EnsureDefaultNetwork(t.Context(), e.Store, e.admin.ProjectID, "private", "10.20.0.0/24", "1.1.1.1")
+	require.NoError(t, err)
+	require.Equal(t, first.ID, again.ID)
+	require.Equal(t, []string{first.ID}, e.ids(t, e.stranger, "networks", ""), "everybody sees it")
+	a := e.neutron(t, e.stranger, "GET", "/subnets/"+first.Subnets[0].ID, nil)
+	require.Equal(t, []any{"10.20.0.0/24", "10.20.0.1"}, []any{a.At(t, "subnet", "cidr"), a.At(t, "subnet", "gateway_ip")})
+	require.Equal(t, 403, e.neutron(t, e.stranger, "DELETE", "/networks/"+first.ID, nil).Status, "but only admins delete it")
+	_, err = network.EnsureDefaultNetwork(t.Context(), e.Store, e.admin.ProjectID, "odd", "ten")
+	require.ErrorContains(t, err, `"ten"`)
+}
+
+func TestWhatClientsReadFirst(t *testing.T) {
+	e := newEnv(t)
+	for _, path := range []string{"/network", "/network/", "/network/v2.0", "/network/v2.0/"} {
+		require.Equal(t, 200, e.Do(t, "GET", path, "", nil).Status, path)
+	}
+	require.Contains(t, e.neutron(t, e.member, "GET", "/extensions", nil).Body, `"alias":"binding"`)
+	require.Equal(t, 200, e.neutron(t, e.member, "GET", "/extensions/net-mtu", nil).Status)
+	require.Equal(t, 404, e.neutron(t, e.member, "GET", "/extensions/router", nil).Status)
+	group := network.DefaultSecurityGroupID(e.member.ProjectID)
+	require.Contains(t, e.neutron(t, e.member, "GET", "/security-groups?name=default", nil).Body, group)
+	require.NotContains(t, e.neutron(t, e.member, "GET", "/security-groups?name=web", nil).Body, group)
+	require.Equal(t, 404, e.neutron(t, e.stranger, "GET", "/security-groups/"+group, nil).Status)
+	require.Equal(t, -1.0, e.neutron(t, e.member, "GET", "/quotas/"+e.member.ProjectID, nil).At(t, "quota", "port"))
+	require.Equal(t, 403, e.neutron(t, e.stranger, "GET", "/quotas/"+e.member.ProjectID, nil).Status)
+}
