@@ -110,7 +110,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{options: o, echo: echo.New()}
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
-	e.Use(styled, rest.Begin(begin))
+	e.Use(styled, rest.Begin(begin), otherMethods(e))
 
 	s.identity = identity.New(o.Store, o.Identity)
 	s.identity.Mount(e)
@@ -142,6 +142,38 @@ func styled(next echo.HandlerFunc) echo.HandlerFunc {
 		rest.SetStyle(c, style)
 		return next(c)
 	}
+}
+
+// otherMethods answers 405 where a path exists with another method. Echo does so only outside of groups: a group's
+// middleware brings a catch-all route that hides it.
+func otherMethods(e *echo.Echo) echo.MiddlewareFunc {
+	matched := func(path string) bool { return path != "" && !strings.HasSuffix(path, "/*") }
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if matched(c.Path()) {
+				return next(c)
+			}
+			var allowed []string
+			for _, method := range methods {
+				probe := e.NewContext(c.Request(), nil)
+				e.Router().Find(method, echo.GetPath(c.Request()), probe)
+				if matched(probe.Path()) && method != c.Request().Method {
+					allowed = append(allowed, method)
+				}
+			}
+			if len(allowed) == 0 {
+				return next(c)
+			}
+			err := rest.Status(http.StatusMethodNotAllowed, "The method specified is not allowed for this resource.")
+			err.Header = http.Header{"Allow": {strings.Join(allowed, ", ")}}
+			return err
+		}
+	}
+}
+
+// methods are those that the API's routes use.
+var methods = []string{
+	http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
 }
 
 // Handler is the whole API.
