@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -43,45 +44,12 @@ func (a *API) requireHost(next echo.HandlerFunc) echo.HandlerFunc {
 
 func hostOf(c echo.Context) models.Host { return c.Get(keyHost).(models.Host) }
 
-// Capacity is what a host has. Memory in MiB, disk (of the filesystem that holds the instances) in GiB.
-type Capacity struct {
-	VCPUs     int `json:"vcpus"`
-	MemoryMiB int `json:"memory_mib"`
-	DiskGiB   int `json:"disk_gib"`
-}
-
-// Registration is the body of PUT /hosts/self, {"host": Registration}: what a host says of itself when it starts.
-type Registration struct {
-	Hostname string `json:"hostname"`
-	Capacity
-	HypervisorType    string   `json:"hypervisor_type"`
-	HypervisorVersion int      `json:"hypervisor_version"`
-	Architectures     []string `json:"architectures"`
-	KVM               bool     `json:"kvm"`
-	CPURatio          float64  `json:"cpu_ratio"`
-	RAMRatio          float64  `json:"ram_ratio"`
-	DiskRatio         float64  `json:"disk_ratio"`
-	ReservedMemoryMiB int      `json:"reserved_memory_mib"`
-	Version           string   `json:"version"`
-	Ready             bool     `json:"ready"`
-	NotReadyReason    string   `json:"not_ready_reason,omitempty"`
-}
-
 // Welcome is the answer to a registration, {"host": Welcome}.
 type Welcome struct {
 	ID                string  `json:"id"`
 	Hostname          string  `json:"hostname"`
 	AvailabilityZone  string  `json:"availability_zone"`
 	HeartbeatInterval float64 `json:"heartbeat_interval"` // seconds
-}
-
-// Heartbeat is the body of POST /hosts/self/heartbeat, {"host": Heartbeat}.
-type Heartbeat struct {
-	Ready             bool   `json:"ready"`
-	NotReadyReason    string `json:"not_ready_reason,omitempty"`
-	HypervisorVersion int    `json:"hypervisor_version"`
-	Capacity
-	Version string `json:"version"`
 }
 
 const capacityProperties = `
@@ -121,7 +89,7 @@ var heartbeatSchema = rest.Schema(`{
 // register takes a host's description. Its id, zone and whether it is enabled stay the operator's.
 func (a *API) register(c echo.Context) error {
 	var body struct {
-		Host Registration `json:"host"`
+		Host contract.HostReport `json:"host"`
 	}
 	if err := rest.Bind(c, registrationSchema, &body); err != nil {
 		return err
@@ -165,7 +133,7 @@ func reason(ready bool, text string) *string {
 
 func (a *API) heartbeat(c echo.Context) error {
 	var body struct {
-		Host Heartbeat `json:"host"`
+		Host contract.HostHeartbeat `json:"host"`
 	}
 	if err := rest.Bind(c, heartbeatSchema, &body); err != nil {
 		return err
