@@ -504,7 +504,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 			require.NoError(t, f())
 		}
 	})
-	require.Greater(t, len(sent), 40)
+	require.GreaterOrEqual(t, len(sent), 30)
 	for _, sql := range sent {
 		explain("gorm", sql)
 	}

@@ -35,9 +35,10 @@ const (
     SELECT c.ip FROM (
         SELECT s.pool_start AS ip
         UNION ALL SELECT s.gateway_ip + 1
-        UNION ALL (SELECT f.ip + 1 FROM fixed_ips f
-                   WHERE f.subnet_id = s.id AND f.ip >= s.pool_start AND f.ip < s.pool_end AND f.ip + 1 IS DISTINCT FROM s.gateway_ip
-                     AND NOT EXISTS (SELECT FROM fixed_ips n WHERE n.subnet_id = s.id AND n.ip = f.ip + 1)
+        UNION ALL (SELECT f.ip + 1 FROM (
+                       SELECT ip, lead(ip) OVER (ORDER BY ip) AS next FROM fixed_ips
+                       WHERE subnet_id = s.id AND ip >= s.pool_start AND ip < s.pool_end) f
+                   WHERE f.next IS DISTINCT FROM f.ip + 1 AND f.ip + 1 IS DISTINCT FROM s.gateway_ip
                    ORDER BY f.ip LIMIT 1)) c
     WHERE c.ip BETWEEN s.pool_start AND s.pool_end AND c.ip IS DISTINCT FROM s.gateway_ip
       AND NOT EXISTS (SELECT FROM fixed_ips t WHERE t.subnet_id = s.id AND t.ip = c.ip)
