@@ -12,12 +12,13 @@ const powerRunning = 1
 
 // Activate ends a build: ACTIVE, running, launched now, with the steps as the action's events.
 func (a *Activities) Activate(ctx context.Context, in contract.ActivateInput) error {
+	now := a.now()
 	return a.store.ActivateServer(ctx, models.Activation{
 		ServerID:   in.ServerID,
 		RequestID:  in.RequestID,
 		Hostname:   in.Hostname,
 		PowerState: powerRunning,
-		LaunchedAt: a.now(),
-		Events:     events(in.Steps),
+		LaunchedAt: now,
+		Events:     events(in.Steps, contract.Activate, now),
 	})
 }

@@ -24,5 +24,6 @@ func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) 
 
 // RemoveServer ends a delete.
 func (a *Activities) RemoveServer(ctx context.Context, in contract.RemoveServerInput) error {
-	return a.store.RemoveServer(ctx, in.ServerID, in.RequestID, events(in.Steps), a.now())
+	now := a.now()
+	return a.store.RemoveServer(ctx, in.ServerID, in.RequestID, events(in.Steps, contract.RemoveServer, now), now)
 }

@@ -42,7 +42,8 @@ func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerI
 
 // FailServer is its undo: the row stays, in ERROR, with the build's first failure.
 func (a *Activities) FailServer(ctx context.Context, in contract.FailServerInput) error {
+	now := a.now()
 	return a.store.FailServer(ctx, in.ServerID, in.RequestID, models.ServerFault{
-		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: a.now(),
-	}, events(in.Steps))
+		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: now,
+	}, events(in.Steps, contract.FailServer, now))
 }
