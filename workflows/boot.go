@@ -50,10 +50,11 @@ func BootServer(ctx workflow.Context, in contract.BootInput) error {
 	b.failure, b.settled = err, true
 	if err != nil {
 		b.saga.Unwind(ctx)
-		// What is parked keeps the workflow open. A delete takes over: its teardown asks for the same undos, and more.
-		outlasting, _ := workflow.NewDisconnectedContext(ctx)
-		_ = workflow.Await(outlasting, func() bool { return b.saga.Settled() || b.deletion != nil })
 	}
+	// What is parked keeps the workflow open, after a build that moved to another host too. A delete takes over: its
+	// teardown asks for the same undos, and more.
+	outlasting, _ := workflow.NewDisconnectedContext(ctx)
+	_ = workflow.Await(outlasting, func() bool { return b.saga.Settled() || b.deletion != nil })
 	// A signal that arrived with the last workflow task is handled before the workflow may complete.
 	answering, _ := workflow.NewDisconnectedContext(ctx)
 	_ = workflow.Await(answering, func() bool { return workflow.AllHandlersFinished(ctx) })

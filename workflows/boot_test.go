@@ -386,6 +386,36 @@ func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
 	require.Empty(t, w.holds())
 }
 
+func TestABuildThatMovedOnStaysOpenUntilTheLostHostIsClean(t *testing.T) {
+	w := newWorld()
+	w.after = func(s, host string) error {
+		if s == contract.BuildDisk && host == "hv1" {
+			return fault.New(fault.HostUnfit, "the disk of hv1 is full")
+		}
+		return nil
+	}
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestWorkflowEnvironment()
+	w.register(env)
+	back := false
+	env.OnActivity(contract.RemoveDisk, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.Undo) error {
+		if in.Hostname == "hv1" && !back {
+			return fault.ToTemporalAgain(errors.New("hv1 does not answer"))
+		}
+		delete(w.held, "disk@"+in.Hostname)
+		return nil
+	})
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, "ACTIVE", w.server, "the build did not wait for the lost host")
+		require.Contains(t, w.holds(), "allocation@hv1", "what lies there is not promised to others")
+		require.False(t, env.IsWorkflowCompleted())
+		back = true
+	}, 5*time.Minute)
+	env.ExecuteWorkflow(BootServer, input())
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "port0", "port1", "row", "running@hv2"}, w.holds())
+}
+
 func TestADeleteOfAFinishedServerRunsEveryUndo(t *testing.T) {
 	w := newWorld()
 	boot(t, w, input())

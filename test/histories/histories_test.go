@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -41,6 +43,8 @@ type scenario struct {
 	compute *gophercloud.ServiceClient
 	images  map[string]string // by name
 	keys    *payload.Keys
+
+	temporal client.Client
 }
 
 func TestEveryScenarioReplays(t *testing.T) {
@@ -53,16 +57,18 @@ func TestEveryScenarioReplays(t *testing.T) {
 
 	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Settings: map[string]any{
 		"temporal": map[string]any{"payload_keys": private},
-		"quota":    map[string]any{"instances": 2},
+		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
+		"build":    map[string]any{"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s"},
 		"host":     map[string]any{"fake_start_latency": "300ms"},
 	}})
 	admin := system.Compute(t, s.Admin())
 	for id, ram := range map[string]int{"fits": 128, "too-big": 1 << 24} {
 		require.NoError(t, flavors.Create(t.Context(), admin, flavors.CreateOpts{ID: id, Name: id, VCPUs: 1, RAM: ram, Disk: gophercloud.IntToPointer(1)}).Err)
 	}
-	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), images: map[string]string{}, keys: keys}
-	sc.upload(t, "good", nil)
-	sc.upload(t, "unfit", map[string]string{"hw_disk_bus": "no-such-bus"})
+	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), images: map[string]string{}, keys: keys, temporal: s.Temporal()}
+	sc.upload(t, "good")
+	sc.upload(t, "gone")
+	require.NoError(t, os.Remove(filepath.Join(s.Dir, "images", "images", sc.images["gone"])))
 
 	var alive string // the server that "boot" leaves for "delete"
 	for _, tc := range []struct {
@@ -93,9 +99,19 @@ func TestEveryScenarioReplays(t *testing.T) {
 			sc.wait(t, id, "ERROR")
 			return id
 		}},
-		{"every-host-unfit", func(t *testing.T) string {
-			id := sc.boot(t, "unfit", "fits")
+		{"image-bytes-gone", func(t *testing.T) string {
+			id := sc.boot(t, "gone", "fits")
 			sc.wait(t, id, "ERROR")
+			return id
+		}},
+		{"host-lost", func(t *testing.T) string {
+			lost := slices.Min(s.Hosts) // the scheduler's choice among equals
+			s.Stop(lost)
+			id := sc.boot(t, "good", "fits")
+			sc.shows(t, id, "ACTIVE")
+			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, sc.status(t, id), "the lost host's undo is waited for")
+			s.Restart(lost)
+			sc.closed(t, id) // its undo has run on the host that came back
 			return id
 		}},
 		{"delete-during-build", func(t *testing.T) string {
@@ -123,9 +139,9 @@ func TestEveryScenarioReplays(t *testing.T) {
 	}
 }
 
-func (sc *scenario) upload(t *testing.T, name string, properties map[string]string) {
+func (sc *scenario) upload(t *testing.T, name string) {
 	c := system.Image(t, sc.s.Demo())
-	image, err := images.Create(t.Context(), c, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare", Properties: properties}).Extract()
+	image, err := images.Create(t.Context(), c, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
 	require.NoError(t, err)
 	require.NoError(t, imagedata.Upload(t.Context(), c, image.ID, strings.NewReader(strings.Repeat(name, 512))).ExtractErr())
 	sc.images[name] = image.ID
@@ -151,7 +167,7 @@ func (sc *scenario) refused(t *testing.T, image, flavor string, status int) stri
 	require.True(t, gophercloud.ResponseCodeIs(err, status), "want %d, got %v", status, err)
 	var id string
 	system.Eventually(t, patience, func() (bool, string) {
-		found, err := sc.s.Temporal().ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{
+		found, err := sc.temporal.ListWorkflow(t.Context(), &workflowservice.ListWorkflowExecutionsRequest{
 			Query: contract.AttrImage + " = '" + image + "' AND ExecutionStatus = 'Failed'",
 		})
 		if err != nil {
@@ -168,7 +184,13 @@ func (sc *scenario) refused(t *testing.T, image, flavor string, status int) stri
 	return id
 }
 
+// wait returns when the server shows the status and its workflow has ended.
 func (sc *scenario) wait(t *testing.T, id, status string) {
+	sc.shows(t, id, status)
+	sc.closed(t, id)
+}
+
+func (sc *scenario) shows(t *testing.T, id, status string) {
 	system.Eventually(t, patience, func() (bool, string) {
 		server, err := servers.Get(t.Context(), sc.compute, id).Extract()
 		if err != nil {
@@ -176,7 +198,6 @@ func (sc *scenario) wait(t *testing.T, id, status string) {
 		}
 		return server.Status == status, server.Status + ": " + server.Fault.Message
 	})
-	sc.closed(t, id)
 }
 
 func (sc *scenario) delete(t *testing.T, id string) {
@@ -195,17 +216,19 @@ func (sc *scenario) delete(t *testing.T, id string) {
 // closed waits for the end of the server's workflow: the answer to the user comes a little before it.
 func (sc *scenario) closed(t *testing.T, id string) {
 	system.Eventually(t, patience, func() (bool, string) {
-		d, err := sc.s.Temporal().DescribeWorkflowExecution(t.Context(), contract.ServerWorkflowID(id), "")
-		if err != nil {
-			return false, err.Error()
-		}
-		status := d.WorkflowExecutionInfo.Status
+		status := sc.status(t, id)
 		return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, status.String()
 	})
 }
 
+func (sc *scenario) status(t *testing.T, id string) enumspb.WorkflowExecutionStatus {
+	d, err := sc.temporal.DescribeWorkflowExecution(t.Context(), contract.ServerWorkflowID(id), "")
+	require.NoError(t, err)
+	return d.WorkflowExecutionInfo.Status
+}
+
 func (sc *scenario) history(t *testing.T, id string) *historypb.History {
-	events := sc.s.Temporal().GetWorkflowHistory(context.Background(), contract.ServerWorkflowID(id), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	events := sc.temporal.GetWorkflowHistory(context.Background(), contract.ServerWorkflowID(id), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	var history historypb.History
 	for events.HasNext() {
 		e, err := events.Next()
