@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +23,9 @@ import (
 // world is what a build takes and gives back, without any of the real parts: one entry for each thing that is held, by
 // the name of the step that took it (and the host, where it lies on one).
 type world struct {
+	mu       sync.Mutex // steps that run beside each other are real goroutines here
+	undone   map[string]bool
 	held     map[string]bool
-	calls    []string
 	server   string // "", BUILD, ACTIVE, ERROR, DELETED
 	failed   contract.FailServerInput
 	hosts    []string
@@ -36,12 +39,18 @@ type world struct {
 
 func newWorld() *world {
 	none := func(string, string) error { return nil }
-	return &world{held: map[string]bool{}, hosts: []string{"hv1", "hv2", "hv3", "hv4"}, before: none, after: none, during: func(string) {}}
+	return &world{held: map[string]bool{}, undone: map[string]bool{}, hosts: []string{"hv1", "hv2", "hv3", "hv4"}, before: none, after: none, during: func(string) {}}
 }
 
 func (w *world) do(step, host, thing string) error {
-	w.calls = append(w.calls, step)
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.during(step)
+	// The suite's engine does not wait for an activity that it cancelled, as the real one does (WaitForCancellation), so
+	// here an undo can overtake its do. What such a do would still take does not count.
+	if w.undone[thing] {
+		return context.Canceled
+	}
 	if err := w.before(step, host); err != nil {
 		return fault.ToTemporal(err)
 	}
@@ -51,10 +60,16 @@ func (w *world) do(step, host, thing string) error {
 	return fault.ToTemporal(w.after(step, host))
 }
 
-func (w *world) undo(name, thing string) error {
-	w.calls = append(w.calls, name)
+func (w *world) undo(thing string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	delete(w.held, thing)
+	w.undone[thing] = true
 	return nil
+}
+
+func hostOf(info activity.Info) string {
+	return strings.TrimPrefix(info.TaskQueue, contract.HostQueue(""))
 }
 
 type registry interface {
@@ -63,7 +78,7 @@ type registry interface {
 
 // register offers the world's activities under the contract's names.
 func (w *world) register(r registry) {
-	hostOf := func(ctx context.Context) string { return w.selected }
+	hostOf := func(ctx context.Context) string { return hostOf(activity.GetInfo(ctx)) }
 	plain := map[string]any{
 		contract.ResolveImage: func(_ context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
 			return contract.ResolvedImage{Root: contract.Image{ID: in.ImageID, VirtualBytes: 1 << 30}}, w.do(contract.ResolveImage, "", "")
@@ -71,7 +86,7 @@ func (w *world) register(r registry) {
 		contract.ClaimQuota: func(context.Context, contract.ClaimQuotaInput) error {
 			return w.do(contract.ClaimQuota, "", "claim")
 		},
-		contract.ReleaseQuota: func(context.Context, contract.Undo) error { return w.undo(contract.ReleaseQuota, "claim") },
+		contract.ReleaseQuota: func(context.Context, contract.Undo) error { return w.undo("claim") },
 		contract.RecordServer: func(context.Context, contract.RecordServerInput) error {
 			err := w.do(contract.RecordServer, "", "row")
 			if w.held["row"] {
@@ -84,19 +99,18 @@ func (w *world) register(r registry) {
 			if w.server != "" {
 				w.server = "ERROR"
 			}
-			return w.undo(contract.FailServer, "row")
+			return w.undo("row")
 		},
 		contract.SelectHost: func(_ context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
 			i := slices.IndexFunc(w.hosts, func(h string) bool { return !slices.Contains(in.Excluded, h) })
 			if i < 0 {
 				return contract.HostSelection{}, fault.ToTemporal(fault.New(fault.NoValidHost, "No valid host was found."))
 			}
-			w.selected = w.hosts[i]
-			return contract.HostSelection{Hostname: w.selected, HostID: "id-" + w.selected}, w.do(contract.SelectHost, w.selected, "allocation@"+w.selected)
+			return contract.HostSelection{Hostname: w.hosts[i], HostID: "id-" + w.hosts[i]}, w.do(contract.SelectHost, w.hosts[i], "allocation@"+w.hosts[i])
 		},
 		contract.ReleaseAllocation: func(_ context.Context, in contract.Undo) error {
 			if in.Hostname != "" {
-				return w.undo(contract.ReleaseAllocation, "allocation@"+in.Hostname)
+				return w.undo("allocation@" + in.Hostname)
 			}
 			for _, h := range w.hosts {
 				if !slices.Contains(in.Except, h) {
@@ -109,7 +123,7 @@ func (w *world) register(r registry) {
 			return contract.Port{ID: fmt.Sprint(in.Index)}, w.do(contract.AllocateNetwork, "", fmt.Sprintf("port%d", in.Index))
 		},
 		contract.ReleaseNetwork: func(_ context.Context, in contract.Undo) error {
-			return w.undo(contract.ReleaseNetwork, fmt.Sprintf("port%d", in.Index))
+			return w.undo(fmt.Sprintf("port%d", in.Index))
 		},
 		contract.BuildConfigDrive: func(ctx context.Context, _ contract.BuildConfigDriveInput) error {
 			return w.do(contract.BuildConfigDrive, hostOf(ctx), "drive@"+hostOf(ctx))
@@ -141,13 +155,13 @@ func (w *world) register(r registry) {
 		},
 		contract.RemoveServer: func(context.Context, contract.RemoveServerInput) error {
 			w.server = "DELETED"
-			return w.undo(contract.RemoveServer, "row")
+			return w.undo("row")
 		},
 	}
 	for name, thing := range map[string]string{
 		contract.RemoveConfigDrive: "drive", contract.RemoveDisk: "disk", contract.UndefineDomain: "domain", contract.DestroyDomain: "running",
 	} {
-		plain[name] = func(_ context.Context, in contract.Undo) error { return w.undo(name, thing+"@"+in.Hostname) }
+		plain[name] = func(_ context.Context, in contract.Undo) error { return w.undo(thing + "@" + in.Hostname) }
 	}
 	for name, f := range plain {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
