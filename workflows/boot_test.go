@@ -89,7 +89,7 @@ func (w *world) register(r registry) {
 		contract.ReleaseQuota: func(context.Context, contract.Undo) error { return w.undo("claim") },
 		contract.RecordServer: func(context.Context, contract.RecordServerInput) error {
 			err := w.do(contract.RecordServer, "", "row")
-			if w.held["row"] {
+			if slices.Contains(w.holds(), "row") {
 				w.server = "BUILD"
 			}
 			return err
@@ -114,7 +114,7 @@ func (w *world) register(r registry) {
 			}
 			for _, h := range w.hosts {
 				if !slices.Contains(in.Except, h) {
-					delete(w.held, "allocation@"+h)
+					_ = w.undo("allocation@" + h)
 				}
 			}
 			return nil
@@ -170,15 +170,20 @@ func (w *world) register(r registry) {
 
 func (w *world) hostsHeld() []string {
 	var hosts []string
+	held := w.holds()
 	for _, h := range w.hosts {
-		if w.held["allocation@"+h] {
+		if slices.Contains(held, "allocation@"+h) {
 			hosts = append(hosts, h)
 		}
 	}
 	return hosts
 }
 
-func (w *world) holds() []string { return slices.Sorted(maps.Keys(w.held)) }
+func (w *world) holds() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.held))
+}
 
 func input() contract.BootInput {
 	return contract.BootInput{
@@ -384,8 +389,7 @@ func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
 		if tries++; tries < 30 {
 			return fault.ToTemporalAgain(errors.New("libvirt does not answer"))
 		}
-		delete(w.held, "running@hv1")
-		return nil
+		return w.undo("running@hv1")
 	})
 	env.RegisterDelayedCallback(func() {
 		require.Equal(t, "ERROR", w.server, "the user sees the failure though an undo is parked")
@@ -416,8 +420,7 @@ func TestABuildThatMovedOnStaysOpenUntilTheLostHostIsClean(t *testing.T) {
 		if in.Hostname == "hv1" && !back {
 			return fault.ToTemporalAgain(errors.New("hv1 does not answer"))
 		}
-		delete(w.held, "disk@"+in.Hostname)
-		return nil
+		return w.undo("disk@" + in.Hostname)
 	})
 	env.RegisterDelayedCallback(func() {
 		require.Equal(t, "ACTIVE", w.server, "the build did not wait for the lost host")
