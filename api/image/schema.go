@@ -10,19 +10,14 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 )
 
-// What disks and containers may be. Glance knows more; these are the ones that internal/imageformat can vouch for, so a
-// format that would be refused after the upload is refused before it.
-var (
-	diskFormats      = []string{"ami", "ari", "aki", "raw", "qcow2", "iso"}
-	containerFormats = []string{"ami", "ari", "aki", "bare"}
-)
-
 // Glance's limits (image_property_quota, image_tag_quota).
 const (
 	maxProperties = 128
 	maxTags       = 128
 )
 
+// properties are an image's. Glance knows more formats of disks and containers; these are the ones that
+// internal/imageformat can vouch for, so a format that would be refused after the upload is refused before it.
 const properties = `
 	"id": {"type": "string", "pattern": "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$", "description": "An identifier for the image"},
 	"name": {"type": ["null", "string"], "maxLength": 255, "description": "Descriptive name for the image"},

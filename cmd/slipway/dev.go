@@ -33,7 +33,6 @@ type devOptions struct {
 	operator   string
 	temporal   string
 	ui         string
-	quiet      bool
 }
 
 func devCommand() *cobra.Command {
@@ -64,6 +63,10 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 		&cobra.Command{
 			Use: "down", Short: "Stop what up started, and nothing else; the state stays", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return devDown(cmd.Context(), o, cmd.OutOrStdout()) },
+		},
+		&cobra.Command{
+			Use: "purge", Short: "Delete the databases of a stopped stack, wherever they lie", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return devPurge(cmd.Context(), o) },
 		},
 		&cobra.Command{
 			Use: "status", Short: "Say whether it runs; exit status 1 if not", Args: cobra.NoArgs,
@@ -458,6 +461,22 @@ func devDown(ctx context.Context, o devOptions, out io.Writer) error {
 			}
 		}
 	}
+}
+
+// devPurge deletes the Postgres clusters of the stack and of the tests: they may lie outside of the state folder, where
+// Postgres's own user cannot reach into it.
+func devPurge(ctx context.Context, o devOptions) (err error) {
+	if o.state, err = filepath.Abs(o.state); err != nil {
+		return err
+	}
+	pid, err := o.running()
+	if err != nil {
+		return err
+	}
+	if pid != 0 {
+		return fmt.Errorf("it runs (pid %d): `slipway dev down` stops it", pid)
+	}
+	return errors.Join(stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
 }
 
 func devStatus(o devOptions, out io.Writer) error {
