@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -22,6 +23,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -36,6 +38,8 @@ type Options struct {
 	Hypervisor string         // libvirt or fake
 	Settings   map[string]any // more settings for all roles, by section
 	HostState  string         // folder for the hosts' state; "" is one of the test's own
+	// HostSettings are settings of the i-th host alone (from 0), over those of all; nil is none.
+	HostSettings func(s *System, i int) map[string]any
 }
 
 // System is a running Slipway.
@@ -51,6 +55,7 @@ type System struct {
 	processes map[string]*stack.Supervised
 	commands  map[string]stack.Command
 	settings  map[string]any
+	states    map[string]string // of the hosts
 }
 
 // Passwords of the two users that every system has.
@@ -68,7 +73,7 @@ func Start(t testing.TB, o Options) *System {
 	defer cancel()
 	s := &System{
 		t: t, DSN: testenv.Database(t), Dir: shortDir(t),
-		processes: map[string]*stack.Supervised{}, commands: map[string]stack.Command{},
+		processes: map[string]*stack.Supervised{}, commands: map[string]stack.Command{}, states: map[string]string{},
 	}
 	if o.Hypervisor == "libvirt" {
 		s.Libvirt = testenv.Libvirt(t)
@@ -93,9 +98,10 @@ func Start(t testing.TB, o Options) *System {
 		"host":     map[string]any{},
 	}
 	for section, more := range o.Settings {
-		for k, v := range more.(map[string]any) {
-			s.settings[section].(map[string]any)[k] = v
+		if s.settings[section] == nil {
+			s.settings[section] = map[string]any{}
 		}
+		maps.Copy(s.settings[section].(map[string]any), more.(map[string]any))
 	}
 	s.writeSettings("slipway.yaml", s.settings)
 
@@ -202,16 +208,18 @@ func (s *System) addHost(ctx context.Context, i int, o Options) {
 	require.NoError(s.t, err, "enrolling a host")
 	state := o.HostState
 	if state == "" {
-		state = s.HostState(hostname)
+		state = filepath.Join(s.Dir, hostname)
 	}
+	s.states[hostname] = state
 	require.NoError(s.t, os.MkdirAll(state, 0o755))
 	settings := map[string]any{"log": s.settings["log"], "temporal": s.settings["temporal"], "build": s.settings["build"], "operator": s.settings["operator"]}
 	host := map[string]any{
 		"api_url": s.APIURL, "token": made.Host.Token, "hostname": hostname, "state_dir": state, "heartbeat_every": "1s",
 		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "libvirt_netns": s.Libvirt.NetNS, "cpu_ratio": 64.0,
 	}
-	for k, v := range s.settings["host"].(map[string]any) {
-		host[k] = v
+	maps.Copy(host, s.settings["host"].(map[string]any))
+	if o.HostSettings != nil {
+		maps.Copy(host, o.HostSettings(s, i))
 	}
 	settings["host"] = host
 	s.writeSettings(hostname+".yaml", settings)
@@ -220,7 +228,7 @@ func (s *System) addHost(ctx context.Context, i int, o Options) {
 }
 
 // HostState is the folder of a host's instances and cached images.
-func (s *System) HostState(hostname string) string { return filepath.Join(s.Dir, hostname) }
+func (s *System) HostState(hostname string) string { return s.states[hostname] }
 
 func (s *System) waitForHosts(ctx context.Context) {
 	s.t.Helper()
@@ -241,7 +249,12 @@ func (s *System) waitForHosts(ctx context.Context) {
 // Kill ends a process (api, worker or a hostname) with SIGKILL; it is started again by itself.
 func (s *System) Kill(process string) {
 	s.t.Helper()
-	require.NoError(s.t, syscall.Kill(s.processes[process].Pid(), syscall.SIGKILL))
+	pid := 0 // while it is being started again; as an argument of kill it would be this very process group
+	Eventually(s.t, startPatience, func() (bool, string) {
+		pid = s.processes[process].Pid()
+		return pid != 0, process + " does not run"
+	})
+	require.NoError(s.t, syscall.Kill(pid, syscall.SIGKILL))
 }
 
 // Stop ends a process until Restart.
@@ -314,13 +327,19 @@ func Network(t testing.TB, p *gophercloud.ProviderClient) *gophercloud.ServiceCl
 	return c
 }
 
+// Converter reads what the system's workflows recorded, which is encrypted with keys of the system's own.
+func (s *System) Converter(t testing.TB) converter.DataConverter {
+	t.Helper()
+	keys, err := payload.LoadKeys(filepath.Join(s.Dir, "payload.keys"))
+	require.NoError(t, err)
+	return payload.Converter(keys)
+}
+
 // Temporal is a client that reads what the system's workflows recorded.
 func (s *System) Temporal() client.Client {
 	s.t.Helper()
-	keys, err := payload.LoadKeys(filepath.Join(s.Dir, "payload.keys"))
-	require.NoError(s.t, err)
 	c, err := client.Dial(client.Options{
-		HostPort: testenv.Temporal(s.t), Namespace: "slipway", DataConverter: payload.Converter(keys), Logger: quiet{},
+		HostPort: testenv.Temporal(s.t), Namespace: "slipway", DataConverter: s.Converter(s.t), Logger: quiet{},
 	})
 	require.NoError(s.t, err)
 	s.t.Cleanup(c.Close)

@@ -1,0 +1,425 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
+	"github.com/google/uuid"
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/models"
+	"github.com/slipway-cloud/slipway/test/system"
+)
+
+// Waits. Guests are emulated where there is no hardware virtualisation, several at once on few cores: a wait is how long a
+// failure may take to show, not how long the thing takes.
+const (
+	buildPatience = time.Minute
+	guestPatience = 3 * time.Minute
+	gonePatience  = time.Minute
+)
+
+// rig is a running Slipway with a member's clients, the demo guest's images and a small flavor.
+type rig struct {
+	*system.System
+	admin, demo *gophercloud.ServiceClient // compute
+	adminImages *gophercloud.ServiceClient
+	demoImages  *gophercloud.ServiceClient
+	temporal    client.Client
+	network     networks.Network
+	flavor      string // 1 vCPU, 128 MiB, 1 GiB
+	before      map[string][]string
+}
+
+func newRig(t *testing.T, o system.Options) *rig {
+	t.Helper()
+	o.Hypervisor = "libvirt"
+	r := &rig{System: system.Start(t, o)}
+	admin, demo := r.Admin(), r.Demo()
+	r.admin, r.demo = system.Compute(t, admin), system.Compute(t, demo)
+	r.adminImages, r.demoImages = system.Image(t, admin), system.Image(t, demo)
+	r.temporal = r.Temporal()
+	r.flavor = r.makeFlavor(t, flavors.CreateOpts{Name: "m1.nano", RAM: 128, VCPUs: 1, Disk: ptr(1)})
+	pages, err := networks.List(system.Network(t, demo), networks.ListOpts{}).AllPages(t.Context())
+	require.NoError(t, err)
+	all, err := networks.ExtractNetworks(pages)
+	require.NoError(t, err)
+	require.Len(t, all, 1, "the network that api.default_network makes")
+	r.network = all[0]
+	return r
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func (r *rig) makeFlavor(t *testing.T, o flavors.CreateOpts) string {
+	t.Helper()
+	f, err := flavors.Create(t.Context(), r.admin, o).Extract()
+	require.NoError(t, err)
+	return f.ID
+}
+
+// upload makes an image of the bytes of a file, or of data.
+func (r *rig) upload(t *testing.T, as *gophercloud.ServiceClient, o images.CreateOpts, file string, data ...byte) string {
+	t.Helper()
+	if as == r.adminImages {
+		o.Visibility = ptr(images.ImageVisibilityPublic)
+	}
+	image, err := images.Create(t.Context(), as, o).Extract()
+	require.NoError(t, err)
+	if file != "" {
+		data, err = os.ReadFile(file)
+		require.NoError(t, err)
+	}
+	require.NoError(t, imagedata.Upload(t.Context(), as, image.ID, strings.NewReader(string(data))).ExtractErr())
+	return image.ID
+}
+
+// wholeDisk uploads the guest that boots by BIOS from its own disk; the admin's are public.
+func (r *rig) wholeDisk(t *testing.T, as *gophercloud.ServiceClient) string {
+	t.Helper()
+	return r.upload(t, as, images.CreateOpts{Name: "slipway-demo", DiskFormat: "qcow2", ContainerFormat: "bare"},
+		filepath.Join(testenv.Guest(t), "slipway-demo.qcow2"))
+}
+
+// kernelRamdisk uploads the guest as kernel, ramdisk and root image.
+func (r *rig) kernelRamdisk(t *testing.T, as *gophercloud.ServiceClient) string {
+	t.Helper()
+	guest := testenv.Guest(t)
+	cmdline, err := os.ReadFile(filepath.Join(guest, "cmdline"))
+	require.NoError(t, err)
+	kernel := r.upload(t, as, images.CreateOpts{Name: "kernel", DiskFormat: "aki", ContainerFormat: "aki"}, filepath.Join(guest, "vmlinuz"))
+	ramdisk := r.upload(t, as, images.CreateOpts{Name: "ramdisk", DiskFormat: "ari", ContainerFormat: "ari"}, filepath.Join(guest, "initramfs.cpio.gz"))
+	return r.upload(t, as, images.CreateOpts{
+		Name: "root", DiskFormat: "ami", ContainerFormat: "ami",
+		Properties: map[string]string{"kernel_id": kernel, "ramdisk_id": ramdisk, "os_command_line": strings.TrimSpace(string(cmdline))},
+	}, filepath.Join(guest, "root.img"))
+}
+
+// on is the networks of a request for one NIC on the shared network.
+func (r *rig) on() []servers.Network { return []servers.Network{{UUID: r.network.ID}} }
+
+// create submits a server and has it deleted, and gone everywhere, when the test ends.
+func (r *rig) create(t *testing.T, o servers.CreateOptsBuilder) *servers.Server {
+	t.Helper()
+	return r.createAs(t, r.demo, o)
+}
+
+func (r *rig) createAs(t *testing.T, as *gophercloud.ServiceClient, o servers.CreateOptsBuilder) *servers.Server {
+	t.Helper()
+	s, err := servers.Create(t.Context(), as, o, nil).Extract()
+	require.NoError(t, err)
+	t.Logf("server %s is accepted", s.ID)
+	t.Cleanup(func() { r.deleted(t, s.ID) })
+	return s
+}
+
+// server is what the API shows its owner.
+func (r *rig) server(t *testing.T, id string) *servers.Server {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+	defer cancel()
+	s, err := servers.Get(ctx, r.demo, id).Extract()
+	require.NoError(t, err)
+	return s
+}
+
+// settled waits until a build has ended, one way or the other.
+func (r *rig) settled(t *testing.T, id string) *servers.Server {
+	t.Helper()
+	var s *servers.Server
+	system.Eventually(t, buildPatience, func() (bool, string) {
+		var err error
+		ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+		defer cancel()
+		if s, err = servers.Get(ctx, r.demo, id).Extract(); err != nil {
+			return false, err.Error() // the API may be down for a moment: a test killed it
+		}
+		return s.Status != "BUILD", fmt.Sprintf("server %s is %s/%s: %s", id, s.Status, s.TaskState, r.progress(id))
+	})
+	return s
+}
+
+func (r *rig) active(t *testing.T, id string) *servers.Server {
+	t.Helper()
+	s := r.settled(t, id)
+	require.Equal(t, "ACTIVE", s.Status, "%s\n%s", s.Fault.Message, r.progress(id))
+	return s
+}
+
+// progress tells where a build stands, for a test's failure message.
+func (r *rig) progress(id string) string {
+	steps, err := r.steps(id)
+	if err != nil {
+		return err.Error()
+	}
+	var b strings.Builder
+	for _, p := range steps {
+		fmt.Fprintf(&b, "\n\t%s %s %s %s", p.Step, p.Host, p.State, p.Error)
+	}
+	return b.String()
+}
+
+func (r *rig) steps(id string) ([]contract.StepProgress, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	value, err := r.temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(id), "", contract.QueryProgress)
+	if err != nil {
+		return nil, err
+	}
+	var steps []contract.StepProgress
+	return steps, value.Get(&steps)
+}
+
+// runs waits until a step of a build has begun and not ended.
+func (r *rig) runs(t *testing.T, id, step string) {
+	t.Helper()
+	system.Eventually(t, buildPatience, func() (bool, string) {
+		steps, err := r.steps(id)
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, p := range steps {
+			if p.Step == step && p.State == contract.StepRunning {
+				return true, ""
+			}
+		}
+		return false, fmt.Sprintf("%s does not run: %v", step, r.progress(id))
+	})
+}
+
+// console waits until the guest has printed all that it was given, and answers those lines without their prefix.
+func (r *rig) console(t *testing.T, id string) []string {
+	t.Helper()
+	var text string
+	system.Eventually(t, guestPatience, func() (bool, string) {
+		var err error
+		if text, err = servers.ShowConsoleOutput(t.Context(), r.demo, id, servers.ShowConsoleOutputOpts{}).Extract(); err != nil {
+			return false, err.Error()
+		}
+		if strings.Contains(text, "slipway-guest: ready in ") {
+			return true, ""
+		}
+		time.Sleep(400 * time.Millisecond) // each look is a workflow on the cores that the guest needs
+		return false, text
+	})
+	var lines []string
+	for line := range strings.Lines(text) {
+		if said, ok := strings.CutPrefix(strings.TrimSpace(line), "slipway-guest: "); ok {
+			lines = append(lines, said)
+			require.NotRegexp(t, "^error", said, "the guest complains")
+		}
+	}
+	return lines
+}
+
+// address is a server's one address, with its MAC.
+func address(t *testing.T, s *servers.Server) (ip, mac string) {
+	t.Helper()
+	var all map[string][]struct {
+		Addr string `json:"addr"`
+		MAC  string `json:"OS-EXT-IPS-MAC:mac_addr"`
+	}
+	text, err := json.Marshal(s.Addresses)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &all))
+	require.Len(t, all, 1)
+	for _, of := range all {
+		require.Len(t, of, 1)
+		ip, mac = of[0].Addr, of[0].MAC
+	}
+	return ip, mac
+}
+
+// deleted deletes a server and holds that nothing of it is left anywhere. A server that is gone already is only looked for.
+func (r *rig) deleted(t *testing.T, id string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), gonePatience)
+	defer cancel()
+	if err := servers.Delete(ctx, r.demo, id).ExtractErr(); err != nil && !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+		t.Errorf("deleting server %s: %v", id, err)
+		return
+	}
+	r.gone(t, id)
+}
+
+// gone waits until the server is gone for its owner, and holds that nothing of it is left.
+func (r *rig) gone(t *testing.T, id string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*gonePatience)
+	defer cancel()
+	system.Eventually(t, gonePatience, func() (bool, string) {
+		_, err := servers.Get(ctx, r.demo, id).Extract()
+		return gophercloud.ResponseCodeIs(err, http.StatusNotFound), fmt.Sprintf("server %s is still there: %v %s", id, err, r.progress(id))
+	})
+	system.Eventually(t, gonePatience, func() (bool, string) {
+		d, err := r.temporal.DescribeWorkflowExecution(ctx, contract.ServerWorkflowID(id), "")
+		if err != nil {
+			return false, err.Error()
+		}
+		status := d.GetWorkflowExecutionInfo().GetStatus()
+		return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, fmt.Sprintf("the workflow of server %s is %s: %s", id, status, r.progress(id))
+	})
+	require.NotContains(t, r.domains(t), id, "libvirt has a domain of a deleted server")
+	for _, hostname := range r.Hosts {
+		require.NoDirExists(t, r.folder(hostname, id))
+	}
+	for _, table := range []string{"claims", "allocations", "ports"} {
+		for _, row := range r.world(t)[table] {
+			require.NotContains(t, row, id, "table %s remembers a deleted server", table)
+		}
+	}
+}
+
+// folder of a server on a host.
+func (r *rig) folder(hostname, id string) string {
+	return filepath.Join(r.HostState(hostname), "instances", id)
+}
+
+// domains are the uuids that libvirt has, with their XML.
+func (r *rig) domains(t *testing.T) map[string]string {
+	t.Helper()
+	l := golibvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(r.Libvirt.Socket)))
+	require.NoError(t, l.Connect())
+	defer func() { require.NoError(t, l.Disconnect()) }()
+	all, _, err := l.ConnectListAllDomains(1, 0)
+	require.NoError(t, err)
+	found := map[string]string{}
+	for _, d := range all {
+		xml, err := l.DomainGetXMLDesc(d, 0)
+		if err != nil {
+			continue // another test's, gone meanwhile
+		}
+		found[uuid.UUID(d.UUID).String()] = xml
+	}
+	return found
+}
+
+// bridges are the Linux bridges of Slipway's networks that are where libvirt is.
+func (r *rig) bridges(t *testing.T) []string {
+	t.Helper()
+	runtime.LockOSThread() // a namespace is a thread's
+	defer runtime.UnlockOSThread()
+	ns, err := netns.Get()
+	if r.Libvirt.NetNS != "" {
+		ns, err = netns.GetFromPath(r.Libvirt.NetNS)
+	}
+	require.NoError(t, err)
+	defer ns.Close()
+	h, err := netlink.NewHandleAt(ns)
+	require.NoError(t, err)
+	defer h.Close()
+	links, err := h.LinkList()
+	require.NoError(t, err)
+	names := []string{}
+	for _, l := range links {
+		if l.Attrs().Name == contract.BridgeOf(r.network.ID) {
+			names = append(names, l.Attrs().Name)
+		}
+	}
+	return names
+}
+
+// volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report.
+var volatile = []string{"tokens", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.memory_mib"}
+
+// world is the database without what is volatile and without what is kept of the deleted: their rows are history.
+func (r *rig) world(t *testing.T) map[string][]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
+	defer cancel()
+	all, err := r.Store.Snapshot(ctx, volatile...)
+	require.NoError(t, err)
+	return Living(t, all)
+}
+
+// Living leaves out rows of deleted servers and images, and what belongs to them.
+func Living(t testing.TB, all map[string][]string) map[string][]string {
+	t.Helper()
+	dead := map[string]bool{}
+	fields := func(row string) map[string]any {
+		var f map[string]any
+		require.NoError(t, json.Unmarshal([]byte(row), &f), row)
+		return f
+	}
+	for _, table := range []string{"servers", "images"} {
+		for _, row := range all[table] {
+			if f := fields(row); f["deleted_at"] != nil {
+				dead[f["id"].(string)] = true
+			}
+		}
+	}
+	living := map[string][]string{}
+	for table, rows := range all {
+		living[table] = []string{}
+		for _, row := range rows {
+			f := fields(row)
+			id, _ := f["id"].(string)
+			server, _ := f["server_id"].(string)
+			image, _ := f["image_id"].(string)
+			if !dead[id] && !dead[server] && !(dead[image] && table != "servers") {
+				living[table] = append(living[table], row)
+			}
+		}
+	}
+	return living
+}
+
+// remember notes the world; unchanged compares it. Both want a moment without builds.
+func (r *rig) remember(t *testing.T) {
+	t.Helper()
+	r.before = r.world(t)
+	t.Cleanup(func() { r.unchanged(t) })
+}
+
+// unchanged is the clean slate: the database is what it was, and no domain, folder, bridge or open workflow is left.
+func (r *rig) unchanged(t *testing.T) {
+	t.Helper()
+	require.Equal(t, r.before, r.world(t), "the database is not what it was")
+	ctx, cancel := context.WithTimeout(context.Background(), gonePatience)
+	defer cancel()
+	servers, err := r.Store.ListServers(ctx, models.ServerFilter{Deleted: true})
+	require.NoError(t, err)
+	domains := r.domains(t)
+	for _, s := range servers {
+		require.NotContains(t, domains, s.ID)
+		system.Eventually(t, gonePatience, func() (bool, string) {
+			open, err := r.temporal.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{
+				Namespace: "slipway",
+				Query:     fmt.Sprintf("%s = '%s' AND ExecutionStatus = 'Running'", contract.AttrServer, s.ID),
+			})
+			if err != nil {
+				return false, err.Error()
+			}
+			return open.GetCount() == 0, fmt.Sprintf("%d workflows of server %s are open", open.GetCount(), s.ID)
+		})
+	}
+	for _, hostname := range r.Hosts {
+		left, err := os.ReadDir(filepath.Join(r.HostState(hostname), "instances"))
+		require.NoError(t, err)
+		require.Empty(t, left, "instance folders are left on %s", hostname)
+	}
+	require.Empty(t, r.bridges(t), "a bridge without a guest is left")
+}
