@@ -46,7 +46,7 @@ var steps = []Step{
 	host(contract.StartDomain, startDomain, 2*time.Minute).
 		undo(contract.DestroyDomain),
 
-	control(contract.Activate, activate).
+	control(contract.Activate, activate).phase(contract.PhaseSpawning).
 		noUndo("the last step: what follows it is a delete"),
 }
 
