@@ -40,10 +40,11 @@ func BootServer(ctx workflow.Context, in contract.BootInput) error {
 	running, cancel := workflow.WithCancel(ctx)
 	deletes := workflow.GetSignalChannel(ctx, contract.SignalDelete)
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		var d contract.DeleteInput
-		deletes.Receive(ctx, &d)
-		b.deletion = &d
-		cancel()
+		// It waits beside the channel, not in it: a signal handed to a waiting receiver is in nobody's hands until that
+		// coroutine runs, and the build could complete meanwhile.
+		if workflow.Await(ctx, func() bool { return b.asked(deletes) }) == nil {
+			cancel()
+		}
 	})
 
 	err := b.run(running)
@@ -58,13 +59,7 @@ func BootServer(ctx workflow.Context, in contract.BootInput) error {
 	// A signal that arrived with the last workflow task is handled before the workflow may complete.
 	answering, _ := workflow.NewDisconnectedContext(ctx)
 	_ = workflow.Await(answering, func() bool { return workflow.AllHandlersFinished(ctx) })
-	if b.deletion == nil {
-		var d contract.DeleteInput
-		if deletes.ReceiveAsync(&d) {
-			b.deletion = &d
-		}
-	}
-	if b.deletion != nil {
+	if b.asked(deletes) {
 		return b.teardown(ctx)
 	}
 	if err != nil {
@@ -103,6 +98,15 @@ func newBuild(ctx workflow.Context, in contract.BootInput) *build {
 	b := &build{in: in, started: workflow.Now(ctx), host: &contract.HostSelection{}, ports: make([]contract.Port, len(in.Networks))}
 	b.saga = saga.Saga{Patience: in.Deadlines.UndoPatience, Observe: b.observeUndo}
 	return b
+}
+
+// asked says whether somebody has asked for the server's end. The first request counts.
+func (b *build) asked(deletes workflow.ReceiveChannel) bool {
+	var d contract.DeleteInput
+	if b.deletion == nil && deletes.ReceiveAsync(&d) {
+		b.deletion = &d
+	}
+	return b.deletion != nil
 }
 
 // serve answers the submission and the progress query.

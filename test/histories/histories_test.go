@@ -119,6 +119,16 @@ func TestEveryScenarioReplays(t *testing.T) {
 			sc.delete(t, id)
 			return id
 		}},
+		// The signal comes while the build's last task runs: again and again, since which of the two is first is luck.
+		{"delete-at-the-last-moment", func(t *testing.T) string {
+			var id string
+			for range 8 {
+				id = sc.boot(t, "good", "fits")
+				sc.shows(t, id, "ACTIVE")
+				sc.delete(t, id)
+			}
+			return id
+		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			id := tc.run(t)

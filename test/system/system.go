@@ -5,6 +5,7 @@ package system
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,6 +153,14 @@ var binary = sync.OnceValues(func() (string, error) {
 	build.Stderr = os.Stderr
 	return path, build.Run()
 })
+
+// Program is the slipway binary that the system runs.
+func (s *System) Program(t testing.TB) string {
+	t.Helper()
+	path, err := binary()
+	require.NoError(t, err, "building slipway")
+	return path
+}
 
 func (s *System) start(ctx context.Context, role, settings string, env []string, ready func(context.Context) error) {
 	s.t.Helper()
@@ -353,6 +362,48 @@ func (quiet) Info(string, ...any)  {}
 func (quiet) Warn(string, ...any)  {}
 func (quiet) Error(string, ...any) {}
 
+// volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report.
+var volatile = []string{"tokens", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.memory_mib"}
+
+// World is the database without what is volatile and without what is kept of the deleted: their rows are history. Two
+// worlds are equal when nothing is left of what was made between them.
+func (s *System) World(t testing.TB) map[string][]string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	all, err := s.Store.Snapshot(ctx, volatile...)
+	require.NoError(t, err)
+	fields := func(row string) map[string]any {
+		var f map[string]any
+		require.NoError(t, json.Unmarshal([]byte(row), &f), row)
+		return f
+	}
+	deadServers, deadImages := map[any]bool{}, map[any]bool{}
+	for table, dead := range map[string]map[any]bool{"servers": deadServers, "images": deadImages} {
+		for _, row := range all[table] {
+			if f := fields(row); f["deleted_at"] != nil {
+				dead[f["id"]] = true
+			}
+		}
+	}
+	world := map[string][]string{}
+	for table, rows := range all {
+		world[table] = []string{}
+		for _, row := range rows {
+			f := fields(row)
+			of := "id"
+			if table != "servers" {
+				of = "server_id"
+			}
+			if deadServers[f[of]] || table == "images" && deadImages[f["id"]] {
+				continue
+			}
+			world[table] = append(world[table], row)
+		}
+	}
+	return world
+}
+
 // Eventually asks again and again until done, and fails the test with the last word when the patience ends.
 func Eventually(t testing.TB, patience time.Duration, done func() (bool, string)) {
 	t.Helper()
@@ -365,7 +416,7 @@ func Eventually(t testing.TB, patience time.Duration, done func() (bool, string)
 		if time.Now().After(deadline) {
 			t.Fatalf("not after %s: %s", patience, word)
 		}
-		time.Sleep(25 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
