@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 )
 
@@ -21,12 +22,14 @@ func toTemporal(err error, again bool) error {
 	if errors.Is(err, context.Canceled) {
 		return temporal.NewCanceledError()
 	}
-	if errors.As(err, new(*temporal.ApplicationError)) || errors.As(err, new(*temporal.CanceledError)) {
-		return err
-	}
 	kind := KindOf(err)
 	var f *Error
 	if !errors.As(err, &f) {
+		// The engine's own errors stay what they are. Within a fault they are only its cause: what an activity answered comes
+		// back with every cause turned into one of them.
+		if errors.As(err, new(*temporal.ApplicationError)) || errors.As(err, new(*temporal.CanceledError)) {
+			return err
+		}
 		// Unknown: the operator needs the whole text, the user a general sentence (FromTemporal restores both).
 		f = &Error{Kind: kind, Text: Public(err), Cause: err}
 	}
@@ -58,7 +61,19 @@ func FromTemporal(err error) *Error {
 	}
 	var timeout *temporal.TimeoutError
 	if errors.As(err, &timeout) {
-		return &Error{Kind: Unavailable, Text: "The step did not finish in time.", Cause: err}
+		return &Error{Kind: Unavailable, Text: overdue(timeout.TimeoutType()), Cause: err}
 	}
 	return &Error{Kind: Internal, Text: Public(nil), Cause: err}
+}
+
+// overdue says to the user what a timeout means.
+func overdue(kind enumspb.TimeoutType) string {
+	switch kind {
+	case enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START:
+		return "No worker took the step up in time: it is down or cannot be reached."
+	case enumspb.TIMEOUT_TYPE_HEARTBEAT:
+		return "The worker that did the step was not heard of any more."
+	default:
+		return "The step did not finish in time."
+	}
 }
