@@ -308,7 +308,7 @@ func (r *rig) givenBack(t *testing.T, id string) {
 	for _, hostname := range r.Hosts {
 		require.NoDirExists(t, r.folder(hostname, id))
 	}
-	world := r.world(t)
+	world := r.World(t)
 	for _, table := range []string{"claims", "allocations", "ports"} {
 		for _, row := range world[table] {
 			require.NotContains(t, row, id, table)

@@ -287,7 +287,7 @@ func (r *rig) gone(t *testing.T, id string) {
 		require.NoDirExists(t, r.folder(hostname, id))
 	}
 	for _, table := range []string{"claims", "allocations", "ports"} {
-		for _, row := range r.world(t)[table] {
+		for _, row := range r.World(t)[table] {
 			require.NotContains(t, row, id, "table %s remembers a deleted server", table)
 		}
 	}
@@ -342,62 +342,17 @@ func (r *rig) bridges(t *testing.T) []string {
 	return names
 }
 
-// volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report.
-var volatile = []string{"tokens", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.memory_mib"}
-
-// world is the database without what is volatile and without what is kept of the deleted: their rows are history.
-func (r *rig) world(t *testing.T) map[string][]string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), buildPatience)
-	defer cancel()
-	all, err := r.Store.Snapshot(ctx, volatile...)
-	require.NoError(t, err)
-	return Living(t, all)
-}
-
-// Living leaves out rows of deleted servers and images, and what belongs to them.
-func Living(t testing.TB, all map[string][]string) map[string][]string {
-	t.Helper()
-	dead := map[string]bool{}
-	fields := func(row string) map[string]any {
-		var f map[string]any
-		require.NoError(t, json.Unmarshal([]byte(row), &f), row)
-		return f
-	}
-	for _, table := range []string{"servers", "images"} {
-		for _, row := range all[table] {
-			if f := fields(row); f["deleted_at"] != nil {
-				dead[f["id"].(string)] = true
-			}
-		}
-	}
-	living := map[string][]string{}
-	for table, rows := range all {
-		living[table] = []string{}
-		for _, row := range rows {
-			f := fields(row)
-			id, _ := f["id"].(string)
-			server, _ := f["server_id"].(string)
-			image, _ := f["image_id"].(string)
-			if !dead[id] && !dead[server] && !(dead[image] && table != "servers") {
-				living[table] = append(living[table], row)
-			}
-		}
-	}
-	return living
-}
-
 // remember notes the world; unchanged compares it. Both want a moment without builds.
 func (r *rig) remember(t *testing.T) {
 	t.Helper()
-	r.before = r.world(t)
+	r.before = r.World(t)
 	t.Cleanup(func() { r.unchanged(t) })
 }
 
 // unchanged is the clean slate: the database is what it was, and no domain, folder, bridge or open workflow is left.
 func (r *rig) unchanged(t *testing.T) {
 	t.Helper()
-	require.Equal(t, r.before, r.world(t), "the database is not what it was")
+	require.Equal(t, r.before, r.World(t), "the database is not what it was")
 	ctx, cancel := context.WithTimeout(context.Background(), gonePatience)
 	defer cancel()
 	servers, err := r.Store.ListServers(ctx, models.ServerFilter{Deleted: true})

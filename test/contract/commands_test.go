@@ -1,0 +1,188 @@
+package contract
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/test/system"
+)
+
+// TestTheOpenStackCommandDoesADaysWork runs the real `openstack` as admin and as a plain member.
+func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
+	path, err := exec.LookPath("openstack")
+	if err != nil {
+		fmt.Println("SLIPWAY-NOT-RUN: the openstack command line: it is not installed (apt-get install python3-openstackclient)")
+		t.Skip("no openstack command: apt-get install python3-openstackclient")
+	}
+	s := system.Start(t, system.Options{Hypervisor: "fake"})
+	unchanged(t, s)
+	admin := newTool(t, s, path, "admin", system.AdminPassword)
+	demo := newTool(t, s, path, "demo", system.DemoPassword)
+	type row map[string]any
+	js := func(args ...string) []string { return append(args, "-f", "json") }
+
+	var token row
+	demo.json(t, &token, js("token", "issue")...)
+	require.NotEmpty(t, token["id"])
+	var catalog []row
+	demo.json(t, &catalog, js("catalog", "list")...)
+	types := []any{}
+	for _, c := range catalog {
+		types = append(types, c["Type"])
+	}
+	require.Subset(t, types, []any{"identity", "image", "compute", "network"})
+
+	admin.run(t, "flavor", "create", "--ram", "64", "--vcpus", "1", "--disk", "1", "--id", "nano", "m1.nano")
+	var flavors []row
+	demo.json(t, &flavors, js("flavor", "list")...)
+	require.Len(t, flavors, 1)
+	require.Equal(t, "m1.nano", flavors[0]["Name"])
+
+	file := noise(t, 1<<20)
+	var image row
+	demo.json(t, &image, js("image", "create", "noise", "--disk-format", "raw", "--container-format", "bare", "--property", "os_distro=none", "--file", file)...)
+	var images []row
+	demo.json(t, &images, js("image", "list")...)
+	require.Equal(t, []row{{"ID": image["id"], "Name": "noise", "Status": "active"}}, images)
+	var shown row
+	demo.json(t, &shown, js("image", "show", "noise")...)
+	require.EqualValues(t, 1<<20, shown["size"])
+	require.Equal(t, "none", shown["properties"].(map[string]any)["os_distro"])
+	saved := filepath.Join(t.TempDir(), "saved")
+	demo.run(t, "image", "save", "noise", "--file", saved)
+	sameFile(t, file, saved)
+
+	key := filepath.Join(t.TempDir(), "key.pub")
+	require.NoError(t, os.WriteFile(key, []byte(publicKey), 0o600))
+	demo.run(t, "keypair", "create", "--public-key", key, "laptop")
+	var networks []row
+	demo.json(t, &networks, js("network", "list")...)
+	require.Len(t, networks, 1)
+
+	userData := filepath.Join(t.TempDir(), "user-data")
+	require.NoError(t, os.WriteFile(userData, []byte("#!/bin/sh\n"), 0o600))
+	var server row
+	demo.json(t, &server, js("server", "create", "--image", "noise", "--flavor", "m1.nano", "--network", networks[0]["Name"].(string),
+		"--key-name", "laptop", "--property", "role=web", "--user-data", userData, "--config-drive", "True", "--wait", "web-1")...)
+	require.Equal(t, "ACTIVE", server["status"])
+	require.NotEmpty(t, server["adminPass"])
+	id := server["id"].(string)
+	var servers []row
+	demo.json(t, &servers, js("server", "list", "--long")...)
+	require.Len(t, servers, 1)
+	require.Equal(t, id, servers[0]["ID"])
+	require.EqualValues(t, 1, servers[0]["Power State"])
+	demo.json(t, &shown, js("server", "show", "web-1")...)
+	require.Equal(t, "laptop", shown["key_name"])
+	require.Equal(t, map[string]any{"role": "web"}, shown["properties"])
+	require.Contains(t, shown["addresses"], networks[0]["Name"])
+	says(t, s, id, "hello from the guest\nlogin:\n")
+	require.Contains(t, demo.run(t, "console", "log", "show", "web-1"), "hello from the guest\nlogin:")
+	var events []row
+	demo.json(t, &events, js("server", "event", "list", "web-1")...)
+	require.Len(t, events, 1)
+	require.Equal(t, "create", events[0]["Action"])
+
+	require.Contains(t, demo.run(t, "quota", "show"), "instances")
+	var hypervisors []row
+	admin.json(t, &hypervisors, js("hypervisor", "list")...)
+	require.Len(t, hypervisors, 1)
+	require.Equal(t, s.Hosts[0], hypervisors[0]["Hypervisor Hostname"])
+	require.Equal(t, "up", hypervisors[0]["State"])
+
+	// Refusals are words, not stack traces.
+	_, complaint, code := demo.try(t, "server", "create", "--image", "noise", "--flavor", "absent", "--network", "none", "web-2")
+	require.NotZero(t, code)
+	require.Contains(t, complaint, "No flavor with a name or ID of 'absent' exists")
+	_, complaint, code = demo.try(t, "hypervisor", "list")
+	require.NotZero(t, code)
+	require.Contains(t, complaint, "Policy doesn't allow")
+
+	demo.run(t, "server", "delete", "--wait", "web-1")
+	demo.json(t, &servers, js("server", "list")...)
+	require.Empty(t, servers)
+	demo.run(t, "image", "delete", "noise")
+	demo.run(t, "keypair", "delete", "laptop")
+	admin.run(t, "flavor", "delete", "nano")
+}
+
+func sameFile(t *testing.T, want, got string) {
+	t.Helper()
+	a, err := os.ReadFile(want)
+	require.NoError(t, err)
+	b, err := os.ReadFile(got)
+	require.NoError(t, err)
+	require.True(t, string(a) == string(b), "%s is not what was uploaded", got)
+}
+
+// TestSlipwaysOwnCommandDoesADaysWork runs the user's verbs of the program itself.
+func TestSlipwaysOwnCommandDoesADaysWork(t *testing.T) {
+	s := system.Start(t, system.Options{Hypervisor: "fake"})
+	unchanged(t, s)
+	admin := newTool(t, s, s.Program(t), "admin", system.AdminPassword)
+	demo := newTool(t, s, s.Program(t), "demo", system.DemoPassword)
+	type row map[string]any
+	js := func(args ...string) []string { return append(args, "-o", "json") }
+
+	require.NotEmpty(t, demo.run(t, "token", "issue"))
+	admin.run(t, "flavor", "create", "m1.nano", "--ram", "64", "--vcpus", "1", "--disk", "1")
+	require.Contains(t, demo.run(t, "flavor", "list"), "m1.nano")
+
+	file := noise(t, 1<<20)
+	demo.run(t, "image", "create", "noise", "--file", file, "--disk-format", "raw")
+	var images []row
+	demo.json(t, &images, js("image", "list")...)
+	require.Len(t, images, 1)
+	require.Equal(t, "active", images[0]["status"])
+	saved := filepath.Join(t.TempDir(), "saved")
+	demo.run(t, "image", "save", "noise", "--file", saved)
+	sameFile(t, file, saved)
+
+	key := filepath.Join(t.TempDir(), "key.pub")
+	require.NoError(t, os.WriteFile(key, []byte(publicKey), 0o600))
+	demo.run(t, "keypair", "create", "laptop", "--public-key", key)
+	var networks []row
+	demo.json(t, &networks, js("network", "list")...)
+	require.Len(t, networks, 1)
+
+	booted := demo.run(t, "boot", "web-1", "--image", "noise", "--flavor", "m1.nano", "--network", networks[0]["name"].(string),
+		"--key-name", "laptop", "--meta", "role=web", "--tag", "blue", "--wait", "--quiet")
+	var servers []row
+	demo.json(t, &servers, js("server", "list")...)
+	require.Len(t, servers, 1)
+	id := servers[0]["id"].(string)
+	require.Equal(t, id+"\n", booted)
+	var server row
+	demo.json(t, &server, js("server", "show", "web-1")...)
+	require.Equal(t, "ACTIVE", server["status"])
+	require.Equal(t, map[string]any{"role": "web"}, server["metadata"])
+	says(t, s, id, "hello from the guest\n")
+	require.Contains(t, demo.run(t, "server", "console", "web-1"), "hello from the guest\n")
+	events := demo.run(t, "server", "events", "web-1")
+	for _, step := range []string{"ResolveImage", "StartDomain", "Activate"} {
+		require.Contains(t, events, step)
+	}
+	require.Contains(t, demo.run(t, "quota", "show"), "instances")
+	var hosts []row
+	admin.json(t, &hosts, js("host", "list")...)
+	require.Len(t, hosts, 1)
+	require.Equal(t, s.Hosts[0], hosts[0]["hostname"])
+
+	_, complaint, code := demo.try(t, "boot", "web-2", "--image", "absent", "--flavor", "m1.nano")
+	require.NotZero(t, code)
+	require.Contains(t, complaint, "absent")
+	_, _, code = demo.try(t, "host", "list")
+	require.NotZero(t, code, "a member lists no hosts")
+
+	demo.run(t, "server", "delete", "web-1", "--wait")
+	demo.json(t, &servers, js("server", "list")...)
+	require.Empty(t, servers)
+	demo.run(t, "image", "delete", "noise")
+	demo.run(t, "keypair", "delete", "laptop")
+	admin.run(t, "flavor", "delete", "m1.nano")
+}
