@@ -27,17 +27,19 @@ type ControlOptions struct {
 
 // RunControl polls the control queue until ctx ends, then lets the running tasks finish.
 func RunControl(ctx context.Context, o ControlOptions) error {
-	w := worker.New(o.Temporal, o.Queue, worker.Options{
+	return run(ctx, o.Queue, worker.Options{
 		Interceptors: []interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics}},
 		// Two of each are enough for this engine on two cores, and every idle poller costs the server a long poll; a
 		// burst is taken up by the eager start of activities.
 		MaxConcurrentWorkflowTaskPollers: 4,
 		MaxConcurrentActivityTaskPollers: 4,
 		WorkerStopTimeout:                stopPatience,
+	}, func(options worker.Options) worker.Worker {
+		w := worker.New(o.Temporal, o.Queue, options)
+		RegisterWorkflows(w)
+		registerControl(w, o.Activities)
+		return w
 	})
-	RegisterWorkflows(w)
-	registerControl(w, o.Activities)
-	return run(ctx, w, o.Queue)
 }
 
 // RegisterWorkflows makes the workflows known under their contract names; replay tests use it too.
@@ -74,11 +76,25 @@ func register(w worker.ActivityRegistry, activities map[string]any) {
 	}
 }
 
-func run(ctx context.Context, w worker.Worker, queue string) error {
+// run runs the worker that newWorker makes until ctx ends. A worker that the engine refuses for good (its
+// namespace is gone) stops by itself: that is an error, so that the process ends instead of polling nothing.
+func run(ctx context.Context, queue string, o worker.Options, newWorker func(worker.Options) worker.Worker) error {
+	fatal := make(chan error, 1)
+	o.OnFatalError = func(err error) {
+		select {
+		case fatal <- err:
+		default:
+		}
+	}
+	w := newWorker(o)
 	if err := w.Start(); err != nil {
 		return fmt.Errorf("starting the worker of task queue %s: %w", queue, err)
 	}
-	<-ctx.Done()
-	w.Stop()
-	return nil
+	select {
+	case <-ctx.Done():
+		w.Stop()
+		return nil
+	case err := <-fatal:
+		return fmt.Errorf("the worker of task queue %s cannot go on: %w", queue, err)
+	}
 }

@@ -36,15 +36,21 @@ const waitingSteps = 1000
 // RunHost polls the host's own queue until ctx ends, then lets the running steps finish.
 func RunHost(ctx context.Context, o HostOptions) error {
 	queue := contract.HostQueue(o.Hostname)
-	w := worker.New(o.Temporal, queue, worker.Options{
+	return run(ctx, queue, worker.Options{
 		Interceptors:                       []interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds))}},
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: waitingSteps,
 		MaxConcurrentActivityTaskPollers:   4,
 		MaxHeartbeatThrottleInterval:       heartbeatEvery,
 		WorkerStopTimeout:                  stopPatience,
+	}, func(options worker.Options) worker.Worker {
+		w := worker.New(o.Temporal, queue, options)
+		registerHost(w, o.Activities)
+		return w
 	})
-	a := o.Activities
+}
+
+func registerHost(w worker.ActivityRegistry, a *host.Activities) {
 	register(w, map[string]any{
 		contract.FetchImage:        a.FetchImage,
 		contract.BuildDisk:         a.BuildDisk,
@@ -58,5 +64,4 @@ func RunHost(ctx context.Context, o HostOptions) error {
 		contract.DestroyDomain:     a.DestroyDomain,
 		contract.ReadConsole:       a.ReadConsoleLog,
 	})
-	return run(ctx, w, queue)
 }

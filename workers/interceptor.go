@@ -3,6 +3,7 @@ package workers
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,10 @@ type steps struct {
 	turn *semaphore.Weighted
 }
 
+// waitsForOthers are steps that need no turn: they wait for the network, many of them for the same download, and would keep
+// the host's builds that have all they need from working.
+var waitsForOthers = map[string]bool{contract.FetchImage: true}
+
 func (s *steps) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
 	return &step{ActivityInboundInterceptorBase: interceptor.ActivityInboundInterceptorBase{Next: next}, steps: s}
 }
@@ -80,20 +85,33 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 		stop := s.keepAlive(ctx)
 		defer stop()
 	}
+	asked, deadline := ctx, time.Duration(0)
 	if s.turn != nil && !undoes && info.HeartbeatTimeout > 0 {
-		if err := s.turn.Acquire(ctx, 1); err != nil {
-			return nil, fault.ToTemporal(err)
+		if !waitsForOthers[info.ActivityType.Name] {
+			if err := s.turn.Acquire(ctx, 1); err != nil {
+				return nil, fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time"))
+			}
+			defer s.turn.Release(1)
 		}
-		defer s.turn.Release(1)
 		// The step's own deadline begins with its turn.
+		deadline = info.StartToCloseTimeout - contract.HostTurn
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, info.StartToCloseTimeout-contract.HostTurn)
+		ctx, cancel = context.WithTimeout(ctx, deadline)
 		defer cancel()
 	}
 
 	began := time.Now()
 	out, err := s.Next.ExecuteActivity(ctx, in)
 	took := time.Since(began)
+	switch {
+	case err == nil, asked.Err() != nil:
+	case ctx.Err() != nil:
+		// It had all the time that it may take. Again here would be as slow, and a build would wait for every try.
+		err = fault.Wrap(fault.HostUnfit, err, "the host did not finish the step within %s", deadline)
+	case errors.Is(err, context.Canceled):
+		// Something within the step was given up, but nobody cancelled the step: the engine would not take that for an answer.
+		err = &fault.Error{Kind: fault.KindOf(err), Text: fault.Public(err), Cause: errors.New(err.Error())}
+	}
 
 	log := s.log.With("step", info.ActivityType.Name, "workflow_id", info.WorkflowExecution.ID, "attempt", info.Attempt, "duration", took)
 	if id, ok := contract.ServerIDOf(info.WorkflowExecution.ID); ok {

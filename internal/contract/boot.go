@@ -257,6 +257,9 @@ type DeleteInput struct {
 	Deadlines Deadlines `json:"deadlines"`
 }
 
+// Undoes marks the inputs of undos: a delete that has begun does not give up at its first step.
+func (DeleteInput) Undoes() {}
+
 // Placement is where a server's takings lie, for its teardown.
 type Placement struct {
 	Hostnames []string `json:"hostnames"` // every host that holds an allocation for it

@@ -1,0 +1,130 @@
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/interceptor"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// onHost runs activities, by name, on a host that does one step at a time, all at once and each of them once, with
+// deadline as a step's own. It gives what the workflow got from each.
+func onHost(t *testing.T, deadline time.Duration, activities map[string]any, in any) map[string]error {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(slog.New(slog.DiscardHandler))
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&steps{
+		log: slog.New(slog.DiscardHandler), metrics: NewSteps(prometheus.NewRegistry()), turn: semaphore.NewWeighted(1),
+	}}})
+	for name, f := range activities {
+		env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+	}
+	got := map[string]error{}
+	env.ExecuteWorkflow(func(ctx workflow.Context) error {
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+			StartToCloseTimeout: deadline + contract.HostTurn, HeartbeatTimeout: time.Minute,
+			RetryPolicy: &temporal.RetryPolicy{MaximumAttempts: 1},
+		})
+		running := map[string]workflow.Future{}
+		for name := range activities { //workflowcheck:ignore
+			running[name] = workflow.ExecuteActivity(ctx, name, in)
+		}
+		for name := range activities { //workflowcheck:ignore
+			got[name] = running[name].Get(ctx, nil)
+		}
+		return nil
+	})
+	require.NoError(t, env.GetWorkflowError())
+	return got
+}
+
+func retryable(err error) bool {
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && !app.NonRetryable()
+}
+
+func TestAStepThatTookAllItsTimeIsForAnotherHost(t *testing.T) {
+	err := onHost(t, 50*time.Millisecond, map[string]any{contract.BuildDisk: func(ctx context.Context, _ contract.BuildDiskInput) error {
+		<-ctx.Done()
+		return fmt.Errorf("copying: %w", ctx.Err())
+	}}, contract.BuildDiskInput{})[contract.BuildDisk]
+	require.Equal(t, fault.HostUnfit, fault.FromTemporal(err).Kind)
+	require.Contains(t, fault.FromTemporal(err).Text, "within 50ms")
+	require.False(t, retryable(err))
+}
+
+func TestWhatAStepGaveUpByItselfIsNoCancellation(t *testing.T) {
+	err := onHost(t, time.Minute, map[string]any{contract.BuildDisk: func(context.Context, contract.BuildDiskInput) error {
+		inner, cancel := context.WithCancel(context.Background())
+		cancel()
+		return fault.Wrap(fault.Unavailable, inner.Err(), "the image could not be read to its end")
+	}}, contract.BuildDiskInput{})[contract.BuildDisk]
+	require.Equal(t, fault.Unavailable, fault.FromTemporal(err).Kind)
+	require.Equal(t, "the image could not be read to its end", fault.FromTemporal(err).Text)
+	require.True(t, retryable(err))
+}
+
+func TestAFetchThatWaitsForBytesLeavesTheTurnToOthers(t *testing.T) {
+	built := make(chan struct{})
+	got := onHost(t, 20*time.Second, map[string]any{
+		contract.FetchImage: func(ctx context.Context, _ struct{}) error {
+			select {
+			case <-built: // the other step had its turn meanwhile
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		contract.BuildDisk: func(ctx context.Context, _ struct{}) error {
+			close(built)
+			return nil
+		},
+	}, struct{}{})
+	require.NoError(t, got[contract.FetchImage])
+	require.NoError(t, got[contract.BuildDisk])
+}
+
+func TestADeleteThatHasBegunDoesNotGiveUpAtItsFirstStep(t *testing.T) {
+	err := onHost(t, time.Minute, map[string]any{contract.MarkDeleting: func(context.Context, contract.DeleteInput) error {
+		return errors.New("an error that nobody knows")
+	}}, contract.DeleteInput{})[contract.MarkDeleting]
+	require.True(t, retryable(err), "%v", err)
+}
+
+// refused is a worker that the engine ends.
+type refused struct {
+	worker.Worker
+	options worker.Options
+	stopped bool
+}
+
+func (r *refused) Start() error {
+	go r.options.OnFatalError(errors.New("no such namespace"))
+	return nil
+}
+func (r *refused) Stop() { r.stopped = true }
+
+func TestAWorkerThatTheEngineRefusesForGoodEndsItsProcess(t *testing.T) {
+	w := &refused{}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err := run(ctx, "control", worker.Options{}, func(o worker.Options) worker.Worker { w.options = o; return w })
+	require.ErrorContains(t, err, "no such namespace")
+	require.False(t, w.stopped, "it has stopped by itself")
+}
