@@ -123,8 +123,9 @@ func (c *Cache) Pin(sha string) (release func()) {
 // must not block. Any number of calls
 // share one download; it ends when the last of them is cancelled, and the part that arrived stays for the next.
 //
-// Faults: Invalid when the bytes are not what the image says (checksum, size, format), HostUnfit when this host's disk is
-// full, Unavailable when the source or the connection breaks.
+// Faults: Invalid when the image is not what it says (size, format), NotFound when it is gone, HostUnfit when this host cannot
+// have it (its disk is full, its token is refused, the bytes arrive changed), Unavailable when the source or the connection
+// breaks.
 func (c *Cache) Fetch(ctx context.Context, image contract.Image, progress func(bytes, total int64)) (path string, downloaded int64, err error) {
 	path, err = c.Path(image.SHA512)
 	if err != nil {
@@ -270,7 +271,8 @@ func (c *Cache) download(ctx context.Context, path string, image contract.Image,
 			again, err := c.download(ctx, path, image, tell)
 			return moved + again, err
 		}
-		return moved, errors.Join(fault.New(fault.Invalid, "the image's bytes do not match its checksum: expected sha512 %s, got %s", image.SHA512, got), os.Remove(part))
+		// They were whole when they were stored: something on the way to this host, or its disk, changed them.
+		return moved, errors.Join(fault.New(fault.HostUnfit, "the image's bytes do not match its checksum: expected sha512 %s, got %s", image.SHA512, got), os.Remove(part))
 	}
 	if err := checkFormat(part, image); err != nil {
 		return moved, errors.Join(err, os.Remove(part))
@@ -291,8 +293,19 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 	defer cancel()
 	stalled := time.AfterFunc(c.opts.StallAfter, cancel)
 	defer stalled.Stop()
+	// broken tells a connection that was given up here from a download that nobody waits for any more: only the latter is
+	// somebody's cancellation.
+	broken := func(err error) error {
+		if whole.Err() == nil && ctx.Err() != nil {
+			return fmt.Errorf("nothing came for %s", c.opts.StallAfter)
+		}
+		return err
+	}
 	body, total, err := c.opts.Source.Open(ctx, image.ID, have)
 	if err != nil {
+		if whole.Err() == nil && ctx.Err() != nil {
+			return 0, fault.Wrap(fault.Unavailable, broken(err), "the image store does not answer")
+		}
 		return 0, err
 	}
 	defer body.Close()
@@ -336,7 +349,7 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 			tell(have+moved, total)
 			return moved, nil
 		default:
-			return moved, fault.Wrap(fault.Unavailable, fmt.Errorf("image %s broke off after %d of %d bytes: %w", image.ID, have+moved, total, readErr), "the image could not be read to its end")
+			return moved, fault.Wrap(fault.Unavailable, fmt.Errorf("image %s broke off after %d of %d bytes: %w", image.ID, have+moved, total, broken(readErr)), "the image could not be read to its end")
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 // Source gives the bytes of images.
 type Source interface {
 	// Open reads an image from offset on. total is the whole image's size. NotFound: there is no such image;
-	// Unauthorized: this host may not read; Unavailable: try again.
+	// HostUnfit: this host may not read; Unavailable: try again.
 	Open(ctx context.Context, imageID string, offset int64) (body io.ReadCloser, total int64, err error)
 }
 
@@ -80,10 +80,9 @@ func (s HTTPSource) judge(resp *http.Response, address, imageID string, offset i
 		return 0, fault.Wrap(fault.Invalid, cause, "the stored image is shorter than its recorded size")
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return 0, fault.Wrap(fault.NotFound, cause, "Image %s could not be found.", imageID)
-	case code == http.StatusUnauthorized:
-		return 0, fault.Wrap(fault.Unauthorized, cause, "the image store refused this host's token")
-	case code == http.StatusForbidden:
-		return 0, fault.Wrap(fault.Forbidden, cause, "the image store refused this host")
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		// The host's credential, not the user's: another host's may be good.
+		return 0, fault.Wrap(fault.HostUnfit, cause, "the image store refused this host's token")
 	case code == http.StatusTooManyRequests, code >= 500:
 		return 0, fault.Wrap(fault.Unavailable, cause, "the image store does not answer now")
 	default:
