@@ -67,16 +67,17 @@ func Build(ctx context.Context, limits program.Limits, dir, format string, md co
 			return err
 		}
 	}
+	// It holds the admin password: the programs write into a file that is closed to others from its first moment. libvirt
+	// gives it to QEMU's user when the domain starts.
+	if err := os.WriteFile(part, nil, 0o600); err != nil {
+		return err
+	}
 	if format == ISO9660 {
 		err = makeISO(ctx, limits, tree, part)
 	} else {
 		err = makeVFAT(ctx, limits, tree, part)
 	}
 	if err != nil {
-		return err
-	}
-	// It holds the admin password; libvirt gives the file to QEMU's user when the domain starts.
-	if err := os.Chmod(part, 0o600); err != nil {
 		return err
 	}
 	if err := syncFile(part); err != nil {
@@ -116,11 +117,7 @@ func makeISO(ctx context.Context, l program.Limits, tree, part string) error {
 }
 
 func makeVFAT(ctx context.Context, l program.Limits, tree, part string) error {
-	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Truncate(vfatBytes), f.Close()); err != nil {
+	if err := os.Truncate(part, vfatBytes); err != nil {
 		return err
 	}
 	if _, _, err := program.Run(ctx, program.Command{Name: "mkfs.vfat", Limits: l, Args: []string{"-n", label, part}}); err != nil {

@@ -102,6 +102,17 @@ func TestADriveIsKeptByTheSameStepAgainAndGoneAfterItsUndo(t *testing.T) {
 	require.Empty(t, left)
 }
 
+// The mode is that of the file's first moment: nothing changes it afterwards.
+func TestADriveIsClosedToOtherUsersFromItsFirstMoment(t *testing.T) {
+	for _, format := range []string{ISO9660, VFAT} {
+		dir := t.TempDir()
+		require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, md))
+		st, err := os.Stat(filepath.Join(dir, Name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), st.Mode(), format)
+	}
+}
+
 func TestAnUnknownFormatIsRefused(t *testing.T) {
 	require.True(t, fault.Is(Build(t.Context(), program.Limits{}, t.TempDir(), "ext4", md), fault.Invalid))
 }
