@@ -30,13 +30,17 @@ func (a *Activities) DefineDomain(ctx context.Context, in contract.DefineDomainI
 	return a.o.Hypervisor.Define(ctx, d)
 }
 
-// UndefineDomain makes the hypervisor forget it.
+// UndefineDomain makes the hypervisor forget it. One that runs is stopped first: a host that came back starts the guests that
+// it finds off, also one whose build never came to its start, or whose delete had stopped it before the host went away.
 func (a *Activities) UndefineDomain(ctx context.Context, in contract.Undo) error {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	if err := a.destroy(ctx, dir, in.ServerID); err != nil {
+		return err
+	}
 	if err := a.o.Hypervisor.Undefine(ctx, in.ServerID); err != nil {
 		return err
 	}

@@ -209,7 +209,6 @@ func TestUndosInAnyOrderLeaveNoFolder(t *testing.T) {
 		for _, s := range steps {
 			require.NoError(t, s.do(t.Context(), p), s.name)
 		}
-		require.NoError(t, p.hyp.Destroy(t.Context(), server)) // a running domain is not undefined
 		for i := range steps {
 			require.NoError(t, steps[(i+shift)%len(steps)].undo(t.Context(), p))
 		}
@@ -366,6 +365,32 @@ func TestAnUndoWaitsForADoThatOutlivedItsAttemptButNotForever(t *testing.T) {
 	leave()
 	require.NoError(t, <-done)
 	require.Empty(t, p.servers)
+}
+
+// The engine may begin an undo while the do's first attempt, of which it had not heard any more, still works.
+func TestTheUndoOfAStartWaitsForTheStart(t *testing.T) {
+	p := newPlace(t)
+	p.fetch(t)
+	require.NoError(t, p.DefineDomain(t.Context(), p.define()))
+	_, leave, err := p.make(t.Context(), server)
+	require.NoError(t, err)
+	started := make(chan error, 1)
+	go func() { started <- p.StartDomain(t.Context(), contract.StartDomainInput{ServerID: server}) }()
+	select {
+	case err := <-started:
+		t.Fatalf("it started beside another step of the same server: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	leave()
+	require.NoError(t, <-started)
+}
+
+func TestAHostWithoutItsFolderForServersIsUnfit(t *testing.T) {
+	p := newPlace(t)
+	require.NoError(t, os.Remove(p.dir))
+	err := p.BuildConfigDrive(t.Context(), contract.BuildConfigDriveInput{ServerID: server, Metadata: p.metadata()})
+	require.True(t, fault.Is(err, fault.HostUnfit), "%v", err)
+	require.NoError(t, p.RemoveConfigDrive(t.Context(), undoIn), "its undo has nothing to do")
 }
 
 func TestADownloadBeatsItsHeartWithItsProgress(t *testing.T) {

@@ -10,11 +10,14 @@ import (
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
-// StartDomain starts the domain and returns when it runs. From then on the folder holds its console log.
+// StartDomain starts the domain and returns when it runs. From then on the folder holds its console log. It keeps the folder
+// until then, so that its undo does not find a domain that is off and is about to start.
 func (a *Activities) StartDomain(ctx context.Context, in contract.StartDomainInput) error {
-	if _, err := a.dir(in.ServerID); err != nil {
+	_, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	return a.o.Hypervisor.Start(ctx, in.ServerID)
 }
 
@@ -25,13 +28,20 @@ func (a *Activities) DestroyDomain(ctx context.Context, in contract.Undo) error 
 		return err
 	}
 	defer leave()
-	if err := a.o.Hypervisor.Destroy(ctx, in.ServerID); err != nil {
+	if err := a.destroy(ctx, dir, in.ServerID); err != nil {
+		return err
+	}
+	return tidy(dir)
+}
+
+func (a *Activities) destroy(ctx context.Context, dir, serverID string) error {
+	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
 		return err
 	}
 	for _, path := range consoleFiles(dir) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return program.Fault(err, "removing the console log of server "+in.ServerID)
+			return program.Fault(err, "removing the console log of server "+serverID)
 		}
 	}
-	return tidy(dir)
+	return nil
 }
