@@ -21,6 +21,8 @@ type Step struct {
 
 	// Timeout is one try's deadline. Host steps heartbeat (workers/ sees to it), so a long one is found dead soon.
 	Timeout time.Duration
+	// Patience bounds a control step in all, with its further tries.
+	Patience time.Duration
 
 	perHostChain bool // given back when the build leaves the host, not only when it ends
 	repeat       func(*build) int
@@ -33,9 +35,8 @@ type Scope string
 
 // Scopes.
 const (
-	// Local steps are the submission's: quick database work inside the workflow task, so that the user's answer waits for
-	// no further round trip through the engine.
-	Local   Scope = "control (local activity)"
+	// Control steps are milliseconds of database work. They run inside the workflow task, as local activities: a round trip
+	// through the engine would cost more than the step (docs/decisions/0001-one-workflow-per-server.md).
 	Control Scope = "control"
 	OnHost  Scope = "host"
 )
@@ -53,12 +54,12 @@ func row[I, O any](name string, scope Scope, timeout time.Duration, io describe[
 			in, keep := io(b, i)
 			var out O
 			var running workflow.Future
-			if s.Scope == Local {
+			if s.Scope == Control {
 				// Not cancellable: the engine would not wait for it, and an undo must not overtake its do. It is short.
 				ctx, _ = workflow.NewDisconnectedContext(ctx)
-				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.localOptions()), name, in)
+				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.controlOptions()), name, in)
 			} else {
-				running = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, s.options(b)), name, in)
+				running = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, s.hostOptions(b)), name, in)
 			}
 			if err := running.Get(ctx, &out); err != nil {
 				return err
@@ -71,12 +72,17 @@ func row[I, O any](name string, scope Scope, timeout time.Duration, io describe[
 	}
 }
 
-func local[I, O any](name string, io describe[I, O]) Step {
-	return row(name, Local, controlStep, io)
+// admission steps are the submission's: the user waits for them.
+func admission[I, O any](name string, io describe[I, O]) Step {
+	s := row(name, Control, controlStep, io)
+	s.Patience = admissionPatience
+	return s
 }
 
 func control[I, O any](name string, io describe[I, O]) Step {
-	return row(name, Control, controlStep, io)
+	s := row(name, Control, controlStep, io)
+	s.Patience = controlPatience
+	return s
 }
 
 func host[I, O any](name string, io describe[I, O], timeout time.Duration) Step {
@@ -125,25 +131,16 @@ var undoRetry = temporal.RetryPolicy{
 	MaximumInterval:    time.Minute,
 }
 
-func (s *Step) localOptions() workflow.LocalActivityOptions {
+func (s *Step) controlOptions() workflow.LocalActivityOptions {
 	return workflow.LocalActivityOptions{
 		StartToCloseTimeout:    s.Timeout,
-		ScheduleToCloseTimeout: admissionPatience,
-		RetryPolicy:            retryFor(admissionPatience),
+		ScheduleToCloseTimeout: s.Patience,
+		RetryPolicy:            retryFor(s.Patience),
 		Summary:                s.Name,
 	}
 }
 
-func (s *Step) options(b *build) workflow.ActivityOptions {
-	if s.Scope == Control {
-		return workflow.ActivityOptions{
-			StartToCloseTimeout:    s.Timeout,
-			ScheduleToCloseTimeout: controlPatience,
-			RetryPolicy:            retryFor(controlPatience),
-			WaitForCancellation:    true, // an undo must not overtake its do
-			Summary:                b.in.Name,
-		}
-	}
+func (s *Step) hostOptions(b *build) workflow.ActivityOptions {
 	return workflow.ActivityOptions{
 		TaskQueue:              contract.HostQueue(b.host.Hostname),
 		ScheduleToStartTimeout: b.in.Deadlines.HostLost,

@@ -13,13 +13,13 @@ import (
 // Rows run in order. A row is done once, or once for each NIC; `Beside` rows run beside those that follow until the row
 // that they name. An undo is registered before its do runs and is named from the server's id alone.
 var steps = []Step{
-	local(contract.ResolveImage, resolveImage).
+	admission(contract.ResolveImage, resolveImage).
 		noUndo("nothing was taken"),
 
-	local(contract.ClaimQuota, claimQuota).
+	admission(contract.ClaimQuota, claimQuota).
 		undo(contract.ReleaseQuota),
 
-	local(contract.RecordServer, recordServer).
+	admission(contract.RecordServer, recordServer).
 		undo(contract.FailServer), // the row stays, in ERROR with its fault: the user asked for it and deletes it
 
 	control(contract.SelectHost, selectHost).

@@ -30,7 +30,7 @@ func TestEveryRowIsAnActivityOfTheContractAndHasADeadline(t *testing.T) {
 		}
 		require.Positive(t, s.Timeout, "%s has no deadline for a try", s.Name)
 		require.NotEmpty(t, s.Phase, "%s shows users no task_state", s.Name)
-		require.Contains(t, []Scope{Local, Control, OnHost}, s.Scope, s.Name)
+		require.Contains(t, []Scope{Control, OnHost}, s.Scope, s.Name)
 	}
 }
 
