@@ -77,9 +77,14 @@ WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR share
            AND (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n)
          RETURNING id),
      addressed AS (INSERT INTO fixed_ips (port_id, subnet_id, ip) SELECT made.id, chosen.subnet_id, chosen.ip FROM made, chosen),
+     moved AS ( -- on the next host of the same build
+         UPDATE ports p SET host_id = h.id, updated_at = $10 FROM hosts h, server
+         WHERE p.id = $1 AND p.server_id = $4 AND p.nic_index = $5 AND server.status = 'BUILD'
+           AND h.hostname = $6 AND p.host_id IS DISTINCT FROM h.id
+         RETURNING p.id),
      shown AS (
          UPDATE servers SET task_state = $12::text, updated_at = $10
-         WHERE id IN (SELECT server.id FROM server, made) AND $12::text IS NOT NULL)
+         WHERE id IN (SELECT server.id FROM server, (SELECT id FROM made UNION ALL SELECT id FROM moved) taken_now) AND $12::text IS NOT NULL)
 SELECT EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE network_id = $2 AND server_id = $4 AND nic_index = $5),
        EXISTS (SELECT FROM net), COALESCE((SELECT status FROM server), ''), (SELECT n FROM families),
@@ -95,7 +100,9 @@ WITH server AS (SELECT id, status FROM servers WHERE id = $3 AND deleted_at IS N
          UPDATE ports p
          SET server_id = server.id, nic_index = $4, host_id = (SELECT id FROM hosts WHERE hostname = $5), tag = NULLIF($6::text, ''), updated_at = $7
          FROM server
-         WHERE p.id = $1 AND p.project_id = $2 AND p.server_id IS NULL AND server.status = 'BUILD'
+         WHERE p.id = $1 AND p.project_id = $2 AND server.status = 'BUILD'
+           AND (p.server_id IS NULL OR p.server_id = server.id AND p.nic_index = $4 -- on the next host of the same build
+                AND p.host_id IS DISTINCT FROM (SELECT id FROM hosts WHERE hostname = $5))
          RETURNING p.id),
      shown AS (
          UPDATE servers SET task_state = $8::text, updated_at = $7
@@ -306,7 +313,7 @@ func (s *Store) CreatePort(ctx context.Context, p Port) (Port, error) {
 
 // AllocatePort gives a server that is in BUILD its port on a NIC: makes one with the lowest free address of each family, or
 // binds the one that the user made. The answer has the network with its subnets and the addresses. The same again gives the
-// same answer. Conflict when the port or the address is taken or no address is left; Invalid when the address lies outside
+// same answer, with another host it moves the binding. Conflict when the port or the address is taken or no address is left; Invalid when the address lies outside
 // every subnet; NotFound when the project cannot see the network or port.
 func (s *Store) AllocatePort(ctx context.Context, r PortRequest) (Port, error) {
 	if r.PortID != "" {

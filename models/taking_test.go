@@ -70,6 +70,31 @@ func TestDoingTwiceIsDoingOnceAndUndoingTwiceLeavesTheWorldAsItWas(t *testing.T)
 	}
 }
 
+func TestAPortFollowsItsServerToTheNextHost(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	w.host(t, "n1", 4, 4096, 40)
+	next := w.host(t, "n2", 4, 4096, 40)
+	v := w.record(t, "web")
+	users, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: w.network.ID})
+	require.NoError(t, err)
+	for _, r := range []PortRequest{{ID: "made", NetworkID: w.network.ID, Index: 0}, {PortID: users.ID, Index: 1}} {
+		r.ServerID, r.ProjectID, r.Hostname = v.ID, "p1", "n1"
+		first, err := w.AllocatePort(ctx, r)
+		require.NoError(t, err)
+		r.Hostname, r.TaskState = "n2", new("spawning")
+		_, err = w.AllocatePort(ctx, r)
+		require.NoError(t, err)
+		moved, err := w.Port(ctx, first.ID)
+		require.NoError(t, err)
+		require.Equal(t, next.ID, *moved.HostID)
+		require.Equal(t, first.FixedIPs, moved.FixedIPs)
+		got, err := w.Server(ctx, v.ID)
+		require.NoError(t, err)
+		require.Equal(t, "spawning", *got.TaskState)
+	}
+}
+
 func TestFiftyClaimsAtOnceAdmitExactlyTheLimit(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
