@@ -22,7 +22,8 @@ type HostHeartbeat struct {
 }
 
 // RegisterHost adds the host or updates the one of that hostname, which keeps its id, created_at and whether an operator
-// disabled it. Proof of the token is the caller's business. An empty id is chosen here.
+// disabled it. Conflict when that one has another token: it was given one since the caller looked, or is somebody else's. An
+// empty id is chosen here.
 func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	if h.ID == "" {
 		h.ID = uuid.NewString()
@@ -33,21 +34,34 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	if h.Architectures == nil {
 		h.Architectures = []string{}
 	}
-	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{
+	u := s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		Columns: []clause.Column{{Name: "hostname"}},
 		DoUpdates: clause.AssignmentColumns([]string{
-			"availability_zone", "token_hash", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "vcpus", "memory_mib",
+			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
 			"started_at", "seen_at",
 		}),
-	}, clause.Returning{}).Create(&h).Error
+		Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "hosts.token_hash = excluded.token_hash"}}},
+	}, clause.Returning{}).Create(&h)
+	err := u.Error
 	switch {
+	case err == nil && u.RowsAffected == 0:
+		return Host{}, fault.New(fault.Conflict, "Host %s exists already, with another token.", h.Hostname)
 	case violates(err, "hosts_pkey"):
 		return Host{}, fault.New(fault.Conflict, "A host with ID %s already exists under another name.", h.ID)
 	case violates(err, "hosts_token_hash_key"):
 		return Host{}, fault.New(fault.Conflict, "The token of host %s belongs to another host.", h.Hostname)
 	}
 	return h, failed(err, "register host %s", h.Hostname)
+}
+
+// SetHostToken gives a host a new token; the old one is void.
+func (s *Store) SetHostToken(ctx context.Context, id string, hash []byte) error {
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Update("token_hash", hash)
+	if u.Error == nil && u.RowsAffected == 0 {
+		return noHost(id)
+	}
+	return failed(u.Error, "set the token of host %s", id)
 }
 
 // HeartbeatHost records what the host says at the time.

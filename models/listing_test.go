@@ -358,6 +358,12 @@ func TestAHostThatRegistersAgainKeepsItsIDAndStaysDisabled(t *testing.T) {
 	w := newWorld(t)
 	h := w.host(t, "n1", 4, 4096, 40)
 	require.NoError(t, w.SetHostEnabled(ctx, h.ID, false, new("maintenance")))
+	looked, err := w.Host(ctx, h.ID)
+	require.NoError(t, err)
+	require.NoError(t, w.SetHostToken(ctx, h.ID, tokenOf("new")))
+	_, err = w.RegisterHost(ctx, looked)
+	requireFault(t, err, fault.Conflict, "Host n1 exists already, with another token.") // the old token does not come back
+	requireFault(t, w.SetHostToken(ctx, "h9", tokenOf("h9")), fault.NotFound, "Compute host h9 could not be found.")
 	again, err := w.RegisterHost(ctx, Host{ID: "another", Hostname: "n1", TokenHash: tokenOf("new"), VCPUs: 8, CPURatio: 1, RAMRatio: 1, DiskRatio: 1,
 		Enabled: true, Ready: true, StartedAt: now(), SeenAt: now()})
 	require.NoError(t, err)

@@ -225,8 +225,7 @@ func (a *API) rotate(c echo.Context) error {
 		return err
 	}
 	token, hash := auth.NewToken()
-	h.TokenHash = hash
-	if h.Host, err = a.store.RegisterHost(ctx, h.Host); err != nil {
+	if err := a.store.SetHostToken(ctx, h.ID, hash); err != nil {
 		return fmt.Errorf("give host %s a new token: %w", h.Hostname, err)
 	}
 	rest.Logger(c).Info("host token rotated", "host", h.Hostname, "host_id", h.ID)
