@@ -74,6 +74,7 @@ type build struct {
 	in       contract.BootInput
 	saga     saga.Saga
 	progress []contract.StepProgress
+	chains   []string // of each line of progress: where its undo is registered
 	started  time.Time
 
 	// What the steps found out.
@@ -248,6 +249,7 @@ func (b *build) begin(ctx workflow.Context, s *Step, n int) int {
 		line.Host = b.host.Hostname
 	}
 	b.progress = append(b.progress, line)
+	b.chains = append(b.chains, b.chainOf(s))
 	return len(b.progress) - 1
 }
 
@@ -256,16 +258,21 @@ const ownChain = "server"
 
 func (b *build) attemptChain() string { return fmt.Sprintf("attempt/%d", len(b.attempts)+1) }
 
+// chainOf is the chain of a step's undo, in the running attempt.
+func (b *build) chainOf(s *Step) string {
+	if s.perHostChain {
+		return b.attemptChain()
+	}
+	return ownChain
+}
+
 // registerUndo makes sure that what the step may take is given back. A step that is done again for another host keeps the
 // undo that it has, where what it takes is the server's and not the host's.
 func (b *build) registerUndo(s *Step, n int) {
 	if s.Undo == "" {
 		return
 	}
-	chain := ownChain
-	if s.perHostChain {
-		chain = b.attemptChain()
-	}
+	chain := b.chainOf(s)
 	name := undoName(s.Undo, n)
 	for _, e := range b.saga.Entries() {
 		if e.Name == name && e.Chain == chain && e.State == saga.Registered {
@@ -313,7 +320,7 @@ func (b *build) observeUndo(ctx workflow.Context, e *saga.Entry) {
 	for i := range b.progress {
 		line := &b.progress[i]
 		s := &steps[indexOf(line.Step)]
-		if s.Undo != activity || undoName(activity, line.Index) != e.Name {
+		if s.Undo != activity || undoName(activity, line.Index) != e.Name || b.chains[i] != e.Chain {
 			continue
 		}
 		switch e.State {

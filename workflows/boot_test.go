@@ -404,6 +404,21 @@ func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
 	require.Empty(t, w.holds())
 }
 
+// disks is what the progress says of the disk on hv1 and on hv2.
+func disks(t *testing.T, env *testsuite.TestWorkflowEnvironment) (states [2]contract.StepState) {
+	t.Helper()
+	value, err := env.QueryWorkflow(contract.QueryProgress)
+	require.NoError(t, err)
+	var lines []contract.StepProgress
+	require.NoError(t, value.Get(&lines))
+	for _, line := range lines {
+		if line.Step == contract.BuildDisk {
+			states[slices.Index([]string{"hv1", "hv2"}, line.Host)] = line.State
+		}
+	}
+	return states
+}
+
 func TestABuildThatMovedOnStaysOpenUntilTheLostHostIsClean(t *testing.T) {
 	w := newWorld()
 	w.after = func(s, host string) error {
@@ -426,10 +441,12 @@ func TestABuildThatMovedOnStaysOpenUntilTheLostHostIsClean(t *testing.T) {
 		require.Equal(t, "ACTIVE", w.server, "the build did not wait for the lost host")
 		require.Contains(t, w.holds(), "allocation@hv1", "what lies there is not promised to others")
 		require.False(t, env.IsWorkflowCompleted())
+		require.Equal(t, [2]contract.StepState{contract.StepParked, contract.StepDone}, disks(t, env), "the parked undo is hv1's")
 		back = true
 	}, 5*time.Minute)
 	env.ExecuteWorkflow(BootServer, input())
 	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, [2]contract.StepState{contract.StepUndone, contract.StepDone}, disks(t, env), "the disk on hv2 stays")
 	require.Equal(t, []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "port0", "port1", "row", "running@hv2"}, w.holds())
 }
 
