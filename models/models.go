@@ -141,6 +141,7 @@ type Server struct {
 	AvailabilityZone string // asked for; "" is any
 	HostID           *string
 	ConfigDrive      bool
+	Fingerprint      *string // of the request, where it came with an idempotency key
 	ReservationID    string
 	LaunchIndex      int
 	LaunchedAt       *time.Time

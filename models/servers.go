@@ -91,8 +91,8 @@ func wrongState(id, status, what string) error {
 const recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, status, task_state, power_state, image_id,
-             flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, 'BUILD', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16)
+             flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
+         VALUES ($1, $2, $3, $4, $5, $6, 'BUILD', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16, $24)
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
      metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text($17) m),
@@ -116,7 +116,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
 			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
-			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt)
+			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint)
 		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3 AND project_id = $4)`,
 			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&recorded) })
 	})

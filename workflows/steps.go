@@ -99,6 +99,7 @@ func recordServer(b *build, _ int) (contract.RecordServerInput, func(none)) {
 		Metadata:         b.in.Metadata,
 		Tags:             b.in.Tags,
 		ConfigDrive:      b.in.ConfigDrive,
+		Fingerprint:      b.in.Fingerprint,
 		Phase:            contract.PhaseScheduling,
 		StartedAt:        b.started,
 	}

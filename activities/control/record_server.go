@@ -24,6 +24,7 @@ func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerI
 		KeyName:          optional(in.KeyName),
 		AvailabilityZone: in.AvailabilityZone,
 		ConfigDrive:      in.ConfigDrive,
+		Fingerprint:      optional(in.Fingerprint),
 		ReservationID:    contract.ReservationID(in.ServerID),
 		Metadata:         in.Metadata,
 		Tags:             in.Tags,

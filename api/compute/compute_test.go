@@ -28,12 +28,16 @@ type builds struct {
 	steps     []contract.StepProgress
 	console   string
 	err       error
+	during    func(contract.BootInput) // is done while a build is submitted
 }
 
 func (b *builds) Submit(_ context.Context, in contract.BootInput) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.submitted = append(b.submitted, in)
+	if b.during != nil {
+		b.during(in)
+	}
 	return b.err
 }
 

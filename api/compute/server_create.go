@@ -2,8 +2,11 @@ package compute
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/big"
@@ -210,23 +213,33 @@ func (a *API) createServer(c echo.Context) error {
 		return err
 	}
 	ctx := c.Request().Context()
+	id, key, err := serverID(c)
+	if err != nil {
+		return err
+	}
+	// Before anything that the request names is looked at: its first try has used it, perhaps.
+	hash := requestHash(key, body.Server)
+	if repeated, err := a.repeats(c, id, key, hash); err != nil {
+		return err
+	} else if repeated {
+		return accepted(c, id, "")
+	}
 	in, err := a.bootInput(c, body.Server)
 	if err != nil {
 		return err
 	}
-	id, repeated, err := a.serverID(c)
-	if err != nil {
-		return err
-	}
-	if repeated {
-		return accepted(c, id, "")
-	}
-	in.ServerID = id
+	in.ServerID, in.Fingerprint = id, hash
 	if hints := len(body.Hints) + len(body.Hints2); hints > 0 {
 		rest.Logger(c).Info("scheduler hints are accepted and not followed", "server_id", id, "hints", hints)
 	}
 	if err := a.builds.Submit(ctx, in); err != nil {
 		return fmt.Errorf("submit server %s: %w", id, err)
+	}
+	// The build that took it may be that of another request with the same key, which came at the same time.
+	if repeated, err := a.repeats(c, id, key, hash); err != nil {
+		return err
+	} else if repeated {
+		return accepted(c, id, "")
 	}
 	return accepted(c, id, in.AdminPass)
 }
@@ -242,26 +255,58 @@ func accepted(c echo.Context, id, adminPass string) error {
 	return c.JSON(http.StatusAccepted, object{"server": v})
 }
 
-// serverID is new, or made of the project and the client's Idempotency-Key. repeated says that the server of that key was
-// accepted before; the answer to a repeated request has no adminPass, because only its first one knew it.
-func (a *API) serverID(c echo.Context) (id string, repeated bool, err error) {
-	key := c.Request().Header.Get("Idempotency-Key")
+// serverID is new, or made of the project and the client's Idempotency-Key, which is key then.
+func serverID(c echo.Context) (id, key string, err error) {
+	key = c.Request().Header.Get("Idempotency-Key")
 	if key == "" {
-		return uuid.NewString(), false, nil
+		return uuid.NewString(), "", nil
 	}
 	if len(key) > maxKeyHeader || !printable(key) {
-		return "", false, invalid("Invalid Idempotency-Key: it may have at most %d printable characters.", maxKeyHeader)
+		return "", "", invalid("Invalid Idempotency-Key: it may have at most %d printable characters.", maxKeyHeader)
 	}
-	id = ServerIDOf(rest.CallerOf(c).ProjectID, key)
-	_, err = a.store.ServerEvenDeleted(c.Request().Context(), id)
+	return ServerIDOf(rest.CallerOf(c).ProjectID, key), key, nil
+}
+
+// repeats says whether the server of an idempotency key was accepted for another request than this one; Conflict where that
+// one asked for something else. The answer to a repeated request has no adminPass, because only its first one knew it.
+func (a *API) repeats(c echo.Context, id, key, hash string) (bool, error) {
+	if key == "" {
+		return false, nil
+	}
+	ctx := c.Request().Context()
+	server, err := a.store.ServerEvenDeleted(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look server %s up by its idempotency key: %w", id, err)
+	}
+	_, err = a.store.Action(ctx, id, rest.RequestID(c))
 	switch {
 	case err == nil:
-		return id, true, nil
-	case fault.Is(err, fault.NotFound):
-		return id, false, nil
-	default:
-		return "", false, fmt.Errorf("look server %s up by its idempotency key: %w", id, err)
+		return false, nil // it was accepted for this very request
+	case !fault.Is(err, fault.NotFound):
+		return false, fmt.Errorf("look server %s up by its request: %w", id, err)
+	case server.Fingerprint != nil && *server.Fingerprint != hash:
+		return false, fault.New(fault.Conflict,
+			"This Idempotency-Key was used for another request, which made server %s. Repeat that request, or use a new key.", id)
 	}
+	return true, nil
+}
+
+// requestHash tells whether two requests under one key ask for the same; "" without a key. It is stored, and a request may
+// hold a password, so it is keyed with what only the client knows.
+func requestHash(key string, r createRequest) string {
+	if key == "" {
+		return ""
+	}
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // it was read from JSON
+	}
+	sum := hmac.New(sha256.New, []byte(key))
+	sum.Write(text)
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // ServerIDOf is the id of the server that a project asks for under an idempotency key (EC2's ClientToken too).

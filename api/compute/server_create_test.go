@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/api/compute"
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -313,8 +314,42 @@ func TestARepeatedRequestWithItsKeyMeansTheSameServer(t *testing.T) {
 	require.Nil(t, pass, "only the first answer knows the password")
 	require.Empty(t, c.builds.take(), "what was accepted is not submitted again")
 
+	// The key of another server, with what was asked for: as the build records it.
+	b := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", "deploy-8")
+	in := c.builds.take()[0]
+	require.Equal(t, b.At(t, "server", "id"), in.ServerID)
+	require.NotEmpty(t, in.Fingerprint)
+	recorded.ID, recorded.Fingerprint = in.ServerID, &in.Fingerprint
+	require.NoError(t, c.Store.RecordServer(t.Context(), recorded, models.InstanceAction{ServerID: in.ServerID, RequestID: in.RequestID, Action: "create", UserID: c.member.UserID, ProjectID: c.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
+	b = c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", "deploy-8")
+	require.Equal(t, 202, b.Status, b.Body)
+	b = c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"name": "db"}), "Idempotency-Key", "deploy-8")
+	require.Equal(t, 409, b.Status)
+	require.Equal(t, "This Idempotency-Key was used for another request, which made server "+in.ServerID+". Repeat that request, or use a new key.", b.Message(t))
+	require.Empty(t, c.builds.take())
+
 	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", strings.Repeat("k", 256))
 	require.Equal(t, 400, a.Status)
+}
+
+// Two requests with one key at the same time meet in one build: the password is that of the request that the build took.
+func TestOfTwoRequestsWithOneKeyAtOnceOnlyTheAcceptedOneIsToldItsPassword(t *testing.T) {
+	c := newCloud(t)
+	record := func(requestID func(contract.BootInput) string) func(contract.BootInput) {
+		return func(in contract.BootInput) {
+			require.NoError(t, c.Store.RecordServer(context.Background(), models.Server{ID: in.ServerID, ProjectID: in.ProjectID, UserID: in.UserID, Name: in.Name, Hostname: in.Hostname, ImageID: in.ImageID, FlavorID: "1", Fingerprint: &in.Fingerprint},
+				models.InstanceAction{ServerID: in.ServerID, RequestID: requestID(in), Action: "create", UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
+		}
+	}
+	c.builds.during = record(func(in contract.BootInput) string { return in.RequestID })
+	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", "mine")
+	require.Equal(t, 202, a.Status, a.Body)
+	require.NotEmpty(t, a.At(t, "server", "adminPass"))
+
+	c.builds.during = record(func(contract.BootInput) string { return "req-" + uuid.NewString() })
+	a = c.nova(t, c.member, at96, "POST", "/servers", c.with(nil), "Idempotency-Key", "theirs")
+	require.Equal(t, 202, a.Status, a.Body)
+	require.NotContains(t, a.At(t, "server"), "adminPass")
 }
 
 func TestAHostnameFitsDNS(t *testing.T) {
