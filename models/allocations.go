@@ -10,6 +10,8 @@ import (
 
 const (
 	lockHostSQL = `SELECT FROM hosts WHERE id = $1 FOR NO KEY UPDATE`
+	// Locked before the placement is decided, so that of two selections for one server the second sees what the first took.
+	lockServerSQL = `SELECT FROM servers WHERE id = $1 FOR NO KEY UPDATE`
 
 	// What fits is computed here and shown by the answer's first columns: capacity is what may be given away, with the ratios.
 	allocateSQL = `
@@ -23,12 +25,15 @@ WITH host AS (
          SELECT COALESCE(sum(vcpus), 0) AS vcpus, COALESCE(sum(memory_mib), 0) AS memory_mib, COALESCE(sum(disk_gib), 0) AS disk_gib
          FROM allocations WHERE host_id = $1),
      same AS (SELECT * FROM allocations WHERE server_id = $2 AND host_id = $1),
+     elsewhere AS (
+         SELECT FROM allocations a JOIN hosts h ON h.id = a.host_id
+         WHERE a.server_id = $2 AND a.host_id <> $1 AND h.hostname <> ALL($8::text[])),
      server AS (SELECT id, status FROM servers WHERE id = $2 FOR NO KEY UPDATE),
      made AS (
          INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
          SELECT server.id, $1, $3::integer, $4::integer, $5::integer, $6
          FROM host, used, server
-         WHERE server.status = 'BUILD' AND NOT EXISTS (SELECT FROM same)
+         WHERE server.status = 'BUILD' AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
            AND used.vcpus + $3::integer <= host.vcpus AND used.memory_mib + $4::integer <= host.memory_mib AND used.disk_gib + $5::integer <= host.disk_gib
          RETURNING server_id),
@@ -39,13 +44,16 @@ WITH host AS (
 SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
        COALESCE(h.vcpus, 0) - used.vcpus, COALESCE(h.memory_mib, 0) - used.memory_mib, COALESCE(h.disk_gib, 0) - used.disk_gib,
        EXISTS (SELECT FROM host), COALESCE((SELECT status FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
-       EXISTS (SELECT FROM same WHERE vcpus = $3::integer AND memory_mib = $4::integer AND disk_gib = $5::integer)
+       EXISTS (SELECT FROM same WHERE vcpus = $3::integer AND memory_mib = $4::integer AND disk_gib = $5::integer),
+       EXISTS (SELECT FROM elsewhere)
 FROM used LEFT JOIN host h ON true`
 )
 
 // Allocate takes room on a host for a server that is in BUILD, places the server there and shows the task state. HostUnfit
-// when the host is disabled, not ready, or the room is gone. The same again is success.
-func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string) error {
+// when the host is disabled, not ready, or the room is gone. The same again is success. left are the hostnames of the hosts that
+// the build has left, whose allocations wait for their undo; Unavailable when the server holds room on yet another: a
+// selection that was given up has taken effect after all, so the caller has to look again.
+func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, left ...string) error {
 	if a.CreatedAt.IsZero() {
 		a.CreatedAt = now()
 	}
@@ -54,11 +62,13 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string) er
 		enabled, ready, known      bool
 		vcpus, memoryMiB, diskGiB  int // still free
 		placed, allocated, theSame bool
+		elsewhere                  bool
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockHostSQL, a.HostID)
-		b.Queue(allocateSQL, a.HostID, a.ServerID, a.VCPUs, a.MemoryMiB, a.DiskGiB, a.CreatedAt, taskState).QueryRow(func(r pgx.Row) error {
-			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &status, &placed, &allocated, &theSame)
+		b.Queue(lockServerSQL, a.ServerID)
+		b.Queue(allocateSQL, a.HostID, a.ServerID, a.VCPUs, a.MemoryMiB, a.DiskGiB, a.CreatedAt, taskState, append([]string{}, left...)).QueryRow(func(r pgx.Row) error {
+			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &status, &placed, &allocated, &theSame, &elsewhere)
 		})
 	})
 	unfit := func(format string, args ...any) error {
@@ -75,6 +85,8 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string) er
 		return fault.New(fault.Conflict, "Instance %s has another allocation on host %s already.", a.ServerID, hostname)
 	case status != string(ServerBuild):
 		return wrongState(a.ServerID, status, "allocate a host")
+	case elsewhere:
+		return fault.New(fault.Unavailable, "Instance %s has just been placed on another host.", a.ServerID)
 	case !known:
 		return fault.New(fault.HostUnfit, "Host %s is not registered any more.", a.HostID)
 	case !enabled:

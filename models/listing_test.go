@@ -473,7 +473,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 	explain("ClaimQuota's lock", lockProjectSQL, "p1")
 	explain("ClaimQuota", claimSQL, "p1", "s", 1, 1, 1, now(), 1, 1, 1)
 	explain("Allocate's lock", lockHostSQL, "h")
-	explain("Allocate", allocateSQL, "h", "s", 1, 1, 1, now(), "networking")
+	explain("Allocate", allocateSQL, "h", "s", 1, 1, 1, now(), "networking", []string{})
 	explain("AllocatePort's lock", lockNetworkSQL, "n")
 	explain("AllocatePort", makePortSQL, "id", w.network.ID, "p1", nil, 0, "n1", "", macs("id"), "[]", now(), "", nil)
 	explain("AllocatePort of a user's port", bindPortSQL, "id", "p1", "s", 0, "n1", "", now(), nil)

@@ -190,13 +190,36 @@ func TestAnAllocationIsRefusedForEachReason(t *testing.T) {
 	requireFault(t, w.DeleteHost(ctx, h2.ID), fault.NotFound, "Compute host "+h2.ID+" could not be found.")
 }
 
+// A selection that its worker did not hear the end of runs again beside the first.
+func TestSelectionsForOneServerAtOnceTakeOneHost(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	var hosts []Host
+	for i := range 8 {
+		hosts = append(hosts, w.host(t, fmt.Sprint("n", i), 4, 4096, 40))
+	}
+	v := w.record(t, "s")
+	errs := atOnce(len(hosts), func(i int) error {
+		return w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: hosts[i].ID, VCPUs: 1}, "networking")
+	})
+	require.Equal(t, 1, succeeded(errs))
+	for _, err := range errs {
+		if err != nil {
+			requireFault(t, err, fault.Unavailable, "Instance "+v.ID+" has just been placed on another host.")
+		}
+	}
+	held, err := w.Allocations(ctx, v.ID)
+	require.NoError(t, err)
+	require.Len(t, held, 1)
+}
+
 func TestAFailedHostsAllocationStaysWhileTheBuildMovesOn(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	h1, h2 := w.host(t, "n1", 4, 4096, 40), w.host(t, "n2", 4, 4096, 40)
 	v := w.record(t, "s")
 	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking", "n1"))
 	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n1"))
 	got, err := w.Server(ctx, v.ID)
 	require.NoError(t, err)

@@ -64,7 +64,7 @@ func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, 
 	err := a.store.Allocate(ctx, models.Allocation{
 		ServerID: in.ServerID, HostID: h.ID,
 		VCPUs: in.Resources.VCPUs, MemoryMiB: in.Resources.RAMMiB, DiskGiB: in.Resources.DiskGiB,
-	}, string(in.NextPhase))
+	}, string(in.NextPhase), in.Excluded...)
 	if err != nil {
 		return contract.HostSelection{}, err
 	}
