@@ -299,7 +299,7 @@ func (d *dev) prepareSecrets() error {
 	for name, into := range map[string]*string{"admin-password": &d.secrets.admin, "demo-password": &d.secrets.demo} {
 		path := d.path("secrets", name)
 		text, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, os.ErrNotExist) || err == nil && len(bytes.TrimSpace(text)) == 0 { // empty: it died while writing
 			random := make([]byte, 18)
 			if _, err := rand.Read(random); err != nil {
 				return err

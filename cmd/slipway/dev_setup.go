@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +104,7 @@ func (d *dev) admin(ctx context.Context) (*gophercloud.ProviderClient, error) {
 
 // enroll makes the host known to the API once, and keeps its token in a file.
 func (d *dev) enroll(ctx context.Context) error {
-	if _, err := os.Stat(d.path("secrets", "host-token")); err == nil {
+	if token, err := os.ReadFile(d.path("secrets", "host-token")); err == nil && len(bytes.TrimSpace(token)) > 0 {
 		return nil
 	}
 	provider, err := d.admin(ctx)
