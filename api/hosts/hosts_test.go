@@ -189,15 +189,17 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	e := newEnv(t)
 	_, token := e.admit(t, "hv1")
-	active, queued := uuid.NewString(), uuid.NewString()
+	active, queued, broken := uuid.NewString(), uuid.NewString(), uuid.NewString()
 	qcow2, bare := "qcow2", "bare"
-	for _, id := range []string{active, queued} {
+	for _, id := range []string{active, queued, broken} {
 		_, err := e.Store.CreateImage(t.Context(), models.Image{ID: id, OwnerID: e.member.ProjectID, Visibility: "private", DiskFormat: &qcow2, ContainerFormat: &bare})
 		require.NoError(t, err)
 	}
 	size, sum := int64(10), strings.Repeat("0", 128)
-	require.NoError(t, e.Store.TransitionImage(t.Context(), active, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
-	require.NoError(t, e.Store.TransitionImage(t.Context(), active, models.ImageSaving, models.ImageActive, models.ImageBytes{SizeBytes: &size, VirtualBytes: &size, SHA512: &sum}))
+	for _, id := range []string{active, broken} {
+		require.NoError(t, e.Store.TransitionImage(t.Context(), id, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
+		require.NoError(t, e.Store.TransitionImage(t.Context(), id, models.ImageSaving, models.ImageActive, models.ImageBytes{SizeBytes: &size, VirtualBytes: &size, SHA512: &sum}))
+	}
 	putBytes(t, e.bytes, active, "0123456789")
 	a := e.self(t, token, "GET", "/images/"+active+"/file", nil)
 	require.Equal(t, 200, a.Status, a.Body)
@@ -207,7 +209,7 @@ func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	require.Equal(t, "456789", a.Body)
 	require.Equal(t, "bytes 4-9/10", a.Header.Get("Content-Range"))
 	require.Equal(t, 416, e.self(t, token, "GET", "/images/"+active+"/file", nil, "Range", "bytes=40-").Status)
-	for _, id := range []string{queued, uuid.NewString(), "no-uuid"} {
+	for _, id := range []string{queued, broken, uuid.NewString(), "no-uuid"} {
 		require.Equal(t, 404, e.self(t, token, "GET", "/images/"+id+"/file", nil).Status, id)
 	}
 }

@@ -166,5 +166,10 @@ func (a *API) imageFile(c echo.Context) error {
 	if i.Status != models.ImageActive {
 		return fault.New(fault.NotFound, "Image %s has no bytes: it is %s.", id, i.Status)
 	}
+	// A host asks again for what does not answer now, and for what is gone never.
+	if _, err := a.bytes.Size(c.Request().Context(), id); fault.Is(err, fault.NotFound) {
+		rest.Logger(c).Error("an active image has no bytes", "image_id", id, "error", err)
+		return fault.Wrap(fault.NotFound, err, "Image %s has no bytes.", id)
+	}
 	return image.ServeBytes(c, a.bytes, i, imageIdle)
 }
