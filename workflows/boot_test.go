@@ -23,13 +23,12 @@ import (
 // world is what a build takes and gives back, without any of the real parts: one entry for each thing that is held, by
 // the name of the step that took it (and the host, where it lies on one).
 type world struct {
-	mu       sync.Mutex // steps that run beside each other are real goroutines here
-	undone   map[string]bool
-	held     map[string]bool
-	server   string // "", BUILD, ACTIVE, ERROR, DELETED
-	failed   contract.FailServerInput
-	hosts    []string
-	selected string
+	mu     sync.Mutex // steps that run beside each other are real goroutines here
+	undone map[string]bool
+	held   map[string]bool
+	server string // "", BUILD, ACTIVE, ERROR, DELETED
+	failed contract.FailServerInput
+	hosts  []string
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
