@@ -37,7 +37,10 @@ const waitingSteps = 1000
 func RunHost(ctx context.Context, o HostOptions) error {
 	queue := contract.HostQueue(o.Hostname)
 	return run(ctx, queue, worker.Options{
-		Interceptors:                       []interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds))}},
+		Interceptors: []interceptor.WorkerInterceptor{&steps{
+			log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds)),
+			wanted: func(ctx context.Context, token []byte) error { return o.Temporal.RecordActivityHeartbeat(ctx, token) },
+		}},
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: waitingSteps,
 		MaxConcurrentActivityTaskPollers:   4,

@@ -44,6 +44,10 @@ type steps struct {
 	metrics *Steps
 	// turn limits how many steps work on this host at once; nil in the control plane. Undos do not wait: they free room.
 	turn *semaphore.Weighted
+	// wanted asks the engine whether it still waits for the activity with this task token.
+	wanted func(ctx context.Context, token []byte) error
+	// wanted asks the engine whether it still waits for the activity with the task token.
+	wanted func(ctx context.Context, token []byte) error
 }
 
 // waitsForOthers are steps that need no turn: they wait for the network, many of them for the same download, and would keep
@@ -88,8 +92,8 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	asked, deadline := ctx, time.Duration(0)
 	if s.turn != nil && !undoes && info.HeartbeatTimeout > 0 {
 		if !waitsForOthers[info.ActivityType.Name] {
-			if err := s.turn.Acquire(ctx, 1); err != nil {
-				return nil, fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time"))
+			if err := s.takeTurn(ctx, info); err != nil {
+				return nil, err
 			}
 			defer s.turn.Release(1)
 		}
@@ -129,6 +133,38 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 		return out, fault.ToTemporalAgain(err)
 	}
 	return out, fault.ToTemporal(err)
+}
+
+// takeTurn waits until the step may work. One that had to wait asks the engine whether it is still wanted: meanwhile it may
+// have been given up and undone, and would take what nobody gives back.
+func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
+	if s.turn.TryAcquire(1) {
+		return nil
+	}
+	if err := s.turn.Acquire(ctx, 1); err != nil {
+		return fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time"))
+	}
+	if err := s.wanted(ctx, info.TaskToken); err != nil {
+		s.turn.Release(1)
+		return fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn"))
+	}
+	return nil
+}
+
+// takeTurn waits until the step may work. One that had to wait asks the engine whether it is still wanted: meanwhile it may
+// have been given up and undone, and would take what nobody gives back.
+func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
+	if s.turn.TryAcquire(1) {
+		return nil
+	}
+	if err := s.turn.Acquire(ctx, 1); err != nil {
+		return fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time")
+	}
+	if err := s.wanted(ctx, info.TaskToken); err != nil {
+		s.turn.Release(1)
+		return fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn")
+	}
+	return nil
 }
 
 // keepAlive heartbeats beside the step until stop, repeating what the step itself last reported.

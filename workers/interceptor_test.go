@@ -23,14 +23,17 @@ import (
 )
 
 // onHost runs activities, by name, on a host that does one step at a time, all at once and each of them once, with
-// deadline as a step's own. It gives what the workflow got from each.
-func onHost(t *testing.T, deadline time.Duration, activities map[string]any, in any) map[string]error {
+// deadline as a step's own. engine is what the engine says of a step that had to wait for its turn. It gives what the
+// workflow got from each.
+func onHost(t *testing.T, deadline time.Duration, activities map[string]any, in any, engine ...error) map[string]error {
 	t.Helper()
+	wanted := errors.Join(engine...)
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(slog.New(slog.DiscardHandler))
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&steps{
 		log: slog.New(slog.DiscardHandler), metrics: NewSteps(prometheus.NewRegistry()), turn: semaphore.NewWeighted(1),
+		wanted: func(context.Context, []byte) error { return wanted },
 	}}})
 	for name, f := range activities {
 		env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
@@ -98,6 +101,18 @@ func TestAFetchThatWaitsForBytesLeavesTheTurnToOthers(t *testing.T) {
 	}, struct{}{})
 	require.NoError(t, got[contract.FetchImage])
 	require.NoError(t, got[contract.BuildDisk])
+}
+
+func TestAStepThatWasGivenUpWhileItWaitedTakesNothing(t *testing.T) {
+	began := make(chan struct{}, 2)
+	step := func(context.Context, struct{}) error {
+		began <- struct{}{}
+		time.Sleep(100 * time.Millisecond) // the other one finds the turn taken
+		return nil
+	}
+	got := onHost(t, time.Minute, map[string]any{contract.BuildDisk: step, contract.StartDomain: step}, struct{}{}, errors.New("no such activity"))
+	require.Len(t, began, 1)
+	require.ErrorContains(t, errors.Join(got[contract.BuildDisk], got[contract.StartDomain]), "given up while it waited for its turn")
 }
 
 func TestADeleteThatHasBegunDoesNotGiveUpAtItsFirstStep(t *testing.T) {

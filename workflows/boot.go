@@ -253,17 +253,33 @@ func (b *build) begin(ctx workflow.Context, s *Step, n int) int {
 	return len(b.progress) - 1
 }
 
-// Chains of undos: what a host holds is given back when the build leaves the host, the rest when the build ends.
-const ownChain = "server"
+// Chains of undos: what a host holds is given back when the build leaves the host, the rest when the build ends, the
+// network behind the hosts.
+const (
+	ownChain     = "server"
+	networkChain = "network"
+)
 
 func (b *build) attemptChain() string { return fmt.Sprintf("attempt/%d", len(b.attempts)+1) }
 
 // chainOf is the chain of a step's undo, in the running attempt.
 func (b *build) chainOf(s *Step) string {
-	if s.perHostChain {
+	switch {
+	case s.perHostChain:
 		return b.attemptChain()
+	case s.behindHosts:
+		return networkChain
 	}
 	return ownChain
+}
+
+// register adds a step's undo to the saga.
+func (b *build) register(s *Step, name, chain string, undo func(workflow.Context) error) {
+	if s.behindHosts {
+		b.saga.RegisterBehind(name, chain, undo)
+		return
+	}
+	b.saga.Register(name, chain, undo)
 }
 
 // registerUndo makes sure that what the step may take is given back. A step that is done again for another host keeps the
@@ -282,7 +298,7 @@ func (b *build) registerUndo(s *Step, n int) {
 	// The selection is filled in when SelectHost answers, and belongs to this attempt: a host that is given up is still
 	// the one that its own undos go to.
 	selection, tried := b.host, b.hostsTried()
-	b.saga.Register(name, chain, func(ctx workflow.Context) error {
+	b.register(s, name, chain, func(ctx workflow.Context) error {
 		if s.Undo == contract.FailServer {
 			return b.failServer(ctx)
 		}

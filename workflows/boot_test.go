@@ -393,6 +393,7 @@ func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
 	env.RegisterDelayedCallback(func() {
 		require.Equal(t, "ERROR", w.server, "the user sees the failure though an undo is parked")
 		require.Contains(t, w.holds(), "allocation@hv1", "what the stuck chain holds is not given to others")
+		require.Contains(t, w.holds(), "port0", "a guest that may still run may still use its address")
 		require.NotContains(t, w.holds(), "claim")
 		env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
 	}, 3*time.Minute)

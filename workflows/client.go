@@ -63,7 +63,7 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 	if err == nil {
 		err = update.Get(ctx, nil)
 	}
-	return answer(err, "The build could not be submitted")
+	return answer(err, "The build was not accepted", "It may still be: look for the server before you ask again, or ask again with the same Idempotency-Key.")
 }
 
 // Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts
@@ -82,7 +82,7 @@ func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 		StaticSummary:         "delete " + in.ServerID,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, contract.WorkflowDelete, in)
-	return answer(err, "The delete could not be submitted")
+	return answer(err, "The delete was not accepted", again)
 }
 
 // Progress tells how far a server's build or teardown is: of the running workflow, or of the last one while its history
@@ -92,7 +92,7 @@ func (c *Client) Progress(ctx context.Context, serverID string) ([]contract.Step
 	defer cancel()
 	value, err := c.temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(serverID), "", contract.QueryProgress)
 	if err != nil {
-		return nil, answer(err, "The progress of the build is not to be had")
+		return nil, answer(err, "The progress of the build is not to be had", again)
 	}
 	var steps []contract.StepProgress
 	if err := value.Get(&steps); err != nil {
@@ -113,12 +113,14 @@ func (c *Client) Console(ctx context.Context, in contract.ConsoleInput) (string,
 	if err == nil {
 		err = run.Get(ctx, &text)
 	}
-	return text, answer(err, "The console could not be read: the server's host does not answer")
+	return text, answer(err, "The console could not be read: the server's host did not answer", again)
 }
 
+const again = "Please try again."
+
 // answer turns what the engine says into a fault. What a workflow refused stays what it was; the engine's own troubles are
-// Unavailable, with a text that says what could not be done.
-func answer(err error, what string) error {
+// Unavailable, with a text that says what could not be done and what to do.
+func answer(err error, what, next string) error {
 	var (
 		app       *temporal.ApplicationError
 		timeout   *temporal.TimeoutError
@@ -136,8 +138,8 @@ func answer(err error, what string) error {
 	case errors.As(err, &notFound):
 		return fault.Wrap(fault.NotFound, err, "%s: there is no such build.", what)
 	case errors.As(err, &timeout), errors.As(err, &workflowE):
-		return fault.Wrap(fault.Unavailable, err, "%s in time. Please try again.", what)
+		return fault.Wrap(fault.Unavailable, err, "%s in time. %s", what, next)
 	default:
-		return fault.Wrap(fault.Unavailable, err, "%s: the workflow engine does not answer. Please try again.", what)
+		return fault.Wrap(fault.Unavailable, err, "%s: the workflow engine does not answer. %s", what, next)
 	}
 }

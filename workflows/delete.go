@@ -63,8 +63,11 @@ func (b *build) teardown(ctx workflow.Context) error {
 		}
 		for _, hostname := range hosts {
 			chain := ownChain
-			if hostname != "" {
-				chain = "host/" + hostname
+			switch {
+			case hostname != "":
+				chain = hostChain + hostname
+			case s.behindHosts:
+				chain = networkChain
 			}
 			queueOf := ""
 			if s.Scope == OnHost {
@@ -72,7 +75,7 @@ func (b *build) teardown(ctx workflow.Context) error {
 			}
 			for n := range times {
 				in := contract.Undo{ServerID: d.ServerID, Hostname: hostname, Index: n}
-				b.saga.Register(undoName(s.Undo, n), chain, func(ctx workflow.Context) error {
+				b.register(s, undoName(s.Undo, n), chain, func(ctx workflow.Context) error {
 					return undo(ctx, s.Undo, in, queueOf)
 				})
 			}
@@ -84,6 +87,9 @@ func (b *build) teardown(ctx workflow.Context) error {
 	return nil
 }
 
+// hostChain begins the name of the chain of what one host holds for a server that is torn down.
+const hostChain = "host/"
+
 // undoActivity runs an activity of a teardown that is not a row's undo, with the same tirelessness.
 func (b *build) undoActivity(ctx workflow.Context, name string, in, out any) error {
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, undoOptions(b.in.ServerID, "")), name, in).Get(ctx, out)
@@ -92,8 +98,10 @@ func (b *build) undoActivity(ctx workflow.Context, name string, in, out any) err
 // observeTeardown shows a teardown's undos as the steps that they are.
 func (b *build) observeTeardown(ctx workflow.Context, e *saga.Entry) {
 	name, _, _ := strings.Cut(e.Name, "/")
-	hostname := strings.TrimPrefix(e.Chain, ownChain)
-	hostname = strings.TrimPrefix(hostname, "host/")
+	hostname, onHost := strings.CutPrefix(e.Chain, hostChain)
+	if !onHost {
+		hostname = ""
+	}
 	now := workflow.Now(ctx)
 	var line *contract.StepProgress
 	for i := range b.progress {

@@ -25,6 +25,7 @@ type Step struct {
 	Patience time.Duration
 
 	perHostChain bool // given back when the build leaves the host, not only when it ends
+	behindHosts  bool // given back only when no host holds anything any more that may use it
 	repeat       func(*build) int
 	wanted       func(*build) bool
 	execute      func(ctx workflow.Context, b *build, s *Step, i int) error
@@ -95,6 +96,7 @@ func (s Step) undo(name string) Step              { s.Undo = name; return s }
 func (s Step) noUndo(why string) Step             { s.WhyNoUndo = why; return s }
 func (s Step) phase(p contract.Phase) Step        { s.Phase = p; return s }
 func (s Step) perHost() Step                      { s.perHostChain = true; return s }
+func (s Step) behind() Step                       { s.behindHosts = true; return s }
 func (s Step) beside(until string) Step           { s.Beside = until; return s }
 func (s Step) when(wanted func(*build) bool) Step { s.wanted = wanted; return s }
 func (s Step) each(n func(*build) int) Step       { s.repeat = n; return s }

@@ -11,7 +11,8 @@ import (
 // file in activities/.
 //
 // Rows run in order. A row is done once, or once for each NIC; `Beside` rows run beside those that follow until the row
-// that they name. An undo is registered before its do runs and is named from the server's id alone.
+// that they name. An undo is registered before its do runs and is named from the server's id alone. A port is given back
+// behind everything on hosts: a guest on a host that does not answer may still use its address.
 var steps = []Step{
 	admission(contract.ResolveImage, resolveImage).
 		noUndo("nothing was taken"),
@@ -26,7 +27,7 @@ var steps = []Step{
 		undo(contract.ReleaseAllocation).perHost().phase(contract.PhaseScheduling),
 
 	control(contract.AllocateNetwork, allocateNetwork).each(nics).
-		undo(contract.ReleaseNetwork).phase(contract.PhaseNetworking),
+		undo(contract.ReleaseNetwork).behind().phase(contract.PhaseNetworking),
 
 	host(contract.BuildConfigDrive, buildConfigDrive, time.Minute).when(wantsConfigDrive).
 		undo(contract.RemoveConfigDrive).beside(contract.DefineDomain),

@@ -78,11 +78,6 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	defer temporal.Close()
 
-	if c.Host.ResumeGuests {
-		if err := resumeGuests(ctx, virt, log); err != nil {
-			log.Warn("Guests that were off could not be started.", "error", err)
-		}
-	}
 	maxBuilds := c.Host.MaxBuilds
 	if maxBuilds == 0 {
 		maxBuilds = 2 * runtime.NumCPU()
@@ -98,6 +93,14 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return registration.Run(ctx) })
+		if c.Host.ResumeGuests {
+			group.Go(func() error {
+				if err := resumeGuests(ctx, virt, log); err != nil {
+					log.Warn("Guests that were off could not be started.", "error", err)
+				}
+				return nil
+			})
+		}
 		group.Go(func() error {
 			return workers.RunHost(ctx, workers.HostOptions{
 				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,

@@ -6,8 +6,9 @@
 //   - an undo is registered before its do runs, because a do can take effect and then report failure;
 //   - undos run in reverse, on a context that the run's cancellation does not reach;
 //   - an undo is tried until it succeeds (its own activity options decide how often);
-//   - an undo that does not succeed within the patience is parked: it stays visible and goes on trying, and so do all
-//     that were registered before it in the same chain wait for it, while other chains go on;
+//   - an undo that does not succeed within the patience is parked: it stays visible and goes on trying, and all that were
+//     registered before it in the same chain wait for it, while other chains go on;
+//   - what is registered as Behind waits for everything that was registered after it, in whatever chain;
 //   - Wait returns only when everything has been given back.
 package saga
 
@@ -31,9 +32,10 @@ const (
 
 // Entry is one thing that may have been taken.
 type Entry struct {
-	Name  string
-	Chain string // undone strictly in reverse within a chain
-	State State
+	Name   string
+	Chain  string // undone strictly in reverse within a chain
+	Behind bool   // waits for the later entries of every chain
+	State  State
 
 	undo func(workflow.Context) error
 }
@@ -54,6 +56,11 @@ func (s *Saga) Register(name, chain string, undo func(workflow.Context) error) {
 	s.entries = append(s.entries, &Entry{Name: name, Chain: chain, undo: undo})
 }
 
+// RegisterBehind adds an undo that would do harm while anything that was taken after it may still be held.
+func (s *Saga) RegisterBehind(name, chain string, undo func(workflow.Context) error) {
+	s.entries = append(s.entries, &Entry{Name: name, Chain: chain, Behind: true, undo: undo})
+}
+
 // Unwind undoes everything that is still registered, in reverse, or only the named chain. It returns when each undo has
 // either succeeded or been parked.
 func (s *Saga) Unwind(ctx workflow.Context, only ...string) {
@@ -63,7 +70,7 @@ func (s *Saga) Unwind(ctx workflow.Context, only ...string) {
 		if e.State != Registered || (len(only) > 0 && !slices.Contains(only, e.Chain)) {
 			continue
 		}
-		later := s.pendingIn(e.Chain)
+		later := s.pendingFor(e)
 		s.set(ctx, e, Undoing)
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			_ = workflow.Await(ctx, func() bool { return allUndone(later) })
@@ -108,12 +115,12 @@ func (s *Saga) set(ctx workflow.Context, e *Entry, to State) {
 	}
 }
 
-// pendingIn lists the chain's entries whose undo has begun and not ended: they were registered later.
-func (s *Saga) pendingIn(chain string) []*Entry {
+// pendingFor lists what an entry has to wait for: undos that have begun and not ended. They were registered later.
+func (s *Saga) pendingFor(e *Entry) []*Entry {
 	var pending []*Entry
-	for _, e := range s.entries {
-		if e.Chain == chain && (e.State == Undoing || e.State == Parked) {
-			pending = append(pending, e)
+	for _, other := range s.entries {
+		if (e.Behind || other.Chain == e.Chain) && (other.State == Undoing || other.State == Parked) {
+			pending = append(pending, other)
 		}
 	}
 	return pending

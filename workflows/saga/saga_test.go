@@ -82,6 +82,20 @@ func TestAStuckUndoHoldsUpItsOwnChainOnly(t *testing.T) {
 	require.Equal(t, []string{"claim", "domain", "allocation"}, notes)
 }
 
+func TestWhatIsBehindWaitsForEveryLaterChain(t *testing.T) {
+	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
+		s.Register("row", "", note("row"))
+		s.RegisterBehind("address", "network", note("address"))
+		s.Register("domain", "host", func(ctx workflow.Context) error {
+			_ = workflow.Sleep(ctx, time.Hour)
+			return note("domain")(ctx)
+		})
+		s.Unwind(ctx)
+		s.Wait(ctx)
+	})
+	require.Equal(t, []string{"row", "domain", "address"}, notes, "the guest may still use the address")
+}
+
 func TestOneChainCanBeUndoneWhileTheRestStands(t *testing.T) {
 	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
 		s.Register("claim", "", note("claim"))
