@@ -46,8 +46,6 @@ type steps struct {
 	turn *semaphore.Weighted
 	// wanted asks the engine whether it still waits for the activity with this task token.
 	wanted func(ctx context.Context, token []byte) error
-	// wanted asks the engine whether it still waits for the activity with the task token.
-	wanted func(ctx context.Context, token []byte) error
 }
 
 // waitsForOthers are steps that need no turn: they wait for the network, many of them for the same download, and would keep
@@ -147,22 +145,6 @@ func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
 	if err := s.wanted(ctx, info.TaskToken); err != nil {
 		s.turn.Release(1)
 		return fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn"))
-	}
-	return nil
-}
-
-// takeTurn waits until the step may work. One that had to wait asks the engine whether it is still wanted: meanwhile it may
-// have been given up and undone, and would take what nobody gives back.
-func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
-	if s.turn.TryAcquire(1) {
-		return nil
-	}
-	if err := s.turn.Acquire(ctx, 1); err != nil {
-		return fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time")
-	}
-	if err := s.wanted(ctx, info.TaskToken); err != nil {
-		s.turn.Release(1)
-		return fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn")
 	}
 	return nil
 }
