@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/requestid"
 )
 
 // heartbeatEvery is how often a running step says that it lives and learns that it was cancelled.
@@ -116,6 +117,9 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	}
 
 	log := s.log.With("step", info.ActivityType.Name, "workflow_id", info.WorkflowExecution.ID, "attempt", info.Attempt, "duration", took)
+	if id := requestid.Of(ctx); id != "" {
+		log = log.With("request_id", id)
+	}
 	if id, ok := contract.ServerIDOf(info.WorkflowExecution.ID); ok {
 		log = log.With("server_id", id)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/requestid"
 )
 
 // submitPatience bounds a submission's wait for accepted or refused.
@@ -34,7 +35,7 @@ func NewClient(temporal client.Client, controlQueue string) *Client {
 // Submit starts a build, or meets the one that already runs for the same server id, and returns as soon as it is accepted
 // (nil: the server's row exists) or refused (a fault, and nothing exists). It never waits for the build.
 func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
-	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
 	attributes := temporal.NewSearchAttributes(
 		temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(in.ServerID),
@@ -69,7 +70,7 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 // Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts
 // a teardown where none does.
 func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
-	ctx, cancel := context.WithTimeout(ctx, submitPatience)
+	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
 	attributes := temporal.NewSearchAttributes(
 		temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(in.ServerID),

@@ -10,10 +10,12 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
 )
@@ -73,7 +75,9 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (cli
 		HostPort:      c.Address,
 		Namespace:     c.Namespace,
 		DataConverter: payload.Converter(keys),
-		Logger:        sdklog.NewStructuredLogger(log.With("component", "temporal")),
+
+		ContextPropagators: []workflow.ContextPropagator{requestid.Propagator()},
+		Logger:             sdklog.NewStructuredLogger(log.With("component", "temporal")),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connecting to Temporal at %s: %w (temporal.address says where it is)", c.Address, err)
