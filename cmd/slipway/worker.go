@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
-	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/config"
@@ -76,7 +75,7 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (cli
 		Namespace:     c.Namespace,
 		DataConverter: payload.Converter(keys),
 
-		ContextPropagators: []workflow.ContextPropagator{requestid.Propagator()},
+		ContextPropagators: requestid.Propagators(),
 		Logger:             sdklog.NewStructuredLogger(log.With("component", "temporal")),
 	})
 	if err != nil {

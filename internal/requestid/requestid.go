@@ -24,8 +24,8 @@ func Of(ctx context.Context) string {
 	return id
 }
 
-// Propagator is for every Temporal client: it takes the id along into workflows and from them into activities.
-func Propagator() workflow.ContextPropagator { return propagator{} }
+// Propagators are for every Temporal client: they take the id along into workflows and from them into activities.
+func Propagators() []workflow.ContextPropagator { return []workflow.ContextPropagator{propagator{}} }
 
 type propagator struct{}
 

@@ -14,7 +14,7 @@ import (
 
 func TestAStepKnowsTheRequestThatCausedIt(t *testing.T) {
 	var suite testsuite.WorkflowTestSuite
-	suite.SetContextPropagators([]workflow.ContextPropagator{Propagator()})
+	suite.SetContextPropagators(Propagators())
 	id, err := converter.GetDefaultDataConverter().ToPayload("req-1")
 	require.NoError(t, err)
 	suite.SetHeader(&commonpb.Header{Fields: map[string]*commonpb.Payload{header: id}})
