@@ -183,7 +183,7 @@ func TestADeleteNamesEverythingToTearDownAndHappensOnce(t *testing.T) {
 	h1, h2 := w.host(t, "n1", 4, 4096, 40), w.host(t, "n2", 4, 4096, 40)
 	v := w.record(t, "web")
 	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking", "n1"))
 	_, err := w.AllocatePort(ctx, PortRequest{ID: "port-2", ServerID: v.ID, ProjectID: "p1", NetworkID: w.network.ID, Index: 1, Hostname: "n2"})
 	require.NoError(t, err)
 

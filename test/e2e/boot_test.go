@@ -155,9 +155,8 @@ func temporalTells(t *testing.T, r *rig, id string) {
 		}
 	}
 	require.Equal(t, map[string]int{
-		"(local)":           3, // ResolveImage, ClaimQuota, RecordServer
-		contract.SelectHost: 1, contract.AllocateNetwork: 1, contract.BuildConfigDrive: 1, contract.FetchImage: 1,
-		contract.BuildDisk: 1, contract.DefineDomain: 1, contract.StartDomain: 1, contract.Activate: 1,
+		"(local)":                 6, // ResolveImage, ClaimQuota, RecordServer, SelectHost, AllocateNetwork, Activate
+		contract.BuildConfigDrive: 1, contract.FetchImage: 1, contract.BuildDisk: 1, contract.DefineDomain: 1, contract.StartDomain: 1,
 	}, entries)
 }
 
