@@ -47,7 +47,7 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 		ID:                    contract.ServerWorkflowID(in.ServerID),
 		TaskQueue:             c.queue,
 		TypedSearchAttributes: attributes,
-		StaticSummary:         fmt.Sprintf("boot %s (%s)", in.Name, in.Flavor.Name),
+		StaticSummary:         summary(fmt.Sprintf("boot %s (%s)", in.Name, in.Flavor.Name)),
 		StaticDetails:         fmt.Sprintf("server %s, project %s, image %s, %s", in.ServerID, in.ProjectID, in.ImageID, in.RequestID),
 		// The same submission again meets the run that answers it; after a refusal it may be tried anew.
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,

@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"strings"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -58,7 +59,7 @@ func row[I, O any](name string, scope Scope, timeout time.Duration, io describe[
 			if s.Scope == Control {
 				// Not cancellable: the engine would not wait for it, and an undo must not overtake its do. It is short.
 				ctx, _ = workflow.NewDisconnectedContext(ctx)
-				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.controlOptions()), name, in)
+				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.controlOptions(in)), name, in)
 			} else {
 				running = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, s.hostOptions(b)), name, in)
 			}
@@ -133,12 +134,26 @@ var undoRetry = temporal.RetryPolicy{
 	MaximumInterval:    time.Minute,
 }
 
-func (s *Step) controlOptions() workflow.LocalActivityOptions {
+// summaryBytes keeps a summary, encrypted, below the 400 bytes that the engine allows; one more fails the workflow's task.
+const summaryBytes = 150
+
+func summary(text string) string {
+	if len(text) <= summaryBytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:summaryBytes], "") + "…"
+}
+
+func (s *Step) controlOptions(in any) workflow.LocalActivityOptions {
+	words := ""
+	if describing, ok := in.(interface{ Summary() string }); ok {
+		words = summary(describing.Summary())
+	}
 	return workflow.LocalActivityOptions{
 		StartToCloseTimeout:    s.Timeout,
 		ScheduleToCloseTimeout: s.Patience,
 		RetryPolicy:            retryFor(s.Patience),
-		Summary:                s.Name,
+		Summary:                words,
 	}
 }
 
@@ -150,7 +165,7 @@ func (s *Step) hostOptions(b *build) workflow.ActivityOptions {
 		StartToCloseTimeout:    s.Timeout + contract.HostTurn,
 		RetryPolicy:            retryFor(b.in.Deadlines.HostUnavailable),
 		WaitForCancellation:    true,
-		Summary:                b.in.Name + " on " + b.host.Hostname,
+		Summary:                summary("on " + b.host.Hostname + ": " + b.in.Name),
 	}
 }
 

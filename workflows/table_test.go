@@ -4,9 +4,13 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
 )
 
 func TestEveryRowGivesBackWhatItTakesOrSaysWhyNot(t *testing.T) {
@@ -62,4 +66,22 @@ func TestWhatAHostHoldsIsGivenBackWhenTheBuildLeavesIt(t *testing.T) {
 func TestTheTableIsACopy(t *testing.T) {
 	Table()[0].Name = "changed"
 	require.NotEqual(t, "changed", Table()[0].Name)
+}
+
+func TestEveryControlStepSaysItsInputInAFewWords(t *testing.T) {
+	b := &build{in: contract.BootInput{Networks: []contract.NICRequest{{}}}, host: &contract.HostSelection{}, ports: make([]contract.Port, 1)}
+	for _, in := range []any{
+		first(resolveImage(b, 0)), first(claimQuota(b, 0)), first(recordServer(b, 0)), first(selectHost(b, 0)), first(allocateNetwork(b, 0)), first(activate(b, 0)),
+	} {
+		require.Implements(t, (*interface{ Summary() string })(nil), in)
+	}
+}
+
+func first[I, O any](in I, _ func(O)) any { return in }
+
+func TestASummaryIsCutBeforeTheEngineRefusesIt(t *testing.T) {
+	require.Equal(t, "short", summary("short"))
+	long := summary(strings.Repeat("船", 255))
+	require.LessOrEqual(t, len(long), summaryBytes+len("…"))
+	require.True(t, utf8.ValidString(long))
 }

@@ -17,7 +17,7 @@ import (
 func (a *API) mountNetworks(g *echo.Group) {
 	g.GET("/networks", a.listNetworks, rest.Expect(400))
 	g.POST("/networks", a.createNetwork, writer("create_network"), rest.Expect(400, 403, 409))
-	g.GET("/networks/:id", a.showNetwork, rest.Expect(404))
+	g.GET("/networks/:id", a.showNetwork, rest.Expect(400, 404))
 	g.DELETE("/networks/:id", a.deleteNetwork, writer("delete_network"), rest.Expect(403, 404, 409))
 }
 

@@ -18,7 +18,7 @@ import (
 func (a *API) mountPorts(g *echo.Group) {
 	g.GET("/ports", a.listPorts, rest.Expect(400))
 	g.POST("/ports", a.createPort, writer("create_port"), rest.Expect(400, 403, 404, 409))
-	g.GET("/ports/:id", a.showPort, rest.Expect(404))
+	g.GET("/ports/:id", a.showPort, rest.Expect(400, 404))
 	g.DELETE("/ports/:id", a.deletePort, writer("delete_port"), rest.Expect(403, 404, 409))
 }
 

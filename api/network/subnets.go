@@ -17,7 +17,7 @@ import (
 func (a *API) mountSubnets(g *echo.Group) {
 	g.GET("/subnets", a.listSubnets, rest.Expect(400))
 	g.POST("/subnets", a.createSubnet, writer("create_subnet"), rest.Expect(400, 403, 404, 409))
-	g.GET("/subnets/:id", a.showSubnet, rest.Expect(404))
+	g.GET("/subnets/:id", a.showSubnet, rest.Expect(400, 404))
 	g.DELETE("/subnets/:id", a.deleteSubnet, writer("delete_subnet"), rest.Expect(403, 404, 409))
 }
 

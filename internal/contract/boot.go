@@ -1,6 +1,10 @@
 package contract
 
-import "time"
+import (
+	"fmt"
+	"strings"
+	"time"
+)
 
 // BootInput is one accepted-looking request for one server: the API has validated its shape and pinned what it names.
 // It is the whole input of the BootServer workflow.
@@ -290,3 +294,41 @@ type ConsoleInput struct {
 
 // ConsoleMaxBytes bounds what one console read returns (Nova's libvirt driver: MAX_CONSOLE_BYTES).
 const ConsoleMaxBytes = 100 * 1024
+
+// What the engine's Web UI shows beside a control step's name: its input in a few words.
+
+// Summary is the input in a few words.
+func (in ResolveImageInput) Summary() string {
+	return fmt.Sprintf("image %s for flavor %s", in.ImageID, in.Flavor.Name)
+}
+
+// Summary is the input in a few words.
+func (in ClaimQuotaInput) Summary() string {
+	return fmt.Sprintf("%d vCPUs, %d MiB of project %s", in.VCPUs, in.RAMMiB, in.ProjectID)
+}
+
+// Summary is the input in a few words.
+func (in RecordServerInput) Summary() string { return in.Name }
+
+// Summary is the input in a few words.
+func (in SelectHostInput) Summary() string {
+	s := fmt.Sprintf("%d vCPUs, %d MiB, %d GiB", in.Resources.VCPUs, in.Resources.RAMMiB, in.Resources.DiskGiB)
+	if in.AvailabilityZone != "" {
+		s += " in " + in.AvailabilityZone
+	}
+	if len(in.Excluded) > 0 {
+		s += ", not " + strings.Join(in.Excluded, ", ")
+	}
+	return s
+}
+
+// Summary is the input in a few words.
+func (in AllocateNetworkInput) Summary() string {
+	if in.Request.PortID != "" {
+		return fmt.Sprintf("NIC %d: port %s on %s", in.Index, in.Request.PortID, in.Hostname)
+	}
+	return fmt.Sprintf("NIC %d: network %s on %s", in.Index, in.Request.NetworkID, in.Hostname)
+}
+
+// Summary is the input in a few words.
+func (in ActivateInput) Summary() string { return "on " + in.Hostname }

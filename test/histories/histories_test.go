@@ -160,7 +160,7 @@ func (sc *scenario) upload(t *testing.T, name string) {
 func (sc *scenario) options(image, flavor string) servers.CreateOpts {
 	on := true
 	return servers.CreateOpts{
-		Name: "recorded", ImageRef: image, FlavorRef: flavor, ConfigDrive: &on, Networks: "auto", UserData: []byte("#!/bin/sh\n"),
+		Name: strings.Repeat("船", 255), ImageRef: image, FlavorRef: flavor, ConfigDrive: &on, Networks: "auto", UserData: []byte("#!/bin/sh\n"),
 		Metadata: map[string]string{"a": "b"},
 	}
 }
