@@ -10,8 +10,7 @@ with  := go run $(buildvcs) ./internal/testenv/with
 # The commit goes into the binary where git can tell it; a tarball, or a checkout of another user, builds without.
 buildvcs := $(shell git status --porcelain >/dev/null 2>&1 || echo -buildvcs=false)
 
-# The race detector needs a C compiler.
-race := $(shell command -v "$${CC:-gcc}" >/dev/null 2>&1 && echo -race)
+race := -race
 # Tests stand on real parts and QEMU emulates processors: more packages at once than this only time each other out.
 parallel := 2
 gotest := go test -json -count=1 -vet=off
@@ -49,6 +48,10 @@ clean: down ## delete what is built; the state stays
 install:
 	@deploy/dev/install.sh
 
+.PHONY: install-tests
+install-tests:
+	@deploy/dev/install.sh --tests
+
 .PHONY: build
 build: ## build .slipway/bin/slipway
 	@mkdir -p $(bin)
@@ -81,12 +84,8 @@ else
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $(PACKAGES)"
 endif
 
-ifeq ($(race),)
-suites += "echo 'SLIPWAY-NOT-RUN: the race detector: no C compiler (apt-get install gcc libc6-dev)'"
-endif
-
 .PHONY: test
-test: install build temporal ## run every test on real parts; what cannot run here is listed at the end
+test: install-tests build temporal ## run every test on real parts; what cannot run here is listed at the end
 	@echo "make: test 1/2: compiling (a few minutes the first time)"
 	@go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),./...) 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
@@ -94,7 +93,7 @@ test: install build temporal ## run every test on real parts; what cannot run he
 	@$(with) go run $(buildvcs) ./internal/testenv/report --skips internal/testenv/report/skips.txt $(suites)
 
 .PHONY: e2e
-e2e: install build temporal ## boot real guests and look at what they were given
+e2e: install-tests build temporal ## boot real guests and look at what they were given
 	@$(with) go run $(buildvcs) ./internal/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
 
 .PHONY: bench

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Installs what a development machine (Debian 12) needs: Postgres, libvirt with QEMU, the tools that build disks, config
-# drives and the demo guest, and the C compiler of Go's race detector. Asks apt only for what is missing; when nothing
-# is, it is done at once.
+# Installs what a development machine (Debian 12) needs: Postgres, libvirt with QEMU, and the tools that build disks,
+# config drives and the demo guest. Asks apt only for what is missing; when nothing is, it is done at once.
 #
 #   deploy/dev/install.sh           install what is missing
+#   deploy/dev/install.sh --tests   and what only the tests need: OpenStack's client, the race detector's C compiler
 #   deploy/dev/install.sh --check   only say what is missing; exit 1 if something is
 set -eu
 
@@ -14,8 +14,8 @@ qemu-system-x86 qemu-utils qemu-system-common
 genisoimage mtools dosfstools e2fsprogs fdisk fuse3
 iproute2 nftables dnsmasq-base util-linux
 busybox-static cpio xz-utils grub-pc-bin grub-common binutils
-gcc libc6-dev
 "
+[ "${1:-}" != --tests ] || packages="$packages python3-openstackclient gcc libc6-dev"
 
 fail() { echo "install: $*" >&2; exit 1; }
 
