@@ -65,7 +65,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 			RunE: func(cmd *cobra.Command, _ []string) error { return devDown(cmd.Context(), o, cmd.OutOrStdout()) },
 		},
 		&cobra.Command{
-			Use: "purge", Short: "Delete the databases of a stopped stack, wherever they lie", Args: cobra.NoArgs,
+			Use: "purge", Short: "Delete the guests and databases of a stopped stack", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return devPurge(cmd.Context(), o) },
 		},
 		&cobra.Command{
@@ -463,8 +463,8 @@ func devDown(ctx context.Context, o devOptions, out io.Writer) error {
 	}
 }
 
-// devPurge deletes the Postgres clusters of the stack and of the tests: they may lie outside of the state folder, where
-// Postgres's own user cannot reach into it.
+// devPurge deletes what the stack has outside of its state folder: domains that libvirt knows, and the Postgres clusters of
+// the stack and of the tests, which may lie elsewhere where Postgres's own user cannot reach into the folder.
 func devPurge(ctx context.Context, o devOptions) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
@@ -476,7 +476,7 @@ func devPurge(ctx context.Context, o devOptions) (err error) {
 	if pid != 0 {
 		return fmt.Errorf("it runs (pid %d): `slipway dev down` stops it", pid)
 	}
-	return errors.Join(stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
+	return errors.Join(o.forgetGuests(ctx), stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
 }
 
 func devStatus(o devOptions, out io.Writer) error {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hypervisor/libvirt"
 	"github.com/slipway-cloud/slipway/internal/stack"
 )
@@ -172,19 +175,50 @@ func (d *dev) furnish(ctx context.Context) error {
 // stopGuests powers off the guests of this stack: their QEMU processes were started by it.
 func (d *dev) stopGuests(virt *stack.Libvirt) func(context.Context) error {
 	return func(ctx context.Context) error {
-		h, err := libvirt.New(libvirt.Options{Socket: virt.Socket, NetNS: virt.Netns, Logger: d.log})
-		if err != nil {
-			return err
-		}
-		defer h.Close()
-		domains, err := h.List(ctx)
-		if err != nil {
-			return err
-		}
-		for _, domain := range domains {
+		return d.eachGuest(ctx, virt, d.log, func(h hypervisor.Hypervisor, domain hypervisor.Status) error {
 			d.say("powering off %s", domain.Name)
-			err = errors.Join(err, h.Destroy(ctx, domain.UUID))
-		}
+			return h.Destroy(ctx, domain.UUID)
+		})
+	}
+}
+
+// eachGuest does something with each domain of this stack, and with no other's.
+func (o devOptions) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slog.Logger, do func(hypervisor.Hypervisor, hypervisor.Status) error) error {
+	h, err := libvirt.New(libvirt.Options{Socket: virt.Socket, NetNS: virt.Netns, Logger: log})
+	if err != nil {
 		return err
 	}
+	defer h.Close()
+	domains, err := h.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, domain := range domains {
+		if ours(o.path("host", "instances"), domain.UUID) {
+			err = errors.Join(err, do(h, domain))
+		}
+	}
+	return err
+}
+
+// forgetGuests removes the domains of a stopped stack from libvirt.
+func (o devOptions) forgetGuests(ctx context.Context) error {
+	if kept, _ := filepath.Glob(o.path("host", "instances", "*")); len(kept) == 0 {
+		return nil
+	}
+	log := slog.New(slog.DiscardHandler)
+	virt, err := stack.EnsureLibvirt(ctx, stack.LibvirtOptions{Dir: o.path("libvirt"), StateDir: o.path("host"), Logger: log})
+	if err != nil {
+		return err
+	}
+	err = o.eachGuest(ctx, virt, log, func(h hypervisor.Hypervisor, domain hypervisor.Status) error {
+		if err := h.Destroy(ctx, domain.UUID); err != nil {
+			return err
+		}
+		return h.Undefine(ctx, domain.UUID)
+	})
+	if virt.Started {
+		err = errors.Join(err, virt.Stop(ctx))
+	}
+	return err
 }

@@ -95,7 +95,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		group.Go(func() error { return registration.Run(ctx) })
 		if c.Host.ResumeGuests {
 			group.Go(func() error {
-				if err := resumeGuests(ctx, virt, log); err != nil {
+				if err := resumeGuests(ctx, virt, instances, log); err != nil {
 					log.Warn("Guests that were off could not be started.", "error", err)
 				}
 				return nil
@@ -152,9 +152,9 @@ func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) 
 // resumePatience bounds the start of the guests that were off.
 const resumePatience = 5 * time.Minute
 
-// resumeGuests starts the domains that are off. A build that was interrupted between define and start may find its domain
+// resumeGuests starts the domains of this state folder that are off. A build that was interrupted between define and start may find its domain
 // running: starting it again is success, and so is undoing it.
-func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, log *slog.Logger) error {
+func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, instances string, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, resumePatience)
 	defer cancel()
 	domains, err := virt.List(ctx)
@@ -162,11 +162,17 @@ func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, log *slog.Log
 		return err
 	}
 	for _, d := range domains {
-		if d.State != hypervisor.ShutOff {
+		if d.State != hypervisor.ShutOff || !ours(instances, d.UUID) {
 			continue
 		}
 		log.Info("Starting a guest that was off.", "server_id", d.UUID)
 		err = errors.Join(err, virt.Start(ctx, d.UUID))
 	}
 	return err
+}
+
+// ours says whether a domain's instance folder lies here. One libvirtd may serve more than one installation.
+func ours(instances, uuid string) bool {
+	_, err := os.Stat(filepath.Join(instances, uuid))
+	return err == nil
 }
