@@ -398,8 +398,8 @@ of this run.
 		fmt.Fprintf(&w, "\nPOST → ACTIVE on libvirt is %.2f times the bare tools' time. The bare tools are `qemu-img create`, `genisoimage`, `virsh define`\n"+
 			"and `virsh start` from one shell, with the same base image, files and domain XML.\n", float64(r.libvirt.at(.5))/float64(r.raw.at(.5)))
 		if r.rawGone.at(.5) > slowReaper {
-			fmt.Fprint(&w, "\nStopping a guest takes long here because libvirt waits until pid 1 has reaped QEMU, and this machine's does so about\n"+
-				"once a second; what a DELETE costs beside that is the row for the fake hypervisor.\n")
+			fmt.Fprint(&w, "\nStopping a guest takes long here with the bare tools too. libvirt waits until QEMU has been reaped, and where pid 1 is\n"+
+				"slow to do that it takes seconds; that this is the cause here is likely, and not measured by this run.\n")
 		}
 	}
 	fmt.Fprintf(&w, "\nMemory (proportional set size, MiB). Nova: %s.\n\n| process | idle | after the bursts |\n|---|---|---|\n", peer.memory)
