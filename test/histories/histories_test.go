@@ -119,7 +119,8 @@ func TestEveryScenarioReplays(t *testing.T) {
 			sc.delete(t, id)
 			return id
 		}},
-		// The signal comes while the build's last task runs: again and again, since which of the two is first is luck.
+		// The signal comes about when the build's last task runs: again and again, since which of the two is first is luck.
+		// It holds that such a delete ends, not that every order of the two was met.
 		{"delete-at-the-last-moment", func(t *testing.T) string {
 			var id string
 			for range 8 {
