@@ -50,7 +50,7 @@ func (c Config) withDefaults() Config {
 	if c.MaxHosts <= 0 {
 		c.MaxHosts = 3
 	}
-	if c.Deadlines == (contract.Deadlines{}) {
+	if c.Deadlines.HostLost == 0 {
 		c.Deadlines = contract.DefaultDeadlines()
 	}
 	if c.HostDownAfter <= 0 {

@@ -26,6 +26,8 @@ const (
 	WorkflowBoot    = "BootServer"
 	WorkflowDelete  = "DeleteServer"
 	WorkflowConsole = "ReadConsole"
+	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
+	WorkflowCleanUp = "CleanUp"
 )
 
 // ServerWorkflowID is the id under which everything that changes a server's lifecycle runs. It is the server's lock: two
@@ -37,6 +39,10 @@ func ServerIDOf(workflowID string) (serverID string, ok bool) {
 	return strings.CutPrefix(workflowID, "server/")
 }
 
+// CleanUpWorkflowID is the id of the one workflow that waits for the hosts on which a server left something. It runs
+// beside the server's own and locks nothing.
+func CleanUpWorkflowID(serverID string) string { return "cleanup/" + serverID }
+
 // Messages of the server workflows.
 const (
 	// UpdateSubmit is answered once the build is accepted (nil) or refused (a fault): before RecordServer there is nothing
@@ -46,6 +52,12 @@ const (
 	QueryProgress = "progress"
 	// SignalDelete asks a running build to stop, undo itself and then tear the server down. Carries a DeleteInput.
 	SignalDelete = "delete"
+	// SignalUndos hands more undos to a clean-up that runs. Carries []PendingUndo.
+	SignalUndos = "undos"
+	// QueryBuild answers a BuildState: what an operator sees.
+	QueryBuild = "build"
+	// UpdateUndo is an operator's act on undos that wait. Carries an OperatorAct.
+	UpdateUndo = "undo"
 )
 
 // Search attributes (all Keyword), set up by deploy/temporal.
@@ -56,6 +68,8 @@ const (
 	AttrImage       = "SlipwayImage"
 	AttrPhase       = "SlipwayPhase"
 	AttrReservation = "SlipwayReservation"
+	// AttrOverdue is the phase that takes longer than its deadline allows; absent while none does.
+	AttrOverdue = "SlipwayOverdue"
 )
 
 // Activity names: one for each step's do and undo. The build table in workflows/steps.go says which belong together.
@@ -84,6 +98,8 @@ const (
 	MarkDeleting = "MarkDeleting"
 	RemoveServer = "RemoveServer"
 	ReadConsole  = "ReadConsoleLog"
+
+	RecordOperatorAct = "RecordOperatorAct"
 )
 
 // ReservationID is Nova's r-xxxxxxxx, derived from the first server's id.
