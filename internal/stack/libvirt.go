@@ -253,6 +253,15 @@ func (l *Libvirt) keep(ctx context.Context) {
 	}
 }
 
+// Pid is the process id of the libvirtd that was started for this Dir; 0 while it is being started again, and where it is
+// somebody else's.
+func (l *Libvirt) Pid() int {
+	if rec, ok := readRecord(); ok && rec.Dir == l.dir && rec.Libvirtd.alive() {
+		return rec.Libvirtd.Pid
+	}
+	return 0
+}
+
 // Release gives up the supervision and leaves libvirtd running, for a later EnsureLibvirt with the same Dir.
 func (l *Libvirt) Release() {
 	if l.cancel != nil {

@@ -50,12 +50,13 @@ type Postgres struct {
 	SocketDir string
 	LogFile   string
 
-	port    int
-	process *Process
-	lock    *os.File
+	port       int
+	log        *slog.Logger
+	supervised *Supervised
+	lock       *os.File
 }
 
-// StartPostgres starts the cluster in o.Dir, creating it the first time, and returns when it answers.
+// StartPostgres starts the cluster in o.Dir, creating it the first time, keeps it running, and returns when it answers.
 //
 // One process at a time owns a cluster: a second one gets an error that says so. A postmaster whose owner has died
 // (kill -9) is stopped and started anew, so its settings are those asked for now.
@@ -83,7 +84,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (_ *Postgres, err err
 	if err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
-	p := &Postgres{port: port, LogFile: filepath.Join(dir, "postgres.log")}
+	p := &Postgres{port: port, log: log, LogFile: filepath.Join(dir, "postgres.log")}
 	if p.lock, err = lockFile(filepath.Join(dir, "lock")); err != nil {
 		return nil, fmt.Errorf("start Postgres in %s: %w", dir, err)
 	}
@@ -102,16 +103,8 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (_ *Postgres, err err
 	if err != nil {
 		return nil, err
 	}
-	if err := endOrphans(ctx, p.DataDir, log); err != nil {
-		return nil, fmt.Errorf("stop the Postgres that an earlier process left in %s: %w", p.DataDir, err)
-	}
-	// Postgres takes a lock file for a living postmaster's while a dead one waits to be reaped. Nobody lives here by now.
-	stale, err := filepath.Glob(filepath.Join(p.SocketDir, ".s.PGSQL.*"))
-	for _, f := range stale {
-		err = errors.Join(err, os.Remove(f))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("clear the socket of an earlier Postgres: %w", err)
+	if err := p.clear(ctx); err != nil {
+		return nil, err
 	}
 	if _, err := os.Stat(filepath.Join(p.DataDir, "PG_VERSION")); errors.Is(err, fs.ErrNotExist) {
 		log.Info("creating a Postgres cluster", "data", p.DataDir)
@@ -119,9 +112,10 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (_ *Postgres, err err
 			return nil, err
 		}
 	}
-	p.process, err = Start(ctx, Command{
+	p.supervised, err = Supervise(ctx, Command{
 		Name:       "postgres",
 		Path:       filepath.Join(bin, "postgres"),
+		Prepare:    p.clear,
 		Args:       p.settings(o),
 		LogFile:    p.LogFile,
 		Credential: owner,
@@ -130,16 +124,33 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (_ *Postgres, err err
 		ParentDeathSignal: syscall.SIGINT,
 		StopTimeout:       30 * time.Second,
 		Ready:             p.ping,
-	})
+	}, log)
 	if err != nil {
 		return nil, err
 	}
 	if o.Password != "" {
 		if err := p.exec(ctx, "ALTER ROLE postgres PASSWORD "+quoteSQL(o.Password)); err != nil {
-			return nil, errors.Join(fmt.Errorf("set the password of Postgres: %w", err), p.process.Stop(context.WithoutCancel(ctx)))
+			return nil, errors.Join(fmt.Errorf("set the password of Postgres: %w", err), p.supervised.Stop())
 		}
 	}
 	return p, nil
+}
+
+// clear ends what an earlier postmaster has left: processes, pid file, socket. The caller's lock says that nobody else's
+// postmaster lives here.
+func (p *Postgres) clear(ctx context.Context) error {
+	if err := endOrphans(ctx, p.DataDir, p.log); err != nil {
+		return fmt.Errorf("stop the Postgres that an earlier process left in %s: %w", p.DataDir, err)
+	}
+	// Postgres takes a lock file for a living postmaster's while a dead one waits to be reaped. Nobody lives here by now.
+	stale, err := filepath.Glob(filepath.Join(p.SocketDir, ".s.PGSQL.*"))
+	for _, f := range stale {
+		err = errors.Join(err, os.Remove(f))
+	}
+	if err != nil {
+		return fmt.Errorf("clear the socket of an earlier Postgres: %w", err)
+	}
+	return nil
 }
 
 // settings are passed as arguments, so that the cluster's own postgresql.conf stays as initdb wrote it and free for
@@ -171,11 +182,11 @@ func (p *Postgres) settings(o PostgresOptions) []string {
 	return args
 }
 
-// Pid is the postmaster's process id.
-func (p *Postgres) Pid() int { return p.process.Pid() }
+// Pid is the postmaster's process id, 0 while it is being started again.
+func (p *Postgres) Pid() int { return p.supervised.Pid() }
 
-// Exited is closed when the postmaster has ended.
-func (p *Postgres) Exited() <-chan struct{} { return p.process.Exited() }
+// Restarts counts how often the postmaster died and was started again.
+func (p *Postgres) Restarts() int { return p.supervised.Restarts() }
 
 // Port is the port in the socket's name, which clients have to give together with SocketDir.
 func (p *Postgres) Port() int { return p.port }
@@ -209,9 +220,10 @@ func (p *Postgres) EnsureDatabase(ctx context.Context, name string) error {
 	return nil
 }
 
-// Stop is a fast shutdown: connections are ended, everything committed is on disk.
-func (p *Postgres) Stop(ctx context.Context) error {
-	err := p.process.Stop(ctx)
+// Stop is a fast shutdown: connections are ended, everything committed is on disk. It takes at most the postmaster's
+// StopTimeout, however long ctx lasts.
+func (p *Postgres) Stop(context.Context) error {
+	err := p.supervised.Stop()
 	if lockErr := p.lock.Close(); !errors.Is(lockErr, os.ErrClosed) { // stopped twice
 		err = errors.Join(err, lockErr)
 	}

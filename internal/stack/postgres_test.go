@@ -3,6 +3,7 @@ package stack
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -242,5 +243,52 @@ func TestASupervisedChildThatDiesIsStartedAgainUntilItIsStopped(t *testing.T) {
 	}
 	if refTo(second).alive() && refTo(second).StartTime != 0 {
 		t.Errorf("process %d lives after Stop", second)
+	}
+}
+
+func TestAClusterThatLosesAllItsProcessesAtOnceComesBackWithWhatItHadAcknowledged(t *testing.T) {
+	p := startPostgres(t, clusterDir(t))
+	const rows = 200
+	conn, err := pgx.Connect(t.Context(), p.DSN("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "CREATE TABLE acknowledged (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if conn, err = pgx.Connect(t.Context(), p.DSN("postgres")); err != nil {
+			t.Fatal(err)
+		}
+		for n := range rows {
+			if _, err := conn.Exec(t.Context(), "INSERT INTO acknowledged VALUES ($1)", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before, restarts := p.Pid(), p.Restarts()
+		pids, err := processesIn(p.DataDir)
+		if err != nil || len(pids) < 3 {
+			t.Fatalf("the cluster's processes are %v (%v), want the postmaster, its own and a backend", pids, err)
+		}
+		for _, pid := range pids {
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+				t.Fatal(err)
+			}
+		}
+		conn.Close(context.Background())
+		deadline := time.Now().Add(time.Minute)
+		for p.Restarts() == restarts {
+			if time.Now().After(deadline) {
+				t.Fatal("the cluster was not started again")
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		if p.Pid() == before {
+			t.Error("it has the same postmaster as before")
+		}
+	}
+	if got := query[int](t, p, "postgres", "SELECT count(*) FROM acknowledged"); got != 2*rows {
+		t.Errorf("%d rows are left of the %d that were acknowledged", got, 2*rows)
 	}
 }

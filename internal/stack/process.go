@@ -33,6 +33,9 @@ type Command struct {
 	Env  []string // added to this process's environment
 	Dir  string   // working directory; "" means /
 
+	// Prepare runs before each start, a supervised child's further ones too: what a child that was killed has left and the
+	// next one would stumble over. Nil: nothing is to be done.
+	Prepare func(context.Context) error
 	// LogFile takes standard output and error, appended.
 	LogFile string
 	// Credential runs the child as another user. Only root may set it.
@@ -61,6 +64,11 @@ type Process struct {
 // Start starts a child and waits until it is ready. If it does not become ready, it is stopped, and the error carries
 // the end of its log. A cancelled ctx ends the wait, not a child that is ready.
 func Start(ctx context.Context, c Command) (*Process, error) {
+	if c.Prepare != nil {
+		if err := c.Prepare(ctx); err != nil {
+			return nil, fmt.Errorf("start %s: %w", c.Name, err)
+		}
+	}
 	p := &Process{cmd: c, exited: make(chan struct{})}
 	if err := p.spawn(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
