@@ -41,6 +41,13 @@ type Options struct {
 	HostState  string         // folder for the hosts' state; "" is one of the test's own
 	// HostSettings are settings of the i-th host alone (from 0), over those of all; nil is none.
 	HostSettings func(s *System, i int) map[string]any
+	// Zone is the availability zone of the i-th host; nil leaves all of them in the one that there is anyway.
+	Zone func(i int) string
+
+	// Parts of the test's own, for one that breaks them. "" are those that internal/testenv gives, which tests share.
+	DSN      string             // an empty database
+	Temporal string             // address of a server with the namespace slipway
+	Libvirt  testenv.LibvirtEnv // for the hosts that HostSettings makes libvirt's too
 }
 
 // System is a running Slipway.
@@ -53,6 +60,7 @@ type System struct {
 	Libvirt testenv.LibvirtEnv
 
 	t         testing.TB
+	temporal  string
 	processes map[string]*stack.Supervised
 	commands  map[string]stack.Command
 	settings  map[string]any
@@ -73,10 +81,16 @@ func Start(t testing.TB, o Options) *System {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*startPatience)
 	defer cancel()
 	s := &System{
-		t: t, DSN: testenv.Database(t), Dir: shortDir(t),
+		t: t, DSN: o.DSN, temporal: o.Temporal, Libvirt: o.Libvirt, Dir: shortDir(t),
 		processes: map[string]*stack.Supervised{}, commands: map[string]stack.Command{}, states: map[string]string{},
 	}
-	if o.Hypervisor == "libvirt" {
+	if s.DSN == "" {
+		s.DSN = testenv.Database(t)
+	}
+	if s.temporal == "" {
+		s.temporal = testenv.Temporal(t)
+	}
+	if o.Hypervisor == "libvirt" && s.Libvirt.Socket == "" {
 		s.Libvirt = testenv.Libvirt(t)
 	}
 	api, operator := freeAddress(t), freeAddress(t)
@@ -87,7 +101,7 @@ func Start(t testing.TB, o Options) *System {
 		"log":      map[string]any{"level": "info"},
 		"database": map[string]any{"dsn": s.DSN},
 		"temporal": map[string]any{
-			"address": testenv.Temporal(t), "control_queue": testenv.Queue(t, "control"),
+			"address": s.temporal, "control_queue": testenv.Queue(t, "control"),
 			"ui_url": os.Getenv(testenv.UIVariable), "payload_keys": keys,
 		},
 		"api": map[string]any{
@@ -209,9 +223,13 @@ func (s *System) answers(path string) func(context.Context) error {
 
 func (s *System) addHost(ctx context.Context, i int, o Options) {
 	hostname := testenv.Queue(s.t, fmt.Sprintf("hv%d", i+1))
+	admitted := map[string]any{"hostname": hostname}
+	if o.Zone != nil {
+		admitted["availability_zone"] = o.Zone(i)
+	}
 	var made struct{ Host struct{ Token string } }
 	_, err := s.Admin().Request(ctx, http.MethodPost, s.APIURL+"/hosts", &gophercloud.RequestOpts{
-		JSONBody:     map[string]any{"host": map[string]any{"hostname": hostname}},
+		JSONBody:     map[string]any{"host": admitted},
 		JSONResponse: &made, OkCodes: []int{http.StatusCreated},
 	})
 	require.NoError(s.t, err, "enrolling a host")
@@ -348,7 +366,7 @@ func (s *System) Converter(t testing.TB) converter.DataConverter {
 func (s *System) Temporal() client.Client {
 	s.t.Helper()
 	c, err := client.Dial(client.Options{
-		HostPort: testenv.Temporal(s.t), Namespace: "slipway", DataConverter: s.Converter(s.t), Logger: quiet{},
+		HostPort: s.temporal, Namespace: "slipway", DataConverter: s.Converter(s.t), Logger: quiet{},
 	})
 	require.NoError(s.t, err)
 	s.t.Cleanup(c.Close)
