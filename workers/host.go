@@ -27,6 +27,8 @@ type HostOptions struct {
 	MaxBuilds int
 	Metrics   *Steps
 	Logger    *slog.Logger
+	// Interceptors are ControlOptions' for this host.
+	Interceptors []interceptor.WorkerInterceptor
 }
 
 // waitingSteps is how many steps may be here at once, working or waiting their turn. All of them count as begun, so a
@@ -37,10 +39,11 @@ const waitingSteps = 1000
 func RunHost(ctx context.Context, o HostOptions) error {
 	queue := contract.HostQueue(o.Hostname)
 	return run(ctx, queue, worker.Options{
-		Interceptors: []interceptor.WorkerInterceptor{&steps{
+		Interceptors: append([]interceptor.WorkerInterceptor{&steps{
 			log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds)),
+			order: newOrder(), grace: leaveBehindAfter,
 			wanted: func(ctx context.Context, token []byte) error { return o.Temporal.RecordActivityHeartbeat(ctx, token) },
-		}},
+		}}, o.Interceptors...),
 		DisableWorkflowWorker:              true,
 		MaxConcurrentActivityExecutionSize: waitingSteps,
 		MaxConcurrentActivityTaskPollers:   4,

@@ -2,9 +2,12 @@
 package workers
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +23,9 @@ import (
 
 // heartbeatEvery is how often a running step says that it lives and learns that it was cancelled.
 const heartbeatEvery = 2 * time.Second
+
+// leaveBehindAfter lets a step clean up after it was told to stop: a program is killed at once and reaped within seconds.
+const leaveBehindAfter = 10 * time.Second
 
 // Steps measures what activities cost; register it once for a process.
 type Steps struct {
@@ -47,6 +53,10 @@ type steps struct {
 	turn *semaphore.Weighted
 	// wanted asks the engine whether it still waits for the activity with this task token.
 	wanted func(ctx context.Context, token []byte) error
+	// order keeps undos behind dos on this host; nil in the control plane.
+	order *order
+	// grace is how long a step on this host may go on after its context has ended before it is left behind.
+	grace time.Duration
 }
 
 // waitsForOthers are steps that need no turn: they wait for the network, many of them for the same download, and would keep
@@ -79,62 +89,160 @@ func (h *heartbeats) RecordHeartbeat(ctx context.Context, details ...any) {
 }
 
 func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
-	info := activity.GetInfo(ctx)
-	undoes := false
+	t := try{info: activity.GetInfo(ctx)}
 	if len(in.Args) > 0 {
-		_, undoes = in.Args[0].(interface{ Undoes() })
+		_, t.undoes = in.Args[0].(interface{ Undoes() })
+		if of, ok := in.Args[0].(interface{ Server() string }); ok {
+			t.server = of.Server()
+		}
 	}
-	if info.HeartbeatTimeout > 0 {
+	log := s.log.With("step", t.info.ActivityType.Name, "workflow_id", t.info.WorkflowExecution.ID, "attempt", t.info.Attempt)
+	if id := requestid.Of(ctx); id != "" {
+		log = log.With("request_id", id)
+	}
+	if id, ok := contract.ServerIDOf(t.info.WorkflowExecution.ID); ok || t.server != "" {
+		log = log.With("server_id", cmp.Or(t.server, id))
+	}
+	t.log = log
+	if t.info.HeartbeatTimeout > 0 {
 		stop := s.keepAlive(ctx)
 		defer stop()
 	}
-	asked, deadline := ctx, time.Duration(0)
-	if s.turn != nil && !undoes && info.HeartbeatTimeout > 0 {
-		if !waitsForOthers[info.ActivityType.Name] {
-			if err := s.takeTurn(ctx, info); err != nil {
-				return nil, err
-			}
-			defer s.turn.Release(1)
-		}
-		// The step's own deadline begins with its turn.
-		deadline = info.StartToCloseTimeout - contract.HostTurn
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
-		defer cancel()
-	}
 
 	began := time.Now()
-	out, err := s.Next.ExecuteActivity(ctx, in)
+	var out any
+	var err error
+	if s.order != nil {
+		out, began, err = s.onHost(ctx, t, in)
+	} else {
+		out, err = s.Next.ExecuteActivity(ctx, in)
+	}
 	took := time.Since(began)
-	switch {
-	case err == nil, asked.Err() != nil:
-	case ctx.Err() != nil:
-		// It had all the time that it may take. Again here would be as slow, and a build would wait for every try.
-		err = fault.Wrap(fault.HostUnfit, err, "the host did not finish the step within %s", deadline)
-	case errors.Is(err, context.Canceled):
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		// Something within the step was given up, but nobody cancelled the step: the engine would not take that for an answer.
 		err = &fault.Error{Kind: fault.KindOf(err), Text: fault.Public(err), Cause: errors.New(err.Error())}
 	}
 
-	log := s.log.With("step", info.ActivityType.Name, "workflow_id", info.WorkflowExecution.ID, "attempt", info.Attempt, "duration", took)
-	if id := requestid.Of(ctx); id != "" {
-		log = log.With("request_id", id)
-	}
-	if id, ok := contract.ServerIDOf(info.WorkflowExecution.ID); ok {
-		log = log.With("server_id", id)
-	}
 	outcome := "ok"
 	if err != nil {
 		outcome = string(fault.KindOf(err))
-		log.Warn("A step failed.", "kind", outcome, "error", err)
+		log.Warn("A step failed.", "duration", took, "kind", outcome, "error", err)
 	} else {
-		log.Info("A step is done.")
+		log.Info("A step is done.", "duration", took)
 	}
-	s.metrics.seconds.WithLabelValues(info.ActivityType.Name, outcome).Observe(took.Seconds())
-	if undoes {
+	s.metrics.seconds.WithLabelValues(t.info.ActivityType.Name, outcome).Observe(took.Seconds())
+	if t.undoes {
 		return out, fault.ToTemporalAgain(err)
 	}
 	return out, fault.ToTemporal(err)
+}
+
+// try is one try of an activity.
+type try struct {
+	info   activity.Info
+	undoes bool
+	server string // whose order it keeps on its host; "" keeps none
+	log    *slog.Logger
+}
+
+// onHost does a host's step in its server's order and, where it is a do, in its turn and within its own deadline. began
+// is when it began to work.
+func (s *step) onHost(asked context.Context, t try, in *interceptor.ExecuteActivityInput) (out any, began time.Time, err error) {
+	began = time.Now()
+	ctx, giveUp := context.WithCancelCause(asked)
+	defer giveUp(nil)
+	end := func() {}
+	if t.server != "" {
+		if end, err = s.begin(ctx, t, giveUp); err != nil {
+			return nil, began, err
+		}
+	}
+	deadline := time.Duration(0)
+	if !t.undoes && t.info.HeartbeatTimeout > 0 {
+		if !waitsForOthers[t.info.ActivityType.Name] {
+			if err := s.takeTurn(ctx, t.info); err != nil {
+				end()
+				return nil, began, judged(asked, ctx, deadline, err)
+			}
+			defer s.turn.Release(1)
+		}
+		// The step's own deadline begins with its turn.
+		deadline = t.info.StartToCloseTimeout - contract.HostTurn
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, deadline)
+		defer cancel()
+	}
+	began = time.Now()
+	out, err = s.call(ctx, t, in, end)
+	return out, began, judged(asked, ctx, deadline, err)
+}
+
+// begin waits until the try may work on its server.
+func (s *step) begin(ctx context.Context, t try, giveUp context.CancelCauseFunc) (end func(), err error) {
+	// What has to be said in the end has to be said while the engine still listens.
+	if deadline, ok := ctx.Deadline(); ok {
+		early, cancel := context.WithDeadline(ctx, deadline.Add(-min(5*time.Second, time.Until(deadline)/10)))
+		defer cancel()
+		ctx = early
+	}
+	if t.undoes {
+		return s.order.undo(ctx, t.server, t.info.ActivityType.Name, t.info.ScheduledTime)
+	}
+	return s.order.do(ctx, t.server, t.info.ActivityType.Name, t.info.ScheduledTime, giveUp)
+}
+
+// judged says why a step on a host failed whose context ended for a reason of the host's own.
+func judged(asked, ctx context.Context, deadline time.Duration, err error) error {
+	switch {
+	case err == nil, asked.Err() != nil, ctx.Err() == nil:
+		return err
+	case errors.Is(context.Cause(ctx), errOvertaken):
+		return fault.Wrap(fault.HostUnfit, err, "the step was given up and is being undone")
+	default:
+		// It had all the time that it may take. Again here would be as slow, and a build would wait for every try.
+		return fault.Wrap(fault.HostUnfit, err, "the host did not finish the step within %s", deadline)
+	}
+}
+
+// call runs the activity. One that goes on although its context ended is left behind after the grace: whoever asked is not
+// kept waiting, but it still counts as running, so that its undo waits for it. ended is called when it has ended in truth.
+func (s *step) call(ctx context.Context, t try, in *interceptor.ExecuteActivityInput, ended func()) (any, error) {
+	type answer struct {
+		out any
+		err error
+	}
+	answered, abandoned := make(chan answer, 1), make(chan struct{})
+	go func() {
+		var a answer
+		defer func() {
+			if p := recover(); p != nil {
+				a = answer{err: fault.Wrap(fault.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()), "the host could not do the step")}
+			}
+			ended()
+			answered <- a
+			select {
+			case <-abandoned:
+				t.log.Warn("A step that was left behind has ended.", "error", a.err)
+			default:
+			}
+		}()
+		a.out, a.err = s.Next.ExecuteActivity(ctx, in)
+	}()
+	select {
+	case a := <-answered:
+		return a.out, a.err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(s.grace)
+	defer late.Stop()
+	select {
+	case a := <-answered:
+		return a.out, a.err
+	case <-late.C:
+		close(abandoned)
+		t.log.Warn("A step does not end although it was told to; it is left behind, and undos of its server wait for it.", "grace", s.grace)
+		return nil, fmt.Errorf("it was told to stop and still runs: %w", ctx.Err())
+	}
 }
 
 // takeTurn waits until the step may work. One that had to wait asks the engine whether it is still wanted: meanwhile it may
@@ -144,11 +252,11 @@ func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
 		return nil
 	}
 	if err := s.turn.Acquire(ctx, 1); err != nil {
-		return fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time"))
+		return fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time")
 	}
 	if err := s.wanted(ctx, info.TaskToken); err != nil {
 		s.turn.Release(1)
-		return fault.ToTemporal(fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn"))
+		return fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn")
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ func onHost(t *testing.T, deadline time.Duration, activities map[string]any, in 
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&steps{
 		log: slog.New(slog.DiscardHandler), metrics: NewSteps(prometheus.NewRegistry()), turn: semaphore.NewWeighted(1),
+		order: newOrder(), grace: 10 * time.Second,
 		wanted: func(context.Context, []byte) error { return wanted },
 	}}})
 	for name, f := range activities {
