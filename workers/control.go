@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
@@ -23,17 +24,22 @@ type ControlOptions struct {
 	Activities *control.Activities
 	Metrics    *Steps
 	Logger     *slog.Logger
+	// Interceptors come between the activities and what all of them have in common: faults that they answer are treated
+	// like the activities' own.
+	Interceptors []interceptor.WorkerInterceptor
 }
 
 // RunControl polls the control queue until ctx ends, then lets the running tasks finish.
 func RunControl(ctx context.Context, o ControlOptions) error {
 	return run(ctx, o.Queue, worker.Options{
-		Interceptors: []interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics}},
+		Interceptors: append([]interceptor.WorkerInterceptor{&steps{log: o.Logger, metrics: o.Metrics}}, o.Interceptors...),
 		// Two of each are enough for this engine on two cores, and every idle poller costs the server a long poll; a
 		// burst is taken up by the eager start of activities.
 		MaxConcurrentWorkflowTaskPollers: 4,
 		MaxConcurrentActivityTaskPollers: 4,
 		WorkerStopTimeout:                stopPatience,
+		// A task for a worker that has died goes to another after this time.
+		StickyScheduleToStartTimeout: 2 * time.Second,
 	}, func(options worker.Options) worker.Worker {
 		w := worker.New(o.Temporal, o.Queue, options)
 		RegisterWorkflows(w)
@@ -44,9 +50,11 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 
 // RegisterWorkflows makes the workflows known under their contract names; replay tests use it too.
 func RegisterWorkflows(w worker.WorkflowRegistry) {
+	server := workflows.New()
 	for name, f := range map[string]any{
-		contract.WorkflowBoot:    workflows.BootServer,
-		contract.WorkflowDelete:  workflows.DeleteServer,
+		contract.WorkflowBoot:    server.BootServer,
+		contract.WorkflowDelete:  server.DeleteServer,
+		contract.WorkflowCleanUp: server.CleanUp,
 		contract.WorkflowConsole: workflows.ReadConsole,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})

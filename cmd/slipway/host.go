@@ -60,6 +60,10 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	virt, interceptors, err := injectFaults(hostname, virt)
+	if err != nil {
+		return err
+	}
 	defer virt.Close()
 	cache, err := imagecache.New(imagecache.Options{
 		Dir: filepath.Join(stateDir, "images"), InstancesDir: instances, MaxBytes: c.Host.CacheBytes, Logger: log,
@@ -104,7 +108,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		group.Go(func() error {
 			return workers.RunHost(ctx, workers.HostOptions{
 				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,
-				Metrics: workers.NewSteps(metrics), Logger: log,
+				Metrics: workers.NewSteps(metrics), Logger: log, Interceptors: interceptors,
 			})
 		})
 		return group.Wait()

@@ -36,6 +36,10 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer temporal.Close()
+	_, interceptors, err := injectFaults("", nil)
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
 		return workers.RunControl(ctx, workers.ControlOptions{
@@ -44,6 +48,8 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Activities: control.New(control.Options{Store: store, DownAfter: c.Build.HostDownAfter}),
 			Metrics:    workers.NewSteps(metrics),
 			Logger:     log,
+
+			Interceptors: interceptors,
 		})
 	})
 }

@@ -40,6 +40,7 @@ const (
 	echo     = "github.com/labstack/echo/..."
 	libvirt  = "github.com/digitalocean/go-libvirt/..."
 	xml      = "libvirt.org/go/..."
+	faults   = "internal/faultinject"
 )
 
 // Rules of this tree: cmd → workers, api → workflows → internal/contract ← activities → internal, models.
@@ -125,6 +126,10 @@ var Rules = []Rule{
 		Who: []string{"..."}, Except: []string{"internal/testenv/...", "internal/hypervisor/hypervisortest", "api/apitest", "test/..."},
 		Never: []string{"testing", "internal/testenv", "internal/hypervisor/hypervisortest", "api/apitest", "github.com/stretchr/testify/..."},
 		Why:   "what tests need has no place in the program",
+	},
+	{
+		Who: []string{"..."}, Except: []string{"test/..."}, Never: []string{faults},
+		Why: "a program that can be told to fail is not one to run: only what is built with the tag faultinject has it, and this rule looks at what is built without",
 	},
 }
 

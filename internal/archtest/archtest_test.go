@@ -133,6 +133,7 @@ func TestABrokenRuleIsFound(t *testing.T) {
 		"an echo outside the API":                            {who: "internal/payload", imports: echoPath},
 		"a program that carries its tests":                   {who: "cmd/slipway", imports: "testing"},
 		"a program that stands on the environment of a test": {who: "workers", imports: slipway("internal/testenv")},
+		"a program that can be told to fail":                 {who: "cmd/slipway", imports: slipway("internal/faultinject")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			packages := []Package{{Path: c.who, Imports: []string{"context", c.imports}}}

@@ -27,6 +27,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/stack"
 	"github.com/slipway-cloud/slipway/internal/testenv"
@@ -44,6 +45,9 @@ type Options struct {
 	// Zone is the availability zone of the i-th host; nil leaves all of them in the one that there is anyway.
 	Zone func(i int) string
 
+	// Faults runs processes that can be told to fail, by System.Faults.
+	Faults bool
+
 	// Parts of the test's own, for one that breaks them. "" are those that internal/testenv gives, which tests share.
 	DSN      string             // an empty database
 	Temporal string             // address of a server with the namespace slipway
@@ -58,8 +62,10 @@ type System struct {
 	Store   *models.Store // the database, to look at
 	Hosts   []string      // hostnames
 	Libvirt testenv.LibvirtEnv
+	Faults  *faultinject.Plan // nil without Options.Faults
 
 	t         testing.TB
+	program   func() (string, error)
 	temporal  string
 	processes map[string]*stack.Supervised
 	commands  map[string]stack.Command
@@ -82,7 +88,14 @@ func Start(t testing.TB, o Options) *System {
 	defer cancel()
 	s := &System{
 		t: t, DSN: o.DSN, temporal: o.Temporal, Libvirt: o.Libvirt, Dir: shortDir(t),
+		program:   binary,
 		processes: map[string]*stack.Supervised{}, commands: map[string]stack.Command{}, states: map[string]string{},
+	}
+	if o.Faults {
+		var err error
+		s.Faults, err = faultinject.New(filepath.Join(s.Dir, "faults"))
+		require.NoError(t, err)
+		s.program = faultyBinary
 	}
 	if s.DSN == "" {
 		s.DSN = testenv.Database(t)
@@ -154,32 +167,43 @@ func (s *System) writeSettings(name string, settings map[string]any) {
 	require.NoError(s.t, os.WriteFile(filepath.Join(s.Dir, name), text, 0o600))
 }
 
-var binary = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("SLIPWAY_TEST_BINARY"); path != "" {
-		return path, nil
-	}
-	dir, err := os.MkdirTemp("", "slipway-test-binary")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "slipway")
-	build := exec.Command("go", "build", "-o", path, "github.com/slipway-cloud/slipway/cmd/slipway")
-	build.Stderr = os.Stderr
-	return path, build.Run()
-})
+// The binaries are built once for a run, unless variables name them.
+var (
+	binary       = built("SLIPWAY_TEST_BINARY", "")
+	faultyBinary = built("SLIPWAY_TEST_FAULTS_BINARY", "faultinject")
+)
+
+func built(variable, tags string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		if path := os.Getenv(variable); path != "" {
+			return path, nil
+		}
+		dir, err := os.MkdirTemp("", "slipway-test-binary")
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(dir, "slipway")
+		build := exec.Command("go", "build", "-tags", tags, "-o", path, "github.com/slipway-cloud/slipway/cmd/slipway")
+		build.Stderr = os.Stderr
+		return path, build.Run()
+	})
+}
 
 // Program is the slipway binary that the system runs.
 func (s *System) Program(t testing.TB) string {
 	t.Helper()
-	path, err := binary()
+	path, err := s.program()
 	require.NoError(t, err, "building slipway")
 	return path
 }
 
 func (s *System) start(ctx context.Context, role, settings string, env []string, ready func(context.Context) error) {
 	s.t.Helper()
-	path, err := binary()
+	path, err := s.program()
 	require.NoError(s.t, err, "building slipway")
+	if s.Faults != nil && role != "api" {
+		env = append(env, faultinject.Variable+"="+s.Faults.Dir())
+	}
 	verb := role
 	if role != "api" && role != "worker" {
 		verb = "host"
@@ -282,6 +306,18 @@ func (s *System) Kill(process string) {
 		return pid != 0, process + " does not run"
 	})
 	require.NoError(s.t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// Lose ends a process with SIGKILL, as a machine ends that dies, until Restart.
+func (s *System) Lose(process string) {
+	s.t.Helper()
+	s.Kill(process)
+	s.Stop(process)
+}
+
+// ControlQueue is the task queue of the system's own workflows.
+func (s *System) ControlQueue() string {
+	return s.settings["temporal"].(map[string]any)["control_queue"].(string)
 }
 
 // Stop ends a process until Restart.
