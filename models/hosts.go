@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -19,6 +20,9 @@ type HostHeartbeat struct {
 	MemoryMiB         int
 	DiskGiB           int
 	Version           string
+	// GivenUpAfter is the silence after which builds have given the host up: a report that comes later says that it is
+	// back (Host.BackAt). 0 is never.
+	GivenUpAfter time.Duration
 }
 
 // RegisterHost adds the host or updates the one of that hostname, which keeps its id, created_at and whether an operator
@@ -34,12 +38,15 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	if h.Architectures == nil {
 		h.Architectures = []string{}
 	}
+	if !h.SeenAt.IsZero() {
+		h.BackAt = &h.SeenAt
+	}
 	u := s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		Columns: []clause.Column{{Name: "hostname"}},
 		DoUpdates: clause.AssignmentColumns([]string{
 			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
-			"started_at", "seen_at",
+			"started_at", "seen_at", "back_at",
 		}),
 		Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "hosts.token_hash = excluded.token_hash"}}},
 	}, clause.Returning{}).Create(&h)
@@ -66,8 +73,12 @@ func (s *Store) SetHostToken(ctx context.Context, id string, hash []byte) error 
 
 // HeartbeatHost records what the host says at the time.
 func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, now time.Time) error {
+	back := gorm.Expr("back_at")
+	if b.GivenUpAfter > 0 {
+		back = gorm.Expr("CASE WHEN seen_at < ? THEN ?::timestamptz ELSE back_at END", now.Add(-b.GivenUpAfter), now)
+	}
 	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(map[string]any{
-		"ready": b.Ready, "not_ready_reason": b.NotReadyReason, "hypervisor_version": b.HypervisorVersion, "vcpus": b.VCPUs,
+		"back_at": back, "ready": b.Ready, "not_ready_reason": b.NotReadyReason, "hypervisor_version": b.HypervisorVersion, "vcpus": b.VCPUs,
 		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "seen_at": now,
 	})
 	if u.Error == nil && u.RowsAffected == 0 {
@@ -112,14 +123,28 @@ func (s *Store) HostByName(ctx context.Context, hostname string) (Host, error) {
 
 // ListHosts lists all hosts with their usage, by hostname, in one query.
 func (s *Store) ListHosts(ctx context.Context) ([]HostUsage, error) {
+	return s.listHosts(ctx, time.Time{})
+}
+
+// ListHostsForBuild is ListHosts for the choice of a host. Leftovers are counted only on hosts that came back since the
+// moment and are 0 elsewhere: to ask each allocation for its server would cost every build more than all the rest.
+func (s *Store) ListHostsForBuild(ctx context.Context, backSince time.Time) ([]HostUsage, error) {
+	return s.listHosts(ctx, backSince)
+}
+
+func (s *Store) listHosts(ctx context.Context, backSince time.Time) ([]HostUsage, error) {
 	all := []HostUsage{}
 	err := s.db.WithContext(ctx).Raw(`
 SELECT h.*, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
-       COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib
+       COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib,
+       CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
+           (SELECT count(*) FROM allocations l JOIN servers s ON s.id = l.server_id
+            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id)
+       ELSE 0 END AS leftovers
 FROM hosts h
 LEFT JOIN (SELECT host_id, count(*) AS servers, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib, sum(disk_gib) AS disk_gib
            FROM allocations GROUP BY host_id) a ON a.host_id = h.id
-ORDER BY h.hostname`).Scan(&all).Error
+ORDER BY h.hostname`, backSince).Scan(&all).Error
 	return all, failed(err, "list the hosts")
 }
 

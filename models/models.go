@@ -250,7 +250,9 @@ type Host struct {
 	Version           string  // of slipway on it
 	StartedAt         time.Time
 	SeenAt            time.Time // last heartbeat
-	CreatedAt         time.Time
+	// BackAt is when it last came back: it registered, or reported after a silence in which builds had given it up.
+	BackAt    *time.Time
+	CreatedAt time.Time
 }
 
 // HostUsage is a host with the sum of its allocations.
@@ -260,6 +262,9 @@ type HostUsage struct {
 	UsedVCPUs     int `gorm:"column:used_vcpus"`
 	UsedMemoryMiB int `gorm:"column:used_memory_mib"`
 	UsedDiskGiB   int `gorm:"column:used_disk_gib"`
+	// Leftovers counts the allocations of servers that are not placed here: a build that moved on or failed, or a delete,
+	// has left something that is still to be given back, the allocation last.
+	Leftovers int
 }
 
 // Allocation is what one server takes of one host. A server can hold two while a build moves from a failed host to the
