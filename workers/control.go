@@ -75,6 +75,7 @@ func registerControl(w worker.ActivityRegistry, a *control.Activities) {
 		contract.Activate:          a.Activate,
 		contract.MarkDeleting:      a.MarkDeleting,
 		contract.RemoveServer:      a.RemoveServer,
+		contract.RecordOperatorAct: a.RecordOperatorAct,
 	})
 }
 

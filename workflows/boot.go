@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -16,24 +15,11 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/saga"
 )
 
-var (
-	attrHost  = temporal.NewSearchAttributeKeyKeyword(contract.AttrHost)
-	attrPhase = temporal.NewSearchAttributeKeyKeyword(contract.AttrPhase)
-)
-
-// What the phase search attribute says when no step runs.
-const (
-	phaseActive  = "active"
-	phaseFailed  = "failed"
-	phaseParked  = "parked" // an undo keeps failing: an operator has to look
-	phaseDeleted = "deleted"
-)
-
 // BootServer builds one server. It answers the submit update as soon as the submission is accepted or refused, builds,
 // and gives everything back if it cannot finish. A delete that arrives at any moment cancels the build, undoes it and
-// removes the server.
-func BootServer(ctx workflow.Context, in contract.BootInput) error {
-	b := newBuild(ctx, in)
+// removes the server. What a lost host still holds goes to a clean-up of its own, which waits for the host.
+func (w Workflows) BootServer(ctx workflow.Context, in contract.BootInput) error {
+	b := w.newBuild(ctx, in)
 	if err := b.serve(ctx); err != nil {
 		return err
 	}
@@ -46,19 +32,19 @@ func BootServer(ctx workflow.Context, in contract.BootInput) error {
 			cancel()
 		}
 	})
+	b.watch(ctx, cancel)
 
 	err := b.run(running)
 	b.failure, b.settled = err, true
 	if err != nil {
-		b.saga.Unwind(ctx)
+		b.saga.Unwind(ctx, b.in.Deadlines.UndoPatience)
 	}
-	// What is parked keeps the workflow open, after a build that moved to another host too. A delete takes over: its
-	// teardown asks for the same undos, and more.
+	b.handOver(ctx)
+	// What waits for the control plane keeps the workflow open. A delete takes over: its teardown asks for the same undos,
+	// and more. A message that arrived with the last workflow task is handled before the workflow may complete.
 	outlasting, _ := workflow.NewDisconnectedContext(ctx)
 	_ = workflow.Await(outlasting, func() bool { return b.saga.Settled() || b.deletion != nil })
-	// A signal that arrived with the last workflow task is handled before the workflow may complete.
-	answering, _ := workflow.NewDisconnectedContext(ctx)
-	_ = workflow.Await(answering, func() bool { return workflow.AllHandlersFinished(ctx) })
+	_ = workflow.Await(outlasting, func() bool { return workflow.AllHandlersFinished(ctx) })
 	if b.asked(deletes) {
 		return b.teardown(ctx)
 	}
@@ -72,10 +58,17 @@ func BootServer(ctx workflow.Context, in contract.BootInput) error {
 // build is one run of the table.
 type build struct {
 	in       contract.BootInput
-	saga     saga.Saga
+	table    table
+	saga     saga.Saga[taking]
 	progress []contract.StepProgress
-	chains   []string // of each line of progress: where its undo is registered
+	undoIDs  []string // of each line of progress: the saga's entry that undoes it, "" where none does
+	acts     []contract.OperatorAct
 	started  time.Time
+
+	phase   string    // what runs, as the phase search attribute says it
+	since   time.Time // when that began
+	shown   string    // the phase that the search attribute names
+	overdue bool
 
 	// What the steps found out.
 	image contract.ResolvedImage
@@ -85,6 +78,7 @@ type build struct {
 	attempts []attempt // hosts that failed this build
 	accepted bool      // the server's row exists
 	settled  bool      // run has ended
+	stuckAt  string    // what ran when the build was ended by its deadline; "" where it was not
 	failure  *fault.Error
 	deletion *contract.DeleteInput
 }
@@ -95,9 +89,13 @@ type attempt struct {
 	fault      *fault.Error
 }
 
-func newBuild(ctx workflow.Context, in contract.BootInput) *build {
-	b := &build{in: in, started: workflow.Now(ctx), host: &contract.HostSelection{}, ports: make([]contract.Port, len(in.Networks))}
-	b.saga = saga.Saga{Patience: in.Deadlines.UndoPatience, Observe: b.observeUndo}
+func (w Workflows) newBuild(ctx workflow.Context, in contract.BootInput) *build {
+	b := &build{
+		in: in, table: w.table.at(w.table.versionOf(ctx)), started: workflow.Now(ctx),
+		host: &contract.HostSelection{}, ports: make([]contract.Port, len(in.Networks)),
+	}
+	b.saga = saga.Saga[taking]{Undo: b.undo, Observe: b.observeUndo}
+	b.enter(ctx, string(contract.PhaseScheduling))
 	return b
 }
 
@@ -110,11 +108,9 @@ func (b *build) asked(deletes workflow.ReceiveChannel) bool {
 	return b.deletion != nil
 }
 
-// serve answers the submission and the progress query.
+// serve answers the submission, the progress query and operators.
 func (b *build) serve(ctx workflow.Context) error {
-	if err := workflow.SetQueryHandler(ctx, contract.QueryProgress, func() ([]contract.StepProgress, error) {
-		return b.progress, nil
-	}); err != nil {
+	if err := b.serveOperators(ctx); err != nil {
 		return err
 	}
 	return workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, func(ctx workflow.Context) error {
@@ -130,31 +126,67 @@ func (b *build) serve(ctx workflow.Context) error {
 
 // run does the table's rows: the admission, then the placement on one host after another, then the end.
 func (b *build) run(ctx workflow.Context) *fault.Error {
-	place, finish := indexOf(contract.SelectHost), indexOf(contract.Activate)
-	if f := b.rows(ctx, steps[:place]); f != nil {
-		return f.fault
+	place, finish := b.table.index(contract.SelectHost), b.table.index(contract.Activate)
+	if b.in.Reserved {
+		// The reservation took what the admission takes. The rows find it there; whatever they answer, it is given back.
+		b.accepted = true
+		for i := range b.table[:place] {
+			b.registerUndo(&b.table[i], 0)
+		}
+	}
+	if f := b.rows(ctx, b.table[:place]); f != nil {
+		return b.explain(f.fault)
 	}
 	for {
-		chain := b.attemptChain()
-		f := b.rows(ctx, steps[place:finish])
+		f := b.rows(ctx, b.table[place:finish])
 		if f == nil {
 			break
+		}
+		if f.step == contract.SelectHost && b.waitForRoom(ctx, f.fault) {
+			continue
 		}
 		if ctx.Err() != nil || !f.elsewhere {
 			return b.explain(f.fault)
 		}
+		chain, patience := b.attemptChain(), b.in.Deadlines.UndoPatience
+		if f.lost {
+			patience = 0 // nobody is there who could undo it now
+		}
 		b.attempts = append(b.attempts, attempt{host: b.host.Hostname, step: f.step, fault: f.fault})
-		b.saga.Unwind(ctx, chain)
+		b.saga.Unwind(ctx, patience, chain)
 		b.host = &contract.HostSelection{}
 		if len(b.attempts) >= max(1, b.in.MaxHosts) {
 			return b.explain(nil)
 		}
 	}
-	if f := b.rows(ctx, steps[finish:]); f != nil {
+	if f := b.rows(ctx, b.table[finish:]); f != nil {
 		return b.explain(f.fault)
 	}
 	b.showPhase(ctx, phaseActive)
 	return nil
+}
+
+// How often a build that waits for room looks again.
+const (
+	firstLook = 2 * time.Second
+	laterLook = 30 * time.Second
+)
+
+// waitForRoom pauses a build that found no host, where the configuration lets it wait, and says whether to look again.
+func (b *build) waitForRoom(ctx workflow.Context, f *fault.Error) bool {
+	waited := workflow.Now(ctx).Sub(b.started)
+	if f.Kind != fault.NoValidHost || waited >= b.in.Deadlines.Capacity {
+		return false
+	}
+	// The pause grows with what was waited. One line of the progress tells of all the looks.
+	pause := min(max(firstLook, waited/2), laterLook, b.in.Deadlines.Capacity-waited)
+	line := &b.progress[len(b.progress)-1]
+	line.State, line.Detail = contract.StepRunning, "Waiting for a host with room."
+	if workflow.Sleep(ctx, pause) != nil {
+		return false
+	}
+	b.progress, b.undoIDs = b.progress[:len(b.progress)-1], b.undoIDs[:len(b.undoIDs)-1]
+	return true
 }
 
 // failed is a row that did not succeed.
@@ -162,6 +194,7 @@ type failed struct {
 	step      string
 	fault     *fault.Error
 	elsewhere bool // another host may do better
+	lost      bool // its host was not heard of
 }
 
 // rows does rows in order, those that run beside others in coroutines of their own. It returns when all of them have
@@ -231,7 +264,8 @@ func (b *build) step(ctx workflow.Context, s *Step, n int) *failed {
 		line.State = contract.StepDone
 		if s.Name == contract.SelectHost {
 			line.Host = b.host.Hostname
-			_ = workflow.UpsertTypedSearchAttributes(ctx, attrHost.ValueSet(b.host.Hostname), attrPhase.ValueSet(string(contract.PhaseSpawning)))
+			b.shown = string(contract.PhaseSpawning)
+			_ = workflow.UpsertTypedSearchAttributes(ctx, attrHost.ValueSet(b.host.Hostname), attrPhase.ValueSet(b.shown))
 		}
 		return nil
 	}
@@ -239,87 +273,22 @@ func (b *build) step(ctx workflow.Context, s *Step, n int) *failed {
 	line.State, line.Error = contract.StepFailed, f.Text
 	workflow.GetLogger(ctx).Error("A step of a build failed.",
 		"server_id", b.in.ServerID, "request_id", b.in.RequestID, "step", s.Name, "host", line.Host, "kind", f.Kind, "error", err)
-	return &failed{step: s.Name, fault: f, elsewhere: tryElsewhere(s, f)}
+	return &failed{step: s.Name, fault: f, elsewhere: tryElsewhere(s, f), lost: lost(err)}
 }
 
 func (b *build) begin(ctx workflow.Context, s *Step, n int) int {
+	b.enter(ctx, string(s.Phase))
 	now := workflow.Now(ctx)
 	line := contract.StepProgress{Step: s.Name, Index: n, State: contract.StepRunning, Phase: s.Phase, Started: &now}
 	if s.Scope == OnHost {
 		line.Host = b.host.Hostname
 	}
-	b.progress = append(b.progress, line)
-	b.chains = append(b.chains, b.chainOf(s))
+	undo := ""
+	if s.Undo != "" {
+		undo = (&saga.Entry[taking]{Chain: b.chainOf(s), Name: undoName(s.Undo, n)}).ID()
+	}
+	b.progress, b.undoIDs = append(b.progress, line), append(b.undoIDs, undo)
 	return len(b.progress) - 1
-}
-
-// Chains of undos: what a host holds is given back when the build leaves the host, the rest when the build ends, the
-// network behind the hosts.
-const (
-	ownChain     = "server"
-	networkChain = "network"
-)
-
-func (b *build) attemptChain() string { return fmt.Sprintf("attempt/%d", len(b.attempts)+1) }
-
-// chainOf is the chain of a step's undo, in the running attempt.
-func (b *build) chainOf(s *Step) string {
-	switch {
-	case s.perHostChain:
-		return b.attemptChain()
-	case s.behindHosts:
-		return networkChain
-	}
-	return ownChain
-}
-
-// register adds a step's undo to the saga.
-func (b *build) register(s *Step, name, chain string, undo func(workflow.Context) error) {
-	if s.behindHosts {
-		b.saga.RegisterBehind(name, chain, undo)
-		return
-	}
-	b.saga.Register(name, chain, undo)
-}
-
-// registerUndo makes sure that what the step may take is given back. A step that is done again for another host keeps the
-// undo that it has, where what it takes is the server's and not the host's.
-func (b *build) registerUndo(s *Step, n int) {
-	if s.Undo == "" {
-		return
-	}
-	chain := b.chainOf(s)
-	name := undoName(s.Undo, n)
-	for _, e := range b.saga.Entries() {
-		if e.Name == name && e.Chain == chain && e.State == saga.Registered {
-			return
-		}
-	}
-	// The selection is filled in when SelectHost answers, and belongs to this attempt: a host that is given up is still
-	// the one that its own undos go to.
-	selection, tried := b.host, b.hostsTried()
-	b.register(s, name, chain, func(ctx workflow.Context) error {
-		if s.Undo == contract.FailServer {
-			return b.failServer(ctx)
-		}
-		in := contract.Undo{ServerID: b.in.ServerID, Index: n}
-		queueOf := ""
-		if s.perHostChain {
-			in.Hostname = selection.Hostname
-			if s.Scope == OnHost {
-				queueOf = selection.Hostname
-			} else if in.Hostname == "" {
-				in.Except = tried // the answer was lost: whatever is held, but for what other attempts' undos hold
-			}
-		}
-		return undo(ctx, s.Undo, in, queueOf)
-	})
-}
-
-func undoName(activity string, n int) string { return fmt.Sprintf("%s/%d", activity, n) }
-
-func undo(ctx workflow.Context, activity string, in contract.Undo, hostname string) error {
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, undoOptions(in.ServerID, hostname)), activity, in).Get(ctx, nil)
 }
 
 func (b *build) hostsTried() []string {
@@ -330,51 +299,12 @@ func (b *build) hostsTried() []string {
 	return hosts
 }
 
-// observeUndo shows in the progress how the undo of a step goes.
-func (b *build) observeUndo(ctx workflow.Context, e *saga.Entry) {
-	activity, _, _ := strings.Cut(e.Name, "/")
-	for i := range b.progress {
-		line := &b.progress[i]
-		s := &steps[indexOf(line.Step)]
-		if s.Undo != activity || undoName(activity, line.Index) != e.Name || b.chains[i] != e.Chain {
-			continue
-		}
-		switch e.State {
-		case saga.Undoing:
-			line.State = contract.StepUndoing
-		case saga.Parked:
-			line.State = contract.StepParked
-		case saga.Undone:
-			line.State = contract.StepUndone
-		}
-	}
-	if e.State == saga.Parked {
-		b.showPhase(ctx, phaseParked)
-		workflow.GetLogger(ctx).Warn("An undo does not succeed; it goes on trying while the others run.",
-			"server_id", b.in.ServerID, "request_id", b.in.RequestID, "undo", e.Name, "chain", e.Chain)
-	}
-}
-
-// failServer is the undo of RecordServer: the row becomes ERROR and says why. A server that is being deleted needs no
-// fault: its row goes.
-func (b *build) failServer(ctx workflow.Context) error {
-	if b.deletion != nil {
-		return nil
-	}
-	in := contract.FailServerInput{
-		ServerID:  b.in.ServerID,
-		RequestID: b.in.RequestID,
-		Code:      b.failure.Kind.Status(),
-		Message:   b.failure.Text,
-		Details:   b.failure.Error(),
-		Steps:     b.progress,
-	}
-	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, undoOptions(b.in.ServerID, "")), contract.FailServer, in).Get(ctx, nil)
-}
-
 // explain makes the build's one failure: the first error, whole, with what happened on each host that was tried. last is
 // nil when the allowed number of hosts has failed.
 func (b *build) explain(last *fault.Error) *fault.Error {
+	if b.stuckAt != "" {
+		last = fault.Wrap(fault.Unavailable, last, "The build did not end within %s; it was at %s.", b.in.Deadlines.Build, b.stuckAt)
+	}
 	if len(b.attempts) == 0 {
 		return last
 	}
@@ -387,18 +317,4 @@ func (b *build) explain(last *fault.Error) *fault.Error {
 		text += "; then: " + last.Text
 	}
 	return fault.Wrap(fault.NoValidHost, b.attempts[0].fault, "%s", text)
-}
-
-func (b *build) showPhase(ctx workflow.Context, phase string) {
-	_ = workflow.UpsertTypedSearchAttributes(ctx, attrPhase.ValueSet(phase))
-}
-
-// indexOf finds a row of the table by name.
-func indexOf(step string) int {
-	for i := range steps {
-		if steps[i].Name == step {
-			return i
-		}
-	}
-	panic("no step " + step + " in the build table")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -13,8 +14,12 @@ import (
 
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	tworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -29,16 +34,19 @@ type world struct {
 	server string // "", BUILD, ACTIVE, ERROR, DELETED
 	failed contract.FailServerInput
 	hosts  []string
+	acts   []contract.OperatorActRecord
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
+	// raw is after, but answers the engine's own errors.
+	raw func(step, host string) error
 	// during is called while the step runs.
 	during func(step string)
 }
 
 func newWorld() *world {
 	none := func(string, string) error { return nil }
-	return &world{held: map[string]bool{}, undone: map[string]bool{}, hosts: []string{"hv1", "hv2", "hv3", "hv4"}, before: none, after: none, during: func(string) {}}
+	return &world{held: map[string]bool{}, undone: map[string]bool{}, hosts: []string{"hv1", "hv2", "hv3", "hv4"}, before: none, after: none, raw: none, during: func(string) {}}
 }
 
 func (w *world) do(step, host, thing string) error {
@@ -55,6 +63,9 @@ func (w *world) do(step, host, thing string) error {
 	}
 	if thing != "" {
 		w.held[thing] = true
+	}
+	if err := w.raw(step, host); err != nil {
+		return err
 	}
 	return fault.ToTemporal(w.after(step, host))
 }
@@ -152,6 +163,10 @@ func (w *world) register(r registry) {
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Placement, error) {
 			return contract.Placement{Hostnames: w.hostsHeld(), NICs: 2, Gone: w.server == "" || w.server == "DELETED"}, nil
 		},
+		contract.RecordOperatorAct: func(_ context.Context, in contract.OperatorActRecord) error {
+			w.acts = append(w.acts, in)
+			return nil
+		},
 		contract.RemoveServer: func(context.Context, contract.RemoveServerInput) error {
 			w.server = "DELETED"
 			return w.undo("row")
@@ -201,12 +216,20 @@ type outcome struct {
 	ended     error
 }
 
-func boot(t *testing.T, w *world, in contract.BootInput, script ...func(*testsuite.TestWorkflowEnvironment)) outcome {
-	t.Helper()
+// environment is an engine that knows the server workflows and a world's activities.
+func environment(w *world) *testsuite.TestWorkflowEnvironment {
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetTestTimeout(20 * time.Second)
+	env.RegisterWorkflowWithOptions(New().CleanUp, tworkflow.RegisterOptions{Name: contract.WorkflowCleanUp})
 	w.register(env)
+	return env
+}
+
+func boot(t *testing.T, w *world, in contract.BootInput, script ...func(*testsuite.TestWorkflowEnvironment)) outcome {
+	t.Helper()
+	env := environment(w)
 	o := outcome{env: env}
 	env.RegisterDelayedCallback(func() {
 		env.UpdateWorkflow(contract.UpdateSubmit, "submit", &testsuite.TestUpdateCallback{
@@ -218,7 +241,7 @@ func boot(t *testing.T, w *world, in contract.BootInput, script ...func(*testsui
 	for _, s := range script {
 		s(env)
 	}
-	env.ExecuteWorkflow(BootServer, in)
+	env.ExecuteWorkflow(New().BootServer, in)
 	require.True(t, env.IsWorkflowCompleted())
 	o.ended = env.GetWorkflowError()
 	require.True(t, o.answered, "every submission is answered")
@@ -273,7 +296,7 @@ func TestWhateverStepFailsEverythingIsGivenBack(t *testing.T) {
 				o := boot(t, w, in)
 				require.Empty(t, w.holds())
 				require.ErrorContains(t, o.ended, "injected into "+s.Name)
-				if accepted := indexOf(s.Name) > indexOf(contract.RecordServer); accepted {
+				if accepted := steps.index(s.Name) > steps.index(contract.RecordServer); accepted {
 					require.NoError(t, o.submitted)
 					require.Equal(t, "ERROR", w.server)
 					require.Equal(t, "injected into "+s.Name, w.failed.Message)
@@ -380,24 +403,20 @@ func TestADeleteDuringAnyStepLeavesNothing(t *testing.T) {
 func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
 	w := newWorld()
 	failing(w, contract.StartDomain, fault.Internal, true)
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
-	w.register(env)
+	env := environment(w)
 	tries := 0
-	env.OnActivity(contract.DestroyDomain, mock.Anything, mock.Anything).Return(func(context.Context, contract.Undo) error {
+	env.OnActivity(contract.ReleaseQuota, mock.Anything, mock.Anything).Return(func(context.Context, contract.Undo) error {
 		if tries++; tries < 30 {
-			return fault.ToTemporalAgain(errors.New("libvirt does not answer"))
+			return fault.ToTemporalAgain(errors.New("the database does not answer"))
 		}
-		return w.undo("running@hv1")
+		return w.undo("claim")
 	})
 	env.RegisterDelayedCallback(func() {
 		require.Equal(t, "ERROR", w.server, "the user sees the failure though an undo is parked")
-		require.Contains(t, w.holds(), "allocation@hv1", "what the stuck chain holds is not given to others")
-		require.Contains(t, w.holds(), "port0", "a guest that may still run may still use its address")
-		require.NotContains(t, w.holds(), "claim")
+		require.Equal(t, []string{"claim"}, w.holds(), "what waits for the control plane keeps the workflow open")
 		env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
 	}, 3*time.Minute)
-	env.ExecuteWorkflow(BootServer, input())
+	env.ExecuteWorkflow(New().BootServer, input())
 	require.True(t, env.IsWorkflowCompleted())
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, "DELETED", w.server)
@@ -419,46 +438,230 @@ func disks(t *testing.T, env *testsuite.TestWorkflowEnvironment) (states [2]cont
 	return states
 }
 
-func TestABuildThatMovedOnStaysOpenUntilTheLostHostIsClean(t *testing.T) {
-	w := newWorld()
-	w.after = func(s, host string) error {
-		if s == contract.BuildDisk && host == "hv1" {
-			return fault.New(fault.HostUnfit, "the disk of hv1 is full")
-		}
+// handedOver runs a workflow with a world and gives what it left for the server's clean-up, nil where nothing was left.
+func handedOver(t *testing.T, w *world, script func(*testsuite.TestWorkflowEnvironment), workflow, in any) (left *contract.CleanUpInput, env *testsuite.TestWorkflowEnvironment) {
+	t.Helper()
+	env = environment(w)
+	env.OnWorkflow(contract.WorkflowCleanUp, mock.Anything, mock.Anything).Return(func(_ tworkflow.Context, in contract.CleanUpInput) error {
+		require.Nil(t, left, "handed over twice")
+		left = &in
 		return nil
-	}
-	var suite testsuite.WorkflowTestSuite
-	env := suite.NewTestWorkflowEnvironment()
-	w.register(env)
-	back := false
-	env.OnActivity(contract.RemoveDisk, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.Undo) error {
-		if in.Hostname == "hv1" && !back {
-			return fault.ToTemporalAgain(errors.New("hv1 does not answer"))
-		}
-		return w.undo("disk@" + in.Hostname)
 	})
-	env.RegisterDelayedCallback(func() {
-		require.Equal(t, "ACTIVE", w.server, "the build did not wait for the lost host")
-		require.Contains(t, w.holds(), "allocation@hv1", "what lies there is not promised to others")
-		require.False(t, env.IsWorkflowCompleted())
-		require.Equal(t, [2]contract.StepState{contract.StepParked, contract.StepDone}, disks(t, env), "the parked undo is hv1's")
-		back = true
-	}, 5*time.Minute)
-	env.ExecuteWorkflow(BootServer, input())
+	if script != nil {
+		script(env)
+	}
+	env.ExecuteWorkflow(workflow, in)
+	require.True(t, env.IsWorkflowCompleted())
+	return left, env
+}
+
+var onHV2 = []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "port0", "port1", "row", "running@hv2"}
+
+// away is a host whose undos do not run; it is the queue's own silence, as a workflow sees it.
+func away(env *testsuite.TestWorkflowEnvironment, w *world, host string, back *bool) {
+	for activity, thing := range map[string]string{
+		contract.RemoveDisk: "disk", contract.RemoveConfigDrive: "drive", contract.UndefineDomain: "domain", contract.DestroyDomain: "running",
+	} {
+		env.OnActivity(activity, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.Undo) error {
+			if in.Hostname == host && !*back {
+				return fault.ToTemporalAgain(errors.New(host + " does not answer"))
+			}
+			return w.undo(thing + "@" + in.Hostname)
+		}).Maybe()
+	}
+}
+
+func TestWhatALostHostHoldsWaitsForItBesideTheServer(t *testing.T) {
+	for _, step := range []string{contract.BuildDisk, contract.StartDomain} {
+		t.Run(step, func(t *testing.T) {
+			w := newWorld()
+			lost := temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+			w.raw = func(s, host string) error {
+				if s == step && host == "hv1" {
+					return lost
+				}
+				return nil
+			}
+			back := false
+			left, env := handedOver(t, w, func(env *testsuite.TestWorkflowEnvironment) { away(env, w, "hv1", &back) }, New().BootServer, input())
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, "ACTIVE", w.server, "the build did not wait for the lost host")
+			require.NotNil(t, left)
+			require.Contains(t, w.holds(), "allocation@hv1", "what lies there is not promised to others")
+			require.Equal(t, [2]contract.StepState{contract.StepParked, contract.StepDone}, disks(t, env), "the parked undo is hv1's")
+
+			// The clean-up goes on with the same list when the host is back.
+			env = environment(w)
+			away(env, w, "hv1", &back)
+			env.RegisterDelayedCallback(func() {
+				require.Contains(t, w.holds(), "allocation@hv1")
+				back = true
+			}, 20*time.Hour)
+			env.ExecuteWorkflow(New().CleanUp, *left)
+			require.True(t, env.IsWorkflowCompleted())
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, onHV2, w.holds())
+		})
+	}
+}
+
+func TestADeleteLeavesALostHostToTheCleanUp(t *testing.T) {
+	w := newWorld()
+	boot(t, w, input())
+	back := false
+	left, env := handedOver(t, w, func(env *testsuite.TestWorkflowEnvironment) { away(env, w, "hv1", &back) }, New().DeleteServer,
+		contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
 	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, [2]contract.StepState{contract.StepUndone, contract.StepDone}, disks(t, env), "the disk on hv2 stays")
-	require.Equal(t, []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "port0", "port1", "row", "running@hv2"}, w.holds())
+	require.Equal(t, "DELETED", w.server, "the user is rid of it")
+	require.Equal(t, []string{"allocation@hv1", "disk@hv1", "domain@hv1", "drive@hv1", "port0", "port1", "running@hv1"}, w.holds())
+	require.Len(t, left.Undos, 7, "the network waits behind the host")
+
+	back = true
+	env = environment(w)
+	more := *left
+	more.Undos = left.Undos[:2] // what another run hands over while the clean-up runs
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(contract.SignalUndos, left.Undos) }, 0)
+	env.ExecuteWorkflow(New().CleanUp, more)
+	require.NoError(t, env.GetWorkflowError())
+	require.Empty(t, w.holds())
+}
+
+// act asks a running workflow for an operator's act, after a while.
+func act(t *testing.T, env *testsuite.TestWorkflowEnvironment, after time.Duration, act contract.OperatorAct, answered func(error)) {
+	t.Helper()
+	env.RegisterDelayedCallback(func() {
+		env.UpdateWorkflow(contract.UpdateUndo, fmt.Sprint(after), &testsuite.TestUpdateCallback{
+			OnAccept: func() {}, OnReject: func(err error) { t.Errorf("rejected: %v", err) },
+			OnComplete: func(_ any, err error) { answered(err) },
+		}, act)
+	}, after)
+}
+
+func TestAnOperatorSkipsAnUndoThatCannotSucceed(t *testing.T) {
+	w := newWorld()
+	failing(w, contract.StartDomain, fault.Internal, true)
+	back := false
+	left, _ := handedOver(t, w, func(env *testsuite.TestWorkflowEnvironment) { away(env, w, "hv1", &back) }, New().BootServer, input())
+
+	env := environment(w)
+	away(env, w, "hv1", &back)
+	kinds := map[time.Duration]fault.Kind{}
+	ask := func(after time.Duration, a contract.OperatorAct) {
+		act(t, env, after, a, func(err error) {
+			kinds[after] = ""
+			if err != nil {
+				kinds[after] = fault.FromTemporal(err).Kind
+			}
+		})
+	}
+	for i, id := range []string{"attempt/1:DestroyDomain/0", "attempt/1:UndefineDomain/0", "attempt/1:RemoveDisk/0", "attempt/1:RemoveConfigDrive/0"} {
+		ask(time.Hour+time.Duration(i)*time.Minute, contract.OperatorAct{Act: contract.ActSkip, Undo: id, Reason: "hv1 burnt down", UserID: "op"})
+	}
+	ask(time.Minute, contract.OperatorAct{Act: contract.ActSkip, Undo: "attempt/1:DestroyDomain/0"})
+	ask(2*time.Minute, contract.OperatorAct{Act: contract.ActRetry, Undo: "attempt/9:DestroyDomain/0"})
+	ask(3*time.Minute, contract.OperatorAct{Act: "forget"})
+	ask(time.Hour+30*time.Second, contract.OperatorAct{Act: contract.ActRetry, Undo: "attempt/1:DestroyDomain/0"})
+	env.ExecuteWorkflow(New().CleanUp, *left)
+	require.NoError(t, env.GetWorkflowError())
+
+	require.Equal(t, map[time.Duration]fault.Kind{
+		time.Minute: fault.Invalid, 2 * time.Minute: fault.NotFound, 3 * time.Minute: fault.Invalid, time.Hour + 30*time.Second: fault.Conflict,
+		time.Hour: "", time.Hour + time.Minute: "", time.Hour + 2*time.Minute: "", time.Hour + 3*time.Minute: "",
+	}, kinds)
+	require.Equal(t, []string{"disk@hv1", "domain@hv1", "drive@hv1", "running@hv1"}, w.holds(), "the host's share stays behind, the rest is given back")
+	require.Len(t, w.acts, 4)
+	require.Equal(t, "hv1 burnt down", w.acts[0].Reason)
+
+	value, err := env.QueryWorkflow(contract.QueryBuild)
+	require.NoError(t, err)
+	var state contract.BuildState
+	require.NoError(t, value.Get(&state))
+	require.Len(t, state.Acts, 4)
+	require.Equal(t, "skipped", state.Undos[len(state.Undos)-1].State)
+}
+
+func TestARetryThatCannotBeRecordedIsNotDone(t *testing.T) {
+	w := newWorld()
+	failing(w, contract.StartDomain, fault.Internal, true)
+	back := false
+	left, _ := handedOver(t, w, func(env *testsuite.TestWorkflowEnvironment) { away(env, w, "hv1", &back) }, New().BootServer, input())
+	env := environment(w)
+	away(env, w, "hv1", &back)
+	env.OnActivity(contract.RecordOperatorAct, mock.Anything, mock.Anything).Return(fault.ToTemporal(errors.New("no database")))
+	var answer error
+	act(t, env, time.Hour, contract.OperatorAct{Act: contract.ActSkip, Undo: "attempt/1:DestroyDomain/0", Reason: "x"}, func(err error) { answer = err })
+	env.RegisterDelayedCallback(func() { back = true }, 2*time.Hour)
+	env.ExecuteWorkflow(New().CleanUp, *left)
+	require.Equal(t, fault.Internal, fault.FromTemporal(answer).Kind)
+	require.NotContains(t, w.holds(), "running@hv1", "it was not skipped")
+}
+
+func TestABuildThatTakesTooLongIsUndone(t *testing.T) {
+	w := newWorld()
+	in := input()
+	in.Deadlines.Build = 30 * time.Minute
+	env := environment(w)
+	env.OnActivity(contract.FetchImage, mock.Anything, mock.Anything).After(time.Hour).Return(contract.FetchImageOutput{}, nil)
+	late := map[time.Duration]bool{}
+	for _, at := range []time.Duration{10 * time.Minute, 20 * time.Minute} {
+		env.RegisterDelayedCallback(func() {
+			value, err := env.QueryWorkflow(contract.QueryBuild)
+			require.NoError(t, err)
+			var state contract.BuildState
+			require.NoError(t, value.Get(&state))
+			require.Equal(t, "spawning", state.Phase)
+			late[at] = state.Overdue
+		}, at)
+	}
+	env.ExecuteWorkflow(New().BootServer, in)
+	require.Equal(t, map[time.Duration]bool{10 * time.Minute: false, 20 * time.Minute: true}, late, "it is shown before it is ended")
+	require.Equal(t, "ERROR", w.server)
+	require.Equal(t, "The build did not end within 30m0s; it was at FetchImage on hv1.", w.failed.Message)
+	require.Empty(t, w.holds())
+}
+
+func TestABuildCanWaitForRoom(t *testing.T) {
+	for _, room := range []time.Duration{0, time.Minute} {
+		w := newWorld()
+		in := input()
+		in.Deadlines.Capacity = 2 * room
+		hosts := w.hosts
+		w.hosts = nil
+		env := environment(w)
+		env.RegisterDelayedCallback(func() { w.hosts = hosts }, max(room, time.Second))
+		env.ExecuteWorkflow(New().BootServer, in)
+		if room == 0 {
+			require.Equal(t, "ERROR", w.server, "without the setting a build fails at once")
+			require.Equal(t, "No valid host was found.", w.failed.Message)
+			continue
+		}
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, everything, w.holds())
+	}
+}
+
+func TestAReservedServerWhoseAdmissionFailsIsGivenBack(t *testing.T) {
+	for _, step := range []string{contract.ResolveImage, contract.ClaimQuota, contract.RecordServer} {
+		w := newWorld()
+		w.server = "BUILD"
+		w.held["claim"], w.held["row"] = true, true
+		in := input()
+		in.Reserved = true
+		failing(w, step, fault.Invalid, false)
+		env := environment(w)
+		env.ExecuteWorkflow(New().BootServer, in)
+		require.Equal(t, "ERROR", w.server)
+		require.Empty(t, w.holds())
+	}
 }
 
 func TestADeleteOfAFinishedServerRunsEveryUndo(t *testing.T) {
 	w := newWorld()
 	boot(t, w, input())
 	require.Equal(t, everything, w.holds())
-	var suite testsuite.WorkflowTestSuite
 	for range 2 { // twice is once
-		env := suite.NewTestWorkflowEnvironment()
-		w.register(env)
-		env.ExecuteWorkflow(DeleteServer, contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
+		env := environment(w)
+		env.ExecuteWorkflow(New().DeleteServer, contract.DeleteInput{ServerID: input().ServerID, Deadlines: contract.DefaultDeadlines()})
 		require.NoError(t, env.GetWorkflowError())
 		require.Empty(t, w.holds())
 		require.Equal(t, "DELETED", w.server)

@@ -18,6 +18,10 @@ import (
 	"github.com/slipway-cloud/slipway/internal/requestid"
 )
 
+// taskTimeout is how long the engine waits for a worker that took a workflow's task up and died: the database steps run
+// within it. The engine's own default is twice as long.
+const taskTimeout = 5 * time.Second
+
 // submitPatience bounds a submission's wait for accepted or refused.
 const submitPatience = 30 * time.Second
 
@@ -38,14 +42,15 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
 	attributes := temporal.NewSearchAttributes(
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(in.ServerID),
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrProject).ValueSet(in.ProjectID),
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrImage).ValueSet(in.ImageID),
+		attrServer.ValueSet(in.ServerID),
+		attrProject.ValueSet(in.ProjectID),
+		attrImage.ValueSet(in.ImageID),
 		attrPhase.ValueSet(string(contract.PhaseScheduling)),
 	)
 	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID:                    contract.ServerWorkflowID(in.ServerID),
 		TaskQueue:             c.queue,
+		WorkflowTaskTimeout:   taskTimeout,
 		TypedSearchAttributes: attributes,
 		StaticSummary:         summary(fmt.Sprintf("boot %s (%s)", in.Name, in.Flavor.Name)),
 		StaticDetails:         fmt.Sprintf("server %s, project %s, image %s, %s", in.ServerID, in.ProjectID, in.ImageID, in.RequestID),
@@ -73,12 +78,13 @@ func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
 	attributes := temporal.NewSearchAttributes(
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(in.ServerID),
-		temporal.NewSearchAttributeKeyKeyword(contract.AttrProject).ValueSet(in.ProjectID),
+		attrServer.ValueSet(in.ServerID),
+		attrProject.ValueSet(in.ProjectID),
 		attrPhase.ValueSet(string(contract.PhaseDeleting)),
 	)
 	_, err := c.temporal.SignalWithStartWorkflow(ctx, contract.ServerWorkflowID(in.ServerID), contract.SignalDelete, in, client.StartWorkflowOptions{
 		TaskQueue:             c.queue,
+		WorkflowTaskTimeout:   taskTimeout,
 		TypedSearchAttributes: attributes,
 		StaticSummary:         "delete " + in.ServerID,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,

@@ -1,9 +1,11 @@
 package workflows
 
 import (
+	"errors"
 	"strings"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -24,6 +26,10 @@ type Step struct {
 	Timeout time.Duration
 	// Patience bounds a control step in all, with its further tries.
 	Patience time.Duration
+
+	// since is the version of the table that added the row, until the one that took it out; 0 is always. A build goes on with
+	// the version that it began with (docs/checklists/change-a-workflow.md).
+	since, until workflow.Version
 
 	perHostChain bool // given back when the build leaves the host, not only when it ends
 	behindHosts  bool // given back only when no host holds anything any more that may use it
@@ -59,7 +65,7 @@ func row[I, O any](name string, scope Scope, timeout time.Duration, io describe[
 			if s.Scope == Control {
 				// Not cancellable: the engine would not wait for it, and an undo must not overtake its do. It is short.
 				ctx, _ = workflow.NewDisconnectedContext(ctx)
-				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.controlOptions(in)), name, in)
+				running = workflow.ExecuteLocalActivity(workflow.WithLocalActivityOptions(ctx, s.controlOptions(b, in)), name, in)
 			} else {
 				running = workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, s.hostOptions(b)), name, in)
 			}
@@ -99,6 +105,8 @@ func (s Step) phase(p contract.Phase) Step        { s.Phase = p; return s }
 func (s Step) perHost() Step                      { s.perHostChain = true; return s }
 func (s Step) behind() Step                       { s.behindHosts = true; return s }
 func (s Step) beside(until string) Step           { s.Beside = until; return s }
+func (s Step) from(v workflow.Version) Step       { s.since = v; return s }
+func (s Step) gone(v workflow.Version) Step       { s.until = v; return s }
 func (s Step) when(wanted func(*build) bool) Step { s.wanted = wanted; return s }
 func (s Step) each(n func(*build) int) Step       { s.repeat = n; return s }
 
@@ -144,13 +152,21 @@ func summary(text string) string {
 	return strings.ToValidUTF8(text[:summaryBytes], "") + "…"
 }
 
-func (s *Step) controlOptions(in any) workflow.LocalActivityOptions {
+// timeout is one try's deadline in this build.
+func (s *Step) timeout(b *build) time.Duration {
+	if d, ok := b.in.Deadlines.Steps[s.Name]; ok {
+		return d
+	}
+	return s.Timeout
+}
+
+func (s *Step) controlOptions(b *build, in any) workflow.LocalActivityOptions {
 	words := ""
 	if describing, ok := in.(interface{ Summary() string }); ok {
 		words = summary(describing.Summary())
 	}
 	return workflow.LocalActivityOptions{
-		StartToCloseTimeout:    s.Timeout,
+		StartToCloseTimeout:    s.timeout(b),
 		ScheduleToCloseTimeout: s.Patience,
 		RetryPolicy:            retryFor(s.Patience),
 		Summary:                words,
@@ -158,11 +174,12 @@ func (s *Step) controlOptions(in any) workflow.LocalActivityOptions {
 }
 
 func (s *Step) hostOptions(b *build) workflow.ActivityOptions {
+	silent := b.in.Deadlines.HostLost / 3
 	return workflow.ActivityOptions{
 		TaskQueue:              contract.HostQueue(b.host.Hostname),
-		ScheduleToStartTimeout: b.in.Deadlines.HostLost,
-		HeartbeatTimeout:       b.in.Deadlines.HostLost,
-		StartToCloseTimeout:    s.Timeout + contract.HostTurn,
+		HeartbeatTimeout:       silent,
+		ScheduleToStartTimeout: b.in.Deadlines.HostLost - silent,
+		StartToCloseTimeout:    s.timeout(b) + contract.HostTurn,
 		RetryPolicy:            retryFor(b.in.Deadlines.HostUnavailable),
 		WaitForCancellation:    true,
 		Summary:                summary("on " + b.host.Hostname + ": " + b.in.Name),
@@ -178,6 +195,13 @@ func undoOptions(serverID, hostname string) workflow.ActivityOptions {
 		o.Summary += " on " + hostname
 	}
 	return o
+}
+
+// lost says whether a step failed because its host was not heard of.
+func lost(err error) bool {
+	var timeout *temporal.TimeoutError
+	return errors.As(err, &timeout) &&
+		(timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START || timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_HEARTBEAT)
 }
 
 // tryElsewhere says whether another host may do what this one could not. Internal is loud instead: it is a bug, and would

@@ -13,7 +13,7 @@ import (
 // Rows run in order. A row is done once, or once for each NIC; `Beside` rows run beside those that follow until the row
 // that they name. An undo is registered before its do runs and is named from the server's id alone. A port is given back
 // behind everything on hosts: a guest on a host that does not answer may still use its address.
-var steps = []Step{
+var steps = table{
 	admission(contract.ResolveImage, resolveImage).
 		noUndo("nothing was taken"),
 

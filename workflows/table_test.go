@@ -40,7 +40,7 @@ func TestEveryRowIsAnActivityOfTheContractAndHasADeadline(t *testing.T) {
 
 func TestARowBesideOthersNamesALaterRowOfTheSameAttempt(t *testing.T) {
 	table := Table()
-	finish := indexOf("Activate")
+	finish := steps.index("Activate")
 	for i, s := range table {
 		if s.Beside == "" {
 			continue

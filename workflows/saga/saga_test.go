@@ -11,15 +11,19 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
+const patience = 30 * time.Second
+
+type undo func(workflow.Context) error
+
 // run executes body as a workflow and returns what its undos wrote down.
-func run(t *testing.T, body func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error)) []string {
+func run(t *testing.T, body func(ctx workflow.Context, s *Saga[undo], note func(string) undo)) []string {
 	t.Helper()
 	var notes []string
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestWorkflowEnvironment()
 	env.ExecuteWorkflow(func(ctx workflow.Context) error {
-		s := &Saga{Patience: 30 * time.Second}
-		body(ctx, s, func(n string) func(workflow.Context) error {
+		s := &Saga[undo]{Undo: func(ctx workflow.Context, what undo) error { return what(ctx) }}
+		body(ctx, s, func(n string) undo {
 			return func(workflow.Context) error { notes = append(notes, n); return nil }
 		})
 		return nil
@@ -29,28 +33,44 @@ func run(t *testing.T, body func(ctx workflow.Context, s *Saga, note func(string
 	return notes
 }
 
-func TestUndosRunInReverse(t *testing.T) {
-	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
-		for _, n := range []string{"a", "b", "c"} {
-			s.Register(n, "", note(n))
+// after is an undo that takes an hour and can be stopped.
+func after(d time.Duration, u undo) undo {
+	return func(ctx workflow.Context) error {
+		if err := workflow.Sleep(ctx, d); err != nil {
+			return err
 		}
-		s.Unwind(ctx)
+		return u(ctx)
+	}
+}
+
+func TestUndosRunInReverse(t *testing.T) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		for _, n := range []string{"a", "b", "c"} {
+			s.Register(Entry[undo]{Name: n, What: note(n)})
+		}
+		s.Unwind(ctx, patience)
 		s.Wait(ctx)
 	})
 	require.Equal(t, []string{"c", "b", "a"}, notes)
 }
 
+func TestWhatIsRegisteredTwiceIsUndoneOnce(t *testing.T) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "a", What: note("a")})
+		s.Register(Entry[undo]{Name: "a", What: note("a")})
+		s.Register(Entry[undo]{Name: "a", Chain: "other", What: note("other a")})
+		s.Unwind(ctx, patience)
+		s.Wait(ctx)
+	})
+	require.Equal(t, []string{"other a", "a"}, notes)
+}
+
 func TestACancelledRunStillUndoes(t *testing.T) {
-	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
 		ctx, cancel := workflow.WithCancel(ctx)
-		s.Register("a", "", func(ctx workflow.Context) error {
-			if err := workflow.Sleep(ctx, time.Second); err != nil {
-				return err
-			}
-			return note("a")(ctx)
-		})
+		s.Register(Entry[undo]{Name: "a", What: after(time.Second, note("a"))})
 		cancel()
-		s.Unwind(ctx)
+		s.Unwind(ctx, patience)
 		s.Wait(ctx)
 	})
 	require.Equal(t, []string{"a"}, notes)
@@ -58,9 +78,9 @@ func TestACancelledRunStillUndoes(t *testing.T) {
 
 func TestAStuckUndoHoldsUpItsOwnChainOnly(t *testing.T) {
 	var atPark []string
-	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
 		var seen []string
-		s.Observe = func(_ workflow.Context, e *Entry) {
+		s.Observe = func(_ workflow.Context, e *Entry[undo]) {
 			if e.State == Parked {
 				atPark = append(atPark, e.Name)
 			}
@@ -68,44 +88,50 @@ func TestAStuckUndoHoldsUpItsOwnChainOnly(t *testing.T) {
 				seen = append(seen, e.Name)
 			}
 		}
-		s.Register("claim", "", note("claim"))
-		s.Register("allocation", "host", note("allocation"))
-		s.Register("domain", "host", func(ctx workflow.Context) error {
-			_ = workflow.Sleep(ctx, time.Hour)
-			return note("domain")(ctx)
-		})
-		s.Unwind(ctx)
+		s.Register(Entry[undo]{Name: "claim", What: note("claim")})
+		s.Register(Entry[undo]{Name: "allocation", Chain: "host", What: note("allocation")})
+		s.Register(Entry[undo]{Name: "domain", Chain: "host", What: after(time.Hour, note("domain"))})
+		s.Unwind(ctx, patience)
 		require.Equal(t, []string{"claim"}, seen, "the other chain went on; nothing of the stuck one was given back early")
 		s.Wait(ctx)
 	})
 	require.Equal(t, []string{"domain", "allocation"}, atPark)
-	require.Equal(t, []string{"claim", "domain", "allocation"}, notes)
+	require.Equal(t, []string{"domain", "allocation"}, notes[1:])
+}
+
+func TestWithoutPatienceNobodyWaits(t *testing.T) {
+	run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "a", What: after(time.Second, note("a"))})
+		began := workflow.Now(ctx)
+		s.Unwind(ctx, 0)
+		require.Equal(t, began, workflow.Now(ctx))
+		require.Equal(t, Parked, s.Entries()[0].State)
+		s.Wait(ctx)
+		require.Equal(t, Undone, s.Entries()[0].State)
+	})
 }
 
 func TestWhatIsBehindWaitsForEveryLaterChain(t *testing.T) {
-	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
-		s.Register("row", "", note("row"))
-		s.RegisterBehind("address", "network", note("address"))
-		s.Register("domain", "host", func(ctx workflow.Context) error {
-			_ = workflow.Sleep(ctx, time.Hour)
-			return note("domain")(ctx)
-		})
-		s.Unwind(ctx)
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "row", What: note("row")})
+		s.Register(Entry[undo]{Name: "address", Chain: "network", Behind: true, What: note("address")})
+		s.Register(Entry[undo]{Name: "domain", Chain: "host", What: after(time.Hour, note("domain"))})
+		s.Unwind(ctx, patience)
 		s.Wait(ctx)
 	})
 	require.Equal(t, []string{"row", "domain", "address"}, notes, "the guest may still use the address")
 }
 
 func TestOneChainCanBeUndoneWhileTheRestStands(t *testing.T) {
-	notes := run(t, func(ctx workflow.Context, s *Saga, note func(string) func(workflow.Context) error) {
-		s.Register("claim", "", note("claim"))
-		s.Register("allocation", "host:a", note("allocation a"))
-		s.Unwind(ctx, "host:a")
-		s.Register("allocation", "host:b", note("allocation b"))
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "claim", What: note("claim")})
+		s.Register(Entry[undo]{Name: "allocation", Chain: "host:a", What: note("allocation a")})
+		s.Unwind(ctx, patience, "host:a")
+		s.Register(Entry[undo]{Name: "allocation", Chain: "host:b", What: note("allocation b")})
 		s.Wait(ctx)
-		note("moved")(ctx) //nolint:errcheck // it only writes down
-		s.Unwind(ctx)
-		s.Unwind(ctx) // twice is once
+		_ = note("moved")(ctx)
+		s.Unwind(ctx, patience)
+		s.Unwind(ctx, patience) // twice is once
 		s.Wait(ctx)
 	})
 	require.Equal(t, []string{"allocation a", "moved", "allocation b", "claim"}, notes)
@@ -113,15 +139,66 @@ func TestOneChainCanBeUndoneWhileTheRestStands(t *testing.T) {
 
 func TestAnUndoThatTheEngineRefusesIsAskedAgain(t *testing.T) {
 	tries := 0
-	run(t, func(ctx workflow.Context, s *Saga, _ func(string) func(workflow.Context) error) {
-		s.Register("a", "", func(workflow.Context) error {
+	run(t, func(ctx workflow.Context, s *Saga[undo], _ func(string) undo) {
+		s.Register(Entry[undo]{Name: "a", What: func(workflow.Context) error {
 			if tries++; tries < 4 {
 				return temporal.NewNonRetryableApplicationError("no such activity", "", errors.New("x"))
 			}
 			return nil
-		})
-		s.Unwind(ctx)
+		}})
+		s.Unwind(ctx, patience)
 		s.Wait(ctx)
 	})
 	require.Equal(t, 4, tries)
+}
+
+func TestARetryDoesNotWaitForThePause(t *testing.T) {
+	tries := 0
+	run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "a", What: func(ctx workflow.Context) error {
+			if tries++; tries == 1 {
+				return workflow.Sleep(ctx, time.Hour) // as an activity in its back-off
+			}
+			return nil
+		}})
+		s.Unwind(ctx, patience)
+		require.Equal(t, Parked, s.Entries()[0].State)
+		asked := workflow.Now(ctx)
+		s.Retry(s.Entries()[0])
+		s.Wait(ctx)
+		require.Equal(t, asked, workflow.Now(ctx))
+	})
+	require.Equal(t, 2, tries)
+}
+
+func TestWhatIsSkippedIsNotUndoneAndHoldsUpNobody(t *testing.T) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "allocation", Chain: "host", What: note("allocation")})
+		s.Register(Entry[undo]{Name: "domain", Chain: "host", What: after(time.Hour, note("domain"))})
+		s.Unwind(ctx, patience)
+		s.Skip(ctx, s.Entries()[1])
+		s.Wait(ctx)
+		require.Equal(t, []State{Undone, Skipped}, []State{s.Entries()[0].State, s.Entries()[1].State})
+		s.Skip(ctx, s.Entries()[0])
+		s.Retry(s.Entries()[0])
+		require.Equal(t, Undone, s.Entries()[0].State, "what has ended stays as it is")
+	})
+	require.Equal(t, []string{"allocation"}, notes)
+}
+
+func TestWhatWaitsCanBeHandedOver(t *testing.T) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "claim", Chain: "own", What: after(time.Minute, note("claim"))})
+		s.Register(Entry[undo]{Name: "address", Chain: "network", Behind: true, What: note("address")})
+		s.Register(Entry[undo]{Name: "domain", Chain: "host", What: after(time.Hour, note("domain"))})
+		s.Register(Entry[undo]{Name: "kept", Chain: "later", What: note("kept")})
+		s.Unwind(ctx, patience, "own", "network", "host")
+		taken := s.HandOver(ctx, func(chain string) bool { return chain != "own" })
+		require.Equal(t, []string{"network:address", "host:domain"}, []string{taken[0].ID(), taken[1].ID()}, "in order of registration")
+		require.False(t, s.Settled("own"))
+		s.Wait(ctx)
+		require.Empty(t, s.HandOver(ctx, func(string) bool { return true }))
+		_ = workflow.Sleep(ctx, 2*time.Hour)
+	})
+	require.Equal(t, []string{"claim"}, notes, "what was handed over is not undone here")
 }
