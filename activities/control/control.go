@@ -14,6 +14,7 @@ type Activities struct {
 	store     *models.Store
 	now       func() time.Time
 	downAfter time.Duration
+	cleanFor  time.Duration
 }
 
 // Options of the control plane's activities.
@@ -21,11 +22,14 @@ type Options struct {
 	Store *models.Store
 	// DownAfter is how long a host may be silent before it gets no new servers.
 	DownAfter time.Duration
+	// CleanBeforeUse is how long a host that was given up and is back gets no new servers while it still holds what lost
+	// builds left there; 0 does not wait.
+	CleanBeforeUse time.Duration
 }
 
 // New makes the activities.
 func New(o Options) *Activities {
-	return &Activities{store: o.Store, now: time.Now, downAfter: o.DownAfter}
+	return &Activities{store: o.Store, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse}
 }
 
 // events turns a build's progress into the events of its instance action. own is the step that writes them: it ends with

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -17,7 +18,8 @@ const shownAlternates = 2
 // says what each filter removed. A server that holds room on a host that is not excluded keeps it: the step had taken
 // effect before.
 func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
-	rows, err := a.store.ListHosts(ctx)
+	now := a.now()
+	rows, err := a.store.ListHostsForBuild(ctx, now.Add(-a.cleanFor))
 	if err != nil {
 		return contract.HostSelection{}, err
 	}
@@ -37,8 +39,9 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 		AvailabilityZone: in.AvailabilityZone,
 		Architecture:     in.Architecture,
 		Excluded:         in.Excluded,
-		Now:              a.now(),
+		Now:              now,
 		DownAfter:        a.downAfter,
+		CleanFor:         a.cleanFor,
 	}
 	hosts := make([]scheduler.Host, len(rows))
 	for i, h := range rows {
@@ -80,9 +83,14 @@ func schedulable(h models.HostUsage) scheduler.Host {
 	if h.Enabled {
 		reason = value(h.NotReadyReason)
 	}
+	var back time.Time
+	if h.BackAt != nil {
+		back = *h.BackAt
+	}
 	return scheduler.Host{
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures,
 		Enabled: h.Enabled, Ready: h.Ready, Reason: reason, SeenAt: h.SeenAt,
+		BackAt: back, Leftovers: h.Leftovers,
 		Capacity: contract.Resources{
 			VCPUs:   int(float64(h.VCPUs) * h.CPURatio),
 			RAMMiB:  int(float64(h.MemoryMiB-h.ReservedMemoryMiB) * h.RAMRatio),

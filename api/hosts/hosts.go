@@ -25,7 +25,10 @@ import (
 type Config struct {
 	HeartbeatInterval time.Duration // what hosts are told: 10 s
 	DownAfter         time.Duration // silence after which a host counts as down: 60 s
-	DefaultZone       string        // of a host that is admitted without one: "nova"
+	// GivenUpAfter is the silence after which builds go on elsewhere, so that a host that reports again may hold what they
+	// left: DownAfter.
+	GivenUpAfter time.Duration
+	DefaultZone  string // of a host that is admitted without one: "nova"
 }
 
 // API serves /hosts.
@@ -43,6 +46,9 @@ func New(store *models.Store, bytes imagestore.Store, config Config) *API {
 	}
 	if config.DownAfter <= 0 {
 		config.DownAfter = time.Minute
+	}
+	if config.GivenUpAfter <= 0 {
+		config.GivenUpAfter = config.DownAfter
 	}
 	if config.DefaultZone == "" {
 		config.DefaultZone = "nova"
@@ -84,6 +90,7 @@ type view struct {
 	SeenAt            *string  `json:"seen_at"`
 	StartedAt         *string  `json:"started_at"`
 	CreatedAt         string   `json:"created_at"`
+	BackAt            *string  `json:"back_at"` // when it last came back after builds had given it up
 	HypervisorType    string   `json:"hypervisor_type"`
 	HypervisorVersion int      `json:"hypervisor_version"`
 	Architectures     []string `json:"architectures"`
@@ -100,6 +107,7 @@ type view struct {
 	UsedVCPUs         int      `json:"used_vcpus"`
 	UsedMemoryMiB     int      `json:"used_memory_mib"`
 	UsedDiskGiB       int      `json:"used_disk_gib"`
+	Leftovers         int      `json:"leftovers"`       // of its servers: those placed elsewhere or nowhere, of which something is left here
 	Token             string   `json:"token,omitempty"` // only in the answer that made it
 }
 
@@ -123,6 +131,7 @@ func (a *API) view(h models.HostUsage) view {
 		Version: h.Version, VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB, DiskGiB: h.DiskGiB,
 		CPURatio: h.CPURatio, RAMRatio: h.RAMRatio, DiskRatio: h.DiskRatio, ReservedMemoryMiB: h.ReservedMemoryMiB,
 		Servers: h.Servers, UsedVCPUs: h.UsedVCPUs, UsedMemoryMiB: h.UsedMemoryMiB, UsedDiskGiB: h.UsedDiskGiB,
+		BackAt: rest.TimePtr(h.BackAt), Leftovers: h.Leftovers,
 	}
 	if v.Architectures == nil {
 		v.Architectures = []string{}

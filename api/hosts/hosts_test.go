@@ -184,6 +184,19 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 	a = e.Do(t, "DELETE", "/hosts/hv1", e.admin.Token, nil)
 	require.Equal(t, 409, a.Status)
 	require.Equal(t, "Host hv1 holds 1 servers. Delete them first.", a.Message(t))
+
+	a = e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil)
+	require.Equal(t, 0.0, a.At(t, "host", "leftovers"))
+	began := a.At(t, "host", "back_at")
+	require.NotNil(t, began)
+	require.NoError(t, e.Store.FailServer(ctx, server, "req-none", models.ServerFault{Code: 500, Message: "x"}, nil))
+	require.NoError(t, e.Store.HeartbeatHost(ctx, id, models.HostHeartbeat{Ready: true, VCPUs: 8, MemoryMiB: 1, DiskGiB: 1}, time.Now().Add(-2*time.Minute)))
+	beat := fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 150, "version": "v2"}}
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
+	a = e.Do(t, "GET", "/hosts", e.admin.Token, nil)
+	h := a.At(t, "hosts").([]any)[0].(fields)
+	require.Equal(t, 1.0, h["leftovers"], "the build failed, and its files have not gone yet")
+	require.GreaterOrEqual(t, h["back_at"], began, "it was silent for longer than builds wait")
 }
 
 func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {

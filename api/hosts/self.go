@@ -142,6 +142,7 @@ func (a *API) heartbeat(c echo.Context) error {
 	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
 		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
 		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version,
+		GivenUpAfter: a.config.GivenUpAfter,
 	}, a.now())
 	if err != nil {
 		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)

@@ -65,11 +65,9 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
 			MaxHosts:      c.Build.MaxHosts,
 			HostDownAfter: c.Build.HostDownAfter,
-			Deadlines: contract.Deadlines{
-				HostLost: c.Build.HostLost, HostUnavailable: c.Build.HostUnavailable, UndoPatience: c.Build.UndoPatience,
-			},
+			Deadlines:     deadlines,
 		},
-		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, HeartbeatInterval: c.Host.HeartbeatEvery},
+		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},
 		Addr:            c.API.Listen,
 		PublicURL:       c.API.PublicURL,
 		ShutdownTimeout: c.API.ShutdownTimeout,
@@ -103,4 +101,26 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 	}
 	_, err = network.EnsureDefaultNetwork(ctx, store, project.ID, "private", c.DefaultNetwork)
 	return err
+}
+
+// deadlinesOf is what every build and delete takes along.
+func deadlinesOf(b config.Build) (contract.Deadlines, error) {
+	overrides, err := b.Steps()
+	if err != nil {
+		return contract.Deadlines{}, err
+	}
+	table := workflows.Table()
+	for name := range overrides {
+		if !slices.ContainsFunc(table, func(s workflows.Step) bool { return s.Name == name }) {
+			return contract.Deadlines{}, fmt.Errorf("build.step_timeouts: %s is no step of a build: docs/build-steps.md lists them", name)
+		}
+	}
+	return contract.Deadlines{
+		HostLost: b.HostLost, HostUnavailable: b.HostUnavailable, UndoPatience: b.UndoPatience, Capacity: b.Capacity, Build: b.Deadline,
+		Phases: map[contract.Phase]time.Duration{
+			contract.PhaseScheduling: b.Scheduling, contract.PhaseNetworking: b.Networking,
+			contract.PhaseSpawning: b.Spawning, contract.PhaseDeleting: b.Deleting,
+		},
+		Steps: overrides,
+	}, nil
 }

@@ -45,7 +45,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return workers.RunControl(ctx, workers.ControlOptions{
 			Temporal:   temporal,
 			Queue:      c.Temporal.ControlQueue,
-			Activities: control.New(control.Options{Store: store, DownAfter: c.Build.HostDownAfter}),
+			Activities: control.New(control.Options{Store: store, DownAfter: c.Build.HostDownAfter, CleanBeforeUse: c.Build.CleanBeforeUse}),
 			Metrics:    workers.NewSteps(metrics),
 			Logger:     log,
 

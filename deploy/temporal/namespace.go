@@ -20,6 +20,7 @@ import (
 // format: a name that was once used keeps its type.
 var searchAttributes = []string{
 	"SlipwayProject", "SlipwayServer", "SlipwayHost", "SlipwayImage", "SlipwayPhase", "SlipwayReservation",
+	"SlipwayOverdue",
 }
 
 // stepRetry is the pause between two tries of a step that the server, still starting or still spreading a change

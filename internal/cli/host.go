@@ -14,16 +14,16 @@ var hostKind = &kind{
 	layout: layout{name: "hostname", list: []column{
 		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), computed("STATUS", hostStatus),
 		col("SERVERS", "servers"), computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
-		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
+		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), col("LEFTOVERS", "leftovers").onlyWide(),
 		col("HYPERVISOR", "hypervisor_type").onlyWide(), col("KVM", "kvm").onlyWide(), col("VERSION", "version").onlyWide(), col("SEEN", "seen_at").onlyWide(),
 		computed("REASON", func(o object) string { return first(text(o, "disabled_reason"), text(o, "not_ready_reason")) }).onlyWide(),
 	}, show: []column{
 		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), col("NOT READY", "not_ready_reason"),
-		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("SERVERS", "servers"),
+		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("SERVERS", "servers"), col("LEFTOVERS", "leftovers"),
 		computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
 		col("CPU RATIO", "cpu_ratio"), col("RAM RATIO", "ram_ratio"), col("DISK RATIO", "disk_ratio"), col("RESERVED MIB", "reserved_memory_mib"),
 		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), col("KVM", "kvm"), col("ARCHITECTURES", "architectures"),
-		col("VERSION", "version"), col("STARTED", "started_at"), col("SEEN", "seen_at"), col("CREATED", "created_at"),
+		col("VERSION", "version"), col("STARTED", "started_at"), col("SEEN", "seen_at"), col("BACK", "back_at"), col("CREATED", "created_at"),
 	}},
 }
 

@@ -87,6 +87,31 @@ type Build struct {
 	HostUnavailable time.Duration `koanf:"host_unavailable" help:"a step is tried again for so long on a host whose hypervisor does not answer"`
 	UndoPatience    time.Duration `koanf:"undo_patience" help:"an undo that takes longer is parked while the others go on"`
 	HostDownAfter   time.Duration `koanf:"host_down_after" help:"a host that is silent for so long gets no new servers"`
+	Capacity        time.Duration `koanf:"capacity_wait" help:"how long a build waits for a host with room; 0: it fails at once"`
+	Deadline        time.Duration `koanf:"deadline" help:"a build that takes longer is ended and undone; 0: none"`
+	Scheduling      time.Duration `koanf:"scheduling_deadline" help:"a build is overdue when it is in this phase for longer, beyond capacity_wait; 0: never"`
+	Networking      time.Duration `koanf:"networking_deadline" help:"the same for networking"`
+	Spawning        time.Duration `koanf:"spawning_deadline" help:"the same for spawning: everything that is done on the host"`
+	Deleting        time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
+	StepTimeouts    string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
+	CleanBeforeUse  time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
+}
+
+// Steps reads StepTimeouts, by the steps' names.
+func (b Build) Steps() (map[string]time.Duration, error) {
+	if b.StepTimeouts == "" {
+		return nil, nil
+	}
+	steps := map[string]time.Duration{}
+	for pair := range strings.SplitSeq(b.StepTimeouts, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+		d, err := time.ParseDuration(value)
+		if err != nil || d <= 0 || name == "" {
+			return nil, fmt.Errorf("build.step_timeouts: %q is not STEP=DURATION", pair)
+		}
+		steps[name] = d
+	}
+	return steps, nil
 }
 
 // Operator is the operators' listener: metrics, health, and the codec endpoint of the Web UI. It shows what histories
@@ -125,10 +150,11 @@ func Default() Config {
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: "control",
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys",
 		},
-		API:      API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
-		Images:   Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40},
-		Quota:    Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
-		Build:    Build{MaxHosts: 3, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute},
+		API:    API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
+		Images: Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40},
+		Quota:  Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
+		Build: Build{MaxHosts: 3, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
+			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt",
@@ -254,6 +280,9 @@ func (c Config) check() error {
 	positive("build.host_unavailable", int64(c.Build.HostUnavailable))
 	positive("build.undo_patience", int64(c.Build.UndoPatience))
 	positive("build.host_down_after", int64(c.Build.HostDownAfter))
+	if _, err := c.Build.Steps(); err != nil {
+		wrong = append(wrong, err)
+	}
 	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("images.max_bytes", c.Images.MaxBytes)

@@ -21,6 +21,8 @@ type Host struct {
 	Ready                          bool
 	Reason                         string // why it is disabled or not ready
 	SeenAt                         time.Time
+	BackAt                         time.Time // when it last came back after it had been given up; zero: never
+	Leftovers                      int       // servers of which it still holds something that lost builds or deletes left
 
 	// Capacity is what may be given away: ratios applied, reserves taken off. Used is the sum of the allocations.
 	Capacity, Used contract.Resources
@@ -42,6 +44,7 @@ type Request struct {
 	Excluded         []string
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
+	CleanFor         time.Duration // how long a host that is back takes nothing new while it holds leftovers
 }
 
 // filter says why a host cannot take the request; "" lets it pass.
@@ -66,6 +69,12 @@ var filters = []filter{
 			return fmt.Sprintf("down: last heard of %s ago", r.Now.Sub(h.SeenAt).Round(time.Second))
 		case !h.Ready:
 			return strings.TrimSuffix("not ready: "+h.Reason, ": ")
+		}
+		return ""
+	}},
+	{"LeftoversFilter", func(r Request, h Host) string {
+		if h.Leftovers > 0 && !h.BackAt.IsZero() && r.Now.Sub(h.BackAt) < r.CleanFor {
+			return fmt.Sprintf("still being cleaned of what lost builds left there: %d", h.Leftovers)
 		}
 		return ""
 	}},

@@ -27,7 +27,7 @@ func fit(name string, change func(*Host)) Host {
 }
 
 func request(change func(*Request)) Request {
-	r := Request{Resources: contract.Resources{VCPUs: 2, RAMMiB: 1024, DiskGiB: 10}, Now: now, DownAfter: time.Minute}
+	r := Request{Resources: contract.Resources{VCPUs: 2, RAMMiB: 1024, DiskGiB: 10}, Now: now, DownAfter: time.Minute, CleanFor: 5 * time.Minute}
 	if change != nil {
 		change(&r)
 	}
@@ -44,6 +44,7 @@ func TestEachFilterRefusesWithItsReason(t *testing.T) {
 		{"ComputeFilter removed 1: a (disabled: maintenance)", func(h *Host) { h.Enabled, h.Reason = false, "maintenance" }, nil},
 		{"ComputeFilter removed 1: a (down: last heard of 1m1s ago)", func(h *Host) { h.SeenAt = now.Add(-61 * time.Second) }, nil},
 		{"ComputeFilter removed 1: a (not ready: libvirt does not answer)", func(h *Host) { h.Ready, h.Reason = false, "libvirt does not answer" }, nil},
+		{"LeftoversFilter removed 1: a (still being cleaned of what lost builds left there: 2)", func(h *Host) { h.Leftovers, h.BackAt = 2, now.Add(-4*time.Minute) }, nil},
 		{"AvailabilityZoneFilter removed 1: a (in zone nova)", nil, func(r *Request) { r.AvailabilityZone = "other" }},
 		{"ImagePropertiesFilter removed 1: a (cannot run aarch64)", nil, func(r *Request) { r.Architecture = "aarch64" }},
 		{"CoreFilter removed 1: a (2 vCPUs asked for, 1 free)", func(h *Host) { h.Used.VCPUs = 7 }, nil},
@@ -62,6 +63,18 @@ func TestARequestThatJustFitsIsPlaced(t *testing.T) {
 	})})
 	require.NoError(t, err)
 	require.Len(t, hosts, 1)
+}
+
+func TestAHostThatIsBackTakesServersOnceItIsCleanOrHasHadItsTime(t *testing.T) {
+	for name, host := range map[string]func(*Host){
+		"clean":                           func(h *Host) { h.BackAt = now.Add(-time.Second) },
+		"not clean for as long as may be": func(h *Host) { h.Leftovers, h.BackAt = 2, now.Add(-5*time.Minute) },
+		"never away":                      func(h *Host) { h.Leftovers = 2 },
+	} {
+		hosts, err := Rank(request(nil), []Host{fit("a", host)})
+		require.NoError(t, err, name)
+		require.Len(t, hosts, 1, name)
+	}
 }
 
 func TestTheHostWithTheMostFreeMemoryComesFirst(t *testing.T) {

@@ -416,8 +416,11 @@ func (quiet) Info(string, ...any)  {}
 func (quiet) Warn(string, ...any)  {}
 func (quiet) Error(string, ...any) {}
 
-// volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report.
-var volatile = []string{"tokens", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.memory_mib"}
+// volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report; and
+// the history of what operators did.
+var volatile = []string{
+	"tokens", "operator_acts", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib",
+}
 
 // World is the database without what is volatile and without what is kept of the deleted: their rows are history. Two
 // worlds are equal when nothing is left of what was made between them.
