@@ -44,8 +44,10 @@ func (a *Activities) UndefineDomain(ctx context.Context, in contract.Undo) error
 	if err := a.o.Hypervisor.Undefine(ctx, in.ServerID); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(dir, imagecache.UsesName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return program.Fault(err, "removing the image list of server "+in.ServerID)
+	for _, name := range []string{imagecache.UsesName, usesPart} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return program.Fault(err, "removing the image list of server "+in.ServerID)
+		}
 	}
 	return tidy(dir)
 }
@@ -117,11 +119,30 @@ func (a *Activities) boot(ctx context.Context, dir string, images contract.Resol
 	if boot.CmdLine == "" {
 		boot.CmdLine = "root=" + rootDevice(images.Root.Properties["hw_disk_bus"]) + " console=ttyS0"
 	}
-	path := filepath.Join(dir, imagecache.UsesName)
-	if err := os.WriteFile(path, []byte(list.String()), 0o644); err != nil {
+	if err := listUses(dir, list.String()); err != nil {
 		return boot, program.Fault(err, "listing the images of "+dir)
 	}
 	return boot, nil
+}
+
+// usesPart is the list while it is written.
+const usesPart = imagecache.UsesName + ".part"
+
+// listUses puts the list in place whole and durably: the domain, which the hypervisor keeps, needs what it names.
+func listUses(dir, list string) error {
+	part := filepath.Join(dir, usesPart)
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(list)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(part, filepath.Join(dir, imagecache.UsesName)); err != nil {
+		return err
+	}
+	return disk.SyncDir(dir)
 }
 
 // rootDevice is what Linux calls the first disk on a bus.

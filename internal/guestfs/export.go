@@ -256,7 +256,9 @@ func Cleanup(instanceDir string) error {
 		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		if errors.Is(err, unix.EPERM) {
 			// Not root: the helper that mounted it unmounts it; it refuses what is not mounted, and the removal below tells.
-			_ = exec.Command("fusermount3", "-u", "-z", "-q", path).Run()
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			_ = exec.CommandContext(ctx, "fusermount3", "-u", "-z", "-q", path).Run()
+			cancel()
 		}
 	}
 	return os.RemoveAll(dir)

@@ -241,6 +241,10 @@ func (c *Cache) tell(d *download, bytes, total int64) {
 func (c *Cache) download(ctx context.Context, path string, image contract.Image, tell func(bytes, total int64)) (moved int64, err error) {
 	defer func() { err = program.Fault(err, "fetching image "+image.ID) }()
 	part := path + partSuffix
+	// A process that died when the image was whole left it closed to its writer.
+	if err := os.Chmod(part, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
 	f, err := os.OpenFile(part, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return 0, err
@@ -410,7 +414,7 @@ func inspect(path string, image contract.Image) (imageformat.Info, error) {
 	if err != nil {
 		return imageformat.Info{}, err
 	}
-	return imageformat.Inspect(f, st.Size(), image.DiskFormat)
+	return imageformat.Inspect(f, st.Size(), imageformat.Rules{Declared: image.DiskFormat})
 }
 
 // touch marks the use for eviction; access times may be switched off, so the modification time of the immutable file is

@@ -193,6 +193,20 @@ func TestABrokenConnectionIsUnavailableAndIsResumed(t *testing.T) {
 	require.EqualValues(t, 1<<20, s.offset(2))
 }
 
+func TestAnImageWhoseLastMomentsWereCutOffIsOpenToItsWriterAgain(t *testing.T) {
+	s := &store{data: content(3 << 20), breakAt: 2 << 20}
+	c, image := open(t, s), imageOf(s.data)
+	path, err := c.Path(image.SHA512)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path+partSuffix, s.data[:1<<20], 0o444))
+	_, _, err = c.Fetch(t.Context(), image, nil)
+	require.True(t, fault.Is(err, fault.Unavailable))
+	st, err := os.Stat(path + partSuffix)
+	require.NoError(t, err)
+	require.Equal(t, os.FileMode(0o600), st.Mode(), "only root could go on writing a file that is read-only")
+	require.EqualValues(t, 2<<20, st.Size())
+}
+
 func TestAConnectionOverWhichNothingComesIsGivenUp(t *testing.T) {
 	s := &store{data: content(3 << 20), gate: make(chan struct{})}
 	c, image := open(t, s), imageOf(s.data)

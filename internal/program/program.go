@@ -1,5 +1,7 @@
 // Package program runs the host's own programs (qemu-img, mkfs, debugfs, ...) on files that users may have written: each
-// run has limits on memory, processor seconds and file size, a deadline, bounded output, and dies with this process.
+// run has limits on memory, processor seconds and file size, a deadline, bounded output, and dies with this process. Only
+// the program itself dies with a process that is killed, not what it started in its turn: run none that starts others and
+// leaves the work to them.
 package program
 
 import (

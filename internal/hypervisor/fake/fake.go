@@ -95,6 +95,15 @@ func New(o Options) (*Hypervisor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the fake hypervisor's folder: %w", err)
 	}
+	half, err := filepath.Glob(filepath.Join(o.Dir, "*"+freshSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("list the fake hypervisor's folder: %w", err)
+	}
+	for _, f := range half { // of a process that died; it had told nobody of the change
+		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("remove half a fake domain: %w", err)
+		}
+	}
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -294,6 +303,9 @@ func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err err
 
 func active(s hypervisor.State) bool { return s == hypervisor.Running || s == hypervisor.Paused }
 
+// freshSuffix marks a record that is being written.
+const freshSuffix = ".new"
+
 func (h *Hypervisor) file(id string) string { return filepath.Join(h.o.Dir, id+".json") }
 
 // put keeps a record, in the folder first: a process that dies in between has told nobody of the change. The caller holds
@@ -302,7 +314,7 @@ func (h *Hypervisor) put(r Record) error {
 	if h.o.Dir != "" {
 		b, err := json.MarshalIndent(r, "", "  ")
 		if err == nil {
-			fresh := h.file(r.Domain.UUID) + ".new"
+			fresh := h.file(r.Domain.UUID) + freshSuffix
 			if err = os.WriteFile(fresh, append(b, '\n'), 0o644); err == nil {
 				err = os.Rename(fresh, h.file(r.Domain.UUID))
 			}

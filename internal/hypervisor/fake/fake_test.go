@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -53,6 +54,8 @@ func TestTheWorldSurvivesARestartOfTheProcess(t *testing.T) {
 	require.NoError(t, first.Start(t.Context(), running.UUID))
 	require.NoError(t, first.Undefine(t.Context(), gone.UUID))
 
+	// What a process left that died while it wrote.
+	require.NoError(t, os.WriteFile(filepath.Join(dir, gone.UUID+".json.new"), []byte(`{"dom`), 0o600))
 	second := newFake(t, fake.Options{Dir: dir})
 	require.Equal(t, first.Snapshot(), second.Snapshot())
 	require.Equal(t, hypervisor.Running, second.Snapshot()[running.UUID].State)
