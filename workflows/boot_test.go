@@ -40,6 +40,10 @@ type world struct {
 	before, after func(step, host string) error
 	// raw is after, but answers the engine's own errors.
 	raw func(step, host string) error
+	// reached is called before a step does anything; it may wait.
+	reached func(step string)
+	// more are further activities, by name.
+	more map[string]any
 	// during is called while the step runs.
 	during func(step string)
 }
@@ -50,6 +54,9 @@ func newWorld() *world {
 }
 
 func (w *world) do(step, host, thing string) error {
+	if w.reached != nil {
+		w.reached(step)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.during(step)
@@ -177,6 +184,7 @@ func (w *world) register(r registry) {
 	} {
 		plain[name] = func(_ context.Context, in contract.Undo) error { return w.undo(thing + "@" + in.Hostname) }
 	}
+	maps.Copy(plain, w.more)
 	for name, f := range plain {
 		r.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -32,6 +34,10 @@ behind a load balancer, on one database and one folder (or store) of images.`,
 }
 
 func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
+	deadlines, err := deadlinesOf(c.Build)
+	if err != nil {
+		return err
+	}
 	store, err := openStore(ctx, c, log)
 	if err != nil {
 		return err

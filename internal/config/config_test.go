@@ -68,3 +68,13 @@ func TestSecretsHaveNoFlagAndAreNotShown(t *testing.T) {
 		require.NotContains(t, s.Value, "hunter2")
 	}
 }
+
+func TestStepTimeoutsAreReadAndChecked(t *testing.T) {
+	steps, err := Build{StepTimeouts: "BuildDisk=10m, FetchImage=3h"}.Steps()
+	require.NoError(t, err)
+	require.Equal(t, map[string]time.Duration{"BuildDisk": 10 * time.Minute, "FetchImage": 3 * time.Hour}, steps)
+	for _, wrong := range []string{"BuildDisk", "BuildDisk=", "BuildDisk=-1s", "=1s", "BuildDisk=1m,,"} {
+		_, err := Build{StepTimeouts: wrong}.Steps()
+		require.ErrorContains(t, err, "STEP=DURATION", wrong)
+	}
+}

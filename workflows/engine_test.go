@@ -1,0 +1,192 @@
+package workflows
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	tworkflow "go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+)
+
+// What follows needs the real engine: which events one workflow task holds, and what a worker makes of a history that
+// another has begun.
+
+// engine is the real engine with a world's activities behind it, on queues of its own.
+type engine struct {
+	client.Client
+	t     *testing.T
+	w     *world
+	queue string
+}
+
+func newEngine(t *testing.T, w *world) *engine {
+	t.Helper()
+	c, err := client.Dial(client.Options{
+		HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	e := &engine{Client: c, t: t, w: w, queue: testenv.Queue(t, "control")}
+	w.hosts = []string{testenv.Queue(t, "hv1")}
+	e.start(worker.New(c, contract.HostQueue(w.hosts[0]), worker.Options{DisableWorkflowWorker: true}), nil)
+	return e
+}
+
+// control starts a control-plane worker over a table; it ends with stop, or with the test.
+func (e *engine) control(rows table) (stop func()) {
+	return e.start(worker.New(e.Client, e.queue, worker.Options{}), rows)
+}
+
+func (e *engine) start(w worker.Worker, rows table) func() {
+	e.t.Helper()
+	if rows != nil {
+		over := Workflows{table: rows}
+		w.RegisterWorkflowWithOptions(over.BootServer, tworkflow.RegisterOptions{Name: contract.WorkflowBoot})
+		w.RegisterWorkflowWithOptions(over.DeleteServer, tworkflow.RegisterOptions{Name: contract.WorkflowDelete})
+	}
+	e.w.register(w)
+	require.NoError(e.t, w.Start())
+	stopped := false
+	stop := func() {
+		if !stopped {
+			stopped = true
+			w.Stop()
+		}
+	}
+	e.t.Cleanup(stop)
+	return stop
+}
+
+// build submits a build of a server of its own.
+func (e *engine) build() contract.BootInput {
+	e.t.Helper()
+	in := input()
+	in.ServerID = uuid.NewString()
+	require.NoError(e.t, NewClient(e.Client, e.queue).Submit(e.t.Context(), in))
+	return in
+}
+
+func (e *engine) delete(serverID string) {
+	e.t.Helper()
+	require.NoError(e.t, NewClient(e.Client, e.queue).Delete(e.t.Context(), contract.DeleteInput{
+		ServerID: serverID, RequestID: "req-2", Deadlines: contract.DefaultDeadlines(),
+	}))
+}
+
+// ended waits for the end of a server's workflow.
+func (e *engine) ended(serverID string) {
+	e.t.Helper()
+	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
+	defer cancel()
+	require.NoError(e.t, e.GetWorkflow(ctx, contract.ServerWorkflowID(serverID), "").Get(ctx, nil))
+}
+
+// recorded waits until a server's history ends with the events.
+func (e *engine) recorded(serverID string, kinds ...enumspb.EventType) {
+	e.t.Helper()
+	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
+		var last []enumspb.EventType
+		for _, event := range e.history(serverID) {
+			last = append(last, event.EventType)
+		}
+		for _, kind := range kinds {
+			require.True(c, slices.Contains(last[max(0, len(last)-len(kinds)-1):], kind), "%s is not among the last of %v", kind, last)
+		}
+	}, 30*time.Second, 20*time.Millisecond)
+}
+
+func (e *engine) history(serverID string) (events []*historypb.HistoryEvent) {
+	it := e.GetWorkflowHistory(e.t.Context(), contract.ServerWorkflowID(serverID), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	for it.HasNext() {
+		event, err := it.Next()
+		require.NoError(e.t, err)
+		events = append(events, event)
+	}
+	return events
+}
+
+// gate holds a step of a world until it is opened.
+func gate(w *world, step string) (reached chan struct{}, open func()) {
+	reached, opened := make(chan struct{}, 10), make(chan struct{})
+	w.reached = func(s string) {
+		if s == step {
+			reached <- struct{}{}
+			<-opened
+		}
+	}
+	return reached, func() { close(opened) }
+}
+
+// A delete whose signal is recorded together with the end of the build's last activity is not lost: the build must not
+// complete before it has looked.
+func TestADeleteThatComesWithTheLastActivityIsNotLost(t *testing.T) {
+	rows := slices.Clone(steps)
+	// A local activity's end is no event of its own; the last row becomes one of a host's.
+	rows[rows.index(contract.Activate)] = host(contract.Activate, activate, time.Minute).noUndo("the last step")
+	w := newWorld()
+	e := newEngine(t, w)
+	reached, open := gate(w, contract.Activate)
+	stop := e.control(rows)
+	in := e.build()
+	<-reached
+	stop()
+	open()
+	e.recorded(in.ServerID, enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+	e.delete(in.ServerID)
+	e.recorded(in.ServerID, enumspb.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+	e.control(rows)
+	e.ended(in.ServerID)
+	require.Empty(t, w.holds())
+	require.Equal(t, "DELETED", w.server)
+}
+
+// A build that an old control plane began is finished by the new one, by the rows that it began with; what is begun
+// afterwards goes by the new rows, and so does the teardown of both.
+func TestABuildStartedByTheOldWorkerIsFinishedByTheNewOne(t *testing.T) {
+	license := control("TakeLicense", func(b *build, _ int) (contract.ActivateInput, func(none)) {
+		return contract.ActivateInput{ServerID: b.in.ServerID}, nil
+	}).undo("ReturnLicense").from(1)
+	newer := slices.Insert(slices.Clone(steps), steps.index(contract.DefineDomain), license)
+	newer[newer.index(contract.InjectData)].until = 1 // and a row that is taken out
+
+	w := newWorld()
+	w.more = map[string]any{
+		"TakeLicense":   func(context.Context, contract.ActivateInput) error { return w.do("TakeLicense", "", "license") },
+		"ReturnLicense": func(context.Context, contract.Undo) error { return w.undo("license") },
+	}
+	e := newEngine(t, w)
+	reached, open := gate(w, contract.FetchImage)
+	stop := e.control(steps)
+	old := e.build()
+	<-reached
+	stop()
+	e.control(newer)
+	open()
+	e.ended(old.ServerID)
+	require.Equal(t, "ACTIVE", w.server)
+	require.NotContains(t, w.holds(), "license", "the old build knows of no license")
+	e.delete(old.ServerID)
+	e.ended(old.ServerID)
+	require.Empty(t, w.holds())
+
+	clear(w.undone)
+	fresh := e.build()
+	e.ended(fresh.ServerID)
+	require.Contains(t, w.holds(), "license")
+	e.delete(fresh.ServerID)
+	e.ended(fresh.ServerID)
+	require.Empty(t, w.holds())
+}
