@@ -37,13 +37,15 @@ const reportTimeout = 10 * time.Second
 // on, and the next report is the registration if the first could not be made. A host whose hypervisor does not answer says
 // so, and gets no new servers meanwhile.
 func (r *Registration) Run(ctx context.Context) error {
-	registered, was := false, "unknown"
+	registered, described, was := false, false, "unknown"
 	every := time.NewTicker(r.Every)
 	defer every.Stop()
 	for {
-		report := r.observe(ctx)
+		report, asked := r.observe(ctx)
 		method, path, body := http.MethodPost, "/hosts/self/heartbeat", any(report.HostHeartbeat)
-		if !registered {
+		// What its hypervisor can run is a part of the registration alone. It is told as soon as the hypervisor answers.
+		register := !registered || asked && !described
+		if register {
 			method, path, body = http.MethodPut, "/hosts/self", report
 		}
 		status, err := r.send(ctx, method, path, body)
@@ -54,8 +56,8 @@ func (r *Registration) Run(ctx context.Context) error {
 			r.Logger.Warn("The API did not take this host's report; trying again.", "hostname", report.Hostname, "error", err)
 			// An API that has forgotten the host is told everything.
 			registered = registered && status != http.StatusNotFound && status != http.StatusUnauthorized
-		case !registered:
-			registered = true
+		case register:
+			registered, described = true, asked
 			r.Logger.Info("Registered.", "hostname", report.Hostname, "vcpus", report.VCPUs, "memory_mib", report.MemoryMiB, "disk_gib", report.DiskGiB, "kvm", report.KVM)
 		}
 		if now := fmt.Sprint(report.Ready, report.NotReadyReason); now != was {
@@ -70,11 +72,11 @@ func (r *Registration) Run(ctx context.Context) error {
 	}
 }
 
-// observe asks the hypervisor and the machine how they are.
-func (r *Registration) observe(ctx context.Context) contract.HostReport {
+// observe asks the hypervisor and the machine how they are; answered says whether the hypervisor did.
+func (r *Registration) observe(ctx context.Context) (report contract.HostReport, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	report := r.Report
+	report = r.Report
 	caps, err := r.Hypervisor.Capabilities(ctx)
 	if err != nil {
 		report.NotReadyReason = err.Error()[:min(len(err.Error()), contract.HostReasonMax)]
@@ -90,7 +92,7 @@ func (r *Registration) observe(ctx context.Context) contract.HostReport {
 	} else {
 		report.DiskGiB = int(int64(disk.Blocks) * disk.Bsize >> 30)
 	}
-	return report
+	return report, err == nil
 }
 
 func machineMemoryMiB() int {

@@ -1,0 +1,88 @@
+package workers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
+)
+
+func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {
+	type request struct {
+		to     string
+		report contract.HostReport
+	}
+	requests := make(chan request, 100)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Host contract.HostReport }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		requests <- request{r.Method + " " + r.URL.Path, body.Host}
+	}))
+	defer api.Close()
+	var away atomic.Bool
+	away.Store(true)
+	hv, err := fake.New(fake.Options{Architectures: []string{"x86_64"}, Before: func(context.Context, string, string) error {
+		if away.Load() {
+			return errors.New("connection refused")
+		}
+		return nil
+	}})
+	require.NoError(t, err)
+	r := Registration{
+		API: api.URL, Token: func() string { return "token" }, Every: 10 * time.Millisecond, Hypervisor: hv,
+		StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	next := func(to string) contract.HostReport {
+		t.Helper()
+		select {
+		case got := <-requests:
+			require.Equal(t, to, got.to)
+			return got.report
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no %s", to)
+			panic("unreachable")
+		}
+	}
+
+	first := next("PUT /hosts/self")
+	require.False(t, first.Ready)
+	require.Empty(t, first.Architectures)
+	require.False(t, next("POST /hosts/self/heartbeat").Ready)
+	away.Store(false)
+	for got := (request{}); got.to != "PUT /hosts/self"; {
+		select {
+		case got = <-requests: // reports that were on their way come first
+		case <-time.After(10 * time.Second):
+			t.Fatal("it did not register again")
+		}
+		if got.to == "PUT /hosts/self" {
+			require.True(t, got.report.Ready)
+			require.Equal(t, []string{"x86_64"}, got.report.Architectures)
+		}
+	}
+	// From then on it only reports, with a pause of its hypervisor too.
+	require.True(t, next("POST /hosts/self/heartbeat").Ready)
+	away.Store(true)
+	for next("POST /hosts/self/heartbeat").Ready {
+	}
+	away.Store(false)
+	for !next("POST /hosts/self/heartbeat").Ready {
+	}
+	cancel()
+	require.NoError(t, <-ended)
+}
