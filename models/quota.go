@@ -112,23 +112,25 @@ func (s *Store) ClaimQuota(ctx context.Context, c Claim, l Limits) error {
 	case claimed:
 		return fault.New(fault.Conflict, "Instance %s has claimed quota already.", c.ServerID)
 	}
-	return overQuota(c, used, l)
+	return overQuota(c, fmt.Sprint(c.Instances), used, l)
 }
 
-// overQuota is Nova's TooManyInstances: every resource that is over, in one sentence.
-func overQuota(c Claim, used Usage, l Limits) error {
+// overQuota is Nova's TooManyInstances: every resource that is over, in one sentence. instances is how many servers were
+// asked for, in words.
+func overQuota(c Claim, instances string, used Usage, l Limits) error {
 	var over, asked, taken, limits []string
 	for _, r := range []struct {
 		name               string
 		asked, used, limit int
+		words              string
 	}{
-		{"cores", c.Cores, used.Cores, l.Cores},
-		{"instances", c.Instances, used.Instances, l.Instances},
-		{"ram", c.RAMMiB, used.RAMMiB, l.RAMMiB},
+		{"cores", c.Cores, used.Cores, l.Cores, fmt.Sprint(c.Cores)},
+		{"instances", c.Instances, used.Instances, l.Instances, instances},
+		{"ram", c.RAMMiB, used.RAMMiB, l.RAMMiB, fmt.Sprint(c.RAMMiB)},
 	} {
 		if r.limit >= 0 && r.used+r.asked > r.limit {
 			over = append(over, r.name)
-			asked = append(asked, fmt.Sprint(r.asked))
+			asked = append(asked, r.words)
 			taken = append(taken, fmt.Sprint(r.used))
 			limits = append(limits, fmt.Sprint(r.limit))
 		}
@@ -144,5 +146,13 @@ func overQuota(c Claim, used Usage, l Limits) error {
 // ReleaseClaim gives a server's claim back; absent is success.
 func (s *Store) ReleaseClaim(ctx context.Context, serverID string) error {
 	err := s.exec(ctx, `DELETE FROM claims WHERE server_id = $1`, serverID)
+	return failed(err, "release the claim of server %s", serverID)
+}
+
+// ReleaseClaimOf is ReleaseClaim for what one request claimed: that of a server which another request recorded stays.
+func (s *Store) ReleaseClaimOf(ctx context.Context, serverID, requestID string) error {
+	err := s.exec(ctx, `
+DELETE FROM claims c WHERE server_id = $1 AND (NOT EXISTS (SELECT FROM servers s WHERE s.id = c.server_id)
+    OR EXISTS (SELECT FROM instance_actions a WHERE a.server_id = c.server_id AND a.request_id = $2))`, serverID, requestID)
 	return failed(err, "release the claim of server %s", serverID)
 }

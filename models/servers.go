@@ -101,7 +101,8 @@ INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id
 SELECT made.id, $19, $20, $21, $22, $23, $23 FROM made`
 
 // RecordServer makes the row, in BUILD, with its metadata, tags and instance action. The same id with the same request is
-// success, with another Conflict.
+// success while the server is in BUILD, NotFound when it was deleted since, and Conflict in any other state; with another
+// request it is Conflict.
 func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) error {
 	if v.CreatedAt.IsZero() {
 		v.CreatedAt = now()
@@ -112,13 +113,14 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 	if v.Metadata == nil {
 		v.Metadata = map[string]string{}
 	}
-	var recorded bool
+	var status string // of what this request recorded
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
 			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
 			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint)
-		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3 AND project_id = $4)`,
-			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&recorded) })
+		b.Queue(`SELECT COALESCE((SELECT s.status FROM servers s JOIN instance_actions a ON a.server_id = s.id
+			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), '')`,
+			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&status) })
 	})
 	switch {
 	case violates(err, "servers_project_id_fkey"):
@@ -127,10 +129,16 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 		return noUser(v.UserID)
 	case violates(err, "servers_image_id_fkey"):
 		return noImage(v.ImageID)
-	case err == nil && !recorded:
+	case err != nil:
+		return failed(err, "record server %s", v.ID)
+	case status == "":
 		return fault.New(fault.Conflict, "Instance %s already exists.", v.ID)
+	case status == string(ServerDeleted):
+		return noServer(v.ID)
+	case status != string(ServerBuild):
+		return wrongState(v.ID, status, "build")
 	}
-	return failed(err, "record server %s", v.ID)
+	return nil
 }
 
 // Server with everything that is read with it; NotFound when deleted.
@@ -409,8 +417,9 @@ UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM m
 	return fault.New(fault.Conflict, "Instance %s is placed on %s, not on host %s.", a.ServerID, on, a.Hostname)
 }
 
-// FailServer moves a server to ERROR with its fault and marks the action as failed. An absent, deleted or already failed
-// server is success; the fault is written once. A build's server leaves its host; a server that ran stays where it is.
+// FailServer moves a server to ERROR with its fault and marks the request's action as failed. An absent, deleted or already
+// failed server is success, and so is one that another request recorded: it stays as it is. The fault is written once. A
+// build's server leaves its host; a server that ran stays where it is.
 func (s *Store) FailServer(ctx context.Context, id, requestID string, f ServerFault, events []InstanceActionEvent) error {
 	if f.CreatedAt.IsZero() {
 		f.CreatedAt = now()
@@ -421,6 +430,7 @@ WITH moved AS (
          UPDATE servers SET status = 'ERROR', task_state = NULL, updated_at = $3,
              host_id = CASE WHEN status = 'BUILD' THEN NULL ELSE host_id END
          WHERE id = $1 AND status = ANY($4) AND deleted_at IS NULL
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = $2)
          RETURNING id),
      fault AS (
          INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $8 FROM moved)

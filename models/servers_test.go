@@ -87,6 +87,20 @@ func TestRecordingAServerTwiceIsOneServerAndAnotherRequestIsRefused(t *testing.T
 	requireFault(t, w.RecordServer(ctx, v, other), fault.Conflict, "Instance "+v.ID+" already exists.")
 	require.Equal(t, once, w.snapshot(t))
 
+	requireNotRecorded := func(kind fault.Kind, text string, end func(id, requestID string) error) {
+		t.Helper()
+		v, a := w.server("ended")
+		require.NoError(t, w.RecordServer(ctx, v, a))
+		require.NoError(t, end(v.ID, a.RequestID))
+		ended := w.snapshot(t)
+		requireFault(t, w.RecordServer(ctx, v, a), kind, fmt.Sprintf(text, v.ID))
+		require.Equal(t, ended, w.snapshot(t), "what has ended is not begun anew by a late step")
+	}
+	requireNotRecorded(fault.NotFound, "Instance %s could not be found.", func(id, _ string) error { return w.RemoveServer(ctx, id, "", nil, now()) })
+	requireNotRecorded(fault.Conflict, "Cannot 'build' instance %s while it is in vm_state error", func(id, requestID string) error {
+		return w.FailServer(ctx, id, requestID, ServerFault{Code: 500, Message: "x"}, nil)
+	})
+
 	v2, a2 := w.server("web")
 	errs := atOnce(8, func(i int) error {
 		a := a2
@@ -171,7 +185,10 @@ func TestAFailedBuildKeepsItsFirstFaultAndLeavesItsHost(t *testing.T) {
 	running := w.record(t, "running")
 	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: running.ID, HostID: h.ID, VCPUs: 1}, "networking"))
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: running.ID, PowerState: 1}))
-	require.NoError(t, w.FailServer(ctx, running.ID, "req-y", f, nil))
+	unchanged := w.snapshot(t)
+	require.NoError(t, w.FailServer(ctx, running.ID, "req-another", f, nil), "it never happened for this request")
+	require.Equal(t, unchanged, w.snapshot(t))
+	require.NoError(t, w.FailServer(ctx, running.ID, "req-"+running.ID, f, nil))
 	got, err = w.Server(ctx, running.ID)
 	require.NoError(t, err)
 	require.Equal(t, h.ID, *got.HostID, "its domain may still be there")
@@ -295,7 +312,7 @@ func TestAServerListingSelectsByEachFilter(t *testing.T) {
 	_, err := w.AllocatePort(ctx, PortRequest{ID: "port-1", ServerID: web.ID, ProjectID: "p1", NetworkID: w.network.ID, FixedIP: "10.0.0.42"})
 	require.NoError(t, err)
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: web.ID, PowerState: 1}))
-	require.NoError(t, w.FailServer(ctx, db.ID, "", ServerFault{Code: 500, Message: "x"}, nil))
+	require.NoError(t, w.FailServer(ctx, db.ID, "req-"+db.ID, ServerFault{Code: 500, Message: "x"}, nil))
 	require.NoError(t, w.RemoveServer(ctx, old.ID, "", nil, now()))
 	past, future := now().Add(-time.Hour), now().Add(time.Hour)
 	for name, c := range map[string]struct {

@@ -10,11 +10,17 @@ import (
 // ClaimQuota takes the server's share of its project's quota; OverQuota names what is exceeded.
 func (a *Activities) ClaimQuota(ctx context.Context, in contract.ClaimQuotaInput) error {
 	return a.store.ClaimQuota(ctx,
-		models.Claim{ServerID: in.ServerID, ProjectID: in.ProjectID, Instances: 1, Cores: in.VCPUs, RAMMiB: in.RAMMiB},
-		models.Limits{Instances: in.Limits.Instances, Cores: in.Limits.Cores, RAMMiB: in.Limits.RAMMiB})
+		models.Claim{ServerID: in.ServerID, ProjectID: in.ProjectID, Instances: 1, Cores: in.VCPUs, RAMMiB: in.RAMMiB}, limitsOf(in.Limits))
+}
+
+func limitsOf(q contract.Quota) models.Limits {
+	return models.Limits{Instances: q.Instances, Cores: q.Cores, RAMMiB: q.RAMMiB}
 }
 
 // ReleaseQuota gives it back.
 func (a *Activities) ReleaseQuota(ctx context.Context, in contract.Undo) error {
+	if in.RequestID != "" {
+		return a.store.ReleaseClaimOf(ctx, in.ServerID, in.RequestID)
+	}
 	return a.store.ReleaseClaim(ctx, in.ServerID)
 }

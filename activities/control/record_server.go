@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -9,7 +10,12 @@ import (
 
 // RecordServer makes the server's row and the instance action "create": from here the user sees the server.
 func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerInput) error {
-	return a.store.RecordServer(ctx, models.Server{
+	return a.store.RecordServer(ctx, serverOf(in), createOf(in))
+}
+
+// serverOf is the row of a server that is about to be built.
+func serverOf(in contract.RecordServerInput) models.Server {
+	return models.Server{
 		ID:               in.ServerID,
 		ProjectID:        in.ProjectID,
 		UserID:           in.UserID,
@@ -25,12 +31,17 @@ func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerI
 		AvailabilityZone: in.AvailabilityZone,
 		ConfigDrive:      in.ConfigDrive,
 		Fingerprint:      optional(in.Fingerprint),
-		ReservationID:    contract.ReservationID(in.ServerID),
+		ReservationID:    cmp.Or(in.ReservationID, contract.ReservationID(in.ServerID)),
+		LaunchIndex:      in.LaunchIndex,
 		Metadata:         in.Metadata,
 		Tags:             in.Tags,
 		CreatedAt:        in.StartedAt,
 		UpdatedAt:        in.StartedAt,
-	}, models.InstanceAction{
+	}
+}
+
+func createOf(in contract.RecordServerInput) models.InstanceAction {
+	return models.InstanceAction{
 		ServerID:  in.ServerID,
 		RequestID: in.RequestID,
 		Action:    "create",
@@ -38,7 +49,7 @@ func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerI
 		ProjectID: in.ProjectID,
 		StartedAt: in.StartedAt,
 		UpdatedAt: in.StartedAt,
-	})
+	}
 }
 
 // FailServer is its undo: the row stays, in ERROR, with the build's first failure.

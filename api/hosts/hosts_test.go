@@ -189,7 +189,9 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 	require.Equal(t, 0.0, a.At(t, "host", "leftovers"))
 	began := a.At(t, "host", "back_at")
 	require.NotNil(t, began)
-	require.NoError(t, e.Store.FailServer(ctx, server, "req-none", models.ServerFault{Code: 500, Message: "x"}, nil))
+	actions, err := e.Store.Actions(ctx, server)
+	require.NoError(t, err)
+	require.NoError(t, e.Store.FailServer(ctx, server, actions[0].RequestID, models.ServerFault{Code: 500, Message: "x"}, nil))
 	require.NoError(t, e.Store.HeartbeatHost(ctx, id, models.HostHeartbeat{Ready: true, VCPUs: 8, MemoryMiB: 1, DiskGiB: 1}, time.Now().Add(-2*time.Minute)))
 	beat := fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 150, "version": "v2"}}
 	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)

@@ -182,6 +182,8 @@ type RecordServerInput struct {
 	Tags             []string          `json:"tags,omitempty"`
 	ConfigDrive      bool              `json:"config_drive"`
 	Fingerprint      string            `json:"fingerprint,omitempty"`
+	ReservationID    string            `json:"reservation_id,omitempty"` // "" is the server's own
+	LaunchIndex      int               `json:"launch_index,omitempty"`
 	Phase            Phase             `json:"phase"`
 	StartedAt        time.Time         `json:"started_at"`
 }
@@ -250,6 +252,8 @@ type Undo struct {
 	Index    int    `json:"index,omitempty"`    // ReleaseNetwork: which NIC
 	// Except, with an empty Hostname, are the hosts whose allocations ReleaseAllocation leaves alone.
 	Except []string `json:"except,omitempty"`
+	// RequestID, for ReleaseQuota, is whose claim it is: that of a server which another request recorded stays. "" is anybody's.
+	RequestID string `json:"request_id,omitempty"`
 }
 
 // Undoes marks the inputs of undos: whatever an undo answers, it is tried again.

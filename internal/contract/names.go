@@ -4,6 +4,8 @@
 package contract
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"strings"
 	"time"
 )
@@ -102,9 +104,15 @@ const (
 	RecordOperatorAct = "RecordOperatorAct"
 )
 
-// ReservationID is Nova's r-xxxxxxxx, derived from the first server's id.
+// ReservationID is Nova's r-xxxxxxxx, eight digits and letters that are derived from the first server's id.
 func ReservationID(serverID string) string {
-	return "r-" + strings.ReplaceAll(serverID, "-", "")[:8]
+	const base, length = 36, 8
+	sum := sha256.Sum256([]byte(serverID))
+	id := make([]byte, length)
+	for i, n := 0, binary.BigEndian.Uint64(sum[:]); i < length; i, n = i+1, n/base {
+		id[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[n%base]
+	}
+	return "r-" + string(id)
 }
 
 // BridgeOf names a network's Linux bridge, the same on every host: at most 15 bytes (IFNAMSIZ).

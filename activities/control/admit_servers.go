@@ -1,0 +1,44 @@
+package control
+
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// AdmitServers takes quota for as many servers as fit and makes their rows, all or nothing: from here the user sees them.
+// OverQuota when fewer fit than were asked for at least.
+func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersInput) (contract.Admitted, error) {
+	first := in.Server
+	n, err := a.store.AdmitServers(ctx, models.Admission{
+		Reservation: models.Reservation{
+			ServerID:  first.ServerID,
+			ID:        contract.ReservationID(first.ServerID),
+			ProjectID: first.ProjectID,
+			UserID:    first.UserID,
+			MinCount:  in.Min,
+			MaxCount:  in.Max,
+		},
+		Server: serverOf(first),
+		Row: func(i, of int) (id, name, hostname string) {
+			name, hostname = contract.ReservedNames(first.Name, first.Hostname, i, of)
+			return contract.ReservedServerID(first.ServerID, i), name, hostname
+		},
+		Claim:  models.Claim{Instances: 1, Cores: first.Flavor.VCPUs, RAMMiB: first.Flavor.RAMMiB},
+		Limits: limitsOf(in.Limits),
+		Action: createOf(first),
+	})
+	return contract.Admitted{Servers: n}, err
+}
+
+// DropServers is its undo, for servers whose builds were never started: the rows stay, in ERROR, and the quota is free.
+func (a *Activities) DropServers(ctx context.Context, in contract.DropServersInput) error {
+	ids := make([]string, len(in.Places))
+	for i, place := range in.Places {
+		ids[i] = contract.ReservedServerID(in.FirstServerID, place)
+	}
+	return a.store.DropServers(ctx, ids, in.RequestID, models.ServerFault{
+		Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: a.now(),
+	})
+}

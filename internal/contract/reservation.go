@@ -1,0 +1,124 @@
+package contract
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// WorkflowReserve admits several servers that were asked for in one request and starts a build for each.
+const WorkflowReserve = "ReserveServers"
+
+// ReservationWorkflowID is the id under which a reservation runs, by its first server's id.
+func ReservationWorkflowID(firstServerID string) string { return "reservation/" + firstServerID }
+
+// QueryReservation answers a ReservationState. A reservation's submission is UpdateSubmit, like a server's; it answers
+// Admitted.
+const QueryReservation = "reservation"
+
+// Activities of a reservation.
+const (
+	AdmitServers = "AdmitServers"
+	DropServers  = "DropServers"
+)
+
+// ReserveInput is one request for several servers that differ in nothing but their ids, names and places. It is the whole
+// input of the ReserveServers workflow.
+type ReserveInput struct {
+	Boot BootInput `json:"boot"` // of the first server, with the name that was asked for
+	Min  int       `json:"min"`
+	Max  int       `json:"max"`
+
+	// Continued is what a run that goes on in a new one hands over.
+	Continued *Reserved `json:"continued,omitempty"`
+}
+
+// Reserved is how far a reservation is: servers are started in order.
+type Reserved struct {
+	Admitted  int       `json:"admitted"`
+	Next      int       `json:"next"`    // the first server whose build was not yet asked for
+	Started   int       `json:"started"` // builds that run, or have run
+	Dropped   []int     `json:"dropped,omitempty"`
+	StartedAt time.Time `json:"started_at"`
+}
+
+// Server is the input of the i-th server's build, of so many that were admitted.
+func (in ReserveInput) Server(i, admitted int) BootInput {
+	b := in.Boot
+	b.ServerID = ReservedServerID(in.Boot.ServerID, i)
+	b.Name, b.Hostname = ReservedNames(in.Boot.Name, in.Boot.Hostname, i, admitted)
+	b.ReservationID, b.LaunchIndex, b.Reserved = ReservationID(in.Boot.ServerID), i, true
+	return b
+}
+
+// ReservedServerID is the id of a reservation's i-th server. The first one's is the request's own.
+func ReservedServerID(first string, i int) string {
+	if i == 0 {
+		return first
+	}
+	return uuid.NewSHA1(uuid.MustParse(first), []byte(strconv.Itoa(i))).String()
+}
+
+// maxHostname is the longest label of a DNS name.
+const maxHostname = 63
+
+// ReservedNames are the name and hostname of the i-th of so many servers: numbered from 1 where there is more than one
+// (Nova's multi_instance_display_name_template). A hostname keeps its number, and so stays apart, however long it is.
+func ReservedNames(name, hostname string, i, of int) (string, string) {
+	if of <= 1 {
+		return name, hostname
+	}
+	number := fmt.Sprintf("-%d", i+1)
+	if room := maxHostname - len(number); len(hostname) > room {
+		hostname = strings.TrimRight(hostname[:room], "-")
+	}
+	return name + number, hostname + number
+}
+
+// ReservationState is a reservation as its workflow sees it: how many servers were admitted, and how many of their builds
+// have been started. How they end, the servers say.
+type ReservationState struct {
+	Admitted int  `json:"admitted"` // 0 until the submission is accepted
+	Started  int  `json:"started"`
+	Dropped  int  `json:"dropped,omitempty"` // failed, because their builds could not be started
+	Settled  bool `json:"settled"`           // nothing is left to start
+}
+
+// Admitted answers the submission of a reservation.
+type Admitted struct {
+	Servers int `json:"servers"`
+}
+
+// AdmitServersInput claims quota for as many servers as fit between Min and Max, and makes their rows. Server is the first
+// one's, with the names that were asked for.
+type AdmitServersInput struct {
+	Server RecordServerInput `json:"server"`
+	Min    int               `json:"min"`
+	Max    int               `json:"max"`
+	Limits Quota             `json:"limits"`
+}
+
+// Summary is the input in a few words.
+func (in AdmitServersInput) Summary() string {
+	if in.Min == in.Max {
+		return fmt.Sprintf("%d × %s", in.Max, in.Server.Name)
+	}
+	return fmt.Sprintf("%d to %d × %s", in.Min, in.Max, in.Server.Name)
+}
+
+// DropServersInput is the undo of AdmitServers for the servers at these places, whose builds were never started: the rows
+// become ERROR and their claims are released. What another request made, or deletes, is left alone.
+type DropServersInput struct {
+	FirstServerID string `json:"first_server_id"`
+	RequestID     string `json:"request_id"`
+	Places        []int  `json:"places"`
+	Code          int    `json:"code"`    // as Nova's fault code
+	Message       string `json:"message"` // for the user
+	Details       string `json:"details"` // for admins
+}
+
+// Undoes marks the inputs of undos: whatever an undo answers, it is tried again.
+func (DropServersInput) Undoes() {}

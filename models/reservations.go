@@ -1,0 +1,285 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// Reservation is one request for several servers.
+type Reservation struct {
+	ServerID  string `gorm:"primaryKey"` // of its first server
+	ID        string // Nova's r-xxxxxxxx, which each of its servers has
+	ProjectID string
+	UserID    string
+	MinCount  int
+	MaxCount  int
+	CreatedAt time.Time
+}
+
+// ReservationProgress is a reservation with its servers counted. Admitted is the sum of the others.
+type ReservationProgress struct {
+	Reservation
+	Admitted int
+	Building int
+	Active   int
+	Failed   int // in ERROR
+	Deleted  int
+}
+
+// Admission asks for servers that differ in nothing but id, name, hostname and place.
+type Admission struct {
+	Reservation Reservation
+	Server      Server                                      // what they have in common
+	Row         func(i, of int) (id, name, hostname string) // of the i-th server of so many that are admitted
+	Claim       Claim                                       // each one's share of the quota
+	Limits      Limits
+	Action      InstanceAction
+}
+
+// AdmitServers claims quota for as many servers as fit, at most MaxCount, and makes their rows, all in one transaction; it
+// answers how many. OverQuota in Nova's words where fewer than MinCount fit. The same request again is success, another one
+// for the same servers Conflict.
+func (s *Store) AdmitServers(ctx context.Context, a Admission) (int, error) {
+	if a.Server.CreatedAt.IsZero() {
+		a.Server.CreatedAt = now()
+	}
+	if a.Action.StartedAt.IsZero() {
+		a.Action.StartedAt = a.Server.CreatedAt
+	}
+	if a.Server.Metadata == nil {
+		a.Server.Metadata = map[string]string{}
+	}
+	var admitted int
+	err := retried(ctx, func() error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+			admitted, err = admit(ctx, tx, a)
+			return err
+		})
+	})
+	r := a.Reservation
+	switch {
+	case violates(err, "claims_pkey"), violates(err, "servers_pkey"), violates(err, "reservations_id_key"):
+		return 0, fault.Wrap(fault.Conflict, err, "Servers of this request exist already.")
+	case violates(err, "servers_user_id_fkey"):
+		return 0, noUser(r.UserID)
+	case violates(err, "servers_image_id_fkey"):
+		return 0, noImage(a.Server.ImageID)
+	case err != nil:
+		return 0, failed(err, "admit %d servers from %s", r.MaxCount, r.ServerID)
+	}
+	return admitted, nil
+}
+
+func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
+	var (
+		r              = a.Reservation
+		known, theSame bool
+		same           int
+		used           Usage
+		b              pgx.Batch
+	)
+	locked, err := tx.Exec(ctx, lockProjectSQL, r.ProjectID)
+	if err != nil {
+		return 0, err
+	}
+	if locked.RowsAffected() == 0 {
+		return 0, noProject(r.ProjectID)
+	}
+	b.Queue(`SELECT EXISTS (SELECT FROM reservations WHERE server_id = $1),
+		EXISTS (SELECT FROM reservations r JOIN instance_actions a USING (server_id)
+		        WHERE r.server_id = $1 AND r.id = $2 AND r.project_id = $3 AND a.request_id = $4),
+		(SELECT count(*) FROM servers WHERE reservation_id = $2 AND project_id = $3)`,
+		r.ServerID, r.ID, r.ProjectID, a.Action.RequestID).QueryRow(func(row pgx.Row) error { return row.Scan(&known, &theSame, &same) })
+	b.Queue(usageSQL, r.ProjectID).QueryRow(func(row pgx.Row) error { return row.Scan(&used.Instances, &used.Cores, &used.RAMMiB) })
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return 0, err
+	}
+	switch {
+	case theSame:
+		return same, nil
+	case known:
+		return 0, fault.New(fault.Conflict, "Servers of this request exist already.")
+	}
+	n := min(r.MaxCount, room(a.Claim, used, a.Limits))
+	if n < r.MinCount {
+		return 0, overQuotaForMany(a, used)
+	}
+	return n, insertServers(ctx, tx, a, n)
+}
+
+// room is how many more such claims the limits allow.
+func room(c Claim, used Usage, l Limits) int {
+	const unlimited = 1 << 30
+	most := unlimited
+	for _, r := range []struct{ each, used, limit int }{
+		{c.Instances, used.Instances, l.Instances}, {c.Cores, used.Cores, l.Cores}, {c.RAMMiB, used.RAMMiB, l.RAMMiB},
+	} {
+		if r.limit >= 0 && r.each > 0 {
+			most = min(most, max(0, r.limit-r.used)/r.each)
+		}
+	}
+	return most
+}
+
+// overQuotaForMany is Nova's TooManyInstances (nova/compute/utils.py check_num_instances_quota): what the most that was
+// asked for exceeds, with the servers as a range.
+func overQuotaForMany(a Admission, used Usage) error {
+	r := a.Reservation
+	whole := Claim{Instances: r.MaxCount * a.Claim.Instances, Cores: r.MaxCount * a.Claim.Cores, RAMMiB: r.MaxCount * a.Claim.RAMMiB}
+	instances := fmt.Sprint(r.MinCount)
+	if r.MinCount != r.MaxCount {
+		instances = fmt.Sprintf("%d-%d", r.MinCount, r.MaxCount)
+	}
+	return overQuota(whole, instances, used, a.Limits)
+}
+
+func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
+	v, c, act := a.Server, a.Claim, a.Action
+	ids, names, hostnames := make([]string, n), make([]string, n), make([]string, n)
+	for i := range n {
+		ids[i], names[i], hostnames[i] = a.Row(i, n)
+	}
+	if len(ids) == 0 || ids[0] != a.Reservation.ServerID {
+		return errors.New("a reservation is named by its first server")
+	}
+	var b pgx.Batch
+	b.Queue(`INSERT INTO claims (server_id, project_id, instances, cores, ram_mib, created_at)
+		SELECT id, $2, $3, $4, $5, $6 FROM unnest($1::text[]) id`,
+		ids, v.ProjectID, c.Instances, c.Cores, c.RAMMiB, v.CreatedAt)
+	b.Queue(`INSERT INTO servers (id, project_id, user_id, name, hostname, description, status, task_state, power_state, image_id,
+			flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
+		SELECT u.id, $4, $5, u.name, u.hostname, $6, 'BUILD', $7, 0, $8, $9, $10, $11, $12, $13, $14, u.n - 1, $15, $15, $16
+		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(id, name, hostname, n)`,
+		ids, names, hostnames, v.ProjectID, v.UserID, v.Description, v.TaskState, v.ImageID, v.FlavorID, asJSON(v.Flavor), v.KeyName,
+		v.AvailabilityZone, v.ConfigDrive, a.Reservation.ID, v.CreatedAt, v.Fingerprint)
+	b.Queue(`INSERT INTO server_metadata (server_id, key, value) SELECT id, m.key, m.value FROM unnest($1::text[]) id, jsonb_each_text($2) m`,
+		ids, asJSON(v.Metadata))
+	b.Queue(`INSERT INTO server_tags (server_id, tag) SELECT id, t FROM unnest($1::text[]) id, unnest($2::text[]) t ON CONFLICT DO NOTHING`,
+		ids, v.Tags)
+	b.Queue(`INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
+		SELECT id, $2, $3, $4, $5, $6, $6 FROM unnest($1::text[]) id`,
+		ids, act.RequestID, act.Action, act.UserID, act.ProjectID, act.StartedAt)
+	r := a.Reservation
+	b.Queue(`INSERT INTO reservations (server_id, id, project_id, user_id, min_count, max_count, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		r.ServerID, r.ID, r.ProjectID, r.UserID, r.MinCount, r.MaxCount, v.CreatedAt)
+	return tx.SendBatch(ctx, &b).Close()
+}
+
+// DropServers is the undo of AdmitServers: those of the servers that the request made and that nothing has begun with become
+// ERROR with the fault, and their claims are released. Absent ones, and those that are being deleted, are left alone; again
+// is success.
+func (s *Store) DropServers(ctx context.Context, ids []string, requestID string, f ServerFault) error {
+	if f.CreatedAt.IsZero() {
+		f.CreatedAt = now()
+	}
+	err := s.exec(ctx, `
+WITH moved AS (
+         UPDATE servers SET status = 'ERROR', task_state = NULL, updated_at = $3
+         WHERE id = ANY($1) AND status = 'BUILD' AND host_id IS NULL AND task_state IS DISTINCT FROM $4
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = $2)
+         RETURNING id),
+     fault AS (
+         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $3 FROM moved),
+     freed AS (DELETE FROM claims WHERE server_id IN (SELECT id FROM moved))
+UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
+		ids, requestID, f.CreatedAt, TaskDeleting, f.Code, f.Message, f.Details)
+	return failed(err, "drop %d servers of request %s", len(ids), requestID)
+}
+
+func noReservation(id string) error {
+	return fault.New(fault.NotFound, "Reservation %s could not be found.", id)
+}
+
+const countServersSQL = `
+SELECT count(*) AS admitted, count(*) FILTER (WHERE status = 'BUILD') AS building, count(*) FILTER (WHERE status = 'ACTIVE') AS active,
+       count(*) FILTER (WHERE status = 'ERROR') AS failed, count(*) FILTER (WHERE status = 'DELETED') AS deleted,
+       reservation_id AS id, project_id, min(created_at) AS created_at, (array_agg(id ORDER BY launch_index))[1] AS server_id,
+       (array_agg(user_id ORDER BY launch_index))[1] AS user_id, 1 AS min_count, 1 AS max_count
+FROM servers WHERE reservation_id = ANY(?) AND (? = '' OR project_id = ?)
+GROUP BY reservation_id, project_id`
+
+// Reservation counts the servers of a reservation, a single server's too. projectID "" is any.
+func (s *Store) Reservation(ctx context.Context, id, projectID string) (ReservationProgress, error) {
+	var p ReservationProgress
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		all, err := progressOf(tx, []string{id}, projectID)
+		if err != nil {
+			return err
+		}
+		if len(all) == 0 {
+			return noReservation(id)
+		}
+		p = all[0]
+		err = tx.Where("id = ?", id).Take(&p.Reservation).Error
+		if isAbsent(err) {
+			return nil // a single server's
+		}
+		return err
+	})
+	return p, failed(err, "read reservation %s", id)
+}
+
+func progressOf(tx *gorm.DB, ids []string, projectID string) ([]ReservationProgress, error) {
+	var all []ReservationProgress
+	err := tx.Raw(countServersSQL, texts(ids), projectID, projectID).Scan(&all).Error
+	return all, err
+}
+
+// ReservationFilter selects reservations of several servers, newest first.
+type ReservationFilter struct {
+	ProjectID string // "" is all
+	Marker    string // an id
+	Limit     int    // 0 is all
+}
+
+var reservationOrder = order{
+	id: "id", preset: Sort{Key: "created_at", Desc: true}, keys: map[string]string{"created_at": "created_at"},
+}
+
+// ListReservations lists what the filter selects with their servers counted, in a constant number of queries.
+func (s *Store) ListReservations(ctx context.Context, f ReservationFilter) ([]ReservationProgress, error) {
+	var all []ReservationProgress
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		visible := func() *gorm.DB {
+			q := tx.Model(&Reservation{})
+			if f.ProjectID != "" {
+				q = q.Where("project_id = ?", f.ProjectID)
+			}
+			return q
+		}
+		q, err := reservationOrder.page(visible(), visible(), nil, f.Marker, f.Limit)
+		if err != nil {
+			return err
+		}
+		var page []Reservation
+		if err := q.Find(&page).Error; err != nil {
+			return err
+		}
+		ids := make([]string, len(page))
+		for i, r := range page {
+			ids[i] = r.ID
+		}
+		counted, err := progressOf(tx, ids, f.ProjectID)
+		if err != nil {
+			return err
+		}
+		byID := make(map[string]ReservationProgress, len(counted))
+		for _, p := range counted {
+			byID[p.ID] = p
+		}
+		all = make([]ReservationProgress, len(page))
+		for i, r := range page {
+			all[i] = byID[r.ID]
+			all[i].Reservation = r
+		}
+		return nil
+	})
+	return all, failed(err, "list the reservations")
+}
