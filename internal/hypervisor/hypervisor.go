@@ -25,6 +25,9 @@ type Hypervisor interface {
 	State(ctx context.Context, uuid string) (State, error)
 	// List tells of every domain that Slipway defined here.
 	List(ctx context.Context) ([]Status, error)
+	// Folder is the folder of the domain's console log, which tells whose it is where one hypervisor serves several
+	// installations; "" where there is no such domain, or no log.
+	Folder(ctx context.Context, uuid string) (string, error)
 	// Close gives the connection back.
 	Close() error
 }

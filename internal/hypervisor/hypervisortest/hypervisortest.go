@@ -4,6 +4,7 @@ package hypervisortest
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("concurrent lives of several domains do not disturb each other", s.concurrentLives)
 	t.Run("a cancelled context changes nothing and is reported", s.cancelled)
 	t.Run("a string that is no uuid is refused", s.noUUID)
+	t.Run("a domain tells where its log lies", s.folder)
 	t.Run("the capabilities tell what a scheduler needs", s.capabilities)
 }
 
@@ -64,6 +66,22 @@ func ctxOf(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+func (s suite) folder(t *testing.T) {
+	h, d := s.setup(t)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	folder, err := h.Folder(ctx, d.UUID)
+	require.NoError(t, err)
+	require.Empty(t, folder, "before it is defined")
+	if d.ConsoleLog == "" {
+		d.ConsoleLog = filepath.Join(t.TempDir(), "console.log")
+	}
+	require.NoError(t, h.Define(ctx, d))
+	folder, err = h.Folder(ctx, d.UUID)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Dir(d.ConsoleLog), folder)
 }
 
 func requireState(t *testing.T, h hypervisor.Hypervisor, d hypervisor.Domain, want hypervisor.State) {
