@@ -24,7 +24,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// upload is PUT /v2/images/{id}/file. The bytes go by once: they are stored and summed while they arrive, looked at before
+// upload is PUT /v2/images/{id}/file. The bytes go by once: they are stored and summed while they arrive, inspected before
 // they are published, and the image is active only when everything is on disk. Whatever ends it early returns the image
 // to queued, with nothing kept.
 func (a *API) upload(c echo.Context) error {
@@ -120,11 +120,12 @@ func (a *API) giveUp(ctx context.Context, up imagestore.Upload, id string, why e
 // chunk is how much is read at once.
 const chunk = 1 << 20
 
-// take stores and sums the body, then looks at what it is.
+// take stores, sums and inspects the body in one pass.
 func (a *API) take(up imagestore.Upload, body io.Reader, length int64, declared string) (models.ImageBytes, error) {
 	var none models.ImageBytes
 	sums := newSums()
-	size, err := sums.copy(up, body, a.config.MaxBytes)
+	look := imageformat.New(imageformat.Rules{Declared: declared})
+	size, err := sums.copy(io.MultiWriter(up, look), body, a.config.MaxBytes)
 	md5sum, sha := sums.end()
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -134,7 +135,7 @@ func (a *API) take(up imagestore.Upload, body io.Reader, length int64, declared 
 	case length >= 0 && size != length:
 		return none, fault.New(fault.Invalid, "The upload ended after %d of %d bytes.", size, length)
 	}
-	info, err := imageformat.Inspect(up, size, declared)
+	info, err := look.Finish()
 	if err != nil {
 		return none, err
 	}

@@ -30,12 +30,20 @@ const (
 	knownIncompatible = bitDirty | bitCorrupt | bitDataFile | bitCompressionType | bitExtendedL2
 )
 
+// Bits of autoclear_features.
+const (
+	bitBitmaps uint64 = 1 << iota
+	bitRawExternal
+)
+
 // Header extensions.
 const (
 	extEnd           = 0
 	extBackingFormat = 0xE2792ACA
 	extDataFile      = 0x44415441
 	extLUKS          = 0x0537BE77
+	extBitmaps       = 0x23852875
+	extFeatureNames  = 0x6803f857
 )
 
 // Limits that QEMU itself holds.
@@ -44,51 +52,94 @@ const (
 	maxRefTableBytes = 8 << 20
 	maxBackingName   = 1023
 	maxExtensions    = 64
+	maxSnapshots     = 65536
+	maxBitmaps       = 65535
+	// The smallest entries of the snapshot table and of the bitmap directory.
+	minSnapshotBytes = 40
+	minBitmapBytes   = 24
 )
 
 // ReadQCOW2 parses the header without judging what it refers to: overlays of our own have a backing file. An impossible
 // header is an Invalid fault.
 func ReadQCOW2(r io.ReaderAt, size int64) (QCOW2Header, error) {
-	bad := func(format string, args ...any) (QCOW2Header, error) {
-		return QCOW2Header{}, fault.New(fault.Invalid, "The image is no usable qcow2: "+format+".", args...)
-	}
-	b := make([]byte, 112)
-	n, err := readAt(r, b, 0, size)
-	if err != nil {
+	b := make([]byte, max(0, min(size, windowBytes)))
+	if err := readFull(r, b, 0); err != nil {
 		return QCOW2Header{}, fault.Wrap(fault.Internal, err, "The image could not be read.")
 	}
-	if n < 72 {
+	h, parts, err := parseQCOW2(b, MaxVirtualBytes)
+	if err != nil {
+		return QCOW2Header{}, err
+	}
+	return h, apart(qcow2Mark, size, parts...)
+}
+
+// qcow2 refuses every header that leads QEMU outside the image, and what cannot be booted.
+func (i *Inspector) qcow2(b []byte) error {
+	h, parts, err := parseQCOW2(b, uint64(i.rules.MaxVirtualBytes))
+	if err != nil {
+		return err
+	}
+	switch {
+	case h.BackingFile != "":
+		return refusal("The image has a backing file. Flatten it with qemu-img convert -O qcow2 and upload the result.")
+	case h.DataFile:
+		return refusal("The image keeps its data in another file. Convert it with qemu-img convert -O qcow2 and upload the result.")
+	case h.Incompatible&^knownIncompatible != 0:
+		return refusal("The image uses qcow2 features that are not known (%#x). Convert it with qemu-img convert -O qcow2 and upload the result.", h.Incompatible&^knownIncompatible)
+	case h.Encrypted:
+		return refusal("The image is encrypted. Decrypt it with qemu-img convert and upload the result.")
+	case h.Corrupt:
+		return refusal("The image is marked as corrupt. Repair it with qemu-img check -r all and upload the result.")
+	}
+	i.virtual = h.VirtualBytes
+	i.atEnd(func(size int64) error { return apart(qcow2Mark, size, parts...) })
+	return nil
+}
+
+// parseQCOW2 reads the header from the image's first window (or the whole of a smaller image), and tells which parts of
+// the file it names; where the file ends is the caller's to check.
+func parseQCOW2(b []byte, maxVirtual uint64) (h QCOW2Header, parts []extent, err error) {
+	bad := func(format string, args ...any) (QCOW2Header, []extent, error) {
+		return QCOW2Header{}, nil, unusable(qcow2Mark, format, args...)
+	}
+	if len(b) < 72 {
 		return bad("it ends within its header")
 	}
 	be := binary.BigEndian
 	if string(b[:4]) != "QFI\xfb" {
 		return bad("it does not begin with the qcow2 mark")
 	}
-	h := QCOW2Header{Version: be.Uint32(b[4:])}
-	backingOffset, backingSize := be.Uint64(b[8:]), be.Uint32(b[16:])
-	h.ClusterBits = be.Uint32(b[20:])
-	virtual := be.Uint64(b[24:])
-	crypt := be.Uint32(b[32:])
-	l1Size, l1Offset := uint64(be.Uint32(b[36:])), be.Uint64(b[40:])
+	h = QCOW2Header{Version: be.Uint32(b[4:]), ClusterBits: be.Uint32(b[20:])}
+	backingOffset, backingSize := be.Uint64(b[8:]), uint64(be.Uint32(b[16:]))
+	virtual, crypt := be.Uint64(b[24:]), be.Uint32(b[32:])
+	l1Entries, l1Offset := uint64(be.Uint32(b[36:])), be.Uint64(b[40:])
 	refOffset, refClusters := be.Uint64(b[48:]), uint64(be.Uint32(b[56:]))
-
+	snapshots, snapshotsOffset := uint64(be.Uint32(b[60:])), be.Uint64(b[64:])
 	headerLength, entryBits := uint64(72), uint32(3)
+	var autoclear uint64
 	switch h.Version {
 	case 2:
 	case 3:
-		if n < 104 {
+		if len(b) < 104 {
 			return bad("it ends within its header")
 		}
-		h.Incompatible = be.Uint64(b[72:])
+		h.Incompatible, autoclear = be.Uint64(b[72:]), be.Uint64(b[88:])
 		headerLength = uint64(be.Uint32(b[100:]))
 		if order := be.Uint32(b[96:]); order > 6 {
-			return bad("its refcounts are %d bits wide", uint64(1)<<min(order, 63))
+			return bad("its refcounts are 2^%d bits wide", order)
 		}
-		if headerLength < 104 || headerLength%8 != 0 {
+		if headerLength < 104 || headerLength%8 != 0 || headerLength > uint64(len(b)) {
 			return bad("its header is %d bytes long", headerLength)
 		}
 		if h.Incompatible&bitExtendedL2 != 0 {
 			entryBits = 4
+		}
+		compression := byte(0)
+		if headerLength > 104 {
+			compression = b[104]
+		}
+		if named := h.Incompatible&bitCompressionType != 0; named != (compression != 0) || compression > 1 {
+			return bad("its compression type is %d, which contradicts its features or is not known", compression)
 		}
 	default:
 		return bad("it is version %d", h.Version)
@@ -97,102 +148,114 @@ func ReadQCOW2(r io.ReaderAt, size int64) (QCOW2Header, error) {
 		return bad("its clusters are 2^%d bytes", h.ClusterBits)
 	}
 	cluster := uint64(1) << h.ClusterBits
+	if entryBits == 4 && h.ClusterBits < 14 {
+		return bad("its clusters are too small for extended entries")
+	}
 	if headerLength > cluster {
 		return bad("its header is longer than a cluster")
 	}
-	if virtual == 0 || virtual > MaxVirtualBytes {
+	// QEMU counts whole sectors.
+	if virtual < 512 || virtual>>62 != 0 {
 		return bad("its virtual size is %d bytes", virtual)
 	}
-	h.VirtualBytes = int64((virtual + 511) &^ 511)
+	if err := fits(virtual, maxVirtual); err != nil {
+		return QCOW2Header{}, nil, err
+	}
+	h.VirtualBytes = int64(virtual &^ 511)
+	parts = append(make([]extent, 0, 5), extent{"header", 0, cluster})
 	// The first-level table has to be within the file and to cover the disk.
 	perL1 := cluster << (h.ClusterBits - entryBits)
-	if l1Size*8 > maxL1Bytes || l1Size < (virtual+perL1-1)/perL1 {
-		return bad("its table has %d entries for %d bytes", l1Size, virtual)
+	if l1Entries*8 > maxL1Bytes || l1Entries < (virtual+perL1-1)/perL1 {
+		return bad("its table has %d entries for %d bytes", l1Entries, virtual)
 	}
-	if !within(l1Offset, l1Size*8, size) || l1Offset%cluster != 0 {
-		return bad("its table lies outside the file")
+	if l1Offset%cluster != 0 {
+		return bad("its table is not aligned")
 	}
-	if refClusters == 0 || refClusters > maxRefTableBytes/cluster+1 || !within(refOffset, refClusters*cluster, size) || refOffset%cluster != 0 {
-		return bad("its refcount table lies outside the file")
+	parts = append(parts, extent{"table", l1Offset, l1Entries * 8})
+	if refClusters == 0 || refClusters > maxRefTableBytes/cluster+1 || refOffset%cluster != 0 {
+		return bad("its refcount table is %d clusters at %d", refClusters, refOffset)
+	}
+	parts = append(parts, extent{"refcount table", refOffset, refClusters * cluster})
+	if snapshots > maxSnapshots || (snapshots > 0 && snapshotsOffset%cluster != 0) {
+		return bad("it has %d snapshots at %d", snapshots, snapshotsOffset)
+	}
+	if snapshots > 0 {
+		parts = append(parts, extent{"snapshot table", snapshotsOffset, snapshots * minSnapshotBytes})
 	}
 	h.DataFile = h.Incompatible&bitDataFile != 0
 	h.Corrupt = h.Incompatible&bitCorrupt != 0
 	h.Encrypted = crypt != 0
+	if autoclear&bitRawExternal != 0 && !h.DataFile {
+		return bad("it has raw external data without a data file")
+	}
+	// The extensions lie between the header and the backing file's name, all within the first cluster.
+	end := min(cluster, uint64(len(b)))
 	if backingOffset != 0 {
-		if backingSize == 0 || backingSize > maxBackingName || backingOffset+uint64(backingSize) < backingOffset || backingOffset+uint64(backingSize) > cluster {
+		if backingSize == 0 || backingSize > maxBackingName || backingOffset < headerLength || backingOffset > end || backingOffset+backingSize > end {
 			return bad("its backing file's name lies outside the header")
 		}
-		name := make([]byte, backingSize)
-		if n, err := readAt(r, name, int64(backingOffset), size); err != nil || n != len(name) {
-			return bad("its backing file's name is cut off")
-		}
-		h.BackingFile = string(name)
+		h.BackingFile = string(b[backingOffset : backingOffset+backingSize])
+		end = backingOffset
 	}
-	return readExtensions(r, size, h, headerLength, cluster, backingOffset)
+	parts, err = parseExtensions(b[:end], headerLength, autoclear, cluster, &h, parts)
+	if err != nil {
+		return QCOW2Header{}, nil, err
+	}
+	return h, parts, nil
 }
 
-func readExtensions(r io.ReaderAt, size int64, h QCOW2Header, off, cluster, backingOffset uint64) (QCOW2Header, error) {
-	end := cluster
-	if backingOffset != 0 {
-		end = min(end, backingOffset)
-	}
-	bad := func(why string) (QCOW2Header, error) {
-		return QCOW2Header{}, fault.New(fault.Invalid, "The image is no usable qcow2: %s.", why)
-	}
-	for range maxExtensions {
-		var e [8]byte
+// parseExtensions reads the extensions from off to the end of b, and adds the parts of the file that they name.
+func parseExtensions(b []byte, off, autoclear, cluster uint64, h *QCOW2Header, parts []extent) ([]extent, error) {
+	bad := func(format string, args ...any) ([]extent, error) { return nil, unusable(qcow2Mark, format, args...) }
+	end := uint64(len(b))
+	var seen [maxExtensions]uint32
+	for n := range maxExtensions {
 		if off+8 > end {
-			return h, nil
+			return parts, nil
 		}
-		if n, err := readAt(r, e[:], int64(off), size); err != nil || n != len(e) {
-			return bad("its header extensions are cut off")
-		}
-		kind, length := binary.BigEndian.Uint32(e[:]), uint64(binary.BigEndian.Uint32(e[4:]))
+		kind, length := binary.BigEndian.Uint32(b[off:]), uint64(binary.BigEndian.Uint32(b[off+4:]))
 		off += 8
 		if kind == extEnd {
-			return h, nil
+			return parts, nil
 		}
 		if length > end-off {
 			return bad("a header extension is longer than the header")
 		}
+		for _, k := range seen[:n] {
+			if k == kind {
+				return bad("a header extension is there twice")
+			}
+		}
+		seen[n] = kind
+		data := b[off : off+length]
 		switch kind {
 		case extBackingFormat:
 			if length > 16 {
 				return bad("its backing format's name is too long")
 			}
-			name := make([]byte, length)
-			if n, err := readAt(r, name, int64(off), size); err != nil || n != len(name) {
-				return bad("its backing format's name is cut off")
-			}
-			h.BackingFormat = string(name)
+			h.BackingFormat = string(data)
 		case extDataFile:
 			h.DataFile = true
 		case extLUKS:
 			h.Encrypted = true
+		case extFeatureNames:
+			if length%48 != 0 {
+				return bad("its table of feature names is %d bytes", length)
+			}
+		case extBitmaps:
+			if length != 24 {
+				return bad("its bitmaps extension is %d bytes", length)
+			}
+			if autoclear&bitBitmaps == 0 {
+				break // to be ignored
+			}
+			count, bytes, at := binary.BigEndian.Uint32(data), binary.BigEndian.Uint64(data[8:]), binary.BigEndian.Uint64(data[16:])
+			if count == 0 || count > maxBitmaps || bytes < uint64(count)*minBitmapBytes || bytes > maxL1Bytes || at%cluster != 0 {
+				return bad("its %d bitmaps are listed in %d bytes at %d", count, bytes, at)
+			}
+			parts = append(parts, extent{"bitmap directory", at, bytes})
 		}
 		off += (length + 7) &^ 7
 	}
 	return bad("it has too many header extensions")
-}
-
-// selfContained refuses every header that leads QEMU outside the image, and what cannot be booted.
-func (h QCOW2Header) selfContained() error {
-	switch {
-	case h.BackingFile != "":
-		return fault.New(fault.Invalid, "The image has a backing file. Flatten it with qemu-img convert and upload the result.")
-	case h.DataFile:
-		return fault.New(fault.Invalid, "The image keeps its data in another file. Convert it with qemu-img convert and upload the result.")
-	case h.Incompatible&^knownIncompatible != 0:
-		return fault.New(fault.Invalid, "The image uses qcow2 features that are not known (%#x).", h.Incompatible&^knownIncompatible)
-	case h.Encrypted:
-		return fault.New(fault.Invalid, "The image is encrypted. Upload it unencrypted.")
-	case h.Corrupt:
-		return fault.New(fault.Invalid, "The image is marked as corrupt. Repair it with qemu-img check -r all.")
-	}
-	return nil
-}
-
-func within(off, length uint64, size int64) bool {
-	end := off + length
-	return off != 0 && end >= off && end <= uint64(size)
 }
