@@ -17,11 +17,11 @@ import (
 var (
 	seed   = flag.Uint64("seed", 1, "what the boots and the faults are drawn from")
 	boots  = flag.Int("boots", 40, "how many servers are asked for, at most 5000")
-	faults = flag.Int("faults", -1, "how many processes are killed, at most 500; -1: two of each and more with more boots")
+	faults = flag.Int("faults", -1, "how many processes are killed, at most 500; -1: two of each kind, more with more boots")
 )
 
 const (
-	atATime = 4
+	atATime = 6
 	// runPatience bounds the part of the run with faults, for each boot; a minute comes on top.
 	runPatience = 5 * time.Second
 	// settlePatience bounds what goes on when the faults have ended.
@@ -37,9 +37,9 @@ func TestWhateverDiesEveryBuildEndsAndNothingIsLeft(t *testing.T) {
 	require.True(t, *boots > 0 && *boots <= 5000 && *faults <= 500, "-boots 1..5000, -faults 0..500")
 	c := start(t, *boots)
 	if *faults < 0 {
-		*faults = max(2*len(c.targets), min(500, *boots/6))
+		*faults = max(2*len(kinds), min(500, *boots/6))
 	}
-	plans, crashes := plan(*seed, *boots, *faults, len(c.targets), len(c.images))
+	plans, crashes := plan(*seed, *boots, *faults, len(c.images))
 	before := c.look(t)
 	require.Empty(t, before["workflows"])
 	began := time.Now()

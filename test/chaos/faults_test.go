@@ -13,9 +13,12 @@ import (
 	"time"
 )
 
+// kinds of what is killed.
+var kinds = []string{"api", "worker", "host", "temporal", "postgres", "libvirtd"}
+
 // target is something that can be killed. It is started again by itself.
 type target struct {
-	kind string // api, worker, host, temporal, postgres, libvirtd
+	kind string
 	name string
 	zone string     // of a host and of libvirtd: whose servers it touches
 	pid  func() int // 0 while it is being started again
@@ -96,7 +99,13 @@ func strike(ctx context.Context, p *pace, targets []target, crashes []crash, say
 		case <-ctx.Done():
 			return hits, context.Cause(ctx)
 		}
-		t := targets[c.target]
+		var of []target
+		for _, t := range targets {
+			if t.kind == c.kind {
+				of = append(of, t)
+			}
+		}
+		t := of[c.which%len(of)]
 		pid, err := t.kill(ctx)
 		if err != nil {
 			return hits, err

@@ -40,8 +40,9 @@ const (
 	startPatience = 3 * time.Minute
 	// callPatience bounds one request; the API bounds a submission by 30 s.
 	callPatience = 40 * time.Second
-	// hostLost is shorter than the default, so that a host's death shows within the run, and longer than any restart takes.
-	hostLost = 10 * time.Second
+	// hostLost is shorter than the default, because a build waits so long for a step that died with its host, and longer
+	// than an outage of Temporal with the hosts' way back to it: it pauses up to 10 s between two tries.
+	hostLost = 20 * time.Second
 	// auditPatience is how long what is no longer answered for may still be seen.
 	auditPatience = 15 * time.Second
 

@@ -30,13 +30,14 @@ type boot struct {
 
 // crash is one process that is killed.
 type crash struct {
-	target int           // index of the targets
-	after  int           // boots that have begun by then
-	wait   time.Duration // and then so long
+	kind  string
+	which int           // of that kind, modulo how many there are
+	after int           // boots that have begun by then
+	wait  time.Duration // and then so long
 }
 
 // plan draws all that the run does.
-func plan(seed uint64, boots, faults, targets, images int) ([]boot, []crash) {
+func plan(seed uint64, boots, faults, images int) ([]boot, []crash) {
 	r := rand.New(rand.NewPCG(seed, 0x51197a7))
 	one := func(in int) bool { return r.IntN(in) == 0 }
 	all := make([]boot, boots)
@@ -58,17 +59,18 @@ func plan(seed uint64, boots, faults, targets, images int) ([]boot, []crash) {
 		b.short, b.long = one(2), one(2)
 		all[i] = b
 	}
-	// Every target in each round, in another order each time: each kind is killed as often as the others.
+	// Every kind in each round, in another order each time: each is killed as often as the others.
 	crashes := make([]crash, faults)
 	var round []int
 	for k := range crashes {
 		if len(round) == 0 {
-			round = r.Perm(targets)
+			round = r.Perm(len(kinds))
 		}
 		crashes[k] = crash{
-			target: round[0],
-			after:  1 + k*boots/max(1, faults),
-			wait:   time.Duration(r.IntN(1000)) * time.Millisecond,
+			kind:  kinds[round[0]],
+			which: r.IntN(1 << 16),
+			after: 1 + k*boots/faults,
+			wait:  time.Duration(r.IntN(1000)) * time.Millisecond,
 		}
 		round = round[1:]
 	}

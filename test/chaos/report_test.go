@@ -25,15 +25,17 @@ func (o outcome) touched(h hit) bool {
 	return (h.zone == "" || h.zone == o.zone) && !o.asked.After(h.up) && !o.ended.Before(h.at)
 }
 
-// explains says whether a fault may end a build in ERROR: that of a hypervisor which the build could be placed on, and of
-// which the hosts' reports have not told the scheduler yet that it is back. Nothing else is a reason to fail.
+// explains says whether a fault may end a build in ERROR. Only one kind may: the scheduler places nothing on a host whose
+// hypervisor is away, and in libvirt's zone there is no other host. Whatever else dies comes back long before any build has
+// to give up on it, so that a build in ERROR is a defect.
 func (o outcome) explains(h hit) bool {
-	if h.zone == "" {
-		return false
-	}
-	h.up = h.up.Add(2 * hostLost)
-	return o.touched(h)
+	h.up = h.up.Add(reportPatience)
+	return h.kind == "libvirtd" && o.touched(h) && strings.Contains(o.cause, "not ready")
 }
+
+// reportPatience is how long it may take until a host's word that its hypervisor is back has reached the scheduler, with an
+// API and a Postgres that are away as well.
+const reportPatience = 20 * time.Second
 
 func (r *report) text() string {
 	var b strings.Builder
