@@ -113,7 +113,8 @@ func (a *Activities) make(ctx context.Context, serverID string) (dir string, lea
 	if err != nil {
 		return "", nil, err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	// QEMU's user passes it; what it holds is named and open to who needs it only.
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		leave()
 		if errors.Is(err, fs.ErrNotExist) { // the folder of all servers: its filesystem is not mounted, perhaps
 			return "", nil, fault.Wrap(fault.HostUnfit, fmt.Errorf("making the folder of server %s: %w", serverID, err), "the host's folder for servers is gone")

@@ -202,6 +202,26 @@ func TestEveryStepMayBeDoneTwiceAndUndoneTwiceAndLeavesTheWorldAsItWas(t *testin
 	require.Empty(t, p.servers, "no turn is left behind")
 }
 
+func TestAServersFilesAreOpenToNobodyElse(t *testing.T) {
+	p := newPlace(t)
+	p.fetch(t)
+	for _, s := range steps {
+		require.NoError(t, s.do(t.Context(), p), s.name)
+	}
+	dir := filepath.Join(p.dir, server)
+	st, err := os.Stat(dir)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeDir|0o711, st.Mode(), "QEMU's user passes it and cannot list it")
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, f := range files {
+		info, err := f.Info()
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode(), f.Name())
+	}
+}
+
 func TestUndosInAnyOrderLeaveNoFolder(t *testing.T) {
 	p := newPlace(t)
 	p.fetch(t)

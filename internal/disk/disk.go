@@ -95,7 +95,7 @@ func EphemeralFilesystem(osType string) Filesystem {
 func (m Maker) Ephemeral(ctx context.Context, dir string, bytes int64, kind Filesystem) error {
 	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, kind) }
 	return m.make(ctx, filepath.Join(dir, EphemeralName), check, func(part string) error {
-		if err := sparse(part, bytes); err != nil {
+		if err := os.Truncate(part, bytes); err != nil {
 			return err
 		}
 		l := m.Limits.WithFile(bytes)
@@ -111,7 +111,7 @@ func (m Maker) Ephemeral(ctx context.Context, dir string, bytes int64, kind File
 func (m Maker) Swap(ctx context.Context, dir string, bytes int64) error {
 	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, "swap") }
 	return m.make(ctx, filepath.Join(dir, SwapName), check, func(part string) error {
-		if err := sparse(part, bytes); err != nil {
+		if err := os.Truncate(part, bytes); err != nil {
 			return err
 		}
 		return m.run(ctx, m.Limits.WithFile(bytes), "mkswap", part)
@@ -166,6 +166,11 @@ func (m Maker) make(ctx context.Context, path string, wanted func(*os.File) bool
 	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	// It is a user's: the programs write into a file that is closed to others from its first moment. libvirt gives it to
+	// QEMU's user when the domain starts (dynamic_ownership in qemu.conf).
+	if err := os.WriteFile(part, nil, 0o600); err != nil {
+		return err
+	}
 	if err := write(part); err != nil {
 		return errors.Join(err, removed(part))
 	}
@@ -206,14 +211,6 @@ func removed(path string) error {
 		return err
 	}
 	return nil
-}
-
-func sparse(path string, bytes int64) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Truncate(bytes), f.Close())
 }
 
 // qcow2Overhead is room for a qcow2's own tables: at most about a thousandth of what it describes.

@@ -88,6 +88,40 @@ func TestARootDiskIsAnOverlayOrACopyOfTheSizeOfTheFlavor(t *testing.T) {
 	}
 }
 
+func TestDisksAreClosedToOthersFromTheirFirstMoment(t *testing.T) {
+	raw, qcow2 := bases(t)
+	for name, c := range map[string]struct {
+		file string
+		make func(dir string) error
+	}{
+		"overlay": {RootName, func(dir string) error { return Maker{}.Root(t.Context(), dir, qcow2, 1<<30, false) }},
+		"copy":    {RootName, func(dir string) error { return Maker{}.Root(t.Context(), dir, raw, 1<<30, true) }},
+		"ext4":    {EphemeralName, func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 64<<20, Ext4) }},
+		"vfat":    {EphemeralName, func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 64<<20, VFAT) }},
+		"swap":    {SwapName, func(dir string) error { return Maker{}.Swap(t.Context(), dir, 1<<20) }},
+		"any other": {"x", func(dir string) error {
+			return Maker{}.make(t.Context(), filepath.Join(dir, "x"), yes, modeIs(t, 0o600))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			// What a process that died left is not written on, whoever may read it.
+			require.NoError(t, os.WriteFile(filepath.Join(dir, c.file+partSuffix), []byte("half"), 0o666))
+			require.NoError(t, c.make(dir))
+			require.Equal(t, os.FileMode(0o600), inode(t, filepath.Join(dir, c.file)).Mode())
+		})
+	}
+}
+
+func yes(*os.File) bool { return true }
+
+func modeIs(t *testing.T, mode os.FileMode) func(part string) error {
+	return func(part string) error {
+		require.Equal(t, mode, inode(t, part).Mode(), "before anything is written")
+		return nil
+	}
+}
+
 func TestADiskThatIsNotTheWantedOneIsMadeAnew(t *testing.T) {
 	raw, qcow2 := bases(t)
 	for name, spoil := range map[string]func(t *testing.T, dir string){
