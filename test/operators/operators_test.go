@@ -1,0 +1,244 @@
+package operators
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/test/system"
+	"github.com/slipway-cloud/slipway/workers"
+	"github.com/slipway-cloud/slipway/workflows"
+)
+
+// rig is a control plane and one host on queues of their own. Undos on the host fail until mend.
+type rig struct {
+	*workflows.Client
+	temporal client.Client
+	queue    string
+	host     string
+	worker   worker.Worker
+
+	mu     sync.Mutex
+	broken bool
+	done   []string
+	acts   []contract.OperatorActRecord
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
+	c, err := client.Dial(client.Options{HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: quiet})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	r := &rig{temporal: c, queue: testenv.Queue(t, "control"), host: testenv.Queue(t, "hv"), broken: true}
+	r.Client = workflows.NewClient(c, r.queue)
+	host := worker.New(c, contract.HostQueue(r.host), worker.Options{})
+	for _, name := range []string{contract.RemoveDisk, contract.UndefineDomain} {
+		host.RegisterActivityWithOptions(r.undo(name), activity.RegisterOptions{Name: name})
+	}
+	require.NoError(t, host.Start())
+	t.Cleanup(host.Stop)
+	r.startControl(t)
+	t.Cleanup(func() { r.worker.Stop() })
+	return r
+}
+
+func (r *rig) startControl(t *testing.T) {
+	r.worker = worker.New(r.temporal, r.queue, worker.Options{})
+	workers.RegisterWorkflows(r.worker)
+	r.worker.RegisterActivityWithOptions(r.undo(contract.ReleaseAllocation), activity.RegisterOptions{Name: contract.ReleaseAllocation})
+	r.worker.RegisterActivityWithOptions(func(_ context.Context, in contract.OperatorActRecord) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.acts = append(r.acts, in)
+		return nil
+	}, activity.RegisterOptions{Name: contract.RecordOperatorAct})
+	require.NoError(t, r.worker.Start())
+}
+
+func (r *rig) undo(name string) func(context.Context, contract.Undo) error {
+	return func(context.Context, contract.Undo) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.broken && name != contract.ReleaseAllocation {
+			return fault.ToTemporalAgain(fault.Wrap(fault.Unavailable, errors.New("input/output error"), "The disk does not answer."))
+		}
+		r.done = append(r.done, name)
+		return nil
+	}
+}
+
+func (r *rig) mend() { r.mu.Lock(); r.broken = false; r.mu.Unlock() }
+
+// leave starts a clean-up of what a build left on the host.
+func (r *rig) leave(t *testing.T) (serverID string, ended client.WorkflowRun) {
+	t.Helper()
+	serverID = uuid.NewString()
+	pending := func(name, host string) contract.PendingUndo {
+		return contract.PendingUndo{
+			Undoing: contract.Undoing{Activity: name, Input: contract.Undo{ServerID: serverID, Hostname: r.host}, Host: host}, Name: name + "/0", Chain: "attempt/1",
+		}
+	}
+	in := contract.CleanUpInput{
+		ServerID: serverID, ProjectID: "p1", RequestID: "req-1",
+		Undos:     []contract.PendingUndo{pending(contract.ReleaseAllocation, ""), pending(contract.RemoveDisk, r.host), pending(contract.UndefineDomain, r.host)},
+		Deadlines: contract.Deadlines{UndoPatience: 50 * time.Millisecond},
+	}
+	run, err := r.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
+		ID: contract.CleanUpWorkflowID(serverID), TaskQueue: r.queue,
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(serverID),
+			temporal.NewSearchAttributeKeyKeyword(contract.AttrHost).ValueSet(r.host),
+			temporal.NewSearchAttributeKeyKeyword(contract.AttrPhase).ValueSet("parked"),
+			temporal.NewSearchAttributeKeyKeyword(contract.AttrOverdue).ValueSet("spawning"),
+		),
+	}, contract.WorkflowCleanUp, in)
+	require.NoError(t, err)
+	return serverID, run
+}
+
+func (r *rig) show(t *testing.T, id string) workflows.Build {
+	t.Helper()
+	b, err := r.Build(t.Context(), id)
+	require.NoError(t, err)
+	return b
+}
+
+func act(kind, undo, reason string) contract.OperatorAct {
+	return contract.OperatorAct{Act: kind, Undo: undo, Reason: reason, UserID: "u1", RequestID: "req-" + uuid.NewString()}
+}
+
+func TestAnOperatorFindsWhatWaitsSeesWhyAndHasItTriedAgainOrGivenUp(t *testing.T) {
+	r := newRig(t)
+	server, ended := r.leave(t)
+	id := "cleanup:" + server
+
+	system.Eventually(t, 20*time.Second, func() (bool, string) {
+		found, next, err := r.Builds(t.Context(), workflows.BuildFilter{Parked: true, Overdue: true, Host: r.host, ServerID: server, Limit: 10})
+		require.NoError(t, err)
+		require.Empty(t, next)
+		return len(found) == 1 && found[0].ID == id && found[0].Overdue == "spawning" && found[0].Status == "running", "the clean-up is not listed"
+	})
+	var b workflows.Build
+	system.Eventually(t, 20*time.Second, func() (bool, string) {
+		b = r.show(t, id)
+		return b.State != nil && len(b.Pending) == 1 && b.Pending[0].Tries > 1 && b.Pending[0].NextTry != nil, "no further try"
+	})
+	require.Equal(t, contract.WorkflowCleanUp, b.Workflow)
+	require.Equal(t, "parked", b.State.Phase)
+	const undefine, disk, allocation = "attempt/1:UndefineDomain/0", "attempt/1:RemoveDisk/0", "attempt/1:ReleaseAllocation/0"
+	undos := map[string]contract.UndoState{}
+	for _, u := range b.State.Undos {
+		undos[u.ID] = u
+	}
+	require.Equal(t, r.host, undos[undefine].Host)
+	require.Contains(t, undos[undefine].Error, "The disk does not answer.")
+	require.Contains(t, undos[undefine].Error, "input/output error", "an operator sees the cause")
+	require.Zero(t, undos[disk].Tries, "it waits for the domain")
+	require.Equal(t, []string{undefine, r.host}, []string{b.Pending[0].Undo, b.Pending[0].Host})
+
+	err := r.Act(t.Context(), id, act(contract.ActSkip, "attempt/1:Nothing/0", "x"))
+	require.True(t, fault.Is(err, fault.NotFound), err)
+	require.True(t, fault.Is(r.Act(t.Context(), id, act(contract.ActSkip, undefine, "")), fault.Invalid))
+	require.True(t, fault.Is(r.Act(t.Context(), "server:"+server, act(contract.ActRetry, "", "")), fault.NotFound))
+	require.Empty(t, r.acts, "nothing is recorded of what cannot be done")
+
+	skip := act(contract.ActSkip, undefine, "removed by hand")
+	require.NoError(t, r.Act(t.Context(), id, skip))
+	require.True(t, fault.Is(r.Act(t.Context(), id, act(contract.ActSkip, undefine, "again")), fault.Conflict))
+	r.mend()
+	require.NoError(t, r.Act(t.Context(), id, act(contract.ActRetry, disk, "")))
+	require.NoError(t, ended.Get(t.Context(), nil))
+	require.Equal(t, []string{contract.RemoveDisk, contract.ReleaseAllocation}, r.done, "what is given up is not done")
+	require.Equal(t, []string{"skip", undefine, "removed by hand", "u1", skip.RequestID, "cleanup/" + server, server}, []string{
+		r.acts[0].Act, r.acts[0].Undo, r.acts[0].Reason, r.acts[0].UserID, r.acts[0].RequestID, r.acts[0].WorkflowID, r.acts[0].ServerID,
+	})
+
+	b = r.show(t, id)
+	require.Equal(t, "completed", b.Status)
+	require.Empty(t, b.Overdue)
+	require.Equal(t, "clean", b.State.Phase, "the last state stays to be seen")
+	require.Len(t, b.State.Acts, 2)
+	require.True(t, fault.Is(r.Act(t.Context(), id, act(contract.ActRetry, "", "")), fault.Conflict), "it has ended")
+	_, err = r.Build(t.Context(), "server:"+server)
+	require.True(t, fault.Is(err, fault.NotFound), err)
+}
+
+func TestABuildThatNoWorkerAnswersForIsShownAsFarAsItIsKnown(t *testing.T) {
+	r := newRig(t)
+	server, ended := r.leave(t)
+	id := "cleanup:" + server
+	system.Eventually(t, 20*time.Second, func() (bool, string) { return len(r.show(t, id).Pending) == 1, "nothing is tried" })
+	r.worker.Stop()
+	b := r.show(t, id)
+	require.Nil(t, b.State)
+	require.Equal(t, "The build does not say how far it is: no worker of the control plane answers.", b.Unanswered)
+	require.Equal(t, []string{contract.UndefineDomain, r.host, "running", server}, []string{b.Pending[0].Step, b.Pending[0].Host, b.Status, b.ServerID})
+	r.startControl(t)
+	r.mend()
+	require.NoError(t, ended.Get(t.Context(), nil))
+}
+
+func TestBuildsAreListedPageByPageAndCounted(t *testing.T) {
+	r := newRig(t)
+	ids := map[string]bool{}
+	var runs []client.WorkflowRun
+	for range 3 {
+		server, run := r.leave(t)
+		ids["cleanup:"+server] = true
+		runs = append(runs, run)
+	}
+	filter := workflows.BuildFilter{Host: r.host, Limit: 2}
+	system.Eventually(t, 20*time.Second, func() (bool, string) {
+		all, _, err := r.Builds(t.Context(), workflows.BuildFilter{Host: r.host, Limit: 10})
+		require.NoError(t, err)
+		return len(all) == 3, "not all are listed"
+	})
+	first, next, err := r.Builds(t.Context(), filter)
+	require.NoError(t, err)
+	require.Len(t, first, 2)
+	filter.Page = next
+	last, next, err := r.Builds(t.Context(), filter)
+	require.NoError(t, err)
+	require.Len(t, last, 1)
+	require.Empty(t, next)
+	for _, b := range append(first, last...) {
+		require.True(t, ids[b.ID], b.ID)
+		delete(ids, b.ID)
+	}
+	for _, page := range []string{"!", "Zm9v", "Zm9vYmFyYmF6", filter.Page + "AA"} {
+		_, _, err = r.Builds(t.Context(), workflows.BuildFilter{Limit: 2, Page: page})
+		require.True(t, fault.Is(err, fault.Invalid), "%s: %v", page, err)
+	}
+
+	counts, err := r.CountBuilds(t.Context())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, counts.Parked, int64(3), "other tests run beside this one")
+	require.Equal(t, counts.Parked, counts.Running["parked"])
+	require.GreaterOrEqual(t, counts.Overdue["spawning"], int64(3))
+	r.mend()
+	for _, run := range runs {
+		require.NoError(t, run.Get(t.Context(), nil))
+	}
+	system.Eventually(t, 20*time.Second, func() (bool, string) {
+		running, _, err := r.Builds(t.Context(), workflows.BuildFilter{Host: r.host, Limit: 10})
+		require.NoError(t, err)
+		all, _, err := r.Builds(t.Context(), workflows.BuildFilter{Host: r.host, Ended: true, Limit: 10})
+		require.NoError(t, err)
+		return len(running) == 0 && len(all) == 3 && !all[0].Running(), "they have not ended"
+	})
+}
