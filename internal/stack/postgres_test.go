@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -243,6 +244,30 @@ func TestASupervisedChildThatDiesIsStartedAgainUntilItIsStopped(t *testing.T) {
 	}
 	if refTo(second).alive() && refTo(second).StartTime != 0 {
 		t.Errorf("process %d lives after Stop", second)
+	}
+}
+
+func TestAPostmasterThatDiesAloneIsReplacedAtOnceWhoeverStillConnects(t *testing.T) {
+	p := startPostgres(t, clusterDir(t))
+	// A backend that waits for its client's first word hears neither of its postmaster's death nor of SIGINT.
+	client, err := net.Dial("unix", filepath.Join(p.SocketDir, fmt.Sprintf(".s.PGSQL.%d", p.Port())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	query[int](t, p, "postgres", "SELECT 1") // it was let in after the silent one
+	began, restarts := time.Now(), p.Restarts()
+	if err := syscall.Kill(p.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for p.Restarts() == restarts {
+		if time.Since(began) > time.Minute {
+			t.Fatal("the cluster was not started again")
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if took := time.Since(began); took > 9*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 
