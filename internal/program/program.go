@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -78,7 +79,48 @@ type Error struct {
 	How    string // "exit status 1", "signal: killed", ...
 	Code   int    // -1 where it did not exit by itself
 	Stderr string
-	cause  error
+	// Exceeded is the limit that ended it, as far as that can be told; "" is none.
+	Exceeded Limit
+	cause    error
+}
+
+// Limit names one of Limits, for people.
+type Limit string
+
+// The limits that end a run from within.
+const (
+	FileSize Limit = "file size"
+	CPUTime  Limit = "processor time"
+	Memory   Limit = "memory"
+)
+
+// Exceeded tells which limit ended the run that err is about; "" is none.
+func Exceeded(err error) Limit {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Exceeded
+	}
+	return ""
+}
+
+// exceeded reads it from the signal, or from the words of programs that handle the error themselves (strerror's for EFBIG
+// and ENOMEM, GLib's for an allocation that failed).
+func exceeded(exit *exec.ExitError, stderr string) Limit {
+	if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() {
+		switch st.Signal() {
+		case syscall.SIGXFSZ:
+			return FileSize
+		case syscall.SIGXCPU:
+			return CPUTime
+		}
+	}
+	switch {
+	case strings.Contains(stderr, "File too large"):
+		return FileSize
+	case strings.Contains(stderr, "Cannot allocate memory"), strings.Contains(stderr, "failed to allocate"):
+		return Memory
+	}
+	return ""
 }
 
 func (e *Error) Error() string {
@@ -99,19 +141,45 @@ var errOutputTooLarge = errors.New("the program's output is larger than allowed"
 func Exec(ctx context.Context, c Command) *exec.Cmd {
 	l := c.Limits.filled()
 	// prlimit(1) sets the limits and becomes the program: there is no moment in which it runs without them.
+	seconds := int64((l.CPU + time.Second - 1) / time.Second)
 	args := []string{
 		"--as=" + strconv.FormatInt(l.MemoryBytes, 10),
 		"--fsize=" + strconv.FormatInt(l.FileBytes, 10),
-		"--cpu=" + strconv.FormatInt(int64((l.CPU+time.Second-1)/time.Second), 10),
+		// The soft limit ends it with a signal that tells why, the hard one a second later without.
+		fmt.Sprintf("--cpu=%d:%d", seconds, seconds+1),
 		"--core=0",
 		"--", c.Name,
 	}
 	cmd := exec.CommandContext(ctx, "/usr/bin/prlimit", append(args, c.Args...)...)
-	cmd.Env = []string{searchPath, "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "MTOOLS_SKIP_CHECK=1", "MTOOLSRC=/dev/null", "DEBUGFS_PAGER=__none__"}
+	cmd.Env = []string{searchPath, "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "MTOOLS_SKIP_CHECK=1", "MTOOLSRC=/dev/null", "DEBUGFS_PAGER=__none__",
+		// Each arena of glibc's reserves 64 MiB of the address space, one a thread.
+		"MALLOC_ARENA_MAX=2"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
+	if c.Name == "qemu-img" && !namesFormats(c.Args) {
+		cmd.Err = fmt.Errorf("qemu-img %s does not name its formats: it would take them from what a user wrote", strings.Join(c.Args, " "))
+	}
 	return cmd
+}
+
+// namesFormats says whether a run of qemu-img is told every format, so that it probes none: the file's (-f), the result's
+// (-O), and for an overlay the backing file's (-F).
+func namesFormats(args []string) bool {
+	if len(args) == 0 {
+		return false
+	}
+	has := func(option string) bool { return slices.Contains(args, option) }
+	switch args[0] {
+	case "create", "rebase":
+		return has("-f") && (!has("-b") || has("-F"))
+	case "convert", "dd":
+		return has("-f") && has("-O") && !has("-B")
+	case "compare":
+		return has("-f") && has("-F")
+	default:
+		return has("-f")
+	}
 }
 
 // Locked runs f on a thread that belongs to it alone until f returns.
@@ -159,8 +227,13 @@ func Run(ctx context.Context, c Command) (stdout []byte, stderr string, err erro
 		e.How, e.cause = "stopped: "+ctx.Err().Error(), ctx.Err()
 	case exit != nil:
 		e.How, e.Code = exit.String(), exit.ExitCode()
-		if st, ok := exit.Sys().(syscall.WaitStatus); ok && st.Signaled() && st.Signal() == syscall.SIGXFSZ {
-			e.How = "it tried to write a file larger than " + strconv.FormatInt(l.FileBytes, 10) + " bytes"
+		switch e.Exceeded = exceeded(exit, stderr); e.Exceeded {
+		case FileSize:
+			e.How = fmt.Sprintf("it tried to write a file larger than %d bytes", l.FileBytes)
+		case CPUTime:
+			e.How = fmt.Sprintf("it took more than %s of processor time", l.CPU)
+		case Memory:
+			e.How = fmt.Sprintf("it took more than %d bytes of memory", l.MemoryBytes)
 		}
 	default:
 		e.How = err.Error()
