@@ -1,0 +1,196 @@
+// Package matrix hits every step of the build table, every undo and every step of a delete with every kind of failure, in
+// real processes on a real Temporal and Postgres, and holds after each that nothing leaked and nothing got stuck. Its cases
+// come from workflows.Table(): a new step is covered by being there.
+//
+//	go run ./internal/testenv/with --parts postgres,temporal go test ./test/matrix -args -seed 7
+//
+// Some cases again: -run 'TestMatrix/case/build/BuildDisk_fails'.
+package matrix
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/workflows"
+)
+
+var (
+	seed  = flag.Uint64("seed", 1, "order of the cases, and which variant of each is run")
+	lanes = flag.Int("lanes", 6, "how many cases run at once, each in a Slipway of its own: most of them mostly wait")
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(*lanes)); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	if made.path != "" {
+		os.RemoveAll(filepath.Dir(made.path))
+	}
+	os.Exit(code)
+}
+
+// target is an activity that a case hits.
+type target struct {
+	name    string
+	row     workflows.Step // the row that it does or undoes; none for MarkDeleting and RemoveServer
+	onHost  bool
+	repeats bool // done once for each NIC
+}
+
+// trialCase is one case: a mode on a target.
+type trialCase struct {
+	name   string
+	mode   string
+	slow   bool // mostly waits for a timeout of the product: it begins first
+	target target
+	seed   uint64 // for its choices
+	run    func(*trial)
+}
+
+// cases are all there are, in the order and with the choices of a seed.
+func cases(seed uint64) []trialCase {
+	var all []trialCase
+	add := func(what string, on target, modes []mode) {
+		for _, m := range modes {
+			if m.hostOnly && !on.onHost || m.controlOnly && on.onHost {
+				continue
+			}
+			all = append(all, trialCase{
+				name: fmt.Sprintf("%s/%s %s", what, on.name, m.name), mode: what + ": " + m.name, slow: m.slow, target: on,
+				seed: seed, run: m.run,
+			})
+		}
+	}
+	add("delete", target{name: contract.MarkDeleting}, deleteModes)
+	for _, row := range workflows.Table() {
+		onHost := row.Scope == workflows.OnHost
+		add("build", target{name: row.Name, row: row, onHost: onHost, repeats: row.Repeats()}, buildModes)
+		if row.Undo == "" {
+			continue
+		}
+		undo := target{name: row.Undo, row: row, onHost: onHost, repeats: row.Repeats()}
+		add("undo", undo, undoModes)
+		if row.Undo != contract.FailServer { // a delete needs no fault
+			add("delete", undo, deleteModes)
+		}
+	}
+	add("delete", target{name: contract.RemoveServer}, deleteModes)
+
+	r := rand.New(rand.NewPCG(seed, 0))
+	for i := range all {
+		all[i].seed = r.Uint64()
+	}
+	r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	slices.SortStableFunc(all, func(a, b trialCase) int {
+		rank := map[bool]int{true: 0, false: 1}
+		return cmp.Compare(rank[a.slow], rank[b.slow])
+	})
+	return all
+}
+
+// pool of lanes. A case takes one and gives it back; one in which a case failed is not used again.
+type pool struct {
+	mu   sync.Mutex
+	idle []*lane
+}
+
+func (p *pool) take(whole testing.TB) *lane {
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		l := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		return l
+	}
+	p.mu.Unlock()
+	return newLane(whole)
+}
+
+func (p *pool) give(l *lane) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle = append(p.idle, l)
+}
+
+// tally counts cases by mode and by how they ended.
+type tally struct {
+	mu   sync.Mutex
+	ends map[string]map[end]int
+	took map[string]time.Duration
+}
+
+func (c *tally) count(mode string, e end, took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ends[mode] == nil {
+		c.ends[mode] = map[end]int{}
+	}
+	c.ends[mode][e]++
+	c.took[mode] += took
+}
+
+func (c *tally) String() string {
+	var b strings.Builder
+	sum, total := map[end]int{}, 0
+	modes := []string{}
+	for mode := range c.ends {
+		modes = append(modes, mode)
+	}
+	slices.Sort(modes)
+	for _, mode := range modes {
+		fmt.Fprintf(&b, "\t%-40s", mode)
+		n := 0
+		for _, e := range ends {
+			if of := c.ends[mode][e]; of > 0 {
+				fmt.Fprintf(&b, " %d %s", of, e)
+				n, sum[e], total = n+of, sum[e]+of, total+of
+			}
+		}
+		fmt.Fprintf(&b, " (%s each)\n", (c.took[mode] / time.Duration(n)).Round(100*time.Millisecond))
+	}
+	fmt.Fprintf(&b, "\t%d cases:", total)
+	for _, e := range ends {
+		fmt.Fprintf(&b, " %d %s", sum[e], e)
+	}
+	return b.String()
+}
+
+func TestMatrix(t *testing.T) {
+	all := cases(*seed)
+	lanes, counts := &pool{}, &tally{ends: map[string]map[end]int{}, took: map[string]time.Duration{}}
+	began := time.Now()
+	t.Run("case", func(group *testing.T) {
+		for _, c := range all {
+			group.Run(c.name, func(one *testing.T) {
+				one.Parallel()
+				l := lanes.take(t)
+				began := time.Now()
+				r := rand.New(rand.NewPCG(c.seed, 1))
+				tr := &trial{lane: l, t: one, target: c.target, random: r}
+				tr.kind = []fault.Kind{fault.Internal, fault.HostUnfit, fault.Unavailable}[r.IntN(3)]
+				if c.target.repeats {
+					tr.index = ptr(r.IntN(nics))
+				}
+				tr.start()
+				c.run(tr)
+				counts.count(c.mode, tr.ended, time.Since(began))
+				lanes.give(l)
+			})
+		}
+	})
+	t.Logf("seed %d, %s, of %d cases:\n%s", *seed, time.Since(began).Round(time.Second), len(all), counts)
+}
