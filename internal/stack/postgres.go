@@ -488,10 +488,6 @@ func endOrphans(ctx context.Context, dataDir string, log *slog.Logger) error {
 		if len(pids) == 0 {
 			break
 		}
-		postmaster := postmasterPid(dataDir)
-		if next == 0 && !slices.Contains(pids, postmaster) {
-			next = 1 // to backends without a postmaster SIGINT means to cancel a query, or nothing
-		}
 		if !time.Now().Before(deadline) {
 			if next == len(signals) {
 				return fmt.Errorf("processes %v survived SIGKILL", pids)
@@ -500,7 +496,7 @@ func endOrphans(ctx context.Context, dataDir string, log *slog.Logger) error {
 			next++
 			deadline = time.Now().Add(s.wait)
 			targets := pids
-			if s.sig == syscall.SIGINT {
+			if postmaster := postmasterPid(dataDir); s.sig == syscall.SIGINT && slices.Contains(pids, postmaster) {
 				targets = []int{postmaster} // it ends its backends in order
 			}
 			log.Warn("stopping a Postgres whose owner has died", "data", dataDir, "pids", targets, "signal", s.sig)

@@ -2,12 +2,9 @@ package stack
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -246,39 +243,6 @@ func TestASupervisedChildThatDiesIsStartedAgainUntilItIsStopped(t *testing.T) {
 	}
 	if refTo(second).alive() && refTo(second).StartTime != 0 {
 		t.Errorf("process %d lives after Stop", second)
-	}
-}
-
-func TestAPostmasterThatDiesAloneIsReplacedAtOnceWhoeverStillConnects(t *testing.T) {
-	dir := clusterDir(t)
-	var said bytes.Buffer // read when the cluster has stopped
-	p, err := StartPostgres(t.Context(), PostgresOptions{Dir: dir, Logger: slog.New(slog.NewTextHandler(&said, nil))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A backend that waits for its client's first word hears neither of its postmaster's death nor of SIGINT.
-	client, err := net.Dial("unix", filepath.Join(p.SocketDir, fmt.Sprintf(".s.PGSQL.%d", p.Port())))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	query[int](t, p, "postgres", "SELECT 1") // it was let in after the silent one
-	began, restarts := time.Now(), p.Restarts()
-	if err := syscall.Kill(p.Pid(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	for p.Restarts() == restarts {
-		if time.Since(began) > time.Minute {
-			t.Fatal("the cluster was not started again")
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	query[int](t, p, "postgres", "SELECT 1")
-	if err := p.Stop(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(said.String(), "signal=quit") || strings.Contains(said.String(), "signal=interrupt") {
-		t.Errorf("the backend was waited for, or none was left:\n%s", &said)
 	}
 }
 
