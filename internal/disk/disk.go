@@ -44,8 +44,9 @@ type Maker struct {
 	CopyCPU      time.Duration
 }
 
-// Root makes the root disk at dir/disk: a qcow2 overlay on the base, or with fullCopy a qcow2 of its own. bytes is its
-// size; 0 is the image's. A size below the image's is Invalid before anything is written.
+// Root makes the root disk at dir/disk: a qcow2 overlay on the base, or with fullCopy a qcow2 of its own; a base of a format
+// that is only converted is always copied. bytes is its size; 0 is the image's. A size below the image's is Invalid before
+// anything is written, and so is an image that takes more than the limits to read.
 func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, fullCopy bool) error {
 	if bytes == 0 {
 		bytes = base.VirtualBytes
@@ -54,6 +55,7 @@ func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, ful
 		return fault.New(fault.Invalid, "The flavor's disk (%d GiB) is smaller than the image (%.1f GiB). Choose a larger flavor.",
 			bytes>>30, float64(base.VirtualBytes)/(1<<30))
 	}
+	fullCopy = fullCopy || !base.Format.Backs()
 	want := imageformat.QCOW2Header{VirtualBytes: bytes}
 	if !fullCopy {
 		want.BackingFile, want.BackingFormat = base.Path, string(base.Format)
@@ -61,16 +63,25 @@ func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, ful
 	return m.make(ctx, filepath.Join(dir, RootName), func(f *os.File) bool { return sameQCOW2(f, want) }, func(part string) error {
 		size := strconv.FormatInt(bytes, 10)
 		if !fullCopy {
-			return m.run(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), "qemu-img", "create", "-q", "-f", "qcow2",
-				"-F", string(base.Format), "-b", base.Path, part, size)
+			return tooCostly(m.run(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), "qemu-img", "create", "-q", "-f", "qcow2",
+				"-F", string(base.Format), "-b", base.Path, part, size))
 		}
 		l := m.Limits.WithFile(bytes + qcow2Overhead(bytes))
 		l.Deadline, l.CPU = or(m.CopyDeadline, 30*time.Minute), or(m.CopyCPU, 30*time.Minute)
 		if err := m.run(ctx, l, "qemu-img", "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
-			return err
+			return tooCostly(err)
 		}
 		return m.run(ctx, l, "qemu-img", "resize", "-q", "-f", "qcow2", part, size)
 	})
+}
+
+// tooCostly names what exceeded a limit while an image was read for what it is: the image's fault, the same on each host.
+func tooCostly(err error) error {
+	if limit := program.Exceeded(err); limit != "" {
+		return fault.Wrap(fault.Invalid, err, "The image cannot be made into a disk: reading it takes more %s than is allowed. "+
+			"Make it anew with qemu-img convert -O qcow2 and upload the result.", limit)
+	}
+	return err
 }
 
 // Filesystem of an ephemeral disk.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
+	"github.com/slipway-cloud/slipway/internal/program"
 )
 
 func run(t testing.TB, name string, args ...string) string {
@@ -86,6 +87,42 @@ func TestARootDiskIsAnOverlayOrACopyOfTheSizeOfTheFlavor(t *testing.T) {
 			require.Empty(t, left)
 		})
 	}
+}
+
+func TestAnImageOfAFormatThatIsOnlyConvertedBecomesADiskOfItsOwn(t *testing.T) {
+	raw, _ := bases(t)
+	for declared, format := range map[string]imageformat.Format{
+		"vmdk": imageformat.VMDK, "vdi": imageformat.VDI, "vhd": imageformat.VHD, "vhdx": imageformat.VHDX,
+	} {
+		t.Run(declared, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "base")
+			run(t, "qemu-img", "convert", "-f", "raw", "-O", string(format), raw.Path, path)
+			f, err := os.Open(path)
+			require.NoError(t, err)
+			defer f.Close()
+			found, err := imageformat.Inspect(f, inode(t, path).Size(), imageformat.Rules{Declared: declared})
+			require.NoError(t, err)
+			require.NoError(t, Maker{}.Root(t.Context(), dir, Base{path, found.Format, found.VirtualBytes}, 1<<30, false))
+			disk := filepath.Join(dir, RootName)
+			require.Equal(t, info{"qcow2", 1 << 30, "", ""}, look(t, disk))
+			require.Contains(t, run(t, "qemu-io", "-r", "-f", "qcow2", "-c", "read -v 1048576 32", disk), "here.lies.the.gu")
+		})
+	}
+}
+
+func TestAnImageThatTakesMoreThanTheLimitsToReadIsInvalidAndLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, "image")
+	run(t, "qemu-img", "create", "-q", "-f", "vdi", image, "60T") // a map of 240 MiB
+	m := Maker{Limits: program.Limits{MemoryBytes: 256 << 20}}
+	err := m.Root(t.Context(), dir, Base{image, imageformat.VDI, 60 << 40}, 0, false)
+	require.True(t, fault.Is(err, fault.Invalid), "%v", err)
+	require.Contains(t, fault.Public(err), "more memory than is allowed")
+	require.NoError(t, os.Remove(image))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
 }
 
 func TestDisksAreClosedToOthersFromTheirFirstMoment(t *testing.T) {
