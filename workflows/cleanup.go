@@ -18,9 +18,6 @@ func (w Workflows) CleanUp(ctx workflow.Context, in contract.CleanUpInput) error
 	b := w.newBuild(ctx, contract.BootInput{
 		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Deadlines: in.Deadlines,
 	})
-	if err := b.serveOperators(ctx); err != nil {
-		return err
-	}
 	b.enter(ctx, phaseParked)
 	ctx, _ = workflow.NewDisconnectedContext(ctx) // nothing is dropped because somebody cancels the wait
 	more := workflow.GetSignalChannel(ctx, contract.SignalUndos)
@@ -32,7 +29,13 @@ func (w Workflows) CleanUp(ctx workflow.Context, in contract.CleanUpInput) error
 			}
 			b.saga.Register(saga.Entry[taking]{Name: u.Name, Chain: chain, Behind: u.Behind, What: func() contract.Undoing { return u.Undoing }})
 		}
-		b.saga.Unwind(ctx, in.Deadlines.UndoPatience)
+		b.saga.Unwind(ctx, 0) // they had their time where they come from
+		if batch == 1 {
+			// Whoever asked before the first task is answered here: by now there is something to act on.
+			if err := b.serveOperators(ctx); err != nil {
+				return err
+			}
+		}
 		_ = workflow.Await(ctx, func() bool {
 			in.Undos = nil
 			return more.ReceiveAsync(&in.Undos) || b.saga.Settled() && workflow.AllHandlersFinished(ctx)

@@ -3,8 +3,11 @@
 package histories
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,9 +29,12 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
+	"github.com/slipway-cloud/slipway/workflows"
 )
 
 var record = flag.Bool("record", false, "write the histories to workflows/testdata/histories")
@@ -47,6 +53,9 @@ type scenario struct {
 	temporal client.Client
 }
 
+// always run, also without -record: a few that between them take every way through the workflows.
+var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain"}
+
 func TestEveryScenarioReplays(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testdata, "payload.keys"))
 	require.NoError(t, err)
@@ -55,11 +64,13 @@ func TestEveryScenarioReplays(t *testing.T) {
 	keys, err := payload.LoadKeys(private)
 	require.NoError(t, err)
 
-	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Settings: map[string]any{
+	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"temporal": map[string]any{"payload_keys": private},
 		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
-		"build":    map[string]any{"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s"},
-		"host":     map[string]any{"fake_start_latency": "300ms"},
+		"build": map[string]any{
+			"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s", "capacity_wait": "3s", "spawning_deadline": "2s",
+			"host_down_after": "20s",
+		},
 	}})
 	admin := system.Compute(t, s.Admin())
 	for id, ram := range map[string]int{"fits": 128, "too-big": 1 << 24} {
@@ -70,84 +81,242 @@ func TestEveryScenarioReplays(t *testing.T) {
 	sc.upload(t, "gone")
 	require.NoError(t, os.Remove(filepath.Join(s.Dir, "images", "images", sc.images["gone"])))
 
-	var alive string // the server that "boot" leaves for "delete"
-	for _, tc := range []struct {
-		name string
-		run  func(t *testing.T) (serverID string)
-	}{
-		{"boot", func(t *testing.T) string {
-			alive = sc.boot(t, "good", "fits")
-			sc.wait(t, alive, "ACTIVE")
-			return alive
-		}},
-		{"delete", func(t *testing.T) string {
-			sc.delete(t, alive)
-			return alive
-		}},
-		{"refused-image", func(t *testing.T) string { return sc.refused(t, "11111111-2222-3333-4444-555555555555", "fits", 400) }},
-		{"refused-quota", func(t *testing.T) string {
-			a, b := sc.boot(t, "good", "fits"), sc.boot(t, "good", "fits")
-			id := sc.refused(t, sc.images["good"], "fits", 403)
-			sc.wait(t, a, "ACTIVE")
-			sc.wait(t, b, "ACTIVE")
-			sc.delete(t, a)
-			sc.delete(t, b)
-			return id
-		}},
-		{"no-valid-host", func(t *testing.T) string {
-			id := sc.boot(t, "good", "too-big")
-			sc.wait(t, id, "ERROR")
-			return id
-		}},
-		{"image-bytes-gone", func(t *testing.T) string {
-			id := sc.boot(t, "gone", "fits")
-			sc.wait(t, id, "ERROR")
-			return id
-		}},
-		{"host-lost", func(t *testing.T) string {
-			lost := slices.Min(s.Hosts) // the scheduler's choice among equals
-			s.Stop(lost)
-			id := sc.boot(t, "good", "fits")
-			sc.shows(t, id, "ACTIVE")
-			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, sc.status(t, id), "the lost host's undo is waited for")
-			s.Restart(lost)
-			sc.closed(t, id) // its undo has run on the host that came back
-			return id
-		}},
-		{"delete-during-build", func(t *testing.T) string {
-			id := sc.boot(t, "good", "fits")
-			sc.delete(t, id)
-			return id
-		}},
-		// The signal comes about when the build's last task runs: again and again, since which of the two is first is luck.
-		// It holds that such a delete ends, not that every order of the two was met.
-		{"delete-at-the-last-moment", func(t *testing.T) string {
-			var id string
-			for range 8 {
-				id = sc.boot(t, "good", "fits")
-				sc.shows(t, id, "ACTIVE")
-				sc.delete(t, id)
-			}
-			return id
-		}},
-	} {
+	for _, tc := range sc.all() {
+		if !*record && !slices.Contains(always, tc.name) {
+			continue
+		}
 		t.Run(tc.name, func(t *testing.T) {
-			id := tc.run(t)
-			history := sc.history(t, id)
-			replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.Converter(sc.keys)})
-			require.NoError(t, err)
-			workers.RegisterWorkflows(replayer)
-			require.NoError(t, replayer.ReplayWorkflowHistory(nil, history))
-			if *record {
-				json, err := protojson.MarshalOptions{Indent: " "}.Marshal(history)
-				require.NoError(t, err)
-				require.NoError(t, os.WriteFile(filepath.Join(testdata, "histories", tc.name+".json"), json, 0o644))
+			t.Cleanup(func() { require.NoError(t, s.Faults.Clear()) })
+			for i, id := range tc.run(t) {
+				sc.closed(t, id)
+				name := tc.name
+				if i > 0 {
+					kind, _, _ := strings.Cut(id, "/")
+					name += "-" + kind
+				}
+				sc.replay(t, name, id)
 			}
-			if tc.name != "boot" {
-				sc.delete(t, id) // leaves room in the quota for the next
-			}
+			sc.deleteAll(t) // leaves room in the quota for the next
 		})
 	}
+}
+
+// scene is one of them. It answers the ids of the workflows whose histories count.
+type scene struct {
+	name string
+	run  func(t *testing.T) []string
+}
+
+// all scenarios: those of the table's rows are derived from it.
+func (sc *scenario) all() []scene {
+	cases := []scene{
+		{"boot", func(t *testing.T) []string { return server(sc.active(t)) }},
+		{"delete", func(t *testing.T) []string {
+			id := sc.active(t)
+			sc.closed(t, server(id)[0])
+			sc.delete(t, id)
+			return server(id)
+		}},
+		{"refused-image", func(t *testing.T) []string {
+			return server(sc.refused(t, "11111111-2222-3333-4444-555555555555", 400))
+		}},
+		{"refused-quota", func(t *testing.T) []string {
+			sc.active(t)
+			sc.active(t)
+			return server(sc.refused(t, sc.images["good"], 403))
+		}},
+		{"no-valid-host", func(t *testing.T) []string {
+			return server(sc.ends(t, sc.create(t, sc.options("good", "too-big")), "ERROR"))
+		}},
+		{"image-bytes-gone", func(t *testing.T) []string {
+			return server(sc.ends(t, sc.create(t, sc.options("gone", "fits")), "ERROR"))
+		}},
+		{"host-lost", func(t *testing.T) []string {
+			lost, id := sc.lose(t, contract.BuildDisk)
+			sc.ends(t, id, "ACTIVE")
+			sc.closed(t, contract.ServerWorkflowID(id))
+			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, sc.status(t, contract.CleanUpWorkflowID(id)), "the lost host's undo is waited for")
+			sc.s.Restart(lost)
+			return []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)}
+		}},
+		{"delete-while-host-lost", func(t *testing.T) []string {
+			id := sc.active(t)
+			sc.closed(t, contract.ServerWorkflowID(id))
+			on := sc.hostOf(t, id)
+			sc.s.Stop(on)
+			sc.delete(t, id)
+			sc.s.Restart(on)
+			return []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)}
+		}},
+		{"operator-skips", func(t *testing.T) []string { return sc.operate(t, contract.ActSkip) }},
+		{"operator-retries", func(t *testing.T) []string { return sc.operate(t, contract.ActRetry) }},
+		{"cancel", func(t *testing.T) []string {
+			id, _ := sc.held(t, contract.BuildDisk)
+			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), contract.ServerWorkflowID(id), ""))
+			return server(sc.ends(t, id, "ERROR"))
+		}},
+		{"overdue", func(t *testing.T) []string {
+			id, release := sc.held(t, contract.BuildDisk)
+			system.Eventually(t, patience, func() (bool, string) {
+				value, err := sc.temporal.QueryWorkflow(t.Context(), contract.ServerWorkflowID(id), "", contract.QueryBuild)
+				if err != nil {
+					return false, err.Error()
+				}
+				var state contract.BuildState
+				require.NoError(t, value.Get(&state))
+				return state.Overdue, "not overdue in phase " + state.Phase
+			})
+			release()
+			return server(sc.ends(t, id, "ACTIVE"))
+		}},
+	}
+	for _, step := range workflows.Table() {
+		fails := []faultinject.Rule{{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}}
+		cases = append(cases, scene{"fails-" + step.Name, func(t *testing.T) []string { return server(sc.fails(t, step.Name, fails...)) }})
+		if step.Scope == workflows.OnHost {
+			cases = append(cases, scene{"moves-" + step.Name, func(t *testing.T) []string {
+				sc.inject(t, faultinject.Rule{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1})
+				return server(sc.ends(t, sc.create(t, sc.optionsFor(step.Name)), "ACTIVE"))
+			}})
+		}
+		if step.Undo != "" {
+			again := []faultinject.Rule{
+				{Step: contract.Activate, Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1},
+				{Step: step.Undo, Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 3},
+			}
+			cases = append(cases, scene{"undo-again-" + step.Undo, func(t *testing.T) []string { return server(sc.fails(t, contract.Activate, again...)) }})
+		}
+		if step.Name != contract.ResolveImage && step.Name != contract.ClaimQuota { // before the submission is answered nobody knows the id
+			cases = append(cases, scene{"delete-during-" + step.Name, func(t *testing.T) []string {
+				id, release := sc.held(t, step.Name)
+				require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
+				release()
+				sc.gone(t, id)
+				return server(id)
+			}})
+		}
+	}
+	return cases
+}
+
+func server(id string) []string { return []string{contract.ServerWorkflowID(id)} }
+
+// inject sets the rules of this scenario.
+func (sc *scenario) inject(t *testing.T, rules ...faultinject.Rule) []string {
+	ids, err := sc.s.Faults.Set(rules...)
+	require.NoError(t, err)
+	return ids
+}
+
+// active boots a server and waits until it runs.
+func (sc *scenario) active(t *testing.T) string {
+	return sc.ends(t, sc.create(t, sc.options("good", "fits")), "ACTIVE")
+}
+
+// fails boots a server of which a step fails, and gives its id. Before the row is recorded the submission is refused.
+func (sc *scenario) fails(t *testing.T, step string, rules ...faultinject.Rule) string {
+	ids := sc.inject(t, rules...)
+	made, err := servers.Create(t.Context(), sc.compute, sc.optionsFor(step), nil).Extract()
+	injected, wrong := sc.s.Faults.Injected(ids[0])
+	require.NoError(t, wrong)
+	if err != nil {
+		require.NotEmpty(t, injected, "refused for another reason: %v", err)
+		return injected[0].Server
+	}
+	sc.ends(t, made.ID, "ERROR")
+	injected, wrong = sc.s.Faults.Injected(ids[0])
+	require.NoError(t, wrong)
+	require.NotEmpty(t, injected, "%s did not run", step)
+	return made.ID
+}
+
+// held boots a server and returns when the step has had its effect and its answer is held back.
+func (sc *scenario) held(t *testing.T, step string) (id string, release func()) {
+	rule := sc.inject(t, faultinject.Rule{Step: step, Mode: faultinject.HoldAfter, Times: 1})[0]
+	submitted := make(chan error, 1)
+	go func() { // RecordServer holds the answer too
+		_, err := servers.Create(context.WithoutCancel(t.Context()), sc.compute, sc.optionsFor(step), nil).Extract()
+		submitted <- err
+	}()
+	system.Eventually(t, patience, func() (bool, string) {
+		calls, err := sc.s.Faults.Held(rule)
+		if err != nil || len(calls) == 0 {
+			return false, fmt.Sprintf("%s is not held: %v", step, err)
+		}
+		id = calls[0].Server
+		return true, ""
+	})
+	return id, func() {
+		require.NoError(t, sc.s.Faults.Release(rule))
+		require.NoError(t, <-submitted)
+	}
+}
+
+// lose boots a server and stops its host in the middle of a step.
+func (sc *scenario) lose(t *testing.T, step string) (hostname, id string) {
+	rule := sc.inject(t, faultinject.Rule{Step: step, Mode: faultinject.HoldAfter, Times: 1})[0]
+	id = sc.create(t, sc.options("good", "fits"))
+	system.Eventually(t, patience, func() (bool, string) {
+		calls, err := sc.s.Faults.Held(rule)
+		if err != nil || len(calls) == 0 {
+			return false, fmt.Sprintf("%s is not held: %v", step, err)
+		}
+		hostname = calls[0].Host
+		return true, ""
+	})
+	sc.s.Kill(hostname)
+	sc.s.Stop(hostname)
+	return hostname, id
+}
+
+// operate parks an undo that does not succeed, and does what an operator may do about it.
+func (sc *scenario) operate(t *testing.T, act string) []string {
+	rules := sc.inject(t,
+		faultinject.Rule{Step: contract.StartDomain, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1},
+		faultinject.Rule{Step: contract.RemoveDisk, Mode: faultinject.FailBefore, Kind: fault.Internal})
+	id := sc.ends(t, sc.create(t, sc.options("good", "fits")), "ERROR")
+	cleanup := contract.CleanUpWorkflowID(id)
+	system.Eventually(t, patience, func() (bool, string) {
+		_, err := sc.temporal.DescribeWorkflowExecution(t.Context(), cleanup, "")
+		return err == nil, fmt.Sprint(err)
+	})
+	if act == contract.ActRetry {
+		sc.inject(t) // what was wrong is put right
+	}
+	update, err := sc.temporal.UpdateWorkflow(t.Context(), client.UpdateWorkflowOptions{
+		WorkflowID: cleanup, UpdateName: contract.UpdateUndo, WaitForStage: client.WorkflowUpdateStageCompleted,
+		Args: []any{contract.OperatorAct{Act: act, Undo: "attempt/1:RemoveDisk/0", Reason: "the test says so", UserID: "operator", RequestID: "req-operator"}},
+	})
+	require.NoError(t, err)
+	require.NoError(t, update.Get(t.Context(), nil))
+	sc.closed(t, cleanup)
+	if act == contract.ActSkip {
+		// What was skipped stays behind; a delete does it.
+		injected, err := sc.s.Faults.Injected(rules[1])
+		require.NoError(t, err)
+		require.NoError(t, os.RemoveAll(filepath.Join(sc.s.HostState(injected[0].Host), "instances", id)))
+	}
+	return []string{contract.ServerWorkflowID(id), cleanup}
+}
+
+// replay replays a workflow's history and, with -record, keeps it.
+func (sc *scenario) replay(t *testing.T, name, workflowID string) {
+	history := sc.history(t, workflowID)
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.Converter(sc.keys)})
+	require.NoError(t, err)
+	workers.RegisterWorkflows(replayer)
+	require.NoError(t, replayer.ReplayWorkflowHistory(nil, history))
+	if !*record {
+		return
+	}
+	text, err := protojson.Marshal(history)
+	require.NoError(t, err)
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, err = z.Write(text)
+	require.NoError(t, err)
+	require.NoError(t, z.Close())
+	require.NoError(t, os.WriteFile(filepath.Join(testdata, "histories", name+".json.gz"), packed.Bytes(), 0o644))
 }
 
 func (sc *scenario) upload(t *testing.T, name string) {
@@ -161,20 +330,30 @@ func (sc *scenario) upload(t *testing.T, name string) {
 func (sc *scenario) options(image, flavor string) servers.CreateOpts {
 	on := true
 	return servers.CreateOpts{
-		Name: strings.Repeat("船", 255), ImageRef: image, FlavorRef: flavor, ConfigDrive: &on, Networks: "auto", UserData: []byte("#!/bin/sh\n"),
+		Name: strings.Repeat("船", 255), ImageRef: sc.images[image], FlavorRef: flavor, ConfigDrive: &on, Networks: "auto", UserData: []byte("#!/bin/sh\n"),
 		Metadata: map[string]string{"a": "b"},
 	}
 }
 
-func (sc *scenario) boot(t *testing.T, image, flavor string) string {
-	server, err := servers.Create(t.Context(), sc.compute, sc.options(sc.images[image], flavor), nil).Extract()
+// optionsFor are options with which the step is done: data is injected where there is no config drive.
+func (sc *scenario) optionsFor(step string) servers.CreateOpts {
+	o := sc.options("good", "fits")
+	on := step != contract.InjectData
+	o.ConfigDrive = &on
+	return o
+}
+
+func (sc *scenario) create(t *testing.T, o servers.CreateOpts) string {
+	server, err := servers.Create(t.Context(), sc.compute, o, nil).Extract()
 	require.NoError(t, err)
 	return server.ID
 }
 
 // refused submits what is refused. The server's id is the workflow's, found by what runs last.
-func (sc *scenario) refused(t *testing.T, image, flavor string, status int) string {
-	_, err := servers.Create(t.Context(), sc.compute, sc.options(image, flavor), nil).Extract()
+func (sc *scenario) refused(t *testing.T, image string, status int) string {
+	o := sc.options("good", "fits")
+	o.ImageRef = image
+	_, err := servers.Create(t.Context(), sc.compute, o, nil).Extract()
 	require.True(t, gophercloud.ResponseCodeIs(err, status), "want %d, got %v", status, err)
 	var id string
 	system.Eventually(t, patience, func() (bool, string) {
@@ -195,13 +374,8 @@ func (sc *scenario) refused(t *testing.T, image, flavor string, status int) stri
 	return id
 }
 
-// wait returns when the server shows the status and its workflow has ended.
-func (sc *scenario) wait(t *testing.T, id, status string) {
-	sc.shows(t, id, status)
-	sc.closed(t, id)
-}
-
-func (sc *scenario) shows(t *testing.T, id, status string) {
+// ends waits until a server shows the status.
+func (sc *scenario) ends(t *testing.T, id, status string) string {
 	system.Eventually(t, patience, func() (bool, string) {
 		server, err := servers.Get(t.Context(), sc.compute, id).Extract()
 		if err != nil {
@@ -209,37 +383,57 @@ func (sc *scenario) shows(t *testing.T, id, status string) {
 		}
 		return server.Status == status, server.Status + ": " + server.Fault.Message
 	})
+	return id
+}
+
+func (sc *scenario) hostOf(t *testing.T, id string) string {
+	row, err := sc.s.Store.Server(t.Context(), id)
+	require.NoError(t, err)
+	return row.Host.Hostname
 }
 
 func (sc *scenario) delete(t *testing.T, id string) {
 	err := servers.Delete(t.Context(), sc.compute, id).ExtractErr()
-	if gophercloud.ResponseCodeIs(err, 404) {
-		return
+	if !gophercloud.ResponseCodeIs(err, 404) {
+		require.NoError(t, err)
 	}
-	require.NoError(t, err)
+	sc.gone(t, id)
+}
+
+func (sc *scenario) gone(t *testing.T, id string) {
 	system.Eventually(t, patience, func() (bool, string) {
 		_, err := servers.Get(t.Context(), sc.compute, id).Extract()
 		return gophercloud.ResponseCodeIs(err, 404), "still there"
 	})
-	sc.closed(t, id)
 }
 
-// closed waits for the end of the server's workflow: the answer to the user comes a little before it.
-func (sc *scenario) closed(t *testing.T, id string) {
+func (sc *scenario) deleteAll(t *testing.T) {
+	pages, err := servers.List(sc.compute, servers.ListOpts{}).AllPages(t.Context())
+	require.NoError(t, err)
+	all, err := servers.ExtractServers(pages)
+	require.NoError(t, err)
+	for _, s := range all {
+		sc.delete(t, s.ID)
+		sc.closed(t, contract.ServerWorkflowID(s.ID))
+	}
+}
+
+// closed waits for the end of a workflow: the answer to the user comes a little before it.
+func (sc *scenario) closed(t *testing.T, workflowID string) {
 	system.Eventually(t, patience, func() (bool, string) {
-		status := sc.status(t, id)
-		return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, status.String()
+		status := sc.status(t, workflowID)
+		return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, workflowID + " is " + status.String()
 	})
 }
 
-func (sc *scenario) status(t *testing.T, id string) enumspb.WorkflowExecutionStatus {
-	d, err := sc.temporal.DescribeWorkflowExecution(t.Context(), contract.ServerWorkflowID(id), "")
+func (sc *scenario) status(t *testing.T, workflowID string) enumspb.WorkflowExecutionStatus {
+	d, err := sc.temporal.DescribeWorkflowExecution(t.Context(), workflowID, "")
 	require.NoError(t, err)
 	return d.WorkflowExecutionInfo.Status
 }
 
-func (sc *scenario) history(t *testing.T, id string) *historypb.History {
-	events := sc.temporal.GetWorkflowHistory(context.Background(), contract.ServerWorkflowID(id), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+func (sc *scenario) history(t *testing.T, workflowID string) *historypb.History {
+	events := sc.temporal.GetWorkflowHistory(context.Background(), workflowID, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	var history historypb.History
 	for events.HasNext() {
 		e, err := events.Next()
