@@ -18,6 +18,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -345,6 +346,10 @@ type registered struct {
 
 func (r *registered) RegisterActivityWithOptions(f any, o activity.RegisterOptions) {
 	r.activities[o.Name] = reflect.TypeOf(f)
+}
+
+func (r *registered) RegisterWorkflowWithOptions(f any, o workflow.RegisterOptions) {
+	r.workflows[o.Name] = reflect.TypeOf(f)
 }
 
 func TestEveryStepOnAHostNamesTheServerWhoseOrderItKeeps(t *testing.T) {
