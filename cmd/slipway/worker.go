@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/models"
@@ -54,8 +55,24 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	})
 }
 
+// openStore connects to the database and brings it up to date. It waits for one that does not answer yet: after a power cut
+// Postgres takes its time, and a process that ends meanwhile is started again later and later.
 func openStore(ctx context.Context, c config.Config, log *slog.Logger) (*models.Store, error) {
-	store, err := models.Open(ctx, c.Database.DSN, models.Options{MaxConns: c.Database.MaxConns, Logger: log})
+	patience, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	store, err := models.Open(patience, c.Database.DSN, models.Options{MaxConns: c.Database.MaxConns, Logger: log})
+	for said := false; fault.Is(err, fault.Unavailable) && patience.Err() == nil; {
+		if !said {
+			said = true
+			log.Warn("The database does not answer; trying again.", "patience", dialTimeout, "error", err)
+		}
+		select {
+		case <-patience.Done():
+			continue // the error that it has is the one to tell
+		case <-time.After(dialPause):
+		}
+		store, err = models.Open(patience, c.Database.DSN, models.Options{MaxConns: c.Database.MaxConns, Logger: log})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the database: %w (database.dsn says where it is)", err)
 	}
@@ -66,8 +83,12 @@ func openStore(ctx context.Context, c config.Config, log *slog.Logger) (*models.
 	return store, nil
 }
 
-// dialTimeout bounds the first contact with Temporal; once connected the client reconnects by itself.
-const dialTimeout = 30 * time.Second
+// dialTimeout bounds the first contact with the database, and with Temporal; once connected the clients reconnect by
+// themselves. dialPause is between two tries.
+const (
+	dialTimeout = 30 * time.Second
+	dialPause   = 200 * time.Millisecond
+)
 
 func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (client.Client, error) {
 	keys, err := payload.LoadKeys(c.PayloadKeys)
