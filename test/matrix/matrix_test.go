@@ -21,6 +21,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/workflows"
@@ -28,7 +30,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 1, "order of the cases, and which variant of each is run")
-	lanes = flag.Int("lanes", 6, "how many cases run at once, each in a Slipway of its own: most of them mostly wait")
+	lanes = flag.Int("lanes", 8, "how many cases run at once, each in a Slipway of its own: most of them mostly wait")
 )
 
 func TestMain(m *testing.M) {
@@ -193,4 +195,36 @@ func TestMatrix(t *testing.T) {
 		}
 	})
 	t.Logf("seed %d, %s, of %d cases:\n%s", *seed, time.Since(began).Round(time.Second), len(all), counts)
+}
+
+func TestWorldsDifferByWhatIsMoreAndByWhatIsLess(t *testing.T) {
+	before := world{
+		tables: map[string][]string{"claims": {}, "servers": {"other"}, "ports": {"other's"}},
+		files:  map[string][]string{"hv1": {"instances"}},
+	}
+	now := world{
+		tables: map[string][]string{"claims": {"one's"}, "servers": {"other", "one"}, "ports": {}},
+		files:  map[string][]string{"hv1": {"instances", "instances/one"}},
+	}
+	require.Empty(t, before.unlike(before, ""))
+	claim, port, file := "there is now in table claims: one's", "gone from table ports: other's", "there is now in the folder of hv1: instances/one"
+	require.Equal(t, []string{port, claim, "there is now in table servers: one", file}, before.unlike(now, ""))
+	require.Equal(t, []string{port, claim, file}, before.unlike(now, "one"), "a server's own row is no leak, what it holds is")
+}
+
+func TestASeedDecidesOrderAndChoices(t *testing.T) {
+	plan := func(seed uint64) (said []string) {
+		for _, c := range cases(seed) {
+			said = append(said, fmt.Sprintf("%s %d", c.name, c.seed))
+		}
+		return said
+	}
+	require.Equal(t, plan(1), plan(1))
+	require.NotEqual(t, plan(1), plan(2))
+	require.Len(t, plan(2), len(plan(1)))
+	names := map[string]bool{}
+	for _, c := range cases(1) {
+		require.False(t, names[c.name], "two cases are %q", c.name)
+		names[c.name] = true
+	}
 }

@@ -3,8 +3,11 @@ package matrix
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,6 +21,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/faultinject"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workflows"
 )
@@ -49,6 +53,7 @@ var buildModes = []mode{
 	{name: "times out", slow: true, run: timingOut},
 	{name: "has its process killed before", slow: true, run: killing(faultinject.KillBefore)},
 	{name: "has its process killed after", slow: true, run: killing(faultinject.KillAfter)},
+	{name: "hangs", hostOnly: true, slow: true, run: hanging},
 	{name: "loses its host", hostOnly: true, slow: true, run: losingHost},
 	{name: "has its host frozen", hostOnly: true, slow: true, run: freezingHost},
 	{name: "is cancelled before its effect", run: cancelling(faultinject.HoldBefore)},
@@ -74,7 +79,7 @@ var deleteModes = []mode{
 	{name: "has its process killed after", slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.KillAfter, Times: 1})},
 	{name: "loses its host", hostOnly: true, slow: true, run: deletingOnALostHost},
 	{name: "is cancelled", run: deletingHeld((*trial).cancel)},
-	{name: "is deleted again", run: deletingHeld(func(tr *trial) { tr.delete(tr.t, tr.id) })},
+	{name: "is deleted again", run: deletingHeld((*trial).deleteAgain)},
 	{name: "is done twice", run: deletingWith(faultinject.Rule{Mode: faultinject.Twice, Times: 1})},
 }
 
@@ -318,10 +323,50 @@ func (tr *trial) settle(check func(*models.Server), allowed ...end) {
 		check(s)
 	}
 	require.NoError(tr.t, tr.Faults.Clear())
-	if s != nil && s.Status == models.ServerError {
+	switch tr.ended {
+	case recovered:
+		tr.whole(s)
+	case failed, refused:
 		tr.restored(tr.t, tr.before, tr.id)
 	}
 	tr.cleared(s)
+}
+
+// whole waits until a server that is ACTIVE has what it should have, once: a domain that runs on its host and nowhere else,
+// a claim, room on that host alone, and its ports.
+func (tr *trial) whole(s *models.Server) {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
+	defer cancel()
+	host, err := tr.Store.Host(ctx, value(s.HostID))
+	require.NoError(tr.t, err)
+	eventually(tr.t, quietPatience, func() (bool, string) {
+		now := tr.world(tr.t)
+		held := map[string]int{}
+		for _, table := range []string{"claims", "allocations", "ports"} {
+			for _, row := range now.tables[table] {
+				if strings.Contains(row, tr.id) {
+					held[table]++
+				}
+			}
+		}
+		for hostname, files := range now.files {
+			for _, file := range files {
+				if strings.HasPrefix(file, filepath.Join("fake", tr.id)) {
+					held["domain on "+hostname]++
+				}
+				if file == filepath.Join("instances", tr.id) {
+					held["folder on "+hostname]++
+				}
+			}
+		}
+		should := map[string]int{"claims": 1, "allocations": 1, "ports": nics, "domain on " + host.Hostname: 1, "folder on " + host.Hostname: 1}
+		return maps.Equal(should, held), fmt.Sprintf("server %s on %s holds %v", tr.id, host.Hostname, held)
+	})
+	require.True(tr.t, tr.holdsRoom(host.ID))
+	domain, err := os.ReadFile(filepath.Join(tr.HostState(host.Hostname), "fake", tr.id+".json"))
+	require.NoError(tr.t, err)
+	require.Regexp(tr.t, `"state": *"`+string(hypervisor.Running)+`"`, string(domain))
 }
 
 // cleared deletes the server, if there is one, and holds that the world is what it was.
@@ -413,13 +458,22 @@ func killing(m faultinject.Mode) func(*trial) {
 	}
 }
 
+// hanging is a host's step that does not end although its time is up. The build goes on elsewhere, and what the step may
+// have taken is given back when it has ended at last.
+func hanging(tr *trial) {
+	tr.aim(faultinject.Rule{Mode: faultinject.Hang, Times: 1})
+	tr.build()
+	i := tr.held()
+	tr.elsewhere(i, "within|"+cancelled, tr.release)
+}
+
 // losingHost is a host that dies in the step and comes back when the build is done elsewhere: it must be cleaned then.
 func losingHost(tr *trial) {
 	tr.aim(faultinject.Rule{Mode: tr.either(faultinject.HoldBefore, faultinject.HoldAfter), Times: 1})
 	tr.build()
 	i := tr.held()
 	tr.Lose(i.Host)
-	tr.elsewhere(i, func() { tr.Restart(i.Host) })
+	tr.elsewhere(i, "worker|"+cancelled, func() { tr.Restart(i.Host) })
 }
 
 // freezingHost is a host that is not heard of for a while, as behind a broken network, and goes on with its step when the
@@ -433,16 +487,11 @@ func freezingHost(tr *trial) {
 		tr.release()
 		require.NoError(tr.t, syscall.Kill(i.PID, syscall.SIGCONT))
 	}
-	defer func() {
-		if tr.t.Failed() {
-			_ = syscall.Kill(i.PID, syscall.SIGCONT)
-		}
-	}()
-	tr.elsewhere(i, thaw)
+	tr.elsewhere(i, "worker|"+cancelled, thaw)
 }
 
-// elsewhere holds that the build becomes ACTIVE on the other host while one is away.
-func (tr *trial) elsewhere(i faultinject.Injection, back func()) {
+// elsewhere holds that the build becomes ACTIVE on the other host while one is away, and says why.
+func (tr *trial) elsewhere(i faultinject.Injection, why string, back func()) {
 	tr.t.Helper()
 	returned := false
 	defer func() {
@@ -456,7 +505,7 @@ func (tr *trial) elsewhere(i faultinject.Injection, back func()) {
 		for _, l := range tr.failures() {
 			// A step beside it may be the first that is given up.
 			require.Equal(tr.t, i.Host, l.host, "a step failed on another host: %v", l)
-			require.Regexp(tr.t, "worker|"+cancelled, l.details)
+			require.Regexp(tr.t, why, l.details)
 			atTarget = atTarget || l.step == tr.target.name
 		}
 		require.True(tr.t, atTarget, "the build does not say that the step failed: %s", tr.explain(tr.id))
@@ -633,6 +682,18 @@ func deletingHeld(does func(*trial)) func(*trial) {
 		tr.release()
 		tr.deletedWhole(1)
 	}
+}
+
+// deleteAgain asks for the end a second time. Once the row is gone there is nothing to be asked for.
+func (tr *trial) deleteAgain() {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
+	defer cancel()
+	err := servers.Delete(ctx, tr.compute, tr.id).ExtractErr()
+	if tr.target.name == contract.RemoveServer && gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
+		err = nil
+	}
+	require.NoError(tr.t, err, "deleting server %s again", tr.id)
 }
 
 // deletingOnALostHost is a delete whose host dies in the middle and comes back when the others have gone on: what can be
