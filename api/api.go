@@ -1,5 +1,5 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocol for hosts (/hosts).
+// (/network) and Slipway's own protocols for hosts (/hosts) and for operators (/builds, /audits).
 package api
 
 import (
@@ -18,6 +18,8 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-cloud/slipway/api/audit"
+	"github.com/slipway-cloud/slipway/api/builds"
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
@@ -28,11 +30,18 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
+// Builds is what the API asks of the workflows: for users, and for operators.
+type Builds interface {
+	compute.Builds
+	builds.Builds
+}
+
 // Options of a Server. Zero fields take the defaults that are named beside them.
 type Options struct {
 	Store  *models.Store
 	Images imagestore.Store
-	Builds compute.Builds
+	Builds Builds
+	Audits audit.Audits // none: what audits found is shown, and none can be started
 
 	Identity identity.Config
 	Image    image.Config
@@ -105,6 +114,12 @@ func New(o Options) (*Server, error) {
 			return nil, err
 		}
 		begin.Observe = m.observe
+		if err := o.Metrics.Register(newBuildMetrics(o.Store, o.Builds, o.Logger)); err != nil {
+			return nil, fmt.Errorf("register the metrics of builds: %w", err)
+		}
+		if err := o.Metrics.Register(audit.NewMetrics(o.Store, o.Logger)); err != nil {
+			return nil, fmt.Errorf("register the metrics of audits: %w", err)
+		}
 	}
 
 	s := &Server{options: o, echo: echo.New()}
@@ -119,6 +134,8 @@ func New(o Options) (*Server, error) {
 	compute.New(o.Store, o.Builds, o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
+	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
+	audit.New(o.Store, o.Audits, o.Compute.Deadlines).Mount(e.Group("/audits"))
 
 	e.GET("/healthz", s.alive)
 	e.GET("/readyz", s.ready)
@@ -136,7 +153,7 @@ func styled(next echo.HandlerFunc) echo.HandlerFunc {
 			style = rest.Glance
 		case "network":
 			style = rest.Neutron
-		case "hosts", "healthz", "readyz":
+		case "hosts", "builds", "audits", "healthz", "readyz":
 			style = rest.Plain
 		}
 		rest.SetStyle(c, style)

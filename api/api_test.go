@@ -31,6 +31,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
+	"github.com/slipway-cloud/slipway/workflows"
 )
 
 // noBuilds is the build side of an API whose tests build nothing.
@@ -45,6 +46,16 @@ func (noBuilds) Progress(context.Context, string) ([]contract.StepProgress, erro
 }
 func (noBuilds) Console(context.Context, contract.ConsoleInput) (string, error) {
 	return "", errNoBuilds
+}
+func (noBuilds) Builds(context.Context, workflows.BuildFilter) ([]workflows.BuildSummary, string, error) {
+	return nil, "", errNoBuilds
+}
+func (noBuilds) Build(context.Context, string) (workflows.Build, error) {
+	return workflows.Build{}, errNoBuilds
+}
+func (noBuilds) Act(context.Context, string, contract.OperatorAct) error { return errNoBuilds }
+func (noBuilds) CountBuilds(context.Context) (workflows.BuildCounts, error) {
+	return workflows.BuildCounts{}, errNoBuilds
 }
 
 // world is one API with a database and an image store of its own, and tokens of everybody who plays a part.

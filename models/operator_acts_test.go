@@ -43,3 +43,21 @@ func TestAnOperatorsActIsKeptOnceAndOutlivesItsServer(t *testing.T) {
 	require.Empty(t, none)
 	require.Error(t, w.RecordOperatorAct(ctx, OperatorAct{Act: "forget", RequestID: "req-3", ServerID: v.ID}))
 }
+
+func TestServersAreCountedByStatusAndTask(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	got, err := w.CountServers(ctx)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	gone := w.record(t, "gone")
+	require.NoError(t, w.RemoveServer(ctx, gone.ID, "req-1", nil, now()))
+	failed := w.record(t, "failed")
+	require.NoError(t, w.FailServer(ctx, failed.ID, "req-"+failed.ID, ServerFault{Code: 500, Message: "x"}, nil))
+	for range 2 {
+		w.record(t, "builds")
+	}
+	got, err = w.CountServers(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []ServerCount{{ServerBuild, TaskScheduling, 2}, {ServerError, "", 1}}, got)
+}

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/slipway-cloud/slipway/api/builds"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// What bounds the cost of a scrape: however many ask, the engine and the database are asked once in a while.
+const (
+	countsFresh    = 10 * time.Second
+	countsPatience = 5 * time.Second
+)
+
+// buildMetrics are gauges of what runs, and of the servers. They are read at the scrape from what all api processes share,
+// so any number of these say the same. Where a source does not answer its gauges are absent rather than old, and
+// slipway_source_readable says so.
+type buildMetrics struct {
+	store  *models.Store
+	builds builds.Builds
+	log    *slog.Logger
+	now    func() time.Time
+
+	running, parked, overdue, servers, readable *prometheus.Desc
+
+	mu   sync.Mutex
+	read time.Time
+	last []prometheus.Metric
+}
+
+func newBuildMetrics(store *models.Store, b builds.Builds, log *slog.Logger) *buildMetrics {
+	return &buildMetrics{
+		store: store, builds: b, log: log, now: time.Now,
+		running:  prometheus.NewDesc("slipway_builds_running", "Builds, deletes and clean-ups that run, by phase.", []string{"phase"}, nil),
+		parked:   prometheus.NewDesc("slipway_builds_parked", "Those of which an undo does not succeed or waits for a host.", nil, nil),
+		overdue:  prometheus.NewDesc("slipway_builds_overdue", "Those whose phase takes longer than its deadline allows, by phase.", []string{"phase"}, nil),
+		servers:  prometheus.NewDesc("slipway_servers", "Servers that are not deleted, by status and task state.", []string{"status", "task_state"}, nil),
+		readable: prometheus.NewDesc("slipway_source_readable", "Whether a source of these gauges answered.", []string{"source"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *buildMetrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.running, m.parked, m.overdue, m.servers, m.readable} {
+		to <- d
+	}
+}
+
+// Collect implements prometheus.Collector. Scrapes that come together share one reading.
+func (m *buildMetrics) Collect(to chan<- prometheus.Metric) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.read.IsZero() || m.now().Sub(m.read) >= countsFresh {
+		m.last, m.read = m.gauges(), m.now()
+	}
+	for _, g := range m.last {
+		to <- g
+	}
+}
+
+func (m *buildMetrics) gauges() []prometheus.Metric {
+	ctx, cancel := context.WithTimeout(context.Background(), countsPatience)
+	defer cancel()
+	var all []prometheus.Metric
+	add := func(d *prometheus.Desc, value int64, labels ...string) {
+		all = append(all, prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...))
+	}
+	readable := func(source string, err error) bool {
+		if err != nil {
+			m.log.Warn("no gauges of a source", "source", source, "error", err)
+			add(m.readable, 0, source)
+			return false
+		}
+		add(m.readable, 1, source)
+		return true
+	}
+
+	var servers []models.ServerCount
+	var serversErr error
+	counting := make(chan struct{})
+	go func() {
+		defer close(counting)
+		servers, serversErr = m.store.CountServers(ctx)
+	}()
+	counts, err := m.builds.CountBuilds(ctx)
+	<-counting
+	if readable("temporal", err) {
+		add(m.parked, counts.Parked)
+		for phase, n := range counts.Running {
+			add(m.running, n, phase)
+		}
+		for phase, n := range counts.Overdue {
+			add(m.overdue, n, phase)
+		}
+	}
+	if readable("database", serversErr) {
+		for _, c := range servers {
+			add(m.servers, c.Servers, string(c.Status), c.TaskState)
+		}
+	}
+	return all
+}
