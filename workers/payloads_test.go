@@ -160,7 +160,11 @@ func messagesOf(t *testing.T, name string, f reflect.Type, activities map[string
 	for name, f := range activities {
 		env.RegisterActivityWithOptions(answersNothing(f).Interface(), activity.RegisterOptions{Name: name})
 	}
-	env.ExecuteWorkflow(name, reflect.Zero(f.In(1)).Interface())
+	var in []any
+	for i := 1; i < f.NumIn(); i++ {
+		in = append(in, reflect.Zero(f.In(i)).Interface())
+	}
+	env.ExecuteWorkflow(name, in...)
 	require.True(t, env.IsWorkflowCompleted(), "%s did not come to its end", name)
 	return seen.found
 }
