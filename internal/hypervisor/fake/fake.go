@@ -92,8 +92,14 @@ func New(o Options) (*Hypervisor, error) {
 		return nil, fmt.Errorf("make the fake hypervisor's folder: %w", err)
 	}
 	files, err := filepath.Glob(filepath.Join(o.Dir, "*.json"))
-	if err != nil {
+	unfinished, globErr := filepath.Glob(filepath.Join(o.Dir, "*.json.new")) // its writer died, and told nobody of it
+	if err = errors.Join(err, globErr); err != nil {
 		return nil, fmt.Errorf("list the fake hypervisor's folder: %w", err)
+	}
+	for _, f := range unfinished {
+		if err := os.Remove(f); err != nil {
+			return nil, fmt.Errorf("remove an unfinished fake domain: %w", err)
+		}
 	}
 	half, err := filepath.Glob(filepath.Join(o.Dir, "*"+freshSuffix))
 	if err != nil {

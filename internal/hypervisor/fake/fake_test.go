@@ -65,6 +65,16 @@ func TestTheWorldSurvivesARestartOfTheProcess(t *testing.T) {
 	require.Len(t, files, 2, "one file a domain, and none left over")
 }
 
+func TestWhatAProcessThatWasKilledDidNotFinishIsGoneAfterTheRestart(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, uuid.NewString()+".json.new"), []byte("{"), 0o644))
+	h := newFake(t, fake.Options{Dir: dir})
+	require.Empty(t, h.Snapshot())
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
 func TestASnapshotIsACopyThatLaterCallsDoNotChange(t *testing.T) {
 	h := newFake(t, fake.Options{})
 	before := h.Snapshot()
