@@ -65,6 +65,7 @@ func TestWhateverDiesEveryBuildEndsAndNothingIsLeft(t *testing.T) {
 	for _, item := range before.without(after) {
 		t.Errorf("it was there before: %s", item)
 	}
+	r.steps = c.steps(t, r.longest())
 	r.took, r.causes = time.Since(began), y.causes
 	t.Log("\n" + r.text())
 	require.Empty(t, r.leaks, "leaks")
@@ -210,6 +211,34 @@ func (r *report) clear(t *testing.T, c *cloud, y *tally) {
 			}
 		}
 	}
+}
+
+// steps tell when each step of a build began and ended.
+func (c *cloud) steps(t *testing.T, o outcome) (steps []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), callPatience)
+	defer cancel()
+	actions, err := c.Store.Actions(ctx, o.id)
+	require.NoError(t, err)
+	for _, a := range actions {
+		if a.Action != "create" {
+			continue
+		}
+		a, err := c.Store.Action(ctx, o.id, a.RequestID)
+		require.NoError(t, err)
+		for _, e := range a.Events {
+			if e.EndedAt == nil {
+				continue
+			}
+			host := "-"
+			if e.Host != nil {
+				host = *e.Host
+			}
+			began := e.StartedAt.Sub(o.asked).Round(10 * time.Millisecond)
+			steps = append(steps, fmt.Sprintf("%s on %s after %s for %s", e.Event, host, began, e.EndedAt.Sub(e.StartedAt).Round(10*time.Millisecond)))
+		}
+	}
+	return steps
 }
 
 // list gives all servers of the clients' project.

@@ -18,6 +18,17 @@ type report struct {
 	causes   map[string]int // what clients met
 	leaks    []string
 	open     []string // what did not end
+	steps    []string // of the build that took longest
+}
+
+// longest is the build that took longest from its request to its end.
+func (r *report) longest() (longest outcome) {
+	for _, o := range r.outcomes {
+		if (o.state == "ACTIVE" || o.state == "ERROR") && o.ended.Sub(o.asked) > longest.ended.Sub(longest.asked) {
+			longest = o
+		}
+	}
+	return longest
 }
 
 // touched says whether a fault hit something that a build uses, while it ran.
@@ -52,7 +63,6 @@ func (r *report) text() string {
 		line("    %-15s %d, down for %s at most", kind, kinds[kind], down[kind].Round(100*time.Millisecond))
 	}
 	states, recovered, twice := map[string]int{}, 0, 0
-	var longest outcome
 	causes := map[string]int{}
 	for _, o := range r.outcomes {
 		states[o.state]++
@@ -62,14 +72,8 @@ func (r *report) text() string {
 		if o.state == "ERROR" {
 			causes[ids.ReplaceAllString(o.cause, "ID")]++
 		}
-		if o.ended.IsZero() {
-			continue
-		}
 		if o.state == "ACTIVE" && slices.ContainsFunc(r.hits, o.touched) {
 			recovered++
-		}
-		if o.state != "refused" && o.ended.Sub(o.asked) > longest.ended.Sub(longest.asked) {
-			longest = o
 		}
 	}
 	line("  builds completed  %d", states["ACTIVE"])
@@ -86,13 +90,16 @@ func (r *report) text() string {
 	for _, cause := range slices.Sorted(maps.Keys(r.causes)) {
 		line("    %dx %s", r.causes[cause], cause)
 	}
-	if !longest.asked.IsZero() {
+	if longest := r.longest(); longest.id != "" {
 		line("  longest stall     %s: server %s from %s to %s, in zone %s, touched by", longest.ended.Sub(longest.asked).Round(10*time.Millisecond),
 			longest.id, longest.asked.Format("15:04:05.0"), longest.state, longest.zone)
 		for _, h := range r.hits {
 			if longest.touched(h) {
 				line("    %s", h)
 			}
+		}
+		for _, step := range r.steps {
+			line("    %s", step)
 		}
 	}
 	line("  unfinished        %d", len(r.open))
