@@ -240,6 +240,9 @@ func (c *connection) open(ctx context.Context, log io.Writer) (*session, error) 
 // serviceVersions are the path elements that a catalog may leave out of an endpoint.
 var serviceVersions = map[string]string{"image": "v2", "network": "v2.0"}
 
+// ownServices are Slipway's own resources, which need no place in a catalog.
+var ownServices = map[string]bool{"hosts": true, "builds": true}
+
 // base is the address of a service of the catalog, ending with a slash.
 func (s *session) base(service string) (string, error) {
 	if known, ok := s.bases[service]; ok {
@@ -261,7 +264,7 @@ func (s *session) base(service string) (string, error) {
 		switch {
 		case err == nil:
 			address = found
-		case service == "hosts" && (errors.As(err, &missing) || errors.As(err, new(gophercloud.ErrEndpointNotFound))):
+		case ownServices[service] && (errors.As(err, &missing) || errors.As(err, new(gophercloud.ErrEndpointNotFound))):
 			// Slipway's own resource is no OpenStack service: it lies at the root of the API, beside the identity API.
 			root, err := rootOf(s.authURL)
 			if err != nil {
@@ -276,9 +279,9 @@ func (s *session) base(service string) (string, error) {
 	if version := serviceVersions[service]; version != "" && !strings.HasSuffix(strings.TrimSuffix(address, "/"), "/"+version) {
 		address = strings.TrimSuffix(address, "/") + "/" + version
 	}
-	if service == "hosts" {
+	if ownServices[service] {
 		// Paths of requests begin with the collection's name, as in the other services.
-		address = strings.TrimSuffix(strings.TrimSuffix(address, "/"), "/hosts")
+		address = strings.TrimSuffix(strings.TrimSuffix(address, "/"), "/"+service)
 	}
 	address = strings.TrimSuffix(address, "/") + "/"
 	s.bases[service] = address
