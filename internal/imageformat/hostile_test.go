@@ -284,6 +284,7 @@ var hostile = []struct {
 	{"fixed vhd larger than its file", "vhd", func() []byte { return fixedVHD(be64(48, 1<<30)) }, "in a file", "the upload was cut off"},
 	{"vhd of no size", "vhd", func() []byte { return vhdImage(be64(48, 0)) }, "0 sectors", "there is nothing to boot from"},
 	{"vhd over the format's limit", "vhd", func() []byte { return vhdImage(be64(48, 1<<60)) }, "sectors", "the format ends at 2040 GiB"},
+	{"vhd of two sizes", "vhd", func() []byte { return vhdImage(text(28, "wa\x00\x00")) }, "versions differ", "the size that was checked is not the one that the host's QEMU makes"},
 	{"vhd with its dynamic header far away", "vhd", func() []byte { return vhdImage(be64(16, 1<<40)) }, "dynamic header lies", "the file is cut off or lies"},
 	{"vhd with its dynamic header in its footer", "vhd", func() []byte { return vhdImage(be64(16, 0)) }, "dynamic header lies", "it is its own header"},
 	{"vhd without a dynamic header", "vhd", func() []byte { return vhdImage(text(512, "nothing!")) }, "missing", "there is nothing to read"},

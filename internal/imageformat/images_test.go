@@ -130,7 +130,7 @@ func sealVHD(at, length, sum int) change {
 // are made after the changes.
 func vhdImage(changes ...change) []byte {
 	all := append(vhdFooterOf(vhdDynamic, 3<<20), be64(16, 512), text(512, "cxsparse"), be64(520, vhdNoHeader), be64(528, 1536),
-		be32(536, vhdVersion), be32(540, 2), be32(544, 2<<20))
+		be32(536, vhdVersion), be32(540, 2), be32(544, 2<<20), be64(1536, 1<<64-1)) // no block is there
 	all = append(all, changes...)
 	all = append(all, sealVHD(0, 512, 64), sealVHD(512, 1024, 36), func(b []byte) { copy(b[len(b)-512:], b[:512]) })
 	return build(4096, all...)

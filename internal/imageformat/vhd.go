@@ -21,7 +21,10 @@ const (
 )
 
 // vhdBySize are the creators whose size field QEMU believes; for others the geometry counts.
-var vhdBySize = []string{"win ", "qem2", "d2v ", "tap\x00", "CTXS", "wa\x00\x00"}
+var vhdBySize = []string{"win ", "qem2", "d2v ", "tap\x00", "CTXS"}
+
+// vhdDisputed is the creator (Azure) of whom newer versions of QEMU believe the size and older ones the geometry.
+const vhdDisputed = "wa\x00\x00"
 
 func badVHD(format string, args ...any) error { return unusable(vhdMark, format, args...) }
 
@@ -118,8 +121,13 @@ func vhdSize(f []byte) (kind uint32, virtual uint64, err error) {
 		return 0, 0, badVHD("it is of type %d", kind)
 	}
 	sectors := uint64(be.Uint16(f[56:])) * uint64(f[58]) * uint64(f[59])
-	if sectors == vhdMaxGeometry || contains(vhdBySize, string(f[28:32])) {
-		sectors = be.Uint64(f[48:]) / 512
+	bySize := be.Uint64(f[48:]) / 512
+	switch creator := string(f[28:32]); {
+	case sectors == vhdMaxGeometry, contains(vhdBySize, creator):
+		sectors = bySize
+	case creator == vhdDisputed && sectors != bySize:
+		return 0, 0, refusal("The image is a VHD of Azure's, about whose size QEMU's versions differ: %d or %d bytes. Convert it with "+
+			"qemu-img convert -O qcow2 --image-opts driver=vpc,force_size_calc=current_size,file.filename=FILE and upload the result.", sectors*512, bySize*512)
 	}
 	if sectors == 0 || sectors > vhdMaxSectors {
 		return 0, 0, badVHD("it is a disk of %d sectors", sectors)
