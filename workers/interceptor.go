@@ -21,7 +21,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/requestid"
 )
 
-// heartbeatEvery is how often a running step says that it lives and learns that it was cancelled.
+// heartbeatEvery is how often a running step says that it lives and learns that it was cancelled; more often where the
+// engine waits for less than three of them.
 const heartbeatEvery = 2 * time.Second
 
 // leaveBehindAfter lets a step clean up after it was told to stop: a program is killed at once and reaped within seconds.
@@ -266,7 +267,7 @@ func (s *step) keepAlive(ctx context.Context) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		every := time.NewTicker(heartbeatEvery)
+		every := time.NewTicker(min(heartbeatEvery, activity.GetInfo(ctx).HeartbeatTimeout/3))
 		defer every.Stop()
 		for {
 			select {

@@ -63,15 +63,18 @@ func (b *build) lateness(now time.Time) (late time.Duration, ok bool) {
 	return now.Sub(b.since) - limit, true
 }
 
-// watch shows a phase that takes too long as overdue, and ends a build that takes too long in all. It looks when the
-// running phase would become overdue, not at each change of phase: an ordinary build costs one timer that never fires.
+// watch shows a phase that takes too long as overdue, and ends a build that takes too long in all. It looks from time to
+// time, not at each change of phase: an ordinary build costs one timer that never fires.
 func (b *build) watch(ctx workflow.Context, end func()) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		for {
 			pause := longestPause
-			if late, ok := b.lateness(workflow.Now(ctx)); ok && late < 0 {
-				pause = min(pause, -late)
+			if late, ok := b.lateness(workflow.Now(ctx)); ok {
+				pause = b.shortestPhase() // the next phase may have less time than this one
+				if late < 0 {
+					pause = min(pause, -late)
+				}
 			}
 			whole := b.in.Deadlines.Build - workflow.Now(ctx).Sub(b.started)
 			if end != nil && whole > 0 {
@@ -91,6 +94,17 @@ func (b *build) watch(ctx workflow.Context, end func()) {
 			}
 		}
 	})
+}
+
+// shortestPhase is the shortest deadline of a phase.
+func (b *build) shortestPhase() time.Duration {
+	shortest := longestPause
+	for _, phase := range []contract.Phase{contract.PhaseScheduling, contract.PhaseNetworking, contract.PhaseSpawning, contract.PhaseDeleting} {
+		if limit := b.in.Deadlines.Phases[phase]; limit > 0 {
+			shortest = min(shortest, limit)
+		}
+	}
+	return shortest
 }
 
 // runs names the steps that run.
