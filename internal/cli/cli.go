@@ -25,7 +25,6 @@ type client struct {
 	output     output
 	now        func() time.Time
 	poll       time.Duration
-	answers    func(*cobra.Command) bool // whether somebody is there to answer a question
 }
 
 // Commands are the verbs for the root command. The verbs of hypervisors come from HostCommands, because `slipway host`
@@ -35,7 +34,7 @@ func Commands() []*cobra.Command { return newClient().commands() }
 // HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete.
 func HostCommands() []*cobra.Command { return newClient().hostCommands() }
 
-func newClient() *client { return &client{now: time.Now, poll: pollEvery, answers: onTerminal} }
+func newClient() *client { return &client{now: time.Now, poll: pollEvery} }
 
 func (c *client) commands() []*cobra.Command {
 	return c.finish(
@@ -49,7 +48,6 @@ func (c *client) commands() []*cobra.Command {
 		c.subnetCommand(),
 		c.quotaCommand(),
 		c.tokenCommand(),
-		c.auditCommand(),
 	)
 }
 
