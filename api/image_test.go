@@ -67,8 +67,14 @@ func noise(n int) []byte {
 // qcow2 is a real disk image of the virtual size.
 func qcow2(t testing.TB, args ...string) []byte {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "disk.qcow2")
-	out, err := exec.Command("qemu-img", append(append([]string{"create", "-q", "-f", "qcow2"}, args...), path, "64M")...).CombinedOutput()
+	return disk(t, "qcow2", args...)
+}
+
+// disk is a real disk image of a format of QEMU's.
+func disk(t testing.TB, format string, args ...string) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk."+format)
+	out, err := exec.Command("qemu-img", append(append([]string{"create", "-q", "-f", format}, args...), path, "64M")...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	data, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -148,7 +154,7 @@ func TestADescriptionThatIsWrongIsRefusedAndMakesNothing(t *testing.T) {
 		"taken id":             {object{"id": taken}, 409, "already exists"},
 		"taken id, upper case": {object{"id": strings.ToUpper(taken)}, 409, "already exists"},
 		"bad disk format":      {object{"disk_format": "floppy"}, 400, "not one of"},
-		"unsafe disk format":   {object{"disk_format": "vmdk"}, 400, "not one of"},
+		"unsafe disk format":   {object{"disk_format": "ploop"}, 400, "not one of"},
 		"bad container":        {object{"container_format": "tar"}, 400, "not one of"},
 		"mixed formats":        {object{"disk_format": "qcow2", "container_format": "ami"}, 400, "Invalid mix"},
 		"bad visibility":       {object{"visibility": "secret"}, 400, "not one of"},
@@ -246,6 +252,7 @@ func TestARefusedUploadLeavesTheImageQueuedAndNoBytes(t *testing.T) {
 	bare := w.do("demo", "POST", "/image/v2/images", object{"name": "without formats"}).json(t)["id"].(string)
 	raw := w.queued("demo", nil)
 	cow := w.queued("demo", object{"disk_format": "qcow2"})
+	vm := w.queued("demo", object{"disk_format": "vmdk"})
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, make([]byte, 1<<20), 0o600))
 	before := w.everything()
@@ -261,7 +268,10 @@ func TestARefusedUploadLeavesTheImageQueuedAndNoBytes(t *testing.T) {
 		"empty":               {raw, []byte{}, 400, "empty"},
 		"another format":      {cow, noise(5000), 400, "declared to be qcow2"},
 		"a disguise":          {raw, qcow2(t), 400, "declared to be raw"},
-		"a way to the host":   {cow, qcow2(t, "-F", "raw", "-b", secret), 400, ""},
+		"a way to the host":   {cow, qcow2(t, "-F", "raw", "-b", secret), 400, "backing file"},
+		"another file":        {cow, qcow2(t, "-o", "data_file="+filepath.Join(t.TempDir(), "data")), 400, "another file"},
+		"a list of files":     {vm, []byte("# Disk DescriptorFile\nversion=1\ncreateType=\"monolithicFlat\"\nRW 1 FLAT \"" + secret + "\" 0\n"), 400, "self-contained"},
+		"two at once":         {cow, append(qcow2(t), disk(t, "vpc", "-o", "subformat=dynamic")[:512]...), 400, "qcow2 and vhd"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := w.do("demo", "PUT", "/image/v2/images/"+c.id+"/file", c.body)
@@ -276,6 +286,21 @@ func TestARefusedUploadLeavesTheImageQueuedAndNoBytes(t *testing.T) {
 	a := w.do("demo", "PUT", "/image/v2/images/"+cow+"/file", qcow2(t))
 	require.Equal(t, 409, a.status, "an image takes data once")
 	require.Equal(t, "active", w.image("demo", cow)["status"])
+}
+
+func TestAnImageOfAnyFormatIsTakenWithItsVirtualSize(t *testing.T) {
+	w := newWorld(t)
+	for declared, image := range map[string][]byte{
+		"qcow2": qcow2(t), "vmdk": disk(t, "vmdk", "-o", "subformat=streamOptimized"), "vdi": disk(t, "vdi"),
+		"vhd": disk(t, "vpc", "-o", "subformat=dynamic,force_size=on"),
+	} {
+		id := w.queued("demo", object{"disk_format": declared})
+		a := w.do("demo", "PUT", "/image/v2/images/"+id+"/file", image)
+		require.Equal(t, 204, a.status, "%s: %s", declared, a.body)
+		got := w.image("demo", id)
+		require.Equal(t, "active", got["status"])
+		require.EqualValues(t, 64<<20, got["virtual_size"], declared)
+	}
 }
 
 // putSlowly begins an upload by hand; what it returns goes on with it.

@@ -25,7 +25,7 @@ const properties = `
 	"protected": {"type": "boolean", "description": "If true, image will not be deletable."},
 	"os_hidden": {"type": "boolean", "enum": [false], "description": "Hidden images are not offered"},
 	"owner": {"type": ["null", "string"], "maxLength": 255, "description": "Owner of the image"},
-	"disk_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "raw", "qcow2", "iso"], "description": "Format of the disk"},
+	"disk_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso"], "description": "Format of the disk"},
 	"container_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "bare"], "description": "Format of the container"},
 	"min_disk": {"type": "integer", "minimum": 0, "maximum": 2147483647, "description": "Amount of disk space (in GB) required to boot image."},
 	"min_ram": {"type": "integer", "minimum": 0, "maximum": 2147483647, "description": "Amount of ram (in MB) required to boot image."},
