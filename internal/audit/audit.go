@@ -1,0 +1,375 @@
+// Package audit says where what is recorded and what lies on hosts do not agree. It compares and plans, and reads and
+// changes nothing: who gives it two looks at a world in which something works on a server gets findings that are none.
+package audit
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// Kind says what does not agree.
+type Kind string
+
+// Kinds of findings. Records alone show the first group, records and a host's inventory the second.
+const (
+	ClaimWithoutServer      Kind = "claim-without-server"
+	AllocationWithoutServer Kind = "allocation-without-server" // of a server that is not placed there
+	PortWithoutServer       Kind = "port-without-server"
+	ServerWithoutClaim      Kind = "server-without-claim"
+	ServerWithoutAllocation Kind = "server-without-allocation"
+	ServerWithoutPort       Kind = "server-without-port"
+	BuildWithoutWorkflow    Kind = "build-without-workflow"
+	DeleteWithoutWorkflow   Kind = "delete-without-workflow"
+
+	DomainWithoutServer Kind = "domain-without-server" // of a server that is not placed there
+	FolderWithoutServer Kind = "folder-without-server" // of a server that is not placed there
+	ServerWithoutDomain Kind = "server-without-domain"
+	ServerWithoutFolder Kind = "server-without-folder"
+	DomainWithoutFolder Kind = "domain-without-folder"
+	ServerWithoutDisk   Kind = "server-without-disk"
+	DiskUnreadable      Kind = "disk-unreadable"
+	DiskWithoutImage    Kind = "disk-without-image" // its backing file, or the domain's kernel or ramdisk, is not in the cache
+	PartialDownload     Kind = "partial-download"
+
+	// What was not looked at is a warning: nothing is wrong that is known of, and something may be.
+	HostNotLookedAt Kind = "host-not-looked-at"
+	MoreFindings    Kind = "more-findings"
+)
+
+// Kinds are all of them.
+func Kinds() []Kind {
+	return []Kind{
+		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
+		BuildWithoutWorkflow, DeleteWithoutWorkflow, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
+		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, PartialDownload, HostNotLookedAt, MoreFindings,
+	}
+}
+
+// Warning says whether a finding of this kind says only that the audit is incomplete.
+func (k Kind) Warning() bool { return k == HostNotLookedAt || k == MoreFindings }
+
+// Finding is one thing that does not agree.
+type Finding struct {
+	ID       string // the same whenever the same thing is found
+	Kind     Kind
+	Object   string // what it is about, in the words of its kind
+	ServerID string
+	Host     string // hostname
+	Text     string // for an operator: what is wrong, and what to do where Repair is empty
+	Repair   string // what a repair would do; "" is nothing
+}
+
+// namespace makes ids of findings: the name is their kind and object.
+var namespace = uuid.MustParse("6f2f6d0c-5a0e-4c1b-9d55-0f6b2c8f4f2a")
+
+// ID is the id of a finding.
+func ID(kind Kind, object string) string {
+	return uuid.NewSHA1(namespace, []byte(string(kind)+"/"+object)).String()
+}
+
+// Records are the control plane's rows that are looked at: servers with all that they own.
+type Records struct {
+	Servers     []Server // those that exist, and the deleted ones that still own something
+	Claims      []Claim
+	Allocations []Allocation
+	Ports       []Port
+	// Images are the active ones that the question was about, by SHA-512.
+	Images map[string]contract.Image
+}
+
+// Server is a row. Strings are the database's.
+type Server struct {
+	ID, ProjectID, Name, Status, TaskState string
+
+	Launched  bool   // it has been ACTIVE
+	Host      string // hostname, "" is placed nowhere
+	NICs      int    // how many its build made; 0 is not known
+	VCPUs     int
+	RAMMiB    int
+	Resources contract.Resources // what it takes of a host
+	RequestID string             // that made it
+	First     string             // the first server of its reservation
+}
+
+// Claim of a server.
+type Claim struct{ ServerID, ProjectID string }
+
+// Allocation of a server on a host.
+type Allocation struct{ ServerID, Host string }
+
+// Port that a server has.
+type Port struct {
+	ID, ServerID string
+	NIC          int
+	Made         bool // by its build
+}
+
+// World is everything that one audit looked at.
+type World struct {
+	Records     Records
+	Inventories []contract.Inventory
+	Unasked     []MissedHost
+}
+
+// MissedHost is a host that did not answer.
+type MissedHost struct{ Hostname, Why string }
+
+// Compare finds what does not agree, in order of kind and object.
+func Compare(w World) []Finding {
+	all := OfRecords(w.Records)
+	for _, inv := range w.Inventories {
+		all = append(all, OfHost(w.Records, inv)...)
+	}
+	for _, h := range w.Unasked {
+		all = append(all, Missed(h.Hostname, h.Why))
+	}
+	sorted(all)
+	return all
+}
+
+func sorted(all []Finding) {
+	slices.SortFunc(all, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Object, b.Object))
+	})
+}
+
+// standing is what a server may own.
+type standing int
+
+const (
+	nothing  standing = iota // it is gone, or its build failed
+	building                 // what it owns changes: its workflow answers for it
+	deleting                 // the same
+	entitled                 // what its row says
+)
+
+// Task states and states as the database has them.
+const (
+	statusBuild   = "BUILD"
+	statusActive  = "ACTIVE"
+	statusError   = "ERROR"
+	statusDeleted = "DELETED"
+	taskDeleting  = "deleting"
+)
+
+// index finds records by server.
+type index struct {
+	servers map[string]*Server
+	claims  map[string]bool
+	rooms   map[Allocation]bool
+	nics    map[string][]int
+}
+
+func newIndex(r Records) index {
+	x := index{servers: map[string]*Server{}, claims: map[string]bool{}, rooms: map[Allocation]bool{}, nics: map[string][]int{}}
+	for i := range r.Servers {
+		x.servers[r.Servers[i].ID] = &r.Servers[i]
+	}
+	for _, c := range r.Claims {
+		x.claims[c.ServerID] = true
+	}
+	for _, a := range r.Allocations {
+		x.rooms[a] = true
+	}
+	for _, p := range r.Ports {
+		x.nics[p.ServerID] = append(x.nics[p.ServerID], p.NIC)
+	}
+	return x
+}
+
+// of says what a server may own, and why nothing.
+func (x index) of(id string) (s *Server, may standing, why string) {
+	s = x.servers[id]
+	switch {
+	case s == nil:
+		return nil, nothing, "there is no such server"
+	case s.Status == statusDeleted:
+		return s, nothing, "the server is deleted"
+	case s.TaskState == taskDeleting:
+		return s, deleting, ""
+	case s.Status == statusBuild:
+		return s, building, ""
+	case s.Status == statusError && !s.Launched:
+		return s, nothing, "the server's build failed"
+	}
+	return s, entitled, ""
+}
+
+// placed says whether a server's things may lie on a host, and why not. known is false while its workflow answers for it.
+func (x index) placed(id, host string) (here, known bool, why string) {
+	s, may, why := x.of(id)
+	switch {
+	case may == building || may == deleting:
+		return false, false, ""
+	case may == nothing:
+		return false, true, why
+	case s.Host == host:
+		return true, true, ""
+	case s.Host == "":
+		return false, true, "the server is placed on no host"
+	}
+	return false, true, "the server is placed on " + s.Host
+}
+
+// OfRecords is what the control plane's own rows show.
+func OfRecords(r Records) []Finding {
+	x := newIndex(r)
+	var all []Finding
+	for _, c := range r.Claims {
+		if _, may, why := x.of(c.ServerID); may == nothing {
+			all = append(all, found(ClaimWithoutServer, c.ServerID, c.ServerID, "",
+				"server "+c.ServerID+" claims quota of project "+c.ProjectID+", and "+why, "release the claim"))
+		}
+	}
+	for _, a := range r.Allocations {
+		if here, known, why := x.placed(a.ServerID, a.Host); known && !here {
+			all = append(all, found(AllocationWithoutServer, on(a.ServerID, a.Host), a.ServerID, a.Host,
+				"room on "+a.Host+" is held for server "+a.ServerID+", and "+why, clearing(a.Host)+", and give its room back"))
+		}
+	}
+	for _, p := range r.Ports {
+		if _, may, why := x.of(p.ServerID); may == nothing {
+			what, repair := "port "+p.ID+" is bound to server "+p.ServerID, "unbind the port"
+			if p.Made {
+				what, repair = "port "+p.ID+" was made for server "+p.ServerID, "delete the port"
+			}
+			all = append(all, found(PortWithoutServer, p.ID, p.ServerID, "", what+", and "+why, repair))
+		}
+	}
+	for i := range r.Servers {
+		all = append(all, x.ofServer(&r.Servers[i])...)
+	}
+	sorted(all)
+	return all
+}
+
+func (x index) ofServer(s *Server) []Finding {
+	_, may, _ := x.of(s.ID)
+	switch may {
+	case building:
+		return []Finding{found(BuildWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is in BUILD, and nothing builds it",
+			"give back what it took, and put it into ERROR")}
+	case deleting:
+		return []Finding{found(DeleteWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is being deleted, and nothing deletes it",
+			"start its delete again")}
+	}
+	if may != entitled || s.Status != statusActive {
+		return nil
+	}
+	var all []Finding
+	if !x.claims[s.ID] {
+		all = append(all, found(ServerWithoutClaim, s.ID, s.ID, s.Host, "server "+s.ID+" is ACTIVE, and claims no quota of project "+s.ProjectID,
+			"claim its share again, also beyond the project's limits"))
+	}
+	switch {
+	case s.Host == "":
+		all = append(all, found(ServerWithoutAllocation, s.ID, s.ID, "",
+			"server "+s.ID+" is ACTIVE, and is placed on no host: nothing tells where it ran; delete it", ""))
+	case !x.rooms[Allocation{s.ID, s.Host}]:
+		all = append(all, found(ServerWithoutAllocation, s.ID, s.ID, s.Host,
+			"server "+s.ID+" is ACTIVE on "+s.Host+", and no room is held for it there", "hold its room again, also beyond the host's"))
+	}
+	if missing := missingPorts(s, x.nics[s.ID]); missing != "" {
+		all = append(all, found(ServerWithoutPort, s.ID, s.ID, s.Host,
+			"server "+s.ID+" is ACTIVE, and "+missing+": its address may be given to another; delete the server and build it anew", ""))
+	}
+	return all
+}
+
+// OfHost is what an inventory shows beside the records.
+func OfHost(r Records, inv contract.Inventory) []Finding {
+	x, host := newIndex(r), inv.Hostname
+	var all []Finding
+	add := func(kind Kind, id, text, repair string) {
+		all = append(all, found(kind, on(id, host), id, host, text, repair))
+	}
+	things := map[string]contract.Instance{}
+	for _, t := range inv.Things {
+		if t.Elsewhere {
+			t.Domain = "" // it is not this host's
+		}
+		things[t.ID] = t
+		here, known, why := x.placed(t.ID, host)
+		if !known || here {
+			continue
+		}
+		if t.Domain != "" {
+			add(DomainWithoutServer, t.ID, "domain slipway-"+t.ID+" is "+t.Domain+" on "+host+", and "+why, clearing(host))
+		}
+		if t.Folder {
+			add(FolderWithoutServer, t.ID, "folder "+t.ID+" lies on "+host+", and "+why+foreign(t), clearing(host))
+		}
+	}
+	for i := range r.Servers {
+		s := &r.Servers[i]
+		if _, may, _ := x.of(s.ID); may != entitled || s.Status != statusActive || s.Host != host || !inv.Covers(s.ID) {
+			continue
+		}
+		all = append(all, ofPlaced(s.ID, host, things[s.ID], r.Images)...)
+	}
+	for _, p := range inv.Partials {
+		all = append(all, found(PartialDownload, p.SHA512+"@"+host, "", host,
+			"an image of which "+bytesText(p.Bytes)+" came to "+host+" lies in its cache since "+p.Since.UTC().Format("2006-01-02 15:04")+" UTC, and nobody fetches it",
+			"remove what came"))
+	}
+	sorted(all)
+	return all
+}
+
+// ofPlaced is what a host lacks of a server that is ACTIVE on it.
+func ofPlaced(id, host string, t contract.Instance, images map[string]contract.Image) []Finding {
+	const instead = "; delete the server and build it anew"
+	var all []Finding
+	add := func(kind Kind, text, repair string) {
+		all = append(all, found(kind, on(id, host), id, host, text, repair))
+	}
+	server := "server " + id + " is ACTIVE on " + host
+	switch {
+	case t.Domain == "":
+		add(ServerWithoutDomain, server+", and the hypervisor there knows no such domain"+instead, "")
+	case !t.Folder:
+		add(DomainWithoutFolder, server+", its domain is "+t.Domain+", and its folder with the disks is gone"+instead, "")
+	}
+	if t.Domain == "" && !t.Folder {
+		add(ServerWithoutFolder, server+", and its folder with the disks is gone"+instead, "")
+	}
+	if t.Folder && !t.Disk {
+		add(ServerWithoutDisk, server+", and its root disk is gone"+instead, "")
+	}
+	if t.Broken != "" {
+		add(DiskUnreadable, server+", and its root disk cannot be read: "+t.Broken+instead, "")
+	}
+	if len(t.Missing) > 0 {
+		text := server + ", and what its disk or domain leans on is not on the host: " + short(t.Missing)
+		if len(fetchable(t.Missing, images)) == len(t.Missing) {
+			add(DiskWithoutImage, text, "fetch the image into the host's cache again")
+		} else {
+			add(DiskWithoutImage, text+"; the image store has no such image, so put it there again, or delete the server", "")
+		}
+	}
+	return all
+}
+
+// Missed is the finding that a host was not looked at.
+func Missed(hostname, why string) Finding {
+	return found(HostNotLookedAt, hostname, "", hostname, hostname+" was not looked at: "+why, "")
+}
+
+// More is the finding that there are more than are kept. of is what they are of: "records" or a hostname.
+func More(of, hostname, howMany string) Finding {
+	return found(MoreFindings, of, "", hostname, howMany+" more were found and are not listed: repair these, and audit again", "")
+}
+
+func found(kind Kind, object, serverID, host, text, repair string) Finding {
+	return Finding{ID: ID(kind, object), Kind: kind, Object: object, ServerID: serverID, Host: host, Text: text, Repair: repair}
+}
+
+func on(serverID, host string) string { return serverID + "@" + host }
+
+func clearing(host string) string {
+	return "stop and forget its domain on " + host + ", remove its files there"
+}

@@ -1,0 +1,272 @@
+package audit
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+const (
+	id  = "3f0e6a6e-0c39-4c0e-9f3e-1b6a0f6a1a01"
+	sha = "0f0e0d0c0b0a09080706050403020100f0e0d0c0b0a09080706050403020100f0e0d0c0b0a09080706050403020100f0e0d0c0b0a09080706050403020100aaaaaa"
+)
+
+// running is a world in which one server runs on hv1 and everything agrees.
+func running() World {
+	return World{
+		Records: Records{
+			Servers:     []Server{{ID: id, ProjectID: "p1", Status: "ACTIVE", Launched: true, Host: "hv1", NICs: 2}},
+			Claims:      []Claim{{id, "p1"}},
+			Allocations: []Allocation{{id, "hv1"}},
+			Ports:       []Port{{"port0", id, 0, true}, {"port1", id, 1, false}},
+			Images:      map[string]contract.Image{},
+		},
+		Inventories: []contract.Inventory{
+			{Hostname: "hv1", Things: []contract.Instance{{ID: id, Domain: "running", Folder: true, Disk: true}}},
+			{Hostname: "hv2"},
+		},
+	}
+}
+
+// gone is the same world after the server's row has become another and everything else has stayed.
+func gone(change func(*Server)) func(*World) {
+	return func(w *World) { change(&w.Records.Servers[0]) }
+}
+
+func kindsOf(found []Finding) []string {
+	var all []string
+	for _, f := range found {
+		all = append(all, string(f.Kind)+" "+f.Host)
+	}
+	return all
+}
+
+func TestWhatDoesNotAgreeIsFound(t *testing.T) {
+	leftOnHV1 := []string{
+		"allocation-without-server hv1", "claim-without-server ", "domain-without-server hv1", "folder-without-server hv1",
+		"port-without-server ", "port-without-server ",
+	}
+	thing := func(w *World) *contract.Instance { return &w.Inventories[0].Things[0] }
+	for name, c := range map[string]struct {
+		change func(*World)
+		want   []string
+	}{
+		"everything agrees":              {func(*World) {}, nil},
+		"a guest that its user shut off": {func(w *World) { thing(w).Domain = "shutoff" }, nil},
+		"a server in ERROR that has run": {gone(func(s *Server) { s.Status = "ERROR" }), nil},
+
+		"the server is deleted":       {gone(func(s *Server) { s.Status, s.Host = "DELETED", "" }), leftOnHV1},
+		"its build failed":            {gone(func(s *Server) { s.Status, s.Host, s.Launched = "ERROR", "", false }), leftOnHV1},
+		"there is no row":             {func(w *World) { w.Records.Servers = nil }, leftOnHV1},
+		"it is being deleted":         {gone(func(s *Server) { s.TaskState = "deleting" }), []string{"delete-without-workflow hv1"}},
+		"it is being built":           {gone(func(s *Server) { s.Status, s.Launched = "BUILD", false }), []string{"build-without-workflow hv1"}},
+		"its build is deleted":        {gone(func(s *Server) { s.Status, s.TaskState = "BUILD", "deleting" }), []string{"delete-without-workflow hv1"}},
+		"in ERROR, and being deleted": {gone(func(s *Server) { s.Status, s.TaskState = "ERROR", "deleting" }), []string{"delete-without-workflow hv1"}},
+
+		"it runs on another host": {gone(func(s *Server) { s.Host = "hv2" }), []string{
+			"allocation-without-server hv1", "domain-without-server hv1", "folder-without-server hv1",
+			"server-without-allocation hv2", "server-without-domain hv2", "server-without-folder hv2",
+		}},
+		"it is placed nowhere": {gone(func(s *Server) { s.Host = "" }), []string{
+			"allocation-without-server hv1", "domain-without-server hv1", "folder-without-server hv1", "server-without-allocation ",
+		}},
+		"room on a second host": {func(w *World) { w.Records.Allocations = append(w.Records.Allocations, Allocation{id, "hv2"}) }, []string{"allocation-without-server hv2"}},
+		"a domain on a second host": {func(w *World) {
+			w.Inventories[1].Things = []contract.Instance{{ID: id, Domain: "shutoff"}}
+		}, []string{"domain-without-server hv2"}},
+		"a folder on a second host": {func(w *World) {
+			w.Inventories[1].Things = []contract.Instance{{ID: id, Folder: true}}
+		}, []string{"folder-without-server hv2"}},
+		"another installation's domain on a second host": {func(w *World) {
+			w.Inventories[1].Things = []contract.Instance{{ID: "00000000-0000-4000-8000-000000000000", Domain: "running", Elsewhere: true}}
+		}, nil},
+		"the same hypervisor seen through a second host": {func(w *World) {
+			w.Inventories[1].Things = []contract.Instance{{ID: id, Domain: "running", Elsewhere: true}}
+		}, nil},
+
+		"no claim":         {func(w *World) { w.Records.Claims = nil }, []string{"server-without-claim hv1"}},
+		"no room":          {func(w *World) { w.Records.Allocations = nil }, []string{"server-without-allocation hv1"}},
+		"no port in front": {func(w *World) { w.Records.Ports, w.Records.Servers[0].NICs = w.Records.Ports[1:], 0 }, []string{"server-without-port hv1"}},
+		"no port behind":   {func(w *World) { w.Records.Ports = w.Records.Ports[:1] }, []string{"server-without-port hv1"}},
+		"no port, and none was made": {func(w *World) {
+			w.Records.Ports, w.Records.Servers[0].NICs = nil, 0
+		}, nil},
+		"a user's port that is not bound": {func(w *World) { w.Records.Servers[0].NICs, w.Records.Ports = 1, w.Records.Ports[:1] }, nil},
+
+		"no domain": {func(w *World) { thing(w).Domain = "" }, []string{"server-without-domain hv1"}},
+		"a domain of another installation in its place": {func(w *World) { thing(w).Elsewhere = true }, []string{"server-without-domain hv1"}},
+		"no folder":                    {func(w *World) { thing(w).Folder, thing(w).Disk = false, false }, []string{"domain-without-folder hv1"}},
+		"neither":                      {func(w *World) { w.Inventories[0].Things = nil }, []string{"server-without-domain hv1", "server-without-folder hv1"}},
+		"no disk":                      {func(w *World) { thing(w).Disk = false }, []string{"server-without-disk hv1"}},
+		"a disk that cannot be read":   {func(w *World) { thing(w).Broken = "no magic" }, []string{"disk-unreadable hv1"}},
+		"a disk without its image":     {func(w *World) { thing(w).Missing = []string{sha} }, []string{"disk-without-image hv1"}},
+		"a download that broke off":    {func(w *World) { w.Inventories[1].Partials = []contract.PartialDownload{{SHA512: sha}} }, []string{"partial-download hv2"}},
+		"a host that does not answer":  {func(w *World) { w.Inventories, w.Unasked = w.Inventories[1:], []MissedHost{{"hv1", "silence"}} }, []string{"host-not-looked-at hv1"}},
+		"another page of the same one": {func(w *World) { w.Inventories[0].Things, w.Inventories[0].After = nil, id }, nil},
+		"another part of the same one": {func(w *World) { w.Inventories[0].Things, w.Inventories[0].Only = nil, true }, nil},
+		"the page before its things": {func(w *World) {
+			w.Inventories[0].Things, w.Inventories[0].Through = nil, "3f0e6a6e-0c39-4c0e-9f3e-1b6a0f6a1a00"
+		}, nil},
+		"the page with its things": {func(w *World) {
+			w.Inventories[0].Things, w.Inventories[0].Through = nil, id
+		}, []string{"server-without-domain hv1", "server-without-folder hv1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := running()
+			c.change(&w)
+			found := Compare(w)
+			require.Equal(t, c.want, kindsOf(found))
+			for _, f := range found {
+				require.Equal(t, ID(f.Kind, f.Object), f.ID)
+				require.NotEmpty(t, f.Text)
+			}
+			require.Equal(t, found, Compare(w), "the same world has the same findings, with the same ids")
+		})
+	}
+}
+
+func TestEveryKindIsFoundByATestAbove(t *testing.T) {
+	require.Len(t, Kinds(), 19, "a new kind needs a world in TestWhatDoesNotAgreeIsFound, and a row in docs/operations.md")
+	seen := map[string]bool{}
+	for _, k := range Kinds() {
+		require.False(t, seen[string(k)])
+		seen[string(k)] = true
+	}
+}
+
+// planFor plans the repair of all that is found about the server.
+func planFor(w World, unasked ...string) (contract.RepairPlan, []Finding) {
+	found := Compare(w)
+	in := contract.PlanRepairInput{RepairServerInput: contract.RepairServerInput{ServerID: id}, Unasked: unasked}
+	for _, f := range found {
+		in.Findings = append(in.Findings, contract.RepairFinding{ID: f.ID, Host: f.Host})
+	}
+	for _, inv := range w.Inventories {
+		if !slices.Contains(unasked, inv.Hostname) {
+			in.Inventories = append(in.Inventories, inv)
+		}
+	}
+	return Plan(w.Records, in), found
+}
+
+func stepsOf(p contract.RepairPlan) []string {
+	var all []string
+	for _, s := range p.Steps {
+		all = append(all, s.Activity+" "+s.Host)
+	}
+	return all
+}
+
+func TestARepairGivesBackWhatIsLeftAndThePortLast(t *testing.T) {
+	w := running()
+	w.Records.Servers[0].Status, w.Records.Servers[0].Host = "DELETED", ""
+	plan, _ := planFor(w)
+	require.Empty(t, plan.Outcomes)
+	require.Equal(t, []string{
+		"DestroyDomain hv1", "UndefineDomain hv1", "RemoveDisk hv1", "RemoveConfigDrive hv1",
+		"ReleaseAllocation ", "ReleaseQuota ", "ReleaseNetwork ", "ReleaseNetwork ",
+	}, stepsOf(plan))
+	require.Equal(t, &contract.Undo{ServerID: id, Hostname: "hv1"}, plan.Steps[4].Undo)
+	require.Equal(t, &contract.Undo{ServerID: id, Index: 1}, plan.Steps[7].Undo)
+}
+
+func TestARepairLeavesThePortAndTheRoomWhileAHostDoesNotAnswer(t *testing.T) {
+	w := running()
+	w.Records.Servers[0].Status, w.Records.Servers[0].Host = "DELETED", ""
+	plan, found := planFor(w, "hv1")
+	require.Equal(t, []string{"ReleaseQuota "}, stepsOf(plan))
+	require.Len(t, plan.Outcomes, len(found)-1)
+	for _, o := range plan.Outcomes {
+		require.Equal(t, contract.OutcomeLeft, o.Outcome, o.Text)
+	}
+}
+
+func TestARepairRepairsNothingThatWasNotChosen(t *testing.T) {
+	w := running()
+	w.Records.Servers[0].Status, w.Records.Servers[0].Host = "DELETED", ""
+	plan := Plan(w.Records, contract.PlanRepairInput{
+		RepairServerInput: contract.RepairServerInput{ServerID: id, Findings: []contract.RepairFinding{
+			{ID: ID(ClaimWithoutServer, id)}, {ID: ID(PortWithoutServer, "port0")}, {ID: ID(ServerWithoutClaim, id)},
+		}},
+		Inventories: w.Inventories,
+	})
+	require.Equal(t, []string{"ReleaseQuota "}, stepsOf(plan))
+	require.Equal(t, []contract.RepairOutcome{
+		{FindingID: ID(ServerWithoutClaim, id), Outcome: contract.OutcomeGone, Text: "it is not so any more"},
+		{FindingID: ID(PortWithoutServer, "port0"), Outcome: contract.OutcomeLeft, Text: "its address may still be in use on hv1: repair what is left there first"},
+	}, plan.Outcomes)
+}
+
+func TestARepairNeverTouchesAServerThatIsWhereItBelongs(t *testing.T) {
+	w := running()
+	ids := []contract.RepairFinding{}
+	for _, k := range Kinds() {
+		for _, object := range []string{id, id + "@hv1", id + "@hv2", "port0", "port1"} {
+			ids = append(ids, contract.RepairFinding{ID: ID(k, object), Host: "hv1"})
+		}
+	}
+	plan := Plan(w.Records, contract.PlanRepairInput{
+		RepairServerInput: contract.RepairServerInput{ServerID: id, Findings: ids}, Inventories: w.Inventories,
+	})
+	require.Empty(t, plan.Steps)
+	require.Nil(t, plan.Delete)
+	for _, o := range plan.Outcomes {
+		require.Equal(t, contract.OutcomeGone, o.Outcome)
+	}
+}
+
+func TestARepairHoldsAgainWhatARunningServerUses(t *testing.T) {
+	w := running()
+	w.Records.Claims, w.Records.Allocations = nil, nil
+	w.Records.Servers[0].VCPUs, w.Records.Servers[0].RAMMiB = 2, 512
+	w.Records.Servers[0].Resources = contract.Resources{VCPUs: 2, RAMMiB: 512, DiskGiB: 5}
+	plan, _ := planFor(w)
+	require.Equal(t, []string{"RestoreAllocation ", "ClaimQuota "}, stepsOf(plan))
+	require.Equal(t, &contract.RoomInput{ServerID: id, Hostname: "hv1", Resources: contract.Resources{VCPUs: 2, RAMMiB: 512, DiskGiB: 5}}, plan.Steps[0].Room)
+	require.Equal(t, contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1}, plan.Steps[1].Claim.Limits)
+}
+
+func TestARepairFetchesAnImageThatTheStoreStillHas(t *testing.T) {
+	w := running()
+	w.Inventories[0].Things[0].Missing = []string{sha}
+	plan, found := planFor(w)
+	require.Empty(t, plan.Steps)
+	require.Equal(t, []contract.RepairOutcome{{FindingID: found[0].ID, Outcome: contract.OutcomeManual, Text: found[0].Text}}, plan.Outcomes)
+
+	w.Records.Images[sha] = contract.Image{ID: "i1", SHA512: sha}
+	plan, _ = planFor(w)
+	require.Equal(t, []string{"FetchImage hv1"}, stepsOf(plan))
+	require.Equal(t, []contract.Image{{ID: "i1", SHA512: sha}}, plan.Steps[0].Fetch.Images)
+}
+
+func TestARepairEndsALostBuildAsItsUndosWouldHave(t *testing.T) {
+	w := running()
+	w.Records.Servers[0].Status, w.Records.Servers[0].Launched, w.Records.Servers[0].RequestID = "BUILD", false, "req-1"
+	plan, _ := planFor(w)
+	require.Equal(t, []string{
+		"DestroyDomain hv1", "UndefineDomain hv1", "RemoveDisk hv1", "RemoveConfigDrive hv1", "ReleaseAllocation ",
+		"ReleaseNetwork ", "ReleaseNetwork ", "FailServer ", "ReleaseQuota ",
+	}, stepsOf(plan))
+	require.Equal(t, "req-1", plan.Steps[7].Fail.RequestID)
+
+	plan, _ = planFor(w, "hv1")
+	require.Empty(t, plan.Steps, "its guest may run there")
+	require.Equal(t, contract.OutcomeLeft, plan.Outcomes[0].Outcome)
+}
+
+func TestARepairTakesALostDeleteUpAgain(t *testing.T) {
+	w := running()
+	w.Records.Servers[0].TaskState = "deleting"
+	in := contract.PlanRepairInput{RepairServerInput: contract.RepairServerInput{
+		ServerID: id, Findings: []contract.RepairFinding{{ID: ID(DeleteWithoutWorkflow, id)}},
+		RepairInput: contract.RepairInput{UserID: "ops", RequestID: "req-2", Deadlines: contract.Deadlines{UndoPatience: time.Second}},
+	}}
+	plan := Plan(w.Records, in)
+	require.Empty(t, plan.Steps)
+	require.Equal(t, &contract.DeleteInput{ServerID: id, ProjectID: "p1", UserID: "ops", RequestID: "req-2", Deadlines: contract.Deadlines{UndoPatience: time.Second}}, plan.Delete)
+	require.Equal(t, []string{ID(DeleteWithoutWorkflow, id)}, plan.For)
+}
