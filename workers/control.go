@@ -22,6 +22,7 @@ type ControlOptions struct {
 	Temporal   client.Client
 	Queue      string // contract.DefaultControlQueue unless a test says otherwise
 	Activities *control.Activities
+	Audit      *control.Audit
 	Metrics    *Steps
 	Logger     *slog.Logger
 	// Interceptors come between the activities and what all of them have in common: faults that they answer are treated
@@ -44,6 +45,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 		w := worker.New(o.Temporal, o.Queue, options)
 		RegisterWorkflows(w)
 		registerControl(w, o.Activities)
+		registerAudit(w, o.Audit)
 		return w
 	})
 }
@@ -56,6 +58,11 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowDelete:  server.DeleteServer,
 		contract.WorkflowCleanUp: server.CleanUp,
 		contract.WorkflowConsole: workflows.ReadConsole,
+
+		contract.WorkflowAudit:        workflows.Audit,
+		contract.WorkflowAuditTick:    workflows.AuditTick,
+		contract.WorkflowRepair:       workflows.RepairFindings,
+		contract.WorkflowRepairServer: workflows.RepairServer,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

@@ -69,5 +69,8 @@ func registerHost(w worker.ActivityRegistry, a *host.Activities) {
 		contract.StartDomain:       a.StartDomain,
 		contract.DestroyDomain:     a.DestroyDomain,
 		contract.ReadConsole:       a.ReadConsoleLog,
+
+		contract.TakeInventory:         a.TakeInventory,
+		contract.RemovePartialDownload: a.RemovePartialDownload,
 	})
 }

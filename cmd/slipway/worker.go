@@ -23,7 +23,7 @@ import (
 func workerCommand() *cobra.Command {
 	return role("worker", "Run builds: the control plane's workflows and database steps",
 		"Polls the control task queue of Temporal. Any number may run; builds go on when one dies.",
-		[]string{"database", "temporal", "build"}, runWorker)
+		[]string{"database", "temporal", "build", "audit"}, runWorker)
 }
 
 func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
@@ -43,10 +43,18 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	metrics := prometheus.NewRegistry()
 	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
+		scheduling, stop := context.WithCancel(ctx)
+		scheduled := make(chan struct{})
+		go func() {
+			defer close(scheduled)
+			workers.KeepAuditSchedule(scheduling, temporal, c.Temporal.ControlQueue, c.Audit.Every, log)
+		}()
+		defer func() { stop(); <-scheduled }()
 		return workers.RunControl(ctx, workers.ControlOptions{
 			Temporal:   temporal,
 			Queue:      c.Temporal.ControlQueue,
 			Activities: control.New(control.Options{Store: store, DownAfter: c.Build.HostDownAfter, CleanBeforeUse: c.Build.CleanBeforeUse}),
+			Audit:      control.NewAudit(store, workers.Engine{Temporal: temporal}),
 			Metrics:    workers.NewSteps(metrics),
 			Logger:     log,
 

@@ -30,6 +30,7 @@ type Config struct {
 	Images   Images   `koanf:"images"`
 	Quota    Quota    `koanf:"quota"`
 	Build    Build    `koanf:"build"`
+	Audit    Audit    `koanf:"audit"`
 	Operator Operator `koanf:"operator"`
 	Host     Host     `koanf:"host"`
 }
@@ -114,6 +115,11 @@ func (b Build) Steps() (map[string]time.Duration, error) {
 	return steps, nil
 }
 
+// Audit is the comparison of what is recorded with what lies on hosts.
+type Audit struct {
+	Every time.Duration `koanf:"every" help:"how often an audit runs by itself; 0: only when asked (slipway audit)"`
+}
+
 // Operator is the operators' listener: metrics, health, and the codec endpoint of the Web UI. It shows what histories
 // hold: keep it on loopback or behind something that knows operators.
 type Operator struct {
@@ -155,6 +161,7 @@ func Default() Config {
 		Quota:  Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
 		Build: Build{MaxHosts: 3, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute},
+		Audit:    Audit{Every: 10 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt",
@@ -163,6 +170,9 @@ func Default() Config {
 		},
 	}
 }
+
+// minAuditEvery is what the engine's schedules can keep to.
+const minAuditEvery = time.Second
 
 const envPrefix = "SLIPWAY_"
 
@@ -282,6 +292,9 @@ func (c Config) check() error {
 	positive("build.host_down_after", int64(c.Build.HostDownAfter))
 	if _, err := c.Build.Steps(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if e := c.Audit.Every; e < 0 || e > 0 && e < minAuditEvery {
+		wrong = append(wrong, fmt.Errorf("audit.every must be 0 or at least %s, not %s", minAuditEvery, e))
 	}
 	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
 	positive("api.token_ttl", int64(c.API.TokenTTL))

@@ -124,6 +124,7 @@ func Start(t testing.TB, o Options) *System {
 		"images":   map[string]any{"dir": filepath.Join(s.Dir, "images")},
 		"operator": map[string]any{"listen": ""},
 		"build":    map[string]any{},
+		"audit":    map[string]any{"every": "0s"}, // a schedule would outlive the test, in the engine that all share
 		"host":     map[string]any{},
 	}
 	for section, more := range o.Settings {
@@ -418,9 +419,9 @@ func (quiet) Warn(string, ...any)  {}
 func (quiet) Error(string, ...any) {}
 
 // volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report; and
-// the history of what operators did.
+// the history of what audits found and operators did.
 var volatile = []string{
-	"tokens", "operator_acts", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib",
+	"tokens", "operator_acts", "audit_runs", "audit_findings", "audit_repairs", "hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib",
 }
 
 // OwnTables hold what a server is, not what it took: of a deleted one they are history.
