@@ -1,5 +1,5 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocols for hosts (/hosts) and for operators (/builds).
+// (/network) and Slipway's own protocols for hosts (/hosts) and for operators (/builds, /audits).
 package api
 
 import (
@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-cloud/slipway/api/audit"
 	"github.com/slipway-cloud/slipway/api/builds"
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/hosts"
@@ -40,6 +41,7 @@ type Options struct {
 	Store  *models.Store
 	Images imagestore.Store
 	Builds Builds
+	Audits audit.Audits // none: what audits found is shown, and none can be started
 
 	Identity identity.Config
 	Image    image.Config
@@ -115,6 +117,9 @@ func New(o Options) (*Server, error) {
 		if err := o.Metrics.Register(newBuildMetrics(o.Store, o.Builds, o.Logger)); err != nil {
 			return nil, fmt.Errorf("register the metrics of builds: %w", err)
 		}
+		if err := o.Metrics.Register(audit.NewMetrics(o.Store, o.Logger)); err != nil {
+			return nil, fmt.Errorf("register the metrics of audits: %w", err)
+		}
 	}
 
 	s := &Server{options: o, echo: echo.New()}
@@ -130,6 +135,7 @@ func New(o Options) (*Server, error) {
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
+	audit.New(o.Store, o.Audits, o.Compute.Deadlines).Mount(e.Group("/audits"))
 
 	e.GET("/healthz", s.alive)
 	e.GET("/readyz", s.ready)
@@ -147,7 +153,7 @@ func styled(next echo.HandlerFunc) echo.HandlerFunc {
 			style = rest.Glance
 		case "network":
 			style = rest.Neutron
-		case "hosts", "builds", "healthz", "readyz":
+		case "hosts", "builds", "audits", "healthz", "readyz":
 			style = rest.Plain
 		}
 		rest.SetStyle(c, style)

@@ -65,6 +65,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Store:    store,
 		Images:   images,
 		Builds:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
+		Audits:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
 		Image:    image.Config{MaxBytes: c.Images.MaxBytes},
 		Compute: compute.Config{

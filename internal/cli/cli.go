@@ -25,6 +25,7 @@ type client struct {
 	output     output
 	now        func() time.Time
 	poll       time.Duration
+	answers    func(*cobra.Command) bool // whether somebody is there to answer a question
 }
 
 // Commands are the verbs for the root command. The verbs of hypervisors come from HostCommands, because `slipway host`
@@ -34,7 +35,7 @@ func Commands() []*cobra.Command { return newClient().commands() }
 // HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete.
 func HostCommands() []*cobra.Command { return newClient().hostCommands() }
 
-func newClient() *client { return &client{now: time.Now, poll: pollEvery} }
+func newClient() *client { return &client{now: time.Now, poll: pollEvery, answers: onTerminal} }
 
 func (c *client) commands() []*cobra.Command {
 	return c.finish(
@@ -48,6 +49,7 @@ func (c *client) commands() []*cobra.Command {
 		c.subnetCommand(),
 		c.quotaCommand(),
 		c.tokenCommand(),
+		c.auditCommand(),
 	)
 }
 

@@ -43,8 +43,11 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// render is the failure as printed on standard error.
+// render is the failure as printed on standard error. One that says nothing is an exit code alone: its verb has spoken.
 func (e *Error) render() string {
+	if e.What == "" {
+		return ""
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "Error: %s\n", printable(e.What))
 	for line := range strings.Lines(e.Reason) {

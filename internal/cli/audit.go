@@ -1,0 +1,309 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit codes of `slipway audit` alone, for monitoring; every failure of it is ExitFailed, a wrong command line ExitUsage.
+const (
+	ExitFindings   = 3 // something was found
+	ExitIncomplete = 4 // nothing was found, and something was not looked at
+)
+
+var findingLayout = layout{id: "id", name: "id", list: []column{
+	col("ID", "id"), col("KIND", "kind"), col("HOST", "host"), col("SERVER", "server_id"), col("WHAT", "text"),
+	col("REPAIR", "repair").onlyWide(), col("SINCE", "first_seen_at").onlyWide(), col("SEVERITY", "severity").onlyWide(), col("OBJECT", "object").onlyWide(),
+}}
+
+var repairLayout = layout{id: "id", name: "id", list: []column{
+	col("ID", "id"), col("KIND", "kind"), col("HOST", "host"), col("SERVER", "server_id"), col("WHAT", "text"),
+	computed("REPAIR", func(o object) string { return first(text(o, "repair"), "none: an operator has to do it") }),
+}}
+
+type auditFlags struct {
+	last, repair, yes bool
+}
+
+func (c *client) auditCommand() *cobra.Command {
+	var f auditFlags
+	cmd := &cobra.Command{
+		Use:   "audit [--repair [ID...]]",
+		Short: "Compare what is recorded with what lies on hosts, and repair it (admin)",
+		Long: `Compare claims, allocations, ports and servers with each other, and with the domains, instance folders and image caches of
+all hosts, in both directions. What a build, a delete or a clean-up works on is left out. Audits also run by themselves
+(audit.every); this runs one now and waits for it.
+
+A finding keeps its id for as long as it is found. -o wide shows what a repair would do. --repair shows it first, asks,
+repairs the named findings (or all that can be repaired), and audits again. Each is looked at again at that moment, under
+the server's lock; one that has gone, or on whose server something works, is left alone.
+
+Exit status: 0 nothing was found, 3 something was found, 4 nothing was found but something was not looked at (a host does
+not answer), 1 the audit failed, 2 the command line is wrong.`,
+		Example: `  slipway audit
+  slipway audit --last -o json
+  slipway audit --repair
+  slipway audit --repair 0b9c4b3e-3c67-5a1f-8d3e-6a5d2a3c9f10 --yes`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error { return ofAudit(c.audit(cmd, args, f)) },
+	}
+	cmd.Flags().BoolVar(&f.last, "last", false, "show what the last audit found, and run none")
+	cmd.Flags().BoolVar(&f.repair, "repair", false, "show what a repair would do, ask, and do it")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "with --repair: do not ask")
+	cmd.MarkFlagsMutuallyExclusive("last", "repair")
+	return cmd
+}
+
+// ofAudit keeps the exit status of failures apart from what was found.
+func ofAudit(err error) error {
+	var failure *Error
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &failure) {
+		failure = explain(err)
+	}
+	switch failure.Code {
+	case ExitNotFound, ExitRefused:
+		if !errors.Is(failure.Cause, errFound) {
+			failure.Code = ExitFailed
+		}
+	}
+	return failure
+}
+
+// errFound marks the end of an audit that found something.
+var errFound = errors.New("the audit found something")
+
+func (c *client) audit(cmd *cobra.Command, args []string, f auditFlags) error {
+	if len(args) > 0 && !f.repair {
+		return usage("ids go with --repair only")
+	}
+	if f.yes && !f.repair {
+		return usage("--yes goes with --repair only")
+	}
+	if f.repair && !f.yes && !c.answers(cmd) {
+		return &Error{Code: ExitUsage, What: "there is no terminal to ask on", Hints: []string{"give --yes to repair without being asked", "slipway audit -o wide shows what a repair would do"}}
+	}
+	return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, ids []string) error {
+		if f.repair {
+			done, err := c.repairFindings(ctx, cmd, s, ids, f.yes)
+			if err != nil || !done {
+				return err
+			}
+		}
+		var run object
+		var err error
+		if f.last {
+			run, err = lastAudit(ctx, s)
+		} else {
+			run, err = c.runAudit(ctx, cmd, s)
+		}
+		if err != nil {
+			return err
+		}
+		return c.showFindings(ctx, cmd, s, run)
+	})(cmd, args)
+}
+
+// call of the audits' own resource, which lies at the root of the API beside /hosts.
+func (s *session) audits(ctx context.Context, method, path string, body any) (object, error) {
+	answer, _, err := s.call(ctx, request{service: "hosts", method: method, path: "audits" + path, body: body})
+	return answer, err
+}
+
+func objectIn(answer object, key string) object {
+	o, _ := answer[key].(object)
+	return o
+}
+
+// runAudit runs one that begins now. One that runs already may have looked before now: it is waited for first.
+func (c *client) runAudit(ctx context.Context, cmd *cobra.Command, s *session) (object, error) {
+	for {
+		answer, err := s.audits(ctx, http.MethodPost, "", nil)
+		if err != nil {
+			return nil, doing(err, "start an audit")
+		}
+		run := objectIn(answer, "audit")
+		joined, _ := answer["joined"].(bool)
+		if joined {
+			c.say(cmd, "another audit runs; waiting for it")
+		}
+		if run, err = c.waitForAudit(ctx, cmd, s, run, joined); err != nil {
+			return nil, err
+		}
+		if joined {
+			continue
+		}
+		if text(run, "state") != "done" {
+			return nil, &Error{Code: ExitFailed, What: "the audit failed", Reason: text(run, "error"), Hints: []string{"look into the worker's log"}}
+		}
+		return run, nil
+	}
+}
+
+// auditPatience bounds the wait for a run; the engine ends it earlier.
+const auditPatience = 35 * time.Minute
+
+func (c *client) waitForAudit(ctx context.Context, cmd *cobra.Command, s *session, run object, quietly bool) (object, error) {
+	said, until := "", c.now().Add(auditPatience)
+	for text(run, "state") == "running" {
+		if now := fmt.Sprintf("%s of %s hosts looked at", text(run, "hosts_looked_at"), text(run, "hosts")); !quietly && now != said && text(run, "hosts") != "0" {
+			said = now
+			c.say(cmd, "%s", now)
+		}
+		if c.now().After(until) {
+			return nil, &Error{Code: ExitFailed, What: "the audit does not end", Hints: []string{"does a slipway worker run?"}}
+		}
+		if err := pause(ctx, c.poll); err != nil {
+			return nil, err
+		}
+		answer, err := s.audits(ctx, http.MethodGet, "/"+url.PathEscape(text(run, "id")), nil)
+		if err != nil {
+			return nil, doing(err, "ask how far the audit is")
+		}
+		run = objectIn(answer, "audit")
+	}
+	return run, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+func lastAudit(ctx context.Context, s *session) (object, error) {
+	answer, _, err := s.call(ctx, request{service: "hosts", method: http.MethodGet, path: "audits", query: url.Values{"limit": {"50"}}})
+	if err != nil {
+		return nil, doing(err, "list the audits")
+	}
+	for _, run := range objects(answer["audits"]) {
+		if text(run, "state") == "done" {
+			return run, nil
+		}
+	}
+	return nil, &Error{Code: ExitFailed, What: "no audit has come to its end yet", Hints: []string{"slipway audit runs one"}}
+}
+
+func (c *client) showFindings(ctx context.Context, cmd *cobra.Command, s *session, run object) error {
+	answer, err := s.audits(ctx, http.MethodGet, "/findings", nil)
+	if err != nil {
+		return doing(err, "list the findings")
+	}
+	open := objects(answer["findings"])
+	found := 0
+	for _, f := range open {
+		if text(f, "severity") == "finding" {
+			found++
+		}
+	}
+	switch {
+	case c.output.format == "json" || c.output.format == "yaml":
+		err = c.output.one(cmd.OutOrStdout(), &findingLayout, object{"audit": run, "findings": answer["findings"]})
+	case len(open) > 0:
+		err = c.output.many(cmd.OutOrStdout(), &findingLayout, open)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case found > 0:
+		c.say(cmd, "%s; slipway audit --repair shows what a repair would do, and asks", countedAs(found, "finding"))
+		return &Error{Code: ExitFindings, Cause: errFound}
+	case len(open) > 0:
+		c.say(cmd, "nothing was found, and not everything was looked at")
+		return &Error{Code: ExitIncomplete, Cause: errFound}
+	}
+	c.say(cmd, "nothing was found (%s)", text(run, "finished_at"))
+	return nil
+}
+
+func countedAs(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// onTerminal says whether somebody is there to answer a question.
+func onTerminal(cmd *cobra.Command) bool {
+	in, ok := cmd.InOrStdin().(*os.File)
+	return ok && term.IsTerminal(int(in.Fd()))
+}
+
+// repairFindings shows what it would do, asks, and does it. done is false where there was nothing to do or the answer was no.
+func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *session, ids []string, yes bool) (done bool, err error) {
+	order := object{}
+	if len(ids) > 0 {
+		order["findings"] = ids
+	}
+	ask := object{"dry_run": true}
+	for k, v := range order {
+		ask[k] = v
+	}
+	answer, err := s.audits(ctx, http.MethodPost, "/repairs", object{"repair": ask})
+	if err != nil {
+		return false, doing(err, "see what there is to repair")
+	}
+	chosen := objects(objectIn(answer, "repair")["findings"])
+	var shown []string
+	for _, f := range chosen {
+		shown = append(shown, text(f, "id"))
+	}
+	if len(chosen) == 0 {
+		c.say(cmd, "nothing that is known of can be repaired; looking again")
+		return true, nil
+	}
+	plain := output{format: "table"}
+	if err := plain.many(cmd.ErrOrStderr(), &repairLayout, chosen); err != nil {
+		return false, err
+	}
+	if !yes {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Repair %s? [y/N] ", countedAs(len(chosen), "finding"))
+		line, _ := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+		if reply := strings.ToLower(strings.TrimSpace(line)); reply != "y" && reply != "yes" {
+			c.say(cmd, "nothing was done")
+			return false, nil
+		}
+	}
+	// What was shown is repaired, and nothing that was found since.
+	answer, err = s.audits(ctx, http.MethodPost, "/repairs", object{"repair": object{"findings": shown}})
+	if err != nil {
+		return false, doing(err, "start the repair")
+	}
+	repair := objectIn(answer, "repair")
+	for text(repair, "finished_at") == "" {
+		if err := pause(ctx, c.poll); err != nil {
+			return false, err
+		}
+		if answer, err = s.audits(ctx, http.MethodGet, "/repairs/"+url.PathEscape(text(repair, "id")), nil); err != nil {
+			return false, doing(err, "ask how far the repair is")
+		}
+		repair = objectIn(answer, "repair")
+	}
+	for _, f := range objects(repair["findings"]) {
+		line := text(f, "id") + ": " + first(text(f, "outcome"), "not known")
+		if why := text(f, "text"); why != "" {
+			line += ": " + why
+		}
+		c.say(cmd, "%s", line)
+	}
+	if why := text(repair, "error"); why != "" {
+		return false, &Error{Code: ExitFailed, What: "the repair failed", Reason: why, Hints: []string{"slipway audit shows what is left"}}
+	}
+	return true, nil
+}
