@@ -58,7 +58,8 @@ func (w Workflows) BootServer(ctx workflow.Context, in contract.BootInput) error
 // build is one run of the table.
 type build struct {
 	in       contract.BootInput
-	table    table
+	table    table // the rows of this build
+	ever     table // and those that may have built the server that is torn down
 	saga     saga.Saga[taking]
 	progress []contract.StepProgress
 	undoIDs  []string // of each line of progress: the saga's entry that undoes it, "" where none does
@@ -90,8 +91,9 @@ type attempt struct {
 }
 
 func (w Workflows) newBuild(ctx workflow.Context, in contract.BootInput) *build {
+	version := w.table.versionOf(ctx)
 	b := &build{
-		in: in, table: w.table.at(w.table.versionOf(ctx)), started: workflow.Now(ctx),
+		in: in, table: w.table.at(version), ever: w.table.until(version), started: workflow.Now(ctx),
 		host: &contract.HostSelection{}, ports: make([]contract.Port, len(in.Networks)),
 	}
 	b.saga = saga.Saga[taking]{Undo: b.undo, Observe: b.observeUndo}

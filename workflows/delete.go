@@ -50,8 +50,8 @@ func (b *build) teardown(ctx workflow.Context) error {
 	b.saga.Register(saga.Entry[taking]{Name: contract.RemoveServer, Chain: ownChain, What: func() contract.Undoing {
 		return contract.Undoing{Activity: contract.RemoveServer}
 	}})
-	for i := range b.table {
-		s := &b.table[i]
+	for i := range b.ever {
+		s := &b.ever[i]
 		if s.Undo == "" || s.Undo == contract.FailServer {
 			continue
 		}

@@ -60,7 +60,10 @@ func orDefault(v workflow.Version) workflow.Version {
 
 // at is the table as it was in a version.
 func (t table) at(v workflow.Version) table {
-	return slices.DeleteFunc(slices.Clone(t), func(s Step) bool {
-		return s.since != 0 && v < s.since || s.until != 0 && v >= s.until
-	})
+	return slices.DeleteFunc(t.until(v), func(s Step) bool { return s.until != 0 && v >= s.until })
+}
+
+// until is every row that there was up to a version, with those that were taken out: a server may have been built by them.
+func (t table) until(v workflow.Version) table {
+	return slices.DeleteFunc(slices.Clone(t), func(s Step) bool { return v < orDefault(s.since) })
 }

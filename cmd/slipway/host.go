@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -56,6 +57,11 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := os.MkdirAll(instances, 0o755); err != nil {
 		return fmt.Errorf("making the instances' folder: %w", err)
 	}
+	unlock, err := lockState(stateDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	virt, err := openHypervisor(c.Host, hostname, stateDir, log)
 	if err != nil {
 		return err
@@ -113,6 +119,20 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		})
 		return group.Wait()
 	})
+}
+
+// lockState keeps a second host service away from the folder: what orders a server's steps is in one process only.
+func lockState(dir string) (unlock func(), err error) {
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock of the state folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another slipway host uses the folder %s: %w (host.state_dir names it; each host needs its own)", dir, err)
+	}
+	return func() { f.Close() }, nil
 }
 
 // hostToken reads the token anew each time, so that a rotated one is taken up without a restart.

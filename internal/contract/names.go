@@ -74,6 +74,11 @@ const (
 	AttrOverdue = "SlipwayOverdue"
 )
 
+// SearchAttributes are the names of all of them.
+func SearchAttributes() []string {
+	return []string{AttrProject, AttrServer, AttrHost, AttrImage, AttrPhase, AttrReservation, AttrOverdue}
+}
+
 // Activity names: one for each step's do and undo. The build table in workflows/steps.go says which belong together.
 const (
 	ResolveImage      = "ResolveImage"

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -25,6 +26,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
@@ -274,14 +276,19 @@ func (r *rig) gone(t *testing.T, id string) {
 		_, err := servers.Get(ctx, r.demo, id).Extract()
 		return gophercloud.ResponseCodeIs(err, http.StatusNotFound), fmt.Sprintf("server %s is still there: %v %s", id, err, r.progress(id))
 	})
-	system.Eventually(t, gonePatience, func() (bool, string) {
-		d, err := r.temporal.DescribeWorkflowExecution(ctx, contract.ServerWorkflowID(id), "")
-		if err != nil {
-			return false, err.Error()
-		}
-		status := d.GetWorkflowExecutionInfo().GetStatus()
-		return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, fmt.Sprintf("the workflow of server %s is %s: %s", id, status, r.progress(id))
-	})
+	for _, workflowID := range []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)} {
+		system.Eventually(t, gonePatience, func() (bool, string) {
+			d, err := r.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+			if errors.As(err, new(*serviceerror.NotFound)) {
+				return true, "" // most servers need no clean-up
+			}
+			if err != nil {
+				return false, err.Error()
+			}
+			status := d.GetWorkflowExecutionInfo().GetStatus()
+			return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, fmt.Sprintf("workflow %s is %s: %s", workflowID, status, r.progress(id))
+		})
+	}
 	require.NotContains(t, r.domains(t), id, "libvirt has a domain of a deleted server")
 	for _, hostname := range r.Hosts {
 		require.NoDirExists(t, r.folder(hostname, id))
