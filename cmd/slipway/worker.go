@@ -37,6 +37,9 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer temporal.Close()
+	if err := workers.PrepareEngine(ctx, temporal, c.Temporal.Namespace); err != nil {
+		return err
+	}
 	_, interceptors, err := injectFaults("", nil)
 	if err != nil {
 		return err
