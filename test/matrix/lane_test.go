@@ -68,8 +68,9 @@ func newLane(t testing.TB) *lane {
 	l := &lane{steps: map[string]variant{}, System: system.Start(t, system.Options{
 		Hosts: 2, Hypervisor: "fake", Faults: true,
 		Settings: map[string]any{
+			// As short as a busy machine allows: a host that the engine does not hear of for a third of host_lost is given up.
 			"build": map[string]any{
-				"host_lost": "9s", "host_unavailable": "5s", "undo_patience": "3s",
+				"host_lost": "15s", "host_unavailable": "5s", "undo_patience": "3s",
 				"step_timeouts": stepTimeouts(),
 			},
 		},
