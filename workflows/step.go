@@ -186,12 +186,13 @@ func (s *Step) hostOptions(b *build) workflow.ActivityOptions {
 	}
 }
 
-// undoOptions are every undo's: no deadline in all, no limit of tries. hostname is empty for the control plane's.
+// undoOptions are every undo's: no deadline in all, no limit of tries. hostname is empty for the control plane's, which do not
+// heartbeat: the engine learns of a dead worker by the deadline of the try.
 func undoOptions(serverID, hostname string) workflow.ActivityOptions {
-	o := workflow.ActivityOptions{StartToCloseTimeout: time.Minute, RetryPolicy: &undoRetry, Summary: "for " + serverID}
+	o := workflow.ActivityOptions{StartToCloseTimeout: controlStep, RetryPolicy: &undoRetry, Summary: "for " + serverID}
 	if hostname != "" {
 		o.TaskQueue = contract.HostQueue(hostname)
-		o.HeartbeatTimeout = 30 * time.Second
+		o.StartToCloseTimeout, o.HeartbeatTimeout = time.Minute, 10*time.Second
 		o.Summary += " on " + hostname
 	}
 	return o
