@@ -75,17 +75,26 @@ generate: ## write the documents that derive from the code
 # A part of it: make test PACKAGES=./models
 PACKAGES :=
 ifeq ($(PACKAGES),)
-# Guests under emulation want the machine for themselves, so the end-to-end tests come after the others. The engine's
-# server is a module of its own; all of it with the race detector would take longer to compile than to test.
-suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v -e /test/e2e -e /test/bench | tr '\n' ' ')" \
-	"$(gotest) $(buildvcs) $(race) -p 1 -timeout 15m ./test/e2e/..." \
+# Guests under emulation, and what counts on deadlines, want the machine for themselves: they come after the others. The
+# engine's server is a module of its own; all of it with the race detector would take longer to compile than to test.
+alone := ./test/e2e ./test/matrix ./test/chaos
+suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v -e /test/e2e -e /test/matrix -e /test/chaos -e /test/bench | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) $(race) -p 1 -timeout 15m $(alone)" \
 	"cd deploy/temporal && GOWORK=off $(gotest) $(buildvcs) -timeout 10m ./..."
 else
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $(PACKAGES)"
 endif
 
+# The processes that the tests start.
+export SLIPWAY_TEST_BINARY := $(CURDIR)/$(bin)/slipway
+export SLIPWAY_TEST_FAULTS_BINARY := $(CURDIR)/$(bin)/slipway-faults
+
+.PHONY: build-faults
+build-faults: build
+	@go build $(buildvcs) -trimpath -tags faultinject -o $(bin)/slipway-faults ./cmd/slipway
+
 .PHONY: test
-test: install-tests build temporal ## run every test on real parts; what cannot run here is listed at the end
+test: install-tests build-faults temporal ## run every test on real parts; what cannot run here is listed at the end
 	@echo "make: test 1/2: compiling (a few minutes the first time)"
 	@go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),./...) 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
@@ -93,8 +102,16 @@ test: install-tests build temporal ## run every test on real parts; what cannot 
 	@$(with) go run $(buildvcs) ./internal/testenv/report --skips internal/testenv/report/skips.txt $(suites)
 
 .PHONY: e2e
-e2e: install-tests build temporal ## boot real guests and look at what they were given
+e2e: install-tests build-faults temporal ## boot real guests and look at what they were given
 	@$(with) go run $(buildvcs) ./internal/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
+
+.PHONY: matrix
+matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
+	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 20m ./test/matrix -args -seed $(or $(SEED),$$(date +%s))
+
+.PHONY: chaos
+chaos: install build temporal ## kill everything while servers are built: make chaos [SEED=n] [BOOTS=n]
+	@$(with) --parts guest go test $(buildvcs) -vet=off -count=1 -v -timeout 40m ./test/chaos -args -boots $(or $(BOOTS),200) -seed $(or $(SEED),$$(date +%s))
 
 .PHONY: bench
 bench: install build temporal ## measure builds; docs/benchmarks.md says what is measured and how
