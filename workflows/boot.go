@@ -259,6 +259,10 @@ func (b *build) step(ctx workflow.Context, s *Step, n int) *failed {
 	b.registerUndo(s, n)
 	p := b.begin(ctx, s, n)
 	err := s.execute(ctx, b, s, n)
+	if lost(err) && b.seen(ctx) {
+		// The host reports: it was the engine that was away, and its clocks went on. Once more, then.
+		err = s.execute(ctx, b, s, n)
+	}
 	now := workflow.Now(ctx)
 	line := &b.progress[p]
 	line.Finished = &now
@@ -276,6 +280,17 @@ func (b *build) step(ctx workflow.Context, s *Step, n int) *failed {
 	workflow.GetLogger(ctx).Error("A step of a build failed.",
 		"server_id", b.in.ServerID, "request_id", b.in.RequestID, "step", s.Name, "host", line.Host, "kind", f.Kind, "error", err)
 	return &failed{step: s.Name, fault: f, elsewhere: tryElsewhere(s, f), lost: lost(err)}
+}
+
+// seen says whether the host of this attempt has reported to the API of late.
+func (b *build) seen(ctx workflow.Context) bool {
+	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		StartToCloseTimeout: controlStep, ScheduleToCloseTimeout: admissionPatience, RetryPolicy: retryFor(admissionPatience),
+		Summary: b.host.Hostname,
+	})
+	var seen bool
+	in := contract.HostSeenInput{Hostname: b.host.Hostname, Within: b.in.Deadlines.HostLost / 2}
+	return workflow.ExecuteLocalActivity(ctx, contract.HostSeen, in).Get(ctx, &seen) == nil && seen
 }
 
 func (b *build) begin(ctx workflow.Context, s *Step, n int) int {

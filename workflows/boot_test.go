@@ -35,6 +35,7 @@ type world struct {
 	failed contract.FailServerInput
 	hosts  []string
 	acts   []contract.OperatorActRecord
+	seen   bool // hosts report to the API
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
@@ -170,6 +171,7 @@ func (w *world) register(r registry) {
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Placement, error) {
 			return contract.Placement{Hostnames: w.hostsHeld(), NICs: 2, Gone: w.server == "" || w.server == "DELETED"}, nil
 		},
+		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return w.seen, nil },
 		contract.RecordOperatorAct: func(_ context.Context, in contract.OperatorActRecord) error {
 			w.acts = append(w.acts, in)
 			return nil
@@ -510,6 +512,23 @@ func TestWhatALostHostHoldsWaitsForItBesideTheServer(t *testing.T) {
 			require.NoError(t, env.GetWorkflowError())
 			require.Equal(t, onHV2, w.holds())
 		})
+	}
+}
+
+func TestAHostThatReportsIsAskedAgainBeforeItCountsAsLost(t *testing.T) {
+	for times, host := range map[int]string{1: "hv1", 2: "hv2"} {
+		w := newWorld()
+		w.seen = true
+		w.raw = func(s, host string) error {
+			if s == contract.BuildDisk && host == "hv1" && times > 0 {
+				times--
+				return temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+			}
+			return nil
+		}
+		boot(t, w, input())
+		require.Equal(t, "ACTIVE", w.server)
+		require.Contains(t, w.holds(), "running@"+host)
 	}
 }
 

@@ -124,3 +124,13 @@ func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) er
 	}
 	return nil
 }
+
+// HostSeen says whether a host has reported within a time: one that a step was not answered from may be well while the
+// engine was away. It takes nothing.
+func (a *Activities) HostSeen(ctx context.Context, in contract.HostSeenInput) (bool, error) {
+	h, err := a.store.HostByName(ctx, in.Hostname)
+	if err != nil {
+		return false, err
+	}
+	return h.Ready && a.now().Sub(h.SeenAt) < in.Within, nil
+}

@@ -1,5 +1,7 @@
 package contract
 
+import "time"
+
 // FetchImageInput brings images into the host's cache.
 type FetchImageInput struct {
 	ServerID string  `json:"server_id"`
@@ -77,4 +79,10 @@ type DefineDomainInput struct {
 // StartDomainInput starts a defined domain.
 type StartDomainInput struct {
 	ServerID string `json:"server_id"`
+}
+
+// HostSeenInput asks whether a host has reported to the API within a time.
+type HostSeenInput struct {
+	Hostname string        `json:"hostname"`
+	Within   time.Duration `json:"within"`
 }

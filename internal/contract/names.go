@@ -106,6 +106,7 @@ const (
 	RemoveServer = "RemoveServer"
 	ReadConsole  = "ReadConsoleLog"
 
+	HostSeen          = "HostSeen"
 	RecordOperatorAct = "RecordOperatorAct"
 )
 
