@@ -143,7 +143,11 @@ func run(t *testing.T, args ...string) result {
 
 func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) result {
 	t.Helper()
-	c := newClient()
+	return runClient(t, ctx, newClient(), stdin, args...)
+}
+
+func runClient(t *testing.T, ctx context.Context, c *client, stdin string, args ...string) result {
+	t.Helper()
 	c.poll = time.Millisecond
 	clock := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	c.now = func() time.Time { return clock }
