@@ -100,6 +100,7 @@ func payloads(t *testing.T) map[string]shape {
 	r := &registered{activities: map[string]reflect.Type{}, workflows: map[string]reflect.Type{}}
 	RegisterWorkflows(r)
 	registerControl(r, nil)
+	registerAudit(r, nil)
 	registerHost(r, nil)
 	require.NotEmpty(t, r.workflows)
 	require.NotEmpty(t, r.activities)
