@@ -72,6 +72,16 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 			Use: "status", Short: "Say whether it runs; exit status 1 if not", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return devStatus(o, cmd.OutOrStdout()) },
 		},
+		&cobra.Command{
+			Use: "reap", Short: "The process over libvirtd that reaps guests", Hidden: true, DisableFlagParsing: true,
+			RunE: func(_ *cobra.Command, command []string) error {
+				status, err := stack.Reap(command)
+				if err == nil {
+					os.Exit(status)
+				}
+				return err
+			},
+		},
 	)
 	return cmd
 }
@@ -88,6 +98,12 @@ type dev struct {
 func (o devOptions) path(parts ...string) string {
 	return filepath.Join(append([]string{o.state}, parts...)...)
 }
+
+// libvirt is how a libvirtd of this state folder is started, by this program (self).
+func (o devOptions) libvirt(self string, log *slog.Logger) stack.LibvirtOptions {
+	return stack.LibvirtOptions{Dir: o.path("libvirt"), StateDir: o.path("host"), Reaper: []string{self, "dev", "reap"}, Logger: log}
+}
+
 func (o devOptions) pidFile() string { return o.path("dev.pid") }
 func (o devOptions) apiURL() string  { return "http://" + o.api }
 func (o devOptions) uiURL() string   { return "http://" + o.ui }
@@ -179,7 +195,7 @@ func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([
 	libvirt := &stack.Libvirt{}
 	if d.hypervisor == "libvirt" {
 		d.say("looking for libvirtd (the first start takes about 10 s)")
-		libvirt, err = stack.EnsureLibvirt(ctx, stack.LibvirtOptions{Dir: d.path("libvirt"), StateDir: d.path("host"), Logger: d.log})
+		libvirt, err = stack.EnsureLibvirt(ctx, d.libvirt(d.self, d.log))
 		if err != nil {
 			return stops, err
 		}

@@ -207,7 +207,11 @@ func (o devOptions) forgetGuests(ctx context.Context) error {
 		return nil
 	}
 	log := slog.New(slog.DiscardHandler)
-	virt, err := stack.EnsureLibvirt(ctx, stack.LibvirtOptions{Dir: o.path("libvirt"), StateDir: o.path("host"), Logger: log})
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	virt, err := stack.EnsureLibvirt(ctx, o.libvirt(self, log))
 	if err != nil {
 		return err
 	}

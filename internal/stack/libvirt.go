@@ -42,7 +42,10 @@ type LibvirtOptions struct {
 	Dir string
 	// StateDir is where guests' disks lie; default Dir. Where QEMU's own user can't reach it, guests run as root.
 	StateDir string
-	Logger   *slog.Logger
+	// Reaper is a command that calls Reap with the arguments that are added to it. libvirtd runs under it, and under
+	// nothing where it is empty: then guests stop as slowly as the machine's first process reaps them.
+	Reaper []string
+	Logger *slog.Logger
 }
 
 // Libvirt is a libvirtd that answers.
@@ -56,6 +59,7 @@ type Libvirt struct {
 	Started bool
 
 	dir    string
+	reaper []string
 	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -86,7 +90,7 @@ func EnsureLibvirt(ctx context.Context, o LibvirtOptions) (*Libvirt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
-	l := &Libvirt{Socket: libvirtSocket, dir: dir, log: logger(o.Logger)}
+	l := &Libvirt{Socket: libvirtSocket, dir: dir, reaper: o.Reaper, log: logger(o.Logger)}
 	lock, err := waitLock(ctx, libvirtLock)
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
@@ -151,21 +155,24 @@ func (l *Libvirt) start(ctx context.Context) (runningLibvirt, error) {
 	// rather than covered, cgroups with it: libvirt would go by their entries in the table of mounts, not find them, and
 	// report an error for each guest that it takes over.
 	const script = `umount --recursive --lazy /sys && mount -t sysfs sysfs /sys && mount --bind "$1" ` + qemuConf + ` && exec /usr/sbin/libvirtd --config "$2" --pid-file "$3"`
+	pidFile := filepath.Join(l.dir, "libvirtd.pid")
+	command := append(slices.Clone(l.reaper),
+		"nsenter", "--net="+netnsPath(rec.Netns), "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "libvirtd",
+		filepath.Join(l.dir, "qemu.conf"), filepath.Join(l.dir, "libvirtd.conf"), pidFile)
 	p, err := Start(ctx, Command{
-		Name: "libvirtd",
-		Path: "nsenter",
-		Args: []string{
-			"--net=" + netnsPath(rec.Netns), "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "libvirtd",
-			filepath.Join(l.dir, "qemu.conf"), filepath.Join(l.dir, "libvirtd.conf"), filepath.Join(l.dir, "libvirtd.pid"),
-		},
-		LogFile:      filepath.Join(l.dir, "libvirtd.log"),
+		Name: "libvirtd", Path: command[0], Args: command[1:], LogFile: filepath.Join(l.dir, "libvirtd.log"),
 		Ready:        pingLibvirt,
 		ReadyTimeout: libvirtReadyTimeout,
 	})
 	if err != nil {
 		return rec, errors.Join(err, rec.Virtlogd.stop(context.WithoutCancel(ctx)))
 	}
-	rec.Libvirtd = refTo(p.Pid()) // every program on the way replaces itself by the next
+	// What was started may be the reaper. It stays for as long as there are guests to reap, also when libvirtd has ended.
+	pid, err := readPid(pidFile)
+	if err != nil {
+		return rec, errors.Join(fmt.Errorf("find libvirtd's process: %w", err), p.Stop(ctx))
+	}
+	rec.Libvirtd = refTo(pid)
 	if err := writeRecord(rec); err != nil {
 		return rec, errors.Join(err, p.Stop(ctx))
 	}
@@ -370,6 +377,15 @@ func qemuOwner() (*syscall.Credential, bool) {
 	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err1 == nil && err2 == nil
+}
+
+// readPid reads a file with a process id.
+func readPid(file string) (int, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 func readRecord() (runningLibvirt, bool) {

@@ -55,7 +55,8 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 		return string(out)
 	}
 	before := links()
-	first, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir})
+	ours := LibvirtOptions{Dir: dir, Reaper: reaper(t)}
+	first, err := EnsureLibvirt(t.Context(), ours)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 		t.Fatal("libvirtd ended with its starter")
 	}
 
-	second, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir})
+	second, err := EnsureLibvirt(t.Context(), ours)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +89,14 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 	}
 
 	guest := runGuest(t, filepath.Join(dir, "libvirtd.log"))
+	reaping := refTo(parentOf(t, rec.Libvirtd.Pid))
+	qemu, err := readPid("/run/libvirt/qemu/slipway-stack-test.pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parent := parentOf(t, qemu); parent != reaping.Pid {
+		t.Fatalf("QEMU is left to process %d, which reaps it when it likes; want the reaper %d", parent, reaping.Pid)
+	}
 
 	if err := syscall.Kill(rec.Libvirtd.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -99,15 +108,27 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	if parent := parentOf(t, qemu); parent != reaping.Pid {
+		t.Errorf("QEMU was left to process %d when libvirtd died, want the reaper %d", parent, reaping.Pid)
+	}
 	guest()
+	ended, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := reaping.wait(ended); err != nil {
+		t.Errorf("the reaper has nothing left to reap, and lives (%v)", err)
+	}
 
 	now, _ := readRecord()
+	reaping = refTo(parentOf(t, now.Libvirtd.Pid))
 	t.Cleanup(func() { _ = now.Libvirtd.stop(context.Background()) })
 	if err := second.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if now.Libvirtd.alive() || now.Virtlogd.alive() {
 		t.Error("a daemon lives after Stop")
+	}
+	if err := reaping.wait(ended); err != nil {
+		t.Errorf("the reaper outlives libvirtd without guests (%v)", err)
 	}
 	if _, err := os.Stat(first.Netns); !os.IsNotExist(err) {
 		t.Errorf("namespace %s is left (%v)", first.Netns, err)

@@ -20,6 +20,14 @@ import (
 const ownerEnv = "SLIPWAY_STACK_TEST_OWNER_DIR"
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == reapArgument {
+		status, err := Reap(os.Args[2:])
+		if err != nil {
+			fmt.Println("error:", err)
+			os.Exit(1)
+		}
+		os.Exit(status)
+	}
 	if dir := os.Getenv(ownerEnv); dir != "" {
 		p, err := StartPostgres(context.Background(), PostgresOptions{Dir: dir})
 		if err != nil {

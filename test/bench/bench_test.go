@@ -398,8 +398,9 @@ of this run.
 		fmt.Fprintf(&w, "\nPOST → ACTIVE on libvirt is %.2f times the bare tools' time. The bare tools are `qemu-img create`, `genisoimage`, `virsh define`\n"+
 			"and `virsh start` from one shell, with the same base image, files and domain XML.\n", float64(r.libvirt.at(.5))/float64(r.raw.at(.5)))
 		if r.rawGone.at(.5) > slowReaper {
-			fmt.Fprint(&w, "\nStopping a guest takes long here with the bare tools too. libvirt waits until QEMU has been reaped, and where pid 1 is\n"+
-				"slow to do that it takes seconds; that this is the cause here is likely, and not measured by this run.\n")
+			fmt.Fprint(&w, "\nStopping a guest takes long here with the bare tools too. libvirt waits until QEMU has been reaped, and this libvirtd runs\n"+
+				"neither under an init that does so at once nor under `slipway dev reap`. Runs that follow each other fall into step with\n"+
+				"an init that looks for the dead now and then, so the two medians cannot be compared.\n")
 		}
 	}
 	fmt.Fprintf(&w, "\nMemory (proportional set size, MiB). Nova: %s.\n\n| process | idle | after the bursts |\n|---|---|---|\n", peer.memory)

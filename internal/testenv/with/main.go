@@ -24,6 +24,14 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "--reap" {
+		code, err := stack.Reap(os.Args[2:])
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "with:", err)
+			os.Exit(1)
+		}
+		os.Exit(code)
+	}
 	parts := flag.String("parts", "postgres,temporal,libvirt,guest", "what the command needs")
 	state := flag.String("state-dir", ".slipway/test", "folder for the parts' data and logs")
 	flag.Parse()
@@ -89,7 +97,13 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			}()
 			env = append(env, testenv.TemporalVariable+"="+temporal.FrontendAddr, testenv.UIVariable+"=http://"+temporal.UIAddr)
 		case "libvirt":
-			libvirt, err := stack.EnsureLibvirt(ctx, stack.LibvirtOptions{Dir: filepath.Join(dir, "libvirt"), StateDir: dir, Logger: log})
+			self, err := os.Executable()
+			if err != nil {
+				return 0, err
+			}
+			libvirt, err := stack.EnsureLibvirt(ctx, stack.LibvirtOptions{
+				Dir: filepath.Join(dir, "libvirt"), StateDir: dir, Reaper: []string{self, "--reap"}, Logger: log,
+			})
 			if err != nil {
 				return 0, err
 			}
