@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,6 +113,8 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (cli
 		HostPort:      c.Address,
 		Namespace:     c.Namespace,
 		DataConverter: payload.Converter(keys),
+		// The Web UI shows with each task who did it: with the version, so that it is seen which build a host still runs.
+		Identity: fmt.Sprintf("slipway %s %d@%s", version(), os.Getpid(), machine()),
 
 		ContextPropagators: requestid.Propagators(),
 		Logger:             sdklog.NewStructuredLogger(log.With("component", "temporal")),
@@ -120,4 +123,12 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (cli
 		return nil, fmt.Errorf("connecting to Temporal at %s: %w (temporal.address says where it is)", c.Address, err)
 	}
 	return t, nil
+}
+
+func machine() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
 }
