@@ -1,0 +1,49 @@
+package audit
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/workers"
+)
+
+func TestTheScheduleFollowsTheSetting(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	engine, err := client.Dial(client.Options{HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(quiet)})
+	require.NoError(t, err)
+	t.Cleanup(engine.Close)
+	queue := testenv.Queue(t, "control")
+	ensure := func(every time.Duration) {
+		require.NoError(t, workers.EnsureAuditSchedule(t.Context(), engine, queue, every, quiet))
+	}
+	t.Cleanup(func() {
+		require.NoError(t, workers.EnsureAuditSchedule(context.Background(), engine, queue, 0, quiet))
+	})
+	schedule := engine.ScheduleClient().GetHandle(t.Context(), contract.AuditScheduleID(queue))
+	every := func() time.Duration {
+		d, err := schedule.Describe(t.Context())
+		require.NoError(t, err)
+		require.Len(t, d.Schedule.Spec.Intervals, 1)
+		return d.Schedule.Spec.Intervals[0].Every
+	}
+	ensure(0)
+	ensure(time.Hour)
+	require.Equal(t, time.Hour, every())
+	ensure(time.Hour)
+	ensure(2 * time.Hour)
+	require.Equal(t, 2*time.Hour, every())
+	ensure(0)
+	_, err = schedule.Describe(t.Context())
+	var absent *serviceerror.NotFound
+	require.ErrorAs(t, err, &absent)
+	ensure(0)
+}
