@@ -276,6 +276,23 @@ func (r *rig) gone(t *testing.T, id string) {
 		_, err := servers.Get(ctx, r.demo, id).Extract()
 		return gophercloud.ResponseCodeIs(err, http.StatusNotFound), fmt.Sprintf("server %s is still there: %v %s", id, err, r.progress(id))
 	})
+	r.idle(t, id)
+	require.NotContains(t, r.domains(t), id, "libvirt has a domain of a deleted server")
+	for _, hostname := range r.Hosts {
+		require.NoDirExists(t, r.folder(hostname, id))
+	}
+	for _, table := range []string{"claims", "allocations", "ports"} {
+		for _, row := range r.World(t)[table] {
+			require.NotContains(t, row, id, "table %s remembers a deleted server", table)
+		}
+	}
+}
+
+// idle waits until nothing works on a server.
+func (r *rig) idle(t *testing.T, id string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*gonePatience)
+	defer cancel()
 	for _, workflowID := range []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)} {
 		system.Eventually(t, gonePatience, func() (bool, string) {
 			d, err := r.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
@@ -288,15 +305,6 @@ func (r *rig) gone(t *testing.T, id string) {
 			status := d.GetWorkflowExecutionInfo().GetStatus()
 			return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, fmt.Sprintf("workflow %s is %s: %s", workflowID, status, r.progress(id))
 		})
-	}
-	require.NotContains(t, r.domains(t), id, "libvirt has a domain of a deleted server")
-	for _, hostname := range r.Hosts {
-		require.NoDirExists(t, r.folder(hostname, id))
-	}
-	for _, table := range []string{"claims", "allocations", "ports"} {
-		for _, row := range r.World(t)[table] {
-			require.NotContains(t, row, id, "table %s remembers a deleted server", table)
-		}
 	}
 }
 
