@@ -1,5 +1,6 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocols for hosts (/hosts) and for operators (/builds, /audits).
+// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits) and requests for several servers
+// (/reservations).
 package api
 
 import (
@@ -25,6 +26,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/api/network"
+	"github.com/slipway-cloud/slipway/api/reservations"
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
@@ -135,6 +137,7 @@ func New(o Options) (*Server, error) {
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
+	reservations.New(o.Store).Mount(e.Group("/reservations"))
 	audit.New(o.Store, o.Audits, o.Compute.Deadlines).Mount(e.Group("/audits"))
 
 	e.GET("/healthz", s.alive)
@@ -153,7 +156,7 @@ func styled(next echo.HandlerFunc) echo.HandlerFunc {
 			style = rest.Glance
 		case "network":
 			style = rest.Neutron
-		case "hosts", "builds", "audits", "healthz", "readyz":
+		case "hosts", "builds", "audits", "reservations", "healthz", "readyz":
 			style = rest.Plain
 		}
 		rest.SetStyle(c, style)

@@ -39,7 +39,10 @@ type noBuilds struct{}
 
 var errNoBuilds = fault.New(fault.Unavailable, "Nothing is built here.")
 
-func (noBuilds) Submit(context.Context, contract.BootInput) error   { return errNoBuilds }
+func (noBuilds) Submit(context.Context, contract.BootInput) error { return errNoBuilds }
+func (noBuilds) Reserve(context.Context, contract.ReserveInput) (int, error) {
+	return 0, errNoBuilds
+}
 func (noBuilds) Delete(context.Context, contract.DeleteInput) error { return errNoBuilds }
 func (noBuilds) Progress(context.Context, string) ([]contract.StepProgress, error) {
 	return nil, errNoBuilds

@@ -63,6 +63,8 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowAuditTick:    workflows.AuditTick,
 		contract.WorkflowRepair:       workflows.RepairFindings,
 		contract.WorkflowRepairServer: workflows.RepairServer,
+
+		contract.WorkflowReserve: workflows.ReserveServers,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}
@@ -80,9 +82,12 @@ func registerControl(w worker.ActivityRegistry, a *control.Activities) {
 		contract.AllocateNetwork:   a.AllocateNetwork,
 		contract.ReleaseNetwork:    a.ReleaseNetwork,
 		contract.Activate:          a.Activate,
+		contract.HostSeen:          a.HostSeen,
 		contract.MarkDeleting:      a.MarkDeleting,
 		contract.RemoveServer:      a.RemoveServer,
 		contract.RecordOperatorAct: a.RecordOperatorAct,
+		contract.AdmitServers:      a.AdmitServers,
+		contract.DropServers:       a.DropServers,
 	})
 }
 

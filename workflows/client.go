@@ -41,35 +41,54 @@ func NewClient(temporal client.Client, controlQueue string) *Client {
 func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
-	attributes := temporal.NewSearchAttributes(
-		attrServer.ValueSet(in.ServerID),
-		attrProject.ValueSet(in.ProjectID),
-		attrImage.ValueSet(in.ImageID),
-		attrPhase.ValueSet(string(contract.PhaseScheduling)),
-	)
 	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID:                    contract.ServerWorkflowID(in.ServerID),
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   taskTimeout,
-		TypedSearchAttributes: attributes,
-		StaticSummary:         summary(fmt.Sprintf("boot %s (%s)", in.Name, in.Flavor.Name)),
-		StaticDetails:         fmt.Sprintf("server %s, project %s, image %s, %s", in.ServerID, in.ProjectID, in.ImageID, in.RequestID),
+		TypedSearchAttributes: temporal.NewSearchAttributes(bootAttributes(in)...),
+		StaticSummary:         bootSummary(in),
+		StaticDetails:         bootDetails(in),
 		// The same submission again meets the run that answers it; after a refusal it may be tried anew.
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 	}, contract.WorkflowBoot, in)
+	return c.submit(ctx, start, in.RequestID, nil)
+}
+
+// submit starts a workflow and waits until it says accepted or refused.
+func (c *Client) submit(ctx context.Context, start client.WithStartWorkflowOperation, requestID string, out any) error {
 	update, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: start,
 		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateID:     "submit-" + in.RequestID,
+			UpdateID:     "submit-" + requestID,
 			UpdateName:   contract.UpdateSubmit,
 			WaitForStage: client.WorkflowUpdateStageCompleted,
 		},
 	})
 	if err == nil {
-		err = update.Get(ctx, nil)
+		err = update.Get(ctx, out)
 	}
 	return answer(err, "The build was not accepted", "It may still be: look for the server before you ask again, or ask again with the same Idempotency-Key.")
+}
+
+// Reserve is Submit for several servers: it answers how many were accepted, or the fault that refused all of them.
+func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error) {
+	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.Boot.RequestID), submitPatience)
+	defer cancel()
+	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+		ID:                    contract.ReservationWorkflowID(in.Boot.ServerID),
+		TaskQueue:             c.queue,
+		WorkflowTaskTimeout:   taskTimeout,
+		TypedSearchAttributes: temporal.NewSearchAttributes(reservationAttributes(in)...),
+		StaticSummary:         summary(fmt.Sprintf("boot %d × %s (%s)", in.Max, in.Boot.Name, in.Boot.Flavor.Name)),
+		StaticDetails:         bootDetails(in.Boot),
+		// As in Submit.
+		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+	}, contract.WorkflowReserve, in)
+	var answer contract.Admitted
+	err = c.submit(ctx, start, in.Boot.RequestID, &answer)
+	return answer.Servers, err
 }
 
 // Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts

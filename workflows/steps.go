@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -86,29 +87,37 @@ func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(none)) {
 }
 
 func recordServer(b *build, _ int) (contract.RecordServerInput, func(none)) {
-	in := contract.RecordServerInput{
-		ServerID:         b.in.ServerID,
-		ProjectID:        b.in.ProjectID,
-		UserID:           b.in.UserID,
-		RequestID:        b.in.RequestID,
-		Name:             b.in.Name,
-		Hostname:         b.in.Hostname,
-		Description:      b.in.Description,
-		ImageID:          b.in.ImageID,
-		Flavor:           b.in.Flavor,
-		AvailabilityZone: b.in.AvailabilityZone,
-		Metadata:         b.in.Metadata,
-		Tags:             b.in.Tags,
-		ConfigDrive:      b.in.ConfigDrive,
-		Fingerprint:      b.in.Fingerprint,
-		Phase:            contract.PhaseScheduling,
-		StartedAt:        b.started,
-	}
-	if len(b.in.KeyPairs) > 0 {
-		in.KeyName = b.in.KeyPairs[0].Name
-	}
+	in := recordInput(b.in, b.started)
 	// From here the submission is accepted: the server exists and the request is answered.
 	return in, func(none) { b.accepted = true }
+}
+
+// recordInput is the row of a server that was asked for at a time.
+func recordInput(boot contract.BootInput, at time.Time) contract.RecordServerInput {
+	in := contract.RecordServerInput{
+		ServerID:         boot.ServerID,
+		ProjectID:        boot.ProjectID,
+		UserID:           boot.UserID,
+		RequestID:        boot.RequestID,
+		Name:             boot.Name,
+		Hostname:         boot.Hostname,
+		Description:      boot.Description,
+		ImageID:          boot.ImageID,
+		Flavor:           boot.Flavor,
+		AvailabilityZone: boot.AvailabilityZone,
+		Metadata:         boot.Metadata,
+		Tags:             boot.Tags,
+		ConfigDrive:      boot.ConfigDrive,
+		Fingerprint:      boot.Fingerprint,
+		ReservationID:    boot.ReservationID,
+		LaunchIndex:      boot.LaunchIndex,
+		Phase:            contract.PhaseScheduling,
+		StartedAt:        at,
+	}
+	if len(boot.KeyPairs) > 0 {
+		in.KeyName = boot.KeyPairs[0].Name
+	}
+	return in
 }
 
 func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSelection)) {
@@ -215,7 +224,8 @@ func (b *build) metadata() contract.InstanceMetadata {
 		Name:             b.in.Name,
 		Hostname:         b.in.Hostname,
 		AvailabilityZone: b.host.AvailabilityZone,
-		ReservationID:    contract.ReservationID(b.in.ServerID),
+		ReservationID:    cmp.Or(b.in.ReservationID, contract.ReservationID(b.in.ServerID)),
+		LaunchIndex:      b.in.LaunchIndex,
 		FlavorName:       b.in.Flavor.Name,
 		ImageID:          b.in.ImageID,
 		KernelID:         b.image.Root.Properties["kernel_id"],

@@ -49,7 +49,7 @@ func (b *build) registerUndo(s *Step, n int) {
 	// the one that its own undos go to.
 	selection, tried := b.host, b.hostsTried()
 	b.saga.Register(saga.Entry[taking]{Name: undoName(s.Undo, n), Chain: b.chainOf(s), Behind: s.behindHosts, What: func() contract.Undoing {
-		u := contract.Undoing{Activity: s.Undo, Input: contract.Undo{ServerID: b.in.ServerID, Index: n}}
+		u := contract.Undoing{Activity: s.Undo, Input: contract.Undo{ServerID: b.in.ServerID, RequestID: b.in.RequestID, Index: n}}
 		if s.perHostChain {
 			u.Input.Hostname = selection.Hostname
 			if s.Scope == OnHost {

@@ -18,11 +18,12 @@ import (
 )
 
 // Builds changes servers. Submit answers nil once the build is accepted (the server's row exists) or the fault that
-// refused it; it never waits for the build. Delete answers once the delete is certain to happen. Progress is that of a
+// refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers once the delete is certain to happen. Progress is that of a
 // running build; it is empty, or NotFound, when none runs. Console is the end of a server's serial console, Unavailable
 // when its host does not answer.
 type Builds interface {
 	Submit(ctx context.Context, in contract.BootInput) error
+	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
 	Delete(ctx context.Context, in contract.DeleteInput) error
 	Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error)
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
@@ -35,6 +36,8 @@ type Config struct {
 	Quota models.ProjectQuota
 	// MaxHosts is how many hosts a build may try: 3.
 	MaxHosts int
+	// MaxCount is how many servers one request may ask for: 1000.
+	MaxCount int
 	// HostDownAfter is how long after its last heartbeat a host counts as down: 30 s.
 	HostDownAfter time.Duration
 	// Deadlines travel with every build and delete: contract.DefaultDeadlines().
@@ -49,6 +52,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxHosts <= 0 {
 		c.MaxHosts = 3
+	}
+	if c.MaxCount <= 0 {
+		c.MaxCount = 1000
 	}
 	if c.Deadlines.HostLost == 0 {
 		c.Deadlines = contract.DefaultDeadlines()

@@ -23,6 +23,7 @@ import (
 type builds struct {
 	mu        sync.Mutex
 	submitted []contract.BootInput
+	reserved  []contract.ReserveInput
 	deleted   []contract.DeleteInput
 	consoles  []contract.ConsoleInput
 	steps     []contract.StepProgress
@@ -39,6 +40,13 @@ func (b *builds) Submit(_ context.Context, in contract.BootInput) error {
 		b.during(in)
 	}
 	return b.err
+}
+
+func (b *builds) Reserve(_ context.Context, in contract.ReserveInput) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reserved = append(b.reserved, in)
+	return in.Min, b.err
 }
 
 func (b *builds) Delete(_ context.Context, in contract.DeleteInput) error {

@@ -222,9 +222,13 @@ func (a *API) createServer(c echo.Context) error {
 	if repeated, err := a.repeats(c, id, key, hash); err != nil {
 		return err
 	} else if repeated {
-		return accepted(c, id, "")
+		return accepted(c, id, "", body.Server)
 	}
 	in, err := a.bootInput(c, body.Server)
+	if err != nil {
+		return err
+	}
+	least, most, err := a.countsOf(body.Server, in.Networks)
 	if err != nil {
 		return err
 	}
@@ -232,20 +236,29 @@ func (a *API) createServer(c echo.Context) error {
 	if hints := len(body.Hints) + len(body.Hints2); hints > 0 {
 		rest.Logger(c).Info("scheduler hints are accepted and not followed", "server_id", id, "hints", hints)
 	}
-	if err := a.builds.Submit(ctx, in); err != nil {
+	if most == 1 {
+		err = a.builds.Submit(ctx, in)
+	} else {
+		_, err = a.builds.Reserve(ctx, contract.ReserveInput{Boot: in, Min: least, Max: most})
+	}
+	if err != nil {
 		return fmt.Errorf("submit server %s: %w", id, err)
 	}
 	// The build that took it may be that of another request with the same key, which came at the same time.
 	if repeated, err := a.repeats(c, id, key, hash); err != nil {
 		return err
 	} else if repeated {
-		return accepted(c, id, "")
+		return accepted(c, id, "", body.Server)
 	}
-	return accepted(c, id, in.AdminPass)
+	return accepted(c, id, in.AdminPass, body.Server)
 }
 
-// accepted is the 202 of a build.
-func accepted(c echo.Context, id, adminPass string) error {
+// accepted is the 202 of a build: of the first one, where the request was for several, or their reservation's id where the
+// request wants that.
+func accepted(c echo.Context, id, adminPass string, r createRequest) error {
+	if r.ReservationID {
+		return c.JSON(http.StatusAccepted, object{"reservation_id": contract.ReservationID(id)})
+	}
 	self := links(c, "servers", id)
 	v := object{"id": id, "links": self, "OS-DCF:diskConfig": diskConfig, "security_groups": defaultGroups()}
 	if adminPass != "" {
@@ -410,9 +423,9 @@ func (a *API) resolve(c echo.Context, r createRequest, in *contract.BootInput) e
 	return nil
 }
 
-// refuseWhatIsNotOffered says so where a request asks for something that would otherwise be dropped in silence.
-func refuseWhatIsNotOffered(r createRequest) error {
-	least, most := 1, 0
+// countsOf is how many servers a request wants, at least and at most (Nova: max_count is min_count where only that is given).
+func (a *API) countsOf(r createRequest, networks []contract.NICRequest) (least, most int, err error) {
+	least = 1
 	if r.MinCount != nil {
 		least = int(*r.MinCount)
 	}
@@ -422,15 +435,31 @@ func refuseWhatIsNotOffered(r createRequest) error {
 	}
 	switch {
 	case least < 1:
-		return field("min_count", fmt.Sprint(least), "is less than the minimum of 1")
+		return 0, 0, field("min_count", fmt.Sprint(least), "is less than the minimum of 1")
 	case most < 1:
-		return field("max_count", fmt.Sprint(most), "is less than the minimum of 1")
+		return 0, 0, field("max_count", fmt.Sprint(most), "is less than the minimum of 1")
 	case least > most:
-		return invalid("min_count must be <= max_count")
-	case most > 1:
-		return invalid("Building several servers with one request is not offered yet: leave min_count and max_count at 1.")
-	case bool(r.ReservationID):
-		return invalid("return_reservation_id is not offered: a request builds one server and answers with its id.")
+		return 0, 0, invalid("min_count must be <= max_count")
+	case most > a.config.MaxCount:
+		return 0, 0, invalid("max_count is %d: one request may build at most %d servers here.", most, a.config.MaxCount)
+	case most == 1:
+		return least, most, nil
+	}
+	for _, n := range networks {
+		switch {
+		case n.PortID != "":
+			return 0, 0, invalid("Failed to launch instances: Unable to launch multiple instances with a single configured port ID. " +
+				"Please launch your instance one by one with different ports.")
+		case n.FixedIP != "":
+			return 0, 0, invalid("Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.")
+		}
+	}
+	return least, most, nil
+}
+
+// refuseWhatIsNotOffered says so where a request asks for something that would otherwise be dropped in silence.
+func refuseWhatIsNotOffered(r createRequest) error {
+	switch {
 	case r.AccessIPv4 != "" || r.AccessIPv6 != "":
 		return invalid("accessIPv4 and accessIPv6 are not offered.")
 	case len(r.Certificates) > 0:

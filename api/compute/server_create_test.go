@@ -104,7 +104,11 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 		{"unknown zone", "", c.with(fields{"availability_zone": "mars"}), 400, "The requested availability zone is not available"},
 		{"a forced host", "", c.with(fields{"availability_zone": "nova:hv1"}), 403, "Policy doesn't allow os_compute_api:servers:create:forced_host to be performed."},
 		{"a chosen host", "", c.with(fields{"host": "hv1"}), 400, "Choosing the host of a server is not offered: name an availability_zone."},
-		{"several servers", "", c.with(fields{"max_count": 2}), 400, "Building several servers with one request is not offered yet: leave min_count and max_count at 1."},
+		{"too many servers", "", c.with(fields{"max_count": 1001}), 400, "max_count is 1001: one request may build at most 1000 servers here."},
+		{"several servers on one port", "", c.with(fields{"max_count": 2, "networks": []fields{{"port": port.ID}}}), 400,
+			"Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports."},
+		{"several servers with one address", "", c.with(fields{"min_count": 2, "networks": []fields{{"uuid": own.ID, "fixed_ip": "10.1.0.9"}}}), 400,
+			"Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified."},
 		{"counts that contradict", "", c.with(fields{"min_count": 2, "max_count": 1}), 400, "min_count must be <= max_count"},
 		{"a count of none", "", c.with(fields{"min_count": "0"}), 400, "Invalid input for field/attribute min_count. Value: 0. '0' is less than the minimum of 1"},
 		{"an unknown security group", "", c.with(fields{"security_groups": []fields{{"name": "web"}}}), 400, "Security group web not found."},
@@ -243,6 +247,35 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	require.Equal(t, []string{n.ID, "10.1.0.7", "front"}, []string{got.Networks[0].NetworkID, got.Networks[0].FixedIP, got.Networks[0].Tag})
 	require.Equal(t, 3, got.MaxHosts)
 	require.NotZero(t, got.Deadlines.HostLost)
+}
+
+func TestSeveralServersAreOneReservation(t *testing.T) {
+	c := newCloud(t)
+	for _, tc := range []struct {
+		asked       fields
+		least, most int // 0 is no reservation
+	}{
+		{fields{"min_count": 2}, 2, 2}, {fields{"max_count": "7"}, 1, 7}, {fields{"min_count": 3, "max_count": 1000}, 3, 1000},
+		{fields{"min_count": 1, "max_count": 1}, 0, 0},
+	} {
+		a := c.nova(t, c.member, at96, "POST", "/servers", c.with(tc.asked))
+		require.Equal(t, 202, a.Status, a.Body)
+		id, _ := a.At(t, "server", "id").(string)
+		single, several := c.builds.take(), c.builds.reserved
+		c.builds.reserved = nil
+		if tc.most == 0 {
+			require.Len(t, single, 1)
+			require.Empty(t, several)
+			continue
+		}
+		require.Empty(t, single)
+		require.Len(t, several, 1)
+		require.Equal(t, []any{id, tc.least, tc.most}, []any{several[0].Boot.ServerID, several[0].Min, several[0].Max})
+		require.Equal(t, several[0].Boot.AdminPass, a.At(t, "server", "adminPass"))
+	}
+	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"max_count": 5, "return_reservation_id": true}))
+	require.Equal(t, 202, a.Status, a.Body)
+	require.Equal(t, contract.ReservationID(c.builds.reserved[0].Boot.ServerID), a.At(t, "reservation_id"))
 }
 
 func TestAServerThatNamesNoNetworkGetsTheOnlyOne(t *testing.T) {

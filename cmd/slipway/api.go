@@ -71,6 +71,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Compute: compute.Config{
 			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
 			MaxHosts:      c.Build.MaxHosts,
+			MaxCount:      c.Build.MaxCount,
 			HostDownAfter: c.Build.HostDownAfter,
 			Deadlines:     deadlines,
 		},

@@ -84,6 +84,7 @@ type Quota struct {
 // Build is how builds behave.
 type Build struct {
 	MaxHosts        int           `koanf:"max_hosts" help:"how many hosts a build may try"`
+	MaxCount        int           `koanf:"max_count" help:"how many servers one request may ask for"`
 	HostLost        time.Duration `koanf:"host_lost" help:"a step whose host is silent for so long moves to the next host"`
 	HostUnavailable time.Duration `koanf:"host_unavailable" help:"a step is tried again for so long on a host whose hypervisor does not answer"`
 	UndoPatience    time.Duration `koanf:"undo_patience" help:"an undo that takes longer is parked while the others go on"`
@@ -159,7 +160,7 @@ func Default() Config {
 		API:    API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
 		Images: Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40},
 		Quota:  Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
-		Build: Build{MaxHosts: 3, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
+		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute},
 		Audit:    Audit{Every: 10 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},
@@ -286,6 +287,7 @@ func (c Config) check() error {
 		}
 	}
 	positive("build.max_hosts", int64(c.Build.MaxHosts))
+	positive("build.max_count", int64(c.Build.MaxCount))
 	positive("build.host_lost", int64(c.Build.HostLost))
 	positive("build.host_unavailable", int64(c.Build.HostUnavailable))
 	positive("build.undo_patience", int64(c.Build.UndoPatience))

@@ -252,7 +252,8 @@ type Undo struct {
 	Index    int    `json:"index,omitempty"`    // ReleaseNetwork: which NIC
 	// Except, with an empty Hostname, are the hosts whose allocations ReleaseAllocation leaves alone.
 	Except []string `json:"except,omitempty"`
-	// RequestID, for ReleaseQuota, is whose claim it is: that of a server which another request recorded stays. "" is anybody's.
+	// RequestID is the build's whose undo it is, "" in a teardown. ReleaseQuota leaves the claim of a server that another
+	// request recorded.
 	RequestID string `json:"request_id,omitempty"`
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
@@ -28,6 +29,7 @@ import (
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/faultinject"
@@ -154,6 +156,27 @@ func (sc *scenario) all() []scene {
 			id, _ := sc.held(t, contract.BuildDisk)
 			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), contract.ServerWorkflowID(id), ""))
 			return server(sc.ends(t, id, "ERROR"))
+		}},
+		{"reservation", func(t *testing.T) []string {
+			o := sc.options("good", "fits")
+			o.Name, o.Min, o.Max = "many", 1, 5 // the quota has room for two
+			first := sc.create(t, o)
+			second := contract.ReservedServerID(first, 1)
+			sc.ends(t, first, "ACTIVE")
+			sc.ends(t, second, "ACTIVE")
+			return []string{contract.ReservationWorkflowID(first), contract.ServerWorkflowID(second)}
+		}},
+		{"refused-reservation", func(t *testing.T) []string {
+			o := sc.options("good", "fits")
+			o.Name, o.Min = "many", 3
+			as := *sc.compute
+			key := uuid.NewString()
+			as.MoreHeaders = map[string]string{"Idempotency-Key": key}
+			_, err := servers.Create(t.Context(), &as, o, nil).Extract()
+			require.True(t, gophercloud.ResponseCodeIs(err, 403), "%v", err)
+			project, err := sc.s.Store.ProjectByName(t.Context(), "default", "demo")
+			require.NoError(t, err)
+			return []string{contract.ReservationWorkflowID(compute.ServerIDOf(project.ID, key))}
 		}},
 		{"overdue", func(t *testing.T) []string {
 			id, release := sc.held(t, contract.BuildDisk)
