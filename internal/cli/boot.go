@@ -20,18 +20,33 @@ type bootFlags struct {
 	meta, networks, nics, files, tags                                              []string
 	configDrive, wait                                                              bool
 	timeout                                                                        time.Duration
+	many                                                                           bool // --count was given
+	count, minCount                                                                int
+}
+
+// least is how many servers are enough: all, unless --min-count says less.
+func (f *bootFlags) least() int {
+	if f.minCount > 0 {
+		return f.minCount
+	}
+	return f.count
 }
 
 func (c *client) bootCommand() *cobra.Command {
 	f := &bootFlags{}
 	cmd := &cobra.Command{
 		Use:   "boot NAME --image REF --flavor REF",
-		Short: "Build a server",
+		Short: "Build a server, or several",
 		Long: `Build a server from an image and a flavor, each given by name or id.
 
 The API accepts or refuses at once; the build goes on by itself. With --wait every step of it is shown as it runs, and
 the command ends when the server is ACTIVE (exit 0) or the build has failed (exit 1, with the fault and what to do).
 Ctrl-C stops the watching, not the build.
+
+--count N asks for N servers in one request, NAME-1 to NAME-N, and answers with their reservation: all of them fit into the
+quota, or nothing is built. With --min-count M fewer are enough, and as many as fit are built. Each then builds or fails by
+itself. With --wait the servers are counted as they build, and the command ends when none is building: exit 0 when every
+one that was admitted is ACTIVE. The password that the API makes is not told for several: choose one with --admin-pass.
 
 Networks: --network takes a network's name or id and can be repeated; "none" builds without a NIC, "auto" (the default)
 leaves the choice to the API. --nic says more about one NIC: net=REF or port=ID, and ip=ADDRESS, tag=TEXT.
@@ -41,9 +56,11 @@ its disk before the first start.`,
 		Example: `  slipway boot web --image debian-12 --flavor m1.small --key-name laptop --wait
   slipway boot web --image debian-12 --flavor m1.small --user-data cloud-init.yaml --meta role=web --tag front
   slipway boot db --image debian-12 --flavor m1.large --nic net=private,ip=10.0.0.20 --file /etc/motd=./motd
-  ID=$(slipway boot ci --image debian-12 --flavor m1.tiny --network none --wait --quiet)`,
+  ID=$(slipway boot ci --image debian-12 --flavor m1.tiny --network none --wait --quiet)
+  slipway boot node --image debian-12 --flavor m1.small --count 20 --min-count 10 --wait`,
 		Args: cobra.ExactArgs(1),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			f.many = cmd.Flags().Changed("count")
 			return c.boot(ctx, cmd, s, args[0], f)
 		}),
 	}
@@ -63,6 +80,8 @@ its disk before the first start.`,
 	flags.StringArrayVar(&f.tags, "tag", nil, "tag (repeat)")
 	flags.BoolVar(&f.wait, "wait", false, "show the build's steps and wait for its end")
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Minute, "with --wait: give up waiting after this long (the build goes on)")
+	flags.IntVar(&f.count, "count", 1, "build this many servers, NAME-1 to NAME-N")
+	flags.IntVar(&f.minCount, "min-count", 0, "with --count: as few as this are enough, where the quota has no room for more (default: all)")
 	flags.StringVar(&f.idempotencyKey, "idempotency-key", "", "a retry with the same key meets the same server instead of building a second one")
 	_ = cmd.MarkFlagRequired("image")
 	_ = cmd.MarkFlagRequired("flavor")
@@ -74,9 +93,20 @@ its disk before the first start.`,
 }
 
 func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session, name string, f *bootFlags) error {
+	switch minSet := cmd.Flags().Changed("min-count"); {
+	case minSet && !f.many:
+		return usage("--min-count goes with --count")
+	case f.count < 1:
+		return usage("--count is %d: at least 1", f.count)
+	case minSet && (f.minCount < 1 || f.minCount > f.count):
+		return usage("--min-count is %d: from 1 to the %d of --count", f.minCount, f.count)
+	}
 	r, err := c.bootRequest(ctx, cmd, s, name, f)
 	if err != nil {
 		return err
+	}
+	if f.many {
+		return c.bootMany(ctx, cmd, s, name, f, r)
 	}
 	began := c.now()
 	answer, header, err := s.call(ctx, r)
@@ -164,6 +194,9 @@ func (c *client) bootRequest(ctx context.Context, cmd *cobra.Command, s *session
 		return request{}, err
 	}
 	server["imageRef"], server["flavorRef"] = image["id"], flavor["id"]
+	if f.many {
+		server["min_count"], server["max_count"], server["return_reservation_id"] = f.least(), f.count, true
+	}
 	r := request{service: "compute", method: http.MethodPost, path: serverKind.path, body: object{"server": server}, version: version}
 	if f.idempotencyKey != "" {
 		r.headers = map[string]string{"Idempotency-Key": f.idempotencyKey}

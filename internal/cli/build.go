@@ -97,7 +97,7 @@ away, the undo is parked: it goes on trying, and here it can be seen, tried agai
 
 func (c *client) buildList() *cobra.Command {
 	var parked, overdue, all bool
-	var host, project, server, phase string
+	var host, project, server, reservation, phase string
 	var limit int
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -114,7 +114,7 @@ waits for a host. --overdue: those whose phase takes longer than its deadline al
 					query.Set(name, "true")
 				}
 			}
-			for name, value := range map[string]string{"host": host, "project": project, "server": server, "phase": phase} {
+			for name, value := range map[string]string{"host": host, "project": project, "server": server, "reservation": reservation, "phase": phase} {
 				if value != "" {
 					query.Set(name, value)
 				}
@@ -136,6 +136,8 @@ waits for a host. --overdue: those whose phase takes longer than its deadline al
 	flags.StringVar(&host, "host", "", "only those on this hypervisor")
 	flags.StringVar(&project, "project", "", "only those of this project (id)")
 	flags.StringVar(&server, "server", "", "only those of this server (id)")
+	flags.StringVar(&reservation, "reservation", "", "only those of this reservation (r-...)")
+	c.completeFlag(cmd, "reservation", reservationKind)
 	flags.StringVar(&phase, "phase", "", "only those in this phase: scheduling, networking, spawning, deleting, parked, ...")
 	flags.IntVar(&limit, "limit", 0, "at most this many")
 	c.completeFlag(cmd, "host", hostKind)

@@ -31,12 +31,12 @@ func TestBuildsAreListedAsTheFlagsSay(t *testing.T) {
 		"server:1   build     spawning  yes      hv1   running  2030-01-02T03:04:05Z\n"+
 		"cleanup:2  clean-up  parked    -        -     running  2030-01-02T03:04:05Z\n", got.out)
 	require.Equal(t, "server:1\ncleanup:2\n", run(t, "build", "list", "--quiet").out)
-	run(t, "build", "list", "--parked", "--overdue", "--all", "--host", "hv1", "--project", "p1", "--server", "s1", "--phase", "parked", "--limit", "7")
+	run(t, "build", "list", "--parked", "--overdue", "--all", "--host", "hv1", "--project", "p1", "--server", "s1", "--reservation", "r-1", "--phase", "parked", "--limit", "7")
 	calls := a.made("GET /builds")
 	require.Equal(t, "", calls[0].query)
 	query, err := url.ParseQuery(calls[2].query)
 	require.NoError(t, err)
-	require.Equal(t, url.Values{"parked": {"true"}, "overdue": {"true"}, "all": {"true"}, "host": {"hv1"}, "project": {"p1"}, "server": {"s1"}, "phase": {"parked"}, "limit": {"7"}}, query)
+	require.Equal(t, url.Values{"parked": {"true"}, "overdue": {"true"}, "all": {"true"}, "host": {"hv1"}, "project": {"p1"}, "server": {"s1"}, "reservation": {"r-1"}, "phase": {"parked"}, "limit": {"7"}}, query)
 }
 
 func TestABuildIsShownWithItsUndosAndWhatOperatorsDid(t *testing.T) {

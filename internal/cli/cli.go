@@ -41,6 +41,7 @@ func (c *client) commands() []*cobra.Command {
 	return c.finish(
 		c.bootCommand(),
 		c.serverCommand(),
+		c.reservationCommand(),
 		c.buildCommand(),
 		c.imageCommand(),
 		c.flavorCommand(),

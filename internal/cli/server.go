@@ -25,6 +25,7 @@ var serverKind = &kind{
 			computed("ADDRESSES", addresses), computed("FLAVOR", flavorOf),
 			computed("IMAGE", imageOf).onlyWide(), col("KEY", "key_name").onlyWide(), col("ZONE", "OS-EXT-AZ:availability_zone").onlyWide(),
 			col("HOST", "OS-EXT-SRV-ATTR:host").onlyWide(), col("PROJECT", "tenant_id").onlyWide(), col("CREATED", "created").onlyWide(),
+			col("FAULT", "fault", "message").onlyWide(),
 		},
 		show: []column{
 			col("ID", "id"), col("NAME", "name"), col("DESCRIPTION", "description"), col("STATUS", "status"),
@@ -99,7 +100,7 @@ func (c *client) serverCommand() *cobra.Command {
 }
 
 func (c *client) serverList() *cobra.Command {
-	var name, status, host, marker, sortBy string
+	var name, status, host, reservation, marker, sortBy string
 	var all bool
 	var limit int
 	cmd := &cobra.Command{
@@ -107,11 +108,11 @@ func (c *client) serverList() *cobra.Command {
 		Aliases: []string{"ls"},
 		Short:   "List servers",
 		Long:    "List the project's servers, newest first. All of them, page by page, unless --limit is given.",
-		Example: "  slipway server list\n  slipway server list --status ACTIVE --name '^web' -o wide\n  slipway server list --all-projects --host hv1\n  slipway server list --sort name:asc -o json",
+		Example: "  slipway server list\n  slipway server list --status ACTIVE --name '^web' -o wide\n  slipway server list --all-projects --host hv1\n  slipway server list --reservation r-1a2b3c4d --status ERROR -o wide\n  slipway server list --sort name:asc -o json",
 		Args:    cobra.NoArgs,
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
 			query := url.Values{}
-			for key, value := range map[string]string{"name": name, "status": strings.ToUpper(status), "host": host} {
+			for key, value := range map[string]string{"name": name, "status": strings.ToUpper(status), "host": host, "reservation_id": reservation} {
 				if value != "" {
 					query.Set(key, value)
 				}
@@ -143,6 +144,8 @@ func (c *client) serverList() *cobra.Command {
 	flags.StringVar(&name, "name", "", "only names that match (a regular expression)")
 	flags.StringVar(&status, "status", "", "only this status: ACTIVE, BUILD, ERROR")
 	flags.StringVar(&host, "host", "", "only servers on this hypervisor (admin)")
+	flags.StringVar(&reservation, "reservation", "", "only servers of this reservation (r-...)")
+	c.completeFlag(cmd, "reservation", reservationKind)
 	flags.BoolVar(&all, "all-projects", false, "servers of every project (admin)")
 	flags.IntVar(&limit, "limit", 0, "at most this many")
 	flags.StringVar(&marker, "marker", "", "begin after this server (name or id)")
