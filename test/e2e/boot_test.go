@@ -295,7 +295,7 @@ func (r *rig) failed(t *testing.T, id string) *servers.Server {
 	return s
 }
 
-// givenBack waits for the end of a server's workflow and holds that the server has nothing but its row.
+// givenBack waits for the end of a server's workflow, and of the clean-up that it may have left, and holds that the server has nothing but its row.
 func (r *rig) givenBack(t *testing.T, id string) {
 	t.Helper()
 	system.Eventually(t, buildPatience, func() (bool, string) {
@@ -303,6 +303,7 @@ func (r *rig) givenBack(t *testing.T, id string) {
 		require.NoError(t, err)
 		return d.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, "the build's workflow has not failed: " + r.progress(id)
 	})
+	r.idle(t, id)
 	require.NotContains(t, r.domains(t), id)
 	for _, hostname := range r.Hosts {
 		require.NoDirExists(t, r.folder(hostname, id))

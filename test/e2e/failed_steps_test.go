@@ -209,6 +209,7 @@ func (r *rig) hits(t *testing.T, tr trial, times int) (taken []faultinject.Injec
 // ends holds that a trial ends as it should, and that everything agrees on it.
 func (r *rig) ends(t *testing.T, tr trial, lanes int) {
 	require.Len(t, r.hits(t, tr, tr.rules[0].Times), tr.rules[0].Times, "injections")
+	r.idle(t, tr.id)
 	host, spare := r.Hosts[tr.lane], r.Hosts[lanes+tr.lane]
 	on := ""
 	switch tr.end {
@@ -222,7 +223,6 @@ func (r *rig) ends(t *testing.T, tr trial, lanes int) {
 		return
 	}
 	s := r.settled(t, tr.id)
-	r.idle(t, tr.id)
 	if on == "" {
 		require.Equal(t, "ERROR", s.Status, r.progress(tr.id))
 		require.Equal(t, tr.fails+" was made to fail by a test", s.Fault.Message, "the first failure is the one that the user sees")

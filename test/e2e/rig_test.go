@@ -25,10 +25,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/testenv"
@@ -281,8 +281,9 @@ func (r *rig) gone(t *testing.T, id string) {
 	for _, hostname := range r.Hosts {
 		require.NoDirExists(t, r.folder(hostname, id))
 	}
+	world := r.World(t)
 	for _, table := range []string{"claims", "allocations", "ports"} {
-		for _, row := range r.World(t)[table] {
+		for _, row := range world[table] {
 			require.NotContains(t, row, id, "table %s remembers a deleted server", table)
 		}
 	}
@@ -291,20 +292,15 @@ func (r *rig) gone(t *testing.T, id string) {
 // idle waits until nothing works on a server.
 func (r *rig) idle(t *testing.T, id string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*gonePatience)
-	defer cancel()
 	for _, workflowID := range []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)} {
-		system.Eventually(t, gonePatience, func() (bool, string) {
-			d, err := r.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
-			if errors.As(err, new(*serviceerror.NotFound)) {
-				return true, "" // most servers need no clean-up
-			}
-			if err != nil {
-				return false, err.Error()
-			}
-			status := d.GetWorkflowExecutionInfo().GetStatus()
-			return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, fmt.Sprintf("workflow %s is %s: %s", workflowID, status, r.progress(id))
-		})
+		ctx, cancel := context.WithTimeout(context.Background(), gonePatience)
+		err := r.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, nil) // its end is told, not asked for again and again
+		late := ctx.Err()
+		cancel()
+		// Most servers need no clean-up, and a build that failed has ended too.
+		if err != nil && !errors.As(err, new(*serviceerror.NotFound)) && !errors.As(err, new(*temporal.WorkflowExecutionError)) || late != nil {
+			t.Fatalf("workflow %s runs (%v): %s", workflowID, err, r.progress(id))
+		}
 	}
 }
 
