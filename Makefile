@@ -75,11 +75,13 @@ generate: ## write the documents that derive from the code
 # A part of it: make test PACKAGES=./models
 PACKAGES :=
 ifeq ($(PACKAGES),)
-# Guests under emulation, and what counts on deadlines, want the machine for themselves: they come after the others. The
-# engine's server is a module of its own; all of it with the race detector would take longer to compile than to test.
+# The system tests start processes of their own, so the race detector would look at the test alone. Guests under emulation, and
+# what counts on deadlines, want the machine for themselves: they come last. The engine's server is a module of its own; all
+# of it with the race detector would take longer to compile than to test.
 alone := ./test/e2e ./test/matrix ./test/chaos
-suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v -e /test/e2e -e /test/matrix -e /test/chaos -e /test/bench | tr '\n' ' ')" \
-	"$(gotest) $(buildvcs) $(race) -p 1 -timeout 15m $(alone)" \
+suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v /test/ | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) -p $(parallel) -timeout 15m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) -p 1 -timeout 20m $(alone)" \
 	"cd deploy/temporal && GOWORK=off $(gotest) $(buildvcs) -timeout 10m ./..."
 else
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $(PACKAGES)"
@@ -96,7 +98,8 @@ build-faults: build
 .PHONY: test
 test: install-tests build-faults temporal ## run every test on real parts; what cannot run here is listed at the end
 	@echo "make: test 1/2: compiling (a few minutes the first time)"
-	@go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),./...) 2>&1 >/dev/null | \
+	@{ go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),$$(go list ./... | grep -v /test/)); \
+		[ -n "$(PACKAGES)" ] || go list -e -export -test -v $(buildvcs) ./test/...; } 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
 	@echo "make: test 2/2: running; a package that starts machines or clusters takes a minute or more"
 	@$(with) go run $(buildvcs) ./internal/testenv/report --skips internal/testenv/report/skips.txt $(suites)
