@@ -160,7 +160,8 @@ func TestABuildStartedByTheOldWorkerIsFinishedByTheNewOne(t *testing.T) {
 		return contract.ActivateInput{ServerID: b.in.ServerID}, nil
 	}).undo("ReturnLicense").from(1)
 	newer := slices.Insert(slices.Clone(steps), steps.index(contract.DefineDomain), license)
-	newer[newer.index(contract.InjectData)].until = 1 // and a row that is taken out
+	inject := newer.index(contract.InjectData)
+	newer[inject] = newer[inject].gone(1) // and a row that is taken out
 
 	w := newWorld()
 	w.more = map[string]any{
