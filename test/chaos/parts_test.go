@@ -309,21 +309,21 @@ func (w world) without(other world) []string {
 }
 
 // audit holds that what hosts have is what the database says: the servers that are ACTIVE run, each on its host, and
-// nothing else is anywhere.
+// nothing else is anywhere. `slipway audit` must say the same.
 func (c *cloud) audit(t *testing.T, when string) {
 	t.Helper()
 	var findings []string
 	// An answer comes a moment before the workflow behind it ends.
 	for deadline := time.Now().Add(auditPatience); ; time.Sleep(lookEvery) {
-		if findings = c.findings(t); len(findings) == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
+		if findings = c.findings(t); len(findings) == 0 || time.Now().After(deadline) {
 			break
 		}
 	}
 	for _, finding := range findings {
 		t.Errorf("%s: %s", when, finding)
+	}
+	if out, errs, code := c.Slipway(t, "audit", "-o", "json"); code != 0 {
+		t.Errorf("%s: slipway audit ends with status %d: %s%s", when, code, out, errs)
 	}
 }
 

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -227,7 +228,12 @@ func (l *lane) settled(t testing.TB, id string, submission <-chan answer) *model
 
 // running says whether the server's own workflow runs.
 func (l *lane) running(ctx context.Context, id string) (bool, error) {
-	d, err := l.temporal.DescribeWorkflowExecution(ctx, contract.ServerWorkflowID(id), "")
+	return l.runs(ctx, contract.ServerWorkflowID(id))
+}
+
+// runs says whether a workflow runs.
+func (l *lane) runs(ctx context.Context, workflowID string) (bool, error) {
+	d, err := l.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
 	if errors.As(err, new(*serviceerror.NotFound)) {
 		return false, nil
 	}
@@ -367,4 +373,27 @@ func (l *lane) restored(t testing.TB, before world, own string) {
 		}
 		return len(left) == 0, "the world is not what it was:\n" + strings.Join(left, "\n")
 	})
+}
+
+// finding is one line of what `slipway audit` shows.
+type finding struct {
+	ID, Kind, Host, Text, Repair string
+	ServerID                     string `json:"server_id"`
+}
+
+// audit runs `slipway audit`, with more arguments, and gives its exit status and what it found.
+func (l *lane) audit(t testing.TB, more ...string) (code int, found []finding) {
+	t.Helper()
+	out, errs, code := l.Slipway(t, append([]string{"audit", "-o", "json"}, more...)...)
+	var answer struct{ Findings []finding }
+	require.NoError(t, json.Unmarshal([]byte(out), &answer), "exit status %d: %s%s", code, out, errs)
+	return code, answer.Findings
+}
+
+// verb runs the command line, which must succeed, and gives what it printed.
+func (l *lane) verb(t testing.TB, arguments ...string) string {
+	t.Helper()
+	out, errs, code := l.Slipway(t, arguments...)
+	require.Zero(t, code, "slipway %s: %s", strings.Join(arguments, " "), errs)
+	return strings.TrimSpace(out)
 }

@@ -1,6 +1,7 @@
-// Package matrix hits every step of the build table, every undo and every step of a delete with every kind of failure, in
-// real processes on a real Temporal and Postgres, and holds after each that nothing leaked and nothing got stuck. Its cases
-// come from workflows.Table(): a new step is covered by being there.
+// Package matrix hits every step of the build table, every undo, every step of a delete, of a clean-up and of a
+// reservation, and the hypervisor's port below them, with every kind of failure, in real processes on a real Temporal and
+// Postgres, and holds after each that nothing leaked and nothing got stuck; and `slipway audit` holds it at the end. Its
+// cases come from workflows.Table() and the port's own methods: a new step is covered by being there.
 //
 //	go run ./internal/testenv/with --parts postgres,temporal go test ./test/matrix -args -seed 7
 //
@@ -11,9 +12,11 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +28,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/workflows"
 )
 
@@ -45,12 +49,38 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// target is an activity that a case hits.
+// target is what a case hits: an activity, or a method of the hypervisor's port that one calls.
 type target struct {
 	name    string
+	shown   string         // the activity that users and operators see fail
 	row     workflows.Step // the row that it does or undoes; none for MarkDeleting and RemoveServer
 	onHost  bool
 	repeats bool // done once for each NIC
+}
+
+// methods of the hypervisor's port that the table's rows come to, with the row whose do or undo calls them first.
+var methods = map[string]string{
+	"Define": contract.DefineDomain, "Start": contract.StartDomain, "Destroy": contract.StartDomain, "Undefine": contract.DefineDomain,
+}
+
+// without says which methods have no cases, and why.
+var without = map[string]string{
+	"Capabilities": "only what a host reports of itself comes from it",
+	"List":         "only audits ask for it",
+	"Folder":       "only audits ask for it",
+	"State":        "nothing asks for it but tests",
+	"Close":        "a process that ends",
+}
+
+// undoes says whether a method of the port takes away.
+func (on target) undoes() bool {
+	return on.name == "hypervisor.Destroy" || on.name == "hypervisor.Undefine"
+}
+
+// outlasts says whether an undo may go on in a clean-up, when the server's own workflow has ended: it is done on the host,
+// or behind what is done there.
+func (on target) outlasts() bool {
+	return on.onHost || on.name == contract.ReleaseAllocation || on.name == contract.ReleaseNetwork
 }
 
 // trialCase is one case: a mode on a target.
@@ -77,20 +107,40 @@ func cases(seed uint64) []trialCase {
 			})
 		}
 	}
-	add("delete", target{name: contract.MarkDeleting}, deleteModes)
+	add("delete", target{name: contract.MarkDeleting, shown: contract.MarkDeleting}, deleteModes)
 	for _, row := range workflows.Table() {
 		onHost := row.Scope == workflows.OnHost
-		add("build", target{name: row.Name, row: row, onHost: onHost, repeats: row.Repeats()}, buildModes)
+		add("build", target{name: row.Name, shown: row.Name, row: row, onHost: onHost, repeats: row.Repeats()}, buildModes)
+		for _, method := range slices.Sorted(maps.Keys(methods)) {
+			port := target{name: "hypervisor." + method, shown: row.Name, row: row, onHost: true}
+			switch {
+			case methods[method] != row.Name:
+			case port.undoes():
+				port.shown = row.Undo
+				add("undo", port, portModes(undoModes))
+				add("delete", port, portModes(deleteModes))
+			default:
+				add("build", port, portModes(buildModes))
+			}
+		}
 		if row.Undo == "" {
 			continue
 		}
-		undo := target{name: row.Undo, row: row, onHost: onHost, repeats: row.Repeats()}
+		undo := target{name: row.Undo, shown: row.Undo, row: row, onHost: onHost, repeats: row.Repeats()}
 		add("undo", undo, undoModes)
+		add("skip", undo, skipModes)
+		if undo.outlasts() {
+			add("clean-up", undo, cleanUpModes)
+		}
 		if row.Undo != contract.FailServer { // a delete needs no fault
 			add("delete", undo, deleteModes)
 		}
 	}
-	add("delete", target{name: contract.RemoveServer}, deleteModes)
+	add("delete", target{name: contract.RemoveServer, shown: contract.RemoveServer}, deleteModes)
+
+	add("reserve", target{name: contract.ResolveImage}, reserveModes)
+	add("reserve", target{name: contract.AdmitServers}, admitModes)
+	add("reserve", target{name: contract.DropServers}, dropModes)
 
 	r := rand.New(rand.NewPCG(seed, 0))
 	for i := range all {
@@ -194,7 +244,28 @@ func TestMatrix(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("seed %d, %s, of %d cases:\n%s", *seed, time.Since(began).Round(time.Second), len(all), counts)
+	t.Run("audit", func(group *testing.T) {
+		for i, l := range lanes.idle {
+			group.Run(strconv.Itoa(i+1), func(one *testing.T) {
+				one.Parallel()
+				code, found := l.audit(one)
+				require.Empty(one, found, "after all of the lane's cases")
+				require.Zero(one, code, "the exit status of slipway audit")
+			})
+		}
+	})
+	t.Logf("seed %d, %s, of %d cases, and %d lanes audited:\n%s", *seed, time.Since(began).Round(time.Second), len(all), len(lanes.idle), counts)
+}
+
+func TestEveryMethodOfThePortHasCasesOrAReasonWhyNot(t *testing.T) {
+	port := reflect.TypeFor[hypervisor.Hypervisor]()
+	for i := range port.NumMethod() {
+		name := port.Method(i).Name
+		_, cases := methods[name]
+		_, reason := without[name]
+		require.True(t, cases != reason, "%s: cases %v, a reason why not %v", name, cases, reason)
+	}
+	require.Equal(t, port.NumMethod(), len(methods)+len(without))
 }
 
 func TestWorldsDifferByWhatIsMoreAndByWhatIsLess(t *testing.T) {

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
@@ -31,6 +33,7 @@ type mode struct {
 	name                  string
 	hostOnly, controlOnly bool
 	slow                  bool
+	below                 bool // makes a difference below the activity too, at the hypervisor's port
 	run                   func(*trial)
 }
 
@@ -48,11 +51,11 @@ var ends = []end{recovered, failed, refused, removed}
 
 // buildModes hit the do of each row.
 var buildModes = []mode{
-	{name: "fails before its effect", run: failing(faultinject.FailBefore)},
-	{name: "fails after its effect", run: failing(faultinject.FailAfter)},
-	{name: "times out", slow: true, run: timingOut},
-	{name: "has its process killed before", slow: true, run: killing(faultinject.KillBefore)},
-	{name: "has its process killed after", slow: true, run: killing(faultinject.KillAfter)},
+	{name: "fails before its effect", below: true, run: failing(faultinject.FailBefore)},
+	{name: "fails after its effect", below: true, run: failing(faultinject.FailAfter)},
+	{name: "times out", below: true, slow: true, run: timingOut},
+	{name: "has its process killed before", below: true, slow: true, run: killing(faultinject.KillBefore)},
+	{name: "has its process killed after", below: true, slow: true, run: killing(faultinject.KillAfter)},
 	{name: "hangs", hostOnly: true, slow: true, run: hanging},
 	{name: "loses its host", hostOnly: true, slow: true, run: losingHost},
 	{name: "has its host frozen", hostOnly: true, slow: true, run: freezingHost},
@@ -60,27 +63,55 @@ var buildModes = []mode{
 	{name: "is cancelled after its effect", run: cancelling(faultinject.HoldAfter)},
 	{name: "is deleted before its effect", run: deleting(faultinject.HoldBefore)},
 	{name: "is deleted after its effect", run: deleting(faultinject.HoldAfter)},
-	{name: "is done twice", run: twice},
+	{name: "is done twice", below: true, run: twice},
 }
 
 // undoModes hit each undo of a build that its last step fails.
 var undoModes = []mode{
-	{name: "is done twice", run: undoing(faultinject.Rule{Mode: faultinject.Twice, Times: 1})},
-	{name: "fails three times before its effect", run: undoing(faultinject.Rule{Mode: faultinject.FailBefore, Times: 3})},
-	{name: "fails three times after its effect", run: undoing(faultinject.Rule{Mode: faultinject.FailAfter, Times: 3})},
+	{name: "is done twice", below: true, run: undoing(faultinject.Rule{Mode: faultinject.Twice, Times: 1})},
+	{name: "fails three times before its effect", below: true, run: undoing(faultinject.Rule{Mode: faultinject.FailBefore, Times: 3})},
+	{name: "fails three times after its effect", below: true, run: undoing(faultinject.Rule{Mode: faultinject.FailAfter, Times: 3})},
+	{name: "has its process killed before", slow: true, run: undoing(faultinject.Rule{Mode: faultinject.KillBefore, Times: 1})},
+	{name: "has its process killed after", slow: true, run: undoing(faultinject.Rule{Mode: faultinject.KillAfter, Times: 1})},
+	{name: "is cancelled", run: undoingHeld((*trial).cancel)},
+	{name: "is deleted", run: undoingDeleted},
+}
+
+// skipModes hit each undo with a failure that does not end, until an operator gives it up.
+var skipModes = []mode{
+	{name: "is given up, found and repaired", slow: true, run: skipped},
+}
+
+// cleanUpModes hit each undo that a build or a delete leaves to a clean-up.
+var cleanUpModes = []mode{
+	{name: "fails three times before its effect", run: cleaningUpWith(faultinject.Rule{Mode: faultinject.FailBefore, Times: 3})},
+	{name: "fails three times after its effect", run: cleaningUpWith(faultinject.Rule{Mode: faultinject.FailAfter, Times: 3})},
+	{name: "has its process killed before", slow: true, run: cleaningUpWith(faultinject.Rule{Mode: faultinject.KillBefore, Times: 1})},
+	{name: "has its process killed after", slow: true, run: cleaningUpWith(faultinject.Rule{Mode: faultinject.KillAfter, Times: 1})},
+	{name: "loses the worker", hostOnly: true, slow: true, run: cleaningUpHeld((*trial).loseWorker)},
+	{name: "loses its host", hostOnly: true, slow: true, run: cleaningUpHeld((*trial).loseHostForLong)},
+	{name: "is cancelled", slow: true, run: cleaningUpHeld((*trial).cancelCleanUp)},
+	{name: "is deleted", slow: true, run: cleaningUpDeleted},
+	{name: "is tried again at once", hostOnly: true, slow: true, run: cleaningUpRetried},
+	{name: "is done twice", run: cleaningUpWith(faultinject.Rule{Mode: faultinject.Twice, Times: 1})},
 }
 
 // deleteModes hit each activity of a server's delete.
 var deleteModes = []mode{
-	{name: "fails three times before its effect", run: deletingWith(faultinject.Rule{Mode: faultinject.FailBefore, Times: 3})},
-	{name: "fails three times after its effect", run: deletingWith(faultinject.Rule{Mode: faultinject.FailAfter, Times: 3})},
-	{name: "times out", slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.Timeout, Times: 1})},
-	{name: "has its process killed before", slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.KillBefore, Times: 1})},
-	{name: "has its process killed after", slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.KillAfter, Times: 1})},
+	{name: "fails three times before its effect", below: true, run: deletingWith(faultinject.Rule{Mode: faultinject.FailBefore, Times: 3})},
+	{name: "fails three times after its effect", below: true, run: deletingWith(faultinject.Rule{Mode: faultinject.FailAfter, Times: 3})},
+	{name: "times out", below: true, slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.Timeout, Times: 1})},
+	{name: "has its process killed before", below: true, slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.KillBefore, Times: 1})},
+	{name: "has its process killed after", below: true, slow: true, run: deletingWith(faultinject.Rule{Mode: faultinject.KillAfter, Times: 1})},
 	{name: "loses its host", hostOnly: true, slow: true, run: deletingOnALostHost},
 	{name: "is cancelled", run: deletingHeld((*trial).cancel)},
 	{name: "is deleted again", run: deletingHeld((*trial).deleteAgain)},
-	{name: "is done twice", run: deletingWith(faultinject.Rule{Mode: faultinject.Twice, Times: 1})},
+	{name: "is done twice", below: true, run: deletingWith(faultinject.Rule{Mode: faultinject.Twice, Times: 1})},
+}
+
+// portModes are those that make a difference at the hypervisor's port.
+func portModes(all []mode) []mode {
+	return slices.DeleteFunc(slices.Clone(all), func(m mode) bool { return !m.below })
 }
 
 // stepTimeouts shorten every step's deadline, so that a case of one that times out is short too.
@@ -105,6 +136,7 @@ type trial struct {
 	kind   fault.Kind // of the faults, where the mode has some
 	index  *int       // of the NIC, where the target repeats
 
+	began    time.Time
 	before   world
 	rule     string // that hits the target
 	id       string // of the server
@@ -114,7 +146,7 @@ type trial struct {
 
 // start remembers the world.
 func (tr *trial) start() {
-	tr.before = tr.world(tr.t)
+	tr.began, tr.before = time.Now(), tr.world(tr.t)
 }
 
 // either picks one of two.
@@ -293,10 +325,10 @@ func (tr *trial) failedOnlyAt(i faultinject.Injection, why string) {
 	tr.t.Helper()
 	all := tr.failures()
 	require.True(tr.t, slices.ContainsFunc(all, func(l line) bool {
-		return l.step == tr.target.name && l.host == i.Host && strings.Contains(l.details, why)
+		return l.step == tr.target.shown && l.host == i.Host && strings.Contains(l.details, why)
 	}), "the build does not say that %s failed on %q: %v", tr.target.name, i.Host, all)
 	for _, l := range all {
-		require.True(tr.t, l.step == tr.target.name && strings.Contains(l.details, why) || strings.Contains(l.details, cancelled), "another step failed: %v", l)
+		require.True(tr.t, l.step == tr.target.shown && strings.Contains(l.details, why) || strings.Contains(l.details, cancelled), "another step failed: %v", l)
 	}
 }
 
@@ -452,7 +484,7 @@ func killing(m faultinject.Mode) func(*trial) {
 		tr.settle(func(*models.Server) {
 			tr.injected(1)
 			for _, l := range tr.failures() {
-				require.Equal(tr.t, line{tr.target.name, i.Host, l.details}, l, "another step failed")
+				require.Equal(tr.t, line{tr.target.shown, i.Host, l.details}, l, "another step failed")
 			}
 		}, recovered)
 	}
@@ -469,7 +501,7 @@ func hanging(tr *trial) {
 
 // losingHost is a host that dies in the step and comes back when the build is done elsewhere: it must be cleaned then.
 func losingHost(tr *trial) {
-	tr.aim(faultinject.Rule{Mode: tr.either(faultinject.HoldBefore, faultinject.HoldAfter), Times: 1})
+	tr.aim(tr.holding())
 	tr.build()
 	i := tr.held()
 	tr.Lose(i.Host)
@@ -479,7 +511,7 @@ func losingHost(tr *trial) {
 // freezingHost is a host that is not heard of for a while, as behind a broken network, and goes on with its step when the
 // build has been done elsewhere.
 func freezingHost(tr *trial) {
-	tr.aim(faultinject.Rule{Mode: tr.either(faultinject.HoldBefore, faultinject.HoldAfter), Times: 1})
+	tr.aim(tr.holding())
 	tr.build()
 	i := tr.held()
 	require.NoError(tr.t, syscall.Kill(i.PID, syscall.SIGSTOP))
@@ -506,7 +538,7 @@ func (tr *trial) elsewhere(i faultinject.Injection, why string, back func()) {
 			// A step beside it may be the first that is given up.
 			require.Equal(tr.t, i.Host, l.host, "a step failed on another host: %v", l)
 			require.Regexp(tr.t, why, l.details)
-			atTarget = atTarget || l.step == tr.target.name
+			atTarget = atTarget || l.step == tr.target.shown
 		}
 		require.True(tr.t, atTarget, "the build does not say that the step failed: %s", tr.explain(tr.id))
 		ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
@@ -595,27 +627,337 @@ func twice(tr *trial) {
 	}, recovered)
 }
 
-// undoing fails the last step, so that everything unwinds, and hits the target on the way.
+// last is the step that fails where everything is to be undone.
+func last() string {
+	table := workflows.Table()
+	return table[len(table)-1].Name
+}
+
+// unwinding fails the last step of a build, so that everything is undone, and hits the target on the way.
+func (tr *trial) unwinding(r faultinject.Rule) {
+	tr.t.Helper()
+	tr.aim(r, faultinject.Rule{Step: last(), Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1})
+	tr.build()
+}
+
+// unwound holds that the build ends in ERROR and says why: by the first failure, whatever became of the undos.
+func (tr *trial) unwound(times int) {
+	tr.t.Helper()
+	tr.settle(func(s *models.Server) {
+		require.NotNil(tr.t, s.Fault)
+		require.Equal(tr.t, last()+" "+madeToFail, s.Fault.Message, "the first failure is the one that the user sees")
+		eventually(tr.t, quietPatience, func() (bool, string) {
+			all, err := tr.Faults.Injected(tr.rule)
+			return err == nil && len(all) == times, fmt.Sprintf("%d of %d injections (%v)", len(all), times, err)
+		})
+		tr.injected(times)
+		all := tr.failures()
+		require.Len(tr.t, all, 1)
+		require.Equal(tr.t, last(), all[0].step)
+	}, failed)
+}
+
+// undoing hits an undo of a build that fails.
 func undoing(r faultinject.Rule) func(*trial) {
 	return func(tr *trial) {
-		table := workflows.Table()
-		last := table[len(table)-1].Name
-		tr.aim(r, faultinject.Rule{Step: last, Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1})
-		tr.build()
-		tr.hit()
-		tr.settle(func(s *models.Server) {
-			require.NotNil(tr.t, s.Fault)
-			require.Equal(tr.t, last+" "+madeToFail, s.Fault.Message, "the first failure is the one that the user sees")
-			eventually(tr.t, quietPatience, func() (bool, string) {
-				all, err := tr.Faults.Injected(tr.rule)
-				return err == nil && len(all) == r.Times, fmt.Sprintf("%d of %d injections (%v)", len(all), r.Times, err)
-			})
-			tr.injected(r.Times)
-			all := tr.failures()
-			require.Len(tr.t, all, 1)
-			require.Equal(tr.t, last, all[0].step)
-		}, failed)
+		tr.unwinding(r)
+		tr.killed(r, tr.hit())
+		tr.unwound(r.Times)
 	}
+}
+
+// killed starts the process again that a rule ends.
+func (tr *trial) killed(r faultinject.Rule, i faultinject.Injection) {
+	tr.t.Helper()
+	if r.Mode == faultinject.KillBefore || r.Mode == faultinject.KillAfter {
+		tr.again(i)
+	}
+}
+
+// holding is a rule that holds one call, before its effect or after it.
+func (tr *trial) holding() faultinject.Rule {
+	return faultinject.Rule{Mode: tr.either(faultinject.HoldBefore, faultinject.HoldAfter), Times: 1}
+}
+
+// undoingHeld is an undo of a build that fails, in the middle of which somebody does something.
+func undoingHeld(does func(*trial)) func(*trial) {
+	return func(tr *trial) {
+		tr.unwinding(tr.holding())
+		tr.held()
+		does(tr)
+		tr.release()
+		tr.unwound(1)
+	}
+}
+
+// undoingDeleted is a build that fails and whose server is deleted while it gives back what it took.
+func undoingDeleted(tr *trial) {
+	tr.unwinding(tr.holding())
+	tr.held()
+	tr.delete(tr.t, tr.id)
+	tr.release()
+	tr.gone(tr.t, tr.id)
+	tr.injected(1)
+	require.NoError(tr.t, tr.Faults.Clear())
+	tr.ended = removed
+	tr.cleared(nil)
+}
+
+// left brings about a clean-up and returns when it runs alone: a guest cannot be stopped, so a build that fails, or a
+// delete, leaves it what the host and the network hold. The undos there succeed as soon as another rule is set.
+func (tr *trial) left(byDelete bool) {
+	tr.t.Helper()
+	stuck := faultinject.Rule{Step: contract.DestroyDomain, Mode: faultinject.FailBefore, Kind: fault.Unavailable}
+	if byDelete {
+		tr.active()
+		_, err := tr.Faults.Set(stuck)
+		require.NoError(tr.t, err)
+		tr.delete(tr.t, tr.id)
+	} else {
+		_, err := tr.Faults.Set(stuck, faultinject.Rule{Step: last(), Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1})
+		require.NoError(tr.t, err)
+		tr.build()
+		a := <-tr.answered
+		require.NoError(tr.t, a.err)
+		tr.id = a.id
+	}
+	tr.t.Cleanup(func() { require.NoError(tr.t, tr.Faults.Clear()) })
+	tr.alone(true)
+}
+
+// alone waits until the server's own workflow has ended and its clean-up runs, or has ended too.
+func (tr *trial) alone(cleaning bool) {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
+	defer cancel()
+	eventually(tr.t, settlePatience, func() (bool, string) {
+		own, err := tr.runs(ctx, contract.ServerWorkflowID(tr.id))
+		if err != nil {
+			return false, err.Error()
+		}
+		after, err := tr.runs(ctx, contract.CleanUpWorkflowID(tr.id))
+		if err != nil {
+			return false, err.Error()
+		}
+		return !own && after == cleaning, fmt.Sprintf("the workflow of server %s runs: %v, its clean-up: %v, and it should: %v", tr.id, own, after, cleaning)
+	})
+}
+
+// cleaned holds that the clean-up ends and leaves nothing, and that the server is what it was before it.
+func (tr *trial) cleaned(times int) {
+	tr.t.Helper()
+	tr.alone(false)
+	tr.injected(times)
+	require.NoError(tr.t, tr.Faults.Clear())
+	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
+	defer cancel()
+	s, err := tr.Store.Server(ctx, tr.id)
+	if fault.Is(err, fault.NotFound) {
+		tr.ended = removed
+		tr.cleared(nil)
+		return
+	}
+	require.NoError(tr.t, err)
+	require.Equal(tr.t, models.ServerError, s.Status)
+	require.NotNil(tr.t, s.Fault)
+	require.Equal(tr.t, last()+" "+madeToFail, s.Fault.Message)
+	tr.ended = failed
+	tr.restored(tr.t, tr.before, tr.id)
+	tr.cleared(&s)
+}
+
+// cleaningUpWith hits an undo in the clean-up that a build or a delete has left.
+func cleaningUpWith(r faultinject.Rule) func(*trial) {
+	return func(tr *trial) {
+		tr.left(tr.random.IntN(2) == 0)
+		tr.aim(r)
+		tr.killed(r, tr.hit())
+		tr.cleaned(r.Times)
+	}
+}
+
+// cleaningUpHeld is a clean-up in the middle of which somebody does something.
+func cleaningUpHeld(does func(*trial)) func(*trial) {
+	return func(tr *trial) {
+		tr.left(tr.random.IntN(2) == 0)
+		tr.aim(tr.holding())
+		tr.held()
+		does(tr)
+		tr.release()
+		tr.cleaned(1)
+	}
+}
+
+func (tr *trial) loseWorker() {
+	tr.t.Helper()
+	tr.Lose("worker")
+	tr.Restart("worker")
+}
+
+// loseHostForLong loses the host until the engine has noticed: the room there stays taken meanwhile.
+func (tr *trial) loseHostForLong() {
+	tr.t.Helper()
+	held, err := tr.Faults.Held(tr.rule)
+	require.NoError(tr.t, err)
+	host := held[0].Host
+	tr.Lose(host)
+	back := false
+	defer func() {
+		if !back {
+			tr.Restart(host)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
+	defer cancel()
+	eventually(tr.t, settlePatience, func() (bool, string) {
+		d, err := tr.temporal.DescribeWorkflowExecution(ctx, contract.CleanUpWorkflowID(tr.id), "")
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, a := range d.GetPendingActivities() {
+			if a.GetActivityType().GetName() == tr.target.shown && a.GetAttempt() > 1 {
+				return true, ""
+			}
+		}
+		return false, "the engine has not noticed that the host is away"
+	})
+	lost, err := tr.Store.HostByName(ctx, host)
+	require.NoError(tr.t, err)
+	require.True(tr.t, tr.holdsRoom(lost.ID), "the room on a host that is not clean was given away")
+	tr.Restart(host)
+	back = true
+}
+
+// cancelCleanUp asks the engine to cancel the clean-up: what it has to give back, it gives back.
+func (tr *trial) cancelCleanUp() {
+	tr.t.Helper()
+	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
+	defer cancel()
+	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, contract.CleanUpWorkflowID(tr.id), ""))
+}
+
+// cleaningUpDeleted is a server in ERROR that is deleted while its clean-up runs: the delete leaves what it cannot do now
+// to the same clean-up.
+func cleaningUpDeleted(tr *trial) {
+	tr.left(false)
+	tr.aim(tr.holding())
+	tr.held()
+	tr.delete(tr.t, tr.id)
+	tr.gone(tr.t, tr.id)
+	tr.release()
+	tr.cleaned(1)
+}
+
+// undoShown is an undo as `slipway build show -o json` has it.
+type undoShown struct {
+	ID, State string
+	Tries     int
+}
+
+// shows asks `slipway build show` for the target's undo.
+func (tr *trial) shows(build string) (undo undoShown, acts []string) {
+	tr.t.Helper()
+	var shown struct {
+		Undos []undoShown
+		Acts  []struct{ Act, Undo string }
+	}
+	require.NoError(tr.t, json.Unmarshal([]byte(tr.verb(tr.t, "build", "show", build, "-o", "json")), &shown))
+	nth := 0
+	if tr.index != nil {
+		nth = *tr.index
+	}
+	for _, u := range shown.Undos {
+		if strings.HasSuffix(u.ID, fmt.Sprintf(":%s/%d", tr.target.name, nth)) {
+			undo = u
+		}
+	}
+	for _, a := range shown.Acts {
+		acts = append(acts, a.Act+" "+a.Undo)
+	}
+	return undo, acts
+}
+
+// parked waits until operators see the target's undo wait, and gives the build's id and the undo.
+func (tr *trial) parked() (build string, undo undoShown) {
+	tr.t.Helper()
+	build = "server:" + tr.id
+	if tr.target.outlasts() {
+		build = "cleanup:" + tr.id
+	}
+	eventually(tr.t, settlePatience, func() (bool, string) {
+		listed := tr.verb(tr.t, "build", "list", "--parked", "--server", tr.id, "--quiet")
+		if listed != build {
+			return false, fmt.Sprintf("parked: %q, not %s", listed, build)
+		}
+		undo, _ = tr.shows(build)
+		return undo.State == "parked" && undo.Tries > 0, fmt.Sprintf("the undo of %s is %+v", build, undo)
+	})
+	return build, undo
+}
+
+// cleaningUpRetried is an undo that hangs on its host, and that an operator has tried again: at once, and not when its
+// deadline has passed.
+func cleaningUpRetried(tr *trial) {
+	tr.left(tr.random.IntN(2) == 0)
+	tr.aim(faultinject.Rule{Mode: faultinject.HoldBefore, Times: 1})
+	began := tr.held().Time
+	build, undo := tr.parked()
+	tr.verb(tr.t, "build", "retry", build, undo.ID)
+	tr.alone(false)
+	require.Less(tr.t, time.Since(began), time.Minute, "the deadline of an undo on a host")
+	_, acts := tr.shows(build)
+	require.Equal(tr.t, []string{"retry " + undo.ID}, acts)
+	tr.cleaned(1)
+}
+
+// traces are what is found when an undo was given up: nothing, where a later undo gives the same back.
+var traces = map[string][]string{
+	contract.ReleaseQuota:      {"claim-without-server"},
+	contract.FailServer:        {"build-without-workflow"},
+	contract.ReleaseAllocation: {"allocation-without-server"},
+	contract.ReleaseNetwork:    {"port-without-server"},
+	contract.RemoveConfigDrive: {"folder-without-server"},
+	contract.RemoveDisk:        {"folder-without-server"},
+	contract.UndefineDomain:    {"domain-without-server"},
+	contract.DestroyDomain:     {},
+}
+
+// skipped is an undo that never succeeds and that an operator gives up: the other undos run, the audit finds what stays
+// behind, and repairs it when it is told to.
+func skipped(tr *trial) {
+	kinds, known := traces[tr.target.name]
+	require.True(tr.t, known, "what is found when %s was given up: add it to traces", tr.target.name)
+	tr.kind = fault.Unavailable
+	tr.unwinding(faultinject.Rule{Mode: faultinject.FailBefore})
+	tr.hit()
+	build, undo := tr.parked()
+	tr.verb(tr.t, "build", "skip", build, undo.ID, "--reason", "a test", "--yes")
+	tr.alone(false)
+	require.NoError(tr.t, tr.Faults.Clear())
+	_, acts := tr.shows(build)
+	require.Equal(tr.t, []string{"skip " + undo.ID}, acts)
+
+	code, found := tr.audit(tr.t)
+	is := []string{}
+	for _, f := range found {
+		is = append(is, f.Kind)
+		require.Equal(tr.t, tr.id, f.ServerID, "%+v", f)
+	}
+	require.Equal(tr.t, kinds, is, "%+v", found)
+	if len(kinds) == 0 {
+		require.Zero(tr.t, code)
+	} else {
+		require.Equal(tr.t, 3, code)
+		code, found = tr.audit(tr.t, "--repair", "--yes")
+		require.Zero(tr.t, code, "%+v", found)
+		require.Empty(tr.t, found)
+	}
+	s := tr.settled(tr.t, tr.id, tr.answered)
+	require.NotNil(tr.t, s)
+	require.Equal(tr.t, models.ServerError, s.Status)
+	tr.ended = failed
+	tr.restored(tr.t, tr.before, tr.id)
+	tr.cleared(s)
 }
 
 // active builds a server without faults, on which a delete is tried.
@@ -654,7 +996,7 @@ func (tr *trial) deletedWhole(times int) {
 			}
 		}
 	}
-	require.Contains(tr.t, told, tr.target.name, "the delete does not tell of the step")
+	require.Contains(tr.t, told, tr.target.shown, "the delete does not tell of the step")
 }
 
 // deletingWith is a delete of which one activity is hit and which comes to its end all the same.
@@ -663,10 +1005,7 @@ func deletingWith(r faultinject.Rule) func(*trial) {
 		tr.active()
 		tr.aim(r)
 		tr.delete(tr.t, tr.id)
-		i := tr.hit()
-		if r.Mode == faultinject.KillBefore || r.Mode == faultinject.KillAfter {
-			tr.again(i)
-		}
+		tr.killed(r, tr.hit())
 		tr.deletedWhole(r.Times)
 	}
 }
@@ -675,7 +1014,7 @@ func deletingWith(r faultinject.Rule) func(*trial) {
 func deletingHeld(does func(*trial)) func(*trial) {
 	return func(tr *trial) {
 		tr.active()
-		tr.aim(faultinject.Rule{Mode: tr.either(faultinject.HoldBefore, faultinject.HoldAfter), Times: 1})
+		tr.aim(tr.holding())
 		tr.delete(tr.t, tr.id)
 		tr.held()
 		does(tr)
@@ -700,7 +1039,7 @@ func (tr *trial) deleteAgain() {
 // done without it is done meanwhile, and its room stays taken until it is clean.
 func deletingOnALostHost(tr *trial) {
 	tr.active()
-	tr.aim(faultinject.Rule{Mode: tr.either(faultinject.HoldBefore, faultinject.HoldAfter), Times: 1})
+	tr.aim(tr.holding())
 	tr.delete(tr.t, tr.id)
 	i := tr.held()
 	tr.Lose(i.Host)

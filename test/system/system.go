@@ -4,6 +4,7 @@
 package system
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -184,10 +185,16 @@ func built(variable, tags string) func() (string, error) {
 		if err != nil {
 			return "", err
 		}
+		defer os.RemoveAll(dir)
 		path := filepath.Join(dir, "slipway")
 		build := exec.Command("go", "build", "-tags", tags, "-o", path, "github.com/slipway-cloud/slipway/cmd/slipway")
 		build.Stderr = os.Stderr
-		return path, build.Run()
+		if err := build.Run(); err != nil {
+			return "", err
+		}
+		// Nothing tells when the last test has ended. The open file outlives its name, and goes with this process.
+		file, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+		return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file), err
 	})
 }
 
@@ -198,6 +205,27 @@ func (s *System) Program(t testing.TB) string {
 	require.NoError(t, err, "building slipway")
 	return path
 }
+
+// Slipway runs the command line as the admin and gives what it printed and its exit status.
+func (s *System) Slipway(t testing.TB, arguments ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), verbPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.Program(t), arguments...)
+	cmd.Env = []string{
+		"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH"), "OS_AUTH_URL=" + s.APIURL + "/v3", "OS_USERNAME=admin", "OS_PASSWORD=" + AdminPassword,
+		"OS_PROJECT_NAME=admin", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		require.ErrorAs(t, err, new(*exec.ExitError), "slipway %v", arguments)
+	}
+	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// verbPatience bounds one verb; an audit looks twice, and waits for hosts that do not answer.
+const verbPatience = 3 * time.Minute
 
 func (s *System) start(ctx context.Context, role, settings string, env []string, ready func(context.Context) error) {
 	s.t.Helper()
