@@ -18,9 +18,9 @@ import (
 )
 
 // Builds changes servers. Submit answers nil once the build is accepted (the server's row exists) or the fault that
-// refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers once the delete is certain to happen. Progress is that of a
-// running build; it is empty, or NotFound, when none runs. Console is the end of a server's serial console, Unavailable
-// when its host does not answer.
+// refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
+// once the delete is certain to happen. Progress is that of a running build; it is empty, or NotFound, when none runs.
+// Console is the end of a server's serial console, Unavailable when its host does not answer.
 type Builds interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -39,6 +40,7 @@ const (
 	maxUserData      = 65535 // of base64
 	maxTags          = 50
 	maxKeyHeader     = 255
+	maxName          = 255
 	passwordLength   = 12
 )
 
@@ -236,19 +238,24 @@ func (a *API) createServer(c echo.Context) error {
 	if hints := len(body.Hints) + len(body.Hints2); hints > 0 {
 		rest.Logger(c).Info("scheduler hints are accepted and not followed", "server_id", id, "hints", hints)
 	}
+	var refused error
 	if most == 1 {
-		err = a.builds.Submit(ctx, in)
+		refused = a.builds.Submit(ctx, in)
 	} else {
-		_, err = a.builds.Reserve(ctx, contract.ReserveInput{Boot: in, Min: least, Max: most})
+		_, refused = a.builds.Reserve(ctx, contract.ReserveInput{Boot: in, Min: least, Max: most})
 	}
-	if err != nil {
-		return fmt.Errorf("submit server %s: %w", id, err)
+	if refused != nil && !fault.Is(refused, fault.Conflict) {
+		return fmt.Errorf("submit server %s: %w", id, refused)
 	}
-	// The build that took it may be that of another request with the same key, which came at the same time.
-	if repeated, err := a.repeats(c, id, key, hash); err != nil {
+	// Another request with the same key may have come at the same time, and be what was accepted, or what is in the way.
+	repeated, err := a.repeats(c, id, key, hash)
+	switch {
+	case err != nil:
 		return err
-	} else if repeated {
+	case repeated:
 		return accepted(c, id, "", body.Server)
+	case refused != nil:
+		return fmt.Errorf("submit server %s: %w", id, refused)
 	}
 	return accepted(c, id, in.AdminPass, body.Server)
 }
@@ -444,6 +451,11 @@ func (a *API) countsOf(r createRequest, networks []contract.NICRequest) (least, 
 		return 0, 0, invalid("max_count is %d: one request may build at most %d servers here.", most, a.config.MaxCount)
 	case most == 1:
 		return least, most, nil
+	case r.Hostname != "":
+		return 0, 0, invalid("Unable to allocate a single hostname to multiple instances")
+	}
+	if numbered, _ := contract.ReservedNames(r.Name, "", most-1, most); utf8.RuneCountInString(numbered) > maxName {
+		return 0, 0, field("name", r.Name, fmt.Sprintf("is too long: with its number a name has at most %d characters", maxName))
 	}
 	for _, n := range networks {
 		switch {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -109,6 +110,9 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 			"Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports."},
 		{"several servers with one address", "", c.with(fields{"min_count": 2, "networks": []fields{{"uuid": own.ID, "fixed_ip": "10.1.0.9"}}}), 400,
 			"Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified."},
+		{"several servers with one hostname", "2.90", c.with(fields{"max_count": 2, "hostname": "web"}), 400, "Unable to allocate a single hostname to multiple instances"},
+		{"a name that has no room for its number", "", c.with(fields{"max_count": 10, "name": strings.Repeat("n", 253)}), 400,
+			"Invalid input for field/attribute name. Value: " + strings.Repeat("n", 253) + ". '" + strings.Repeat("n", 253) + "' is too long: with its number a name has at most 255 characters"},
 		{"counts that contradict", "", c.with(fields{"min_count": 2, "max_count": 1}), 400, "min_count must be <= max_count"},
 		{"a count of none", "", c.with(fields{"min_count": "0"}), 400, "Invalid input for field/attribute min_count. Value: 0. '0' is less than the minimum of 1"},
 		{"an unknown security group", "", c.with(fields{"security_groups": []fields{{"name": "web"}}}), 400, "Security group web not found."},
@@ -275,7 +279,43 @@ func TestSeveralServersAreOneReservation(t *testing.T) {
 	}
 	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"max_count": 5, "return_reservation_id": true}))
 	require.Equal(t, 202, a.Status, a.Body)
-	require.Equal(t, contract.ReservationID(c.builds.reserved[0].Boot.ServerID), a.At(t, "reservation_id"))
+	require.Equal(t, fields{"reservation_id": contract.ReservationID(c.builds.reserved[0].Boot.ServerID)}, a.JSON(t))
+	a = c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"return_reservation_id": true}))
+	require.Equal(t, 202, a.Status, a.Body)
+	require.Equal(t, fields{"reservation_id": contract.ReservationID(c.builds.take()[0].ServerID)}, a.JSON(t), "a single server has one too")
+}
+
+func TestAKeyIsForAllServersOfItsRequest(t *testing.T) {
+	c := newCloud(t)
+	post := func(asked fields) apitest.Answer {
+		return c.nova(t, c.member, at96, "POST", "/servers", c.with(asked), "Idempotency-Key", "many-7")
+	}
+	first := compute.ServerIDOf(c.member.ProjectID, "many-7")
+	taken := func(in contract.BootInput) {
+		require.NoError(t, c.Store.RecordServer(t.Context(), models.Server{
+			ID: first, ProjectID: in.ProjectID, UserID: in.UserID, Name: "web-1", Hostname: "web-1", Status: models.ServerBuild,
+			ImageID: c.image, FlavorID: "1", Fingerprint: &in.Fingerprint, ReservationID: contract.ReservationID(first),
+		}, models.InstanceAction{ServerID: first, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: in.UserID, ProjectID: in.ProjectID}))
+	}
+	several := fields{"max_count": 5}
+	require.Equal(t, 202, post(several).Status)
+	in := c.builds.reserved[0]
+	require.Equal(t, first, in.Boot.ServerID)
+
+	// Another process was asked the same at the same time, and its reservation has come to an end already.
+	c.builds.err = fault.New(fault.Conflict, "The build was not accepted: this server has been built already.")
+	require.Equal(t, 409, post(several).Status, "nobody knows of it")
+	taken(in.Boot)
+	a := post(several)
+	require.Equal(t, []any{202, first, nil}, []any{a.Status, a.At(t, "server", "id"), a.At(t, "server", "adminPass")})
+	a = post(fields{"max_count": 5, "return_reservation_id": true})
+	require.Equal(t, 409, a.Status, "another body")
+	for _, other := range []fields{{"max_count": 6}, {"min_count": 5, "max_count": 5}, {}} {
+		a := post(other)
+		require.Equal(t, 409, a.Status, "%v", other)
+		require.Equal(t, "This Idempotency-Key was used for another request, which made server "+first+". Repeat that request, or use a new key.", a.Message(t))
+	}
+	require.Empty(t, c.builds.take())
 }
 
 func TestAServerThatNamesNoNetworkGetsTheOnlyOne(t *testing.T) {
