@@ -40,6 +40,7 @@ const (
 	quietPatience  = 100 * time.Second
 	look           = 60 * time.Millisecond // between two looks: the cores are for the builds
 	wideLook       = 150 * time.Millisecond
+	verbLook       = 500 * time.Millisecond // a look of the command line is a process
 )
 
 // nics of each server: more than one, so that a step that repeats is hit in one of its rounds.

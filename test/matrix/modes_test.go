@@ -887,10 +887,15 @@ func (tr *trial) parked() (build string, undo undoShown) {
 	eventually(tr.t, settlePatience, func() (bool, string) {
 		listed := tr.verb(tr.t, "build", "list", "--parked", "--server", tr.id, "--quiet")
 		if listed != build {
+			time.Sleep(verbLook)
 			return false, fmt.Sprintf("parked: %q, not %s", listed, build)
 		}
 		undo, _ = tr.shows(build)
-		return undo.State == "parked" && undo.Tries > 0, fmt.Sprintf("the undo of %s is %+v", build, undo)
+		waits := undo.State == "parked" && undo.Tries > 0
+		if !waits {
+			time.Sleep(verbLook)
+		}
+		return waits, fmt.Sprintf("the undo of %s is %+v", build, undo)
 	})
 	return build, undo
 }
