@@ -62,6 +62,10 @@ build: ## build .slipway/bin/slipway
 temporal:
 	@deploy/dev/build-temporal.sh $(bin)/slipway-temporal
 
+.PHONY: s3server
+s3server:
+	@deploy/dev/build-s3server.sh
+
 .PHONY: guest
 guest:
 	@deploy/dev/guest/build.sh .slipway/guest
@@ -96,7 +100,7 @@ build-faults: build
 	@go build $(buildvcs) -trimpath -tags faultinject -o $(bin)/slipway-faults ./cmd/slipway
 
 .PHONY: test
-test: install-tests build-faults temporal ## run every test on real parts; what cannot run here is listed at the end
+test: install-tests build-faults temporal s3server ## run every test on real parts; what cannot run here is listed at the end
 	@echo "make: test 1/2: compiling (a few minutes the first time)"
 	@{ go list -e -export -test -v $(buildvcs) $(race) $(or $(PACKAGES),$$(go list ./... | grep -v /test/)); \
 		[ -n "$(PACKAGES)" ] || go list -e -export -test -v $(buildvcs) ./test/...; } 2>&1 >/dev/null | \
@@ -132,6 +136,7 @@ check: ## everything that is checked without running: format, vet, linters, dete
 	@go mod tidy -diff
 	@cd deploy/temporal && GOWORK=off go mod tidy -diff
 	@cd deploy/tools && GOWORK=off go mod tidy -diff
+	@cd deploy/s3server && GOWORK=off go mod tidy -diff
 	@echo "make: 4/7 generated files"
 	@go run $(buildvcs) ./internal/gendocs --check
 	@echo "make: 5/7 direction of imports"
