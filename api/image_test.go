@@ -812,7 +812,7 @@ func BenchmarkUpload(b *testing.B) {
 			}
 			md5.Sum(data)
 			sha512.Sum512(data)
-			if err := errors.Join(u.Commit(), u.Abort()); err != nil {
+			if err := errors.Join(u.Commit(""), u.Abort()); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -242,6 +242,6 @@ func putBytes(t *testing.T, store imagestore.Store, id, content string) {
 	require.NoError(t, err)
 	_, err = u.Write([]byte(content))
 	require.NoError(t, err)
-	require.NoError(t, u.Commit())
+	require.NoError(t, u.Commit(""))
 	require.NoError(t, u.Close())
 }

@@ -85,7 +85,7 @@ func (a *API) receive(ctx context.Context, image models.Image, body io.Reader, l
 	if err != nil {
 		return a.giveUp(last, up, image.ID, err)
 	}
-	if err := up.Commit(); err != nil {
+	if err := up.Commit(*stored.SHA512); err != nil {
 		return a.giveUp(last, up, image.ID, fmt.Errorf("publish image %s: %w", image.ID, err))
 	}
 	err = a.store.TransitionImage(last, image.ID, models.ImageSaving, models.ImageActive, stored)
@@ -258,7 +258,7 @@ func ServeBytes(c echo.Context, bytes imagestore.Store, image models.Image, idle
 		h.Set("Content-Range", fmt.Sprintf("bytes */%d", size))
 		return err
 	}
-	from, err := bytes.Open(ctx, image.ID, first)
+	from, err := bytes.Open(ctx, image.ID, first, last-first+1)
 	if err != nil {
 		return fmt.Errorf("bytes of active image %s: %w", image.ID, unexpectedly(err))
 	}

@@ -14,17 +14,19 @@ import (
 type Settled struct {
 	Requeued int // images in saving that no process was saving
 	Removed  int // images' bytes without an active image
+	Swept    int // things in the store that belong to no image at all
 }
 
 // Settle cleans up after uploads and deletes of processes that died: an image in saving returns to queued, and bytes that
 // belong to no active image are removed. An upload that is alive, in this or another api process, holds its image's lock
 // in the store from before the row says saving until after it says what became of it; Settle touches an image only with
-// that lock in its own hand, and decides by the row as it is then. The kernel frees the locks of a dead process, so
-// nothing has to time out.
+// that lock in its own hand, and decides by the row as it is then. The locks of a dead process are free (the
+// kernel frees a folder's, Postgres an object store's), so nothing has to time out.
 func (a *API) Settle(ctx context.Context) (Settled, error) {
+	var problems []error
 	ids, err := a.bytes.IDs(ctx)
-	if err != nil {
-		return Settled{}, fmt.Errorf("settle images: %w", err)
+	if err != nil { // of several stores, those that answer are settled all the same
+		problems = append(problems, fmt.Errorf("settle images: %w", err))
 	}
 	saving, err := a.store.ImagesByStatus(ctx, models.ImageSaving, time.Now().Add(time.Hour))
 	if err != nil {
@@ -44,11 +46,13 @@ func (a *API) Settle(ctx context.Context) (Settled, error) {
 		}
 	}
 	var done Settled
-	var problems []error
 	for id := range suspects {
 		if err := a.settle(ctx, id, &done); err != nil {
 			problems = append(problems, fmt.Errorf("settle image %s: %w", id, err))
 		}
+	}
+	if done.Swept, err = a.bytes.Sweep(ctx); err != nil {
+		problems = append(problems, fmt.Errorf("settle images: %w", err))
 	}
 	return done, errors.Join(problems...)
 }
@@ -72,7 +76,7 @@ func (a *API) activeAmong(ctx context.Context, ids []string) (map[string]bool, e
 }
 
 func (a *API) settle(ctx context.Context, id string, done *Settled) error {
-	lock, err := a.bytes.Create(ctx, id)
+	lock, err := a.bytes.Hold(ctx, id)
 	if fault.Is(err, fault.Conflict) {
 		return nil // alive
 	}

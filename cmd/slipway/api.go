@@ -46,10 +46,13 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := bootstrap(ctx, store, c.API); err != nil {
 		return err
 	}
-	images, err := imagestore.NewFiles(c.Images.Dir)
+	locks := store.Locks("image uploads")
+	defer locks.Close()
+	images, err := imagestore.OpenStores(imageSettings(c.Images, imageLocks{locks}))
 	if err != nil {
 		return err
 	}
+	log.Info("images are stored", "stores", images.Names(), "default", images.Default(), "location", images.Location("ID"))
 	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
 	if err != nil {
 		return err
@@ -109,6 +112,24 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 	}
 	_, err = network.EnsureDefaultNetwork(ctx, store, project.ID, "private", c.DefaultNetwork)
 	return err
+}
+
+// imageSettings are the stores of images; without locks they can only be read.
+func imageSettings(c config.Images, locks imagestore.Locks) imagestore.Settings {
+	return imagestore.Settings{
+		Stores: c.Stores, Default: c.DefaultStore, Dir: c.Dir, Credentials: c.Credentials, CredentialsFile: c.CredentialsFile, Locks: locks,
+	}
+}
+
+// imageLocks keep uploads to object stores apart, whichever api process they go through.
+type imageLocks struct{ locks *models.Locks }
+
+func (l imageLocks) Lock(ctx context.Context, name string) (imagestore.Lock, error) {
+	lock, err := l.locks.Lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return lock, nil
 }
 
 // deadlinesOf is what every build and delete takes along.

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/hypervisor/libvirt"
 	"github.com/slipway-cloud/slipway/internal/imagecache"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/workers"
 )
 
@@ -32,7 +33,7 @@ func hostCommand() *cobra.Command {
 	cmd := role("host", "Run this machine as a hypervisor; or, with a verb, manage hypervisors",
 		`Without a verb: polls this host's own task queue of Temporal, builds servers with the local libvirtd, and reports to the
 API. It needs the host's token (slipway host create NAME), the API, Temporal, and nothing else: no database.`,
-		[]string{"temporal", "host"}, runHost)
+		[]string{"temporal", "host", "images"}, runHost)
 	cmd.AddCommand(cli.HostCommands()...)
 	return cmd
 }
@@ -71,9 +72,17 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer virt.Close()
+	var source imagecache.Source = imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: http.DefaultClient}
+	if c.Host.ReadStores {
+		images, err := imagestore.OpenStores(imageSettings(c.Images, nil))
+		if err != nil {
+			return err
+		}
+		source = imagecache.StoreSource{Store: images, Else: source, Logger: log}
+	}
 	cache, err := imagecache.New(imagecache.Options{
 		Dir: filepath.Join(stateDir, "images"), InstancesDir: instances, MaxBytes: c.Host.CacheBytes, Logger: log,
-		Source: imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: http.DefaultClient},
+		Source: source,
 	})
 	if err != nil {
 		return err

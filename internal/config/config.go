@@ -69,8 +69,12 @@ type API struct {
 
 // Images is the image store.
 type Images struct {
-	Dir      string `koanf:"dir" help:"folder of the image bytes, seen by every api process"`
-	MaxBytes int64  `koanf:"max_bytes" help:"largest image in bytes"`
+	Dir             string `koanf:"dir" help:"folder of the image bytes, seen by every api process, where images.stores is empty"`
+	MaxBytes        int64  `koanf:"max_bytes" help:"largest image in bytes"`
+	Stores          string `koanf:"stores" help:"where image bytes lie: NAME=file:FOLDER or NAME=s3:https://ENDPOINT/BUCKET, with commas between them; empty: local=file: and images.dir"`
+	DefaultStore    string `koanf:"default_store" help:"name of the store that uploads go to; empty: the first"`
+	Credentials     string `koanf:"credentials" help:"of object stores, lines of NAME ACCESS-KEY SECRET-KEY" secret:"yes"`
+	CredentialsFile string `koanf:"credentials_file" help:"file with such lines, readable by its owner alone"`
 }
 
 // Quota is what a project may use unless it has limits of its own; -1 is unlimited.
@@ -138,6 +142,7 @@ type Host struct {
 	LibvirtSocket    string        `koanf:"libvirt_socket" help:"libvirtd's socket"`
 	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace that libvirtd runs in; empty: this process's"`
 	MaxBuilds        int           `koanf:"max_builds" help:"steps that work at once; 0: two a core"`
+	ReadStores       bool          `koanf:"read_stores" help:"read images from the stores that images.… names, where this host can, and over the API only where it cannot"`
 	CacheBytes       int64         `koanf:"cache_bytes" help:"size to which the image cache is kept; 0: no limit"`
 	HeartbeatEvery   time.Duration `koanf:"heartbeat_every" help:"how often the host reports to the API"`
 	CPURatio         float64       `koanf:"cpu_ratio" help:"how often a vCPU may be given away"`

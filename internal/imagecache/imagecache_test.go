@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -24,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/disk"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 )
 
 // store is an image store of one image; gate, where set, holds the bytes after the first half until it is closed.
@@ -413,4 +415,44 @@ func TestAServerWithoutRangesIsReadOverWhatIsThere(t *testing.T) {
 	got, err := io.ReadAll(body)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(data[1000:], got))
+}
+
+func TestAnImageIsReadFromItsStoreAndOverTheAPIOnlyWhereThatCannotBe(t *testing.T) {
+	const id = "6b1f9d0c-6c2a-4a3e-9d5e-2f0b6f1c7e11"
+	dir, data := t.TempDir(), []byte("0123456789")
+	files, err := imagestore.NewFiles(dir)
+	require.NoError(t, err)
+	u, err := files.Create(t.Context(), id)
+	require.NoError(t, err)
+	_, err = u.Write(data)
+	require.NoError(t, err)
+	require.NoError(t, u.Commit(""))
+	require.NoError(t, u.Close())
+	reader, err := imagestore.OpenStores(imagestore.Settings{Dir: dir})
+	require.NoError(t, err)
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+	}))
+	defer server.Close()
+	source := StoreSource{
+		Store: reader, Logger: slog.New(slog.DiscardHandler),
+		Else: HTTPSource{API: server.URL, Token: func() string { return "token" }},
+	}
+	read := func(offset int64) string {
+		body, total, err := source.Open(t.Context(), id, offset)
+		require.NoError(t, err)
+		defer body.Close()
+		require.EqualValues(t, len(data), total)
+		got, err := io.ReadAll(body)
+		require.NoError(t, err)
+		return string(got)
+	}
+	require.Equal(t, "0123456789", read(0))
+	require.Equal(t, "6789", read(6))
+	require.Zero(t, asked)
+	require.NoError(t, os.RemoveAll(dir))
+	require.Equal(t, "6789", read(6))
+	require.Equal(t, 1, asked)
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 )
 
 // Source gives the bytes of images.
@@ -88,4 +90,28 @@ func (s HTTPSource) judge(resp *http.Response, address, imageID string, offset i
 	default:
 		return 0, fault.Wrap(fault.Internal, cause, "the image store answered unexpectedly")
 	}
+}
+
+// StoreSource reads images from where the API keeps them, for a host on the same machine or with access to the store. What
+// cannot be read there comes from Else; the checksum is compared either way.
+type StoreSource struct {
+	Store  imagestore.Reader
+	Else   Source
+	Logger *slog.Logger
+}
+
+// Open reads from the store, or else from Else.
+func (s StoreSource) Open(ctx context.Context, imageID string, offset int64) (io.ReadCloser, int64, error) {
+	total, err := s.Store.Size(ctx, imageID)
+	if err == nil {
+		var body io.ReadCloser
+		if body, err = s.Store.Open(ctx, imageID, offset, -1); err == nil {
+			return body, total, nil
+		}
+	}
+	if ctx.Err() != nil {
+		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("reading image %s: %w", imageID, err), "the image store does not answer")
+	}
+	s.Logger.WarnContext(ctx, "an image cannot be read from its store and comes over the API", "image_id", imageID, "error", err)
+	return s.Else.Open(ctx, imageID, offset)
 }

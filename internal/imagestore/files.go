@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,22 +21,52 @@ import (
 //
 //	images/<id>        published bytes
 //	uploads/<id>.part  an upload's bytes
+//	uploads/<id>.link  a second name of published bytes, on its way to images/
 //	uploads/<id>.lock  flock'ed by the process that uploads; the kernel frees it when the process dies
+//	blobs/<sha512>     with Content: another hard link of the published bytes, so that the next image with the same bytes
+//	                   becomes a link too
+//
+// The filesystem's link count is the count of references: nothing can say otherwise than what is there. images/<id> is
+// the bytes themselves in either case, so that Content can be switched on and off, and whatever happens to a blob's name
+// takes no image away.
 //
 // Folders are 0700 and files 0600: images are private to their projects.
 type Files struct {
-	images, uploads string
+	images, uploads, blobs string
+	content                bool
+	locks                  FolderLocks
+	// at is called between the steps of an upload, for tests that die there.
+	at func(step string)
+}
+
+// FilesOptions of a folder. The zero value is a plain one.
+type FilesOptions struct {
+	// Content keeps equal bytes once. The filesystem must have hard links.
+	Content bool
+	// ReadOnly makes and changes nothing: for a process that only reads what others publish.
+	ReadOnly bool
 }
 
 // NewFiles makes the folders below dir where they are missing.
-func NewFiles(dir string) (*Files, error) {
-	f := &Files{images: filepath.Join(dir, "images"), uploads: filepath.Join(dir, "uploads")}
-	for _, d := range []string{dir, f.images, f.uploads} {
+func NewFiles(dir string) (*Files, error) { return OpenFiles(dir, FilesOptions{}) }
+
+// OpenFiles is NewFiles with options.
+func OpenFiles(dir string, o FilesOptions) (*Files, error) {
+	f := &Files{
+		images: filepath.Join(dir, "images"), uploads: filepath.Join(dir, "uploads"), blobs: filepath.Join(dir, "blobs"),
+		content: o.Content, at: func(string) {},
+	}
+	f.locks = FolderLocks(f.uploads)
+	if o.ReadOnly {
+		return f, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the image store's folder: %w", err)
+	}
+	for _, d := range f.folders() {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make the image store's folder: %w", err)
 		}
-	}
-	for _, d := range []string{f.images, f.uploads} {
 		if err := os.Chmod(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make the image store's folder private: %w", err)
 		}
@@ -45,80 +74,62 @@ func NewFiles(dir string) (*Files, error) {
 	return f, nil
 }
 
-const (
-	partSuffix = ".part"
-	lockSuffix = ".lock"
-)
-
-// validID keeps ids from being paths; they come from users.
-var validID = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,63}$`)
-
-func check(id string) error {
-	if !validID.MatchString(id) {
-		return fault.New(fault.Invalid, "'%s' cannot be the id of an image.", id)
+func (f *Files) folders() []string {
+	if f.content {
+		return []string{f.images, f.uploads, f.blobs}
 	}
-	return nil
+	return []string{f.images, f.uploads}
 }
 
+const (
+	partSuffix = ".part"
+	linkSuffix = ".link"
+)
+
+// Kind implements Store.
+func (f *Files) Kind() string { return "file" }
+
+// Location implements Store: a file URL.
+func (f *Files) Location(id string) string { return "file://" + f.image(id) }
+
+func (f *Files) image(id string) string { return filepath.Join(f.images, id) }
+func (f *Files) part(id string) string  { return filepath.Join(f.uploads, id+partSuffix) }
+func (f *Files) link(id string) string  { return filepath.Join(f.uploads, id+linkSuffix) }
+
 // Create implements Store.
-func (f *Files) Create(_ context.Context, id string) (Upload, error) {
+func (f *Files) Create(ctx context.Context, id string) (Upload, error) {
 	if err := check(id); err != nil {
 		return nil, err
 	}
-	lock, err := f.lock(id)
+	lock, err := f.locks.Lock(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	part, err := os.OpenFile(filepath.Join(f.uploads, id+partSuffix), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return nil, errors.Join(failed("begin the upload of", id, err), f.unlock(id, lock))
+	f.at("locked")
+	// A name that a dead upload left may be a link of published bytes: it is removed and never written to.
+	err = errors.Join(remove(f.part(id)), remove(f.link(id)))
+	var part *os.File
+	if err == nil {
+		part, err = os.OpenFile(f.part(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	}
+	if err != nil {
+		return nil, errors.Join(failed("begin the upload of", id, err), lock.Unlock())
+	}
+	f.at("begun")
 	return &upload{files: f, id: id, lock: lock, part: part}, nil
 }
 
-// lock takes the image's lock. The file is removed by its holder, so a lock is good only if the name still means the file
-// that was locked.
-func (f *Files) lock(id string) (*os.File, error) {
-	path := filepath.Join(f.uploads, id+lockSuffix)
-	for {
-		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-		if err != nil {
-			return nil, failed("lock", id, err)
-		}
-		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			file.Close()
-			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, fault.New(fault.Conflict, "Another upload of image %s is under way.", id)
-			}
-			return nil, failed("lock", id, err)
-		}
-		mine, err := file.Stat()
-		if err != nil {
-			file.Close()
-			return nil, failed("lock", id, err)
-		}
-		now, err := os.Stat(path)
-		if err == nil && os.SameFile(mine, now) {
-			return file, nil
-		}
-		file.Close() // its holder removed it just before we got it: take the new one
-	}
-}
-
-func (f *Files) unlock(id string, lock *os.File) error {
-	// Removed while it is still held: afterwards the name might be somebody else's.
-	err := os.Remove(filepath.Join(f.uploads, id+lockSuffix))
-	return errors.Join(err, lock.Close())
-}
+// Hold implements Store.
+func (f *Files) Hold(ctx context.Context, id string) (Hold, error) { return f.Create(ctx, id) }
 
 // Open implements Store.
-func (f *Files) Open(_ context.Context, id string, offset int64) (io.ReadCloser, error) {
+func (f *Files) Open(_ context.Context, id string, offset, length int64) (io.ReadCloser, error) {
 	if err := check(id); err != nil {
 		return nil, err
 	}
-	file, err := os.Open(filepath.Join(f.images, id))
+	file, err := os.Open(f.image(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.NotFound, "No data of image %s could be found.", id)
+		return nil, noData(id)
 	}
 	if err != nil {
 		return nil, failed("open", id, err)
@@ -127,7 +138,13 @@ func (f *Files) Open(_ context.Context, id string, offset int64) (io.ReadCloser,
 		file.Close()
 		return nil, failed("open", id, err)
 	}
-	return file, nil
+	if length < 0 {
+		return file, nil
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(file, length), file}, nil
 }
 
 // Size implements Store.
@@ -135,9 +152,9 @@ func (f *Files) Size(_ context.Context, id string) (int64, error) {
 	if err := check(id); err != nil {
 		return 0, err
 	}
-	info, err := os.Stat(filepath.Join(f.images, id))
+	info, err := os.Stat(f.image(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, fault.New(fault.NotFound, "No data of image %s could be found.", id)
+		return 0, noData(id)
 	}
 	if err != nil {
 		return 0, failed("look at", id, err)
@@ -150,23 +167,76 @@ func (f *Files) Delete(_ context.Context, id string) error {
 	if err := check(id); err != nil {
 		return err
 	}
-	if err := remove(filepath.Join(f.images, id)); err != nil {
+	if err := f.remove(id); err != nil {
 		return failed("delete", id, err)
 	}
 	return nil
+}
+
+// remove takes an image's name away, and the blob's where that was the last image with these bytes.
+func (f *Files) remove(id string) error {
+	file, err := os.Open(f.image(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := remove(f.image(id)); err != nil {
+		return err
+	}
+	f.at("unlinked")
+	// Counted after the name is gone: of two deletes at once, at least one sees that the blob is all that is left.
+	var st unix.Stat_t
+	if err := unix.Fstat(int(file.Fd()), &st); err != nil {
+		return err
+	}
+	if st.Nlink != 1 {
+		return nil
+	}
+	_, err = f.removeBlobs(func(blob *unix.Stat_t) bool { return blob.Ino == st.Ino && blob.Dev == st.Dev })
+	return err
+}
+
+// removeBlobs removes the blobs that are selected. An upload may link one at the same moment: its image keeps the bytes,
+// and only a later upload of the same bytes does not find them.
+func (f *Files) removeBlobs(selected func(*unix.Stat_t) bool) (removed int, err error) {
+	names, err := namesIn(f.blobs)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil // never was content-addressed
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		path := filepath.Join(f.blobs, name)
+		var st unix.Stat_t
+		err := unix.Lstat(path, &st)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return removed, fmt.Errorf("look at %s: %w", path, err)
+		case selected(&st):
+			if err := remove(path); err != nil {
+				return removed, err
+			}
+			removed++
+		}
+	}
+	return removed, nil
 }
 
 // IDs implements Store.
 func (f *Files) IDs(ctx context.Context) ([]string, error) {
 	var ids []string
 	for _, dir := range []string{f.images, f.uploads} {
-		entries, err := os.ReadDir(dir)
+		names, err := namesIn(dir)
 		if err != nil {
 			return nil, fmt.Errorf("list the image store: %w", err)
 		}
-		for _, e := range entries {
-			id := strings.TrimSuffix(strings.TrimSuffix(e.Name(), partSuffix), lockSuffix)
-			if validID.MatchString(id) {
+		for _, name := range names {
+			if id := idOf(name); validID.MatchString(id) {
 				ids = append(ids, id)
 			}
 		}
@@ -175,9 +245,56 @@ func (f *Files) IDs(ctx context.Context) ([]string, error) {
 	return slices.Compact(ids), ctx.Err()
 }
 
+// idOf is the image that a name in uploads belongs to.
+func idOf(name string) string {
+	for _, suffix := range []string{partSuffix, linkSuffix, lockSuffix} {
+		name = strings.TrimSuffix(name, suffix)
+	}
+	return name
+}
+
+// Sweep implements Store.
+func (f *Files) Sweep(ctx context.Context) (int, error) {
+	names, err := namesIn(f.uploads)
+	if err != nil {
+		return 0, fmt.Errorf("sweep the image store: %w", err)
+	}
+	left := map[string]int{} // how to lock: what an upload that ended meanwhile has removed is not made again
+	for _, name := range names {
+		if id := idOf(name); validID.MatchString(id) {
+			if left[id] |= 0; !strings.HasSuffix(name, lockSuffix) {
+				left[id] = os.O_CREATE
+			}
+		}
+	}
+	removed := 0
+	var problems []error
+	for id, create := range left {
+		if ctx.Err() != nil {
+			return removed, errors.Join(append(problems, ctx.Err())...)
+		}
+		lock, err := f.locks.lock(id, create)
+		if fault.Is(err, fault.Conflict) || errors.Is(err, fs.ErrNotExist) {
+			continue // alive, or ended
+		}
+		if err == nil {
+			err = errors.Join(remove(f.part(id)), remove(f.link(id)), lock.Unlock())
+			removed++
+		}
+		if err != nil {
+			problems = append(problems, failed("sweep the upload of", id, err))
+		}
+	}
+	blobs, err := f.removeBlobs(func(st *unix.Stat_t) bool { return st.Nlink == 1 })
+	if err != nil {
+		problems = append(problems, fmt.Errorf("sweep the image store's blobs: %w", err))
+	}
+	return removed + blobs, errors.Join(problems...)
+}
+
 // Ready implements Store.
 func (f *Files) Ready(context.Context) error {
-	for _, dir := range []string{f.images, f.uploads} {
+	for _, dir := range f.folders() {
 		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 			return fmt.Errorf("the image store's folder %s cannot be written: %w", dir, err)
 		}
@@ -189,7 +306,7 @@ func (f *Files) Ready(context.Context) error {
 type upload struct {
 	files *Files
 	id    string
-	lock  *os.File
+	lock  Lock
 	part  *os.File
 	ended sync.Once
 	err   error
@@ -197,8 +314,8 @@ type upload struct {
 
 func (u *upload) Write(p []byte) (int, error) {
 	n, err := u.part.Write(p)
-	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
-		return n, fault.Wrap(fault.TooLarge, err, "Image storage media is full.") // 413, as Glance's StorageFull
+	if full(err) {
+		return n, storageFull(err)
 	}
 	if err != nil {
 		return n, failed("store", u.id, err)
@@ -206,21 +323,93 @@ func (u *upload) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func (u *upload) ReadAt(p []byte, off int64) (int, error) { return u.part.ReadAt(p, off) }
+func full(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+}
 
-func (u *upload) Commit() error {
+// storageFull is Glance's StorageFull: 413.
+func storageFull(cause error) error {
+	return fault.Wrap(fault.TooLarge, cause, "Image storage media is full.")
+}
+
+// Commit syncs the bytes, gives them their name, and syncs the folders. A crash leaves at every point either no image of
+// the name, or the whole one; and beside it only what Sweep finds in uploads, or among the blobs.
+func (u *upload) Commit(sha512 string) error {
+	f := u.files
+	f.at("written")
 	if err := u.part.Sync(); err != nil {
+		if full(err) {
+			return storageFull(err)
+		}
 		return failed("store", u.id, err)
 	}
-	if err := os.Rename(u.part.Name(), filepath.Join(u.files.images, u.id)); err != nil {
+	f.at("synced")
+	from := f.part(u.id)
+	if f.content && validSHA512.MatchString(sha512) {
+		var err error
+		if from, err = u.share(sha512); err != nil {
+			return failed("publish", u.id, err)
+		}
+	}
+	if err := os.Rename(from, f.image(u.id)); err != nil {
 		return failed("publish", u.id, err)
 	}
-	for _, dir := range []string{u.files.images, u.files.uploads} {
+	f.at("named")
+	// What is still in uploads: our own copy of bytes that were there already, or a link of them, since renaming a link to
+	// another name of the same file does nothing.
+	if err := errors.Join(remove(f.part(u.id)), remove(f.link(u.id))); err != nil {
+		return failed("publish", u.id, err)
+	}
+	f.at("tidied")
+	for _, dir := range f.folders() {
 		if err := syncDir(dir); err != nil {
 			return failed("publish", u.id, err)
 		}
 	}
+	f.at("committed")
 	return nil
+}
+
+// share answers the name in uploads that is to be published: the upload's own bytes, which are a blob from now on, or a
+// link of the blob that has them already.
+func (u *upload) share(sha512 string) (from string, err error) {
+	f := u.files
+	blob := filepath.Join(f.blobs, sha512)
+	for {
+		err := os.Link(f.part(u.id), blob)
+		if err == nil {
+			f.at("shared")
+			return f.part(u.id), nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		mine, err := u.part.Stat()
+		if err != nil {
+			return "", err
+		}
+		there, err := os.Stat(blob)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // its last image was just deleted
+		}
+		if err != nil {
+			return "", err
+		}
+		if there.Size() != mine.Size() {
+			return "", fmt.Errorf("blob %s has %d bytes and not %d: it is damaged, move it away", blob, there.Size(), mine.Size())
+		}
+		err = os.Link(blob, f.link(u.id))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case errors.Is(err, unix.EMLINK):
+			return f.part(u.id), nil // as many images as a file can have names: these bytes are kept once more
+		case err != nil:
+			return "", err
+		}
+		f.at("linked")
+		return f.link(u.id), nil
+	}
 }
 
 func (u *upload) Close() error { return u.end(false) }
@@ -232,13 +421,14 @@ func (u *upload) end(withdraw bool) error {
 	u.ended.Do(func() {
 		var published error
 		if withdraw {
-			published = remove(filepath.Join(u.files.images, u.id))
+			published = u.files.remove(u.id)
 		}
 		err := errors.Join(
 			published,
-			remove(u.part.Name()),
+			remove(u.files.part(u.id)),
+			remove(u.files.link(u.id)),
 			u.part.Close(),
-			u.files.unlock(u.id, u.lock))
+			u.lock.Unlock())
 		if err != nil {
 			u.err = failed("end the upload of", u.id, err)
 		}
@@ -253,14 +443,20 @@ func remove(path string) error {
 	return nil
 }
 
+// namesIn lists a folder without looking at each file.
+func namesIn(dir string) ([]string, error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-func failed(doing, id string, err error) error {
-	return fmt.Errorf("%s image %s: %w", doing, id, err)
 }

@@ -1,21 +1,22 @@
-package imagestore
+package imagestore_test
 
 import (
-	"context"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/imagestore/imagestoretest"
 )
 
 const id = "6b1f9d0c-6c2a-4a3e-9d5e-2f0b6f1c7e11"
+const otherID = "7c1f9d0c-6c2a-4a3e-9d5e-2f0b6f1c7e12"
 
-func filesOf(t *testing.T, dir string) []string {
+// filesOf lists what lies below dir.
+func filesOf(t testing.TB, dir string) []string {
 	t.Helper()
 	found := []string{}
 	require.NoError(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
@@ -28,133 +29,120 @@ func filesOf(t *testing.T, dir string) []string {
 	return found
 }
 
-func open(t *testing.T) (*Files, string) {
+func open(t testing.TB, o imagestore.FilesOptions) (*imagestore.Files, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
-	f, err := NewFiles(dir)
+	f, err := imagestore.OpenFiles(dir, o)
 	require.NoError(t, err)
 	return f, dir
 }
 
-func TestCommittedBytesAreReadFromAnyOffset(t *testing.T) {
-	ctx := context.Background()
-	f, dir := open(t)
-	u, err := f.Create(ctx, id)
-	require.NoError(t, err)
-	_, err = u.Write([]byte("hello, image"))
-	require.NoError(t, err)
-	head := make([]byte, 5)
-	_, err = u.ReadAt(head, 0)
-	require.NoError(t, err)
-	require.Equal(t, "hello", string(head))
+var kindsOfFolder = map[string]imagestore.FilesOptions{"plain": {}, "content": {Content: true}}
 
-	_, err = f.Size(ctx, id)
-	require.True(t, fault.Is(err, fault.NotFound), "nothing shows before Commit: %v", err)
-	require.NoError(t, u.Commit())
-	require.NoError(t, u.Close())
-
-	size, err := f.Size(ctx, id)
-	require.NoError(t, err)
-	require.EqualValues(t, 12, size)
-	r, err := f.Open(ctx, id, 7)
-	require.NoError(t, err)
-	require.NoError(t, f.Delete(ctx, id), "a reader under way goes on")
-	rest, err := io.ReadAll(r)
-	require.NoError(t, err)
-	require.NoError(t, r.Close())
-	require.Equal(t, "image", string(rest))
-	require.NoError(t, f.Delete(ctx, id), "absent is success")
-	require.Empty(t, filesOf(t, dir))
+func TestFilesKeepTheContract(t *testing.T) {
+	for name, o := range kindsOfFolder {
+		t.Run(name, func(t *testing.T) {
+			imagestoretest.Run(t, 1<<20, func(t *testing.T) func() imagestore.Store {
+				_, dir := open(t, o)
+				return func() imagestore.Store {
+					f, err := imagestore.OpenFiles(dir, o)
+					require.NoError(t, err)
+					return f
+				}
+			})
+		})
+	}
 }
 
 func TestStoredImagesAreReadableByNobodyElse(t *testing.T) {
-	f, dir := open(t)
-	u, err := f.Create(context.Background(), id)
-	require.NoError(t, err)
-	require.NoError(t, u.Commit())
-	require.NoError(t, u.Close())
-	for path, mode := range map[string]os.FileMode{"images": 0o700, "uploads": 0o700, "images/" + id: 0o600} {
+	f, dir := open(t, imagestore.FilesOptions{Content: true})
+	data := []byte("hello, image")
+	require.NoError(t, imagestoretest.Put(t.Context(), f, id, data))
+	for path, mode := range map[string]os.FileMode{
+		"images": 0o700, "uploads": 0o700, "blobs": 0o700, "images/" + id: 0o600, "blobs/" + imagestoretest.SHA512(data): 0o600,
+	} {
 		info, err := os.Stat(filepath.Join(dir, path))
 		require.NoError(t, err)
 		require.Equal(t, mode, info.Mode().Perm(), path)
 	}
 }
 
-func TestAnUploadThatEndsWithoutCommitLeavesNothing(t *testing.T) {
-	for name, end := range map[string]func(Upload) error{"close": Upload.Close, "abort": Upload.Abort} {
+func TestAReaderUnderWayFinishesAfterTheDelete(t *testing.T) {
+	for name, o := range kindsOfFolder {
 		t.Run(name, func(t *testing.T) {
-			f, dir := open(t)
-			u, err := f.Create(context.Background(), id)
+			f, dir := open(t, o)
+			require.NoError(t, imagestoretest.Put(t.Context(), f, id, []byte("hello, image")))
+			r, err := f.Open(t.Context(), id, 7, -1)
 			require.NoError(t, err)
-			_, err = u.Write(make([]byte, 1<<20))
+			require.NoError(t, f.Delete(t.Context(), id))
+			rest := make([]byte, 5)
+			_, err = r.Read(rest)
 			require.NoError(t, err)
-			require.NoError(t, end(u))
+			require.NoError(t, r.Close())
+			require.Equal(t, "image", string(rest))
 			require.Empty(t, filesOf(t, dir))
-			require.NoError(t, end(u), "ending twice is ending")
 		})
 	}
 }
 
-func TestAbortWithdrawsWhatWasPublished(t *testing.T) {
-	f, dir := open(t)
-	u, err := f.Create(context.Background(), id)
+func TestEqualBytesAreKeptOnceAsLongAsAnImageHasThem(t *testing.T) {
+	f, dir := open(t, imagestore.FilesOptions{Content: true})
+	ctx, data := t.Context(), imagestoretest.Noise(1, 1<<20)
+	blob := filepath.Join(dir, "blobs", imagestoretest.SHA512(data))
+	require.NoError(t, imagestoretest.Put(ctx, f, id, data))
+	require.NoError(t, imagestoretest.Put(ctx, f, otherID, data))
+	sameFile := func(a, b string) {
+		t.Helper()
+		x, err := os.Stat(a)
+		require.NoError(t, err)
+		y, err := os.Stat(b)
+		require.NoError(t, err)
+		require.True(t, os.SameFile(x, y))
+	}
+	sameFile(filepath.Join(dir, "images", id), blob)
+	sameFile(filepath.Join(dir, "images", otherID), blob)
+	require.NoError(t, f.Delete(ctx, id))
+	sameFile(filepath.Join(dir, "images", otherID), blob)
+	require.NoError(t, f.Delete(ctx, otherID))
+	require.Empty(t, filesOf(t, dir), "the last one takes the bytes along")
+}
+
+func TestContentAddressingIsSwitchedOnAndOffOverTheSameImages(t *testing.T) {
+	plain, dir := open(t, imagestore.FilesOptions{})
+	ctx, data := t.Context(), imagestoretest.Noise(2, 10_000)
+	require.NoError(t, imagestoretest.Put(ctx, plain, "before", data)) // as every image of an older installation lies
+	content, err := imagestore.OpenFiles(dir, imagestore.FilesOptions{Content: true})
 	require.NoError(t, err)
-	require.NoError(t, u.Commit())
-	require.NoError(t, u.Abort())
+	require.NoError(t, imagestoretest.Put(ctx, content, "one", data))
+	require.NoError(t, imagestoretest.Put(ctx, content, "two", data))
+	for _, image := range []string{"before", "one", "two"} {
+		for _, store := range []imagestore.Store{plain, content} {
+			got, err := imagestoretest.Get(ctx, store, image, 0, -1)
+			require.NoError(t, err)
+			require.Equal(t, data, got)
+		}
+	}
+	require.NoError(t, content.Delete(ctx, "before"))
+	require.NoError(t, plain.Delete(ctx, "one"))
+	require.NoError(t, plain.Delete(ctx, "two"))
 	require.Empty(t, filesOf(t, dir))
 }
 
-func TestOnlyOneUploadOfAnImageIsUnderWay(t *testing.T) {
-	ctx := context.Background()
-	f, dir := open(t)
-	other, err := NewFiles(dir) // another process sees the same folder
-	require.NoError(t, err)
-	u, err := f.Create(ctx, id)
-	require.NoError(t, err)
-	_, err = other.Create(ctx, id)
-	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
-	ids, err := other.IDs(ctx)
-	require.NoError(t, err)
-	require.Equal(t, []string{id}, ids)
-	require.NoError(t, u.Close())
-	u, err = other.Create(ctx, id)
-	require.NoError(t, err)
-	require.NoError(t, u.Close())
+func TestADamagedBlobIsNotSharedAndItsNameIsTold(t *testing.T) {
+	f, dir := open(t, imagestore.FilesOptions{Content: true})
+	data := imagestoretest.Noise(3, 10_000)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "blobs", imagestoretest.SHA512(data)), data[:9000], 0o600))
+	err := imagestoretest.Put(t.Context(), f, id, data)
+	require.ErrorContains(t, err, "is damaged, move it away")
+	_, err = f.Size(t.Context(), id)
+	require.Error(t, err)
 }
 
-func TestTheLockOfADeadProcessIsFree(t *testing.T) {
-	if os.Getenv("IMAGESTORE_DIE_IN") != "" { // the process that dies: see below
-		f, err := NewFiles(os.Getenv("IMAGESTORE_DIE_IN"))
-		require.NoError(t, err)
-		u, err := f.Create(context.Background(), id)
-		require.NoError(t, err)
-		_, err = u.Write([]byte("half an ima"))
-		require.NoError(t, err)
-		os.Exit(7)
-	}
-	f, dir := open(t)
-	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
-	cmd.Env = append(os.Environ(), "IMAGESTORE_DIE_IN="+dir)
-	_ = cmd.Run()
-	require.Equal(t, 7, cmd.ProcessState.ExitCode())
-	require.ElementsMatch(t, []string{"uploads/" + id + ".lock", "uploads/" + id + ".part"}, filesOf(t, dir))
-
-	u, err := f.Create(context.Background(), id)
-	require.NoError(t, err)
-	require.NoError(t, u.Abort())
-	require.Empty(t, filesOf(t, dir))
-}
-
-func TestAnIDCannotLeaveTheStore(t *testing.T) {
-	ctx := context.Background()
-	f, _ := open(t)
-	for _, bad := range []string{"", ".", "..", "../x", "a/b", "/etc/passwd", "a.part", "-a", "a\x00b"} {
-		_, err := f.Create(ctx, bad)
-		require.True(t, fault.Is(err, fault.Invalid), "%q: %v", bad, err)
-		_, err = f.Open(ctx, bad, 0)
-		require.True(t, fault.Is(err, fault.Invalid), "%q: %v", bad, err)
-		_, err = f.Size(ctx, bad)
-		require.True(t, fault.Is(err, fault.Invalid), "%q: %v", bad, err)
-		require.True(t, fault.Is(f.Delete(ctx, bad), fault.Invalid), bad)
-	}
+func TestAFolderThatCannotBeWrittenIsNotReady(t *testing.T) {
+	f, dir := open(t, imagestore.FilesOptions{})
+	require.NoError(t, f.Ready(t.Context()))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "uploads")))
+	err := f.Ready(t.Context())
+	require.ErrorContains(t, err, "cannot be written")
+	require.True(t, strings.Contains(err.Error(), dir), err)
 }
