@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -51,16 +52,18 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 	if err != nil {
 		return contract.HostSelection{}, err
 	}
+	refused := []string{} // what is so by now, by each host that was fit when the hosts were listed
 	for i, choice := range ranked {
 		row := rows[slices.IndexFunc(rows, func(h models.HostUsage) bool { return h.ID == choice.ID })]
 		selection, err := a.allocate(ctx, in, row.Host, ranked[i+1:])
 		if fault.Is(err, fault.HostUnfit) {
-			continue // another build took the room since the hosts were listed
+			refused = append(refused, fault.Public(err))
+			continue
 		}
 		return selection, err
 	}
 	return contract.HostSelection{}, fault.New(fault.NoValidHost,
-		"No valid host was found. %d hosts had room, and other builds took it first: try again.", len(ranked))
+		"No valid host was found. What was fit is not any more: %s", strings.Join(refused, " "))
 }
 
 func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
