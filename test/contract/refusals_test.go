@@ -100,7 +100,7 @@ func TestARefusalChangesNothing(t *testing.T) {
 		{"a server with a member that nobody knows", "POST", compute + "/servers", server(with{"colour": "blue"}), 400, "colour"},
 		{"a server with files, which are gone since 2.57", "POST", compute + "/servers", server(with{"personality": []with{{"path": "/a", "contents": "YQ=="}}}), 400, "personality"},
 		{"a server from a volume", "POST", compute + "/servers", server(with{"block_device_mapping_v2": []with{{"source_type": "volume", "uuid": absent, "boot_index": 0, "destination_type": "volume"}}}), 400, ""},
-		{"several servers", "POST", compute + "/servers", server(with{"min_count": 2}), 400, "min_count"},
+		{"more servers than one request may ask for", "POST", compute + "/servers", server(with{"max_count": 1001}), 400, "at most 1000"},
 		{"a server beyond the quota", "POST", compute + "/servers", server(with{"flavorRef": wide}), 403, "Quota exceeded for cores"},
 		{"no JSON", "POST", compute + "/servers", "{", 400, ""},
 		{"JSON that is no object", "POST", compute + "/servers", "[]", 400, ""},
