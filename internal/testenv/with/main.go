@@ -62,8 +62,12 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	env := os.Environ()
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*stopPatience)
-	defer cancel()
+	// The time to stop begins when the command has ended, however long it took.
+	stop := func(stop func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+		defer cancel()
+		return stop(ctx)
+	}
 	var postgres *stack.Postgres
 	for _, part := range parts {
 		began := time.Now()
@@ -73,7 +77,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			if err != nil {
 				return 0, err
 			}
-			defer func() { err = errors.Join(err, postgres.Stop(stopping)) }()
+			defer func() { err = errors.Join(err, stop(postgres.Stop)) }()
 			env = append(env, testenv.PostgresVariable+"="+postgres.DSN("postgres"))
 		case "temporal":
 			if postgres == nil {
@@ -108,7 +112,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 				return 0, err
 			}
 			defer func() {
-				if stopErr := libvirt.Stop(stopping); stopErr != nil {
+				if stopErr := stop(libvirt.Stop); stopErr != nil {
 					fmt.Fprintln(os.Stderr, "with: stopping libvirtd:", stopErr)
 				}
 			}()
