@@ -185,16 +185,12 @@ func built(variable, tags string) func() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		defer os.RemoveAll(dir)
 		path := filepath.Join(dir, "slipway")
 		build := exec.Command("go", "build", "-tags", tags, "-o", path, "github.com/slipway-cloud/slipway/cmd/slipway")
 		build.Stderr = os.Stderr
-		if err := build.Run(); err != nil {
-			return "", err
-		}
-		// Nothing tells when the last test has ended. The open file outlives its name, and goes with this process.
-		file, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-		return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), file), err
+		// Nothing tells when the last test has ended, and a program without a name cannot read itself: it stays. `make` builds
+		// once, and names what it built.
+		return path, build.Run()
 	})
 }
 
