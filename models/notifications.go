@@ -1,0 +1,107 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm"
+)
+
+// Notification is one event that is told to the outside, of a change that was committed together with it.
+type Notification struct {
+	ID          int64
+	MessageID   string // stays the same in each delivery
+	EventType   string // Glance's: image.create, image.member.update
+	PublisherID string // service and machine, as oslo.messaging's: image.node1
+	ResourceID  string // whose events are delivered in order: the image's id, for members too
+	ProjectID   string // of who did it, as UserID; "" is Slipway itself
+	UserID      string
+	RequestID   string
+	Payload     json.RawMessage // an object, without secrets: anyone who gets notifications reads it
+	CreatedAt   time.Time
+	Attempts    int // claims for the sink that it was claimed for, this one too
+}
+
+// NotificationSink is a place that notifications go to. Each has its own state of delivery.
+type NotificationSink string
+
+// The sinks that there are. A notification is kept for each of them, whether anything delivers there or not: the process
+// that announces does not know, and a sink that is switched on gets what is still kept.
+const (
+	SinkLog     NotificationSink = "log"
+	SinkWebhook NotificationSink = "webhook"
+)
+
+// notificationChannel is the Postgres channel on which announce wakes those who deliver.
+const notificationChannel = "slipway_notifications"
+
+// announce writes a notification in the transaction of the change that it tells of. EventType, ResourceID and Payload are
+// the caller's, who did it too; the rest is filled in. It holds a lock of the resource until the transaction ends: ids are
+// given out before a commit, and without the lock a later id could be seen, and delivered, first.
+func announce(tx *gorm.DB, n Notification) error {
+	if n.CreatedAt.IsZero() {
+		n.CreatedAt = now()
+	}
+	if n.PublisherID == "" {
+		service, _, _ := strings.Cut(n.EventType, ".")
+		machine, err := os.Hostname()
+		if err != nil {
+			machine = "localhost"
+		}
+		n.PublisherID = service + "." + machine
+	}
+	err := tx.Exec(`SELECT pg_advisory_xact_lock(hashtextextended('notifications/' || ?, 0))`, n.ResourceID).Error
+	if err == nil {
+		err = tx.Exec(`
+WITH n AS (
+    INSERT INTO notifications (event_type, publisher_id, resource_id, project_id, user_id, request_id, payload, created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?) RETURNING id, resource_id
+), d AS (
+    INSERT INTO notification_deliveries (notification_id, sink, resource_id, due_at)
+    SELECT n.id, sink, n.resource_id, now() FROM n, unnest(ARRAY[?, ?]) AS sink
+)
+SELECT pg_notify(?, '')`,
+			n.EventType, n.PublisherID, n.ResourceID, n.ProjectID, n.UserID, n.RequestID, string(n.Payload), n.CreatedAt,
+			SinkLog, SinkWebhook, notificationChannel).Error
+	}
+	if err != nil {
+		return fmt.Errorf("announce %s of %s: %w", n.EventType, n.ResourceID, err)
+	}
+	return nil
+}
+
+// ClaimNotifications takes up to limit notifications for a sink, oldest first: of each resource the first that was not
+// delivered yet, so a later one waits for those before it. What is claimed is nobody else's for the lease; a claimant that
+// dies loses it then. The clock is Postgres'.
+func (s *Store) ClaimNotifications(ctx context.Context, sink NotificationSink, limit int, lease time.Duration) ([]Notification, error) {
+	var all []Notification
+	err := retried(ctx, func() error {
+		rows, err := s.pool.Query(ctx, `
+WITH first AS (
+    SELECT d.notification_id FROM notification_deliveries d
+    WHERE d.sink = $1 AND d.delivered_at IS NULL AND d.given_up_at IS NULL AND d.due_at <= now()
+      AND NOT EXISTS (SELECT FROM notification_deliveries e
+          WHERE e.sink = d.sink AND e.resource_id = d.resource_id AND e.notification_id < d.notification_id
+            AND e.delivered_at IS NULL AND e.given_up_at IS NULL)
+    ORDER BY d.notification_id LIMIT $2
+    FOR UPDATE OF d SKIP LOCKED
+), claimed AS (
+    UPDATE notification_deliveries d SET due_at = now() + $3::interval, attempts = attempts + 1
+    FROM first WHERE d.notification_id = first.notification_id AND d.sink = $1
+    RETURNING d.notification_id, d.attempts
+)
+SELECT n.id, n.message_id, n.event_type, n.publisher_id, n.resource_id, n.project_id, n.user_id, n.request_id, n.payload,
+    n.created_at, claimed.attempts
+FROM claimed JOIN notifications n ON n.id = claimed.notification_id ORDER BY n.id`, string(sink), limit, lease)
+		if err == nil {
+			all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Notification])
+		}
+		return err
+	})
+	return all, failed(err, "claim notifications for the %s", sink)
+}
