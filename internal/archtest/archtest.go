@@ -95,6 +95,14 @@ var Rules = []Rule{
 		Why: "every package speaks of failure in its words, so it can speak of no other",
 	},
 	{
+		Who: []string{"internal/imagepolicy"}, Never: []string{"..."}, Only: []string{"internal/auth", "internal/fault"},
+		Why: "a decision that reads nothing can be shown whole in one table; what it needs to know is given to it",
+	},
+	{
+		Who: []string{"internal/imagepolicy"}, Never: []string{gorm, echo, "net/http"},
+		Why: "a decision that reads nothing can be shown whole in one table; what it needs to know is given to it",
+	},
+	{
 		Who: []string{"internal/cli"}, Never: []string{"..."},
 		Why: "the user's verbs use the public API like any other client; a shortcut would hide what the API lacks",
 	},

@@ -121,6 +121,8 @@ func TestABrokenRuleIsFound(t *testing.T) {
 		"a contract that takes types from elsewhere":         {who: "internal/contract", imports: slipway("internal/metadata")},
 		"a contract that knows Temporal":                     {who: "internal/contract", imports: "go.temporal.io/sdk/temporal"},
 		"a fault that knows more than faults":                {who: "internal/fault", imports: slipway("internal/contract")},
+		"a decision that looks something up":                 {who: "internal/imagepolicy", imports: slipway("models")},
+		"a decision that speaks HTTP":                        {who: "internal/imagepolicy", imports: "net/http"},
 		"a verb that goes past the API":                      {who: "internal/cli", imports: slipway("models")},
 		"a hypervisor with a database":                       {who: "activities/host", imports: slipway("models")},
 		"a hypervisor that gets to the database by a way":    {who: "activities/host", through: "internal/disk", imports: slipway("models")},
