@@ -29,12 +29,17 @@ type Locks struct {
 
 // Locks opens a space of names; nothing is connected before the first lock.
 func (s *Store) Locks(space string) *Locks {
+	return &Locks{space: space, cfg: s.standing(), held: map[string]bool{}}
+}
+
+// standing is for a connection outside of the pool, that stays open while nothing is sent.
+func (s *Store) standing() *pgx.ConnConfig {
 	cfg := s.pool.Config().ConnConfig.Copy()
 	// A machine that vanished is found out within a minute, where Postgres would wait for two hours.
 	for setting, value := range map[string]string{"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"} {
 		cfg.RuntimeParams[setting] = value
 	}
-	return &Locks{space: space, cfg: cfg, held: map[string]bool{}}
+	return cfg
 }
 
 // lockPatience is how long the database may take for a lock. The caller's own deadline does not count: a statement that is

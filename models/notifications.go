@@ -105,3 +105,110 @@ FROM claimed JOIN notifications n ON n.id = claimed.notification_id ORDER BY n.i
 	})
 	return all, failed(err, "claim notifications for the %s", sink)
 }
+
+// NotificationsDelivered settles notifications that a sink has taken. Twice is once.
+func (s *Store) NotificationsDelivered(ctx context.Context, sink NotificationSink, ids ...int64) error {
+	err := s.exec(ctx, `UPDATE notification_deliveries SET delivered_at = now()
+		WHERE sink = $1 AND notification_id = ANY($2) AND delivered_at IS NULL AND given_up_at IS NULL`, string(sink), ids)
+	return failed(err, "record notifications %v as delivered to the %s", ids, sink)
+}
+
+// NotificationFailed lets a claimed notification be claimed again after a pause. Nothing happens when the lease ended and
+// somebody else has claimed it since.
+func (s *Store) NotificationFailed(ctx context.Context, sink NotificationSink, n Notification, cause error, pause time.Duration) error {
+	err := s.exec(ctx, `UPDATE notification_deliveries SET due_at = now() + $4::interval, last_error = $5
+		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND delivered_at IS NULL AND given_up_at IS NULL`,
+		string(sink), n.ID, n.Attempts, pause, storable(cause))
+	return failed(err, "record that notification %d failed for the %s", n.ID, sink)
+}
+
+// NotificationGivenUp settles a claimed notification that a sink will not get; those of its resource that wait for it go
+// on. As NotificationFailed does, it leaves alone what somebody else has claimed since.
+func (s *Store) NotificationGivenUp(ctx context.Context, sink NotificationSink, n Notification, cause error) error {
+	err := s.exec(ctx, `UPDATE notification_deliveries SET given_up_at = now(), last_error = $4
+		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND delivered_at IS NULL AND given_up_at IS NULL`,
+		string(sink), n.ID, n.Attempts, storable(cause))
+	return failed(err, "record that notification %d is given up for the %s", n.ID, sink)
+}
+
+// storable is an error's text as Postgres takes it: it may quote what a receiver answered.
+func storable(cause error) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(cause.Error(), "?"), "\x00", "?")
+}
+
+// purgeBatch is how many rows one statement of a purge removes, so that none holds locks for long.
+const purgeBatch = 1000
+
+// PurgeNotifications removes the notifications from before a moment, but for those that still wait for one of the given
+// sinks, and says how many it removed.
+func (s *Store) PurgeNotifications(ctx context.Context, before time.Time, sinks ...NotificationSink) (int64, error) {
+	names := make([]string, len(sinks))
+	for i, sink := range sinks {
+		names[i] = string(sink)
+	}
+	var all int64
+	for {
+		var n int64
+		err := retried(ctx, func() error {
+			done, err := s.pool.Exec(ctx, `
+DELETE FROM notifications WHERE id IN (
+    SELECT n.id FROM notifications n
+    WHERE n.created_at < $1 AND NOT EXISTS (SELECT FROM notification_deliveries d
+        WHERE d.notification_id = n.id AND d.sink = ANY($2) AND d.delivered_at IS NULL AND d.given_up_at IS NULL)
+    ORDER BY n.created_at LIMIT $3)`, before, names, purgeBatch)
+			n = done.RowsAffected()
+			return err
+		})
+		if all += n; err != nil || n < purgeBatch {
+			return all, failed(err, "purge the notifications from before %s", before)
+		}
+	}
+}
+
+// SinkBacklog is what waits for a sink.
+type SinkBacklog struct {
+	Sink    NotificationSink
+	Waiting int64
+	Oldest  time.Time // when the oldest of them was announced
+}
+
+// NotificationBacklog is what waits for each sink, also for those to which nothing delivers. A sink without any is absent.
+func (s *Store) NotificationBacklog(ctx context.Context) ([]SinkBacklog, error) {
+	var all []SinkBacklog
+	err := retried(ctx, func() error {
+		rows, err := s.pool.Query(ctx, `
+SELECT d.sink, count(*), min(n.created_at) FROM notification_deliveries d JOIN notifications n ON n.id = d.notification_id
+WHERE d.delivered_at IS NULL AND d.given_up_at IS NULL GROUP BY d.sink ORDER BY d.sink`)
+		if err == nil {
+			all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SinkBacklog])
+		}
+		return err
+	})
+	return all, failed(err, "count the notifications that wait")
+}
+
+// ListenNotifications calls woke when it listens, and after that soon after each announcement of any process, until ctx
+// ends or its connection breaks. The connection is its own. A proxy between that shares connections between clients
+// (PgBouncer's transaction pooling) lets nothing through: who calls looks now and then by itself too.
+func (s *Store) ListenNotifications(ctx context.Context, woke func()) error {
+	conn, err := pgx.ConnectConfig(ctx, s.standing())
+	if err != nil {
+		return failed(err, "connect to listen for notifications")
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockPatience)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err = conn.Exec(ctx, `LISTEN `+notificationChannel); err == nil {
+		for woke(); err == nil; {
+			if _, err = conn.WaitForNotification(ctx); err == nil {
+				woke()
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return failed(err, "listen for notifications")
+}

@@ -24,7 +24,7 @@ import (
 func workerCommand() *cobra.Command {
 	return role("worker", "Run builds: the control plane's workflows and database steps",
 		"Polls the control task queue of Temporal. Any number may run; builds go on when one dies.",
-		[]string{"database", "temporal", "build", "audit"}, runWorker)
+		[]string{"database", "temporal", "build", "audit", "notifications"}, runWorker)
 }
 
 func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
@@ -46,6 +46,13 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	metrics := prometheus.NewRegistry()
+	notifications, err := dispatcher(c.Notifications, store, log)
+	if err != nil {
+		return err
+	}
+	if err := metrics.Register(notifications); err != nil {
+		return fmt.Errorf("register the notifications' metrics: %w", err)
+	}
 	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
 		scheduling, stop := context.WithCancel(ctx)
 		scheduled := make(chan struct{})
@@ -54,6 +61,13 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			workers.KeepAuditSchedule(scheduling, temporal, c.Temporal.ControlQueue, c.Audit.Every, log)
 		}()
 		defer func() { stop(); <-scheduled }()
+		delivering, stopDelivering := context.WithCancel(ctx)
+		delivered := make(chan struct{})
+		go func() {
+			defer close(delivered)
+			notifications.Run(delivering)
+		}()
+		defer func() { stopDelivering(); <-delivered }()
 		return workers.RunControl(ctx, workers.ControlOptions{
 			Temporal:   temporal,
 			Queue:      c.Temporal.ControlQueue,

@@ -4,6 +4,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,6 +34,8 @@ type Config struct {
 	Audit    Audit    `koanf:"audit"`
 	Operator Operator `koanf:"operator"`
 	Host     Host     `koanf:"host"`
+
+	Notifications Notifications `koanf:"notifications"`
 }
 
 // Log says what is logged, always to standard error.
@@ -125,6 +128,38 @@ type Audit struct {
 	Every time.Duration `koanf:"every" help:"how often an audit runs by itself; 0: only when asked (slipway audit)"`
 }
 
+// Notifications is who is told of changes. Every worker needs the same.
+type Notifications struct {
+	Log               bool          `koanf:"log" help:"each notification is a line of a worker's log, at level info"`
+	WebhookURL        string        `koanf:"webhook_url" help:"address that each notification is posted to; empty: none"`
+	WebhookSecretFile string        `koanf:"webhook_secret_file" help:"file with the secret that signs what is posted, readable by its owner alone; empty: nothing is signed"`
+	WebhookTimeout    time.Duration `koanf:"webhook_timeout" help:"how long the receiver may take for one"`
+	GiveUp            time.Duration `koanf:"give_up" help:"a notification that the receiver has not taken so long after its event is given up"`
+	Keep              time.Duration `koanf:"keep" help:"how long notifications stay in the database after their event; longer while they wait for the receiver"`
+}
+
+func (n Notifications) check() error {
+	if n.WebhookURL == "" {
+		if n.WebhookSecretFile != "" {
+			return errors.New("notifications.webhook_secret_file is of no use without notifications.webhook_url")
+		}
+		return nil
+	}
+	// What is wrong is told without the address: it may hold a token.
+	u, err := url.Parse(n.WebhookURL)
+	switch {
+	case err != nil:
+		return errors.New("notifications.webhook_url is not a URL")
+	case u.Scheme != "https" && u.Scheme != "http", u.Host == "":
+		return errors.New("notifications.webhook_url must be like https://receiver.example.org/path")
+	case u.User != nil:
+		return errors.New("notifications.webhook_url must have no user and password: use notifications.webhook_secret_file")
+	case u.Fragment != "":
+		return errors.New("notifications.webhook_url must have no fragment (#)")
+	}
+	return nil
+}
+
 // Operator is the operators' listener: metrics, health, and the codec endpoint of the Web UI. It shows what histories
 // hold: keep it on loopback or behind something that knows operators.
 type Operator struct {
@@ -174,6 +209,7 @@ func Default() Config {
 			LibvirtSocket: "/run/libvirt/libvirt-sock", HeartbeatEvery: 10 * time.Second,
 			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512,
 		},
+		Notifications: Notifications{Log: true, WebhookTimeout: 10 * time.Second, GiveUp: 3 * 24 * time.Hour, Keep: 7 * 24 * time.Hour},
 	}
 }
 
@@ -306,6 +342,12 @@ func (c Config) check() error {
 	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("images.max_bytes", c.Images.MaxBytes)
+	positive("notifications.webhook_timeout", int64(c.Notifications.WebhookTimeout))
+	positive("notifications.give_up", int64(c.Notifications.GiveUp))
+	positive("notifications.keep", int64(c.Notifications.Keep))
+	if err := c.Notifications.check(); err != nil {
+		wrong = append(wrong, err)
+	}
 	if c.Host.Hypervisor != "libvirt" && c.Host.Hypervisor != "fake" {
 		wrong = append(wrong, fmt.Errorf("host.hypervisor must be libvirt or fake, not %q", c.Host.Hypervisor))
 	}

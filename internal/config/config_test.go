@@ -78,3 +78,22 @@ func TestStepTimeoutsAreReadAndChecked(t *testing.T) {
 		require.ErrorContains(t, err, "STEP=DURATION", wrong)
 	}
 }
+
+func TestAWebhooksAddressIsCheckedAndNotTold(t *testing.T) {
+	for _, right := range []string{"", "http://127.0.0.1:8080", "https://receiver.example.org/path?a=b"} {
+		require.NoError(t, Notifications{WebhookURL: right}.check(), right)
+	}
+	for address, want := range map[string]string{
+		"hunter2":                     "must be like https://",
+		"ftp://receiver/hunter2":      "must be like https://",
+		"https:///hunter2":            "must be like https://",
+		"https://user:hunter2@host/x": "no user and password",
+		"https://host/hunter2#y":      "no fragment",
+		"https://ho st/hunter2":       "not a URL",
+	} {
+		_, err := settings(t, "", map[string]string{"SLIPWAY_NOTIFICATIONS_WEBHOOK_URL": address})
+		require.ErrorContains(t, err, want, address)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+	require.ErrorContains(t, Notifications{WebhookSecretFile: "/x"}.check(), "without notifications.webhook_url")
+}
