@@ -218,6 +218,13 @@ func resourcesOf(f contract.Flavor, image contract.Image) contract.Resources {
 
 // metadata is all that the guest is told.
 func (b *build) metadata() contract.InstanceMetadata {
+	var kernel, ramdisk contract.Image
+	if b.image.Kernel != nil {
+		kernel = *b.image.Kernel
+	}
+	if b.image.Ramdisk != nil {
+		ramdisk = *b.image.Ramdisk
+	}
 	return contract.InstanceMetadata{
 		ServerID:         b.in.ServerID,
 		ProjectID:        b.in.ProjectID,
@@ -230,6 +237,9 @@ func (b *build) metadata() contract.InstanceMetadata {
 		ImageID:          b.in.ImageID,
 		KernelID:         b.image.Root.Properties["kernel_id"],
 		RamdiskID:        b.image.Root.Properties["ramdisk_id"],
+		EC2ImageID:       b.image.Root.EC2ID,
+		EC2KernelID:      kernel.EC2ID,
+		EC2RamdiskID:     ramdisk.EC2ID,
 		KeyPairs:         b.in.KeyPairs,
 		Metadata:         b.in.Metadata,
 		UserData:         b.in.UserData,

@@ -6,13 +6,14 @@ import (
 	"fmt"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ec2id"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // ResolveImage pins the image, with the kernel and ramdisk that its properties name, for the rest of the build. It takes
-// nothing. Faults, in Nova's words: Invalid when the image is absent, not the project's to see, not active, or does not
-// fit the flavor.
+// nothing that would be given back: an image keeps the EC2 number that its first build gives it. Faults, in Nova's words:
+// Invalid when the image is absent, not the project's to see, not active, or does not fit the flavor.
 func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
 	root, err := a.usable(ctx, in.ProjectID, in.ImageID)
 	if err != nil {
@@ -47,6 +48,10 @@ func (a *Activities) usable(ctx context.Context, projectID, imageID string) (con
 	case image.SHA512 == nil || image.SizeBytes == nil:
 		return contract.Image{}, fmt.Errorf("image %s is active without a checksum or a size", imageID)
 	}
+	number, err := a.store.EC2ImageID(ctx, image.ID)
+	if err != nil {
+		return contract.Image{}, err
+	}
 	pinned := contract.Image{
 		ID:              image.ID,
 		Name:            value(image.Name),
@@ -58,6 +63,7 @@ func (a *Activities) usable(ctx context.Context, projectID, imageID string) (con
 		MinDiskGiB:      image.MinDiskGiB,
 		MinRAMMiB:       image.MinRAMMiB,
 		Properties:      image.Properties,
+		EC2ID:           ec2id.Image(ec2id.KindOf(value(image.ContainerFormat)), number),
 	}
 	if image.VirtualBytes != nil {
 		pinned.VirtualBytes = *image.VirtualBytes

@@ -127,6 +127,7 @@ type Image struct {
 	MinDiskGiB      int               `json:"min_disk_gib"`
 	MinRAMMiB       int               `json:"min_ram_mib"`
 	Properties      map[string]string `json:"properties,omitempty"`
+	EC2ID           string            `json:"ec2_id,omitempty"` // ami-, aki- or ari-; not in builds of before there were any
 }
 
 // ResolveImageInput names the image and what has to fit it.

@@ -43,6 +43,9 @@ type InstanceMetadata struct {
 	ImageID          string            `json:"image_id"`
 	KernelID         string            `json:"kernel_id,omitempty"`
 	RamdiskID        string            `json:"ramdisk_id,omitempty"`
+	EC2ImageID       string            `json:"ec2_image_id,omitempty"` // and of kernel and ramdisk; see Image.EC2ID
+	EC2KernelID      string            `json:"ec2_kernel_id,omitempty"`
+	EC2RamdiskID     string            `json:"ec2_ramdisk_id,omitempty"`
 	KeyPairs         []KeyPair         `json:"key_pairs,omitempty"`
 	Metadata         map[string]string `json:"metadata,omitempty"`
 	UserData         []byte            `json:"user_data,omitempty"`

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 
@@ -35,7 +36,7 @@ type ec2Meta struct {
 
 func ec2Metadata(md contract.InstanceMetadata) ec2Meta {
 	m := ec2Meta{
-		AMIID:           EC2ID("ami", md.ImageID),
+		AMIID:           cmp.Or(md.EC2ImageID, EC2ID("ami", md.ImageID)),
 		AMILaunchIndex:  md.LaunchIndex,
 		AMIManifestPath: "FIXME", // what Nova says, word for word; guests may look for it
 		BlockDevices:    map[string]string{"ami": "vda", "root": "/dev/vda"},
@@ -43,11 +44,11 @@ func ec2Metadata(md contract.InstanceMetadata) ec2Meta {
 		InstanceAction:  "none",
 		InstanceID:      EC2ID("i", md.ServerID),
 		InstanceType:    md.FlavorName,
-		KernelID:        EC2ID("aki", md.KernelID),
+		KernelID:        cmp.Or(md.EC2KernelID, EC2ID("aki", md.KernelID)),
 		LocalHostname:   md.Hostname,
 		Placement:       map[string]string{"availability-zone": md.AvailabilityZone},
 		PublicHostname:  md.Hostname,
-		RamdiskID:       EC2ID("ari", md.RamdiskID),
+		RamdiskID:       cmp.Or(md.EC2RamdiskID, EC2ID("ari", md.RamdiskID)),
 		ReservationID:   md.ReservationID,
 		SecurityGroups:  []string{},
 	}
@@ -68,7 +69,8 @@ func ec2Metadata(md contract.InstanceMetadata) ec2Meta {
 }
 
 // EC2ID is a UUID as EC2 clients expect an id: a kind and hexadecimal digits, of which EC2's long form has 17. It is
-// derived from the UUID alone, so that every part of the system computes the same. "" stays "".
+// derived from the UUID alone, so that every part of the system computes the same. "" stays "". Images have one of this form
+// only in builds that began before they were numbered.
 func EC2ID(kind, uuid string) string {
 	digits := make([]byte, 0, 17)
 	for i := 0; i < len(uuid) && len(digits) < 17; i++ {

@@ -21,6 +21,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ec2id"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -96,6 +97,9 @@ func bootsWithConfigDrive(t *testing.T, r *rig, image string) {
 		require.Contains(t, lines, want)
 	}
 	require.Regexp(t, `(?m)^boot image=whole-disk `, strings.Join(lines, "\n"))
+	number, err := r.Store.EC2ImageID(t.Context(), image)
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^ec2 .*\bami-id=`+ec2id.Image(ec2id.Machine, number)+`\b`, strings.Join(lines, "\n"))
 	require.Regexp(t, `(?m)^nic `+mac+` `+ip+`/24( mtu=\d+)?$`, strings.Join(lines, "\n"))
 	require.NotContains(t, strings.Join(lines, "\n"), password)
 

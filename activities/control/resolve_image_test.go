@@ -1,0 +1,61 @@
+package control
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ec2id"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+func TestAResolvedImageHasTheEC2IDOfItsContainerFormat(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.Migrate(ctx))
+	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
+	require.NoError(t, err)
+	image := func(format string, properties map[string]string) string {
+		i, err := store.CreateImage(ctx, models.Image{
+			ID: uuid.NewString(), OwnerID: "p1", Visibility: "private", DiskFormat: &format, ContainerFormat: &format, Properties: properties,
+		})
+		require.NoError(t, err)
+		require.NoError(t, store.TransitionImage(ctx, i.ID, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
+		require.NoError(t, store.TransitionImage(ctx, i.ID, models.ImageSaving, models.ImageActive,
+			models.ImageBytes{SizeBytes: new(int64(1)), SHA512: new("00")}))
+		return i.ID
+	}
+	kernel, ramdisk := image("aki", nil), image("ari", nil)
+	root := image("ami", map[string]string{"kernel_id": kernel, "ramdisk_id": ramdisk})
+
+	a := New(Options{Store: store})
+	in := contract.ResolveImageInput{ProjectID: "p1", ImageID: root, Flavor: contract.Flavor{DiskGiB: 1}}
+	got, err := a.ResolveImage(ctx, in)
+	require.NoError(t, err)
+	for id, c := range map[string]struct {
+		kind  ec2id.Kind
+		image contract.Image
+	}{
+		root: {ec2id.Machine, got.Root}, kernel: {ec2id.Kernel, *got.Kernel}, ramdisk: {ec2id.Ramdisk, *got.Ramdisk},
+	} {
+		require.Equal(t, id, c.image.ID)
+		kind, number, err := ec2id.ParseImage(c.image.EC2ID)
+		require.NoError(t, err)
+		require.Equal(t, c.kind, kind)
+		back, err := store.ImageByEC2ID(ctx, number)
+		require.NoError(t, err)
+		require.Equal(t, id, back)
+	}
+	again, err := a.ResolveImage(ctx, in)
+	require.NoError(t, err)
+	require.Equal(t, got, again, "the next build gets the same")
+}

@@ -1,0 +1,63 @@
+package ec2id
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+func TestTheContainerFormatChoosesThePrefix(t *testing.T) {
+	for format, want := range map[string]Kind{
+		"aki": Kernel, "ari": Ramdisk, "ami": Machine, "bare": Machine, "ovf": Machine, "ova": Machine, "docker": Machine, "": Machine, "AKI": Machine,
+	} {
+		require.Equal(t, want, KindOf(format), format)
+	}
+}
+
+func TestANumberHasEightDigitsAndMoreWhereTheseDoNotDo(t *testing.T) {
+	for id, c := range map[string]struct {
+		kind   Kind
+		number int64
+	}{
+		"ami-00000001":         {Machine, 1},
+		"aki-0000001f":         {Kernel, 31},
+		"ari-deadbeef":         {Ramdisk, 0xdeadbeef},
+		"ami-ffffffff":         {Machine, math.MaxUint32},
+		"ami-100000000":        {Machine, math.MaxUint32 + 1},
+		"ami-7fffffffffffffff": {Machine, math.MaxInt64},
+	} {
+		require.Equal(t, id, Image(c.kind, c.number))
+		kind, number, err := ParseImage(id)
+		require.NoError(t, err)
+		require.Equal(t, c.kind, kind)
+		require.Equal(t, c.number, number)
+	}
+}
+
+func TestWhatIsNoIDOfAnImageIsRefusedInEC2sWords(t *testing.T) {
+	for _, id := range []string{
+		"", "ami", "ami-", "ami-1", "ami-0000001", "ami-0000000g", "ami-0000000A", "AMI-00000001", "i-00000001", "snap-00000001", "00000001",
+		"ami-00000001 ", " ami-00000001", "ami-00000001\n", "ami-+0000001", "ami--0000001", "ami-0x000001", "ami-000_0001", "ami-123456789012345678",
+		"70a599e0-31e7-49b7-b260-868f441e862b", "ami-٠٠٠٠٠٠٠١",
+	} {
+		_, _, err := ParseImage(id)
+		require.ErrorIs(t, err, Malformed, id)
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+		require.Equal(t, `Invalid id: "`+id+`" (expecting "ami-...")`, fault.Public(err))
+	}
+	for _, id := range []string{
+		"ami-00000000",          // numbers begin at 1
+		"ami-000000001",         // another spelling of ami-00000001
+		"ami-8000000000000000",  // more than a number holds
+		"ami-0123456789abcdef0", // EC2's own long form
+		"aki-fffffffffffffffff",
+	} {
+		_, _, err := ParseImage(id)
+		require.ErrorIs(t, err, NotFound, id)
+		require.Equal(t, fault.NotFound, fault.KindOf(err))
+		require.Equal(t, "The image id '["+id+"]' does not exist", fault.Public(err))
+	}
+}
