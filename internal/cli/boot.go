@@ -397,15 +397,7 @@ func buildFailed(server object) *Error {
 
 // stillBuilding is the end of the watching before the end of the build.
 func stillBuilding(ctx context.Context, id string, last error) *Error {
-	result := &Error{Code: ExitInterrupted, What: "stopped watching; the build of server " + id + " goes on", Hints: []string{
-		"slipway server wait " + id + "     (follow it again)",
-		"slipway server delete " + id + "   (stop it and give everything back)",
-	}}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		result.Code, result.What = ExitFailed, "gave up waiting; the build of server "+id+" goes on"
-	}
-	if last != nil {
-		result.Reason = "the last answer was: " + last.Error()
-	}
-	return result
+	return stoppedWatching(ctx, "the build of server "+id+" goes on", last,
+		"slipway server wait "+id+"     (follow it again)",
+		"slipway server delete "+id+"   (stop it and give everything back)")
 }

@@ -337,27 +337,19 @@ func (c *client) completeUndos(most int) cobra.CompletionFunc {
 		if len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		parent := cmd.Context()
-		if parent == nil {
-			parent = context.Background()
-		}
-		ctx, cancel := context.WithTimeout(parent, completionPatience)
-		defer cancel()
-		s, err := c.connection.open(ctx, cmd.ErrOrStderr())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		build, err := s.build(ctx, args[0])
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		var found []cobra.Completion
-		for _, u := range objects(build["undos"]) {
-			id, state := text(u, "id"), text(u, "state")
-			if (state == "parked" || state == "undoing") && strings.HasPrefix(id, prefix) {
-				found = append(found, cobra.CompletionWithDesc(printable(id), printable(strings.TrimSpace(state+" "+text(u, "host")))))
+		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
+			build, err := s.build(ctx, args[0])
+			if err != nil {
+				return nil, err
 			}
-		}
-		return found, cobra.ShellCompDirectiveNoFileComp
+			var found []cobra.Completion
+			for _, u := range objects(build["undos"]) {
+				id, state := text(u, "id"), text(u, "state")
+				if (state == "parked" || state == "undoing") && strings.HasPrefix(id, prefix) {
+					found = append(found, cobra.CompletionWithDesc(printable(id), printable(strings.TrimSpace(state+" "+text(u, "host")))))
+				}
+			}
+			return found, nil
+		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
 
@@ -64,6 +65,13 @@ func (c *client) finish(commands ...*cobra.Command) []*cobra.Command {
 		c.connection.bind(cmd.PersistentFlags())
 		c.output.bind(cmd.PersistentFlags())
 		_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+		// The OpenStack client's name of the same, which it takes repeated.
+		cmd.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+			if name == "column" {
+				name = "columns"
+			}
+			return pflag.NormalizedName(name)
+		})
 		strict(cmd)
 	}
 	return commands

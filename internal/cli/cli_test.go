@@ -200,7 +200,7 @@ func TestAWrongCommandLineIsExitTwoAndPointsToTheHelp(t *testing.T) {
 		{[]string{"server", "frobnicate"}, `unknown command "frobnicate" for "slipway server"`},
 		{[]string{"frobnicate"}, `unknown command "frobnicate" for "slipway"`},
 		{[]string{"server", "list", "--frob"}, "unknown flag: --frob"},
-		{[]string{"server", "list", "-o", "xml"}, "-o xml: choose one of table, wide, json, yaml, name"},
+		{[]string{"server", "list", "-o", "xml"}, "-o xml: choose one of table, wide, json, yaml, value, name"},
 		{[]string{"boot", "web", "--flavor", "1"}, `required flag(s) "image" not set`},
 		{[]string{"keypair", "create", "k", "--public-key", "a", "--private-key", "b"}, "none of the others can be"},
 		{[]string{"server", "list", "--sort", "name:up"}, "--sort wants key[:asc|desc]"},

@@ -226,9 +226,9 @@ func (c *connection) open(ctx context.Context, log io.Writer) (*session, error) 
 		return nil, usage("%q is no address of an identity API: %v", auth.IdentityEndpoint, err)
 	}
 	provider.UserAgent.Prepend("slipway")
-	provider.HTTPClient = http.Client{Transport: transport}
+	provider.HTTPClient = http.Client{Transport: announcing{transport}}
 	if c.debug {
-		provider.HTTPClient.Transport = &debugTransport{next: transport, log: log}
+		provider.HTTPClient.Transport = &debugTransport{next: announcing{transport}, log: log}
 	}
 	s := &session{provider: provider, endpoints: endpoints, authURL: auth.IdentityEndpoint, bases: map[string]string{}}
 	if err := openstack.Authenticate(ctx, provider, auth); err != nil {

@@ -135,6 +135,19 @@ func explain(err error) *Error {
 	return result
 }
 
+// stoppedWatching is the end of a wait before the end of the work: by Ctrl-C, or because ctx's time was up. last is the error
+// of the last poll, if there was one.
+func stoppedWatching(ctx context.Context, goesOn string, last error, hints ...string) *Error {
+	result := &Error{Code: ExitInterrupted, What: "stopped watching; " + goesOn, Hints: hints}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		result.Code, result.What = ExitFailed, "gave up waiting; "+goesOn
+	}
+	if last != nil {
+		result.Reason = "the last answer was: " + last.Error()
+	}
+	return result
+}
+
 // answerMeans gives the exit code of an API's refusal and what to do about it.
 func answerMeans(e *apiError) (code int, hints []string) {
 	lower := strings.ToLower(e.message)

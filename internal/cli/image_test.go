@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"crypto/sha512"
 	"encoding/hex"
@@ -9,7 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -17,7 +20,7 @@ import (
 func sha(b []byte) string { s := sha512.Sum512(b); return hex.EncodeToString(s[:]) }
 
 func imageFile(t *testing.T) (name string, content []byte) {
-	content = bytes.Repeat([]byte("disk"), 50_000)
+	content = append([]byte("QFI\xfb\x00\x00\x00\x03"), bytes.Repeat([]byte("disk"), 49_998)...)
 	name = filepath.Join(t.TempDir(), "disk.qcow2")
 	require.NoError(t, os.WriteFile(name, content, 0o600))
 	return name, content
@@ -30,7 +33,7 @@ func stored(content []byte, size int) string {
 func TestAnUploadIsVerifiedAndShown(t *testing.T) {
 	file, content := imageFile(t)
 	a := newAPI(t)
-	a.json("POST /image/v2/images", 201, `{"id":"im-1","status":"queued"}`)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
 	a.json("PUT /image/v2/images/im-1/file", 204, "")
 	a.json("GET /image/v2/images/im-1", 200, stored(content, len(content)))
 	got := run(t, "image", "create", "debian", "--file", file, "--property", "os_distro=debian", "--min-disk", "2", "--visibility", "public", "--tag", "lts", "--id", "im-1")
@@ -40,7 +43,7 @@ func TestAnUploadIsVerifiedAndShown(t *testing.T) {
 	put := a.made("PUT /image/v2/images/im-1/file")[0]
 	require.Equal(t, string(content), put.body)
 	require.Equal(t, "application/octet-stream", put.header.Get("Content-Type"))
-	require.Equal(t, "uploaded debian: 195.3 KiB in 0 ms\n", got.err)
+	require.Equal(t, "disk format: qcow2, by the content of "+file+"\nuploaded debian: 195.3 KiB in 0 ms\n", got.err)
 	require.Contains(t, got.out, "status       active\n")
 	require.Contains(t, got.out, "properties   os_distro=debian\n")
 }
@@ -56,11 +59,11 @@ func TestAnUploadThatFailsLeavesNoImage(t *testing.T) {
 	}{
 		{"refused", 413, "", ExitRefused, "cannot upload the image \"debian\"\n  The image is too large (HTTP 413"},
 		{"short", 204, stored(content, 17), ExitFailed, "the image \"debian\" did not arrive whole\n  it has 200000 bytes, the API says 17"},
-		{"changed", 204, stored([]byte("other"), len(content)), ExitFailed, "the image \"debian\" did not arrive whole\n  its SHA-512 is " + sha(content)},
+		{"changed", 204, stored([]byte("other"), len(content)), ExitFailed, "the image \"debian\" did not arrive whole\n  its SHA512 is " + sha(content)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := newAPI(t)
-			a.json("POST /image/v2/images", 201, `{"id":"im-1","status":"queued"}`)
+			a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
 			a.json("PUT /image/v2/images/im-1/file", tc.put, `{"message":"The image is too large<br /><br />\n\n\n","code":"413 x"}`)
 			a.json("GET /image/v2/images/im-1", 200, tc.image)
 			a.json("DELETE /image/v2/images/im-1", 204, "")
@@ -75,7 +78,7 @@ func TestAnUploadThatFailsLeavesNoImage(t *testing.T) {
 func TestAnUploadWhoseTokenExpiredIsSentAgainFromItsStart(t *testing.T) {
 	file, content := imageFile(t)
 	a := newAPI(t)
-	a.json("POST /image/v2/images", 201, `{"id":"im-1","status":"queued"}`)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
 	puts := 0
 	a.mux.HandleFunc("PUT /image/v2/images/im-1/file", func(w http.ResponseWriter, _ *http.Request) {
 		if puts++; puts == 1 {
@@ -92,38 +95,199 @@ func TestAnUploadWhoseTokenExpiredIsSentAgainFromItsStart(t *testing.T) {
 	require.Equal(t, string(content), sent[1].body)
 }
 
-func TestASavedImageAppearsOnlyWhenItsChecksumHolds(t *testing.T) {
-	_, content := imageFile(t)
+func TestAnUploadIsAnnouncedAndRefusedBeforeItIsSent(t *testing.T) {
+	file, content := imageFile(t)
 	a := newAPI(t)
-	image := stored(content, len(content))
-	a.json("GET /image/v2/images", 200, `{"images":[`+image+`]}`)
-	bytesNow := content
-	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytesNow) })
-	dir := t.TempDir()
-	target := filepath.Join(dir, "out.qcow2")
-
-	bytesNow = append(bytes.Clone(content[:len(content)-1]), 'X')
-	got := run(t, "image", "save", "debian", "--file", target)
-	require.Equal(t, ExitFailed, got.code)
-	require.Contains(t, got.err, "did not arrive whole")
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	require.Empty(t, left)
-
-	bytesNow = content
-	got = run(t, "image", "save", "debian", "--file", target)
-	require.Equal(t, 0, got.code, got.err)
-	saved, err := os.ReadFile(target)
-	require.NoError(t, err)
-	require.Equal(t, content, saved)
-	require.Equal(t, string(content), run(t, "image", "save", "debian", "--file", "-").out)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+	var length int64
+	a.mux.HandleFunc("PUT /image/v2/images/im-1/file", func(w http.ResponseWriter, r *http.Request) {
+		length = r.ContentLength
+		w.WriteHeader(204)
+	})
+	a.json("GET /image/v2/images/im-1", 200, stored(content, len(content)))
+	require.Equal(t, 0, run(t, "image", "create", "debian", "--file", file, "--store", "fast").code)
+	require.EqualValues(t, len(content), length)
+	sent := a.made("PUT /image/v2/images/im-1/file")[0].header
+	require.Equal(t, "fast", sent.Get("X-Image-Meta-Store"))
+	require.Equal(t, fmt.Sprint(len(content)), sent.Get("X-OpenStack-Image-Size"))
+	require.Equal(t, "100-continue", sent.Get("Expect"))
 }
 
-func TestAnImageWithOnlyAnMD5IsVerifiedByIt(t *testing.T) {
-	sums := newChecksums()
-	sums.write([]byte("abc"))
-	md := md5.Sum([]byte("abc"))
-	require.NoError(t, sums.compare(object{"checksum": hex.EncodeToString(md[:])}, 3))
-	require.Error(t, sums.compare(object{"checksum": "00"}, 3))
-	require.ErrorIs(t, sums.compare(object{}, 3), errNoChecksum)
+func TestStandardInputIsUploadedUnderAFormatThatItShows(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+	a.json("PUT /image/v2/images/im-1/file", 204, "")
+	sum := md5.Sum(content)
+	a.json("GET /image/v2/images/im-1", 200, fmt.Sprintf(`{"id":"im-1","name":"debian","size":%d,"checksum":"%x"}`, len(content), sum))
+	got := runWith(t, t.Context(), string(content), "image", "create", "debian", "--file", "-")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "qcow2", asJSON(t, a.made("POST /image/v2/images")[0].body)["disk_format"])
+	require.Equal(t, string(content), a.made("PUT /image/v2/images/im-1/file")[0].body)
+}
+
+func TestAFileIsReadAgainForAnAPIThatKeepsOnlyAnMD5(t *testing.T) {
+	file, content := imageFile(t)
+	a := newAPI(t)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+	a.json("PUT /image/v2/images/im-1/file", 204, "")
+	a.json("GET /image/v2/images/im-1", 200, fmt.Sprintf(`{"id":"im-1","name":"debian","size":%d,"checksum":"%x"}`, len(content), md5.Sum(content)))
+	require.Equal(t, 0, run(t, "image", "create", "debian", "--file", file).code)
+}
+
+func TestAFailedUploadKeepsTheImageOnlyWhenAskedTo(t *testing.T) {
+	file, _ := imageFile(t)
+	a := newAPI(t)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+	a.json("PUT /image/v2/images/im-1/file", 503, `{"message":"no store"}`)
+	a.json("PATCH /image/v2/images/im-1", 200, `{"id":"im-1"}`)
+	a.json("DELETE /image/v2/images/im-1", 204, "")
+	got := run(t, "image", "create", "debian", "--file", file, "--keep")
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "the image im-1 was kept: slipway image upload im-1 --file F")
+	require.Empty(t, a.made("DELETE /image/v2/images/im-1"))
+
+	got = run(t, "image", "create", "debian", "--file", file, "--protected")
+	require.Contains(t, got.err, "the image im-1 was removed again")
+	require.JSONEq(t, `[{"op":"replace","path":"/protected","value":false}]`, a.made("PATCH /image/v2/images/im-1")[0].body)
+	require.Len(t, a.made("DELETE /image/v2/images/im-1"), 1)
+}
+
+func TestAnInterruptedUploadRemovesItsImage(t *testing.T) {
+	file, _ := imageFile(t)
+	a := newAPI(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+	a.mux.HandleFunc("PUT /image/v2/images/im-1/file", func(_ http.ResponseWriter, r *http.Request) {
+		interrupt()
+		<-r.Context().Done()
+	})
+	a.json("DELETE /image/v2/images/im-1", 204, "")
+	got := runWith(t, ctx, "", "image", "create", "debian", "--file", file)
+	require.Equal(t, ExitInterrupted, got.code, got.err)
+	require.Contains(t, got.err, "the image im-1 was removed again")
+	require.Len(t, a.made("DELETE /image/v2/images/im-1"), 1)
+}
+
+func TestAnImageWhoseCreationWasNeverAnsweredIsRemovedByTheIdThatWasChosenForIt(t *testing.T) {
+	a := newAPI(t)
+	a.mux.HandleFunc("POST /image/v2/images", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	var removed string
+	a.mux.HandleFunc("DELETE /image/v2/images/{id}", func(w http.ResponseWriter, r *http.Request) {
+		removed = r.PathValue("id")
+		w.WriteHeader(204)
+	})
+	file, _ := imageFile(t)
+	got := run(t, "image", "create", "debian", "--file", file)
+	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, asJSON(t, a.made("POST /image/v2/images")[0].body)["id"], removed)
+}
+
+func TestAnIdThatIsTakenIsNotRemoved(t *testing.T) {
+	a := newAPI(t)
+	a.json("POST /image/v2/images", 409, `{"message":"Image ID im-1 already exists!"}`)
+	got := run(t, "image", "create", "debian", "--id", "im-1")
+	require.Equal(t, ExitRefused, got.code)
+	require.Contains(t, got.err, "already exists")
+}
+
+func TestWithoutAFileAnImageStaysQueued(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/auth/projects", 200, `{"projects":[{"id":"p-2","name":"other"}]}`)
+	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+	got := run(t, "image", "create", "debian", "--id", "im-1", "--disk-format", "aki", "--community", "--hidden", "--project", "other", "--os-distro", "debian", "--min-disk", "0")
+	require.Equal(t, 0, got.code, got.err)
+	require.JSONEq(t, `{"id":"im-1","name":"debian","disk_format":"aki","container_format":"aki","visibility":"community","os_hidden":true,"owner":"p-2","os_distro":"debian","min_disk":0}`,
+		a.made("POST /image/v2/images")[0].body)
+	require.Contains(t, got.err, "image debian is queued: slipway image upload im-1 --file F")
+}
+
+func TestWhatIsNoPropertyIsRefusedWithItsFlag(t *testing.T) {
+	newAPI(t)
+	for property, want := range map[string]string{
+		"visibility=public": "visibility is a field of the image and no property: use --visibility",
+		"size=4":            "size is set by the API alone", "os_glance_import_task=x": "os_glance_import_task is set by the API alone",
+	} {
+		got := run(t, "image", "create", "debian", "--property", property)
+		require.Equal(t, ExitUsage, got.code)
+		require.Contains(t, got.err, want)
+	}
+}
+
+func TestAQueuedImageIsUploadedAndVerified(t *testing.T) {
+	file, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","status":"queued","disk_format":"qcow2","container_format":"bare"}]}`)
+	a.json("PUT /image/v2/images/im-1/file", 204, "")
+	a.sequence("GET /image/v2/images/im-1", stored(content, len(content)), stored([]byte("other"), len(content)))
+	require.Equal(t, 0, run(t, "image", "upload", "debian", "--file", file).code)
+	got := run(t, "image", "upload", "debian", "--file", file)
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "did not arrive whole")
+	require.Contains(t, got.err, "slipway image delete im-1")
+}
+
+func TestOnlyAQueuedImageWithFormatsTakesBytes(t *testing.T) {
+	file, _ := imageFile(t)
+	for image, want := range map[string]string{
+		`{"id":"im-1","name":"debian","status":"active"}`: "takes no bytes",
+		`{"id":"im-1","name":"debian","status":"queued"}`: "slipway image set im-1 --disk-format qcow2 --container-format bare",
+	} {
+		a := newAPI(t)
+		a.json("GET /image/v2/images", 200, `{"images":[`+image+`]}`)
+		for _, verb := range []string{"upload", "stage"} {
+			got := run(t, "image", verb, "debian", "--file", file)
+			require.Equal(t, ExitRefused, got.code)
+			require.Contains(t, got.err, want)
+		}
+	}
+}
+
+func TestDiskFormatsAreGuessedFromTheFilesMarks(t *testing.T) {
+	at := func(offset int, mark string) string {
+		return strings.Repeat("\x00", offset) + mark + strings.Repeat("\x00", 600)
+	}
+	for _, tc := range []struct{ name, head, tail, want string }{
+		{"qcow2", at(0, "QFI\xfb\x00\x00\x00\x02"), "", "qcow2"},
+		{"sparse vmdk", at(0, "KDMV\x01"), "", "vmdk"},
+		{"vmdk descriptor", "# Disk DescriptorFile\nversion=1", "", "vmdk"},
+		{"vdi", at(0x40, "\x7f\x10\xda\xbe"), "", "vdi"},
+		{"vhdx", at(0, "vhdxfile"), "", "vhdx"},
+		{"dynamic vhd", at(0, "conectix"), "", "vhd"},
+		{"fixed vhd", at(510, "\x55\xaa"), "conectix\x00", "vhd"},
+		{"iso", at(0x8001, "CD001"), "", "iso"},
+		{"kernel", at(0x202, "HdrS"), "", "aki"},
+		{"arm kernel", at(0x38, "ARM\x64"), "", "aki"},
+		{"cpio", "0707010000", "", "ari"},
+		{"disk with a boot sector", at(510, "\x55\xaa"), "", "raw"},
+		{"nothing known", "hello", "", "raw"},
+		{"nothing", "", "", "raw"},
+	} {
+		got, err := guessFormat("f", []byte(tc.head), []byte(tc.tail))
+		require.NoError(t, err, tc.name)
+		require.Equal(t, tc.want, got, tc.name)
+	}
+	for _, head := range []string{"QED\x00", "\x1f\x8b\x08", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd", "BZh9", "PK\x03\x04", "QFI\xfb\x00\x00\x00\x01"} {
+		_, err := guessFormat("f", []byte(head), nil)
+		require.Error(t, err, "%q", head)
+		require.Contains(t, err.Error(), "f is ")
+	}
+}
+
+func TestProgressIsLinesWhereThereIsNoTerminal(t *testing.T) {
+	var out bytes.Buffer
+	c := newClient()
+	clock := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	c.now = func() time.Time { return clock }
+	tr := c.newTransfer(&out, progressChoice{on: true}, "uploaded", "debian", 100)
+	for range 4 {
+		clock = clock.Add(time.Second)
+		tr.add(3) // less than a twentieth: every second one makes a line
+	}
+	clock = clock.Add(lineEvery)
+	tr.add(1)
+	tr.add(87)
+	tr.end(true)
+	require.Equal(t, "  debian    6 %  6 B of 100 B  3 B/s  31.3 s left\n  debian   12 %  12 B of 100 B  3 B/s  29.3 s left\n"+
+		"  debian   13 %  13 B of 100 B  0 B/s  1m34s left\nuploaded debian: 100 B in 14.0 s (7 B/s)\n", out.String())
 }

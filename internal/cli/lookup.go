@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -23,6 +24,7 @@ type kind struct {
 	plural   string                       // key of the list
 	singular string                       // key of one; "" when the answer is the resource itself (Glance)
 	byName   func(name string) url.Values // narrows the list to a name; nil reads the whole list
+	wider    []url.Values                 // lists to look a name up in that the plain list leaves out, in this order
 	name     string                       // field of the name; "" is "name"
 	listHint string                       // what shows which ones there are
 	brief    bool                         // the list leaves out fields that one alone has
@@ -116,6 +118,16 @@ func (s *session) find(ctx context.Context, k *kind, ref string) (object, error)
 	candidates, err := s.list(ctx, k, query)
 	if err != nil {
 		return nil, doing(err, "look for the %s %q", k.noun, ref)
+	}
+	for _, more := range k.wider {
+		if len(candidates) > 0 {
+			break
+		}
+		wide := maps.Clone(query)
+		maps.Copy(wide, more)
+		if candidates, err = s.list(ctx, k, wide); err != nil {
+			return nil, doing(err, "look for the %s %q", k.noun, ref)
+		}
 	}
 	return k.pick(candidates, ref)
 }
@@ -229,22 +241,30 @@ func (c *client) complete(k *kind, many bool) cobra.CompletionFunc {
 		if len(args) > 0 && !many {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		parent := cmd.Context()
-		if parent == nil {
-			parent = context.Background()
-		}
-		ctx, cancel := context.WithTimeout(parent, completionPatience)
-		defer cancel()
-		s, err := c.connection.open(ctx, cmd.ErrOrStderr())
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		items, err := s.list(ctx, k, nil)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		return offers(k, items, args, prefix), cobra.ShellCompDirectiveNoFileComp
+		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
+			items, err := s.list(ctx, k, nil)
+			return offers(k, items, args, prefix), err
+		})
 	}
+}
+
+// completing asks the API for what a Tab offers; one that does not answer in time offers nothing.
+func (c *client) completing(cmd *cobra.Command, ask func(context.Context, *session) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, completionPatience)
+	defer cancel()
+	s, err := c.connection.open(ctx, cmd.ErrOrStderr())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	found, err := ask(ctx, s)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
 // offers are the completions: a name where it is unique, else the ids that share it, each described by the other.

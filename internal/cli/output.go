@@ -19,7 +19,7 @@ import (
 // object is a resource as the API wrote it: JSON with numbers kept as written.
 type object = map[string]any
 
-var formats = []string{"table", "wide", "json", "yaml", "name"}
+var formats = []string{"table", "wide", "json", "yaml", "value", "name"}
 
 // output is the form of what goes to standard output, the same for every verb.
 type output struct {
@@ -30,8 +30,8 @@ type output struct {
 }
 
 func (o *output) bind(flags *pflag.FlagSet) {
-	flags.StringVarP(&o.format, "output", "o", "table", "output: table, wide, json, yaml (the API's own field names), name")
-	flags.StringSliceVar(&o.columns, "columns", nil, "columns of a table, by title or by the API's field name (comma separated)")
+	flags.StringVarP(&o.format, "output", "o", "table", "output: table, wide, json, yaml (the API's own field names), value (bare, between tabs), name")
+	flags.StringSliceVar(&o.columns, "columns", nil, "columns of a table, by title or by the API's field name (comma separated, or --column repeated)")
 	flags.BoolVar(&o.noHeaders, "no-headers", false, "tables without their first line")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print ids only, one a line, and no progress")
 }
@@ -42,6 +42,9 @@ func (o *output) check() error {
 	}
 	return nil
 }
+
+// whole says whether the API's own answer is printed.
+func (o *output) whole() bool { return !o.quiet && (o.format == "json" || o.format == "yaml") }
 
 // column is one column of a list, or one row of a single resource.
 type column struct {
@@ -97,6 +100,18 @@ func (o *output) many(w io.Writer, l *layout, items []object) error {
 	if err != nil {
 		return err
 	}
+	if o.format == "value" {
+		for _, item := range items {
+			values := make([]string, len(columns))
+			for i, c := range columns {
+				values[i] = printable(c.text(item))
+			}
+			if _, err := fmt.Fprintln(w, strings.Join(values, "\t")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	row := make([]string, len(columns))
 	emit := func(cell func(column) string) {
@@ -133,6 +148,14 @@ func (o *output) one(w io.Writer, l *layout, item object) error {
 		if rows, err = o.choose(rows); err != nil {
 			return err
 		}
+	}
+	if o.format == "value" {
+		for _, r := range rows {
+			if _, err := fmt.Fprintln(w, printable(r.text(item))); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, r := range rows {

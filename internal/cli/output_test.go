@@ -25,6 +25,7 @@ func TestAListIsPrintedInEveryForm(t *testing.T) {
 			"77f0  evil?[2J  BUILD   spawning  -                                         tiny\n"},
 		{[]string{"--no-headers", "--columns", "name,host,OS-EXT-STS:power_state", "-o", "wide"}, "web       hv1  1\nevil?[2J  -    -\n"},
 		{[]string{"-o", "name"}, "web\nevil?[2J\n"},
+		{[]string{"-o", "value", "--column", "id", "--column", "status"}, "5a1e\tACTIVE\n77f0\tBUILD\n"},
 		{[]string{"--quiet"}, "5a1e\n77f0\n"},
 	} {
 		got := run(t, append([]string{"server", "list"}, tc.args...)...)
@@ -67,6 +68,14 @@ func TestListsAreReadPageByPageUnlessALimitIsGiven(t *testing.T) {
 	a.sequence("GET /image/v2/images", `{"images":[{"id":"1"}],"next":"/v2/images?limit=1&marker=1"}`)
 	require.Equal(t, "1\n", run(t, "image", "list", "--quiet", "--limit", "1").out)
 	require.Len(t, a.made("GET /image/v2/images"), 1)
+}
+
+func TestALimitLargerThanAPageIsReadFromSeveral(t *testing.T) {
+	a := newAPI(t)
+	a.sequence("GET /image/v2/images", `{"images":[{"id":"1"},{"id":"2"}],"next":"/v2/images?limit=3&marker=2"}`,
+		`{"images":[{"id":"3"},{"id":"4"}],"next":"/v2/images?limit=3&marker=4"}`)
+	require.Equal(t, "1\n2\n3\n", run(t, "image", "list", "--quiet", "--limit", "3").out)
+	require.Len(t, a.made("GET /image/v2/images"), 2)
 }
 
 func TestSizesAreShownInBinaryUnits(t *testing.T) {

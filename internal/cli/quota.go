@@ -40,12 +40,9 @@ use to show. -o json prints the API's own answer.`,
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
 			id := project
 			if id == "" {
-				token, err := s.token()
-				if err != nil {
+				var err error
+				if id, err = s.ownProject(); err != nil {
 					return err
-				}
-				if id = text(token, "project_id"); id == "" {
-					return usage("the token is of no project: set OS_PROJECT_NAME, or give --project")
 				}
 			}
 			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: "os-quota-sets/" + url.PathEscape(id) + "/detail"})

@@ -29,7 +29,7 @@ type request struct {
 	version microversion // of the compute API; zero is the newest that both sides know
 }
 
-var success = []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent}
+var success = []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusNoContent, http.StatusPartialContent}
 
 // send makes a call and gives the open answer. What is not a success is an *apiError.
 func (s *session) send(ctx context.Context, r request) (*http.Response, error) {
@@ -95,10 +95,13 @@ func decode(body []byte) (object, error) {
 }
 
 // pages reads a whole list: page after page by the marker of each page's "next" link (Nova's <plural>_links, Glance's
-// "next", Neutron's <plural>_links), or one page when the query has a limit of its own.
+// "next", Neutron's <plural>_links). A limit in the query is that of the whole, however small the pages are.
 func (s *session) pages(ctx context.Context, r request, plural string) ([]object, error) {
 	r.method = http.MethodGet
-	once := r.query.Has("limit")
+	limit, err := strconv.Atoi(r.query.Get("limit"))
+	if err != nil {
+		limit = 0
+	}
 	var all []object
 	seen := map[string]bool{}
 	for {
@@ -108,7 +111,10 @@ func (s *session) pages(ctx context.Context, r request, plural string) ([]object
 		}
 		all = append(all, objects(answer[plural])...)
 		next := nextLink(answer, plural)
-		if next == "" || once {
+		if limit > 0 && len(all) >= limit {
+			return all[:limit], nil
+		}
+		if next == "" {
 			return all, nil
 		}
 		u, err := url.Parse(next)

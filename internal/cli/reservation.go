@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -296,17 +295,9 @@ func manyFailed(id string, n counts) error {
 
 // manyStillBuilding is the end of the watching before the end of the builds.
 func manyStillBuilding(ctx context.Context, id string, last error) *Error {
-	result := &Error{Code: ExitInterrupted, What: "stopped watching; the builds of reservation " + id + " go on", Hints: []string{
-		"slipway reservation wait " + id + "   (follow them again)",
-		"slipway server delete $(slipway server list --reservation " + id + " --quiet)   (stop them and give everything back)",
-	}}
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		result.Code, result.What = ExitFailed, "gave up waiting; the builds of reservation "+id+" go on"
-	}
-	if last != nil {
-		result.Reason = "the last answer was: " + last.Error()
-	}
-	return result
+	return stoppedWatching(ctx, "the builds of reservation "+id+" go on", last,
+		"slipway reservation wait "+id+"   (follow them again)",
+		"slipway server delete $(slipway server list --reservation "+id+" --quiet)   (stop them and give everything back)")
 }
 
 // countsView shows how far the builds of a reservation are: on a terminal a bar, elsewhere a line now and then.

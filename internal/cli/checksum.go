@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"crypto/md5" //nolint:gosec // Glance's "checksum" is an MD5; the hash beside it is what is trusted where there is one
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"strings"
+)
+
+// checksums are sums over the bytes of an image, by Glance's names of the algorithms.
+type checksums struct{ hashes map[string]hash.Hash }
+
+// sumMakers are the algorithms that Glance may be set to (hashing_algorithm), and that of "checksum".
+var sumMakers = map[string]func() hash.Hash{"sha512": sha512.New, "sha384": sha512.New384, "sha256": sha256.New, "md5": md5.New}
+
+func newChecksums(algorithms ...string) *checksums {
+	s := &checksums{hashes: map[string]hash.Hash{}}
+	for _, a := range algorithms {
+		s.hashes[a] = sumMakers[a]()
+	}
+	return s
+}
+
+func (s *checksums) write(p []byte) {
+	for _, h := range s.hashes {
+		h.Write(p)
+	}
+}
+
+func (s *checksums) reset() {
+	for _, h := range s.hashes {
+		h.Reset()
+	}
+}
+
+// vouched is the sum that vouches for an image's bytes: os_hash_value where there is one that can be computed here, else the
+// MD5 in checksum; "" for none.
+func vouched(image object) (algorithm, want string) {
+	if algorithm, want = text(image, "os_hash_algo"), text(image, "os_hash_value"); want != "" && sumMakers[algorithm] != nil {
+		return algorithm, want
+	}
+	if want = text(image, "checksum"); want != "" {
+		return "md5", want
+	}
+	return "", ""
+}
+
+var errNoChecksum = errors.New("the API keeps no checksum of this image, so nothing vouches for its bytes")
+
+// compare holds the bytes that went through against what the API says of the image.
+func (s *checksums) compare(image object, n int64) error {
+	if size, ok := number(image, "size"); ok && size != n {
+		return fmt.Errorf("it has %d bytes, the API says %d", n, size)
+	}
+	algorithm, want := vouched(image)
+	if algorithm == "" {
+		return errNoChecksum
+	}
+	h := s.hashes[algorithm]
+	if h == nil {
+		return fmt.Errorf("its %s was not computed", strings.ToUpper(algorithm))
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		return fmt.Errorf("its %s is %s, the API says %s", strings.ToUpper(algorithm), got, want)
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+)
+
+func (c *client) imageSave() *cobra.Command {
+	var file string
+	var progress progressChoice
+	cmd := &cobra.Command{
+		Use:     "save IMAGE --file F",
+		Aliases: []string{"download"},
+		Short:   "Download an image",
+		Long: `Download an image and verify its checksum. The bytes go to a .part file beside the target, which gets its name only when
+they are whole and verified; it replaces a file of the same name. --file - writes to standard output: then look at the exit
+code before the bytes are used.
+
+A connection that is cut is taken up where it broke off, as long as each try brings something. A new run begins from the
+start.`,
+		Example:           "  slipway image save debian-12 --file debian-12.qcow2 --progress\n  slipway image save disk --file - | zstd > disk.raw.zst",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(imageKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			image, err := s.find(ctx, imageKind, args[0])
+			if err != nil {
+				return err
+			}
+			ctx, stop := untilStopped(ctx)
+			defer stop()
+			if file == "-" {
+				if isTerminal(cmd.OutOrStdout()) {
+					return usage("standard output is a terminal: give --file a name, or pipe the image on")
+				}
+				return c.download(ctx, cmd, s, image, cmd.OutOrStdout(), progress)
+			}
+			return c.saveAs(file, func(w io.Writer) error { return c.download(ctx, cmd, s, image, w, progress) })
+		}),
+	}
+	cmd.Flags().StringVar(&file, "file", "", "where to write it, - for standard output (required)")
+	progress.bind(cmd.Flags())
+	cmd.MarkFlagsMutuallyExclusive("progress", "no-progress")
+	_ = cmd.MarkFlagRequired("file")
+	return cmd
+}
+
+// saveAs has a file written beside its place, and puts it there when it is whole and on disk.
+func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+		return usage("--file %s exists and is no regular file", name)
+	}
+	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+uuid.NewString()[:8]+".part")
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return doing(err, "write %s", name)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(part)
+		}
+	}()
+	if err := write(f); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return doing(err, "write %s", name)
+	}
+	if err := f.Close(); err != nil {
+		return doing(err, "write %s", name)
+	}
+	return doing(os.Rename(part, name), "write %s", name)
+}
+
+// download writes the bytes of an image, and fails unless they are those that the API vouches for.
+func (c *client) download(ctx context.Context, cmd *cobra.Command, s *session, image object, w io.Writer, progress progressChoice) error {
+	label := imageKind.layout.label(image)
+	algorithm, _ := vouched(image)
+	if algorithm == "" && text(image, "status") == "active" {
+		return notWhole(label, errNoChecksum)
+	}
+	size, _ := number(image, "size")
+	d := &downloading{s: s, path: imageKind.item(text(image, "id"), "file"), w: w, size: size,
+		t: c.newTransfer(cmd.ErrOrStderr(), progress, "saved", label, size)}
+	d.sums = newChecksums()
+	if algorithm != "" {
+		d.sums = newChecksums(algorithm)
+	}
+	err := d.run(ctx, c.poll*retryPolls)
+	d.t.end(err == nil)
+	switch {
+	case errors.Is(err, errNoBytes):
+		failure := badImage(image, "has no bytes")
+		failure.Hints = []string{"slipway image upload " + text(image, "id") + " --file F"}
+		return failure
+	case err != nil:
+		return doing(err, "download the image %q", label)
+	}
+	if err := d.sums.compare(image, d.t.done); err != nil {
+		failure := notWhole(label, err)
+		failure.Hints = []string{"nothing was kept: try again"}
+		return failure
+	}
+	return nil
+}
+
+// downloading is one download, over as many connections as it takes.
+type downloading struct {
+	s     *session
+	path  string
+	w     io.Writer
+	size  int64 // 0 when the API does not say
+	sums  *checksums
+	t     *transfer
+	tag   string // of what has come so far
+	begun bool   // bytes were promised at least once
+}
+
+const (
+	// retryPolls is the first pause before a download goes on, in polls; each pause that led to nothing doubles the next.
+	retryPolls = 4
+	// fruitlessTries is how many tries in a row may bring nothing.
+	fruitlessTries = 5
+	// stalled is how long a connection may bring nothing.
+	stalled = time.Minute
+)
+
+var (
+	errNoBytes = errors.New("the image has no bytes")
+	errStalled = errors.New("nothing came for " + stalled.String())
+)
+
+// final is a failure that no other try can mend.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
+// run tries until everything has come, or nothing comes any more.
+func (d *downloading) run(ctx context.Context, pause time.Duration) error {
+	for fruitless := 0; ; {
+		before := d.t.done
+		err := d.try(ctx)
+		if err == nil || ctx.Err() != nil || !d.begun || errors.As(err, new(final)) || !passing(err) {
+			return err
+		}
+		if d.size > 0 && d.t.done == d.size {
+			return nil // everything came before the cut
+		}
+		wait := pause
+		if d.t.done > before {
+			fruitless = 0
+			d.t.say("cut off after %s (%v): goes on from there", bytesText(d.t.done), err)
+		} else if fruitless++; fruitless == fruitlessTries {
+			return err
+		} else {
+			wait = pause << fruitless
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-timer.C:
+		}
+	}
+}
+
+// try opens a connection and copies from where the one before broke off.
+func (d *downloading) try(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watch := time.AfterFunc(stalled, func() { cancel(errStalled) })
+	defer watch.Stop()
+	r := request{service: "image", method: http.MethodGet, path: d.path, headers: map[string]string{}}
+	if d.t.done > 0 {
+		r.headers["Range"] = fmt.Sprintf("bytes=%d-", d.t.done)
+		if d.tag != "" {
+			r.headers["If-Range"] = d.tag
+		}
+	}
+	answer, err := d.s.send(ctx, r)
+	if err != nil {
+		return because(ctx, err)
+	}
+	defer answer.Body.Close()
+	skip, err := d.place(answer)
+	if err != nil {
+		return err
+	}
+	d.begun = true
+	if d.t.done == 0 {
+		d.tag = answer.Header.Get("ETag")
+	}
+	buffer := make([]byte, 256<<10)
+	for {
+		n, err := answer.Body.Read(buffer)
+		watch.Reset(stalled)
+		fresh := buffer[:n]
+		if skip > 0 {
+			passed := min(skip, int64(n))
+			skip, fresh = skip-passed, fresh[passed:]
+		}
+		if _, failed := d.w.Write(fresh); failed != nil {
+			return final{failed}
+		}
+		d.sums.write(fresh)
+		d.t.add(len(fresh))
+		switch {
+		case d.size > 0 && d.t.done > d.size:
+			return final{fmt.Errorf("more bytes came than the %d of the image", d.size)}
+		case err == io.EOF && d.t.done < d.size:
+			return io.ErrUnexpectedEOF
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return because(ctx, err)
+		}
+	}
+}
+
+// place says where in the image an answer begins: how many of its bytes were there already.
+func (d *downloading) place(answer *http.Response) (skip int64, err error) {
+	switch answer.StatusCode {
+	case http.StatusNoContent:
+		return 0, errNoBytes
+	case http.StatusPartialContent:
+		spec, _ := strings.CutPrefix(answer.Header.Get("Content-Range"), "bytes ")
+		from, _, _ := strings.Cut(spec, "-")
+		if at, err := strconv.ParseInt(from, 10, 64); err != nil || at != d.t.done {
+			return 0, final{fmt.Errorf("the API answered with the range %q instead of the one from %d", spec, d.t.done)}
+		}
+		return 0, nil
+	}
+	return d.t.done, nil // the whole from its start: the API has no ranges
+}
+
+// because is the reason for which a connection was given up.
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
+		return cause
+	}
+	return err
+}

@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestASavedImageAppearsOnlyWhenItsChecksumHolds(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	image := stored(content, len(content))
+	a.json("GET /image/v2/images", 200, `{"images":[`+image+`]}`)
+	bytesNow := content
+	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytesNow) })
+	dir := t.TempDir()
+	target := filepath.Join(dir, "out.qcow2")
+
+	bytesNow = append(bytes.Clone(content[:len(content)-1]), 'X')
+	got := run(t, "image", "save", "debian", "--file", target)
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "did not arrive whole")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	bytesNow = content
+	got = run(t, "image", "save", "debian", "--file", target)
+	require.Equal(t, 0, got.code, got.err)
+	saved, err := os.ReadFile(target)
+	require.NoError(t, err)
+	require.Equal(t, content, saved)
+	require.Equal(t, string(content), run(t, "image", "save", "debian", "--file", "-").out)
+}
+
+func TestAnImageWithOnlyAnMD5IsVerifiedByIt(t *testing.T) {
+	sums := newChecksums("sha512", "md5")
+	sums.write([]byte("abc"))
+	md := md5.Sum([]byte("abc"))
+	require.NoError(t, sums.compare(object{"checksum": hex.EncodeToString(md[:])}, 3))
+	require.Error(t, sums.compare(object{"checksum": "00"}, 3))
+	require.ErrorIs(t, sums.compare(object{}, 3), errNoChecksum)
+}
+
+// cutting serves an image over connections that break off: each gives at most the next of these numbers of bytes, and the
+// last one the rest. It knows ranges if ranges is set.
+func (a *api) cutting(content []byte, ranges bool, after ...int) {
+	n := 0
+	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, r *http.Request) {
+		from, limit := 0, len(content)
+		if n < len(after) {
+			limit = after[n]
+		}
+		n++
+		status := http.StatusOK
+		if spec := r.Header.Get("Range"); ranges && spec != "" && r.Header.Get("If-Range") == `"tag"` {
+			_, _ = fmt.Sscanf(spec, "bytes=%d-", &from)
+			status = http.StatusPartialContent
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, len(content)-1, len(content)))
+		}
+		w.Header().Set("ETag", `"tag"`)
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)-from))
+		w.WriteHeader(status)
+		_, _ = w.Write(content[from:min(len(content), from+limit)])
+		if from+limit < len(content) {
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	})
+}
+
+func TestADownloadThatIsCutOffGoesOnWhereItBrokeOff(t *testing.T) {
+	_, content := imageFile(t)
+	for _, tc := range []struct {
+		name   string
+		ranges bool
+		asked  []string
+	}{
+		{"in ranges", true, []string{"", "bytes=1000-", "bytes=71000-", "bytes=71000-"}},
+		{"from its start, where the API has no ranges", false, []string{"", "bytes=1000-", "bytes=70000-", "bytes=70000-"}},
+	} {
+		for _, file := range []string{filepath.Join(t.TempDir(), "out"), "-"} {
+			t.Run(tc.name+" to "+filepath.Base(file), func(t *testing.T) {
+				a := newAPI(t)
+				a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+				a.cutting(content, tc.ranges, 1000, 70000, 0)
+				got := run(t, "image", "save", "debian", "--file", file)
+				require.Equal(t, 0, got.code, got.err)
+				saved := []byte(got.out)
+				if file != "-" {
+					var err error
+					saved, err = os.ReadFile(file)
+					require.NoError(t, err)
+				}
+				require.True(t, bytes.Equal(content, saved))
+				var asked []string
+				for _, c := range a.made("GET /image/v2/images/im-1/file") {
+					asked = append(asked, c.header.Get("Range"))
+				}
+				require.Equal(t, tc.asked, asked)
+				require.Contains(t, got.err, "cut off after 1000 B (unexpected EOF): goes on from there\n")
+				require.Contains(t, got.err, "saved debian: 195.3 KiB")
+			})
+		}
+	}
+}
+
+func TestADownloadThatBringsNothingAnyMoreIsGivenUp(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	a.cutting(content, true, 1000, 0, 0, 0, 0, 0)
+	dir := t.TempDir()
+	got := run(t, "image", "save", "debian", "--file", filepath.Join(dir, "out"))
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "cannot download the image \"debian\"\n  unexpected EOF")
+	require.Len(t, a.made("GET /image/v2/images/im-1/file"), 1+fruitlessTries)
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+func TestARefusedDownloadIsNotTriedAgain(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(nil, 0)+`]}`)
+	a.json("GET /image/v2/images/im-1/file", 403, `{"message":"The requested image has been deactivated."}`)
+	got := run(t, "image", "save", "debian", "--file", "-")
+	require.Equal(t, ExitRefused, got.code)
+	require.Len(t, a.made("GET /image/v2/images/im-1/file"), 1)
+}
+
+func TestBytesOfAnotherRangeAreNotTaken(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		if r.Header.Get("Range") != "" {
+			w.Header().Set("Content-Range", "bytes 5-9/10")
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		_, _ = w.Write(content[:1000])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	})
+	got := run(t, "image", "save", "debian", "--file", "-")
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, `the range "5-9/10" instead of the one from 1000`)
+}
+
+func TestWhatGoesToStandardOutputIsVerifiedAtItsEnd(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored([]byte("other"), len(content))+`]}`)
+	a.cutting(content, true)
+	got := run(t, "image", "save", "debian", "--file", "-")
+	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, string(content), got.out)
+	require.Contains(t, got.err, "did not arrive whole")
+}
+
+func TestAnImageWithoutBytesIsNotSaved(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","status":"queued"}]}`)
+	a.json("GET /image/v2/images/im-1/file", 204, "")
+	got := run(t, "image", "save", "debian", "--file", filepath.Join(t.TempDir(), "out"))
+	require.Equal(t, ExitRefused, got.code)
+	require.Contains(t, got.err, "the image \"debian\" has no bytes\n  its status is queued")
+}
+
+func TestWhatIsNoFileIsNotReplaced(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(nil, 0)+`]}`)
+	for _, target := range []string{"/dev/null", t.TempDir()} {
+		got := run(t, "image", "save", "debian", "--file", target)
+		require.Equal(t, ExitUsage, got.code)
+		require.True(t, strings.Contains(got.err, "is no regular file"), got.err)
+	}
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// source is where the bytes of an upload come from: a file, which can be read again, or a stream, which cannot.
+type source struct {
+	name   string
+	file   *os.File      // nil for standard input
+	stream *bufio.Reader // nil for what can be read again
+	size   int64         // -1 when nobody knows
+}
+
+// headBytes is how much of an image its format is guessed from: ISO 9660 has its mark at 32 KiB.
+const headBytes = 64 << 10
+
+// openSource opens a file, or standard input for "-".
+func openSource(cmd *cobra.Command, name string) (*source, error) {
+	if name == "-" {
+		if in, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(in) {
+			return nil, usage("--file - reads standard input, which is a terminal: pipe the image into it")
+		}
+		return &source{name: "standard input", stream: bufio.NewReaderSize(cmd.InOrStdin(), headBytes), size: -1}, nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, doing(err, "read the image")
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, doing(err, "read the image")
+	}
+	s := &source{name: name, file: file, size: -1}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		file.Close()
+		return nil, usage("--file %s is a directory", name)
+	case mode.IsRegular(), mode.Type() == os.ModeDevice: // the size of a block device is where its end is
+		if s.size, err = file.Seek(0, io.SeekEnd); err == nil {
+			_, err = file.Seek(0, io.SeekStart)
+		}
+		if err != nil {
+			file.Close()
+			return nil, doing(err, "read the image")
+		}
+	default: // a pipe
+		s.stream = bufio.NewReaderSize(file, headBytes)
+	}
+	return s, nil
+}
+
+func (s *source) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
+}
+
+// Read gives the next bytes.
+func (s *source) Read(p []byte) (int, error) {
+	if s.stream != nil {
+		return s.stream.Read(p)
+	}
+	return s.file.Read(p)
+}
+
+var errReadOnce = errors.New("standard input and pipes can be read only once: run the command again")
+
+func (s *source) rewind() error {
+	if s.stream != nil {
+		return errReadOnce
+	}
+	_, err := s.file.Seek(0, io.SeekStart)
+	return err
+}
+
+// ends are the first bytes of the image and, where they can be read ahead, its last sector; nothing is used up.
+func (s *source) ends() (head, tail []byte, err error) {
+	if s.stream != nil {
+		head, err = s.stream.Peek(headBytes)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, nil, fmt.Errorf("reading %s: %w", s.name, err)
+		}
+		return head, nil, nil
+	}
+	head = make([]byte, min(headBytes, s.size))
+	if _, err := s.file.ReadAt(head, 0); err != nil {
+		return nil, nil, fmt.Errorf("reading the beginning of %s: %w", s.name, err)
+	}
+	tail = make([]byte, min(sector, s.size))
+	if _, err := s.file.ReadAt(tail, s.size-int64(len(tail))); err != nil {
+		return nil, nil, fmt.Errorf("reading the end of %s: %w", s.name, err)
+	}
+	return head, tail, nil
+}
+
+// sum reads the whole again for one more checksum.
+func (s *source) sum(ctx context.Context, algorithm string) (*checksums, error) {
+	if err := s.rewind(); err != nil {
+		return nil, err
+	}
+	sums := newChecksums(algorithm)
+	_, err := io.Copy(writerFunc(func(p []byte) (int, error) {
+		sums.write(p)
+		return len(p), ctx.Err()
+	}), s.file)
+	return sums, err
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

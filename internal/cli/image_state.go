@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *client) imageDeactivate() *cobra.Command {
+	return c.imageAction("deactivate", "deactivated", "Forbid the use of images for now (admin)",
+		"Deactivate images: nobody but an admin downloads them or builds servers from them until they are reactivated. Servers\nthat were built from them are left alone.")
+}
+
+func (c *client) imageReactivate() *cobra.Command {
+	return c.imageAction("reactivate", "reactivated", "Allow the use of deactivated images again (admin)",
+		"Reactivate images that were deactivated.")
+}
+
+func (c *client) imageAction(action, done, short, long string) *cobra.Command {
+	return &cobra.Command{
+		Use:               action + " IMAGE...",
+		Short:             short,
+		Long:              long + " If one of several cannot be found, nothing is done.",
+		Example:           "  slipway image " + action + " debian-11",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: c.complete(imageKind, true),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			images, err := s.findAll(ctx, imageKind, args)
+			if err != nil {
+				return err
+			}
+			for _, image := range images {
+				if err := s.actOnImage(ctx, image, action); err != nil {
+					return err
+				}
+				c.say(cmd, "%s image %s", done, imageKind.layout.label(image))
+			}
+			return nil
+		}),
+	}
+}
+
+func (s *session) actOnImage(ctx context.Context, image object, action string) error {
+	_, _, err := s.call(ctx, request{service: "image", method: http.MethodPost, path: imageKind.item(text(image, "id"), "actions", action)})
+	return doing(err, "%s the image %q", action, imageKind.layout.label(image))
+}
+
+func (c *client) imageDelete() *cobra.Command {
+	var store string
+	cmd := c.deleteCommand(imageKind, "  slipway image delete debian-11 debian-10\n  slipway image delete debian-12 --store ceph")
+	whole := cmd.RunE
+	cmd.Long += " A protected one is\nrefused. With --store only its bytes in that store are removed; the last store of an image is not."
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if store == "" {
+			return whole(cmd, args)
+		}
+		return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			images, err := s.findAll(ctx, imageKind, args)
+			if err != nil {
+				return err
+			}
+			for _, image := range images {
+				_, _, err := s.call(ctx, request{service: "image", method: http.MethodDelete,
+					path: fmt.Sprintf("stores/%s/%s", url.PathEscape(store), url.PathEscape(text(image, "id")))})
+				if err != nil {
+					return doing(err, "delete the image %q from the store %q", imageKind.layout.label(image), store)
+				}
+				c.say(cmd, "deleted image %s from store %s", imageKind.layout.label(image), store)
+			}
+			return nil
+		})(cmd, args)
+	}
+	cmd.Flags().StringVar(&store, "store", "", "only its bytes in this store")
+	c.completeStores(cmd, "store")
+	return cmd
+}

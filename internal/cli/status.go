@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// statusView shows what one piece of work is doing: on a terminal a line that is redrawn, elsewhere a line for each change.
+type statusView struct {
+	w        io.Writer
+	quiet    bool
+	name     string
+	now      func() time.Time
+	began    time.Time
+	progress *mpb.Progress
+	bar      *mpb.Bar
+
+	mu   sync.Mutex // the line is drawn by a goroutine of its own
+	text string
+}
+
+func (c *client) newStatusView(w io.Writer, name string) *statusView {
+	return &statusView{w: w, quiet: c.output.quiet, name: printable(name), now: c.now, began: c.now()}
+}
+
+func (v *statusView) show(text string) {
+	text = printable(text)
+	v.mu.Lock()
+	changed := text != v.text
+	v.text = text
+	v.mu.Unlock()
+	switch {
+	case v.quiet || !changed:
+	case !isTerminal(v.w):
+		fmt.Fprintf(v.w, "  %s: %s\n", v.name, text)
+	case v.bar == nil:
+		v.progress = mpb.New(mpb.WithOutput(v.w), mpb.WithRefreshRate(100*time.Millisecond))
+		v.bar = v.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, stat decor.Statistics) error {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			now := v.now()
+			sign := spinner[int(now.UnixMilli()/100)%len(spinner)]
+			_, err := io.WriteString(w, cut(fmt.Sprintf("  %c %s %s  %s", sign, v.name, duration(now.Sub(v.began)), v.text), stat.AvailableWidth))
+			return err
+		}), mpb.BarFillerTrim())
+	}
+}
+
+// close leaves what was last shown and gives the screen back.
+func (v *statusView) close() {
+	if v.bar == nil {
+		return
+	}
+	v.bar.SetTotal(-1, true)
+	v.progress.Wait()
+}
