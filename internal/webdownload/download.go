@@ -81,14 +81,11 @@ func (d *download) failure(err error, otherwise string) error {
 		lookup      *net.DNSError
 		certificate *tls.CertificateVerificationError
 	)
-	cause := context.Cause(d.ctx)
 	switch {
 	case d.asked.Err() != nil:
 		return fault.Wrap(fault.Unavailable, d.asked.Err(), "The download from host %s was stopped before it was done.", d.host)
-	case errors.Is(cause, errIdle):
-		return fault.Wrap(fault.Unavailable, cause, "Host %s sent nothing more for %s.", d.host, d.idle)
-	case cause != nil:
-		return fault.Wrap(fault.Unavailable, cause, "The download from host %s was stopped before it was done.", d.host)
+	case errors.Is(context.Cause(d.ctx), errIdle):
+		return fault.Wrap(fault.Unavailable, errIdle, "Host %s sent nothing more for %s.", d.host, d.idle)
 	case errors.As(err, &refused):
 		return fault.Wrap(fault.Invalid, err, "The address of host %s is not allowed.", d.host)
 	case errors.As(err, &lookup) && lookup.IsNotFound:

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,11 +92,16 @@ func TestAnImageInChunksHasNoLength(t *testing.T) {
 	require.EqualValues(t, -1, requireOpens(t, fetcher(loopback(s.port)), s.URL))
 }
 
-func TestTheRequestTellsNothingAndIsNotSentThroughAProxy(t *testing.T) {
-	proxy := newSite(t, false, serveImage)
+// TestMain names a proxy that never answers, which net/http reads once in a process: it would be asked for every host that
+// is neither localhost nor on loopback.
+func TestMain(m *testing.M) {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
-		t.Setenv(name, proxy.URL)
+		os.Setenv(name, "http://127.0.0.1:1")
 	}
+	m.Run()
+}
+
+func TestTheRequestTellsNothingAndIsNotSentThroughAProxy(t *testing.T) {
 	seen := make(chan http.Header, 2)
 	s := newSite(t, false, func(w http.ResponseWriter, r *http.Request) {
 		seen <- r.Header
@@ -114,7 +120,6 @@ func TestTheRequestTellsNothingAndIsNotSentThroughAProxy(t *testing.T) {
 			"User-Agent": {"slipway-web-download"}, "Accept-Encoding": {"identity"}, "Connection": {"close"},
 		}, <-seen)
 	}
-	require.Zero(t, proxy.connections.Load())
 }
 
 func TestNoConnectionIsUsedTwice(t *testing.T) {
@@ -124,6 +129,28 @@ func TestNoConnectionIsUsedTwice(t *testing.T) {
 		requireOpens(t, f, s.URL)
 	}
 	require.EqualValues(t, 3, s.connections.Load())
+}
+
+func TestWhatTheRulesDoNotAllowIsNotOpened(t *testing.T) {
+	s := newSite(t, false, serveImage)
+	for name, narrow := range map[string]func(*Rules){
+		"no hosts":       func(r *Rules) { r.Hosts = nil },
+		"another host":   func(r *Rules) { r.Hosts = []string{"images.example.org"} },
+		"a denied host":  func(r *Rules) { r.DeniedHosts = []string{"127.0.0.1"} },
+		"another port":   func(r *Rules) { r.Ports = []int{80} },
+		"another scheme": func(r *Rules) { r.Schemes = []string{"https"} },
+		"no network":     func(r *Rules) { r.Networks = nil },
+		"invalid rules":  func(r *Rules) { r.DeniedPorts = []int{-1} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := loopback(s.port)
+			requireOpens(t, fetcher(r), s.URL)
+			before := s.connections.Load()
+			narrow(&r)
+			requireFails(t, fetcher(r), s.URL, fault.Invalid, "URI for web-download does not pass filtering: "+s.URL+": ")
+			require.Equal(t, before, s.connections.Load())
+		})
+	}
 }
 
 func TestANameThatLeadsInwardsIsRefusedWithoutSayingWhere(t *testing.T) {
@@ -420,7 +447,12 @@ func TestAServerThatIsSilentIsGivenUp(t *testing.T) {
 		r := loopback(80)
 		r.DialTimeout = soon
 		f := fetcher(r)
-		f.dialer.Resolver, _ = resolver(t, map[string][]netip.Addr{"silent.example.org.": {}})
+		answered := make(chan struct{})
+		defer close(answered)
+		f.dialer.Resolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+			<-answered
+			return nil, errors.New("too late")
+		}}
 		requireFails(t, f, "http://silent.example.org", fault.Unavailable, "did not answer")
 	})
 	t.Run("on a port that nobody listens on", func(t *testing.T) {
@@ -432,18 +464,27 @@ func TestAServerThatIsSilentIsGivenUp(t *testing.T) {
 }
 
 func TestAReaderThatTakesItsTimeIsNotIdle(t *testing.T) {
-	uri, port := rawSite(t, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndata")
+	rested, sent := make(chan struct{}), make(chan struct{})
+	uri, port := rawSiteFunc(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nda")
+		<-rested
+		_, _ = io.WriteString(c, "ta")
+		close(sent)
+	})
 	r := loopback(port)
 	r.IdleTimeout = soon
 	body, _, err := fetcher(r).Open(t.Context(), uri)
 	require.NoError(t, err)
 	defer body.Close()
-	one := make([]byte, 1)
-	for i := range 4 {
-		<-time.After(soon + soon/2) // what is waited for is the time-out itself
-		_, err := io.ReadFull(body, one)
-		require.NoError(t, err, i)
-	}
+	half := make([]byte, 2)
+	_, err = io.ReadFull(body, half)
+	require.NoError(t, err)
+	<-time.After(2 * soon) // what is waited for is the time-out itself
+	close(rested)
+	<-sent
+	_, err = io.ReadFull(body, half)
+	require.NoError(t, err)
+	require.Equal(t, "ta", string(half))
 }
 
 func TestTheCallersContextEndsADownload(t *testing.T) {
@@ -456,19 +497,19 @@ func TestTheCallersContextEndsADownload(t *testing.T) {
 	})
 	f := fetcher(loopback(s.port))
 
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, stop := context.WithCancelCause(t.Context())
 	body, _, err := f.Open(ctx, s.URL+"/body")
 	require.NoError(t, err)
 	defer body.Close()
 	_, err = io.ReadFull(body, make([]byte, len(image)))
 	require.NoError(t, err)
-	cancel()
+	stop(errors.New("the image was deleted"))
 	_, err = body.Read(make([]byte, 1))
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, fault.Unavailable, fault.KindOf(err))
 	require.Equal(t, "The download from host 127.0.0.1 was stopped before it was done.", fault.Public(err))
 
-	ctx, cancel = context.WithTimeout(t.Context(), soon)
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
 	defer cancel()
 	_, _, err = f.Open(ctx, s.URL+"/head")
 	requireFault(t, err, fault.Unavailable, "was stopped before it was done")

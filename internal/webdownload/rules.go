@@ -156,19 +156,8 @@ func (r Rules) parse(uri string) (*url.URL, error) {
 	if !slices.Contains(r.Schemes, u.Scheme) || slices.Contains(r.DeniedSchemes, u.Scheme) {
 		return nil, errors.New("its scheme is not allowed")
 	}
-	_, rest, found := strings.Cut(uri, "://")
-	if !found || u.Opaque != "" {
-		return nil, errors.New("it cannot be read")
-	}
 	if u.User != nil {
 		return nil, errors.New("it carries a user name or password")
-	}
-	authority := rest
-	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-		authority = rest[:end]
-	}
-	if u.Host != authority {
-		return nil, errors.New("its host cannot be read")
 	}
 	host, err := canonicalHost(u.Hostname(), strings.HasPrefix(u.Host, "["))
 	if err != nil {

@@ -205,6 +205,7 @@ func TestRulesThatCouldNotMatchAreFoundAndLetNothingPass(t *testing.T) {
 		"denied URL":          func(r *Rules) { r.DeniedHosts = []string{"http://images.example.org"} },
 		"short address":       func(r *Rules) { r.DeniedHosts = []string{"10.1"} },
 		"star and a number":   func(r *Rules) { r.DeniedHosts = []string{"*.1"} },
+		"address with a zone": func(r *Rules) { r.Hosts = append(r.Hosts, "fe80::1%eth0") },
 		"network as host":     func(r *Rules) { r.DeniedHosts = []string{"10.0.0.0/8"} },
 		"port zero":           func(r *Rules) { r.Ports = []int{0} },
 		"port too high":       func(r *Rules) { r.DeniedPorts = []int{65536} },

@@ -94,7 +94,7 @@ func loopback(ports ...int) Rules {
 func fetcher(r Rules) *Fetcher { return New(r, slog.New(slog.DiscardHandler)) }
 
 // names is a DNS server that gives a name its addresses one after the other, the last of them for ever. Names that it does
-// not know do not exist; those with no addresses are never answered.
+// not know do not exist.
 type names struct {
 	mu      sync.Mutex
 	answers map[string][]netip.Addr
@@ -114,9 +114,7 @@ func resolver(t *testing.T, answers map[string][]netip.Addr) (*net.Resolver, *na
 			if err != nil {
 				return
 			}
-			if answer := n.answer(query[:size]); answer != nil {
-				_, _ = pc.WriteTo(answer, from)
-			}
+			_, _ = pc.WriteTo(n.answer(query[:size]), from)
 		}
 	})
 	t.Cleanup(func() { pc.Close(); serving.Wait() })
@@ -132,7 +130,7 @@ func (n *names) times(name string) int {
 	return n.asked[name]
 }
 
-// answer to a query of one question (RFC 1035, 4.1), nil for none.
+// answer to a query of one question (RFC 1035, 4.1).
 func (n *names) answer(query []byte) []byte {
 	const header, typeA = 12, 1
 	end, name := header, ""
@@ -145,9 +143,6 @@ func (n *names) answer(query []byte) []byte {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	addrs, known := n.answers[name]
-	if known && len(addrs) == 0 {
-		return nil
-	}
 	out := append([]byte{query[0], query[1], 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0}, query[header:end]...)
 	if !known {
 		out[3] |= 3 // no such name
