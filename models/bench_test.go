@@ -116,3 +116,54 @@ func BenchmarkListServersOf1000(b *testing.B) {
 		}
 	}
 }
+
+// manyImages adds 100,000 images that are active: of p1 one in a hundred, the others of a hundred projects; one in a
+// thousand is public and one in 250 community, one in a hundred deleted. Names repeat 20 times. Small numbers of bytes are
+// the sizes, many of them equal.
+func (w *world) manyImages(b *testing.B) {
+	b.Helper()
+	ctx := context.Background()
+	require.NoError(b, w.exec(ctx, `INSERT INTO projects (id, name, domain_id, enabled, created_at)
+		SELECT 'other' || i, 'other' || i, 'default', true, now() FROM generate_series(0, 99) i`))
+	require.NoError(b, w.exec(ctx, `INSERT INTO images (id, name, owner_id, status, visibility, protected, disk_format, container_format,
+			min_disk_gib, min_ram_mib, size_bytes, virtual_bytes, md5, sha512, tags, properties, created_at, updated_at, deleted_at)
+		SELECT gen_random_uuid(), 'image ' || i % 5000, CASE WHEN i % 100 = 7 THEN 'p1' ELSE 'other' || i % 100 END,
+			CASE WHEN i % 100 = 99 THEN 'deleted' ELSE 'active' END,
+			CASE WHEN i % 1000 = 3 THEN 'public' WHEN i % 250 = 4 THEN 'community' WHEN i % 2 = 0 THEN 'private' ELSE 'shared' END, false,
+			'qcow2', 'bare', 0, 0, i % 997, 1 << 30, md5(i::text), repeat(md5(i::text), 4),
+			CASE WHEN i % 10 = 7 THEN '["lts"]' ELSE '[]' END::jsonb, jsonb_build_object('os_distro', 'distro' || i % 7, 'build', i::text),
+			at, at, CASE WHEN i % 100 = 99 THEN at END
+		FROM generate_series(1, 100000) i, LATERAL (SELECT now() - make_interval(secs => (i * 7919) % 100003) AS at) x`))
+	require.NoError(b, w.exec(ctx, `VACUUM ANALYZE images`))
+}
+
+func BenchmarkList100Of100000Images(b *testing.B) {
+	ctx := context.Background()
+	w := newWorld(b)
+	w.manyImages(b)
+	bySize := []Sort{{Key: "size"}}
+	half, err := w.ListImages(ctx, ImageFilter{ProjectID: "p1", Sort: bySize, Limit: 500})
+	require.NoError(b, err)
+	for name, c := range map[string]struct {
+		filter ImageFilter
+		want   int
+	}{
+		"default order":             {ImageFilter{ProjectID: "p1", Limit: 100}, 100},
+		"by name":                   {ImageFilter{ProjectID: "p1", Names: []string{"image 7"}, Limit: 100}, 20},
+		"by size after a marker":    {ImageFilter{ProjectID: "p1", Sort: bySize, Marker: half[len(half)-1].ID, Limit: 100}, 100},
+		"by distribution and tag":   {ImageFilter{ProjectID: "p1", Properties: map[string]string{"os_distro": "distro3"}, Tags: []string{"lts"}, Limit: 100}, 100},
+		"public":                    {ImageFilter{ProjectID: "p1", Visibility: "public", Limit: 100}, 100},
+		"community":                 {ImageFilter{ProjectID: "p1", Visibility: "community", Limit: 100}, 100},
+		"everybody's, of an admin":  {ImageFilter{Admin: true, Limit: 100}, 100},
+		"an admin's by size, first": {ImageFilter{Admin: true, Sort: bySize, Limit: 100}, 100},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				all, err := w.ListImages(ctx, c.filter)
+				if err != nil || len(all) != c.want {
+					b.Fatal(len(all), err)
+				}
+			}
+		})
+	}
+}
