@@ -81,6 +81,9 @@ func doing(err error, format string, args ...any) error {
 		return err
 	}
 	failure = explain(err)
+	if failure.Code == ExitInterrupted {
+		failure.Reason = failure.What
+	}
 	failure.What = "cannot " + fmt.Sprintf(format, args...)
 	return failure
 }

@@ -12,6 +12,12 @@ var imageKind = &kind{
 	noun: "image", service: "image", path: "images", plural: "images", byName: imageName, listHint: "slipway image list",
 	// Glance's plain list leaves out what is hidden, other projects' community images, and shared ones not yet accepted.
 	wider: []url.Values{{"os_hidden": {"true"}}, {"visibility": {"community"}}, {"visibility": {"shared"}, "member_status": {"all"}}},
+	kept: func(image object) string {
+		if protected, _ := image["protected"].(bool); protected {
+			return "it is protected: slipway image set " + text(image, "id") + " --unprotected"
+		}
+		return ""
+	},
 	layout: layout{
 		list: []column{
 			col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("FORMAT", "disk_format"), sizeColumn("SIZE", "size"),

@@ -127,3 +127,12 @@ func TestOnlyTheBytesInOneStoreAreDeleted(t *testing.T) {
 	a.json("DELETE /image/v2/stores/slow/im-1", 204, "")
 	require.Equal(t, "deleted image debian from store slow\n", run(t, "image", "delete", "debian", "--store", "slow").err)
 }
+
+func TestAProtectedImageSaysHowToUnprotectIt(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","protected":true}]}`)
+	a.json("DELETE /image/v2/images/im-1", 403, `{"message":"Image im-1 is protected and cannot be deleted."}`)
+	got := run(t, "image", "delete", "debian")
+	require.Equal(t, ExitRefused, got.code)
+	require.Contains(t, got.err, "→ it is protected: slipway image set im-1 --unprotected\n")
+}

@@ -165,7 +165,7 @@ func TestAnInterruptedUploadRemovesItsImage(t *testing.T) {
 	a.json("DELETE /image/v2/images/im-1", 204, "")
 	got := runWith(t, ctx, "", "image", "create", "debian", "--file", file)
 	require.Equal(t, ExitInterrupted, got.code, got.err)
-	require.Contains(t, got.err, "the image im-1 was removed again")
+	require.Contains(t, got.err, "Error: cannot upload the image \"debian\"\n  interrupted\n  → the image im-1 was removed again")
 	require.Len(t, a.made("DELETE /image/v2/images/im-1"), 1)
 }
 

@@ -28,6 +28,7 @@ type kind struct {
 	name     string                       // field of the name; "" is "name"
 	listHint string                       // what shows which ones there are
 	brief    bool                         // the list leaves out fields that one alone has
+	kept     func(object) string          // what to do about one that is not to be deleted; "" for all others
 	layout   layout
 }
 
@@ -194,7 +195,11 @@ func (c *client) deleteCommand(k *kind, example string) *cobra.Command {
 				id := k.layout.identity(item)
 				_, _, err := s.call(ctx, request{service: k.service, method: http.MethodDelete, path: k.item(id)})
 				if err != nil {
-					return doing(err, "delete the %s %q", k.noun, k.layout.label(item))
+					failure := explain(doing(err, "delete the %s %q", k.noun, k.layout.label(item)))
+					if k.kept != nil && failure.Code == ExitRefused && k.kept(item) != "" {
+						failure.Hints = []string{k.kept(item)}
+					}
+					return failure
 				}
 				c.say(cmd, "deleted %s %s", k.noun, k.layout.label(item))
 			}

@@ -31,7 +31,7 @@ type output struct {
 
 func (o *output) bind(flags *pflag.FlagSet) {
 	flags.StringVarP(&o.format, "output", "o", "table", "output: table, wide, json, yaml (the API's own field names), value (bare, between tabs), name")
-	flags.StringSliceVar(&o.columns, "columns", nil, "columns of a table, by title or by the API's field name (comma separated, or --column repeated)")
+	flags.StringSliceVarP(&o.columns, "columns", "c", nil, "columns of a table, by title or by the API's field name (comma separated, or --column repeated)")
 	flags.BoolVar(&o.noHeaders, "no-headers", false, "tables without their first line")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print ids only, one a line, and no progress")
 }

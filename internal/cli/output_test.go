@@ -25,7 +25,7 @@ func TestAListIsPrintedInEveryForm(t *testing.T) {
 			"77f0  evil?[2J  BUILD   spawning  -                                         tiny\n"},
 		{[]string{"--no-headers", "--columns", "name,host,OS-EXT-STS:power_state", "-o", "wide"}, "web       hv1  1\nevil?[2J  -    -\n"},
 		{[]string{"-o", "name"}, "web\nevil?[2J\n"},
-		{[]string{"-o", "value", "--column", "id", "--column", "status"}, "5a1e\tACTIVE\n77f0\tBUILD\n"},
+		{[]string{"-o", "value", "-c", "id", "--column", "status"}, "5a1e\tACTIVE\n77f0\tBUILD\n"},
 		{[]string{"--quiet"}, "5a1e\n77f0\n"},
 	} {
 		got := run(t, append([]string{"server", "list"}, tc.args...)...)
