@@ -88,6 +88,7 @@ func registerControl(w worker.ActivityRegistry, a *control.Activities) {
 		contract.RecordOperatorAct: a.RecordOperatorAct,
 		contract.AdmitServers:      a.AdmitServers,
 		contract.DropServers:       a.DropServers,
+		contract.StartBuilds:       a.StartBuilds,
 	})
 }
 

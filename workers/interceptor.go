@@ -93,6 +93,7 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	t := try{info: activity.GetInfo(ctx)}
 	if len(in.Args) > 0 {
 		_, t.undoes = in.Args[0].(interface{ Undoes() })
+		_, t.owed = in.Args[0].(interface{ Owed() })
 		if of, ok := in.Args[0].(interface{ Server() string }); ok {
 			t.server = of.Server()
 		}
@@ -132,7 +133,7 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 		log.Info("A step is done.", "duration", took)
 	}
 	s.metrics.seconds.WithLabelValues(t.info.ActivityType.Name, outcome).Observe(took.Seconds())
-	if t.undoes {
+	if t.undoes || t.owed {
 		return out, fault.ToTemporalAgain(err)
 	}
 	return out, fault.ToTemporal(err)
@@ -142,6 +143,7 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 type try struct {
 	info   activity.Info
 	undoes bool
+	owed   bool
 	server string // whose order it keeps on its host; "" keeps none
 	log    *slog.Logger
 }

@@ -84,6 +84,22 @@ func TestWhatAStepGaveUpByItselfIsNoCancellation(t *testing.T) {
 	require.True(t, retryable(err))
 }
 
+func TestAnUndoAndWhatWasPromisedAreTriedAgainWhateverTheyAnswer(t *testing.T) {
+	bug := fault.New(fault.Internal, "a bug")
+	for name, c := range map[string]struct {
+		in, activity any
+		again        bool
+	}{
+		contract.BuildDisk:   {contract.BuildDiskInput{}, func(context.Context, contract.BuildDiskInput) error { return bug }, false},
+		contract.RemoveDisk:  {contract.Undo{}, func(context.Context, contract.Undo) error { return bug }, true},
+		contract.StartBuilds: {contract.StartBuildsInput{}, func(context.Context, contract.StartBuildsInput) error { return bug }, true},
+	} {
+		err := onHost(t, time.Minute, map[string]any{name: c.activity}, c.in)[name]
+		require.Equal(t, fault.Internal, fault.FromTemporal(err).Kind)
+		require.Equal(t, c.again, retryable(err), name)
+	}
+}
+
 func TestAFetchThatWaitsForBytesLeavesTheTurnToOthers(t *testing.T) {
 	built := make(chan struct{})
 	got := onHost(t, 20*time.Second, map[string]any{

@@ -41,18 +41,23 @@ func NewClient(temporal client.Client, controlQueue string) *Client {
 func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
-	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+	options := c.boot(in)
+	// The same submission again meets the run that answers it; after a refusal it may be tried anew.
+	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
+	start := c.temporal.NewWithStartWorkflowOperation(options, contract.WorkflowBoot, in)
+	return c.submit(ctx, start, in.RequestID, nil)
+}
+
+func (c *Client) boot(in contract.BootInput) client.StartWorkflowOptions {
+	return client.StartWorkflowOptions{
 		ID:                    contract.ServerWorkflowID(in.ServerID),
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   taskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(bootAttributes(in)...),
 		StaticSummary:         bootSummary(in),
 		StaticDetails:         bootDetails(in),
-		// The same submission again meets the run that answers it; after a refusal it may be tried anew.
-		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
-	}, contract.WorkflowBoot, in)
-	return c.submit(ctx, start, in.RequestID, nil)
+	}
 }
 
 // submit starts a workflow and waits until it says accepted or refused.
@@ -89,6 +94,28 @@ func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitte
 	var answer contract.Admitted
 	err = c.submit(ctx, start, in.Boot.RequestID, &answer)
 	return answer.Servers, err
+}
+
+// Start starts the build of a server that was reserved. It is success where a workflow of that server runs or has run: this
+// build, or the delete that was faster. Internal when the engine refuses it for good.
+func (c *Client) Start(ctx context.Context, in contract.BootInput) error {
+	options := c.boot(in)
+	// The delete of a server whose build has not begun runs under the same id, and may have ended by now.
+	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL
+	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+	options.WorkflowExecutionErrorWhenAlreadyStarted = true
+	_, err := c.temporal.ExecuteWorkflow(requestid.With(ctx, in.RequestID), options, contract.WorkflowBoot, in)
+	var (
+		started *serviceerror.WorkflowExecutionAlreadyStarted
+		refused *serviceerror.InvalidArgument
+	)
+	switch {
+	case errors.As(err, &started):
+		return nil
+	case errors.As(err, &refused):
+		return fault.Wrap(fault.Internal, err, "The build was not accepted: the workflow engine refuses it.")
+	}
+	return answer(err, "The build was not accepted", again)
 }
 
 // Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts

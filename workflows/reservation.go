@@ -1,9 +1,10 @@
 package workflows
 
 import (
+	"errors"
 	"fmt"
+	"time"
 
-	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -12,15 +13,10 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/saga"
 )
 
-const (
-	// startsAtOnce bounds how many builds are being started. A request's body is at most 112 KiB (api/rest.MaxBody), and so
-	// about is a build's input: the commands of one workflow task stay well below the engine's 4 MB for a message.
-	startsAtOnce = 20
-	// historyBytes is when a reservation goes on in a new run. Each start records its build's whole input, user data and
-	// files too: a thousand small ones are about 3 MB, a thousand of the largest 150 MB. The engine warns at 10 MiB and
-	// ends a run at 50.
-	historyBytes = 4 << 20
-)
+// startsAtOnce is how many builds one step starts. The step's input holds the request, at most 112 KiB (api/rest.MaxBody):
+// the history of a thousand servers stays below 2 MB, of ten thousand (config's limit) below 15. As children of this workflow
+// each would record its whole input here, and each start would wait for a lock on this one workflow.
+const startsAtOnce = 100
 
 // ReserveServers admits the servers of one request and starts a build for each. It answers the submit update as soon as
 // they are accepted or refused. Each build then goes on by itself: the reservation waits for their starts, not for their
@@ -31,11 +27,8 @@ func ReserveServers(ctx workflow.Context, in contract.ReserveInput) error {
 		return err
 	}
 	err := r.run(ctx)
-	if err == nil && ctx.Err() == nil && r.Next < r.Admitted {
-		return r.goOn(ctx)
-	}
 	r.failure, r.settled = err, true
-	if err != nil || len(r.dropped()) > 0 {
+	if err != nil || len(r.refused) > 0 {
 		r.saga.Unwind(ctx, in.Boot.Deadlines.UndoPatience)
 		r.saga.Wait(ctx)
 	}
@@ -54,20 +47,19 @@ const phaseStarted = "started"
 
 // reservation is one run of it.
 type reservation struct {
-	in contract.ReserveInput
-	contract.Reserved
-	saga    saga.Saga[none]
-	settled bool
-	failure *fault.Error
-	refused error // why the engine did not start a build, where it did not
+	in       contract.ReserveInput
+	at       time.Time
+	saga     saga.Saga[none]
+	admitted int
+	next     int   // the first server whose build was not yet asked for
+	refused  []int // places of those that the engine did not start
+	reason   string
+	settled  bool
+	failure  *fault.Error
 }
 
 func newReservation(ctx workflow.Context, in contract.ReserveInput) *reservation {
-	r := &reservation{in: in, Reserved: contract.Reserved{StartedAt: workflow.Now(ctx)}}
-	if in.Continued != nil {
-		r.Reserved = *in.Continued
-		r.in.Continued = nil
-	}
+	r := &reservation{in: in, at: workflow.Now(ctx)}
 	r.saga = saga.Saga[none]{
 		Undo: func(ctx workflow.Context, _ none) error { return r.drop(ctx) },
 		Observe: func(ctx workflow.Context, e *saga.Entry[none]) {
@@ -84,34 +76,33 @@ func newReservation(ctx workflow.Context, in contract.ReserveInput) *reservation
 // serve answers the submission and tells how far the reservation is.
 func (r *reservation) serve(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, contract.QueryReservation, func() (contract.ReservationState, error) {
-		return contract.ReservationState{Admitted: r.Admitted, Started: r.Started, Dropped: len(r.Dropped), Settled: r.settled}, nil
+		return contract.ReservationState{Admitted: r.admitted, Started: r.next - len(r.refused), Dropped: len(r.refused), Settled: r.settled}, nil
 	}); err != nil {
 		return err
 	}
 	return workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, func(ctx workflow.Context) (contract.Admitted, error) {
-		if err := workflow.Await(ctx, func() bool { return r.Admitted > 0 || r.settled }); err != nil {
+		if err := workflow.Await(ctx, func() bool { return r.admitted > 0 || r.settled }); err != nil {
 			return contract.Admitted{}, err
 		}
-		if r.Admitted > 0 {
-			return contract.Admitted{Servers: r.Admitted}, nil
+		if r.admitted > 0 {
+			return contract.Admitted{Servers: r.admitted}, nil
 		}
 		return contract.Admitted{}, fault.ToTemporal(r.failure)
 	})
 }
 
-// run admits the servers, unless an earlier run has, and starts the builds until all are started, the history is long
-// enough, or somebody cancels.
+// run admits the servers and starts their builds, until all are started or somebody cancels.
 func (r *reservation) run(ctx workflow.Context) *fault.Error {
-	if r.Admitted == 0 {
-		if err := r.admit(ctx); err != nil {
+	if err := r.admit(ctx); err != nil {
+		return fault.FromTemporal(err)
+	}
+	for r.next < r.admitted {
+		if err := ctx.Err(); err != nil {
 			return fault.FromTemporal(err)
 		}
-	} else {
-		r.registerUndo()
-	}
-	r.start(ctx)
-	if ctx.Err() != nil && r.Next < r.Admitted {
-		return fault.FromTemporal(ctx.Err())
+		if err := r.start(ctx, min(r.next+startsAtOnce, r.admitted)); err != nil {
+			return fault.FromTemporal(err)
+		}
 	}
 	return nil
 }
@@ -125,18 +116,14 @@ func (r *reservation) admit(ctx workflow.Context) error {
 	if err := r.local(ctx, contract.ResolveImage, resolve, resolve.Summary(), nil); err != nil {
 		return err
 	}
-	r.registerUndo()
-	in := contract.AdmitServersInput{Server: recordInput(boot, r.StartedAt), Min: r.in.Min, Max: r.in.Max, Limits: boot.Limits}
+	r.saga.Register(saga.Entry[none]{Name: contract.DropServers, Chain: ownChain})
+	in := contract.AdmitServersInput{Server: recordInput(boot, r.at), Min: r.in.Min, Max: r.in.Max, Limits: boot.Limits}
 	var admitted contract.Admitted
 	if err := r.local(ctx, contract.AdmitServers, in, in.Summary(), &admitted); err != nil {
 		return err
 	}
-	r.Admitted = admitted.Servers
+	r.admitted = admitted.Servers
 	return nil
-}
-
-func (r *reservation) registerUndo() {
-	r.saga.Register(saga.Entry[none]{Name: contract.DropServers, Chain: ownChain})
 }
 
 func (r *reservation) local(ctx workflow.Context, name string, in any, words string, out any) error {
@@ -152,64 +139,40 @@ func (r *reservation) local(ctx workflow.Context, name string, in any, words str
 	}), name, in).Get(ctx, out)
 }
 
-// start asks for the builds in order, so many at a time, and returns when each that was asked for has begun or will not.
-func (r *reservation) start(ctx workflow.Context) {
-	// Not cancellable: cancelling a child would end a build that has begun.
-	starting, _ := workflow.NewDisconnectedContext(ctx)
-	pending := 0
-	for r.Next < r.Admitted && ctx.Err() == nil && workflow.GetInfo(ctx).GetCurrentHistorySize() < historyBytes {
-		place := r.Next
-		r.Next++
-		pending++
-		workflow.Go(starting, func(ctx workflow.Context) {
-			r.startOne(ctx, place)
-			pending--
-		})
-		_ = workflow.Await(starting, func() bool { return pending < startsAtOnce })
+// start starts the builds up to a place. It goes on trying while the engine does not answer: the servers were accepted.
+func (r *reservation) start(ctx workflow.Context, to int) error {
+	in := contract.StartBuildsInput{Boot: r.in.Boot, Admitted: r.admitted, From: r.next, To: to}
+	// Not cancellable: what has begun is not to be dropped.
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	var out contract.StartedBuilds
+	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: startPatience,
+		HeartbeatTimeout:    10 * time.Second,
+		RetryPolicy:         &undoRetry,
+		Summary:             summary(in.Summary()),
+	}), contract.StartBuilds, in).Get(ctx, &out)
+	if err != nil {
+		return err
 	}
-	_ = workflow.Await(starting, func() bool { return pending == 0 })
+	r.next, r.refused = to, append(r.refused, out.Refused...)
+	if r.reason == "" {
+		r.reason = out.Reason
+	}
+	return nil
 }
 
-// startOne starts a server's build and waits until it has begun.
-func (r *reservation) startOne(ctx workflow.Context, place int) {
-	in := r.in.Server(place, r.Admitted)
-	child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, childOptions(in)), contract.WorkflowBoot, in)
-	err := child.GetChildWorkflowExecution().Get(ctx, nil)
-	switch {
-	case err == nil:
-		r.Started++
-	case temporal.IsWorkflowExecutionAlreadyStartedError(err):
-		// Its delete was faster: that gives back all there is, and a server that is deleted is not built.
-		workflow.GetLogger(ctx).Info("A server of a reservation was deleted before its build.", "server_id", in.ServerID, "request_id", in.RequestID)
-	default:
-		workflow.GetLogger(ctx).Error("A build of a reservation could not be started.", "server_id", in.ServerID, "request_id", in.RequestID, "error", err)
-		r.Dropped = append(r.Dropped, place)
-		r.refused = err
-	}
-}
-
-func childOptions(in contract.BootInput) workflow.ChildWorkflowOptions {
-	return workflow.ChildWorkflowOptions{
-		WorkflowID:        contract.ServerWorkflowID(in.ServerID),
-		ParentClosePolicy: enumspb.PARENT_CLOSE_POLICY_ABANDON,
-		// The delete of a server whose build has not begun runs under the same id, and may have ended by now.
-		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
-		WorkflowTaskTimeout:   taskTimeout,
-		TypedSearchAttributes: temporal.NewSearchAttributes(bootAttributes(in)...),
-		StaticSummary:         bootSummary(in),
-		StaticDetails:         bootDetails(in),
-	}
-}
+// startPatience bounds one try to start some builds. Those that it has started are found at once by the next.
+const startPatience = 30 * time.Second
 
 // dropped are the places of the servers that were admitted and will not be built. After an admission whose outcome is not
 // known it is all that there may be.
 func (r *reservation) dropped() []int {
-	places := append([]int{}, r.Dropped...)
-	last := r.Admitted
+	places := append([]int{}, r.refused...)
+	last := r.admitted
 	if last == 0 {
 		last = r.in.Max
 	}
-	for place := r.Next; place < last; place++ {
+	for place := r.next; place < last; place++ {
 		places = append(places, place)
 	}
 	return places
@@ -219,7 +182,7 @@ func (r *reservation) dropped() []int {
 func (r *reservation) drop(ctx workflow.Context) error {
 	why := r.failure
 	if why == nil {
-		why = fault.Wrap(fault.Unavailable, r.refused, "the workflow engine did not take it.")
+		why = fault.Wrap(fault.Internal, errors.New(r.reason), "the workflow engine did not take it.")
 	}
 	in := contract.DropServersInput{
 		FirstServerID: r.in.Boot.ServerID,
@@ -230,15 +193,6 @@ func (r *reservation) drop(ctx workflow.Context) error {
 		Details:       why.Error(),
 	}
 	return workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, undoOptions(in.FirstServerID, "")), contract.DropServers, in).Get(ctx, nil)
-}
-
-// goOn continues in a new run with an empty history.
-func (r *reservation) goOn(ctx workflow.Context) error {
-	answering, _ := workflow.NewDisconnectedContext(ctx)
-	_ = workflow.Await(answering, func() bool { return workflow.AllHandlersFinished(ctx) })
-	next := r.in
-	next.Continued = &r.Reserved
-	return workflow.NewContinueAsNewError(ctx, contract.WorkflowReserve, next)
 }
 
 func (r *reservation) show(ctx workflow.Context, phase string) {

@@ -4,17 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
-	tworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -28,18 +25,22 @@ type reserving struct {
 	mu       sync.Mutex
 	admitted []int // places that have a row
 	built    map[int]contract.BootInput
+	steps    []contract.StartBuildsInput
 	drops    []contract.DropServersInput
 
 	admit    func(contract.AdmitServersInput) (contract.Admitted, error)
+	start    func(in contract.StartBuildsInput, try int) (contract.StartedBuilds, error)
 	drop     func(try int) error
-	began    func(place int) // a build has begun
 	answered bool
 	answer   contract.Admitted
 	refusal  error
 }
 
 func newReserving(t *testing.T) *reserving {
-	r := &reserving{world: newWorld(), built: map[int]contract.BootInput{}, drop: func(int) error { return nil }, began: func(int) {}}
+	r := &reserving{world: newWorld(), built: map[int]contract.BootInput{}, drop: func(int) error { return nil }}
+	r.start = func(contract.StartBuildsInput, int) (contract.StartedBuilds, error) {
+		return contract.StartedBuilds{}, nil
+	}
 	r.env = environment(r.world)
 	r.admit = func(in contract.AdmitServersInput) (contract.Admitted, error) {
 		for place := range in.Max {
@@ -52,6 +53,21 @@ func newReserving(t *testing.T) *reserving {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			return r.admit(in)
+		},
+		contract.StartBuilds: func(ctx context.Context, in contract.StartBuildsInput) (contract.StartedBuilds, error) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.steps = append(r.steps, in)
+			out, err := r.start(in, int(activity.GetInfo(ctx).Attempt))
+			if err != nil {
+				return out, fault.ToTemporal(err)
+			}
+			for place := in.From; place < in.To; place++ {
+				if !slices.Contains(out.Refused, place) {
+					r.built[place] = contract.ReservedServer(in.Boot, place, in.Admitted)
+				}
+			}
+			return out, nil
 		},
 		contract.DropServers: func(ctx context.Context, in contract.DropServersInput) error {
 			r.mu.Lock()
@@ -66,17 +82,6 @@ func newReserving(t *testing.T) *reserving {
 	} {
 		r.env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
-	r.env.RegisterWorkflowWithOptions(func(ctx tworkflow.Context, in contract.BootInput) error {
-		r.mu.Lock()
-		_, twice := r.built[in.LaunchIndex]
-		r.built[in.LaunchIndex] = in
-		r.mu.Unlock()
-		if twice {
-			t.Errorf("the build of server %d was started twice", in.LaunchIndex)
-		}
-		r.began(in.LaunchIndex)
-		return tworkflow.Sleep(ctx, time.Hour)
-	}, tworkflow.RegisterOptions{Name: contract.WorkflowBoot})
 	return r
 }
 
@@ -114,18 +119,25 @@ func several(least, most int) contract.ReserveInput {
 
 func TestAReservationStartsOneBuildForEachServerThatWasAdmitted(t *testing.T) {
 	r := newReserving(t)
-	in := several(10, 90)
+	in := several(10, 400)
 	r.admit = func(a contract.AdmitServersInput) (contract.Admitted, error) {
-		require.Equal(t, []any{10, 90, in.Boot.Limits}, []any{a.Min, a.Max, a.Limits})
+		require.Equal(t, []any{10, 400, in.Boot.Limits}, []any{a.Min, a.Max, a.Limits})
 		require.Equal(t, []string{in.Boot.ServerID, "web", "f"}, []string{a.Server.ServerID, a.Server.Name, a.Server.Fingerprint})
-		return contract.Admitted{Servers: 60}, nil
+		return contract.Admitted{Servers: 260}, nil
+	}
+	r.start = func(_ contract.StartBuildsInput, try int) (contract.StartedBuilds, error) {
+		if try < 3 {
+			return contract.StartedBuilds{}, fault.New(fault.Unavailable, "not now")
+		}
+		return contract.StartedBuilds{}, nil
 	}
 	require.NoError(t, r.run(t, in))
 	require.NoError(t, r.refusal)
-	require.Equal(t, contract.Admitted{Servers: 60}, r.answer)
-	require.Equal(t, contract.ReservationState{Admitted: 60, Started: 60, Settled: true}, r.state(t))
+	require.Equal(t, contract.Admitted{Servers: 260}, r.answer)
+	require.Equal(t, contract.ReservationState{Admitted: 260, Started: 260, Settled: true}, r.state(t))
 	require.Empty(t, r.drops)
-	require.Len(t, r.built, 60)
+	require.Len(t, r.steps, 9, "three steps, each at its third try")
+	require.Len(t, r.built, 260)
 	ids := map[string]bool{}
 	for place, b := range r.built {
 		ids[b.ServerID] = true
@@ -133,9 +145,9 @@ func TestAReservationStartsOneBuildForEachServerThatWasAdmitted(t *testing.T) {
 		require.Equal(t, b.Name, b.Hostname)
 		require.True(t, b.Reserved)
 		require.Equal(t, contract.ReservationID(in.Boot.ServerID), b.ReservationID)
-		require.Equal(t, []any{in.Boot.RequestID, in.Boot.Networks, in.Boot.Flavor}, []any{b.RequestID, b.Networks, b.Flavor})
+		require.Equal(t, []any{place, in.Boot.RequestID, in.Boot.Networks, in.Boot.Flavor}, []any{b.LaunchIndex, b.RequestID, b.Networks, b.Flavor})
 	}
-	require.Len(t, ids, 60)
+	require.Len(t, ids, 260)
 	require.Equal(t, in.Boot.ServerID, r.built[0].ServerID)
 }
 
@@ -180,85 +192,42 @@ func TestARefusedReservationAnswersWhyAndLeavesNothing(t *testing.T) {
 
 func TestACancelledReservationDropsWhatItHasNotStarted(t *testing.T) {
 	r := newReserving(t)
-	r.began = func(place int) {
-		if place == 30 {
+	r.start = func(in contract.StartBuildsInput, _ int) (contract.StartedBuilds, error) {
+		if in.From == 100 {
 			r.env.CancelWorkflow()
 		}
+		return contract.StartedBuilds{Refused: []int{in.From + 7}}, nil
 	}
-	require.Error(t, r.run(t, several(100, 100)))
+	require.Error(t, r.run(t, several(350, 350)))
 	require.NoError(t, r.refusal, "it was accepted")
-	require.Greater(t, len(r.built), 30)
-	require.Less(t, len(r.built), 100)
-	require.Len(t, r.admitted, len(r.built))
-	for _, place := range r.admitted {
-		require.Contains(t, r.built, place)
-	}
+	require.Len(t, r.built, 198, "what is being started is not torn up")
+	require.ElementsMatch(t, slices.Collect(maps.Keys(r.built)), r.admitted)
 	require.Len(t, r.drops, 1)
 	require.Equal(t, []any{"req-1", 503}, []any{r.drops[0].RequestID, r.drops[0].Code})
 	require.Contains(t, r.drops[0].Message, "The build was not started: ")
 }
 
-func TestAServerWhoseDeleteWasFasterIsNotBuilt(t *testing.T) {
-	r := newReserving(t)
-	in := several(5, 5)
-	r.env.RegisterWorkflowWithOptions(func(ctx tworkflow.Context, _ contract.DeleteInput) error {
-		return tworkflow.Sleep(ctx, time.Hour)
-	}, tworkflow.RegisterOptions{Name: contract.WorkflowDelete})
-	r.env.ExecuteWorkflow(func(ctx tworkflow.Context, in contract.ReserveInput) error {
-		deleting := tworkflow.WithChildOptions(ctx, tworkflow.ChildWorkflowOptions{
-			WorkflowID: contract.ServerWorkflowID(contract.ReservedServerID(in.Boot.ServerID, 3)),
-		})
-		if err := tworkflow.ExecuteChildWorkflow(deleting, contract.WorkflowDelete, contract.DeleteInput{}).GetChildWorkflowExecution().Get(ctx, nil); err != nil {
-			return err
-		}
-		return ReserveServers(ctx, in)
-	}, in)
-	require.NoError(t, r.env.GetWorkflowError())
-	require.Equal(t, contract.ReservationState{Admitted: 5, Started: 4, Settled: true}, r.state(t))
-	require.NotContains(t, r.built, 3)
-	require.Empty(t, r.drops, "its row and claim are the delete's business")
-}
-
 func TestABuildThatTheEngineRefusesFailsAlone(t *testing.T) {
 	r := newReserving(t)
-	r.env.OnWorkflow(contract.WorkflowBoot, mock.Anything, mock.MatchedBy(func(in contract.BootInput) bool { return in.LaunchIndex == 2 })).
-		Return(testsuite.ErrMockStartChildWorkflowFailed)
-	r.env.OnWorkflow(contract.WorkflowBoot, mock.Anything, mock.Anything).Return(nil)
+	r.start = func(contract.StartBuildsInput, int) (contract.StartedBuilds, error) {
+		return contract.StartedBuilds{Refused: []int{2}, Reason: "its name is too long"}, nil
+	}
 	require.NoError(t, r.run(t, several(5, 5)))
 	require.Equal(t, contract.ReservationState{Admitted: 5, Started: 4, Dropped: 1, Settled: true}, r.state(t))
 	require.Equal(t, []int{0, 1, 3, 4}, r.admitted)
-	require.Equal(t, "The build was not started: the workflow engine did not take it.", r.drops[0].Message)
-	require.Equal(t, 503, r.drops[0].Code)
+	require.Equal(t, []any{"The build was not started: the workflow engine did not take it.", 500}, []any{r.drops[0].Message, r.drops[0].Code})
+	require.Contains(t, r.drops[0].Details, "its name is too long", "for admins")
 }
 
-func TestAReservationWithALongHistoryGoesOnInANewRun(t *testing.T) {
-	first := newReserving(t)
-	first.began = func(place int) {
-		if place == 40 {
-			first.env.SetCurrentHistorySize(historyBytes)
+func TestAReservationWhoseStartsFailForGoodGivesTheRestBack(t *testing.T) {
+	r := newReserving(t)
+	r.start = func(in contract.StartBuildsInput, _ int) (contract.StartedBuilds, error) {
+		if in.From == 0 {
+			return contract.StartedBuilds{}, nil
 		}
+		return contract.StartedBuilds{}, fault.New(fault.Internal, "a bug")
 	}
-	err := first.run(t, several(100, 100))
-	var again *tworkflow.ContinueAsNewError
-	require.ErrorAs(t, err, &again)
-	require.Empty(t, first.drops)
-	var next contract.ReserveInput
-	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(again.Input, &next))
-	begun := len(first.built)
-	require.GreaterOrEqual(t, begun, 41)
-	require.Less(t, begun, 100)
-	require.Equal(t, []int{100, begun, begun}, []int{next.Continued.Admitted, next.Continued.Next, next.Continued.Started})
-
-	second := newReserving(t)
-	second.admit = func(contract.AdmitServersInput) (contract.Admitted, error) {
-		t.Error("it was admitted already")
-		return contract.Admitted{}, nil
-	}
-	require.NoError(t, second.run(t, next))
-	require.Equal(t, contract.Admitted{Servers: 100}, second.answer, "who asks again gets the same answer")
-	require.Equal(t, contract.ReservationState{Admitted: 100, Started: 100, Settled: true}, second.state(t))
-	require.Len(t, second.built, 100-begun)
-	for place := range second.built {
-		require.NotContains(t, first.built, place)
-	}
+	require.Error(t, r.run(t, several(150, 150)))
+	require.Len(t, r.admitted, 100)
+	require.Equal(t, contract.ReservationState{Admitted: 150, Started: 100, Settled: true}, r.state(t))
 }

@@ -3,6 +3,7 @@
 package control
 
 import (
+	"context"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -12,14 +13,22 @@ import (
 // Activities are the control plane's. Its methods are registered under the names in internal/contract.
 type Activities struct {
 	store     *models.Store
+	builds    Builds
 	now       func() time.Time
 	downAfter time.Duration
 	cleanFor  time.Duration
 }
 
+// Builds starts the builds of servers that were reserved. Start is success where a workflow of that server runs or has run;
+// Internal when it is refused for good.
+type Builds interface {
+	Start(ctx context.Context, in contract.BootInput) error
+}
+
 // Options of the control plane's activities.
 type Options struct {
-	Store *models.Store
+	Store  *models.Store
+	Builds Builds
 	// DownAfter is how long a host may be silent before it gets no new servers.
 	DownAfter time.Duration
 	// CleanBeforeUse is how long a host that was given up and is back gets no new servers while it still holds what lost
@@ -29,7 +38,7 @@ type Options struct {
 
 // New makes the activities.
 func New(o Options) *Activities {
-	return &Activities{store: o.Store, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse}
+	return &Activities{store: o.Store, builds: o.Builds, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse}
 }
 
 // events turns a build's progress into the events of its instance action. own is the step that writes them: it ends with

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
+	"github.com/slipway-cloud/slipway/workflows"
 )
 
 func workerCommand() *cobra.Command {
@@ -69,12 +70,17 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		}()
 		defer func() { stopDelivering(); <-delivered }()
 		return workers.RunControl(ctx, workers.ControlOptions{
-			Temporal:   temporal,
-			Queue:      c.Temporal.ControlQueue,
-			Activities: control.New(control.Options{Store: store, DownAfter: c.Build.HostDownAfter, CleanBeforeUse: c.Build.CleanBeforeUse}),
-			Audit:      control.NewAudit(store, workers.Engine{Temporal: temporal}),
-			Metrics:    workers.NewSteps(metrics),
-			Logger:     log,
+			Temporal: temporal,
+			Queue:    c.Temporal.ControlQueue,
+			Activities: control.New(control.Options{
+				Store:          store,
+				Builds:         workflows.NewClient(temporal, c.Temporal.ControlQueue),
+				DownAfter:      c.Build.HostDownAfter,
+				CleanBeforeUse: c.Build.CleanBeforeUse,
+			}),
+			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}),
+			Metrics: workers.NewSteps(metrics),
+			Logger:  log,
 
 			Interceptors: interceptors,
 		})

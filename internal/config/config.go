@@ -320,6 +320,9 @@ func settingOf(variable string, known map[string]bool) string {
 	return ""
 }
 
+// mostCount is how many servers one transaction and one history of the engine take well.
+const mostCount = 10_000
+
 func (c Config) check() error {
 	var wrong []error
 	positive := func(name string, n int64) {
@@ -347,6 +350,9 @@ func (c Config) check() error {
 	positive("notifications.keep", int64(c.Notifications.Keep))
 	if err := c.Notifications.check(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if c.Build.MaxCount > mostCount {
+		wrong = append(wrong, fmt.Errorf("build.max_count must be at most %d, not %d", mostCount, c.Build.MaxCount))
 	}
 	if c.Host.Hypervisor != "libvirt" && c.Host.Hypervisor != "fake" {
 		wrong = append(wrong, fmt.Errorf("host.hypervisor must be libvirt or fake, not %q", c.Host.Hypervisor))

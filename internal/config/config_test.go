@@ -50,6 +50,10 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "many"})
 			return err
 		},
+		"build.max_count must be at most 10000, not 10001": func(t *testing.T) error {
+			_, err := settings(t, "build: {max_count: 10001}", nil)
+			return err
+		},
 		"host.hypervisor must be": func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
 		"no such file":            func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
 	} {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 )
@@ -23,6 +22,7 @@ const QueryReservation = "reservation"
 const (
 	AdmitServers = "AdmitServers"
 	DropServers  = "DropServers"
+	StartBuilds  = "StartBuilds"
 )
 
 // ReserveInput is one request for several servers that differ in nothing but their ids, names and places. It is the whole
@@ -31,27 +31,15 @@ type ReserveInput struct {
 	Boot BootInput `json:"boot"` // of the first server, with the name that was asked for
 	Min  int       `json:"min"`
 	Max  int       `json:"max"`
-
-	// Continued is what a run that goes on in a new one hands over.
-	Continued *Reserved `json:"continued,omitempty"`
 }
 
-// Reserved is how far a reservation is: servers are started in order.
-type Reserved struct {
-	Admitted  int       `json:"admitted"`
-	Next      int       `json:"next"`    // the first server whose build was not yet asked for
-	Started   int       `json:"started"` // builds that run, or have run
-	Dropped   []int     `json:"dropped,omitempty"`
-	StartedAt time.Time `json:"started_at"`
-}
-
-// Server is the input of the i-th server's build, of so many that were admitted.
-func (in ReserveInput) Server(i, admitted int) BootInput {
-	b := in.Boot
-	b.ServerID = ReservedServerID(in.Boot.ServerID, i)
-	b.Name, b.Hostname = ReservedNames(in.Boot.Name, in.Boot.Hostname, i, admitted)
-	b.ReservationID, b.LaunchIndex, b.Reserved = ReservationID(in.Boot.ServerID), i, true
-	return b
+// ReservedServer is the input of the build of the i-th server, of so many that were admitted. boot is the request's.
+func ReservedServer(boot BootInput, i, admitted int) BootInput {
+	first := boot.ServerID
+	boot.ServerID = ReservedServerID(first, i)
+	boot.Name, boot.Hostname = ReservedNames(boot.Name, boot.Hostname, i, admitted)
+	boot.ReservationID, boot.LaunchIndex, boot.Reserved = ReservationID(first), i, true
+	return boot
 }
 
 // ReservedServerID is the id of a reservation's i-th server. The first one's is the request's own.
@@ -81,8 +69,8 @@ func ReservedNames(name, hostname string, i, of int) (string, string) {
 // ReservationState is a reservation as its workflow sees it: how many servers were admitted, and how many of their builds
 // have been started. How they end, the servers say.
 type ReservationState struct {
-	Admitted int  `json:"admitted"` // 0 until the submission is accepted
-	Started  int  `json:"started"`
+	Admitted int  `json:"admitted"`          // 0 until the submission is accepted
+	Started  int  `json:"started"`           // or were deleted before
 	Dropped  int  `json:"dropped,omitempty"` // failed, because their builds could not be started
 	Settled  bool `json:"settled"`           // nothing is left to start
 }
@@ -107,6 +95,29 @@ func (in AdmitServersInput) Summary() string {
 		return fmt.Sprintf("%d × %s", in.Max, in.Server.Name)
 	}
 	return fmt.Sprintf("%d to %d × %s", in.Min, in.Max, in.Server.Name)
+}
+
+// StartBuildsInput names the servers from one place up to another, whose rows exist and whose builds are to begin. Boot is
+// the request's, so what servers have in common is recorded once for all of them.
+type StartBuildsInput struct {
+	Boot     BootInput `json:"boot"`
+	Admitted int       `json:"admitted"`
+	From     int       `json:"from"`
+	To       int       `json:"to"` // not this one any more
+}
+
+// Summary is the input in a few words.
+func (in StartBuildsInput) Summary() string {
+	return fmt.Sprintf("%d to %d of %d", in.From+1, in.To, in.Admitted)
+}
+
+// Owed marks the inputs of steps whose servers were accepted: whatever such a step answers, it is tried again.
+func (StartBuildsInput) Owed() {}
+
+// StartedBuilds are the places of those that the engine refuses for good, and why the first of them; the others have begun.
+type StartedBuilds struct {
+	Refused []int  `json:"refused,omitempty"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // DropServersInput is the undo of AdmitServers for the servers at these places, whose builds were never started: the rows

@@ -12,7 +12,7 @@ import (
 // cause stays the cause, and a kind that is not worth retrying is marked so. Activities return nothing else.
 func ToTemporal(err error) error { return toTemporal(err, false) }
 
-// ToTemporalAgain is ToTemporal for undos: whatever the kind, the error is worth another try.
+// ToTemporalAgain is ToTemporal for undos and for what was promised: whatever the kind, the error is worth another try.
 func ToTemporalAgain(err error) error { return toTemporal(err, true) }
 
 func toTemporal(err error, again bool) error {

@@ -140,6 +140,7 @@ func cases(seed uint64) []trialCase {
 
 	add("reserve", target{name: contract.ResolveImage}, reserveModes)
 	add("reserve", target{name: contract.AdmitServers}, admitModes)
+	add("reserve", target{name: contract.StartBuilds}, startModes)
 	add("reserve", target{name: contract.DropServers}, dropModes)
 
 	r := rand.New(rand.NewPCG(seed, 0))

@@ -32,9 +32,17 @@ var reserveModes = []mode{
 
 // admitModes hit the admission too: from its effect on there is something to delete, or to give back.
 var admitModes = append([]mode{
-	{name: "is deleted after its effect", run: reservingDeleted},
+	{name: "is deleted after its effect", run: reservingDeleted(faultinject.HoldAfter)},
 	{name: "is cancelled before its effect", run: reservingCancelled(faultinject.HoldBefore)},
 	{name: "is cancelled after its effect", run: reservingCancelled(faultinject.HoldAfter)},
+}, reserveModes...)
+
+// startModes hit the start of the builds. Servers that are being started are neither torn up nor given back.
+var startModes = append([]mode{
+	{name: "is deleted before its effect", run: reservingDeleted(faultinject.HoldBefore)},
+	{name: "is deleted after its effect", run: reservingDeleted(faultinject.HoldAfter)},
+	{name: "is cancelled before its effect", run: starting(faultinject.HoldBefore)},
+	{name: "is cancelled after its effect", run: starting(faultinject.HoldAfter)},
 }, reserveModes...)
 
 // dropModes hit the undo of an admission whose builds were never started.
@@ -196,7 +204,7 @@ func (tr *trial) unbuilt(all []models.Server, why string) {
 }
 
 // reserving is a step of a reservation that meets a failure: all servers are built, or the request is refused and nothing is
-// held.
+// held. The start of builds that are promised is never refused.
 func reserving(r faultinject.Rule) func(*trial) {
 	return func(tr *trial) {
 		tr.aim(r)
@@ -205,7 +213,7 @@ func reserving(r faultinject.Rule) func(*trial) {
 		a, all := tr.reservationEnded()
 		tr.took(r.Times)
 		fails := r.Mode == faultinject.FailBefore || r.Mode == faultinject.FailAfter
-		if fails && tr.kind != fault.Unavailable {
+		if fails && tr.kind != fault.Unavailable && tr.target.name != contract.StartBuilds {
 			require.Error(tr.t, a.err)
 			tr.unbuilt(all, madeToFail)
 			tr.ended = refused
@@ -235,19 +243,38 @@ func reservingCancelled(m faultinject.Mode) func(*trial) {
 	}
 }
 
-// reservingDeleted deletes one server before its build has begun: the others are built.
-func reservingDeleted(tr *trial) {
-	tr.aim(faultinject.Rule{Mode: faultinject.HoldAfter, Times: 1})
-	tr.reserve()
-	tr.met(tr.rule, true)
-	tr.deleteOne()
-	tr.release()
-	a, all := tr.reservationEnded()
-	tr.took(1)
-	require.NoError(tr.t, a.err)
-	tr.built(all, many-1)
-	tr.ended = removed
-	tr.reservationCleared(all)
+// starting is a reservation that an operator cancels when its builds are being started: all are built.
+func starting(m faultinject.Mode) func(*trial) {
+	return func(tr *trial) {
+		tr.aim(faultinject.Rule{Mode: m, Times: 1})
+		tr.reserve()
+		tr.met(tr.rule, true)
+		tr.cancelReservation()
+		tr.release()
+		a, all := tr.reservationEnded()
+		tr.took(1)
+		require.NoError(tr.t, a.err)
+		tr.built(all, many)
+		tr.ended = recovered
+		tr.reservationCleared(all)
+	}
+}
+
+// reservingDeleted deletes one server while a step is held: the others are built.
+func reservingDeleted(m faultinject.Mode) func(*trial) {
+	return func(tr *trial) {
+		tr.aim(faultinject.Rule{Mode: m, Times: 1})
+		tr.reserve()
+		tr.met(tr.rule, true)
+		tr.deleteOne()
+		tr.release()
+		a, all := tr.reservationEnded()
+		tr.took(1)
+		require.NoError(tr.t, a.err)
+		tr.built(all, many-1)
+		tr.ended = removed
+		tr.reservationCleared(all)
+	}
 }
 
 // dropping cancels a reservation when its servers are admitted, and hits what gives them back.
