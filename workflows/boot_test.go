@@ -647,6 +647,22 @@ func TestABuildThatTakesTooLongIsUndone(t *testing.T) {
 	require.Empty(t, w.holds())
 }
 
+func TestABuildThatIsOverdueForDaysIsLookedAtSixTimesAnHour(t *testing.T) {
+	w := newWorld()
+	in := input()
+	in.Deadlines.Build = 0
+	env := environment(w)
+	var fetching time.Duration // all pauses while the image is being fetched
+	timers := 0
+	env.SetOnTimerScheduledListener(func(_ string, pause time.Duration) { timers, fetching = timers+1, fetching+pause })
+	const days = 72 * time.Hour
+	env.OnActivity(contract.FetchImage, mock.Anything, mock.Anything).After(days).Return(contract.FetchImageOutput{}, nil)
+	env.ExecuteWorkflow(New().BootServer, in)
+	require.NoError(t, env.GetWorkflowError())
+	require.GreaterOrEqual(t, fetching, days, "it goes on looking")
+	require.Less(t, timers, int(days/longestPause)+30)
+}
+
 func TestABuildCanWaitForRoom(t *testing.T) {
 	for _, room := range []time.Duration{0, time.Minute} {
 		w := newWorld()

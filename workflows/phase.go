@@ -64,17 +64,15 @@ func (b *build) lateness(now time.Time) (late time.Duration, ok bool) {
 }
 
 // watch shows a phase that takes too long as overdue, and ends a build that takes too long in all. It looks from time to
-// time, not at each change of phase: an ordinary build costs one timer that never fires.
+// time, not at each change of phase: an ordinary build costs one timer that never fires, and one that is overdue for days
+// six an hour.
 func (b *build) watch(ctx workflow.Context, end func()) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		for {
 			pause := longestPause
-			if late, ok := b.lateness(workflow.Now(ctx)); ok {
-				pause = b.shortestPhase() // the next phase may have less time than this one
-				if late < 0 {
-					pause = min(pause, -late)
-				}
+			if late, ok := b.lateness(workflow.Now(ctx)); ok && late < 0 {
+				pause = min(b.shortestPhase(), -late) // the next phase may have less time than this one
 			}
 			whole := b.in.Deadlines.Build - workflow.Now(ctx).Sub(b.started)
 			if end != nil && whole > 0 {
