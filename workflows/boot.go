@@ -183,8 +183,11 @@ func (b *build) waitForRoom(ctx workflow.Context, f *fault.Error) bool {
 	// The pause grows with what was waited. One line of the progress tells of all the looks.
 	pause := min(max(firstLook, waited/2), laterLook, b.in.Deadlines.Capacity-waited)
 	line := &b.progress[len(b.progress)-1]
-	line.State, line.Detail = contract.StepRunning, "Waiting for a host with room."
+	line.State, line.Detail, line.Finished = contract.StepRunning, "Waiting for a host with room.", nil
 	if workflow.Sleep(ctx, pause) != nil {
+		now := workflow.Now(ctx)
+		line.State, line.Detail, line.Finished = contract.StepFailed, "", &now
+		line.Error = f.Text + " The wait for a host with room was cancelled."
 		return false
 	}
 	b.progress, b.undoIDs = b.progress[:len(b.progress)-1], b.undoIDs[:len(b.undoIDs)-1]

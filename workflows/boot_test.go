@@ -683,6 +683,38 @@ func TestABuildCanWaitForRoom(t *testing.T) {
 	}
 }
 
+func TestABuildThatIsCancelledWhileItWaitsForRoomSaysSo(t *testing.T) {
+	line := func(steps []contract.StepProgress) contract.StepProgress {
+		i := slices.IndexFunc(steps, func(s contract.StepProgress) bool { return s.Step == contract.SelectHost })
+		require.GreaterOrEqual(t, i, 0)
+		return steps[i]
+	}
+	w := newWorld()
+	w.hosts = nil
+	in := input()
+	in.Deadlines.Capacity = time.Hour
+	env := environment(w)
+	env.RegisterDelayedCallback(func() {
+		value, err := env.QueryWorkflow(contract.QueryProgress)
+		require.NoError(t, err)
+		var steps []contract.StepProgress
+		require.NoError(t, value.Get(&steps))
+		waits := line(steps)
+		require.Equal(t, []any{contract.StepRunning, "Waiting for a host with room."}, []any{waits.State, waits.Detail})
+		require.Nil(t, waits.Finished)
+		env.CancelWorkflow()
+	}, 10*time.Minute+time.Second)
+	env.ExecuteWorkflow(New().BootServer, in)
+	require.Error(t, env.GetWorkflowError())
+	require.Equal(t, "ERROR", w.server)
+	require.Empty(t, w.holds())
+	ended := line(w.failed.Steps)
+	require.Equal(t, contract.StepUndone, ended.State)
+	require.Equal(t, "No valid host was found. The wait for a host with room was cancelled.", ended.Error)
+	require.Empty(t, ended.Detail)
+	require.NotNil(t, ended.Finished)
+}
+
 func TestAReservedServerWhoseAdmissionFailsIsGivenBack(t *testing.T) {
 	for _, step := range []string{contract.ResolveImage, contract.ClaimQuota, contract.RecordServer} {
 		w := newWorld()
