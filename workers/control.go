@@ -25,6 +25,8 @@ type ControlOptions struct {
 	Audit      *control.Audit
 	Metrics    *Steps
 	Logger     *slog.Logger
+	// BuildID tells the engine which version of Slipway does a task; "" is a checksum of the program.
+	BuildID string
 	// Interceptors come between the activities and what all of them have in common: faults that they answer are treated
 	// like the activities' own.
 	Interceptors []interceptor.WorkerInterceptor
@@ -39,6 +41,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 		MaxConcurrentWorkflowTaskPollers: 4,
 		MaxConcurrentActivityTaskPollers: 4,
 		WorkerStopTimeout:                stopPatience,
+		BuildID:                          o.BuildID,
 		// A task for a worker that has died goes to another after this time.
 		StickyScheduleToStartTimeout: 2 * time.Second,
 	}, func(options worker.Options) worker.Worker {

@@ -27,6 +27,7 @@ type HostOptions struct {
 	MaxBuilds int
 	Metrics   *Steps
 	Logger    *slog.Logger
+	BuildID   string // as ControlOptions'
 	// Interceptors are ControlOptions' for this host.
 	Interceptors []interceptor.WorkerInterceptor
 }
@@ -49,6 +50,7 @@ func RunHost(ctx context.Context, o HostOptions) error {
 		MaxConcurrentActivityTaskPollers:   4,
 		MaxHeartbeatThrottleInterval:       heartbeatEvery,
 		WorkerStopTimeout:                  stopPatience,
+		BuildID:                            o.BuildID,
 	}, func(options worker.Options) worker.Worker {
 		w := worker.New(o.Temporal, queue, options)
 		registerHost(w, o.Activities)

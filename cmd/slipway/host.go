@@ -123,7 +123,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		group.Go(func() error {
 			return workers.RunHost(ctx, workers.HostOptions{
 				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,
-				Metrics: workers.NewSteps(metrics), Logger: log, Interceptors: interceptors,
+				Metrics: workers.NewSteps(metrics), Logger: log, BuildID: buildID(), Interceptors: interceptors,
 			})
 		})
 		return group.Wait()

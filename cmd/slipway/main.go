@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -83,20 +82,6 @@ func logger(c config.Log) (*slog.Logger, error) {
 		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
 	}
 	return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
-}
-
-// version is the module's, or the commit it was built from.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value[:min(12, len(s.Value))]
-		}
-	}
-	return info.Main.Version
 }
 
 func configCommand() *cobra.Command {

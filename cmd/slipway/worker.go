@@ -81,6 +81,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}),
 			Metrics: workers.NewSteps(metrics),
 			Logger:  log,
+			BuildID: buildID(),
 
 			Interceptors: interceptors,
 		})
