@@ -227,7 +227,7 @@ func (l *Libvirt) configure(stateDir string) error {
 // keep starts libvirtd again when it dies.
 func (l *Libvirt) keep(ctx context.Context) {
 	defer close(l.done)
-	pause := restartFirst
+	var pauses backoff
 	for {
 		rec, ok := readRecord()
 		if !ok || rec.Dir != l.dir {
@@ -237,15 +237,11 @@ func (l *Libvirt) keep(ctx context.Context) {
 		if err := rec.Libvirtd.wait(ctx); err != nil {
 			return
 		}
-		if time.Since(began) > restartHealthy {
-			pause = restartFirst
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause):
+		case <-time.After(pauses.after(time.Since(began))):
 		}
-		pause = min(2*pause, restartMax)
 		lock, err := waitLock(ctx, libvirtLock)
 		if err != nil {
 			return

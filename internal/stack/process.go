@@ -224,9 +224,24 @@ func logTail(file string) string {
 const (
 	restartFirst = 500 * time.Millisecond
 	restartMax   = 30 * time.Second
-	// restartHealthy is how long a child has to run for its next death to count as a first one.
-	restartHealthy = time.Minute
+	// restartHealthy is how long a child has to run, after it was ready, for its next death to count as a first one. One that
+	// cannot work dies sooner. One that is killed again and again, by an operator or by the lack of memory, is back at once:
+	// starting it each time costs less than its absence.
+	restartHealthy = 10 * time.Second
 )
+
+// backoff makes the pauses before a child is started again. The zero value has none behind it.
+type backoff struct{ next time.Duration }
+
+// after is the pause after a death of a child that had run for so long; 0 is one that could not be started.
+func (b *backoff) after(ran time.Duration) time.Duration {
+	if ran >= restartHealthy {
+		b.next = 0
+	}
+	pause := max(restartFirst, b.next)
+	b.next = min(2*pause, restartMax)
+	return pause
+}
 
 // Supervised is a child that is started again whenever it dies, with growing pauses, until it is stopped.
 type Supervised struct {
@@ -256,7 +271,7 @@ func Supervise(ctx context.Context, c Command, log *slog.Logger) (*Supervised, e
 
 func (s *Supervised) keep(ctx context.Context, p *Process) {
 	defer close(s.done)
-	pause := restartFirst
+	var pauses backoff
 	for {
 		began := time.Now()
 		select {
@@ -270,9 +285,7 @@ func (s *Supervised) keep(ctx context.Context, p *Process) {
 		case <-p.Exited():
 		}
 		s.setCurrent(nil)
-		if time.Since(began) > restartHealthy {
-			pause = restartFirst
-		}
+		pause := pauses.after(time.Since(began))
 		s.log.Warn("a program that Slipway stands on has ended; starting it again",
 			"program", s.cmd.Name, "pid", p.Pid(), "error", p.exitError(), "pause", pause, "log", s.cmd.LogFile)
 		for p = nil; p == nil; {
@@ -281,9 +294,9 @@ func (s *Supervised) keep(ctx context.Context, p *Process) {
 				return
 			case <-time.After(pause):
 			}
-			pause = min(2*pause, restartMax)
 			var err error
 			if p, err = Start(ctx, s.cmd); err != nil && ctx.Err() == nil {
+				pause = pauses.after(0)
 				s.log.Error("could not start it", "program", s.cmd.Name, "error", err, "pause", pause)
 			}
 		}
