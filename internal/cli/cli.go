@@ -26,6 +26,7 @@ type client struct {
 	output     output
 	now        func() time.Time
 	poll       time.Duration
+	stall      time.Duration // how long a download may bring nothing
 	answers    func(*cobra.Command) bool // whether somebody is there to answer a question
 }
 
@@ -36,7 +37,7 @@ func Commands() []*cobra.Command { return newClient().commands() }
 // HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete.
 func HostCommands() []*cobra.Command { return newClient().hostCommands() }
 
-func newClient() *client { return &client{now: time.Now, poll: pollEvery, answers: onTerminal} }
+func newClient() *client { return &client{now: time.Now, poll: pollEvery, stall: time.Minute, answers: onTerminal} }
 
 func (c *client) commands() []*cobra.Command {
 	return c.finish(

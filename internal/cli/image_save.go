@@ -94,7 +94,7 @@ func (c *client) download(ctx context.Context, cmd *cobra.Command, s *session, i
 		return notWhole(label, errNoChecksum)
 	}
 	size, _ := number(image, "size")
-	d := &downloading{s: s, path: imageKind.item(text(image, "id"), "file"), w: w, size: size,
+	d := &downloading{s: s, path: imageKind.item(text(image, "id"), "file"), w: w, size: size, stall: c.stall,
 		t: c.newTransfer(cmd.ErrOrStderr(), progress, "saved", label, size)}
 	d.sums = newChecksums()
 	if algorithm != "" {
@@ -123,7 +123,8 @@ type downloading struct {
 	s     *session
 	path  string
 	w     io.Writer
-	size  int64 // 0 when the API does not say
+	size  int64         // 0 when the API does not say
+	stall time.Duration // how long a connection may bring nothing
 	sums  *checksums
 	t     *transfer
 	tag   string // of what has come so far
@@ -135,13 +136,11 @@ const (
 	retryPolls = 4
 	// fruitlessTries is how many tries in a row may bring nothing.
 	fruitlessTries = 5
-	// stalled is how long a connection may bring nothing.
-	stalled = time.Minute
 )
 
 var (
 	errNoBytes = errors.New("the image has no bytes")
-	errStalled = errors.New("nothing came for " + stalled.String())
+	errStalled = errors.New("nothing came for too long")
 )
 
 // final is a failure that no other try can mend.
@@ -183,7 +182,7 @@ func (d *downloading) run(ctx context.Context, pause time.Duration) error {
 func (d *downloading) try(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watch := time.AfterFunc(stalled, func() { cancel(errStalled) })
+	watch := time.AfterFunc(d.stall, func() { cancel(errStalled) })
 	defer watch.Stop()
 	r := request{service: "image", method: http.MethodGet, path: d.path, headers: map[string]string{}}
 	if d.t.done > 0 {
@@ -208,7 +207,7 @@ func (d *downloading) try(ctx context.Context) error {
 	buffer := make([]byte, 256<<10)
 	for {
 		n, err := answer.Body.Read(buffer)
-		watch.Reset(stalled)
+		watch.Reset(d.stall)
 		fresh := buffer[:n]
 		if skip > 0 {
 			passed := min(skip, int64(n))

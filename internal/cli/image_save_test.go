@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -184,4 +185,27 @@ func TestWhatIsNoFileIsNotReplaced(t *testing.T) {
 		require.Equal(t, ExitUsage, got.code)
 		require.True(t, strings.Contains(got.err, "is no regular file"), got.err)
 	}
+}
+
+func TestAConnectionThatBringsNothingCountsAsCut(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	tries := 0
+	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, r *http.Request) {
+		if tries++; tries > 1 {
+			_, _ = w.Write(content)
+			return
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(content)))
+		_, _ = w.Write(content[:1000])
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	c := newClient()
+	c.stall = time.Second
+	got := runClient(t, t.Context(), c, "", "image", "save", "debian", "--file", "-")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, string(content), got.out)
+	require.Contains(t, got.err, "(nothing came for too long): goes on from there")
 }
