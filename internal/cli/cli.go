@@ -26,7 +26,7 @@ type client struct {
 	output     output
 	now        func() time.Time
 	poll       time.Duration
-	stall      time.Duration // how long a download may bring nothing
+	stall      time.Duration             // how long a download may bring nothing
 	answers    func(*cobra.Command) bool // whether somebody is there to answer a question
 }
 
@@ -37,7 +37,9 @@ func Commands() []*cobra.Command { return newClient().commands() }
 // HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete.
 func HostCommands() []*cobra.Command { return newClient().hostCommands() }
 
-func newClient() *client { return &client{now: time.Now, poll: pollEvery, stall: time.Minute, answers: onTerminal} }
+func newClient() *client {
+	return &client{now: time.Now, poll: pollEvery, stall: time.Minute, answers: onTerminal}
+}
 
 func (c *client) commands() []*cobra.Command {
 	return c.finish(

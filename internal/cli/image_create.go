@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"time"
@@ -15,6 +16,7 @@ import (
 func (c *client) imageCreate() *cobra.Command {
 	var describe imageFlags
 	var file, id, store string
+	var sign signing
 	var progress progressChoice
 	var byImport, wait, keep bool
 	var timeout time.Duration
@@ -27,6 +29,8 @@ then it stays queued for "slipway image upload". Without --file it is created qu
 
 The disk format is taken from the file's own marks where --disk-format does not say it. Kernel and ramdisk images have the
 formats aki and ari; an image that boots with them names them by --kernel-id and --ramdisk-id.
+
+With --sign-key-path and --sign-cert-id the image is signed, and the API verifies the signature when the bytes come.
 
 With --import the bytes are staged and imported (glance-direct) instead of uploaded; --wait follows the import to its end.`,
 		Example: `  slipway image create debian-12 --file debian-12.qcow2 --progress
@@ -62,6 +66,13 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 				return err
 			}
 			fields["name"] = args[0]
+			if sign.keyPath != "" {
+				signed, err := sign.properties(ctx, from)
+				if err != nil {
+					return err
+				}
+				maps.Copy(fields, signed)
+			}
 			if len(describe.tags) > 0 {
 				fields["tags"] = describe.tags
 			}
@@ -91,6 +102,7 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 		}),
 	}
 	describe.bind(c, cmd)
+	sign.bind(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&file, "file", "", "the image, - for standard input (default: the image stays queued)")
 	flags.Lookup("disk-format").Usage += " (default: by the file's content)"
