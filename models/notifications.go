@@ -40,6 +40,11 @@ const (
 // notificationChannel is the Postgres channel on which announce wakes those who deliver.
 const notificationChannel = "slipway_notifications"
 
+// notificationLock takes the lock of a resource's notifications, until the transaction ends.
+func notificationLock(resource string) string {
+	return `pg_advisory_xact_lock(hashtextextended('notifications/' || ` + resource + `, 0))`
+}
+
 // announce writes a notification in the transaction of the change that it tells of. EventType, ResourceID and Payload are
 // the caller's, who did it too; the rest is filled in. It holds a lock of the resource until the transaction ends: ids are
 // given out before a commit, and without the lock a later id could be seen, and delivered, first.
@@ -55,15 +60,15 @@ func announce(tx *gorm.DB, n Notification) error {
 		}
 		n.PublisherID = service + "." + machine
 	}
-	err := tx.Exec(`SELECT pg_advisory_xact_lock(hashtextextended('notifications/' || ?, 0))`, n.ResourceID).Error
+	err := tx.Exec(`SELECT `+notificationLock("?"), n.ResourceID).Error
 	if err == nil {
 		err = tx.Exec(`
 WITH n AS (
     INSERT INTO notifications (event_type, publisher_id, resource_id, project_id, user_id, request_id, payload, created_at)
     VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?) RETURNING id, resource_id
 ), d AS (
-    INSERT INTO notification_deliveries (notification_id, sink, resource_id, due_at)
-    SELECT n.id, sink, n.resource_id, now() FROM n, unnest(ARRAY[?, ?]) AS sink
+    INSERT INTO notification_deliveries (notification_id, sink, queue, due_at)
+    SELECT n.id, sink, sink || '/' || n.resource_id, now() FROM n, unnest(ARRAY[?, ?]) AS sink
 )
 SELECT pg_notify(?, '')`,
 			n.EventType, n.PublisherID, n.ResourceID, n.ProjectID, n.UserID, n.RequestID, string(n.Payload), n.CreatedAt,
@@ -75,41 +80,68 @@ SELECT pg_notify(?, '')`,
 	return nil
 }
 
-// ClaimNotifications takes up to limit notifications for a sink, oldest first: of each resource the first that was not
-// delivered yet, so a later one waits for those before it. What is claimed is nobody else's for the lease; a claimant that
-// dies loses it then. The clock is Postgres'.
+// asideFor is how long a notification that waits for one before it is not looked at, unless that one is settled.
+const asideFor = time.Hour
+
+// ClaimNotifications takes up to limit notifications for a sink, those that are due for longest: of each resource the first
+// that is not settled, so a later one waits for those before it. What is claimed is nobody else's for the lease; a claimant
+// that dies loses it then. The clock is Postgres'.
+//
+// What is due and not the first is put aside until settle brings it back, so that the long queue of one resource is not gone
+// through with each claim.
 func (s *Store) ClaimNotifications(ctx context.Context, sink NotificationSink, limit int, lease time.Duration) ([]Notification, error) {
-	var all []Notification
-	err := retried(ctx, func() error {
-		rows, err := s.pool.Query(ctx, `
-WITH first AS (
-    SELECT d.notification_id FROM notification_deliveries d
-    WHERE d.sink = $1 AND d.delivered_at IS NULL AND d.given_up_at IS NULL AND d.due_at <= now()
-      AND NOT EXISTS (SELECT FROM notification_deliveries e
-          WHERE e.sink = d.sink AND e.resource_id = d.resource_id AND e.notification_id < d.notification_id
-            AND e.delivered_at IS NULL AND e.given_up_at IS NULL)
-    ORDER BY d.notification_id LIMIT $2
-    FOR UPDATE OF d SKIP LOCKED
-), claimed AS (
-    UPDATE notification_deliveries d SET due_at = now() + $3::interval, attempts = attempts + 1
-    FROM first WHERE d.notification_id = first.notification_id AND d.sink = $1
-    RETURNING d.notification_id, d.attempts
+	for {
+		all, due, err := s.claimNotifications(ctx, sink, limit, lease)
+		if err != nil || len(all) > 0 || due == 0 {
+			return all, failed(err, "claim notifications for the %s", sink)
+		}
+	}
+}
+
+// claimNotifications looks at the notifications that are due for longest, and says how many these were.
+func (s *Store) claimNotifications(ctx context.Context, sink NotificationSink, limit int, lease time.Duration) (all []Notification, due int, err error) {
+	err = retried(ctx, func() error {
+		all = nil
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, `SELECT notification_id FROM notification_deliveries
+				WHERE sink = $1 AND due_at <= now() ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED`, string(sink), limit)
+			if err != nil {
+				return err
+			}
+			ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+			if due = len(ids); err != nil || due == 0 {
+				return err
+			}
+			// A statement of its own, that sees what was settled before these rows were locked: whoever settles the one before
+			// now has to wait for them, to bring them back.
+			rows, err = tx.Query(ctx, `
+WITH looked AS (
+    UPDATE notification_deliveries d
+    SET due_at = now() + CASE WHEN c.first THEN $3::interval ELSE $4::interval END, attempts = d.attempts + c.first::int
+    FROM (
+        SELECT d.notification_id, NOT EXISTS (SELECT FROM notification_deliveries e
+            WHERE e.queue = d.queue AND e.notification_id < d.notification_id AND e.delivered_at IS NULL AND e.given_up_at IS NULL
+            OFFSET 0) AS first -- OFFSET 0: no join, each is looked up in the index
+        FROM notification_deliveries d WHERE d.sink = $1 AND d.notification_id = ANY($2)
+    ) c WHERE d.sink = $1 AND d.notification_id = c.notification_id
+    RETURNING d.notification_id, d.attempts, c.first
 )
 SELECT n.id, n.message_id, n.event_type, n.publisher_id, n.resource_id, n.project_id, n.user_id, n.request_id, n.payload,
-    n.created_at, claimed.attempts
-FROM claimed JOIN notifications n ON n.id = claimed.notification_id ORDER BY n.id`, string(sink), limit, lease)
-		if err == nil {
-			all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Notification])
-		}
-		return err
+    n.created_at, looked.attempts
+FROM looked JOIN notifications n ON n.id = looked.notification_id WHERE looked.first ORDER BY n.id`, string(sink), ids, lease, asideFor)
+			if err == nil {
+				all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Notification])
+			}
+			return err
+		})
 	})
-	return all, failed(err, "claim notifications for the %s", sink)
+	return all, due, err
 }
 
 // NotificationsDelivered settles notifications that a sink has taken. Twice is once.
 func (s *Store) NotificationsDelivered(ctx context.Context, sink NotificationSink, ids ...int64) error {
-	err := s.exec(ctx, `UPDATE notification_deliveries SET delivered_at = now()
-		WHERE sink = $1 AND notification_id = ANY($2) AND delivered_at IS NULL AND given_up_at IS NULL`, string(sink), ids)
+	err := s.settle(ctx, sink, ids, `UPDATE notification_deliveries SET delivered_at = now(), due_at = NULL
+		WHERE sink = $1 AND notification_id = ANY($2) AND due_at IS NOT NULL`, string(sink), ids)
 	return failed(err, "record notifications %v as delivered to the %s", ids, sink)
 }
 
@@ -117,7 +149,7 @@ func (s *Store) NotificationsDelivered(ctx context.Context, sink NotificationSin
 // somebody else has claimed it since.
 func (s *Store) NotificationFailed(ctx context.Context, sink NotificationSink, n Notification, cause error, pause time.Duration) error {
 	err := s.exec(ctx, `UPDATE notification_deliveries SET due_at = now() + $4::interval, last_error = $5
-		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND delivered_at IS NULL AND given_up_at IS NULL`,
+		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND due_at IS NOT NULL`,
 		string(sink), n.ID, n.Attempts, pause, storable(cause))
 	return failed(err, "record that notification %d failed for the %s", n.ID, sink)
 }
@@ -125,10 +157,27 @@ func (s *Store) NotificationFailed(ctx context.Context, sink NotificationSink, n
 // NotificationGivenUp settles a claimed notification that a sink will not get; those of its resource that wait for it go
 // on. As NotificationFailed does, it leaves alone what somebody else has claimed since.
 func (s *Store) NotificationGivenUp(ctx context.Context, sink NotificationSink, n Notification, cause error) error {
-	err := s.exec(ctx, `UPDATE notification_deliveries SET given_up_at = now(), last_error = $4
-		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND delivered_at IS NULL AND given_up_at IS NULL`,
+	err := s.settle(ctx, sink, []int64{n.ID}, `UPDATE notification_deliveries SET given_up_at = now(), due_at = NULL, last_error = $4
+		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND due_at IS NOT NULL`,
 		string(sink), n.ID, n.Attempts, storable(cause))
 	return failed(err, "record that notification %d is given up for the %s", n.ID, sink)
+}
+
+// settle ends deliveries by the given statement and brings back what was put aside behind them. The lock keeps away what is
+// announced meanwhile: it would be put aside for what is settled here, and this would not see it.
+func (s *Store) settle(ctx context.Context, sink NotificationSink, ids []int64, end string, args ...any) error {
+	return s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`SELECT `+notificationLock("resource_id")+` FROM notifications WHERE id = ANY($1)`, ids)
+		b.Queue(end, args...)
+		b.Queue(`
+UPDATE notification_deliveries d SET due_at = now()
+FROM notification_deliveries ended CROSS JOIN LATERAL (
+    SELECT e.notification_id FROM notification_deliveries e
+    WHERE e.queue = ended.queue AND e.delivered_at IS NULL AND e.given_up_at IS NULL ORDER BY e.notification_id LIMIT 1
+) following
+WHERE ended.sink = $1 AND ended.notification_id = ANY($2) AND ended.due_at IS NULL AND following.notification_id > ended.notification_id
+  AND d.sink = $1 AND d.notification_id = following.notification_id AND d.attempts = 0`, string(sink), ids)
+	})
 }
 
 // storable is an error's text as Postgres takes it: it may quote what a receiver answered.
@@ -154,7 +203,7 @@ func (s *Store) PurgeNotifications(ctx context.Context, before time.Time, sinks 
 DELETE FROM notifications WHERE id IN (
     SELECT n.id FROM notifications n
     WHERE n.created_at < $1 AND NOT EXISTS (SELECT FROM notification_deliveries d
-        WHERE d.notification_id = n.id AND d.sink = ANY($2) AND d.delivered_at IS NULL AND d.given_up_at IS NULL)
+        WHERE d.notification_id = n.id AND d.sink = ANY($2) AND d.due_at IS NOT NULL)
     ORDER BY n.created_at LIMIT $3)`, before, names, purgeBatch)
 			n = done.RowsAffected()
 			return err
@@ -178,7 +227,7 @@ func (s *Store) NotificationBacklog(ctx context.Context) ([]SinkBacklog, error) 
 	err := retried(ctx, func() error {
 		rows, err := s.pool.Query(ctx, `
 SELECT d.sink, count(*), min(n.created_at) FROM notification_deliveries d JOIN notifications n ON n.id = d.notification_id
-WHERE d.delivered_at IS NULL AND d.given_up_at IS NULL GROUP BY d.sink ORDER BY d.sink`)
+WHERE d.due_at IS NOT NULL GROUP BY d.sink ORDER BY d.sink`)
 		if err == nil {
 			all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SinkBacklog])
 		}

@@ -131,6 +131,46 @@ func TestNotificationsOfAResourceAreClaimedOneAfterTheOther(t *testing.T) {
 	require.Equal(t, []string{"i1 image.create", "i2 image.create"}, told(w.claim(t, SinkLog, time.Hour)), "another sink has its own state")
 }
 
+func TestWhatWaitsIsPutAsideAndComesBackInItsTurn(t *testing.T) {
+	ctx := t.Context()
+	w := newWorld(t)
+	const long = 20
+	for range long {
+		w.announce(t, event("i1", "image.update"))
+	}
+	due := func() (n int) {
+		require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FROM notification_deliveries WHERE sink = 'log' AND due_at <= now()`).Scan(&n))
+		return n
+	}
+	take := func() Notification {
+		got, err := w.ClaimNotifications(ctx, SinkLog, 3, time.Hour)
+		require.NoError(t, err)
+		require.Len(t, got, 1)
+		return got[0]
+	}
+	first := take()
+	none, err := w.ClaimNotifications(ctx, SinkLog, 3, time.Hour)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	require.Zero(t, due(), "no claim goes through them again")
+	w.announce(t, event("i2", "image.create"))
+	require.Equal(t, "i2", take().ResourceID, "nor do they hide another resource")
+
+	require.NoError(t, w.NotificationsDelivered(ctx, SinkLog, first.ID))
+	require.Equal(t, 1, due())
+	second := take()
+	require.NoError(t, w.NotificationsDelivered(ctx, SinkLog, first.ID))
+	require.Zero(t, due(), "said again, it takes the next one from nobody")
+	require.NoError(t, w.NotificationGivenUp(ctx, SinkLog, second, errors.New("no")))
+	for i := 2; i < long; i++ {
+		n := take()
+		require.Greater(t, n.ID, second.ID)
+		second = n
+		require.NoError(t, w.NotificationsDelivered(ctx, SinkLog, n.ID))
+	}
+	require.Zero(t, due())
+}
+
 func TestAClaimIsLostWithItsLease(t *testing.T) {
 	ctx := t.Context()
 	w := newWorld(t)

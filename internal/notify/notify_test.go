@@ -46,17 +46,22 @@ func newOutbox(t *testing.T) outbox {
 func (o outbox) announce(t *testing.T, ago time.Duration, resource string, eventTypes ...string) {
 	t.Helper()
 	for _, e := range eventTypes {
-		_, err := o.db.ExecContext(t.Context(), `
+		tx, err := o.db.BeginTx(t.Context(), nil)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(hashtextextended('notifications/' || $1, 0))`, resource)
+		require.NoError(t, err)
+		_, err = tx.ExecContext(t.Context(), `
 WITH n AS (
     INSERT INTO notifications (event_type, publisher_id, resource_id, project_id, user_id, request_id, payload, created_at)
     VALUES ($1, 'image.node1', $2, 'p1', 'u1', 'req-1', jsonb_build_object('id', $2::text), now() - $3::bigint * interval '1 microsecond')
     RETURNING id, resource_id
 ), d AS (
-    INSERT INTO notification_deliveries (notification_id, sink, resource_id, due_at)
-    SELECT n.id, sink, n.resource_id, now() FROM n, unnest(ARRAY['log', 'webhook']) AS sink
+    INSERT INTO notification_deliveries (notification_id, sink, queue, due_at)
+    SELECT n.id, sink, sink || '/' || n.resource_id, now() FROM n, unnest(ARRAY['log', 'webhook']) AS sink
 )
 SELECT pg_notify('slipway_notifications', '')`, e, resource, ago.Microseconds())
 		require.NoError(t, err)
+		require.NoError(t, tx.Commit())
 	}
 }
 
@@ -65,7 +70,7 @@ func (o outbox) lastError(t *testing.T, resource string) string {
 	t.Helper()
 	var last sql.NullString
 	require.NoError(t, o.db.QueryRowContext(t.Context(), `SELECT last_error FROM notification_deliveries
-		WHERE sink = 'webhook' AND resource_id = $1 ORDER BY notification_id LIMIT 1`, resource).Scan(&last))
+		WHERE queue = 'webhook/' || $1 ORDER BY notification_id LIMIT 1`, resource).Scan(&last))
 	return last.String
 }
 

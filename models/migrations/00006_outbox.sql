@@ -19,19 +19,20 @@ CREATE INDEX notifications_created_at ON notifications (created_at); -- PurgeNot
 CREATE TABLE notification_deliveries (
     notification_id bigint NOT NULL REFERENCES notifications ON DELETE CASCADE,
     sink            text NOT NULL CHECK (sink IN ('log', 'webhook')),
-    resource_id     text NOT NULL,        -- the notification's
-    due_at          timestamptz NOT NULL, -- not to be claimed before: the next try, or the end of the claim's lease
+    queue           text NOT NULL,        -- sink/resource: what is delivered one after the other
+    due_at          timestamptz,          -- of the next look: a try, the end of a claim's lease; null: settled
     attempts        integer NOT NULL DEFAULT 0 CHECK (attempts >= 0), -- claims
     last_error      text,
     delivered_at    timestamptz,
     given_up_at     timestamptz,
     PRIMARY KEY (notification_id, sink), -- NotificationsDelivered, NotificationFailed, the cascade
-    CONSTRAINT notification_deliveries_end CHECK (delivered_at IS NULL OR given_up_at IS NULL)
+    CONSTRAINT notification_deliveries_end CHECK ((due_at IS NULL) = (delivered_at IS NOT NULL OR given_up_at IS NOT NULL))
 );
+-- Each query fits one of these indexes and no other, so what is known of the table may be older than a backlog.
 CREATE INDEX notification_deliveries_due ON notification_deliveries (sink, due_at)
-    WHERE delivered_at IS NULL AND given_up_at IS NULL; -- ClaimNotifications, NotificationBacklog
-CREATE INDEX notification_deliveries_first ON notification_deliveries (sink, resource_id, notification_id)
-    WHERE delivered_at IS NULL AND given_up_at IS NULL; -- ClaimNotifications: the first of a resource that waits
+    WHERE due_at IS NOT NULL; -- ClaimNotifications, NotificationBacklog
+CREATE INDEX notification_deliveries_queue ON notification_deliveries (queue, notification_id)
+    WHERE delivered_at IS NULL AND given_up_at IS NULL; -- ClaimNotifications: is one the first; settle: the one after it
 
 -- +goose Down
 DROP TABLE notification_deliveries, notifications;
