@@ -44,7 +44,7 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	u := s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		Columns: []clause.Column{{Name: "hostname"}},
 		DoUpdates: clause.AssignmentColumns([]string{
-			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "vcpus", "memory_mib",
+			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "uefi", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
 			"started_at", "seen_at", "back_at",
 		}),

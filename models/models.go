@@ -236,6 +236,7 @@ type Host struct {
 	HypervisorVersion int
 	Architectures     []string `gorm:"serializer:json"`
 	KVM               bool     `gorm:"column:kvm"`
+	UEFI              bool     `gorm:"column:uefi"`
 	VCPUs             int      `gorm:"column:vcpus"`
 	MemoryMiB         int      `gorm:"column:memory_mib"`
 	DiskGiB           int      `gorm:"column:disk_gib"` // of the filesystem that holds the instances

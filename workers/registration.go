@@ -84,7 +84,8 @@ func (r *Registration) observe(ctx context.Context) (report contract.HostReport,
 		caps = hypervisor.Capabilities{VCPUs: runtime.NumCPU(), MemoryMiB: machineMemoryMiB(), Architectures: []string{}}
 	}
 	report.Ready = err == nil
-	report.HypervisorType, report.HypervisorVersion, report.Architectures, report.KVM = caps.Type, caps.Version, caps.Architectures, caps.KVM
+	report.HypervisorType, report.HypervisorVersion, report.Architectures = caps.Type, caps.Version, caps.Architectures
+	report.KVM, report.UEFI = caps.KVM, caps.UEFI
 	report.VCPUs, report.MemoryMiB = caps.VCPUs, caps.MemoryMiB
 	var disk unix.Statfs_t
 	if err := unix.Statfs(r.StateDir, &disk); err != nil {

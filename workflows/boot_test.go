@@ -36,6 +36,7 @@ type world struct {
 	hosts  []string
 	acts   []contract.OperatorActRecord
 	seen   bool // hosts report to the API
+	image  contract.ResolvedImage
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
@@ -99,7 +100,9 @@ func (w *world) register(r registry) {
 	hostOf := func(ctx context.Context) string { return hostOf(activity.GetInfo(ctx)) }
 	plain := map[string]any{
 		contract.ResolveImage: func(_ context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
-			return contract.ResolvedImage{Root: contract.Image{ID: in.ImageID, VirtualBytes: 1 << 30}}, w.do(contract.ResolveImage, "", "")
+			image := w.image
+			image.Root.ID, image.Root.VirtualBytes = in.ImageID, 1<<30
+			return image, w.do(contract.ResolveImage, "", "")
 		},
 		contract.ClaimQuota: func(context.Context, contract.ClaimQuotaInput) error {
 			return w.do(contract.ClaimQuota, "", "claim")
@@ -277,6 +280,42 @@ func TestABuildTakesEverythingAndGoesActive(t *testing.T) {
 		require.Equal(t, contract.StepDone, p.State, p.Step)
 		require.NotNil(t, p.Finished, p.Step)
 	}
+}
+
+func TestABuildDoesByWhatItsImageSays(t *testing.T) {
+	w := newWorld()
+	w.image = contract.ResolvedImage{Architecture: "x86_64", UEFI: true, ConfigDrive: true}
+	in := input()
+	in.ConfigDrive, in.AdminPass = false, "x"
+	var recorded contract.RecordServerInput
+	var selected contract.SelectHostInput
+	var defined contract.DefineDomainInput
+	w.more = map[string]any{
+		contract.RecordServer: func(_ context.Context, in contract.RecordServerInput) error {
+			recorded = in
+			return w.do(contract.RecordServer, "", "row")
+		},
+		contract.SelectHost: func(_ context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
+			selected = in
+			return contract.HostSelection{Hostname: "hv1"}, w.do(contract.SelectHost, "hv1", "allocation@hv1")
+		},
+		contract.DefineDomain: func(_ context.Context, in contract.DefineDomainInput) error {
+			defined = in
+			return w.do(contract.DefineDomain, "hv1", "domain@hv1")
+		},
+	}
+	o := boot(t, w, in)
+	require.NoError(t, o.ended)
+	require.Contains(t, w.holds(), "drive@hv1", "the image cannot do without, though the request did not ask")
+	require.True(t, recorded.ConfigDrive, "and the server shows it")
+	require.True(t, defined.ConfigDrive)
+	require.Equal(t, "x86_64", selected.Architecture)
+	require.True(t, selected.UEFI)
+	value, err := o.env.QueryWorkflow(contract.QueryProgress)
+	require.NoError(t, err)
+	var progress []contract.StepProgress
+	require.NoError(t, value.Get(&progress))
+	require.False(t, slices.ContainsFunc(progress, func(p contract.StepProgress) bool { return p.Step == contract.InjectData }), "what is on the drive is not injected too")
 }
 
 // failing makes a step fail with a kind, before it has taken anything or after.

@@ -113,11 +113,12 @@ func (r *reservation) admit(ctx workflow.Context) error {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	boot := r.in.Boot
 	resolve := contract.ResolveImageInput{ServerID: boot.ServerID, ProjectID: boot.ProjectID, ImageID: boot.ImageID, Flavor: boot.Flavor}
-	if err := r.local(ctx, contract.ResolveImage, resolve, resolve.Summary(), nil); err != nil {
+	var image contract.ResolvedImage
+	if err := r.local(ctx, contract.ResolveImage, resolve, resolve.Summary(), &image); err != nil {
 		return err
 	}
 	r.saga.Register(saga.Entry[none]{Name: contract.DropServers, Chain: ownChain})
-	in := contract.AdmitServersInput{Server: recordInput(boot, r.at), Min: r.in.Min, Max: r.in.Max, Limits: boot.Limits}
+	in := contract.AdmitServersInput{Server: recordInput(boot, image, r.at), Min: r.in.Min, Max: r.in.Max, Limits: boot.Limits}
 	var admitted contract.Admitted
 	if err := r.local(ctx, contract.AdmitServers, in, in.Summary(), &admitted); err != nil {
 		return err

@@ -54,7 +54,7 @@ var steps = table{
 
 // Conditions and repetitions.
 
-func wantsConfigDrive(b *build) bool { return b.in.ConfigDrive }
+func wantsConfigDrive(b *build) bool { return b.in.ConfigDrive || b.image.ConfigDrive }
 
 func nics(b *build) int { return len(b.in.Networks) }
 
@@ -62,7 +62,7 @@ func nics(b *build) int { return len(b.in.Networks) }
 // inject_partition allows and config_drive is off).
 func wantsInjection(b *build) bool {
 	in := b.in
-	return !in.ConfigDrive && len(in.KeyPairs)+len(in.Metadata)+len(in.Files)+len(in.AdminPass)+len(in.Networks) > 0
+	return !wantsConfigDrive(b) && len(in.KeyPairs)+len(in.Metadata)+len(in.Files)+len(in.AdminPass)+len(in.Networks) > 0
 }
 
 // What each row is given, and what the build keeps of its answer.
@@ -87,13 +87,13 @@ func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(none)) {
 }
 
 func recordServer(b *build, _ int) (contract.RecordServerInput, func(none)) {
-	in := recordInput(b.in, b.started)
+	in := recordInput(b.in, b.image, b.started)
 	// From here the submission is accepted: the server exists and the request is answered.
 	return in, func(none) { b.accepted = true }
 }
 
 // recordInput is the row of a server that was asked for at a time.
-func recordInput(boot contract.BootInput, at time.Time) contract.RecordServerInput {
+func recordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
 	in := contract.RecordServerInput{
 		ServerID:         boot.ServerID,
 		ProjectID:        boot.ProjectID,
@@ -107,7 +107,7 @@ func recordInput(boot contract.BootInput, at time.Time) contract.RecordServerInp
 		AvailabilityZone: boot.AvailabilityZone,
 		Metadata:         boot.Metadata,
 		Tags:             boot.Tags,
-		ConfigDrive:      boot.ConfigDrive,
+		ConfigDrive:      boot.ConfigDrive || image.ConfigDrive,
 		Fingerprint:      boot.Fingerprint,
 		ReservationID:    boot.ReservationID,
 		LaunchIndex:      boot.LaunchIndex,
@@ -125,9 +125,11 @@ func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSe
 		ServerID:         b.in.ServerID,
 		Resources:        resourcesOf(b.in.Flavor, b.image.Root),
 		AvailabilityZone: b.in.AvailabilityZone,
-		Architecture:     b.image.Root.Properties["architecture"],
-		Excluded:         b.hostsTried(),
-		NextPhase:        contract.PhaseSpawning,
+		// Builds that resolved their image before it told its architecture still have the property.
+		Architecture: cmp.Or(b.image.Architecture, b.image.Root.Properties["architecture"]),
+		UEFI:         b.image.UEFI,
+		Excluded:     b.hostsTried(),
+		NextPhase:    contract.PhaseSpawning,
 	}
 	if nics(b) > 0 {
 		in.NextPhase = contract.PhaseNetworking
@@ -183,7 +185,7 @@ func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(none)) {
 		Name:        b.in.Name,
 		Flavor:      b.in.Flavor,
 		Image:       b.image,
-		ConfigDrive: b.in.ConfigDrive,
+		ConfigDrive: wantsConfigDrive(b),
 		Format:      configDriveFormat,
 		Ports:       b.ports,
 	}, nil

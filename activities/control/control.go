@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -17,6 +18,7 @@ type Activities struct {
 	now       func() time.Time
 	downAfter time.Duration
 	cleanFor  time.Duration
+	log       *slog.Logger
 }
 
 // Builds starts the builds of servers that were reserved. Start is success where a workflow of that server runs or has run;
@@ -34,11 +36,16 @@ type Options struct {
 	// CleanBeforeUse is how long a host that was given up and is back gets no new servers while it still holds what lost
 	// builds left there; 0 does not wait.
 	CleanBeforeUse time.Duration
+	// Logger is told of what an image asks for and does not get; nil is the program's own.
+	Logger *slog.Logger
 }
 
 // New makes the activities.
 func New(o Options) *Activities {
-	return &Activities{store: o.Store, builds: o.Builds, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return &Activities{store: o.Store, builds: o.Builds, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, log: o.Logger}
 }
 
 // events turns a build's progress into the events of its instance action. own is the step that writes them: it ends with

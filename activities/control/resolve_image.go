@@ -8,12 +8,14 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ec2id"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // ResolveImage pins the image, with the kernel and ramdisk that its properties name, for the rest of the build. It takes
 // nothing that would be given back: an image keeps the EC2 number that its first build gives it. Faults, in Nova's words:
-// Invalid when the image is absent, not the project's to see, not active, or does not fit the flavor.
+// Invalid when the image is absent, not the project's to see, not active, does not fit the flavor, or asks for hardware
+// that there is not.
 func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
 	root, err := a.usable(ctx, in.ProjectID, in.ImageID)
 	if err != nil {
@@ -22,7 +24,16 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	if err := fits(root, in.Flavor); err != nil {
 		return contract.ResolvedImage{}, err
 	}
-	resolved := contract.ResolvedImage{Root: root}
+	hardware, err := imageprops.Parse(root.Properties, in.Flavor.ExtraSpecs)
+	if err != nil {
+		return contract.ResolvedImage{}, err
+	}
+	for _, p := range imageprops.IgnoredOf(root.Properties) {
+		a.log.InfoContext(ctx, "an image property is not obeyed", "server_id", in.ServerID, "image_id", root.ID, "property", p.Name, "reason", p.Why)
+	}
+	resolved := contract.ResolvedImage{
+		Root: root, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), ConfigDrive: hardware.ConfigDrive,
+	}
 	if resolved.Kernel, err = a.part(ctx, in.ProjectID, root, "kernel_id"); err != nil {
 		return contract.ResolvedImage{}, err
 	}

@@ -39,6 +39,7 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 		Resources:        in.Resources,
 		AvailabilityZone: in.AvailabilityZone,
 		Architecture:     in.Architecture,
+		UEFI:             in.UEFI,
 		Excluded:         in.Excluded,
 		Now:              now,
 		DownAfter:        a.downAfter,
@@ -91,7 +92,7 @@ func schedulable(h models.HostUsage) scheduler.Host {
 		back = *h.BackAt
 	}
 	return scheduler.Host{
-		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures,
+		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures, UEFI: h.UEFI,
 		Enabled: h.Enabled, Ready: h.Ready, Reason: reason, SeenAt: h.SeenAt,
 		BackAt: back, Leftovers: h.Leftovers,
 		Capacity: contract.Resources{

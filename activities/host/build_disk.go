@@ -6,6 +6,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/disk"
 	"github.com/slipway-cloud/slipway/internal/guestfs"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
@@ -34,7 +35,11 @@ func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) 
 		return err
 	}
 	if in.EphemeralGiB > 0 {
-		kind := disk.EphemeralFilesystem(in.Image.Properties["os_type"])
+		hardware, err := imageprops.Parse(in.Image.Properties, nil)
+		if err != nil {
+			return err
+		}
+		kind := disk.EphemeralFilesystem(hardware.OSType)
 		if err := a.disks.Ephemeral(ctx, dir, int64(in.EphemeralGiB)*gib, kind); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/disk"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/imagecache"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
@@ -55,10 +56,14 @@ func (a *Activities) UndefineDomain(ctx context.Context, in contract.Undo) error
 // domain is what the hypervisor is asked for. Every path follows from the server's id and the images' checksums.
 func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineDomainInput) (hypervisor.Domain, error) {
 	root := in.Image.Root
+	hardware, err := imageprops.Parse(root.Properties, in.Flavor.ExtraSpecs)
+	if err != nil {
+		return hypervisor.Domain{}, err
+	}
 	d := hypervisor.Domain{
 		UUID: in.ServerID, Name: "slipway-" + in.ServerID, Title: in.Name, ProjectID: in.ProjectID,
 		VCPUs: in.Flavor.VCPUs, MemoryMiB: in.Flavor.RAMMiB,
-		ConsoleLog: filepath.Join(dir, consoleName), Properties: root.Properties,
+		ConsoleLog: filepath.Join(dir, consoleName), Hardware: hardware,
 	}
 	device := "disk"
 	if root.DiskFormat == "iso" { // as Nova: an iso boots from a cdrom
@@ -84,15 +89,14 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 	for _, p := range in.Ports {
 		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID})
 	}
-	boot, err := a.boot(ctx, dir, in.Image)
-	d.Boot = boot
+	d.Boot, err = a.boot(ctx, dir, in.Image, hardware.DiskBus)
 	return d, err
 }
 
 // boot is the kernel and ramdisk of an image that names them, with Nova's command line: the image's os_command_line, or
 // root on the first disk and the console that is kept. The images are listed in the server's folder, which keeps them in
 // the cache for every later start.
-func (a *Activities) boot(ctx context.Context, dir string, images contract.ResolvedImage) (hypervisor.Boot, error) {
+func (a *Activities) boot(ctx context.Context, dir string, images contract.ResolvedImage, diskBus string) (hypervisor.Boot, error) {
 	var boot hypervisor.Boot
 	if images.Kernel == nil {
 		return boot, nil
@@ -117,7 +121,7 @@ func (a *Activities) boot(ctx context.Context, dir string, images contract.Resol
 	}
 	boot.CmdLine = images.Root.Properties["os_command_line"]
 	if boot.CmdLine == "" {
-		boot.CmdLine = "root=" + rootDevice(images.Root.Properties["hw_disk_bus"]) + " console=ttyS0"
+		boot.CmdLine = "root=" + rootDevice(diskBus) + " console=ttyS0"
 	}
 	if err := listUses(dir, list.String()); err != nil {
 		return boot, program.Fault(err, "listing the images of "+dir)
@@ -147,10 +151,8 @@ func listUses(dir, list string) error {
 
 // rootDevice is what Linux calls the first disk on a bus.
 func rootDevice(bus string) string {
-	switch bus {
-	case "", "virtio":
+	if bus == "" || bus == "virtio" {
 		return "/dev/vda"
-	default:
-		return "/dev/sda"
 	}
+	return "/dev/sda" // ide too: Linux drives it with libata
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/imagecache"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
 const server = "83679162-1378-4288-a2d4-70e13ec132aa"
@@ -253,18 +254,23 @@ func TestTheDomainIsWhatWasAskedFor(t *testing.T) {
 		},
 		NICs:       []hypervisor.NIC{{MAC: "fa:16:3e:00:00:01", Bridge: "br1", MTU: 1450, PortID: "port"}},
 		ConsoleLog: in("console.log"),
+		Hardware:   imageprops.Hardware{RNG: imageprops.RNG{Present: true}},
 	}, p.hyp.Snapshot()[server].Domain)
 
 	other := p.define()
 	other.Format = "vfat"
 	other.Image.Root.DiskFormat = "iso"
 	other.Image.Root.Properties = map[string]string{"os_command_line": "quiet root=LABEL=x", "hw_disk_bus": "scsi"}
+	other.Flavor.ExtraSpecs = map[string]string{"hw_rng:allowed": "False"}
 	require.NoError(t, p.DefineDomain(t.Context(), other))
 	d := p.hyp.Snapshot()[server].Domain
 	require.Equal(t, "quiet root=LABEL=x", d.Boot.CmdLine)
+	require.Equal(t, imageprops.Hardware{DiskBus: "scsi"}, d.Hardware, "the flavor allows no source of random bytes")
 	require.Equal(t, "cdrom", d.Disks[0].Device)
 	require.Equal(t, "disk", d.Disks[3].Device, "a vfat config drive is a disk")
-	require.Equal(t, "/dev/sda", rootDevice("scsi"))
+	delete(other.Image.Root.Properties, "os_command_line")
+	require.NoError(t, p.DefineDomain(t.Context(), other))
+	require.Equal(t, "root=/dev/sda console=ttyS0", p.hyp.Snapshot()[server].Domain.Boot.CmdLine)
 }
 
 func TestDataIsInjectedIntoTheDisk(t *testing.T) {

@@ -95,6 +95,7 @@ type view struct {
 	HypervisorVersion int      `json:"hypervisor_version"`
 	Architectures     []string `json:"architectures"`
 	KVM               bool     `json:"kvm"`
+	UEFI              bool     `json:"uefi"`
 	Version           string   `json:"version"`
 	VCPUs             int      `json:"vcpus"`
 	MemoryMiB         int      `json:"memory_mib"`
@@ -127,7 +128,7 @@ func (a *API) view(h models.HostUsage) view {
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, State: state, Ready: h.Ready && state == "up",
 		NotReadyReason: h.NotReadyReason, Enabled: h.Enabled, DisabledReason: h.DisabledReason,
 		SeenAt: moment(h.SeenAt), StartedAt: moment(h.StartedAt), CreatedAt: rest.Time(h.CreatedAt),
-		HypervisorType: h.HypervisorType, HypervisorVersion: h.HypervisorVersion, Architectures: h.Architectures, KVM: h.KVM,
+		HypervisorType: h.HypervisorType, HypervisorVersion: h.HypervisorVersion, Architectures: h.Architectures, KVM: h.KVM, UEFI: h.UEFI,
 		Version: h.Version, VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB, DiskGiB: h.DiskGiB,
 		CPURatio: h.CPURatio, RAMRatio: h.RAMRatio, DiskRatio: h.DiskRatio, ReservedMemoryMiB: h.ReservedMemoryMiB,
 		Servers: h.Servers, UsedVCPUs: h.UsedVCPUs, UsedMemoryMiB: h.UsedMemoryMiB, UsedDiskGiB: h.UsedDiskGiB,

@@ -52,7 +52,7 @@ func (e *env) self(t *testing.T, token, method, path string, body any, headers .
 func registration(hostname string) fields {
 	return fields{"host": fields{
 		"hostname": hostname, "vcpus": 8, "memory_mib": 16384, "disk_gib": 200, "hypervisor_type": "QEMU", "hypervisor_version": 7002000,
-		"architectures": []string{"x86_64"}, "kvm": false, "cpu_ratio": 4.0, "ram_ratio": 1.0, "disk_ratio": 1.0, "reserved_memory_mib": 512,
+		"architectures": []string{"x86_64"}, "kvm": false, "uefi": true, "cpu_ratio": 4.0, "ram_ratio": 1.0, "disk_ratio": 1.0, "reserved_memory_mib": 512,
 		"version": "v1", "ready": true,
 	}}
 }
@@ -73,8 +73,8 @@ func TestAHostRegistersAndLives(t *testing.T) {
 	require.Equal(t, 200, a.Status, a.Body)
 	require.JSONEq(t, `{"host":{"id":"`+id+`","hostname":"hv1","availability_zone":"rack-a","heartbeat_interval":5}}`, a.Body)
 	h = show()
-	require.Equal(t, []any{id, "up", true, 8.0, 16384.0, 200.0, 4.0, 512.0, "v1", "QEMU"},
-		[]any{h["id"], h["state"], h["ready"], h["vcpus"], h["memory_mib"], h["disk_gib"], h["cpu_ratio"], h["reserved_memory_mib"], h["version"], h["hypervisor_type"]})
+	require.Equal(t, []any{id, "up", true, 8.0, 16384.0, 200.0, 4.0, 512.0, "v1", "QEMU", false, true},
+		[]any{h["id"], h["state"], h["ready"], h["vcpus"], h["memory_mib"], h["disk_gib"], h["cpu_ratio"], h["reserved_memory_mib"], h["version"], h["hypervisor_type"], h["kvm"], h["uefi"]})
 
 	beat := fields{"host": fields{"ready": false, "not_ready_reason": "libvirtd does not answer", "vcpus": 8, "memory_mib": 16384, "disk_gib": 150, "version": "v2"}}
 	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)

@@ -70,6 +70,7 @@ var registrationSchema = rest.Schema(`{
 			"hypervisor_type": {"type": "string", "maxLength": 64},
 			"architectures": {"type": ["array", "null"], "maxItems": 64, "items": {"type": "string", "maxLength": 64}},
 			"kvm": {"type": "boolean"},
+			"uefi": {"type": "boolean"},
 			"cpu_ratio": {"type": "number", "minimum": 0, "maximum": 1000},
 			"ram_ratio": {"type": "number", "minimum": 0, "maximum": 1000},
 			"disk_ratio": {"type": "number", "minimum": 0, "maximum": 1000},
@@ -100,7 +101,8 @@ func (a *API) register(c echo.Context) error {
 	}
 	now := a.now()
 	h.VCPUs, h.MemoryMiB, h.DiskGiB = in.VCPUs, in.MemoryMiB, in.DiskGiB
-	h.HypervisorType, h.HypervisorVersion, h.Architectures, h.KVM = in.HypervisorType, in.HypervisorVersion, in.Architectures, in.KVM
+	h.HypervisorType, h.HypervisorVersion, h.Architectures = in.HypervisorType, in.HypervisorVersion, in.Architectures
+	h.KVM, h.UEFI = in.KVM, in.UEFI
 	h.CPURatio, h.RAMRatio, h.DiskRatio = ratio(in.CPURatio), ratio(in.RAMRatio), ratio(in.DiskRatio)
 	h.ReservedMemoryMiB, h.Version = in.ReservedMemoryMiB, in.Version
 	h.Ready, h.NotReadyReason = in.Ready, reason(in.Ready, in.NotReadyReason)

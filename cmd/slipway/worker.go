@@ -77,6 +77,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				Builds:         workflows.NewClient(temporal, c.Temporal.ControlQueue),
 				DownAfter:      c.Build.HostDownAfter,
 				CleanBeforeUse: c.Build.CleanBeforeUse,
+				Logger:         log,
 			}),
 			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}),
 			Metrics: workers.NewSteps(metrics),

@@ -10,7 +10,7 @@ set -eu
 packages="
 postgresql-15
 libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu
-qemu-system-x86 qemu-utils qemu-system-common
+qemu-system-x86 qemu-utils qemu-system-common ovmf
 genisoimage mtools dosfstools e2fsprogs fdisk fuse3
 iproute2 nftables dnsmasq-base util-linux
 busybox-static cpio xz-utils grub-pc-bin grub-common binutils

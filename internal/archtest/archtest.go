@@ -103,6 +103,14 @@ var Rules = []Rule{
 		Why: "a decision that reads nothing can be shown whole in one table; what it needs to know is given to it",
 	},
 	{
+		Who: []string{"internal/imageprops"}, Never: []string{"..."}, Only: []string{"internal/fault"},
+		Why: "what a property means is said once, for the control plane, for hosts and for the documents: it can lean on none of them",
+	},
+	{
+		Who: []string{"workflows/..."}, Never: []string{"internal/imageprops"}, Reach: true,
+		Why: "a property that a newer version reads otherwise would send a replayed build another way: what a build decides by stands in ResolveImage's answer",
+	},
+	{
 		Who: []string{"internal/cli"}, Never: []string{"..."},
 		Why: "the user's verbs use the public API like any other client; a shortcut would hide what the API lacks",
 	},

@@ -22,7 +22,7 @@ var hostKind = &kind{
 		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("SERVERS", "servers"), col("LEFTOVERS", "leftovers"),
 		computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
 		col("CPU RATIO", "cpu_ratio"), col("RAM RATIO", "ram_ratio"), col("DISK RATIO", "disk_ratio"), col("RESERVED MIB", "reserved_memory_mib"),
-		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), col("KVM", "kvm"), col("ARCHITECTURES", "architectures"),
+		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), col("KVM", "kvm"), col("UEFI", "uefi"), col("ARCHITECTURES", "architectures"),
 		col("VERSION", "version"), col("STARTED", "started_at"), col("SEEN", "seen_at"), col("BACK", "back_at"), col("CREATED", "created_at"),
 	}},
 }

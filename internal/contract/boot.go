@@ -143,6 +143,11 @@ type ResolvedImage struct {
 	Root    Image  `json:"root"`
 	Kernel  *Image `json:"kernel,omitempty"`
 	Ramdisk *Image `json:"ramdisk,omitempty"`
+
+	// What the properties say that a build decides by: a replayed workflow reads no properties, whose reading may change.
+	Architecture string `json:"architecture,omitempty"` // canonical; "" is any
+	UEFI         bool   `json:"uefi,omitempty"`         // only hosts with UEFI firmware will do
+	ConfigDrive  bool   `json:"config_drive,omitempty"` // the server has one whatever the request says
 }
 
 // All lists the images a host needs.
@@ -195,6 +200,7 @@ type SelectHostInput struct {
 	Resources        Resources `json:"resources"`
 	AvailabilityZone string    `json:"availability_zone,omitempty"`
 	Architecture     string    `json:"architecture,omitempty"`
+	UEFI             bool      `json:"uefi,omitempty"`
 	Excluded         []string  `json:"excluded,omitempty"` // hostnames
 	NextPhase        Phase     `json:"next_phase"`
 }

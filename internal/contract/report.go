@@ -7,6 +7,7 @@ type HostReport struct {
 	HypervisorType    string   `json:"hypervisor_type"`
 	Architectures     []string `json:"architectures"`
 	KVM               bool     `json:"kvm"`
+	UEFI              bool     `json:"uefi,omitempty"`
 	CPURatio          float64  `json:"cpu_ratio"`
 	RAMRatio          float64  `json:"ram_ratio"`
 	DiskRatio         float64  `json:"disk_ratio"`

@@ -1,4 +1,5 @@
-// Command gendocs writes the documents that derive from the code, below docs/: build-steps.md from the build table.
+// Command gendocs writes the documents that derive from the code, below docs/: build-steps.md from the build table,
+// image-properties.md from those of internal/imageprops.
 // `make generate` runs it; `make check` runs it with --check, which writes nothing and fails where a document is stale.
 //
 //	go run ./internal/gendocs [--check] [--root DIR]
@@ -36,11 +37,23 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
-	text, err := buildSteps(workflows.Table(), sentences)
+	steps, err := buildSteps(workflows.Table(), sentences)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(root, "docs", "build-steps.md")
+	for _, document := range []struct {
+		name string
+		text []byte
+	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}} {
+		if err := put(filepath.Join(root, "docs", document.name), document.text, check); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put writes a document, or holds that it is written.
+func put(path string, text []byte, check bool) error {
 	if !check {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err

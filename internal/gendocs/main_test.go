@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io/fs"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,7 +10,7 @@ import (
 	"github.com/slipway-cloud/slipway/workflows"
 )
 
-func TestTheWrittenStepsAreThoseOfTheTable(t *testing.T) {
+func TestTheWrittenDocumentsAreThoseOfTheTables(t *testing.T) {
 	require.NoError(t, run("../..", true))
 }
 
@@ -23,4 +25,12 @@ func TestACellHoldsWhateverACommentSays(t *testing.T) {
 	text, err := buildSteps([]workflows.Step{{Name: "Said", WhyNoUndo: "a|b"}}, map[string]sentence{"Said": {text: "one\ntwo | three"}})
 	require.NoError(t, err)
 	require.Contains(t, string(text), `| one two \| three | none: a\|b |`)
+}
+
+func TestADocumentThatIsStaleOrAbsentIsAnError(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "docs", "some.md")
+	require.ErrorIs(t, put(path, []byte("a"), true), fs.ErrNotExist)
+	require.NoError(t, put(path, []byte("a"), false))
+	require.NoError(t, put(path, []byte("a"), true))
+	require.ErrorContains(t, put(path, []byte("b"), true), "stale")
 }

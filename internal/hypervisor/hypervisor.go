@@ -2,7 +2,11 @@
 // fake (for load and fault tests only).
 package hypervisor
 
-import "context"
+import (
+	"context"
+
+	"github.com/slipway-cloud/slipway/internal/imageprops"
+)
 
 // Hypervisor defines, starts and removes domains. Every method is idempotent, takes the context's deadline seriously and
 // returns faults (internal/fault): Unavailable when the hypervisor does not answer, HostUnfit when this host cannot do it
@@ -53,11 +57,12 @@ type Status struct {
 
 // Capabilities of a host. Memory in MiB.
 type Capabilities struct {
-	Hostname      string // as the hypervisor knows itself
-	Type          string // "QEMU", as Nova's hypervisor_type
-	Version       int    // as libvirt gives it: major*1,000,000 + minor*1,000 + release
-	Architectures []string
-	KVM           bool // by libvirt's domain capabilities, never by /dev/kvm alone
+	Hostname      string   // as the hypervisor knows itself
+	Type          string   // "QEMU", as Nova's hypervisor_type
+	Version       int      // as libvirt gives it: major*1,000,000 + minor*1,000 + release
+	Architectures []string // of servers that can be defined here
+	KVM           bool     // by libvirt's domain capabilities, never by /dev/kvm alone
+	UEFI          bool     // guests can be started by UEFI firmware
 	VCPUs         int
 	MemoryMiB     int
 }
@@ -76,8 +81,9 @@ type Domain struct {
 	NICs  []NIC
 	// ConsoleLog is the absolute path of the file that keeps what the serial console prints.
 	ConsoleLog string
-	// Properties are the image's: hw_disk_bus, hw_vif_model, hw_machine_type, ... The implementation obeys those it knows.
-	Properties map[string]string
+	// Hardware is what the image and the flavor ask of the machine, as they say it: the implementation completes it for its
+	// host (Hardware.On), and answers HostUnfit where this host has it not.
+	Hardware imageprops.Hardware
 }
 
 // Boot says what starts: the first disk's boot sector, or a kernel given from outside.

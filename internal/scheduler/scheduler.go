@@ -17,6 +17,7 @@ import (
 type Host struct {
 	ID, Hostname, AvailabilityZone string
 	Architectures                  []string
+	UEFI                           bool // it has UEFI firmware
 	Enabled                        bool
 	Ready                          bool
 	Reason                         string // why it is disabled or not ready
@@ -41,6 +42,7 @@ type Request struct {
 	Resources        contract.Resources
 	AvailabilityZone string // "" is any
 	Architecture     string // "" is any
+	UEFI             bool   // UEFI firmware is needed
 	Excluded         []string
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
@@ -87,6 +89,9 @@ var filters = []filter{
 	{"ImagePropertiesFilter", func(r Request, h Host) string {
 		if r.Architecture != "" && !slices.Contains(h.Architectures, r.Architecture) {
 			return "cannot run " + r.Architecture
+		}
+		if r.UEFI && !h.UEFI {
+			return "has no UEFI firmware"
 		}
 		return ""
 	}},

@@ -47,6 +47,7 @@ func TestEachFilterRefusesWithItsReason(t *testing.T) {
 		{"LeftoversFilter removed 1: a (still being cleaned of what lost builds left there: 2)", func(h *Host) { h.Leftovers, h.BackAt = 2, now.Add(-4*time.Minute) }, nil},
 		{"AvailabilityZoneFilter removed 1: a (in zone nova)", nil, func(r *Request) { r.AvailabilityZone = "other" }},
 		{"ImagePropertiesFilter removed 1: a (cannot run aarch64)", nil, func(r *Request) { r.Architecture = "aarch64" }},
+		{"ImagePropertiesFilter removed 1: a (has no UEFI firmware)", nil, func(r *Request) { r.UEFI = true }},
 		{"CoreFilter removed 1: a (2 vCPUs asked for, 1 free)", func(h *Host) { h.Used.VCPUs = 7 }, nil},
 		{"RamFilter removed 1: a (1024 MiB of memory asked for, 1023 free)", func(h *Host) { h.Used.RAMMiB = 7169 }, nil},
 		{"DiskFilter removed 1: a (10 GiB of disk asked for, 0 free)", func(h *Host) { h.Used.DiskGiB = 120 }, nil},
@@ -58,7 +59,8 @@ func TestEachFilterRefusesWithItsReason(t *testing.T) {
 }
 
 func TestARequestThatJustFitsIsPlaced(t *testing.T) {
-	hosts, err := Rank(request(nil), []Host{fit("a", func(h *Host) {
+	hosts, err := Rank(request(func(r *Request) { r.Architecture, r.UEFI = "x86_64", true }), []Host{fit("a", func(h *Host) {
+		h.UEFI = true
 		h.Used = contract.Resources{VCPUs: 6, RAMMiB: 7168, DiskGiB: 90}
 	})})
 	require.NoError(t, err)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -33,7 +32,7 @@ type Hook func(ctx context.Context, method, uuid string) error
 type Options struct {
 	Hostname      string // "fake" when empty
 	Architectures []string
-	KVM           bool
+	KVM, UEFI     bool
 	VCPUs         int
 	MemoryMiB     int
 
@@ -193,7 +192,7 @@ func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilit
 	err = h.call(ctx, "Capabilities", "", h.o.ReadLatency, func() error {
 		out = hypervisor.Capabilities{
 			Hostname: h.o.Hostname, Type: "fake", Version: 1_000_000, Architectures: slices.Clone(h.o.Architectures),
-			KVM: h.o.KVM, VCPUs: h.o.VCPUs, MemoryMiB: h.o.MemoryMiB,
+			KVM: h.o.KVM, UEFI: h.o.UEFI, VCPUs: h.o.VCPUs, MemoryMiB: h.o.MemoryMiB,
 		}
 		return nil
 	})
@@ -333,14 +332,10 @@ func (h *Hypervisor) put(r Record) error {
 	return nil
 }
 
-// clone keeps callers and the world apart. Empty slices and maps become nil, as they do on the way through a file, so that
+// clone keeps callers and the world apart. Empty slices become nil, as they do on the way through a file, so that
 // worlds compare equal.
 func clone(d hypervisor.Domain) hypervisor.Domain {
 	d.Disks = append([]hypervisor.Disk(nil), d.Disks...)
 	d.NICs = append([]hypervisor.NIC(nil), d.NICs...)
-	if len(d.Properties) == 0 {
-		d.Properties = nil
-	}
-	d.Properties = maps.Clone(d.Properties)
 	return d
 }

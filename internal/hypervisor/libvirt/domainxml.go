@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
 // metadataNS is the XML namespace of Slipway's element in a domain's <metadata>
@@ -30,10 +30,13 @@ const maxMTU = 65535
 // platform is what the domain XML depends on beside the domain itself: what this host's libvirt can do and how Slipway is
 // set up here.
 type platform struct {
-	arch      string
-	kvm       bool
-	uefi      bool
-	machines  map[string]bool
+	arch     string
+	kvm      bool
+	machines map[string]bool
+	// firmware are the machine types, of those that were asked about, that UEFI firmware is installed for.
+	firmware map[string]bool
+	// video are the models of display adapters that QEMU has; nil is not known.
+	video     map[string]bool
 	tbCache   int  // MiB
 	runAsRoot bool // see NeedsRoot
 }
@@ -81,7 +84,7 @@ func escape(s string) string {
 }
 
 func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
-	props, err := readProperties(d.Properties, p)
+	hw, err := p.fit(d.Hardware)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +100,7 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 		Memory: &libvirtxml.DomainMemory{Value: uint(d.MemoryMiB), Unit: "MiB"},
 		VCPU:   &libvirtxml.DomainVCPU{Placement: "static", Value: uint(d.VCPUs)},
 		OS: &libvirtxml.DomainOS{
-			Type:    &libvirtxml.DomainOSType{Arch: p.arch, Machine: props.machine, Type: "hvm"},
+			Type:    &libvirtxml.DomainOSType{Arch: p.arch, Machine: hw.Machine, Type: "hvm"},
 			Kernel:  d.Boot.Kernel,
 			Initrd:  d.Boot.Ramdisk,
 			Cmdline: d.Boot.CmdLine,
@@ -127,8 +130,11 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 			MemBalloon: &libvirtxml.DomainMemBalloon{Model: "none"},
 		},
 	}
-	if props.uefi {
+	if hw.UEFI() {
+		// libvirt takes the first installed firmware that fits and makes the domain's own variables of its template. Not
+		// secure, as Nova has it unless asked: what checks signatures would refuse most images' loaders.
 		dom.OS.Firmware = "efi"
+		dom.OS.FirmwareInfo = &libvirtxml.DomainOSFirmwareInfo{Features: []libvirtxml.DomainOSFirmwareFeature{{Name: "secure-boot", Enabled: "no"}}}
 	}
 	if p.kvm {
 		// host-model gives nearly all of the host's CPU and can still be moved to another host of the same kind.
@@ -155,7 +161,7 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 		}
 		dom.Features.TCG = &libvirtxml.DomainFeatureTCG{TBCache: &libvirtxml.DomainFeatureTCGTBCache{Unit: "MiB", Size: uint(size)}}
 	}
-	if props.windows {
+	if hw.OSType == "windows" {
 		dom.Clock.Offset = "localtime"
 		if p.kvm {
 			on := func() *libvirtxml.DomainFeatureState { return &libvirtxml.DomainFeatureState{State: "on"} }
@@ -169,23 +175,27 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 	if p.runAsRoot {
 		dom.SecLabel = []libvirtxml.DomainSecLabel{{Type: "static", Model: "dac", Relabel: "yes", Label: "+0:+0"}}
 	}
-	if err := addDisks(dom, d, props); err != nil {
+	if err := addDisks(dom, d, hw); err != nil {
 		return nil, err
 	}
 	for _, nic := range d.NICs {
-		dom.Devices.Interfaces = append(dom.Devices.Interfaces, networkInterface(nic, props))
+		dom.Devices.Interfaces = append(dom.Devices.Interfaces, networkInterface(nic, hw))
 	}
-	addCharacterDevices(dom, d, props)
-	if props.video != "" {
-		dom.Devices.Videos = []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: props.video}}}
+	addCharacterDevices(dom, d, hw)
+	if hw.Video != "" {
+		dom.Devices.Videos = []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: hw.Video}}}
 	}
-	if props.rng {
+	if hw.RNG.Present {
 		// It costs nothing measurable at the start, and without it an emulated guest waits for entropy when it makes its
 		// ssh host keys.
-		dom.Devices.RNGs = []libvirtxml.DomainRNG{{
+		rng := libvirtxml.DomainRNG{
 			Model:   "virtio",
 			Backend: &libvirtxml.DomainRNGBackend{Random: &libvirtxml.DomainRNGBackendRandom{Device: "/dev/urandom"}},
-		}}
+		}
+		if hw.RNG.Bytes > 0 {
+			rng.Rate = &libvirtxml.DomainRNGRate{Bytes: uint(hw.RNG.Bytes), Period: uint(hw.RNG.Period)}
+		}
+		dom.Devices.RNGs = []libvirtxml.DomainRNG{rng}
 	}
 	return dom, nil
 }
@@ -219,14 +229,14 @@ func validate(d hypervisor.Domain) error {
 // The chain below a qcow2 overlay is not spelled out in <backingStore>: a domain names the overlay alone, and libvirt
 // follows the backing file with the format that `qemu-img create -F` recorded in the overlay's header; it refuses one
 // whose format is not recorded, so nothing is ever probed. Slipway wrote that header itself and no guest can reach it.
-func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, props properties) error {
+func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardware) error {
 	used := map[string]int{} // next free letter for each prefix of device names
 	controllers := map[string]bool{}
 	for _, disk := range d.Disks {
-		bus := props.diskBus
+		bus := hw.DiskBus
 		switch {
 		case disk.Device == "cdrom":
-			bus = props.cdromBus
+			bus = hw.CDROMBus
 		case disk.Device != "disk":
 			return fault.New(fault.Internal, "A disk is a %q, neither disk nor cdrom.", disk.Device)
 		}
@@ -268,16 +278,16 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, props properties) err
 	}
 	dom.Devices.Controllers = append(dom.Devices.Controllers, usb)
 	if controllers["scsi"] {
-		dom.Devices.Controllers = append(dom.Devices.Controllers, libvirtxml.DomainController{Type: "scsi", Index: new(uint), Model: props.scsiModel})
+		dom.Devices.Controllers = append(dom.Devices.Controllers, libvirtxml.DomainController{Type: "scsi", Index: new(uint), Model: hw.SCSI})
 	}
 	return nil
 }
 
-func networkInterface(nic hypervisor.NIC, props properties) libvirtxml.DomainInterface {
+func networkInterface(nic hypervisor.NIC, hw imageprops.Hardware) libvirtxml.DomainInterface {
 	x := libvirtxml.DomainInterface{
 		MAC:    &libvirtxml.DomainInterfaceMAC{Address: nic.MAC},
 		Source: &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: nic.Bridge}},
-		Model:  &libvirtxml.DomainInterfaceModel{Type: props.vifModel},
+		Model:  &libvirtxml.DomainInterfaceModel{Type: hw.VIF},
 		// Servers boot from disk or kernel: without its option ROM the firmware does not try the network first.
 		ROM: &libvirtxml.DomainROM{Enabled: "no"},
 	}
@@ -299,7 +309,7 @@ func tapName(portID string) string {
 	return "tap" + portID[:11]
 }
 
-func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, props properties) {
+func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardware) {
 	serial := libvirtxml.DomainSerial{
 		Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
 		Target: &libvirtxml.DomainSerialTarget{Port: new(uint)},
@@ -314,7 +324,7 @@ func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, props prop
 		Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
 		Target: &libvirtxml.DomainConsoleTarget{Type: "serial", Port: new(uint)},
 	}}
-	if props.guestAgent {
+	if hw.GuestAgent {
 		dom.Devices.Channels = []libvirtxml.DomainChannel{{
 			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
 			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: "org.qemu.guest_agent.0"}},
@@ -322,96 +332,56 @@ func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, props prop
 	}
 }
 
-// properties are an image's properties, read and checked
-// (https://docs.openstack.org/glance/latest/admin/useful-image-properties.html). Names that are not known here are left
-// alone: images carry many that concern others.
-type properties struct {
-	machine    string
-	uefi       bool
-	windows    bool
-	diskBus    string
-	cdromBus   string
-	scsiModel  string
-	vifModel   string
-	video      string
-	rng        bool
-	guestAgent bool
+// fit completes what an image asks for and says whether this host has it. What is wrong on any host was refused when the
+// server was submitted.
+func (p platform) fit(hw imageprops.Hardware) (imageprops.Hardware, error) {
+	if want := hw.Architecture; want != "" && !slices.Contains(p.architectures(), want) {
+		return hw, fault.New(fault.HostUnfit, "The image is made for %s (hw_architecture), and this host runs %s.", want, p.arch)
+	}
+	hw, err := hw.On(p.arch)
+	switch {
+	case err != nil:
+		return hw, err
+	case !p.machines[hw.Machine]:
+		return hw, fault.New(fault.HostUnfit, "The image asks for machine type %s (hw_machine_type), which this host's QEMU does not have.", hw.Machine)
+	case hw.UEFI() && len(p.firmware) == 0:
+		return hw, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host has no UEFI firmware: install the package ovmf (edk2-ovmf, qemu-efi-aarch64).")
+	case hw.UEFI() && !p.firmware[p.family(hw.Machine)]:
+		return hw, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host's firmware is not made for machine type %s: set hw_machine_type to %s.",
+			hw.Machine, strings.Join(slices.Sorted(maps.Keys(p.firmware)), " or "))
+	case hw.Video != "" && p.video != nil && !p.video[hw.Video]:
+		return hw, fault.New(fault.HostUnfit, "The image asks for the display adapter %s (hw_video_model), which this host's QEMU does not have.", hw.Video)
+	}
+	return hw, nil
 }
 
-// What the properties may say, with libvirt's word for each of Nova's.
-var (
-	diskBuses    = words("virtio", "scsi", "ide", "sata", "usb")
-	cdromBuses   = words("ide", "sata", "scsi", "usb") // virtio-blk has no cdrom
-	scsiModels   = words("virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi")
-	vifModels    = words("virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "vmxnet3")
-	videoModels  = words("none", "vga", "cirrus", "virtio", "qxl", "bochs", "vmvga")
-	rngModels    = words("virtio")
-	osTypes      = words("linux", "windows")
-	firmwares    = words("bios", "uefi")
-	booleans     = map[string]string{"yes": "yes", "true": "yes", "1": "yes", "on": "yes", "no": "no", "false": "no", "0": "no", "off": "no"}
-	hostArchName = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
-)
-
-func words(w ...string) map[string]string {
-	m := make(map[string]string, len(w))
-	for _, s := range w {
-		m[s] = s
+// architectures are those that servers of this host can have: its own, and what that CPU runs as it is.
+func (p platform) architectures() []string {
+	if p.arch == "x86_64" {
+		return []string{"x86_64", "i686"}
 	}
-	return m
+	return []string{p.arch}
 }
 
-func readProperties(in map[string]string, p platform) (properties, error) {
-	var errs []error
-	// choose reads one property of a closed set.
-	choose := func(name string, allowed map[string]string, otherwise string) string {
-		v := strings.ToLower(strings.TrimSpace(in[name]))
-		if v == "" {
-			return otherwise
-		}
-		out, ok := allowed[v]
-		if !ok {
-			errs = append(errs, fault.New(fault.Invalid, "The image's property %s is %q; it may be %s.",
-				name, in[name], strings.Join(slices.Sorted(maps.Keys(allowed)), ", ")))
-		}
-		return out
+// families are the kinds of machines that libvirt is asked about, each by its usual name; "" is its default.
+func (p platform) families() []string {
+	usual, _ := imageprops.Hardware{}.On(p.arch)
+	names := []string{usual.Machine}
+	if p.arch == "x86_64" {
+		names = append(names, "q35")
 	}
-	out := properties{
-		machine:    in["hw_machine_type"],
-		uefi:       choose("hw_firmware_type", firmwares, "bios") == "uefi",
-		windows:    choose("os_type", osTypes, "linux") == "windows",
-		diskBus:    choose("hw_disk_bus", diskBuses, "virtio"),
-		scsiModel:  choose("hw_scsi_model", scsiModels, "virtio-scsi"),
-		vifModel:   choose("hw_vif_model", vifModels, "virtio"),
-		video:      choose("hw_video_model", videoModels, ""),
-		rng:        choose("hw_rng_model", rngModels, "virtio") == "virtio",
-		guestAgent: choose("hw_qemu_guest_agent", booleans, "no") == "yes",
+	names = slices.DeleteFunc(names, func(name string) bool { return !p.machines[name] })
+	if len(names) == 0 {
+		return []string{""}
 	}
-	// pc has an IDE controller, q35 and the machines of other architectures have none.
-	pc := out.machine == "" && p.arch == "x86_64" || out.machine == "pc" || strings.HasPrefix(out.machine, "pc-i440fx")
-	if out.machine == "" {
-		out.machine = map[bool]string{true: "pc", false: "virt"}[pc]
+	return names
+}
+
+// family is the kind that a machine type is of.
+func (p platform) family(machine string) string {
+	names := p.families()
+	if imageprops.Q35(machine) && slices.Contains(names, "q35") {
+		return "q35"
 	}
-	out.cdromBus = choose("hw_cdrom_bus", cdromBuses, map[bool]string{true: "ide", false: "sata"}[pc])
-	if len(errs) > 0 {
-		return out, errs[0]
-	}
-	if !p.machines[out.machine] {
-		return out, fault.New(fault.HostUnfit, "The image asks for machine type %q (hw_machine_type), which this host's QEMU does not have.", out.machine)
-	}
-	if !pc && (out.diskBus == "ide" || out.cdromBus == "ide") {
-		return out, fault.New(fault.Invalid, "The image's hw_disk_bus or hw_cdrom_bus is ide, which machine type %s does not have; use sata, scsi or virtio.", out.machine)
-	}
-	if out.uefi && !p.uefi {
-		return out, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host has no UEFI firmware installed.")
-	}
-	for _, name := range []string{"hw_architecture", "architecture"} {
-		want := in[name]
-		if known, ok := hostArchName[want]; ok {
-			want = known
-		}
-		if want != "" && want != p.arch && !(want == "i686" && p.arch == "x86_64") {
-			return out, fault.New(fault.HostUnfit, "The image is made for %s (%s), and this host runs %s.", strconv.Quote(want), name, p.arch)
-		}
-	}
-	return out, nil
+	return names[0]
 }

@@ -126,16 +126,11 @@ func (h *Hypervisor) do(ctx context.Context, doing string, f func(context.Contex
 // Capabilities asks libvirt what this host can run.
 func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilities, err error) {
 	err = h.do(ctx, "read capabilities", func(_ context.Context, c *client) error {
-		caps, p, err := h.detect(c)
+		p, err := h.detect(c)
 		if err != nil {
 			return err
 		}
-		out = hypervisor.Capabilities{KVM: p.kvm}
-		for _, g := range caps.Guests {
-			if g.OSType == "hvm" && !slices.Contains(out.Architectures, g.Arch.Name) {
-				out.Architectures = append(out.Architectures, g.Arch.Name)
-			}
-		}
+		out = hypervisor.Capabilities{Architectures: p.architectures(), KVM: p.kvm, UEFI: len(p.firmware) > 0}
 		if out.Hostname, err = c.ConnectGetHostname(); err != nil {
 			return fmt.Errorf("read the host's name: %w", err)
 		}
@@ -158,17 +153,17 @@ func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilit
 }
 
 // detect asks libvirt for the platform and remembers it.
-func (h *Hypervisor) detect(c *client) (libvirtxml.Caps, platform, error) {
+func (h *Hypervisor) detect(c *client) (platform, error) {
 	var caps libvirtxml.Caps
 	doc, err := c.ConnectGetCapabilities()
 	if err != nil {
-		return caps, platform{}, fmt.Errorf("read the host's capabilities: %w", err)
+		return platform{}, fmt.Errorf("read the host's capabilities: %w", err)
 	}
 	if err := caps.Unmarshal(doc); err != nil {
-		return caps, platform{}, fmt.Errorf("parse the host's capabilities: %w", err)
+		return platform{}, fmt.Errorf("parse the host's capabilities: %w", err)
 	}
 	if caps.Host.CPU == nil || caps.Host.CPU.Arch == "" {
-		return caps, platform{}, fault.New(fault.HostUnfit, "libvirt on %s does not say what its CPU is", h.host)
+		return platform{}, fault.New(fault.HostUnfit, "libvirt on %s does not say what its CPU is", h.host)
 	}
 	p := h.base
 	p.arch = caps.Host.CPU.Arch
@@ -189,28 +184,10 @@ func (h *Hypervisor) detect(c *client) (libvirtxml.Caps, platform, error) {
 		}
 	}
 	if len(p.machines) == 0 {
-		return caps, platform{}, fault.New(fault.HostUnfit, "libvirt on %s finds no QEMU for %s; install it", h.host, p.arch)
+		return platform{}, fault.New(fault.HostUnfit, "libvirt on %s finds no QEMU for %s; install it", h.host, p.arch)
 	}
-	var details libvirtxml.DomainCaps
-	for _, virt := range []string{"kvm", "qemu"} {
-		// A KVM that is not usable is answered with an error, not with an empty document.
-		doc, err := c.ConnectGetDomainCapabilities(nil, golibvirt.OptString{p.arch}, nil, golibvirt.OptString{virt}, 0)
-		if err != nil {
-			if virt == "kvm" && (hasCode(err, errInvalidArg) || hasCode(err, errUnsupported)) {
-				continue
-			}
-			return caps, platform{}, fmt.Errorf("read the capabilities of %s domains: %w", virt, err)
-		}
-		if err := details.Unmarshal(doc); err != nil {
-			return caps, platform{}, fmt.Errorf("parse the capabilities of %s domains: %w", virt, err)
-		}
-		p.kvm = virt == "kvm"
-		break
-	}
-	for _, e := range details.OS.Enums {
-		if e.Name == "firmware" {
-			p.uefi = slices.Contains(e.Values, "efi")
-		}
+	if err := p.probe(c); err != nil {
+		return p, err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -218,7 +195,69 @@ func (h *Hypervisor) detect(c *client) (libvirtxml.Caps, platform, error) {
 		h.log.Warn("this host has no hardware virtualization that libvirt can use; guests are emulated and run many times slower", "host", h.host)
 	}
 	h.platform = &p
-	return caps, p, nil
+	return p, nil
+}
+
+// probe asks how domains run here and with what. KVM counts where libvirt can use it.
+func (p *platform) probe(c *client) error {
+	p.firmware = map[string]bool{}
+	virt := "kvm"
+	for _, machine := range p.families() {
+		details, err := domainCapabilities(c, p.arch, machine, virt)
+		// A KVM that is not usable is answered with an error, not with an empty document.
+		if virt == "kvm" && (hasCode(err, errInvalidArg) || hasCode(err, errUnsupported)) {
+			virt = "qemu"
+			details, err = domainCapabilities(c, p.arch, machine, virt)
+		}
+		if err != nil {
+			return err
+		}
+		for _, e := range enumsOf(details) {
+			if e.Name == "firmware" && slices.Contains(e.Values, "efi") {
+				p.firmware[machine] = true
+			}
+		}
+		if p.video != nil || details.Devices == nil || details.Devices.Video == nil {
+			continue
+		}
+		for _, e := range details.Devices.Video.Enums {
+			if e.Name == "modelType" {
+				p.video = set(e.Values)
+			}
+		}
+	}
+	p.kvm = virt == "kvm"
+	return nil
+}
+
+func enumsOf(details libvirtxml.DomainCaps) []libvirtxml.DomainCapsEnum {
+	if details.OS == nil {
+		return nil
+	}
+	return details.OS.Enums
+}
+
+func set(words []string) map[string]bool {
+	m := make(map[string]bool, len(words))
+	for _, w := range words {
+		m[w] = true
+	}
+	return m
+}
+
+func domainCapabilities(c *client, arch, machine, virt string) (details libvirtxml.DomainCaps, err error) {
+	var named golibvirt.OptString
+	if machine != "" {
+		named = golibvirt.OptString{machine}
+	}
+	doc, err := c.ConnectGetDomainCapabilities(nil, golibvirt.OptString{arch}, named, golibvirt.OptString{virt}, 0)
+	if err != nil {
+		return details, fmt.Errorf("read the capabilities of %s domains of machine type %s: %w", virt, machine, err)
+	}
+	if err := details.Unmarshal(doc); err != nil {
+		return details, fmt.Errorf("parse the capabilities of %s domains of machine type %s: %w", virt, machine, err)
+	}
+	return details, nil
 }
 
 func (h *Hypervisor) platformOf(c *client) (platform, error) {
@@ -228,8 +267,7 @@ func (h *Hypervisor) platformOf(c *client) (platform, error) {
 	if known != nil {
 		return *known, nil
 	}
-	_, p, err := h.detect(c)
-	return p, err
+	return h.detect(c)
 }
 
 // Define makes the domain known. Whether a domain that is known already is the same one is told by the digest in its

@@ -19,10 +19,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hypervisor/hypervisortest"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
@@ -81,7 +83,7 @@ func TestLibvirtAcceptsEveryDefinitionByItsSchema(t *testing.T) {
 					return c.DomainUndefineFlags(dom, undefineFlags)
 				}
 				// The schema is checked first. What comes after it may be that this host has no KVM or no firmware.
-				if (g.platform.kvm && !p.kvm || g.platform.uefi && !p.uefi) && !hasCode(err, uint32(golibvirt.ErrXMLInvalidSchema)) {
+				if (g.platform.kvm && !p.kvm || g.platform.firmware != nil && len(p.firmware) == 0) && !hasCode(err, uint32(golibvirt.ErrXMLInvalidSchema)) {
 					return nil
 				}
 				return err
@@ -89,6 +91,112 @@ func TestLibvirtAcceptsEveryDefinitionByItsSchema(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
+}
+
+// TestLibvirtAcceptsWhateverAnImageMayAskFor defines every pair of buses on every machine with every firmware. What shares
+// nothing with them, cards and adapters, takes turns until each has been on each machine with each firmware.
+func TestLibvirtAcceptsWhateverAnImageMayAskFor(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	values, met := map[string][]string{}, map[string]bool{}
+	for _, p := range imageprops.Obeyed {
+		values[p.Name] = p.Values
+	}
+	turns := []string{"hw_vif_model", "hw_video_model", "hw_scsi_model", "hw_qemu_guest_agent", "os_type"}
+	for _, machine := range []string{"pc", "q35"} {
+		for _, firmware := range values["hw_firmware_type"] {
+			n := 0
+			for _, disk := range values["hw_disk_bus"] {
+				for _, cdrom := range values["hw_cdrom_bus"] {
+					properties := map[string]string{"hw_machine_type": machine, "hw_firmware_type": firmware, "hw_disk_bus": disk, "hw_cdrom_bus": cdrom}
+					for _, name := range turns {
+						properties[name] = values[name][n%len(values[name])]
+					}
+					hardware, err := imageprops.Parse(properties, nil)
+					if machine == "q35" && (disk == "ide" || cdrom == "ide") {
+						require.Equal(t, fault.Invalid, fault.KindOf(err), "%v: %v", properties, err)
+						continue
+					}
+					require.NoError(t, err, "%v", properties)
+					n++
+					for _, name := range turns {
+						met[machine+firmware+name+properties[name]] = true
+					}
+					d := server()
+					d.UUID = uuid.NewString()
+					d.Name, d.Hardware = namePrefix+d.UUID, hardware
+					require.NoError(t, h.pool.do(t.Context(), func(c *client) error { return validated(h, c, d) }), "%v", properties)
+				}
+			}
+			for _, name := range turns {
+				for _, value := range values[name] {
+					require.True(t, met[machine+firmware+name+value], "%s %s has not been tried on %s with %s", name, value, machine, firmware)
+				}
+			}
+		}
+	}
+}
+
+// validated defines a domain for this host, checked by libvirt's schema, and forgets it.
+func validated(h *Hypervisor, c *client, d hypervisor.Domain) error {
+	p, err := h.platformOf(c)
+	if err != nil {
+		return err
+	}
+	doc, _, err := domainXML(d, p)
+	if err != nil {
+		return err
+	}
+	dom, err := c.DomainDefineXMLFlags(doc, golibvirt.DomainDefineValidate)
+	if err != nil {
+		return err
+	}
+	return c.DomainUndefineFlags(dom, undefineFlags)
+}
+
+func TestAGuestWithUEFIHasVariablesOfItsOwnForAsLongAsItIsDefined(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	caps, err := h.Capabilities(t.Context())
+	require.NoError(t, err)
+	require.True(t, caps.UEFI, "deploy/dev/install.sh installs the firmware (ovmf)")
+	for _, machine := range []string{"pc", "q35"} {
+		t.Run(machine, func(t *testing.T) {
+			t.Parallel()
+			d := emptyGuest(t)
+			setProperties("hw_firmware_type", "uefi", "hw_machine_type", machine)(&d)
+			removeLater(t, h, d)
+			require.NoError(t, h.Define(t.Context(), d))
+			require.NoError(t, h.Define(t.Context(), d), "a second try finds what the first one made")
+			require.NoError(t, h.Start(t.Context(), d.UUID))
+			variables := variablesOf(t, h, d)
+			require.FileExists(t, variables)
+			require.NoError(t, h.Destroy(t.Context(), d.UUID))
+			require.FileExists(t, variables, "what the guest told its firmware outlives the guest's run")
+			require.NoError(t, h.Undefine(t.Context(), d.UUID))
+			require.NoFileExists(t, variables)
+		})
+	}
+}
+
+// variablesOf is the file of a running domain's UEFI variables: libvirt chooses it at the start.
+func variablesOf(t *testing.T, h *Hypervisor, d hypervisor.Domain) string {
+	t.Helper()
+	var dom libvirtxml.Domain
+	id, err := parseUUID(d.UUID)
+	require.NoError(t, err)
+	require.NoError(t, h.pool.do(t.Context(), func(c *client) error {
+		known, err := c.DomainLookupByUUID(id)
+		if err != nil {
+			return err
+		}
+		doc, err := c.DomainGetXMLDesc(known, 0)
+		if err != nil {
+			return err
+		}
+		return dom.Unmarshal(doc)
+	}))
+	require.NotNil(t, dom.OS.NVRam)
+	require.Contains(t, dom.OS.NVRam.NVRam, d.Name)
+	return dom.OS.NVRam.NVRam
 }
 
 // link looks at an interface in libvirtd's network namespace; nil is none.
@@ -386,12 +494,16 @@ func TestAConnectionThatBreaksWhileACallRunsIsUnavailable(t *testing.T) {
 func TestGuestsStartWithWhateverDevicesTheirImageAsksFor(t *testing.T) {
 	h := newHypervisor(t, realOptions(t, t.TempDir()))
 	for name, properties := range map[string][]string{
-		"ide, rtl8139":        {"hw_disk_bus", "ide", "hw_vif_model", "rtl8139"},
-		"scsi, agent, vga":    {"hw_disk_bus", "scsi", "hw_cdrom_bus", "scsi", "hw_qemu_guest_agent", "yes", "hw_video_model", "vga"},
-		"lsilogic, e1000":     {"hw_disk_bus", "scsi", "hw_scsi_model", "lsilogic", "hw_vif_model", "e1000"},
-		"sata on q35, e1000e": {"hw_machine_type", "q35", "hw_disk_bus", "sata", "hw_vif_model", "e1000e"},
-		"virtio on q35":       {"hw_machine_type", "q35", "hw_video_model", "virtio"},
-		"usb, windows":        {"hw_disk_bus", "usb", "hw_cdrom_bus", "usb", "os_type", "windows", "hw_vif_model", "vmxnet3"},
+		"ide, rtl8139, cirrus":      {"hw_disk_bus", "ide", "hw_vif_model", "rtl8139", "hw_video_model", "cirrus"},
+		"scsi, agent, vga":          {"hw_disk_bus", "scsi", "hw_cdrom_bus", "scsi", "hw_qemu_guest_agent", "yes", "hw_video_model", "vga"},
+		"lsilogic, e1000, bochs":    {"hw_disk_bus", "scsi", "hw_scsi_model", "lsilogic", "hw_vif_model", "e1000", "hw_video_model", "bochs"},
+		"lsisas1068, ne2k_pci, qxl": {"hw_disk_bus", "scsi", "hw_scsi_model", "lsisas1068", "hw_vif_model", "ne2k_pci", "hw_video_model", "qxl"},
+		"lsisas1078, pcnet, vmvga":  {"hw_disk_bus", "scsi", "hw_scsi_model", "lsisas1078", "hw_vif_model", "pcnet", "hw_video_model", "vmvga"},
+		"pvscsi, no video":          {"hw_disk_bus", "scsi", "hw_scsi_model", "vmpvscsi", "hw_video_model", "none"},
+		"sata on q35, e1000e":       {"hw_machine_type", "q35", "hw_disk_bus", "sata", "hw_vif_model", "e1000e"},
+		"virtio on q35":             {"hw_machine_type", "q35", "hw_video_model", "virtio"},
+		"usb, windows":              {"hw_disk_bus", "usb", "hw_cdrom_bus", "usb", "os_type", "windows", "hw_vif_model", "vmxnet3"},
+		"uefi, virtio-scsi":         {"hw_firmware_type", "uefi", "hw_disk_bus", "scsi", "hw_cdrom_bus", "sata"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -404,6 +516,27 @@ func TestGuestsStartWithWhateverDevicesTheirImageAsksFor(t *testing.T) {
 			require.NoError(t, h.Define(t.Context(), d))
 			require.NoError(t, h.Start(t.Context(), d.UUID))
 		})
+	}
+}
+
+func TestADeviceThatThisHostsQEMULacksMayBeHadOnAnother(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	for name, properties := range map[string][]string{
+		"machine": {"hw_machine_type", "pc-i440fx-99.0"},
+		"card":    {"hw_vif_model", "igb"}, // of QEMU 8.0
+	} {
+		d := emptyGuest(t)
+		removeLater(t, h, d)
+		setProperties(properties...)(&d)
+		err := h.Define(t.Context(), d)
+		if err == nil {
+			err = h.Start(t.Context(), d.UUID)
+		}
+		if name == "card" && err == nil {
+			continue // this QEMU is newer
+		}
+		require.Equal(t, fault.HostUnfit, fault.KindOf(err), "%s: %v", name, err)
+		require.Contains(t, fault.Public(err), properties[1])
 	}
 }
 

@@ -1,0 +1,103 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+func newStore(t *testing.T) (context.Context, *models.Store) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.Migrate(ctx))
+	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
+	require.NoError(t, err)
+	return ctx, store
+}
+
+// activeImage makes an image of 1 GiB of project p1 as an upload leaves it.
+func activeImage(t *testing.T, store *models.Store, image models.Image) {
+	t.Helper()
+	image.OwnerID, image.Visibility, image.DiskFormat, image.ContainerFormat = "p1", "private", new("raw"), new("bare")
+	_, err := store.CreateImage(t.Context(), image)
+	require.NoError(t, err)
+	require.NoError(t, store.TransitionImage(t.Context(), image.ID, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
+	require.NoError(t, store.TransitionImage(t.Context(), image.ID, models.ImageSaving, models.ImageActive,
+		models.ImageBytes{SizeBytes: new(int64(1) << 30), SHA512: new("00")}))
+}
+
+func TestAnImagesPropertiesAreReadBeforeAnythingIsTaken(t *testing.T) {
+	ctx, store := newStore(t)
+	var log bytes.Buffer
+	a := New(Options{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+
+	for name, c := range map[string]struct {
+		properties map[string]string
+		minDisk    int
+		minRAM     int
+		want       contract.ResolvedImage // without its images
+		refusal    string
+	}{
+		"nothing said":         {},
+		"what a build obeys":   {properties: map[string]string{"architecture": "amd64", "hw_firmware_type": "uefi", "img_config_drive": "mandatory"}, want: contract.ResolvedImage{Architecture: "x86_64", UEFI: true, ConfigDrive: true}},
+		"aarch64 starts by it": {properties: map[string]string{"architecture": "arm64"}, want: contract.ResolvedImage{Architecture: "aarch64", UEFI: true}},
+		"a bus that is none":   {properties: map[string]string{"hw_disk_bus": "floppy"}, refusal: "Invalid image metadata. Error: Field value floppy is invalid. Image property hw_disk_bus may be virtio, scsi, sata, ide, usb."},
+		"a drive that is none": {properties: map[string]string{"img_config_drive": "always"}, refusal: "Image's config drive option 'always' is invalid. It may be mandatory, optional."},
+		"a ramdisk alone":      {properties: map[string]string{"ramdisk_id": "itself"}, refusal: "names a ramdisk_id but no kernel_id."},
+		"a kernel that is not": {properties: map[string]string{"kernel_id": uuid.NewString()}, refusal: ": Can not find requested image"},
+		"too much memory":      {minRAM: 129, refusal: "Flavor's memory is too small for requested image."},
+		"too large a disk":     {minDisk: 2, refusal: "Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is 1073741824 bytes, minimum size is 2147483648 bytes."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := uuid.NewString()
+			if c.properties["ramdisk_id"] == "itself" {
+				c.properties["ramdisk_id"] = id
+			}
+			activeImage(t, store, models.Image{ID: id, MinDiskGiB: c.minDisk, MinRAMMiB: c.minRAM, Properties: c.properties})
+			got, err := a.ResolveImage(ctx, contract.ResolveImageInput{
+				ServerID: uuid.NewString(), ProjectID: "p1", ImageID: id, Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1},
+			})
+			if c.refusal != "" {
+				require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", err)
+				require.Contains(t, fault.Public(err), c.refusal)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, id, got.Root.ID)
+			got.Root = contract.Image{}
+			require.Equal(t, c.want, got)
+		})
+	}
+	require.Empty(t, log.String(), "what is obeyed needs no word")
+}
+
+func TestWhatABuildDoesNotObeyIsInTheLogWithTheReason(t *testing.T) {
+	ctx, store := newStore(t)
+	image := uuid.NewString()
+	activeImage(t, store, models.Image{ID: image, Properties: map[string]string{"os_require_quiesce": "yes", "of_my_own": "kept"}})
+	var log bytes.Buffer
+	server := uuid.NewString()
+	got, err := New(Options{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))}).ResolveImage(ctx, contract.ResolveImageInput{
+		ServerID: server, ProjectID: "p1", ImageID: image, Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1},
+	})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"os_require_quiesce": "yes", "of_my_own": "kept"}, got.Root.Properties)
+	require.Contains(t, log.String(), "server_id="+server)
+	require.Contains(t, log.String(), "property=os_require_quiesce")
+	require.Contains(t, log.String(), "quiet")
+	require.NotContains(t, log.String(), "of_my_own")
+}

@@ -1,0 +1,215 @@
+package imageprops
+
+import "slices"
+
+// Property is one that builds obey.
+type Property struct {
+	Name   string
+	Values []string // what it may be, in lower case; none is any text
+	// Foreign are words of Nova's that belong to other hypervisors or machines.
+	Foreign []string
+	Default string // in words
+	Effect  string // what a build does by it
+
+	synonyms  map[string]string
+	canonical func(string) (string, error)
+	set       func(*Hardware, string) // nil: it is read elsewhere
+}
+
+// olderNames are what properties were called before; Nova reads them still (ImageMetaProps._legacy_property_map).
+var olderNames = map[string]string{
+	"architecture": "hw_architecture", "hypervisor_type": "img_hv_type", "hypervisor_version_requires": "img_hv_requested_version",
+	"vm_mode": "hw_vm_mode", "auto_disk_config": "hw_auto_disk_config", "block_device_mapping": "img_block_device_mapping",
+	"mappings": "img_mappings", "root_device_name": "img_root_device_name", "ipxe_boot": "hw_ipxe_boot",
+	"vmware_ostype": "os_distro", "vmware_disktype": "hw_disk_type",
+}
+
+// OlderNames are the names that a property had before.
+func OlderNames(name string) []string {
+	var list []string
+	for old, present := range olderNames {
+		if present == name {
+			list = append(list, old)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// booleans are oslo.utils' words. Nova takes any other for no; here it is refused, since somebody meant something by it.
+var booleans = map[string]string{
+	"yes": "yes", "y": "yes", "true": "yes", "t": "yes", "on": "yes", "1": "yes",
+	"no": "no", "n": "no", "false": "no", "f": "no", "off": "no", "0": "no",
+}
+
+// Obeyed are the properties that decide how a server is built, in the order in which they are documented.
+var Obeyed = []Property{
+	{
+		Name: "min_disk", Default: "0",
+		Effect: "GiB. A flavor whose root disk is smaller is refused; one of 0 GiB takes the image's own size. A field of the image, not of its properties.",
+	},
+	{
+		Name: "min_ram", Default: "0",
+		Effect: "MiB. A flavor with less memory is refused. A field of the image, not of its properties.",
+	},
+	{
+		Name: "hw_architecture", Default: "any",
+		Effect: "Only hosts that run it are chosen. Names are libvirt's (x86_64, i686, aarch64, ...); amd64, i386 and arm64 are understood.",
+		set:    func(h *Hardware, v string) { h.Architecture = v }, canonical: architecture,
+	},
+	{
+		Name: "hw_machine_type", Default: "pc on x86_64, virt on aarch64",
+		Effect: "The machine that QEMU emulates: pc, q35 or a versioned name that the host's QEMU has. A host that lacks it is left for the next.",
+		set:    func(h *Hardware, v string) { h.Machine = v }, canonical: machine,
+	},
+	{
+		Name: "hw_firmware_type", Values: []string{"bios", "uefi"}, Default: "bios; uefi on aarch64",
+		Effect: "uefi: only hosts that have UEFI firmware are chosen (Debian's package ovmf), and the server has variables of its own. Without Secure Boot.",
+		set:    func(h *Hardware, v string) { h.Firmware = v },
+	},
+	{
+		Name: "hw_disk_bus", Values: []string{"virtio", "scsi", "sata", "ide", "usb"}, Foreign: []string{"fdc", "lxc", "uml", "xen"}, Default: "virtio",
+		Effect: "The bus of the root, ephemeral and swap disks. ide needs a pc machine and takes four disks. QEMU's floppies (fdc) are too small for a disk.",
+		set:    func(h *Hardware, v string) { h.DiskBus = v },
+	},
+	{
+		Name: "hw_scsi_model", Values: []string{"virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi"}, Foreign: []string{"buslogic", "ibmvscsi"}, Default: "virtio-scsi",
+		Effect:   "The controller that scsi disks and cdroms hang on.",
+		set:      func(h *Hardware, v string) { h.SCSI = v },
+		synonyms: map[string]string{"lsilogicsas": "lsisas1068", "paravirtual": "vmpvscsi"},
+	},
+	{
+		Name: "hw_cdrom_bus", Values: []string{"ide", "sata", "scsi", "usb"}, Foreign: []string{"fdc", "lxc", "uml", "virtio", "xen"}, Default: "ide on pc, sata on q35, scsi elsewhere",
+		Effect: "The bus of the config drive, and of the root disk of an iso image. ide needs a pc machine.",
+		set:    func(h *Hardware, v string) { h.CDROMBus = v },
+	},
+	{
+		Name: "hw_vif_model", Values: []string{"virtio", "e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "vmxnet3"},
+		Foreign: []string{"lan9118", "netfront", "spapr-vlan", "sriov", "vmxnet"}, Default: "virtio",
+		Effect: "The network cards. A host whose QEMU lacks the model (igb came with QEMU 8.0) is left for the next.",
+		set:    func(h *Hardware, v string) { h.VIF = v },
+		synonyms: map[string]string{
+			"virtuale1000": "e1000", "virtuale1000e": "e1000e", "virtualpcnet32": "pcnet", "virtualsriovethernetcard": "sriov",
+			"virtualvmxnet": "vmxnet", "virtualvmxnet3": "vmxnet3",
+		},
+	},
+	{
+		Name: "hw_video_model", Values: []string{"none", "vga", "cirrus", "virtio", "qxl", "bochs", "vmvga"}, Foreign: []string{"gop", "xen"}, Default: "none",
+		Effect: "The display adapter. Servers have no graphical console, so one that does not ask has none.",
+		set:    func(h *Hardware, v string) { h.Video = v },
+	},
+	{
+		Name: "hw_rng_model", Values: []string{"virtio"}, Default: "virtio",
+		Effect: "The source of random bytes, fed from the host's /dev/urandom. A server has it unless its flavor says hw_rng:allowed=False; " +
+			"hw_rng:rate_bytes in each hw_rng:rate_period milliseconds bound it.",
+		set: func(*Hardware, string) {},
+	},
+	{
+		Name: "hw_qemu_guest_agent", Values: []string{"yes", "no"}, Default: "no", synonyms: booleans,
+		Effect: "yes: the server has the channel org.qemu.guest_agent.0. true, on and 1 are understood too.",
+		set:    func(h *Hardware, v string) { h.GuestAgent = v == "yes" },
+	},
+	{
+		Name: "os_type", Values: []string{"linux", "windows"}, Default: "not said",
+		Effect: "windows: the clock starts in local time, and with KVM the guest has Hyper-V's timers. linux: ephemeral disks are ext4 instead of vfat.",
+		set:    func(h *Hardware, v string) { h.OSType = v },
+	},
+	{
+		Name: "img_config_drive", Values: []string{"mandatory", "optional"}, Default: "optional",
+		Effect: "mandatory: the server has a config drive whatever the request says.",
+		set:    func(h *Hardware, v string) { h.ConfigDrive = v == "mandatory" },
+	},
+	{
+		Name: "kernel_id", Default: "none",
+		Effect: "The image of a kernel that the server is started with, instead of what its disk holds.",
+	},
+	{
+		Name: "ramdisk_id", Default: "none",
+		Effect: "The image of the ramdisk beside it. Refused without kernel_id.",
+	},
+	{
+		Name: "os_command_line", Default: "root on the first disk, console=ttyS0",
+		Effect: "The command line of that kernel.",
+	},
+	{
+		Name: "img_hv_type", Values: []string{"qemu", "kvm"}, Default: "any", Foreign: []string{
+			"baremetal", "bhyve", "docker", "fake", "hyperv", "ironic", "kqemu", "lxc", "lxd", "openvz", "parallels", "phyp", "prsm",
+			"test", "uml", "vbox", "virtuozzo", "vmware", "vz", "xapi", "xen", "zvm",
+		},
+		Effect: "An image for another hypervisor is refused. Whether QEMU has hardware virtualisation is the host's affair.",
+		set:    func(*Hardware, string) {},
+	},
+	{
+		Name: "hw_vm_mode", Values: []string{"hvm"}, Foreign: []string{"exe", "pv", "uml", "xen"}, Default: "hvm", synonyms: map[string]string{"hv": "hvm", "baremetal": "hvm"},
+		Effect: "An image for another kind of virtual machine is refused.",
+		set:    func(*Hardware, string) {},
+	},
+}
+
+// Refusal is a property with which an image cannot be booted: what it promises would silently not be kept.
+type Refusal struct {
+	Name   string   // a name that ends in * stands for all that begin so
+	Values []string // that are refused; none: any but no
+	Why    string   // Nova's words where it has some
+}
+
+func (r Refusal) matches(name string) bool {
+	if prefix, all := cutStar(r.Name); all {
+		return len(name) > len(prefix) && name[:len(prefix)] == prefix
+	}
+	return name == r.Name
+}
+
+func (r Refusal) refuses(value string) bool {
+	if len(r.Values) > 0 {
+		return slices.Contains(r.Values, value)
+	}
+	return value != "" && booleans[value] != "no"
+}
+
+func cutStar(name string) (prefix string, all bool) {
+	if n := len(name) - 1; name[n] == '*' {
+		return name[:n], true
+	}
+	return name, false
+}
+
+// Refused are the properties that nobody here can keep and that somebody relies on.
+var Refused = []Refusal{
+	{Name: "os_secure_boot", Values: []string{"required"}, Why: "Secure Boot is not supported by host."},
+	{Name: "hw_mem_encryption", Why: "Guest memory is not encrypted here."},
+	{Name: "hw_ephemeral_encryption", Why: "Servers' disks are not encrypted here."},
+	{Name: "hw_tpm_version", Why: "A TPM is not offered."},
+	{Name: "hw_tpm_model", Why: "A TPM is not offered."},
+	{Name: "hw_emulation_architecture", Why: "Emulating another architecture than the host's is not offered."},
+	{Name: "cinder_encryption_key_id", Why: "Direct booting of an image uploaded from an encrypted volume is unsupported."},
+	{Name: "trait:*", Values: []string{"required"}, Why: "Hosts have no traits here, so none has the one that the image requires."},
+}
+
+// NotObeyed are properties of Nova's that a build does nothing with.
+type NotObeyed struct {
+	Names []string
+	Why   string
+}
+
+// LeftAlone are the properties that are kept, shown and known, and from which nothing follows.
+var LeftAlone = []NotObeyed{
+	{[]string{"os_require_quiesce"}, "Images are not made of running servers here, so there is no moment at which a guest would have to be quiet."},
+	{[]string{"os_distro", "os_version", "hw_disk_type"}, "Devices are chosen by the image's other properties and virtio otherwise, not by a database of operating systems: set hw_disk_bus and hw_vif_model."},
+	{[]string{"os_admin_user"}, "The admin password is root's; cloud-init names its user itself."},
+	{[]string{"hw_video_ram"}, "A display adapter has its model's own memory, as there is no graphical console."},
+	{[]string{"hw_pointer_model", "hw_input_bus", "hw_sound_model", "hw_usb_model", "hw_redirected_usb_ports"}, "There is no graphical console that would use it."},
+	{[]string{"hw_boot_menu", "hw_ipxe_boot"}, "Servers boot from their disk or kernel at once."},
+	{[]string{"hw_serial_port_count"}, "A server has one serial port: its console."},
+	{[]string{"hw_watchdog_action"}, "A watchdog is not offered; a guest that hangs is left as it is."},
+	{[]string{"hw_time_hpet", "hw_pmu", "img_hide_hypervisor_id", "hw_vif_multiqueue_enabled", "hw_virtio_packed_ring", "hw_viommu_model", "hw_maxphysaddr_mode", "hw_maxphysaddr_bits", "hw_firmware_stateless"},
+		"Every server has the same of it."},
+	{[]string{"hw_cpu_sockets", "hw_cpu_cores", "hw_cpu_threads", "hw_cpu_max_sockets", "hw_cpu_max_cores", "hw_cpu_max_threads"}, "Every vCPU is a socket of one core."},
+	{[]string{"hw_cpu_policy", "hw_cpu_thread_policy", "hw_cpu_realtime_mask", "hw_numa_nodes", "hw_pci_numa_affinity_policy", "hw_mem_page_size", "hw_locked_memory"},
+		"vCPUs and memory are not pinned: the host's kernel places them."},
+	{[]string{"hw_rescue_bus", "hw_rescue_device"}, "Rescuing a server is not offered."},
+	{[]string{"hw_auto_disk_config"}, "The guest grows its filesystem itself (cloud-init does)."},
+	{[]string{"img_hv_requested_version"}, "The hosts' QEMU is the operator's choice; name a hw_machine_type that only newer ones have."},
+	{[]string{"img_block_device_mapping", "img_mappings", "img_root_device_name", "img_bdm_v2"}, "A server's disks follow from its image and flavor."},
+	{[]string{"img_use_agent", "os_skip_agent_inject_files_at_boot", "os_skip_agent_inject_ssh"}, "They belong to Xen's agent."},
+}
