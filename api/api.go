@@ -28,7 +28,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/api/reservations"
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -41,7 +41,7 @@ type Builds interface {
 // Options of a Server. Zero fields take the defaults that are named beside them.
 type Options struct {
 	Store  *models.Store
-	Images imagestore.Store
+	Images *images.Service
 	Builds Builds
 	Audits audit.Audits // none: what audits found is shown, and none can be started
 
@@ -83,7 +83,6 @@ type Server struct {
 	options  Options
 	echo     *echo.Echo
 	identity *identity.API
-	image    *image.API
 	draining atomic.Bool
 }
 
@@ -91,7 +90,7 @@ type Server struct {
 func New(o Options) (*Server, error) {
 	switch {
 	case o.Store == nil, o.Images == nil, o.Builds == nil:
-		return nil, errors.New("api: the store, the image store and the builds are needed")
+		return nil, errors.New("api: the store, the image service and the builds are needed")
 	case (o.TLSCert == "") != (o.TLSKey == ""):
 		return nil, errors.New("api: TLS needs both a certificate and its key")
 	}
@@ -131,8 +130,7 @@ func New(o Options) (*Server, error) {
 
 	s.identity = identity.New(o.Store, o.Identity)
 	s.identity.Mount(e)
-	s.image = image.New(o.Store, o.Images, o.Image, o.Logger)
-	s.image.Mount(e.Group("/image"))
+	image.New(o.Store, o.Images, o.Image).Mount(e.Group("/image"))
 	compute.New(o.Store, o.Builds, o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
@@ -216,7 +214,7 @@ func (s *Server) ready(c echo.Context) error {
 		rest.Logger(c).Warn("not ready", "part", "database", "error", err)
 		problems["database"] = "does not answer"
 	}
-	if err := s.options.Images.Ready(ctx); err != nil {
+	if err := s.options.Images.Stores().Ready(ctx); err != nil {
 		rest.Logger(c).Warn("not ready", "part", "images", "error", err)
 		problems["images"] = "cannot be stored"
 	}
@@ -283,7 +281,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Settle cleans up after processes that died; Run does it by itself.
 func (s *Server) Settle(ctx context.Context) error {
-	_, err := s.image.Settle(ctx)
+	_, err := s.options.Images.Settle(ctx)
 	return err
 }
 

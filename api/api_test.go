@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
@@ -122,18 +123,26 @@ func newWorldOn(t testing.TB, dsn string) *world {
 	w.files, err = imagestore.NewFiles(w.dir)
 	require.NoError(t, err)
 	w.populate()
-	w.serve(w.files)
+	w.serve()
 	return w
 }
 
+// service is an image service of its own on the world's database and files, as each process has one.
+func (w *world) service() *images.Service {
+	w.t.Helper()
+	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: w.dir})
+	require.NoError(w.t, err)
+	return images.New(w.store, stores, images.Config{MaxBytes: maxImage}, slog.New(slog.NewTextHandler(w.log, nil)))
+}
+
 // serve starts an api process on the world's database and files, on a socket of its own.
-func (w *world) serve(images imagestore.Store) {
+func (w *world) serve() {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(w.t, err)
 	server, err := New(Options{
-		Store: w.store, Images: images, Builds: noBuilds{}, Listener: listener, ShutdownTimeout: 2 * time.Second,
-		Image:   image.Config{MaxBytes: maxImage, Idle: 2 * time.Second},
+		Store: w.store, Images: w.service(), Builds: noBuilds{}, Listener: listener, ShutdownTimeout: 2 * time.Second,
+		Image:   image.Config{Idle: 2 * time.Second},
 		Logger:  slog.New(slog.NewTextHandler(w.log, nil)),
 		Metrics: prometheus.NewRegistry(),
 	})
@@ -310,7 +319,7 @@ func TestAnUnknownPathOrMethodIsAnsweredInItsServicesForm(t *testing.T) {
 func TestAPublicAddressStandsInLinksAndTheCatalog(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, w.stop())
-	server, err := New(Options{Store: w.store, Images: w.files, Builds: noBuilds{}, PublicURL: "https://cloud.example/api",
+	server, err := New(Options{Store: w.store, Images: w.service(), Builds: noBuilds{}, PublicURL: "https://cloud.example/api",
 		Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -323,7 +332,7 @@ func TestAPublicAddressStandsInLinksAndTheCatalog(t *testing.T) {
 	require.Contains(t, string(w.do("", "GET", "/", nil).body), "https://cloud.example/api/v3/")
 
 	for _, bad := range []string{"cloud.example", "ftp://cloud.example", "http://", "://", "http://x?y=z"} {
-		_, err := New(Options{Store: w.store, Images: w.files, Builds: noBuilds{}, PublicURL: bad})
+		_, err := New(Options{Store: w.store, Images: w.service(), Builds: noBuilds{}, PublicURL: bad})
 		require.Error(t, err, bad)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -51,9 +52,9 @@ var (
 )
 
 func TestTheDocumentListsEveryRouteAndNoOther(t *testing.T) {
-	images, err := imagestore.NewFiles(t.TempDir())
+	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir()})
 	require.NoError(t, err)
-	server, err := New(Options{Store: &models.Store{}, Images: images, Builds: noBuilds{}}) // no request is made
+	server, err := New(Options{Store: &models.Store{}, Images: images.New(nil, stores, images.Config{}, nil), Builds: noBuilds{}}) // no request is made
 	require.NoError(t, err)
 	var served []string
 	for _, r := range server.echo.Routes() {

@@ -26,7 +26,6 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -163,7 +162,6 @@ func TestADescriptionThatIsWrongIsRefusedAndMakesNothing(t *testing.T) {
 		"fractional min_ram":   {object{"min_ram": 1.5}, 400, "not of type"},
 		"min_ram over all":     {object{"min_ram": 1 << 40}, 400, "greater than the maximum"},
 		"protected as text":    {object{"protected": "yes"}, 400, "not of type"},
-		"hidden":               {object{"os_hidden": true}, 400, ""},
 		"tags as text":         {object{"tags": "a,b"}, 400, "not of type"},
 		"over-long tag":        {object{"tags": []string{strings.Repeat("t", 256)}}, 400, "too long"},
 		"too many tags":        {object{"tags": tags}, 413, "number of allowed image tags"},
@@ -230,8 +228,11 @@ func TestAnotherProjectsImageIsAsOneThatNeverWas(t *testing.T) {
 			}
 		})
 	}
-	for _, r := range [][2]string{{"DELETE", ""}, {"PATCH", ""}, {"PUT", "/file"}, {"PUT", "/tags/x"}, {"DELETE", "/tags/x"}} {
-		require.Equal(t, 403, w.do("reader", r[0], "/image/v2/images/"+public+r[1], nil).status, r)
+	for _, r := range [][4]string{
+		{"DELETE", ""}, {"PATCH", "", rename, patch}, {"PUT", "/file", "x", "application/octet-stream"}, {"PUT", "/stage", "x", "application/octet-stream"},
+		{"PUT", "/tags/x"}, {"DELETE", "/tags/x"}, {"POST", "/actions/deactivate"},
+	} {
+		require.Equal(t, 403, w.do("reader", r[0], "/image/v2/images/"+public+r[1], []byte(r[2]), "Content-Type", r[3]).status, r)
 	}
 	require.Equal(t, before, w.everything())
 	require.Equal(t, 200, w.do("admin", "GET", "/image/v2/images/"+hidden, nil).status, "an admin sees all")
@@ -524,6 +525,10 @@ func TestListsAreFilteredSortedAndPaged(t *testing.T) {
 		"no_such_property=x":                   {},
 		"size_min=1000":                        {"gamma"},
 		"size_max=1000":                        {"alpha"},
+		"size=lte:1000":                        {"alpha"},
+		"created_at=gt:2020-01-01T00:00:00Z":   {"zeta", "gamma", "beta", "alpha"},
+		"created_at=lt:2020-01-01":             {},
+		"checksum=x":                           {},
 		"os_hidden=true":                       {},
 		"os_hidden=false&limit=1":              {"zeta"},
 		"limit=0":                              {},
@@ -545,7 +550,7 @@ func TestListsAreFilteredSortedAndPaged(t *testing.T) {
 	for _, query := range []string{
 		"limit=-1", "limit=x", "marker=nothing", "marker=" + ids["epsilon"], "sort_key=secret", "sort_dir=up", "sort=name:up",
 		"sort=name&sort_key=name", "sort_key=name&sort_dir=asc&sort_dir=asc", "visibility=secret", "protected=maybe",
-		"size_min=x", "checksum=x", "created_at=gt:2020-01-01T00:00:00Z", "name=%00",
+		"size_min=x", "size=gt:x", "created_at=gt:yesterday", "os_hash_algo=md5", "member_status=friend", "name=%00",
 	} {
 		require.Equal(t, 400, w.do("demo", "GET", "/image/v2/images?"+query, nil).status, query)
 	}
@@ -675,7 +680,8 @@ func TestAfterACrashTheImageIsQueuedAgainAndStrayBytesAreGone(t *testing.T) {
 		})
 	}
 	deleted := w.active("demo", nil, noise(1000))
-	require.NoError(t, w.store.DeleteImage(context.Background(), deleted)) // and the process died before the bytes went
+	_, err := w.store.DeleteImage(context.Background(), deleted, nil) // and the process died before the bytes went
+	require.NoError(t, err)
 	require.Contains(t, w.bytesKept(), "images/"+deleted)
 	require.NoError(t, w.server.Settle(context.Background()))
 	require.NotContains(t, w.bytesKept(), "images/"+deleted)
@@ -686,7 +692,8 @@ func TestAfterACrashTheImageIsQueuedAgainAndStrayBytesAreGone(t *testing.T) {
 func (w *world) crash(id, at string) {
 	w.t.Helper()
 	ctx := context.Background()
-	require.NoError(w.t, w.store.TransitionImage(ctx, id, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
+	_, err := w.store.MoveImage(ctx, id, models.ImageMove{From: models.ImageQueued, To: models.ImageSaving})
+	require.NoError(w.t, err)
 	name := map[string]string{"write": "uploads/" + id + ".part", "commit": "images/" + id}[at]
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.dir, name), noise(1000), 0o600))
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.dir, "uploads", id+".lock"), nil, 0o600))
@@ -704,9 +711,7 @@ func TestSettlingLeavesALiveUploadOfAnotherProcessAlone(t *testing.T) {
 	require.NoError(t, err)
 	w.await(id, models.ImageSaving)
 
-	other, err := imagestore.NewFiles(w.dir)
-	require.NoError(t, err)
-	w.serve(other) // a second api process starts, and settles before it serves
+	w.serve() // a second api process starts, and settles before it serves
 	require.Equal(t, 200, w.do("", "GET", "/readyz", nil).status)
 	require.NoError(t, w.server.Settle(context.Background()))
 	require.Equal(t, "saving", w.image("demo", id)["status"])

@@ -87,7 +87,7 @@ func oneServer(t *testing.T, store *models.Store) {
 	require.NoError(t, err)
 	u, err := store.EnsureUser(ctx, models.User{ID: "u1", Name: "demo", DomainID: "default", PasswordHash: "x", Enabled: true})
 	require.NoError(t, err)
-	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: p.ID, Visibility: "private"})
+	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: p.ID, Visibility: "private"}, nil)
 	require.NoError(t, err)
 	task := models.TaskScheduling
 	require.NoError(t, store.RecordServer(ctx, models.Server{

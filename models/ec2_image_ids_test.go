@@ -13,7 +13,7 @@ import (
 
 func (w *world) someImage(t testing.TB) string {
 	t.Helper()
-	i, err := w.CreateImage(context.Background(), Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private"})
+	i, err := w.CreateImage(context.Background(), Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private"}, nil)
 	require.NoError(t, err)
 	return i.ID
 }
@@ -72,7 +72,8 @@ func TestAnEC2NumberIsNeverGivenToAnotherImage(t *testing.T) {
 	id := w.someImage(t)
 	n, err := w.EC2ImageID(ctx, id)
 	require.NoError(t, err)
-	require.NoError(t, w.DeleteImage(ctx, id))
+	_, err = w.DeleteImage(ctx, id, nil)
+	require.NoError(t, err)
 
 	got, err := w.EC2ImageID(ctx, id)
 	require.NoError(t, err, "what servers were built from has its number after it was deleted")

@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -11,73 +12,61 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
-// ImageFilter selects images that are not deleted. A project sees its own, the public ones, and by asking for
-// Visibility "community" those; an admin sees all. Sort keys are Glance's: created_at (default, newest first), updated_at,
-// name, status, size, disk_format, container_format, id.
-type ImageFilter struct {
-	ProjectID        string // who asks
-	Admin            bool
-	IDs              []string
-	Names            []string
-	Statuses         []ImageStatus
-	Visibility       string // "" is what the asker sees by default; "all" includes community
-	OwnerID          string
-	DiskFormats      []string
-	ContainerFormats []string
-	Protected        *bool
-	SizeMin          *int64
-	SizeMax          *int64
-	Tags             []string          // all of them
-	Properties       map[string]string // all of them
-	Sort             []Sort
-	Marker           string
-	Limit            int // 0 is all
+// Announce makes the notifications of a change from the image as it is after it: they are written with it, or neither is.
+// nil announces nothing.
+type Announce func(Image) []Notification
+
+// ImageBytes describes stored bytes.
+type ImageBytes struct {
+	Size    int64
+	Virtual int64 // of the disk inside
+	MD5     string
+	SHA512  string
 }
 
-// ImageBytes describes stored bytes; what is nil stays as it is.
-type ImageBytes struct {
-	SizeBytes    *int64
-	VirtualBytes *int64
-	MD5          *string
-	SHA512       *string
+// ImageMove is one step of an image between its states, with everything that becomes true by it.
+type ImageMove struct {
+	From     ImageStatus // "" is every state from which To can be reached
+	To       ImageStatus
+	Bytes    *ImageBytes     // what was stored
+	Stored   []ImageLocation // and where
+	Limit    int64           // of the bytes of all images of the owner together, these included; 0 is none
+	Set      map[string]string
+	Unset    []string // Set and Unset change properties that are the system's own (Glance's os_glance_…)
+	Announce Announce
 }
 
 // ImageUpdate is a change of an image's description; what is nil stays as it is.
 type ImageUpdate struct {
 	Name            *string
 	ClearName       bool // the name becomes null
+	OwnerID         *string
 	Visibility      *string
+	Hidden          *bool
 	Protected       *bool
 	MinDiskGiB      *int
 	MinRAMMiB       *int
-	DiskFormat      *string            // only while queued
-	ContainerFormat *string            // only while queued
+	DiskFormat      *string            // only before there are bytes
+	ContainerFormat *string            // only before there are bytes
 	Tags            *[]string          // the whole new list
 	Properties      *map[string]string // the whole new set
 	IfUpdatedAt     *time.Time         // Conflict when the row was changed since it was read
-}
-
-var imageOrder = order{
-	id: "id", preset: Sort{Key: "created_at", Desc: true},
-	keys: map[string]string{
-		"created_at": "created_at", "updated_at": "updated_at", "id": "id", "name": "COALESCE(name, '')", "status": "status",
-		"size": "COALESCE(size_bytes, -1)", "disk_format": "COALESCE(disk_format, '')", "container_format": "COALESCE(container_format, '')",
-	},
+	Announce        Announce
 }
 
 // CreateImage adds an image, queued; Conflict when the id is taken, by a deleted image too.
-func (s *Store) CreateImage(ctx context.Context, i Image) (Image, error) {
+func (s *Store) CreateImage(ctx context.Context, i Image, announced Announce) (Image, error) {
 	if i.CreatedAt.IsZero() {
 		i.CreatedAt = now()
 	}
 	i.Status, i.UpdatedAt, i.DeletedAt = ImageQueued, i.CreatedAt, nil
-	if i.Tags == nil {
-		i.Tags = []string{}
-	}
-	if i.Properties == nil {
-		i.Properties = map[string]string{}
-	}
-	err := s.db.WithContext(ctx).Create(&i).Error
+	filled(&i)
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Create(&i).Error; err != nil {
+			return err
+		}
+		return announceImage(tx, announced, i)
+	})
 	switch {
 	case violates(err, "images_pkey"):
 		return Image{}, fault.New(fault.Conflict, "Image ID %s already exists!", i.ID)
@@ -87,119 +76,270 @@ func (s *Store) CreateImage(ctx context.Context, i Image) (Image, error) {
 	return i, failed(err, "create image %s", i.ID)
 }
 
+func filled(i *Image) {
+	if i.Tags == nil {
+		i.Tags = []string{}
+	}
+	if i.Properties == nil {
+		i.Properties = map[string]string{}
+	}
+}
+
+func announceImage(tx *gorm.DB, announced Announce, i Image) error {
+	if announced == nil {
+		return nil
+	}
+	for _, n := range announced(i) {
+		if err := announce(tx, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Image by id, whoever asks; NotFound when deleted.
 func (s *Store) Image(ctx context.Context, id string) (Image, error) {
 	var i Image
-	err := s.db.WithContext(ctx).Where("id = ? AND deleted_at IS NULL", id).Take(&i).Error
+	db := s.db.WithContext(ctx)
+	err := db.Where("id = ? AND deleted_at IS NULL", id).Take(&i).Error
 	if isAbsent(err) {
 		return i, noImage(id)
+	}
+	if err == nil {
+		err = locate(db, []*Image{&i})
 	}
 	return i, failed(err, "read image %s", id)
 }
 
 func noImage(id string) error { return fault.New(fault.NotFound, "No image found with ID %s", id) }
 
-// ListImages lists what the filter selects.
-func (s *Store) ListImages(ctx context.Context, f ImageFilter) ([]Image, error) {
-	all := []Image{}
-	err := s.read(ctx, func(tx *gorm.DB) error {
-		all = all[:0]
-		visible := func() *gorm.DB {
-			q := tx.Model(&Image{}).Where("deleted_at IS NULL")
-			switch {
-			case f.Admin:
-				return q
-			case f.Visibility == "community" || f.Visibility == "all":
-				return q.Where("owner_id = ? OR visibility IN ('public', 'community')", f.ProjectID)
-			}
-			return q.Where("owner_id = ? OR visibility = 'public'", f.ProjectID)
+// locate fills in where images' bytes lie.
+func locate(db *gorm.DB, images []*Image) error {
+	byID := map[string]*Image{}
+	ids := texts{}
+	for _, i := range images {
+		i.Locations = []ImageLocation{}
+		if i.SizeBytes != nil {
+			byID[i.ID] = i
+			ids = append(ids, i.ID)
 		}
-		q := visible()
-		if f.Visibility != "" && f.Visibility != "all" {
-			q = q.Where("visibility = ?", f.Visibility)
-		}
-		if f.OwnerID != "" {
-			q = q.Where("owner_id = ?", f.OwnerID)
-		}
-		q = among(q, "id", f.IDs)
-		q = among(q, "name", f.Names)
-		q = among(q, "status", f.Statuses)
-		q = among(q, "disk_format", f.DiskFormats)
-		q = among(q, "container_format", f.ContainerFormats)
-		if f.Protected != nil {
-			q = q.Where("protected = ?", *f.Protected)
-		}
-		if f.SizeMin != nil {
-			q = q.Where("size_bytes >= ?", *f.SizeMin)
-		}
-		if f.SizeMax != nil {
-			q = q.Where("size_bytes <= ?", *f.SizeMax)
-		}
-		if len(f.Tags) > 0 {
-			q = q.Where("tags @> ?::jsonb", asJSON(f.Tags))
-		}
-		if len(f.Properties) > 0 {
-			q = q.Where("properties @> ?::jsonb", asJSON(f.Properties))
-		}
-		q, err := imageOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
-		if err != nil {
-			return err
-		}
-		return q.Find(&all).Error
-	})
-	return all, failed(err, "list the images")
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	var all []ImageLocation
+	if err := db.Where("image_id = ANY(?)", ids).Order("image_id, created_at, store").Find(&all).Error; err != nil {
+		return err
+	}
+	for _, l := range all {
+		byID[l.ImageID].Locations = append(byID[l.ImageID].Locations, l)
+	}
+	return nil
 }
 
-// TransitionImage moves an image between states; Conflict when it is not in from or the table forbids the step.
-func (s *Store) TransitionImage(ctx context.Context, id string, from, to ImageStatus, b ImageBytes) error {
-	if err := imageTransitions.check("Image", from, to); err != nil {
-		return err
+// locked reads an image that is not deleted and keeps others from changing it until the transaction ends.
+func lockedImage(tx *gorm.DB, id string) (Image, error) {
+	var i Image
+	err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ? AND deleted_at IS NULL", id).Take(&i).Error
+	if isAbsent(err) {
+		return i, noImage(id)
 	}
-	at := now()
-	set := map[string]any{"status": to, "updated_at": at}
-	if to == ImageDeleted {
-		set["deleted_at"] = at
+	if err == nil {
+		err = locate(tx, []*Image{&i})
 	}
-	if b.SizeBytes != nil {
-		set["size_bytes"] = *b.SizeBytes
-	}
-	if b.VirtualBytes != nil {
-		set["virtual_bytes"] = *b.VirtualBytes
-	}
-	if b.MD5 != nil {
-		set["md5"] = *b.MD5
-	}
-	if b.SHA512 != nil {
-		set["sha512"] = *b.SHA512
-	}
-	if to == ImageQueued {
-		// What a failed upload has learnt is void.
-		for _, c := range []string{"size_bytes", "virtual_bytes", "md5", "sha512"} {
-			set[c] = nil
+	return i, err
+}
+
+// MoveImage moves an image between states; Conflict when it is not where the move begins or the table forbids the step,
+// TooLarge when the owner's images become larger than the limit, NotFound when it is deleted.
+func (s *Store) MoveImage(ctx context.Context, id string, m ImageMove) (Image, error) {
+	var i Image
+	err := s.tx(ctx, func(tx *gorm.DB) (err error) {
+		if m.Limit > 0 {
+			// Before the image: whoever stores for the project waits here for the other.
+			if err := lockOwner(tx, id); err != nil {
+				return err
+			}
+		}
+		if i, err = lockedImage(tx, id); err != nil {
+			return err
+		}
+		// The text of Glance's InvalidImageStatusTransition, with the state that the image is really in.
+		if m.From != "" && i.Status != m.From {
+			return fault.New(fault.Conflict, "Image status transition from %s to %s is not allowed", i.Status, m.To)
+		}
+		if err := imageTransitions.check("Image", i.Status, m.To); err != nil {
+			return err
+		}
+		at := now()
+		i.Status, i.UpdatedAt = m.To, at
+		if m.To == ImageQueued || m.To == ImageActive || m.To == ImageKilled {
+			i.StagedStore, i.StagedBytes = nil, nil
+		}
+		if b := m.Bytes; b != nil {
+			i.SizeBytes, i.VirtualBytes, i.MD5, i.SHA512 = &b.Size, &b.Virtual, &b.MD5, &b.SHA512
+		}
+		i.Properties = changed(i.Properties, m.Set, m.Unset)
+		if err := tx.Save(&i).Error; err != nil {
+			return err
+		}
+		if err := store(tx, &i, m.Stored, at); err != nil {
+			return err
+		}
+		if err := within(tx, i.OwnerID, m.Limit); err != nil {
+			return err
+		}
+		return announceImage(tx, m.Announce, i)
+	})
+	return i, failed(err, "move image %s to %s", id, m.To)
+}
+
+// changed is the properties with some set and some removed.
+func changed(properties, set map[string]string, unset []string) map[string]string {
+	out := map[string]string{}
+	for k, v := range properties {
+		if !slices.Contains(unset, k) {
+			out[k] = v
 		}
 	}
-	u := s.db.WithContext(ctx).Model(&Image{}).Where("id = ? AND status = ?", id, from).Updates(set)
-	if u.Error != nil || u.RowsAffected == 1 {
-		return failed(u.Error, "move image %s from %s to %s", id, from, to)
+	for k, v := range set {
+		out[k] = v
 	}
-	i, err := s.Image(ctx, id)
-	if err != nil {
+	return out
+}
+
+func store(tx *gorm.DB, i *Image, locations []ImageLocation, at time.Time) error {
+	for _, l := range locations {
+		l.ImageID, l.CreatedAt = i.ID, at
+		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&l).Error; err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(i.Locations, func(o ImageLocation) bool { return o.Store == l.Store }) {
+			i.Locations = append(i.Locations, l)
+		}
+	}
+	return nil
+}
+
+// lockOwner makes whoever stores bytes for the image's project come one after the other.
+func lockOwner(tx *gorm.DB, id string) error {
+	return tx.Exec("SELECT FROM projects WHERE id = (SELECT owner_id FROM images WHERE id = ?) FOR NO KEY UPDATE", id).Error
+}
+
+const imageUsageSQL = `
+SELECT COALESCE((SELECT sum(i.size_bytes * GREATEST(1, (SELECT count(*) FROM image_locations l WHERE l.image_id = i.id)))
+                 FROM images i WHERE i.owner_id = $1 AND i.deleted_at IS NULL), 0)
+     + COALESCE((SELECT sum(i.staged_bytes) FROM images i WHERE i.owner_id = $1 AND i.deleted_at IS NULL), 0)`
+
+// ImageUsage is how many bytes the project's images take, each once for every store that has it, and with what waits for its
+// import.
+func (s *Store) ImageUsage(ctx context.Context, projectID string) (int64, error) {
+	var used int64
+	err := s.pool.QueryRow(ctx, imageUsageSQL, projectID).Scan(&used)
+	return used, failed(err, "add up the images of project %s", projectID)
+}
+
+// within refuses more bytes than the limit, which is 0 where there is none.
+func within(tx *gorm.DB, projectID string, limit int64) error {
+	if limit <= 0 {
+		return nil
+	}
+	var used int64
+	if err := tx.Raw(imageUsageSQL, projectID).Scan(&used).Error; err != nil {
 		return err
 	}
-	// The text of Glance's InvalidImageStatusTransition, with the state that the image is really in.
-	return fault.New(fault.Conflict, "Image status transition from %s to %s is not allowed", i.Status, to)
+	if used > limit {
+		return OverImageLimit(used, limit)
+	}
+	return nil
+}
+
+// OverImageLimit is the refusal of bytes that would make a project's images larger than they may be together (Glance's
+// StorageQuotaFull).
+func OverImageLimit(needed, limit int64) error {
+	return fault.New(fault.TooLarge, "The size of the data exceeds the quota: the project's images would take %d of %d bytes.", needed, limit)
+}
+
+// StageImage records bytes that wait for their import: of an image that is uploading and has none yet. Errors are
+// MoveImage's.
+func (s *Store) StageImage(ctx context.Context, id, inStore string, bytes, limit int64) (Image, error) {
+	var i Image
+	err := s.tx(ctx, func(tx *gorm.DB) (err error) {
+		if err := lockOwner(tx, id); err != nil {
+			return err
+		}
+		if i, err = lockedImage(tx, id); err != nil {
+			return err
+		}
+		if i.Status != ImageUploading || i.StagedStore != nil {
+			return fault.New(fault.Conflict, "Image status transition from %s to %s is not allowed", i.Status, ImageUploading)
+		}
+		i.StagedStore, i.StagedBytes, i.UpdatedAt = &inStore, &bytes, now()
+		if err := tx.Save(&i).Error; err != nil {
+			return err
+		}
+		return within(tx, i.OwnerID, limit)
+	})
+	return i, failed(err, "record what is staged of image %s", id)
+}
+
+// AddImageLocation records one more store that has an active image's bytes. Errors are MoveImage's.
+func (s *Store) AddImageLocation(ctx context.Context, id string, l ImageLocation, limit int64) (Image, error) {
+	var i Image
+	err := s.tx(ctx, func(tx *gorm.DB) (err error) {
+		if err := lockOwner(tx, id); err != nil {
+			return err
+		}
+		if i, err = lockedImage(tx, id); err != nil {
+			return err
+		}
+		if i.SizeBytes == nil {
+			return fault.New(fault.Conflict, "Image %s has no data: it is %s.", id, i.Status)
+		}
+		i.UpdatedAt = now()
+		if err := tx.Save(&i).Error; err != nil {
+			return err
+		}
+		if err := store(tx, &i, []ImageLocation{l}, i.UpdatedAt); err != nil {
+			return err
+		}
+		return within(tx, i.OwnerID, limit)
+	})
+	return i, failed(err, "record where image %s lies", id)
+}
+
+// RemoveImageLocation takes one of several places away; Forbidden for the last, NotFound for one that is not there.
+func (s *Store) RemoveImageLocation(ctx context.Context, id, inStore string, announced Announce) (Image, error) {
+	var i Image
+	err := s.tx(ctx, func(tx *gorm.DB) (err error) {
+		if i, err = lockedImage(tx, id); err != nil {
+			return err
+		}
+		at := slices.IndexFunc(i.Locations, func(l ImageLocation) bool { return l.Store == inStore })
+		switch {
+		case at < 0:
+			return fault.New(fault.NotFound, "Image %s is not stored in store %s.", id, inStore)
+		case len(i.Locations) == 1:
+			return fault.New(fault.Forbidden, "Cannot delete image data from the only store containing it. Consider deleting the image instead.")
+		}
+		if err := tx.Delete(&i.Locations[at]).Error; err != nil {
+			return err
+		}
+		i.Locations = slices.Delete(i.Locations, at, at+1)
+		i.UpdatedAt = now()
+		if err := tx.Save(&i).Error; err != nil {
+			return err
+		}
+		return announceImage(tx, announced, i)
+	})
+	return i, failed(err, "forget that image %s lies in store %s", id, inStore)
 }
 
 // UpdateImage changes the description and returns the image as it is then.
 func (s *Store) UpdateImage(ctx context.Context, id string, u ImageUpdate) (Image, error) {
 	var i Image
-	err := s.tx(ctx, func(tx *gorm.DB) error {
-		i = Image{}
-		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ? AND deleted_at IS NULL", id).Take(&i).Error
-		if isAbsent(err) {
-			return noImage(id)
-		}
-		if err != nil {
+	err := s.tx(ctx, func(tx *gorm.DB) (err error) {
+		if i, err = lockedImage(tx, id); err != nil {
 			return err
 		}
 		if u.IfUpdatedAt != nil && !u.IfUpdatedAt.Equal(i.UpdatedAt) {
@@ -217,7 +357,9 @@ func (s *Store) UpdateImage(ctx context.Context, id string, u ImageUpdate) (Imag
 		if u.ClearName {
 			i.Name = nil
 		}
+		put(&i.OwnerID, u.OwnerID)
 		put(&i.Visibility, u.Visibility)
+		put(&i.Hidden, u.Hidden)
 		put(&i.Protected, u.Protected)
 		put(&i.MinDiskGiB, u.MinDiskGiB)
 		put(&i.MinRAMMiB, u.MinRAMMiB)
@@ -228,15 +370,16 @@ func (s *Store) UpdateImage(ctx context.Context, id string, u ImageUpdate) (Imag
 				*to = from
 			}
 		}
-		if i.Tags == nil {
-			i.Tags = []string{}
-		}
-		if i.Properties == nil {
-			i.Properties = map[string]string{}
-		}
+		filled(&i)
 		i.UpdatedAt = now()
-		return tx.Save(&i).Error
+		if err := tx.Save(&i).Error; err != nil {
+			return err
+		}
+		return announceImage(tx, u.Announce, i)
 	})
+	if violates(err, "images_owner_id_fkey") {
+		return Image{}, noProject(*u.OwnerID)
+	}
 	if err != nil {
 		return Image{}, failed(err, "update image %s", id)
 	}
@@ -249,39 +392,59 @@ func put[T any](to *T, from *T) {
 	}
 }
 
-// DeleteImage moves any state to deleted; Forbidden (as in Glance) when the image is protected. Again is NotFound.
-func (s *Store) DeleteImage(ctx context.Context, id string) error {
-	at := now()
-	d := s.db.WithContext(ctx).Model(&Image{}).
-		Where("id = ? AND NOT protected AND status = ANY(?)", id, texts(imageTransitions.origins(ImageDeleted))).
-		Updates(map[string]any{"status": ImageDeleted, "deleted_at": at, "updated_at": at})
-	if d.Error != nil || d.RowsAffected == 1 {
-		return failed(d.Error, "delete image %s", id)
-	}
-	if _, err := s.Image(ctx, id); err != nil {
-		return err
-	}
-	return fault.New(fault.Forbidden, "Image %s is protected and cannot be deleted.", id)
+// DeleteImage takes an image away from everybody: to pending_delete where it has bytes, which Forget ends when they are gone,
+// else to deleted. Forbidden (as in Glance) when the image is protected. Again is NotFound.
+func (s *Store) DeleteImage(ctx context.Context, id string, announced Announce) (Image, error) {
+	var i Image
+	err := s.tx(ctx, func(tx *gorm.DB) (err error) {
+		if i, err = lockedImage(tx, id); err != nil {
+			return err
+		}
+		if i.Protected {
+			return fault.New(fault.Forbidden, "Image %s is protected and cannot be deleted.", id)
+		}
+		to := ImageDeleted
+		if imageTransitions.check("", i.Status, to) != nil {
+			to = ImagePendingDelete
+		}
+		at := now()
+		i.Status, i.DeletedAt, i.UpdatedAt = to, &at, at
+		if err := tx.Save(&i).Error; err != nil {
+			return err
+		}
+		if err := tx.Where("image_id = ?", id).Delete(&ImageMember{}).Error; err != nil {
+			return err
+		}
+		return announceImage(tx, announced, i)
+	})
+	return i, failed(err, "delete image %s", id)
 }
 
-// ImagesByStatus lists images of the status that have not changed since olderThan, for settling crashed uploads. It is
-// the one listing that shows deleted images.
+// ForgetImage ends a delete whose bytes are gone; again is success.
+func (s *Store) ForgetImage(ctx context.Context, id string) error {
+	err := s.exec(ctx, `
+WITH gone AS (UPDATE images SET status = 'deleted', updated_at = $2 WHERE id = $1 AND status = 'pending_delete' RETURNING id)
+DELETE FROM image_locations WHERE image_id IN (SELECT id FROM gone)`, id, now())
+	return failed(err, "end the delete of image %s", id)
+}
+
+// ImagesByStatus lists images of the status that have not changed since olderThan, for settling what dead processes left.
+// It is the one listing that shows deleted images.
 func (s *Store) ImagesByStatus(ctx context.Context, status ImageStatus, olderThan time.Time) ([]Image, error) {
 	all := []Image{}
 	err := s.db.WithContext(ctx).Where("status = ? AND updated_at < ?", status, olderThan).Order("updated_at, id").Find(&all).Error
 	return all, failed(err, "list the images that are %s", status)
 }
 
-// among narrows a column to the values; none is any.
-func among[S ~string](q *gorm.DB, column string, values []S) *gorm.DB {
-	if len(values) == 0 {
-		return q
+// ImageStates tells the states of images, by id, deleted ones too; ids of none are left out.
+func (s *Store) ImageStates(ctx context.Context, ids []string) (map[string]ImageStatus, error) {
+	states := map[string]ImageStatus{}
+	var rows []Image
+	err := s.db.WithContext(ctx).Select("id", "status").Where("id = ANY(?)", texts(ids)).Find(&rows).Error
+	for _, r := range rows {
+		states[r.ID] = r.Status
 	}
-	list := make(texts, len(values))
-	for i, v := range values {
-		list[i] = string(v)
-	}
-	return q.Where(column+" = ANY(?)", list)
+	return states, failed(err, "read the states of %d images", len(ids))
 }
 
 func asJSON(v any) string {

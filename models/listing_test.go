@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -208,21 +209,32 @@ func activeImage(t *testing.T, w *world, i Image) Image {
 	t.Helper()
 	ctx := context.Background()
 	i.ID, i.DiskFormat, i.ContainerFormat = uuid.NewString(), new("qcow2"), new("bare")
-	_, err := w.CreateImage(ctx, i)
+	_, err := w.CreateImage(ctx, i, nil)
 	require.NoError(t, err)
-	require.NoError(t, w.TransitionImage(ctx, i.ID, ImageQueued, ImageSaving, ImageBytes{}))
-	require.NoError(t, w.TransitionImage(ctx, i.ID, ImageSaving, ImageActive, ImageBytes{
-		SizeBytes: new(int64(3)), VirtualBytes: new(int64(9)), MD5: new("m"), SHA512: new("s")}))
+	require.NoError(t, w.move(i.ID, ImageMove{To: ImageSaving}))
+	require.NoError(t, w.move(i.ID, stored(3)))
 	got, err := w.Image(ctx, i.ID)
 	require.NoError(t, err)
 	return got
+}
+
+func (w *world) move(id string, m ImageMove) error {
+	_, err := w.MoveImage(context.Background(), id, m)
+	return err
+}
+
+// stored makes an image of the size active.
+func stored(size int64) ImageMove {
+	return ImageMove{From: ImageSaving, To: ImageActive, Bytes: &ImageBytes{Size: size, Virtual: 9, MD5: "m", SHA512: "s"},
+		Stored: []ImageLocation{{Store: "local", URL: "file:///x"}}}
 }
 
 func TestAnUploadHasOneWinnerAndCanBeTriedAgain(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	id := w.image.ID
-	errs := atOnce(20, func(int) error { return w.TransitionImage(ctx, id, ImageQueued, ImageSaving, ImageBytes{}) })
+	begin := ImageMove{From: ImageQueued, To: ImageSaving}
+	errs := atOnce(20, func(int) error { return w.move(id, begin) })
 	require.Equal(t, 1, succeeded(errs))
 	for _, err := range errs {
 		if err != nil {
@@ -235,24 +247,141 @@ func TestAnUploadHasOneWinnerAndCanBeTriedAgain(t *testing.T) {
 	stale, err = w.ImagesByStatus(ctx, ImageSaving, now().Add(-time.Hour))
 	require.NoError(t, err)
 	require.Empty(t, stale)
-	require.NoError(t, w.TransitionImage(ctx, id, ImageSaving, ImageQueued, ImageBytes{}))
-	requireFault(t, w.TransitionImage(ctx, id, ImageQueued, ImageActive, ImageBytes{}), fault.Conflict, "Image status transition from queued to active is not allowed")
-	require.NoError(t, w.TransitionImage(ctx, id, ImageQueued, ImageSaving, ImageBytes{}))
-	require.NoError(t, w.TransitionImage(ctx, id, ImageSaving, ImageActive, ImageBytes{SizeBytes: new(int64(3)), SHA512: new("s")}))
-	requireFault(t, w.TransitionImage(ctx, "none", ImageQueued, ImageSaving, ImageBytes{}), fault.NotFound, "No image found with ID none")
-	_, err = w.CreateImage(ctx, Image{ID: id, OwnerID: "p1", Visibility: "private"})
+	require.NoError(t, w.move(id, ImageMove{From: ImageSaving, To: ImageQueued}))
+	requireFault(t, w.move(id, ImageMove{To: ImageActive}), fault.Conflict, "Image status transition from queued to active is not allowed")
+	require.NoError(t, w.move(id, begin))
+	require.NoError(t, w.move(id, stored(3)))
+	requireFault(t, w.move("none", begin), fault.NotFound, "No image found with ID none")
+	_, err = w.CreateImage(ctx, Image{ID: id, OwnerID: "p1", Visibility: "private"}, nil)
 	requireFault(t, err, fault.Conflict, "Image ID "+id+" already exists!")
+}
+
+func TestEveryStepOfAnImageIsTheTablesAndNoOther(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	for from := range imageTransitions {
+		for to := range imageTransitions {
+			if from == ImageDeleted || from == ImagePendingDelete || to == ImageDeleted || to == ImagePendingDelete {
+				continue // a delete is DeleteImage
+			}
+			i := activeImage(t, w, Image{OwnerID: "p1", Visibility: "private"})
+			require.NoError(t, w.db.Model(&Image{}).Where("id = ?", i.ID).Update("status", from).Error)
+			_, err := w.MoveImage(ctx, i.ID, ImageMove{From: from, To: to, Bytes: &ImageBytes{}})
+			if slices.Contains(imageTransitions[from], to) {
+				require.NoError(t, err, "%s to %s", from, to)
+			} else {
+				requireFault(t, err, fault.Conflict, fmt.Sprintf("Image status transition from %s to %s is not allowed", from, to))
+			}
+		}
+	}
+}
+
+func TestWhatIsAnnouncedIsWrittenWithTheChangeOrNotAtAll(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	announced := func(i Image) []Notification {
+		return []Notification{{EventType: "image.test", ResourceID: i.ID, Payload: []byte(`{"status":"` + string(i.Status) + `"}`)}}
+	}
+	told := func() (payloads []string) {
+		require.NoError(t, w.db.Raw("SELECT payload->>'status' FROM notifications ORDER BY id").Scan(&payloads).Error)
+		return payloads
+	}
+	i, err := w.CreateImage(ctx, Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private"}, announced)
+	require.NoError(t, err)
+	_, err = w.CreateImage(ctx, i, announced)
+	requireFault(t, err, fault.Conflict, "Image ID "+i.ID+" already exists!")
+	require.NoError(t, w.move(i.ID, ImageMove{To: ImageSaving}))
+	requireFault(t, w.move(i.ID, ImageMove{From: ImageQueued, To: ImageSaving, Announce: announced}), fault.Conflict, "Image status transition from saving to saving is not allowed")
+	over := stored(10)
+	over.Announce, over.Limit = announced, 9
+	requireFault(t, w.move(i.ID, over), fault.TooLarge, "The size of the data exceeds the quota: the project's images would take 10 of 9 bytes.")
+	require.Equal(t, []string{"queued"}, told())
+	over.Limit = 10
+	require.NoError(t, w.move(i.ID, over))
+	_, err = w.DeleteImage(ctx, i.ID, announced)
+	require.NoError(t, err)
+	require.Equal(t, []string{"queued", "active", "pending_delete"}, told())
+}
+
+func TestAProjectsImagesTogetherStayWithinTheLimitHoweverManyComeAtOnce(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	var ids []string
+	for range 10 {
+		i, err := w.CreateImage(ctx, Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private"}, nil)
+		require.NoError(t, err)
+		require.NoError(t, w.move(i.ID, ImageMove{To: ImageSaving}))
+		ids = append(ids, i.ID)
+	}
+	errs := atOnce(len(ids), func(n int) error {
+		m := stored(10)
+		m.Limit = 35
+		return w.move(ids[n], m)
+	})
+	require.Equal(t, 3, succeeded(errs))
+	used, err := w.ImageUsage(ctx, "p1")
+	require.NoError(t, err)
+	require.EqualValues(t, 30, used)
+}
+
+func TestBytesInTwoStoresCountTwiceAndTheLastPlaceStays(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	i := activeImage(t, w, Image{OwnerID: "p1", Visibility: "private"})
+	second := ImageLocation{Store: "cold", URL: "s3://x"}
+	_, err := w.AddImageLocation(ctx, i.ID, second, 5)
+	requireFault(t, err, fault.TooLarge, "The size of the data exceeds the quota: the project's images would take 6 of 5 bytes.")
+	for range 2 {
+		i, err = w.AddImageLocation(ctx, i.ID, second, 6)
+		require.NoError(t, err)
+		require.Len(t, i.Locations, 2)
+	}
+	read, err := w.Image(ctx, i.ID)
+	require.NoError(t, err)
+	require.Equal(t, i.Locations, read.Locations)
+	_, err = w.RemoveImageLocation(ctx, i.ID, "tape", nil)
+	requireFault(t, err, fault.NotFound, "Image "+i.ID+" is not stored in store tape.")
+	_, err = w.RemoveImageLocation(ctx, i.ID, "local", nil)
+	require.NoError(t, err)
+	_, err = w.RemoveImageLocation(ctx, i.ID, "cold", nil)
+	requireFault(t, err, fault.Forbidden, "Cannot delete image data from the only store containing it. Consider deleting the image instead.")
+}
+
+func TestStagedBytesAreRecordedOnceAndCountUntilTheyAreImported(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	id := w.image.ID
+	_, err := w.StageImage(ctx, id, "local", 5, 0)
+	requireFault(t, err, fault.Conflict, "Image status transition from queued to uploading is not allowed")
+	require.NoError(t, w.move(id, ImageMove{To: ImageUploading}))
+	_, err = w.StageImage(ctx, id, "local", 5, 4)
+	requireFault(t, err, fault.TooLarge, "The size of the data exceeds the quota: the project's images would take 5 of 4 bytes.")
+	_, err = w.StageImage(ctx, id, "local", 5, 0)
+	require.NoError(t, err)
+	_, err = w.StageImage(ctx, id, "local", 5, 0)
+	requireFault(t, err, fault.Conflict, "Image status transition from uploading to uploading is not allowed")
+	used, err := w.ImageUsage(ctx, "p1")
+	require.NoError(t, err)
+	require.EqualValues(t, 5, used)
+	require.NoError(t, w.move(id, ImageMove{To: ImageImporting}))
+	i, err := w.MoveImage(ctx, id, ImageMove{To: ImageQueued})
+	require.NoError(t, err)
+	require.Nil(t, i.StagedStore)
 }
 
 func TestADeletedImageIsInvisibleAndAProtectedOneStays(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	i := activeImage(t, w, Image{OwnerID: "p1", Visibility: "private", Protected: true})
-	requireFault(t, w.DeleteImage(ctx, i.ID), fault.Forbidden, "Image "+i.ID+" is protected and cannot be deleted.")
+	remove := func() error {
+		_, err := w.DeleteImage(ctx, i.ID, nil)
+		return err
+	}
+	requireFault(t, remove(), fault.Forbidden, "Image "+i.ID+" is protected and cannot be deleted.")
 	_, err := w.UpdateImage(ctx, i.ID, ImageUpdate{Protected: new(false)})
 	require.NoError(t, err)
-	require.NoError(t, w.DeleteImage(ctx, i.ID))
-	requireFault(t, w.DeleteImage(ctx, i.ID), fault.NotFound, "No image found with ID "+i.ID)
+	require.NoError(t, remove())
+	requireFault(t, remove(), fault.NotFound, "No image found with ID "+i.ID)
 	_, err = w.Image(ctx, i.ID)
 	requireFault(t, err, fault.NotFound, "No image found with ID "+i.ID)
 	_, err = w.UpdateImage(ctx, i.ID, ImageUpdate{})
@@ -262,11 +391,62 @@ func TestADeletedImageIsInvisibleAndAProtectedOneStays(t *testing.T) {
 	require.Len(t, all, 1, "only the world's own")
 	_, err = w.ListImages(ctx, ImageFilter{Admin: true, Marker: i.ID})
 	requireFault(t, err, fault.Invalid, "marker ["+i.ID+"] not found")
-	_, err = w.CreateImage(ctx, Image{ID: i.ID, OwnerID: "p1", Visibility: "private"})
+	_, err = w.CreateImage(ctx, Image{ID: i.ID, OwnerID: "p1", Visibility: "private"}, nil)
 	requireFault(t, err, fault.Conflict, "Image ID "+i.ID+" already exists!")
-	gone, err := w.ImagesByStatus(ctx, ImageDeleted, now().Add(time.Second))
+	states := func(want ImageStatus) {
+		got, err := w.ImageStates(ctx, []string{i.ID, w.image.ID, "none"})
+		require.NoError(t, err)
+		require.Equal(t, map[string]ImageStatus{i.ID: want, w.image.ID: ImageQueued}, got)
+	}
+	states(ImagePendingDelete)
+	for range 2 {
+		require.NoError(t, w.ForgetImage(ctx, i.ID))
+		states(ImageDeleted)
+	}
+	gone, err := w.DeleteImage(ctx, w.image.ID, nil)
 	require.NoError(t, err)
-	require.Len(t, gone, 1)
+	require.Equal(t, ImageDeleted, gone.Status, "it had no bytes")
+}
+
+func TestASharedImageIsListedToThoseWhoAcceptedIt(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	_, err := w.EnsureProject(ctx, Project{ID: "p2", Name: "other", DomainID: "default", Enabled: true})
+	require.NoError(t, err)
+	i := activeImage(t, w, Image{OwnerID: "p1", Visibility: "shared"})
+	note := func(m ImageMember) Notification {
+		return Notification{EventType: "image.member.test", ResourceID: m.ImageID, Payload: []byte(`{}`)}
+	}
+	listed := func(f ImageFilter) int {
+		f.ProjectID = "p2"
+		f.IDs = []string{i.ID}
+		all, err := w.ListImages(ctx, f)
+		require.NoError(t, err)
+		return len(all)
+	}
+	require.Equal(t, 0, listed(ImageFilter{MemberStatus: "all"}))
+	_, err = w.AddImageMember(ctx, i.ID, "p9", 1, note)
+	requireFault(t, err, fault.Invalid, "There is no project 'p9' to share the image with.")
+	errs := atOnce(5, func(int) error {
+		_, err := w.AddImageMember(ctx, i.ID, "p2", 5, note)
+		return err
+	})
+	require.Equal(t, 1, succeeded(errs))
+	_, err = w.AddImageMember(ctx, i.ID, "p1", 1, note)
+	requireFault(t, err, fault.TooLarge, "The limit has been exceeded on the number of allowed image members for this image. Attempted: 2, Maximum: 1")
+	require.Equal(t, 0, listed(ImageFilter{}))
+	require.Equal(t, 1, listed(ImageFilter{MemberStatus: "pending"}))
+	m, err := w.SetImageMember(ctx, i.ID, "p2", "accepted", note)
+	require.NoError(t, err)
+	require.Equal(t, "accepted", m.Status)
+	require.Equal(t, 1, listed(ImageFilter{}))
+	require.Equal(t, 0, listed(ImageFilter{MemberStatus: "rejected"}))
+	private := "private"
+	_, err = w.UpdateImage(ctx, i.ID, ImageUpdate{Visibility: &private})
+	require.NoError(t, err)
+	require.Equal(t, 0, listed(ImageFilter{MemberStatus: "all"}), "members count only while it is shared")
+	require.NoError(t, w.RemoveImageMember(ctx, i.ID, "p2", note))
+	requireFault(t, w.RemoveImageMember(ctx, i.ID, "p2", note), fault.NotFound, "p2 not found in the member list of the image "+i.ID+".")
 }
 
 func TestAnImagesDescriptionChangesWholeAndNotBehindAReadersBack(t *testing.T) {
@@ -316,7 +496,7 @@ func TestAnImageListingShowsWhatTheAskerMaySee(t *testing.T) {
 		"statuses":                     {ImageFilter{ProjectID: "p2", Statuses: []ImageStatus{ImageQueued}}, "cirros"},
 		"tags and properties together": {ImageFilter{Admin: true, Tags: []string{"public"}, Properties: map[string]string{"owner": "p2", "quote": `a"b\c`}}, "public-p2"},
 		"formats":                      {ImageFilter{ProjectID: "p1", DiskFormats: []string{"raw"}, ContainerFormats: []string{"bare"}}, ""},
-		"size":                         {ImageFilter{ProjectID: "p1", SizeMin: new(int64(3)), SizeMax: new(int64(3)), Protected: new(false), OwnerID: "p2"}, "public-p2"},
+		"size":                         {ImageFilter{ProjectID: "p1", Compare: []Comparison{{"size", "gte", 3}, {"size", "lt", 4}, {"created_at", "lte", now()}}, Protected: new(false), OwnerID: "p2"}, "public-p2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.f.Sort = []Sort{{Key: "name"}}

@@ -71,12 +71,18 @@ type Flavor struct {
 // ImageStatus is where an image stands; see imageTransitions.
 type ImageStatus string
 
-// Image states of today's store; the rest of Glance's come with import.
+// Image states, Glance's. Bytes are to be had in active and deactivated; pending_delete is deleted for everybody, but bytes
+// are still to be removed.
 const (
-	ImageQueued  ImageStatus = "queued"
-	ImageSaving  ImageStatus = "saving"
-	ImageActive  ImageStatus = "active"
-	ImageDeleted ImageStatus = "deleted"
+	ImageQueued        ImageStatus = "queued"
+	ImageSaving        ImageStatus = "saving"
+	ImageUploading     ImageStatus = "uploading" // to where imports take it from (stage)
+	ImageImporting     ImageStatus = "importing"
+	ImageActive        ImageStatus = "active"
+	ImageDeactivated   ImageStatus = "deactivated"
+	ImageKilled        ImageStatus = "killed" // declared as in Glance, which leaves it to version 1 of its API
+	ImagePendingDelete ImageStatus = "pending_delete"
+	ImageDeleted       ImageStatus = "deleted"
 )
 
 // Image is one image of the store (Glance's image).
@@ -86,6 +92,7 @@ type Image struct {
 	OwnerID         string // project
 	Status          ImageStatus
 	Visibility      string // public, private, shared, community
+	Hidden          bool   // Glance's os_hidden: not listed unless asked for
 	Protected       bool
 	DiskFormat      *string
 	ContainerFormat *string
@@ -95,11 +102,33 @@ type Image struct {
 	VirtualBytes    *int64            // of the disk inside
 	MD5             *string           `gorm:"column:md5"` // Glance's "checksum"
 	SHA512          *string           `gorm:"column:sha512"`
+	StagedStore     *string           // which store has bytes that wait for their import
+	StagedBytes     *int64            // how many
 	Tags            []string          `gorm:"serializer:json"`
 	Properties      map[string]string `gorm:"serializer:json"`
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 	DeletedAt       *time.Time
+
+	Locations []ImageLocation `gorm:"-"` // where the bytes lie
+	AskerIs   string          `gorm:"-"` // the status of whoever asks as a member of the shared image; "" is none
+}
+
+// ImageLocation is one of the places where an image's bytes lie.
+type ImageLocation struct {
+	ImageID   string `gorm:"primaryKey"`
+	Store     string `gorm:"primaryKey"` // its name in the configuration
+	URL       string
+	CreatedAt time.Time
+}
+
+// ImageMember is another project that may use a shared image.
+type ImageMember struct {
+	ImageID   string `gorm:"primaryKey"`
+	MemberID  string `gorm:"primaryKey"` // project
+	Status    string // pending, accepted, rejected
+	CreatedAt time.Time
+	UpdatedAt time.Time
 }
 
 // KeyPair is a user's public key.

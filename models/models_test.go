@@ -45,7 +45,7 @@ func newWorld(t testing.TB) *world {
 	w.user, err = w.EnsureUser(ctx, User{ID: "u1", Name: "demo", DomainID: "default", PasswordHash: "x", Enabled: true})
 	require.NoError(t, err)
 	require.NoError(t, w.EnsureRole(ctx, "u1", "p1", "member"))
-	w.image, err = w.CreateImage(ctx, Image{ID: uuid.NewString(), Name: new("cirros"), OwnerID: "p1", Visibility: "public"})
+	w.image, err = w.CreateImage(ctx, Image{ID: uuid.NewString(), Name: new("cirros"), OwnerID: "p1", Visibility: "public"}, nil)
 	require.NoError(t, err)
 	w.network, err = w.EnsureNetwork(ctx, Network{ID: uuid.NewString(), ProjectID: "p1", Name: "private"},
 		Subnet{Name: "v4", CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.1"), PoolStart: "10.0.0.10", PoolEnd: "10.0.0.99"})

@@ -17,9 +17,16 @@ func TestTransitionsAllowExactlyTheDeclaredSteps(t *testing.T) {
 	holds(t, serverTransitions, servers, map[string]bool{
 		"BUILD>ACTIVE": true, "BUILD>ERROR": true, "BUILD>DELETED": true, "ACTIVE>ERROR": true, "ACTIVE>DELETED": true, "ERROR>DELETED": true,
 	})
-	images := []ImageStatus{ImageQueued, ImageSaving, ImageActive, ImageDeleted}
+	images := []ImageStatus{
+		ImageQueued, ImageSaving, ImageUploading, ImageImporting, ImageActive, ImageDeactivated, ImageKilled, ImagePendingDelete, ImageDeleted,
+	}
 	holds(t, imageTransitions, images, map[string]bool{
-		"queued>saving": true, "queued>deleted": true, "saving>queued": true, "saving>active": true, "saving>deleted": true, "active>deleted": true,
+		"queued>saving": true, "queued>uploading": true, "queued>importing": true, "queued>deleted": true,
+		"saving>queued": true, "saving>active": true, "saving>killed": true, "saving>deleted": true,
+		"uploading>importing": true, "uploading>queued": true, "uploading>deleted": true,
+		"importing>active": true, "importing>queued": true, "importing>deleted": true,
+		"active>deactivated": true, "active>pending_delete": true, "deactivated>active": true, "deactivated>pending_delete": true,
+		"killed>deleted": true, "pending_delete>deleted": true,
 	})
 }
 

@@ -17,13 +17,18 @@ var serverTransitions = transitions[ServerStatus]{
 	ServerDeleted: {},
 }
 
-// imageTransitions are an image's (Glance's domain.ImageProxy, as far as this store has the states). The first state is
-// queued; saving goes back to queued when an upload fails, so it can be tried again.
+// imageTransitions are an image's (Glance's domain.Image.valid_state_targets). The first state is queued, to which every
+// way to bring bytes goes back when it fails, so it can be tried again.
 var imageTransitions = transitions[ImageStatus]{
-	ImageQueued:  {ImageSaving, ImageDeleted},
-	ImageSaving:  {ImageQueued, ImageActive, ImageDeleted},
-	ImageActive:  {ImageDeleted},
-	ImageDeleted: {},
+	ImageQueued:        {ImageSaving, ImageUploading, ImageImporting, ImageDeleted},
+	ImageSaving:        {ImageActive, ImageKilled, ImageQueued, ImageDeleted},
+	ImageUploading:     {ImageImporting, ImageQueued, ImageDeleted},
+	ImageImporting:     {ImageActive, ImageQueued, ImageDeleted},
+	ImageActive:        {ImageDeactivated, ImagePendingDelete},
+	ImageDeactivated:   {ImageActive, ImagePendingDelete},
+	ImageKilled:        {ImageDeleted},
+	ImagePendingDelete: {ImageDeleted},
+	ImageDeleted:       {},
 }
 
 // check is the one place that says whether a step is allowed; the text is Glance's.

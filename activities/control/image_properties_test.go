@@ -33,11 +33,12 @@ func newStore(t *testing.T) (context.Context, *models.Store) {
 func activeImage(t *testing.T, store *models.Store, image models.Image) {
 	t.Helper()
 	image.OwnerID, image.Visibility, image.DiskFormat, image.ContainerFormat = "p1", "private", new("raw"), new("bare")
-	_, err := store.CreateImage(t.Context(), image)
+	_, err := store.CreateImage(t.Context(), image, nil)
 	require.NoError(t, err)
-	require.NoError(t, store.TransitionImage(t.Context(), image.ID, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
-	require.NoError(t, store.TransitionImage(t.Context(), image.ID, models.ImageSaving, models.ImageActive,
-		models.ImageBytes{SizeBytes: new(int64(1) << 30), SHA512: new("00")}))
+	_, err = store.MoveImage(t.Context(), image.ID, models.ImageMove{To: models.ImageSaving})
+	require.NoError(t, err)
+	_, err = store.MoveImage(t.Context(), image.ID, models.ImageMove{To: models.ImageActive, Bytes: &models.ImageBytes{Size: 1 << 30, Virtual: 1 << 30, SHA512: "00"}})
+	require.NoError(t, err)
 }
 
 func TestAnImagesPropertiesAreReadBeforeAnythingIsTaken(t *testing.T) {

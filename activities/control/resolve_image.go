@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ec2id"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -49,8 +51,12 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 // usable reads an image that the project may boot from now.
 func (a *Activities) usable(ctx context.Context, projectID, imageID string) (contract.Image, error) {
 	image, err := a.store.Image(ctx, imageID)
+	seen := false
+	if err == nil {
+		seen, err = a.visible(ctx, image, projectID)
+	}
 	switch {
-	case fault.Is(err, fault.NotFound), err == nil && !visible(image, projectID):
+	case fault.Is(err, fault.NotFound), err == nil && !seen:
 		return contract.Image{}, fault.New(fault.Invalid, "Can not find requested image")
 	case err != nil:
 		return contract.Image{}, err
@@ -99,9 +105,19 @@ func (a *Activities) part(ctx context.Context, projectID string, root contract.I
 	return &image, nil
 }
 
-// visible says whether a project may use an image. Community images can be used by whoever knows their id (Glance).
-func visible(image models.Image, projectID string) bool {
-	return image.OwnerID == projectID || image.Visibility == "public" || image.Visibility == "community"
+// visible says whether a project may use an image: whatever a reader of the project may see.
+func (a *Activities) visible(ctx context.Context, image models.Image, projectID string) (bool, error) {
+	t := imagepolicy.Target{ID: image.ID, OwnerID: image.OwnerID, Visibility: image.Visibility, Status: string(image.Status)}
+	if image.Visibility == imagepolicy.Shared && image.OwnerID != projectID {
+		as, err := a.store.ImageMembers(ctx, image.ID, projectID)
+		if err != nil {
+			return false, err
+		}
+		for _, m := range as {
+			t.Member = imagepolicy.MemberStatus(m.Status)
+		}
+	}
+	return imagepolicy.Visible(imagepolicy.Caller{ProjectID: projectID, Roles: []string{auth.RoleReader}}, t), nil
 }
 
 // fits is Nova's _validate_flavor_image: min_ram, min_disk and, for a flavor with a root disk, the image's own size.

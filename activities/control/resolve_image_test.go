@@ -27,11 +27,12 @@ func TestAResolvedImageHasTheEC2IDOfItsContainerFormat(t *testing.T) {
 	image := func(format string, properties map[string]string) string {
 		i, err := store.CreateImage(ctx, models.Image{
 			ID: uuid.NewString(), OwnerID: "p1", Visibility: "private", DiskFormat: &format, ContainerFormat: &format, Properties: properties,
-		})
+		}, nil)
 		require.NoError(t, err)
-		require.NoError(t, store.TransitionImage(ctx, i.ID, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
-		require.NoError(t, store.TransitionImage(ctx, i.ID, models.ImageSaving, models.ImageActive,
-			models.ImageBytes{SizeBytes: new(int64(1)), SHA512: new("00")}))
+		_, err = store.MoveImage(ctx, i.ID, models.ImageMove{To: models.ImageSaving})
+		require.NoError(t, err)
+		_, err = store.MoveImage(ctx, i.ID, models.ImageMove{To: models.ImageActive, Bytes: &models.ImageBytes{Size: 1, SHA512: "00"}})
+		require.NoError(t, err)
 		return i.ID
 	}
 	kernel, ramdisk := image("aki", nil), image("ari", nil)

@@ -30,7 +30,7 @@ func TestAHostThatIsFitNoMoreWhenItsRoomIsClaimedIsNamedWithTheReason(t *testing
 	require.NoError(t, err)
 	_, err = store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
 	require.NoError(t, err)
-	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "public"})
+	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "public"}, nil)
 	require.NoError(t, err)
 	token := sha256.Sum256([]byte("hv1"))
 	_, err = store.RegisterHost(ctx, models.Host{

@@ -101,7 +101,7 @@ func newCloud(t testing.TB) *cloud {
 		ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 512, DiskGiB: 1, RxTxFactor: 1, Public: true, ExtraSpecs: map[string]string{"hw:x": "y"},
 	})
 	require.NoError(t, err)
-	_, err = c.Store.CreateImage(ctx, models.Image{ID: c.image, OwnerID: c.admin.ProjectID, Status: models.ImageActive, Visibility: "public"})
+	_, err = c.Store.CreateImage(ctx, models.Image{ID: c.image, OwnerID: c.admin.ProjectID, Status: models.ImageActive, Visibility: "public"}, nil)
 	require.NoError(t, err)
 	now := time.Now()
 	c.host, err = c.Store.RegisterHost(ctx, models.Host{

@@ -17,7 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -34,13 +34,13 @@ type Config struct {
 // API serves /hosts.
 type API struct {
 	store  *models.Store
-	bytes  imagestore.Store
+	images *images.Service
 	config Config
 	now    func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, bytes imagestore.Store, config Config) *API {
+func New(store *models.Store, service *images.Service, config Config) *API {
 	if config.HeartbeatInterval <= 0 {
 		config.HeartbeatInterval = 10 * time.Second
 	}
@@ -53,7 +53,7 @@ func New(store *models.Store, bytes imagestore.Store, config Config) *API {
 	if config.DefaultZone == "" {
 		config.DefaultZone = "nova"
 	}
-	return &API{store: store, bytes: bytes, config: config, now: time.Now}
+	return &API{store: store, images: service, config: config, now: time.Now}
 }
 
 // Mount adds the routes to g, which is the group "/hosts". Echo prefers fixed path elements to parameters, so a host can

@@ -2,6 +2,7 @@ package hosts_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/hosts"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -20,7 +22,7 @@ type fields = map[string]any
 
 type env struct {
 	*apitest.Env
-	bytes         imagestore.Store
+	bytes         *imagestore.Stores
 	admin, member apitest.User
 }
 
@@ -29,7 +31,7 @@ func newEnv(t *testing.T) *env {
 	e := &env{}
 	e.bytes = newBytes(t)
 	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) {
-		hosts.New(store, e.bytes, hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
+		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
 	})
 	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
 	return e
@@ -172,7 +174,7 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 	id, token := e.admit(t, "hv1")
 	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
 	image, server := uuid.NewString(), uuid.NewString()
-	_, err := e.Store.CreateImage(ctx, models.Image{ID: image, OwnerID: e.member.ProjectID, Status: models.ImageActive, Visibility: "public"})
+	_, err := e.Store.CreateImage(ctx, models.Image{ID: image, OwnerID: e.member.ProjectID, Status: models.ImageActive, Visibility: "public"}, nil)
 	require.NoError(t, err)
 	_, err = e.Store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "f", VCPUs: 1, RAMMiB: 1, RxTxFactor: 1, Public: true})
 	require.NoError(t, err)
@@ -207,13 +209,15 @@ func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	active, queued, broken := uuid.NewString(), uuid.NewString(), uuid.NewString()
 	qcow2, bare := "qcow2", "bare"
 	for _, id := range []string{active, queued, broken} {
-		_, err := e.Store.CreateImage(t.Context(), models.Image{ID: id, OwnerID: e.member.ProjectID, Visibility: "private", DiskFormat: &qcow2, ContainerFormat: &bare})
+		_, err := e.Store.CreateImage(t.Context(), models.Image{ID: id, OwnerID: e.member.ProjectID, Visibility: "private", DiskFormat: &qcow2, ContainerFormat: &bare}, nil)
 		require.NoError(t, err)
 	}
 	size, sum := int64(10), strings.Repeat("0", 128)
 	for _, id := range []string{active, broken} {
-		require.NoError(t, e.Store.TransitionImage(t.Context(), id, models.ImageQueued, models.ImageSaving, models.ImageBytes{}))
-		require.NoError(t, e.Store.TransitionImage(t.Context(), id, models.ImageSaving, models.ImageActive, models.ImageBytes{SizeBytes: &size, VirtualBytes: &size, SHA512: &sum}))
+		_, err := e.Store.MoveImage(t.Context(), id, models.ImageMove{To: models.ImageSaving})
+		require.NoError(t, err)
+		_, err = e.Store.MoveImage(t.Context(), id, models.ImageMove{To: models.ImageActive, Bytes: &models.ImageBytes{Size: size, Virtual: size, SHA512: sum}})
+		require.NoError(t, err)
 	}
 	putBytes(t, e.bytes, active, "0123456789")
 	a := e.self(t, token, "GET", "/images/"+active+"/file", nil)
@@ -229,14 +233,14 @@ func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	}
 }
 
-func newBytes(t *testing.T) imagestore.Store {
+func newBytes(t *testing.T) *imagestore.Stores {
 	t.Helper()
-	files, err := imagestore.NewFiles(t.TempDir())
+	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir(), Locks: imagestore.FolderLocks(t.TempDir())})
 	require.NoError(t, err)
-	return files
+	return stores
 }
 
-func putBytes(t *testing.T, store imagestore.Store, id, content string) {
+func putBytes(t *testing.T, store *imagestore.Stores, id, content string) {
 	t.Helper()
 	u, err := store.Create(t.Context(), id)
 	require.NoError(t, err)

@@ -1,7 +1,9 @@
 package hosts
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -169,10 +172,16 @@ func (a *API) imageFile(c echo.Context) error {
 	if i.Status != models.ImageActive {
 		return fault.New(fault.NotFound, "Image %s has no bytes: it is %s.", id, i.Status)
 	}
-	// A host asks again for what does not answer now, and for what is gone never.
-	if _, err := a.bytes.Size(c.Request().Context(), id); fault.Is(err, fault.NotFound) {
-		rest.Logger(c).Error("an active image has no bytes", "image_id", id, "error", err)
-		return fault.Wrap(fault.NotFound, err, "Image %s has no bytes.", id)
+	return image.ServeBytes(c, known{a.images}, i, imageIdle)
+}
+
+// known is the image service for a host, which asks again for what does not answer now, and for what is gone never.
+type known struct{ *images.Service }
+
+func (k known) Open(ctx context.Context, i models.Image, offset, length int64) (io.ReadCloser, error) {
+	body, err := k.Service.Open(ctx, i, offset, length)
+	if fault.Is(err, fault.NotFound) {
+		return nil, fault.Wrap(fault.NotFound, err, "Image %s has no bytes.", i.ID)
 	}
-	return image.ServeBytes(c, a.bytes, i, imageIdle)
+	return body, err
 }

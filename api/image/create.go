@@ -3,16 +3,17 @@ package image
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -22,6 +23,7 @@ type described struct {
 	Name            *string  `json:"name"`
 	Visibility      string   `json:"visibility"`
 	Protected       bool     `json:"protected"`
+	Hidden          bool     `json:"os_hidden"`
 	Owner           *string  `json:"owner"`
 	DiskFormat      *string  `json:"disk_format"`
 	ContainerFormat *string  `json:"container_format"`
@@ -66,7 +68,7 @@ func mayName(name string) error {
 	switch {
 	case slices.Contains(readOnly, name):
 		return fault.New(fault.Forbidden, "Attribute '%s' is read-only.", name)
-	case slices.Contains(reserved, name):
+	case slices.Contains(reserved, name), systems(name):
 		return fault.New(fault.Forbidden, "Attribute '%s' is reserved.", name)
 	case ours(name):
 		return fault.New(fault.Invalid, "Attribute names are in lower case: use '%s'.", strings.ToLower(name))
@@ -78,12 +80,6 @@ func mayName(name string) error {
 
 // fits holds the rules that go over one attribute.
 func (d described) fits() error {
-	if len(d.properties) > maxProperties {
-		return fault.New(fault.TooLarge, "The limit has been exceeded on the number of allowed image properties. Attempted: %d, Maximum: %d", len(d.properties), maxProperties)
-	}
-	if len(d.Tags) > maxTags {
-		return fault.New(fault.TooLarge, "The limit has been exceeded on the number of allowed image tags. Attempted: %d, Maximum: %d", len(d.Tags), maxTags)
-	}
 	// Glance's check_container/disk format: Amazon's three come in their own containers.
 	amazon := []string{"ami", "ari", "aki"}
 	if d.ContainerFormat != nil && d.DiskFormat != nil && slices.Contains(amazon, *d.ContainerFormat) && *d.ContainerFormat != *d.DiskFormat {
@@ -103,14 +99,6 @@ func distinct(tags []string) []string {
 	return out
 }
 
-// mayShow refuses publishing to everybody but admins.
-func mayShow(caller rest.Caller, visibility string) error {
-	if visibility == public && !caller.Admin() {
-		return fault.New(fault.Forbidden, "You are not authorized to complete publicize_image action.")
-	}
-	return nil
-}
-
 // create is POST /v2/images.
 func (a *API) create(c echo.Context) error {
 	caller := rest.CallerOf(c)
@@ -119,8 +107,8 @@ func (a *API) create(c echo.Context) error {
 		return err
 	}
 	// Before the schema: these are refusals of their own, whatever the value.
-	for _, key := range append(slices.Clone(readOnly), reserved...) {
-		if _, named := document[key]; named {
+	for _, key := range slices.Sorted(maps.Keys(document)) {
+		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || systems(key) {
 			return mayName(key)
 		}
 	}
@@ -131,39 +119,29 @@ func (a *API) create(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.ID == "" {
-		d.ID = uuid.NewString()
-	}
-	if d.Visibility == "" {
-		d.Visibility = shared
-	}
-	if err := mayShow(caller, d.Visibility); err != nil {
-		return err
-	}
-	owner := caller.ProjectID
-	if d.Owner != nil && *d.Owner != owner {
-		if !caller.Admin() {
-			return fault.New(fault.Forbidden, "You are not permitted to create images owned by '%s'.", *d.Owner)
-		}
-		if _, err := a.store.Project(c.Request().Context(), *d.Owner); fault.Is(err, fault.NotFound) {
-			return fault.New(fault.Invalid, "There is no project '%s' to own the image.", *d.Owner)
-		} else if err != nil {
-			return fmt.Errorf("find the owner of a new image: %w", err)
-		}
-		owner = *d.Owner
-	}
-	now := time.Now().UTC()
-	made, err := a.store.CreateImage(c.Request().Context(), models.Image{
-		ID: strings.ToLower(d.ID), Name: d.Name, OwnerID: owner, Status: models.ImageQueued, Visibility: d.Visibility,
+	draft := models.Image{
+		ID: strings.ToLower(d.ID), Name: d.Name, OwnerID: caller.ProjectID, Visibility: d.Visibility, Hidden: d.Hidden,
 		Protected: d.Protected, DiskFormat: d.DiskFormat, ContainerFormat: d.ContainerFormat,
-		MinDiskGiB: d.MinDisk, MinRAMMiB: d.MinRAM, Tags: d.Tags, Properties: d.properties, CreatedAt: now, UpdatedAt: now,
-	})
-	if fault.Is(err, fault.Conflict) {
-		return fault.Wrap(fault.Conflict, err, "Image ID %s already exists!", d.ID)
+		MinDiskGiB: d.MinDisk, MinRAMMiB: d.MinRAM, Tags: d.Tags, Properties: d.properties,
+	}
+	if draft.ID == "" {
+		draft.ID = uuid.NewString()
+	}
+	if draft.Visibility == "" {
+		draft.Visibility = imagepolicy.Shared
+	}
+	if d.Owner != nil {
+		draft.OwnerID = *d.Owner
+	}
+	made, err := a.images(c).Add(c.Request().Context(), draft, nil)
+	if fault.Is(err, fault.NotFound) {
+		return fault.Wrap(fault.Invalid, err, "There is no project '%s' to own the image.", draft.OwnerID)
 	}
 	if err != nil {
-		return fmt.Errorf("create image %s: %w", d.ID, err)
+		return err
 	}
-	c.Response().Header().Set(echo.HeaderLocation, rest.URL(c, "/image/v2/images", made.ID))
+	h := c.Response().Header()
+	h.Set(echo.HeaderLocation, rest.URL(c, "/image/v2/images", made.ID))
+	h.Set("OpenStack-image-store-ids", strings.Join(a.service.Stores().Names(), ","))
 	return c.JSON(http.StatusCreated, view(made))
 }

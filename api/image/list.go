@@ -1,16 +1,17 @@
 package image
 
 import (
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -23,7 +24,6 @@ var sortKeys = []string{
 
 // list is GET /v2/images.
 func (a *API) list(c echo.Context) error {
-	caller := rest.CallerOf(c)
 	page, err := rest.PageOf(c, defaultPage)
 	if err != nil {
 		return err
@@ -32,18 +32,14 @@ func (a *API) list(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	f.ProjectID, f.Admin, f.Limit, f.Marker = caller.ProjectID, caller.Admin(), page.Limit, page.Marker
+	f.Limit, f.Marker = page.Limit, page.Marker
 
 	images := []models.Image{}
-	// Nothing is hidden here, and limit=0 asks for nothing.
-	if c.QueryParam("limit") != "0" && !truth(c.QueryParam("os_hidden")) {
-		images, err = a.store.ListImages(c.Request().Context(), f)
-	}
-	if page.Marker != "" && fault.Is(err, fault.NotFound) {
-		return fault.Wrap(fault.Invalid, err, "No image found with ID %s", page.Marker)
+	if c.QueryParam("limit") != "0" { // asks for nothing
+		images, err = a.images(c).List(c.Request().Context(), f)
 	}
 	if err != nil {
-		return fmt.Errorf("list images: %w", err)
+		return err
 	}
 
 	views := make([]map[string]any, len(images))
@@ -69,6 +65,42 @@ func first(c echo.Context) string {
 	return "/v2/images?" + q.Encode()
 }
 
+// compared reads OP:VALUE, or a value to be equal to (Glance's split_filter_op).
+func compared(name, v string) (models.Comparison, error) {
+	c := models.Comparison{Attribute: name, Op: "eq"}
+	if op, rest, has := strings.Cut(v, ":"); has && slices.Contains(models.ImageComparisons(), op) {
+		c.Op, v = op, rest
+	}
+	var err error
+	switch name {
+	case "created_at", "updated_at":
+		c.Value, err = instant(name, v)
+	case "checksum", "os_hash_value":
+		c.Value = v
+	default:
+		c.Value, err = whole(name, v)
+	}
+	return c, err
+}
+
+func whole(name, v string) (int64, error) {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fault.New(fault.Invalid, "Cannot filter by %s: '%s' is not a whole number.", name, v)
+	}
+	return n, nil
+}
+
+// instant reads ISO 8601 as oslo.utils does: without a zone it is UTC.
+func instant(name, v string) (time.Time, error) {
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.Parse(layout, v); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fault.New(fault.Invalid, "Invalid value for %s: '%s' is not a date of ISO 8601, such as 2026-01-31T12:00:00Z.", name, v)
+}
+
 func truth(s string) bool {
 	return slices.Contains([]string{"1", "true", "yes", "on"}, strings.ToLower(s))
 }
@@ -80,7 +112,14 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 	for name, values := range c.QueryParams() {
 		v := values[0]
 		switch name {
-		case "limit", "marker", "os_hidden", "member_status":
+		case "limit", "marker":
+		case "os_hidden":
+			f.Hidden = truth(v)
+		case "member_status":
+			if !slices.Contains([]string{"pending", "accepted", "rejected", "all"}, v) {
+				return f, fault.New(fault.Invalid, "Invalid status value: %s", v)
+			}
+			f.MemberStatus = v
 		case "id":
 			f.IDs = oneOf(v)
 		case "name":
@@ -90,7 +129,7 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 				f.Statuses = append(f.Statuses, models.ImageStatus(s))
 			}
 		case "visibility":
-			if !slices.Contains([]string{public, private, shared, community, "all"}, v) {
+			if !slices.Contains([]string{imagepolicy.Public, imagepolicy.Private, imagepolicy.Shared, imagepolicy.Community, "all"}, v) {
 				return f, fault.New(fault.Invalid, "Invalid visibility value: %s", v)
 			}
 			f.Visibility = v
@@ -107,14 +146,19 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 			}
 			f.Protected = &b
 		case "size_min", "size_max":
-			n, err := strconv.ParseInt(v, 10, 64)
-			if err != nil || n < 0 {
-				return f, fault.New(fault.Invalid, "Cannot filter by %s: '%s' is not a whole number.", name, v)
+			n, err := whole(name, v)
+			if err != nil {
+				return f, err
 			}
-			if name == "size_min" {
-				f.SizeMin = &n
-			} else {
-				f.SizeMax = &n
+			op := map[string]string{"size_min": "gte", "size_max": "lte"}[name]
+			f.Compare = append(f.Compare, models.Comparison{Attribute: "size", Op: op, Value: n})
+		case "size", "min_disk", "min_ram", "virtual_size", "created_at", "updated_at", "checksum", "os_hash_value":
+			for _, v := range values {
+				comparison, err := compared(name, v)
+				if err != nil {
+					return f, err
+				}
+				f.Compare = append(f.Compare, comparison)
 			}
 		case "tag":
 			f.Tags = values

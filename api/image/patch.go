@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -79,8 +80,14 @@ func (a *API) patch(c echo.Context) error {
 	if err := rest.BindType(c, patchSchema, &operations, patchType, oldPatchType); err != nil {
 		return err
 	}
-	image, err := a.change(c, "modify", func(image models.Image) (models.ImageUpdate, error) {
-		return applied(rest.CallerOf(c), image, operations)
+	var image models.Image
+	err := a.change(c, func(repo images.Repository, was models.Image) error {
+		change, err := applied(was, operations)
+		if err != nil {
+			return err
+		}
+		image, err = repo.Save(context.WithoutCancel(c.Request().Context()), was, change)
+		return err
 	})
 	if err != nil {
 		return err
@@ -88,41 +95,13 @@ func (a *API) patch(c echo.Context) error {
 	return c.JSON(http.StatusOK, view(image))
 }
 
-// attempts is how often a change is worked out again after somebody else's came between.
-const attempts = 5
-
-// change reads an image, works a change out, and writes it if the image is still the one that was read.
-func (a *API) change(c echo.Context, verb string, work func(models.Image) (models.ImageUpdate, error)) (models.Image, error) {
-	ctx := context.WithoutCancel(c.Request().Context())
-	for attempt := 1; ; attempt++ {
-		image, err := a.changeable(c, verb)
-		if err != nil {
-			return image, err
-		}
-		update, err := work(image)
-		if err != nil {
-			return image, err
-		}
-		update.IfUpdatedAt = &image.UpdatedAt
-		changed, err := a.store.UpdateImage(ctx, image.ID, update)
-		switch {
-		case err == nil:
-			return changed, nil
-		case fault.Is(err, fault.NotFound):
-			return image, absent(image.ID)
-		case !fault.Is(err, fault.Conflict) || attempt == attempts:
-			return image, fmt.Errorf("change image %s: %w", image.ID, err)
-		}
-	}
-}
-
 // applied works out what the operations make of the image.
-func applied(caller rest.Caller, image models.Image, operations []operation) (models.ImageUpdate, error) {
+func applied(image models.Image, operations []operation) (models.ImageUpdate, error) {
 	var none models.ImageUpdate
 	document := map[string]json.RawMessage{}
 	shown := view(image)
 	for key, value := range shown {
-		if slices.Contains(readOnly, key) {
+		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || systems(key) {
 			continue
 		}
 		raw, err := json.Marshal(value)
@@ -136,7 +115,7 @@ func applied(caller rest.Caller, image models.Image, operations []operation) (mo
 		if err != nil {
 			return none, err
 		}
-		if name == "id" || name == "owner" && !caller.Admin() {
+		if name == "id" {
 			return none, fault.New(fault.Forbidden, "Attribute '%s' is read-only.", name)
 		}
 		if !slices.Contains(base, name) {
@@ -173,27 +152,21 @@ func applied(caller rest.Caller, image models.Image, operations []operation) (mo
 	if err != nil {
 		return none, err
 	}
-	return d.difference(caller, image)
+	return d.difference(image)
 }
 
 // difference is the update that turns the image into what is described.
-func (d described) difference(caller rest.Caller, image models.Image) (models.ImageUpdate, error) {
-	var u models.ImageUpdate
-	if d.Owner == nil || *d.Owner != image.OwnerID {
-		return u, fault.New(fault.Forbidden, "The owner of an image cannot be changed.")
+func (d described) difference(image models.Image) (models.ImageUpdate, error) {
+	u := models.ImageUpdate{
+		Name: d.Name, ClearName: d.Name == nil, OwnerID: d.Owner, Hidden: &d.Hidden,
+		Protected: &d.Protected, MinDiskGiB: &d.MinDisk, MinRAMMiB: &d.MinRAM, Tags: &d.Tags, Properties: &d.properties,
+	}
+	if d.Owner == nil {
+		return u, fault.New(fault.Forbidden, "An image has an owner.")
 	}
 	if d.Visibility != image.Visibility {
-		if err := mayShow(caller, d.Visibility); err != nil {
-			return u, err
-		}
 		u.Visibility = &d.Visibility
 	}
-	if d.Name == nil {
-		u.ClearName = true
-	} else {
-		u.Name = d.Name
-	}
-	u.Protected, u.MinDiskGiB, u.MinRAMMiB = &d.Protected, &d.MinDisk, &d.MinRAM
 	if image.Status == models.ImageQueued {
 		for _, f := range []struct{ is, was *string }{{d.DiskFormat, image.DiskFormat}, {d.ContainerFormat, image.ContainerFormat}} {
 			if f.is == nil && f.was != nil {
@@ -202,11 +175,10 @@ func (d described) difference(caller rest.Caller, image models.Image) (models.Im
 		}
 		u.DiskFormat, u.ContainerFormat = d.DiskFormat, d.ContainerFormat
 	}
-	if !slices.Equal(d.Tags, image.Tags) {
-		u.Tags = &d.Tags
-	}
-	if !maps.Equal(d.properties, image.Properties) {
-		u.Properties = &d.properties
+	for name, value := range image.Properties {
+		if systems(name) {
+			d.properties[name] = value
+		}
 	}
 	return u, nil
 }
@@ -217,32 +189,37 @@ func (a *API) addTag(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.change(c, "modify", func(image models.Image) (models.ImageUpdate, error) {
-		tags := distinct(append(slices.Clone(image.Tags), tag))
-		if len(tags) > maxTags {
-			return models.ImageUpdate{}, fault.New(fault.TooLarge, "The limit has been exceeded on the number of allowed image tags. Attempted: %d, Maximum: %d", len(tags), maxTags)
-		}
-		return models.ImageUpdate{Tags: &tags}, nil
+	return a.retag(c, func(image models.Image) ([]string, error) {
+		return distinct(append(slices.Clone(image.Tags), tag)), nil
 	})
-	if err != nil {
-		return err
-	}
-	return rest.NoContent(c)
 }
 
 // removeTag is DELETE /v2/images/{id}/tags/{tag}.
 func (a *API) removeTag(c echo.Context) error {
 	tag, err := tagOf(c)
 	if err != nil {
-		return absent(c.Param("id"))
+		return fault.Wrap(fault.NotFound, err, "%s", err)
 	}
-	_, err = a.change(c, "modify", func(image models.Image) (models.ImageUpdate, error) {
+	return a.retag(c, func(image models.Image) ([]string, error) {
 		i := slices.Index(image.Tags, tag)
 		if i < 0 {
-			return models.ImageUpdate{}, fault.New(fault.NotFound, "Failed to find tag %s of image %s", tag, image.ID)
+			return nil, fault.New(fault.NotFound, "Failed to find tag %s of image %s", tag, image.ID)
 		}
-		tags := slices.Delete(slices.Clone(image.Tags), i, i+1)
-		return models.ImageUpdate{Tags: &tags}, nil
+		return slices.Delete(slices.Clone(image.Tags), i, i+1), nil
+	})
+}
+
+func (a *API) retag(c echo.Context, work func(models.Image) ([]string, error)) error {
+	err := a.change(c, func(repo images.Repository, was models.Image) error {
+		if err := imagepolicy.Check(callerOf(c).Caller, imagepolicy.ModifyImage, images.Target(was)); err != nil {
+			return err // before anything is said of its tags
+		}
+		tags, err := work(was)
+		if err != nil {
+			return err
+		}
+		_, err = repo.Save(context.WithoutCancel(c.Request().Context()), was, models.ImageUpdate{Tags: &tags})
+		return err
 	})
 	if err != nil {
 		return err

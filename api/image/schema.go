@@ -10,12 +10,6 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 )
 
-// Glance's limits (image_property_quota, image_tag_quota).
-const (
-	maxProperties = 128
-	maxTags       = 128
-)
-
 // properties are an image's. Glance knows more formats of disks and containers; these are the ones that
 // internal/imageformat can vouch for, so a format that would be refused after the upload is refused before it.
 const properties = `
@@ -23,7 +17,7 @@ const properties = `
 	"name": {"type": ["null", "string"], "maxLength": 255, "description": "Descriptive name for the image"},
 	"visibility": {"type": "string", "enum": ["community", "public", "private", "shared"], "description": "Scope of image accessibility"},
 	"protected": {"type": "boolean", "description": "If true, image will not be deletable."},
-	"os_hidden": {"type": "boolean", "enum": [false], "description": "Hidden images are not offered"},
+	"os_hidden": {"type": "boolean", "description": "If true, image will not appear in default image list response."},
 	"owner": {"type": ["null", "string"], "maxLength": 255, "description": "Owner of the image"},
 	"disk_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "vhd", "vhdx", "vmdk", "raw", "qcow2", "vdi", "iso"], "description": "Format of the disk"},
 	"container_format": {"type": ["null", "string"], "enum": [null, "ami", "ari", "aki", "bare"], "description": "Format of the container"},
@@ -32,7 +26,7 @@ const properties = `
 	"tags": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 255}, "description": "List of strings related to the image"}`
 
 const readOnlyProperties = `
-	"status": {"type": "string", "readOnly": true, "enum": ["queued", "saving", "active", "deleted"], "description": "Status of the image"},
+	"status": {"type": "string", "readOnly": true, "enum": ["queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated"], "description": "Status of the image"},
 	"checksum": {"type": ["null", "string"], "readOnly": true, "maxLength": 32, "description": "md5 hash of image contents."},
 	"os_hash_algo": {"type": ["null", "string"], "readOnly": true, "maxLength": 64, "description": "Algorithm to calculate the os_hash_value"},
 	"os_hash_value": {"type": ["null", "string"], "readOnly": true, "maxLength": 128, "description": "Hexdigest of the image contents using the algorithm specified by the os_hash_algo"},
@@ -40,6 +34,7 @@ const readOnlyProperties = `
 	"virtual_size": {"type": ["null", "integer"], "readOnly": true, "description": "Virtual size of image in bytes"},
 	"created_at": {"type": "string", "readOnly": true, "description": "Date and time of image registration"},
 	"updated_at": {"type": "string", "readOnly": true, "description": "Date and time of the last image modification"},
+	"stores": {"type": "string", "readOnly": true, "description": "Store in which image data resides.  Only present when the operator has enabled multiple stores.  May be a comma-separated list of store identifiers."},
 	"self": {"type": "string", "readOnly": true, "description": "An image self url"},
 	"file": {"type": "string", "readOnly": true, "description": "An image file url"},
 	"schema": {"type": "string", "readOnly": true, "description": "An image schema url"}`
@@ -60,12 +55,25 @@ var description = rest.Schema(`{"type": "object", "properties": {` + properties 
 	"additionalProperties": ` + additional + `,
 	"propertyNames": {"minLength": 1, "maxLength": 255}}`)
 
-func (a *API) imageSchema(c echo.Context) error {
-	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, []byte(imageDocument))
+const memberDocument = `{"name": "member", "properties": {
+	"member_id": {"type": "string", "description": "An identifier for the image member (tenantId)"},
+	"image_id": {"type": "string", "pattern": "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$", "description": "An identifier for the image"},
+	"created_at": {"type": "string", "description": "Date and time of image member creation"},
+	"updated_at": {"type": "string", "description": "Date and time of last modification of image member"},
+	"status": {"type": "string", "enum": ["pending", "accepted", "rejected"], "description": "The status of this image member"},
+	"schema": {"type": "string", "readOnly": true}}}`
+
+const membersDocument = `{"name": "members", "properties": {
+	"members": {"type": "array", "items": ` + memberDocument + `}, "schema": {"type": "string"}},
+	"links": [{"rel": "describedby", "href": "{schema}"}]}`
+
+// schemas are the documents below /v2/schemas.
+var schemas = map[string]string{
+	"image": imageDocument, "images": imagesDocument, "member": memberDocument, "members": membersDocument,
 }
 
-func (a *API) imagesSchema(c echo.Context) error {
-	return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, []byte(imagesDocument))
+func schema(document string) echo.HandlerFunc {
+	return func(c echo.Context) error { return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, []byte(document)) }
 }
 
 // readOnly are the attributes that only Slipway writes; id can be chosen once.
@@ -85,3 +93,6 @@ var base = []string{
 
 // ours says whether the name is one of Glance's, in whatever case: a property "Owner" would only mislead.
 func ours(name string) bool { return slices.Contains(base, strings.ToLower(name)) }
+
+// systems says whether a property is written by Slipway itself, about imports (Glance reserves the prefix).
+func systems(name string) bool { return strings.HasPrefix(name, "os_glance_") }

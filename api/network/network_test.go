@@ -104,7 +104,7 @@ func TestAPortOfAServerIsNotItsUsersToDelete(t *testing.T) {
 	_, err := e.Store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "f", VCPUs: 1, RAMMiB: 1, RxTxFactor: 1, Public: true})
 	require.NoError(t, err)
 	image := uuid.NewString()
-	_, err = e.Store.CreateImage(ctx, models.Image{ID: image, OwnerID: e.member.ProjectID, Status: models.ImageActive, Visibility: "public"})
+	_, err = e.Store.CreateImage(ctx, models.Image{ID: image, OwnerID: e.member.ProjectID, Status: models.ImageActive, Visibility: "public"}, nil)
 	require.NoError(t, err)
 	host, err := e.Store.RegisterHost(ctx, models.Host{ID: uuid.NewString(), Hostname: "hv1", AvailabilityZone: "nova", TokenHash: []byte("12345678901234567890123456789012"), Architectures: []string{}, VCPUs: 4, MemoryMiB: 4096, DiskGiB: 10, CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, SeenAt: time.Now(), StartedAt: time.Now()})
 	require.NoError(t, err)

@@ -41,7 +41,7 @@ func TestAReservationIsCountedForItsProjectAndForAdmins(t *testing.T) {
 	e := apitest.New(t, func(e *echo.Echo, store *models.Store) { reservations.New(store).Mount(e.Group("/reservations")) })
 	member, reader, stranger, admin := e.User(t, "one", "member"), e.User(t, "one", "reader"), e.User(t, "two", "member"), e.User(t, "three", "admin")
 	image := uuid.NewString()
-	_, err := e.Store.CreateImage(t.Context(), models.Image{ID: image, OwnerID: member.ProjectID, Status: models.ImageActive, Visibility: "public"})
+	_, err := e.Store.CreateImage(t.Context(), models.Image{ID: image, OwnerID: member.ProjectID, Status: models.ImageActive, Visibility: "public"}, nil)
 	require.NoError(t, err)
 	noon := time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 	first := admit(t, e, member, image, 2, 4, noon)

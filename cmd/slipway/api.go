@@ -16,11 +16,9 @@ import (
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
-	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workflows"
@@ -48,11 +46,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	locks := store.Locks("image uploads")
 	defer locks.Close()
-	images, err := imagestore.OpenStores(imageSettings(c.Images, imageLocks{locks}))
+	service, err := openImages(c.Images, store, imageLocks{locks}, log)
 	if err != nil {
 		return err
 	}
-	log.Info("images are stored", "stores", images.Names(), "default", images.Default(), "location", images.Location("ID"))
 	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
 	if err != nil {
 		return err
@@ -66,11 +63,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	metrics := prometheus.NewRegistry()
 	server, err := api.New(api.Options{
 		Store:    store,
-		Images:   images,
+		Images:   service,
 		Builds:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
 		Audits:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
-		Image:    image.Config{MaxBytes: c.Images.MaxBytes},
 		Compute: compute.Config{
 			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
 			MaxHosts:      c.Build.MaxHosts,
@@ -112,24 +108,6 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 	}
 	_, err = network.EnsureDefaultNetwork(ctx, store, project.ID, "private", c.DefaultNetwork)
 	return err
-}
-
-// imageSettings are the stores of images; without locks they can only be read.
-func imageSettings(c config.Images, locks imagestore.Locks) imagestore.Settings {
-	return imagestore.Settings{
-		Stores: c.Stores, Default: c.DefaultStore, Dir: c.Dir, Credentials: c.Credentials, CredentialsFile: c.CredentialsFile, Locks: locks,
-	}
-}
-
-// imageLocks keep uploads to object stores apart, whichever api process they go through.
-type imageLocks struct{ locks *models.Locks }
-
-func (l imageLocks) Lock(ctx context.Context, name string) (imagestore.Lock, error) {
-	lock, err := l.locks.Lock(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return lock, nil
 }
 
 // deadlinesOf is what every build and delete takes along.

@@ -74,10 +74,17 @@ type API struct {
 type Images struct {
 	Dir             string `koanf:"dir" help:"folder of the image bytes, seen by every api process, where images.stores is empty"`
 	MaxBytes        int64  `koanf:"max_bytes" help:"largest image in bytes"`
+	MaxVirtualBytes int64  `koanf:"max_virtual_bytes" help:"largest disk inside an image in bytes; 0: 64 TiB"`
+	ProjectBytes    int64  `koanf:"project_bytes" help:"bytes of all images of a project together; 0: no limit"`
 	Stores          string `koanf:"stores" help:"where image bytes lie: NAME=file:FOLDER or NAME=s3:https://ENDPOINT/BUCKET, with commas between them; empty: local=file: and images.dir"`
 	DefaultStore    string `koanf:"default_store" help:"name of the store that uploads go to; empty: the first"`
 	Credentials     string `koanf:"credentials" help:"of object stores, lines of NAME ACCESS-KEY SECRET-KEY" secret:"yes"`
 	CredentialsFile string `koanf:"credentials_file" help:"file with such lines, readable by its owner alone"`
+	// Signed images.
+	Certificates string `koanf:"certificates" help:"folder of the certificates that signed images name, as UUID.pem; empty: signed images are refused"`
+	TrustRoots   string `koanf:"trust_roots" help:"file with the certificates (PEM) that those in images.certificates have to be issued by"`
+
+	PropertyProtections string `koanf:"property_protections" help:"file with the rules of who may read and change which image properties, as Glance's; empty: none"`
 }
 
 // Quota is what a project may use unless it has limits of its own; -1 is unlimited.

@@ -141,3 +141,14 @@ func Actions() []Action {
 	slices.Sort(all)
 	return all
 }
+
+// CheckOwner says whether the caller may give the image to another project.
+func CheckOwner(c Caller, t Target, to string) error {
+	if err := Check(c, ModifyImage, t); err != nil || to == t.OwnerID {
+		return err
+	}
+	if !c.admin() {
+		return fault.New(fault.Forbidden, "Attribute 'owner' is read-only.")
+	}
+	return nil
+}

@@ -412,6 +412,9 @@ func (u *upload) share(sha512 string) (from string, err error) {
 	}
 }
 
+// Path implements Local.
+func (u *upload) Path() string { return u.files.part(u.id) }
+
 func (u *upload) Close() error { return u.end(false) }
 
 func (u *upload) Abort() error { return u.end(true) }

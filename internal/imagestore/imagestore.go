@@ -59,6 +59,11 @@ type Upload interface {
 	Commit(sha512 string) error
 }
 
+// Local is an Upload whose bytes are in a file of this machine before they are committed.
+type Local interface {
+	Path() string
+}
+
 // Hold is an image's lock, held until Close or Abort.
 type Hold interface {
 	// Close ends it: what was not committed is gone.

@@ -263,7 +263,7 @@ func Fault(err error, doing string) error {
 		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk is full")
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
 		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk cannot be written")
-	case errors.Is(err, exec.ErrNotFound), errors.Is(err, os.ErrPermission), missing(err):
+	case errors.Is(err, os.ErrPermission), Missing(err):
 		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host is not set up for building servers")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fault.Wrap(fault.Unavailable, fmt.Errorf("%s: %w", doing, err), "the host did not finish in time")
@@ -272,10 +272,11 @@ func Fault(err error, doing string) error {
 	}
 }
 
-// missing tells that prlimit could not execute the program (its exit codes 126 and 127, as a shell's).
-func missing(err error) bool {
+// Missing says whether the program, or prlimit, is not there or could not be executed (prlimit's exit codes 126 and 127, as a
+// shell's).
+func Missing(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && (e.Code == 127 || e.Code == 126)
+	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) || errors.As(err, &e) && (e.Code == 127 || e.Code == 126)
 }
 
 // bounded keeps at most max bytes; what comes after is dropped, and stops the program where cancel is set.

@@ -1,0 +1,44 @@
+package images
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageformat"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// agrees lets qemu-img open what the inspector accepted, with the format named and under limits, and refuses the image if
+// QEMU cannot, or sees a disk of another size: what is shown as virtual_size is what a build will get. A control plane
+// without qemu-img goes by the inspector alone.
+func agrees(ctx context.Context, path string, info imageformat.Info) error {
+	if info.Format == imageformat.Raw {
+		return nil // nothing to open
+	}
+	out, _, err := program.Run(ctx, program.Command{
+		Name: "qemu-img", Args: []string{"info", "-U", "-f", string(info.Format), "--output=json", path},
+	})
+	if program.Missing(err) {
+		return nil
+	}
+	var ended *program.Error
+	if errors.As(err, &ended) && (ended.Code > 0 || ended.Exceeded != "") {
+		return fault.Wrap(fault.Invalid, err, "The image is not a usable %s: QEMU cannot open it.", info.Format)
+	}
+	if err != nil {
+		return program.Fault(err, "looking at an uploaded image")
+	}
+	var seen struct {
+		VirtualSize int64  `json:"virtual-size"`
+		Backing     string `json:"backing-filename"`
+	}
+	if err := json.Unmarshal(out, &seen); err != nil {
+		return fault.Wrap(fault.Internal, err, "qemu-img said something else than JSON")
+	}
+	if seen.VirtualSize != info.VirtualBytes || seen.Backing != "" {
+		return fault.New(fault.Invalid, "The image contradicts itself: its header says %d bytes, QEMU sees %d.", info.VirtualBytes, seen.VirtualSize)
+	}
+	return nil
+}

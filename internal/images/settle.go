@@ -1,0 +1,184 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Settled says what Settle found.
+type Settled struct {
+	Requeued int // images in saving or uploading whose process had died
+	Removed  int // bytes that belong to no image
+	Deleted  int // images whose delete had not ended
+	Located  int // images whose place was not recorded
+	Swept    int // things in the stores that belong to no image at all
+}
+
+// Settle cleans up after processes that died: an image in saving or uploading returns to queued, bytes that belong to no
+// image are removed, and deletes are ended. An upload that is alive, in this or another process, holds its image's lock in
+// the store from before the row says so until after it says what became of it; Settle touches an image only with that lock
+// in its own hand, and decides by the row as it is then. The locks of a dead process are free (the kernel frees a folder's,
+// Postgres an object store's), so nothing has to time out. Imports are workflows, which end by themselves.
+func (s *Service) Settle(ctx context.Context) (Settled, error) {
+	var done Settled
+	var problems []error
+	problem := func(err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("settle images: %w", err))
+		}
+	}
+	problem(s.endDeletes(ctx, &done))
+
+	suspects := map[string]bool{} // names in the stores
+	problem(s.interrupted(ctx, suspects))
+	for _, name := range s.stores.Names() {
+		store, err := s.stores.Store(name)
+		if err == nil {
+			err = s.look(ctx, name, store, suspects, &done)
+		}
+		problem(err) // the other stores are settled all the same
+	}
+	for _, id := range slices.Sorted(maps.Keys(suspects)) {
+		if err := s.settle(ctx, id, &done); err != nil {
+			problem(fmt.Errorf("%s: %w", id, err))
+		}
+	}
+	var err error
+	done.Swept, err = s.stores.Sweep(ctx)
+	problem(err)
+	return done, errors.Join(problems...)
+}
+
+// endDeletes removes the bytes of deleted images.
+func (s *Service) endDeletes(ctx context.Context, done *Settled) error {
+	gone, err := s.rows.ImagesByStatus(ctx, models.ImagePendingDelete, time.Now().Add(time.Hour))
+	problems := []error{err}
+	for _, image := range gone {
+		err := s.removeBytes(ctx, image)
+		if err == nil {
+			done.Deleted++
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
+}
+
+// interrupted adds the images whose bytes are on their way, or were.
+func (s *Service) interrupted(ctx context.Context, suspects map[string]bool) error {
+	saving, err := s.rows.ImagesByStatus(ctx, models.ImageSaving, time.Now().Add(time.Hour))
+	for _, image := range saving {
+		suspects[image.ID] = true
+	}
+	uploading, also := s.rows.ImagesByStatus(ctx, models.ImageUploading, time.Now().Add(time.Hour))
+	for _, image := range uploading {
+		if image.StagedStore == nil {
+			suspects[stagedID(image.ID)] = true
+		}
+	}
+	return errors.Join(err, also)
+}
+
+// look compares what lies in a store with the images; most is right, and is left alone without a lock or a query each.
+func (s *Service) look(ctx context.Context, name string, store imagestore.Store, suspects map[string]bool, done *Settled) error {
+	ids, err := store.IDs(ctx)
+	problems := []error{err}
+	const page = 500
+	for some := range slices.Chunk(ids, page) {
+		images := map[string]models.Image{}
+		var names []string
+		for _, id := range some {
+			imageID, _ := isStaged(id)
+			names = append(names, imageID)
+		}
+		found, err := s.rows.ListImages(ctx, models.ImageFilter{Admin: true, Visibility: "all", AnyHidden: true, IDs: names})
+		if err != nil {
+			return errors.Join(append(problems, err)...)
+		}
+		for _, image := range found {
+			images[image.ID] = image
+		}
+		for _, id := range some {
+			imageID, staged := isStaged(id)
+			image := images[imageID] // zero where it is deleted or never was
+			switch {
+			case staged:
+				if image.StagedStore == nil || *image.StagedStore != name {
+					suspects[id] = true
+				}
+			case !hasBytes(image.Status):
+				suspects[id] = true
+			case lies(image, name):
+			case len(image.Locations) == 0: // stored before places were recorded
+				_, err := s.rows.AddImageLocation(ctx, id, models.ImageLocation{Store: name, URL: store.Location(id)}, 0)
+				if err == nil {
+					done.Located++
+				}
+				problems = append(problems, err)
+			default:
+				problems = append(problems, s.stray(ctx, name, store, id, done))
+			}
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// stray removes bytes of an image that lies elsewhere: it left this store, or a copy of it did not end.
+func (s *Service) stray(ctx context.Context, name string, store imagestore.Store, id string, done *Settled) error {
+	lock, err := store.Hold(ctx, id)
+	if fault.Is(err, fault.Conflict) {
+		return nil // alive
+	}
+	if err != nil {
+		return err
+	}
+	image, err := s.rows.Image(ctx, id)
+	if err != nil || lies(image, name) || len(image.Locations) == 0 {
+		return errors.Join(err, lock.Close())
+	}
+	s.log.Warn("bytes of an image that lies elsewhere are removed", "image_id", id, "store", name)
+	done.Removed++
+	return lock.Abort()
+}
+
+// settle decides about an image, or about what was staged of one, that looked wrong.
+func (s *Service) settle(ctx context.Context, id string, done *Settled) error {
+	lock, err := s.stores.Hold(ctx, id)
+	if fault.Is(err, fault.Conflict) {
+		return nil // alive
+	}
+	if err != nil {
+		return err
+	}
+	imageID, staged := isStaged(id)
+	image, err := s.rows.Image(ctx, imageID)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return errors.Join(err, lock.Close())
+	}
+	interrupted := models.ImageSaving
+	if staged {
+		interrupted = models.ImageUploading
+	}
+	switch {
+	case hasBytes(image.Status) && !staged, image.Status == models.ImageImporting, staged && image.StagedStore != nil:
+		return lock.Close()
+	case image.Status == interrupted:
+		_, err := s.rows.MoveImage(ctx, imageID, models.ImageMove{From: interrupted, To: models.ImageQueued})
+		if err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
+			return errors.Join(err, lock.Close())
+		}
+		s.log.Warn("an upload had died: its image is queued again", "image_id", imageID)
+		done.Requeued++
+	default:
+		s.log.Warn("bytes that belong to no image are removed", "image_id", imageID, "staged", staged)
+		done.Removed++
+	}
+	return lock.Abort()
+}
