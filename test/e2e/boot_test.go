@@ -38,6 +38,9 @@ func TestServersBootAsAskedFor(t *testing.T) {
 		"no secret is readable in the database, the histories, the logs": keepsSecrets,
 		"a damaged image is an error that says so":                       failsForDamagedImage,
 		"a flavor that no host can take is an error that says which":     failsForTooLargeFlavor,
+		"the hardware that the image asks for":                           bootsOnTheHardwareOfItsImage,
+		"UEFI starts a kernel":                                           bootsByUEFI,
+		"an image that cannot boot is refused, or finds no host":         refusesAnImageThatCannotBoot,
 		"a name from everywhere":                                         bootsWithoutAnything,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, r, wholeDisk) })
