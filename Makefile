@@ -121,7 +121,7 @@ chaos: install build temporal ## kill everything while servers are built: make c
 	@$(with) --parts guest go test $(buildvcs) -vet=off -count=1 -v -timeout 40m ./test/chaos -args -boots $(or $(BOOTS),200) -seed $(or $(SEED),$$(date +%s))
 
 .PHONY: bench
-bench: install build temporal ## measure builds; docs/benchmarks.md says what is measured and how
+bench: install build temporal ## measure builds and images; docs/benchmarks.md says what is measured and how
 	@$(with) go test $(buildvcs) -vet=off -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench -args -write "$$PWD/docs/benchmarks.md"
 
 .PHONY: check
