@@ -11,7 +11,8 @@ import (
 var imageKind = &kind{
 	noun: "image", service: "image", path: "images", plural: "images", byName: imageName, listHint: "slipway image list",
 	// Glance's plain list leaves out what is hidden, other projects' community images, and shared ones not yet accepted.
-	wider: []url.Values{{"os_hidden": {"true"}}, {"visibility": {"community"}}, {"visibility": {"shared"}, "member_status": {"all"}}},
+	wider: []url.Values{{"os_hidden": {"true"}}, {"visibility": {"all"}, "member_status": {"all"}},
+		{"visibility": {"all"}, "member_status": {"all"}, "os_hidden": {"true"}}},
 	kept: func(image object) string {
 		if protected, _ := image["protected"].(bool); protected {
 			return "it is protected: slipway image set " + text(image, "id") + " --unprotected"

@@ -124,7 +124,7 @@ func TestBytesAreStaged(t *testing.T) {
 func TestTheImportMethodsAndStoresOfTheAPIAreListed(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /image/v2/info/import", 200, `{"import-methods":{"description":"Import methods available.","type":"array","value":["glance-direct","own"]}}`)
-	a.json("GET /image/v2/info/stores", 200, `{"stores":[{"id":"fast","default":true},{"id":"web","read-only":"true","description":"of others"}]}`)
+	a.json("GET /image/v2/info/stores", 200, `{"stores":[{"id":"fast","default":"true"},{"id":"web","default":false,"read-only":"true","description":"of others"}]}`)
 	require.Equal(t, "METHOD         DESCRIPTION\nglance-direct  bytes that were staged: slipway image stage IMAGE --file F\nown            -\n", run(t, "image", "import-info").out)
 	require.Contains(t, run(t, "image", "import-info", "-o", "json").out, `"import-methods"`)
 	require.Equal(t, "ID    DEFAULT  READ ONLY  DESCRIPTION  TYPE\nfast  yes      -          -            -\nweb   -        yes        of others    -\n", run(t, "image", "store", "list").out)

@@ -25,7 +25,7 @@ func TestEveryFilterOfTheImageListIsSent(t *testing.T) {
 }
 
 func TestANameIsLookedForInWhatThePlainListLeavesOut(t *testing.T) {
-	for _, where := range []string{"name=x", "name=x&os_hidden=true", "name=x&visibility=community", "member_status=all&name=x&visibility=shared", "nowhere"} {
+	for _, where := range []string{"name=x", "name=x&os_hidden=true", "member_status=all&name=x&visibility=all", "member_status=all&name=x&os_hidden=true&visibility=all", "nowhere"} {
 		a := newAPI(t)
 		a.mux.HandleFunc("GET /image/v2/images", func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Query().Encode() == where {

@@ -126,6 +126,11 @@ func TestOnlyTheBytesInOneStoreAreDeleted(t *testing.T) {
 	a.json("GET /image/v2/images", 200, `{"images":[`+changeable+`]}`)
 	a.json("DELETE /image/v2/stores/slow/im-1", 204, "")
 	require.Equal(t, "deleted image debian from store slow\n", run(t, "image", "delete", "debian", "--store", "slow").err)
+
+	a = newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","stores":"slow"}]}`)
+	a.json("DELETE /image/v2/stores/slow/im-1", 403, `{"message":"Cannot delete image data from the only store containing it."}`)
+	require.Contains(t, run(t, "image", "delete", "debian", "--store", "slow").err, "→ it lies nowhere else: slipway image delete im-1 deletes it whole\n")
 }
 
 func TestAProtectedImageSaysHowToUnprotectIt(t *testing.T) {

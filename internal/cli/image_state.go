@@ -66,7 +66,11 @@ func (c *client) imageDelete() *cobra.Command {
 				_, _, err := s.call(ctx, request{service: "image", method: http.MethodDelete,
 					path: fmt.Sprintf("stores/%s/%s", url.PathEscape(store), url.PathEscape(text(image, "id")))})
 				if err != nil {
-					return doing(err, "delete the image %q from the store %q", imageKind.layout.label(image), store)
+					failure := explain(doing(err, "delete the image %q from the store %q", imageKind.layout.label(image), store))
+					if text(image, "stores") == store {
+						failure.Hints = []string{"it lies nowhere else: slipway image delete " + text(image, "id") + " deletes it whole"}
+					}
+					return failure
 				}
 				c.say(cmd, "deleted image %s from store %s", imageKind.layout.label(image), store)
 			}

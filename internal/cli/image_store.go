@@ -9,13 +9,18 @@ import (
 )
 
 var imageStoreLayout = layout{name: "id", list: []column{
-	col("ID", "id"), computed("DEFAULT", yes("default")), computed("READ ONLY", func(o object) string {
-		if readOnly := strings.ToLower(text(o, "read-only")); readOnly == "true" { // Glance writes it as text
+	col("ID", "id"), computed("DEFAULT", yesInText("default")), computed("READ ONLY", yesInText("read-only")), col("DESCRIPTION", "description"), col("TYPE", "type"), col("WEIGHT", "weight").onlyWide(), col("PROPERTIES", "properties").onlyWide(),
+}}
+
+// yesInText is yes for what some versions of Glance write as true and some as "true".
+func yesInText(field string) func(object) string {
+	return func(o object) string {
+		if strings.EqualFold(text(o, field), "true") {
 			return "yes"
 		}
 		return ""
-	}), col("DESCRIPTION", "description"), col("TYPE", "type"), col("WEIGHT", "weight").onlyWide(), col("PROPERTIES", "properties").onlyWide(),
-}}
+	}
+}
 
 func (c *client) imageStoreCommand() *cobra.Command {
 	cmd := &cobra.Command{

@@ -126,7 +126,11 @@ func (s *session) find(ctx context.Context, k *kind, ref string) (object, error)
 		}
 		wide := maps.Clone(query)
 		maps.Copy(wide, more)
-		if candidates, err = s.list(ctx, k, wide); err != nil {
+		candidates, err = s.list(ctx, k, wide)
+		if isStatus(err, http.StatusBadRequest) {
+			continue // an older API, which does not know this filter
+		}
+		if err != nil {
 			return nil, doing(err, "look for the %s %q", k.noun, ref)
 		}
 	}
