@@ -17,6 +17,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -181,17 +182,35 @@ func built(variable, tags string) func() (string, error) {
 		if path := os.Getenv(variable); path != "" {
 			return path, nil
 		}
-		dir, err := os.MkdirTemp("", "slipway-test-binary")
+		module, err := exec.Command("go", "env", "GOMOD").Output()
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("looking for the module: %w", err)
 		}
-		path := filepath.Join(dir, "slipway")
-		build := exec.Command("go", "build", "-tags", tags, "-o", path, "github.com/slipway-cloud/slipway/cmd/slipway")
-		build.Stderr = os.Stderr
-		// Nothing tells when the last test has ended, and a program without a name cannot read itself: it stays. `make` builds
-		// once, and names what it built.
-		return path, build.Run()
+		return build(filepath.Join(filepath.Dir(strings.TrimSpace(string(module))), ".slipway", "test"), tags)
 	})
+}
+
+// build builds slipway with some tags into a folder, under a name that stays: nothing tells when the last test has ended, and
+// a program without a name cannot read itself. Another test process may run what is there, and may build it too: the new
+// program takes the place of the old in one moment.
+func build(dir, tags string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	fresh, err := os.MkdirTemp(dir, "build")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(fresh)
+	name := strings.TrimSuffix("slipway-"+tags, "-")
+	made := filepath.Join(fresh, name)
+	compile := exec.Command("go", "build", "-tags", tags, "-o", made, "github.com/slipway-cloud/slipway/cmd/slipway")
+	compile.Stderr = os.Stderr
+	if err := compile.Run(); err != nil {
+		return "", fmt.Errorf("building slipway: %w", err)
+	}
+	path := filepath.Join(dir, name)
+	return path, os.Rename(made, path)
 }
 
 // Program is the slipway binary that the system runs.
