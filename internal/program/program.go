@@ -273,10 +273,10 @@ func Fault(err error, doing string) error {
 }
 
 // Missing says whether the program, or prlimit, is not there or could not be executed (prlimit's exit codes 126 and 127, as a
-// shell's).
+// shell's). A file that is not there is something else.
 func Missing(err error) bool {
 	var e *Error
-	return errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) || errors.As(err, &e) && (e.Code == 127 || e.Code == 126)
+	return errors.Is(err, exec.ErrNotFound) || errors.As(err, &e) && (e.Code == 127 || e.Code == 126)
 }
 
 // bounded keeps at most max bytes; what comes after is dropped, and stops the program where cancel is set.

@@ -57,6 +57,7 @@ func TestFailuresAreNamedForWhatTheyAre(t *testing.T) {
 	}{
 		"a missing program":     {missing, fault.HostUnfit, "no-such-program-here"},
 		"a program's failure":   {failed, fault.Internal, "qemu-img: broken"},
+		"a missing file":        {&os.PathError{Op: "open", Path: "/etc/shadow", Err: syscall.ENOENT}, fault.Internal, "/etc/shadow"},
 		"a full disk, in words": {full, fault.HostUnfit, "the host's disk is full"},
 		"a full disk, by errno": {&os.PathError{Op: "write", Path: "/x", Err: syscall.ENOSPC}, fault.HostUnfit, "the host's disk is full"},
 		"a fault as it is":      {fault.New(fault.Invalid, "too small"), fault.Invalid, "too small"},
