@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
@@ -67,15 +69,26 @@ func (s *Store) ListImages(ctx context.Context, f ImageFilter) ([]Image, error) 
 	all := []Image{}
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		all = all[:0]
-		visible := func() *gorm.DB { return f.visible(tx.Model(&Image{}).Where("deleted_at IS NULL")) }
-		q, err := f.narrow(visible())
+		ways := f.ways()
+		visible := tx.Model(&Image{}).Where("deleted_at IS NULL").Where(either(ways))
+		page, err := imageOrder.paging(visible, f.Sort, f.Marker, f.Limit)
 		if err != nil {
 			return err
 		}
-		if q, err = imageOrder.page(q, visible(), f.Sort, f.Marker, f.Limit); err != nil {
-			return err
+		// Each way is a page of its own, which an index serves; of these, the page is taken.
+		queries := make([]any, len(ways))
+		for i, way := range ways {
+			q, err := f.narrow(tx.Model(&Image{}).Where("deleted_at IS NULL").Where(way))
+			if err != nil {
+				return err
+			}
+			queries[i] = page.of(q)
 		}
-		if err := q.Find(&all).Error; err != nil {
+		sql := "SELECT * FROM (" + strings.TrimSuffix(strings.Repeat("(?) UNION ALL ", len(ways)), " UNION ALL ") + ") i ORDER BY " + joined(page.order())
+		if f.Limit > 0 {
+			sql += fmt.Sprintf(" LIMIT %d", f.Limit)
+		}
+		if err := tx.Raw(sql, queries...).Scan(&all).Error; err != nil {
 			return err
 		}
 		found := make([]*Image, len(all))
@@ -87,26 +100,42 @@ func (s *Store) ListImages(ctx context.Context, f ImageFilter) ([]Image, error) 
 	return all, failed(err, "list the images")
 }
 
-// visible leaves what the asker may see.
-func (f ImageFilter) visible(q *gorm.DB) *gorm.DB {
+// ways are the conditions by which the asker sees images. No image fulfils two of them.
+func (f ImageFilter) ways() []clause.Expr {
 	if f.Admin {
-		return q
+		return []clause.Expr{gorm.Expr("true")}
 	}
-	mine := "owner_id = ? OR visibility = 'public' OR visibility = 'shared' AND id IN (SELECT image_id FROM image_members WHERE member_id = ?"
-	args := []any{f.ProjectID, f.ProjectID}
+	members, args := "SELECT image_id FROM image_members WHERE member_id = ?", []any{f.ProjectID, f.ProjectID}
 	switch f.MemberStatus {
 	case "all":
-		mine += ")"
 	case "":
-		mine += " AND status = 'accepted')"
+		members += " AND status = 'accepted'"
 	default:
-		mine += " AND status = ?)"
+		members += " AND status = ?"
 		args = append(args, f.MemberStatus)
 	}
-	if f.Visibility == "community" || f.Visibility == "all" {
-		mine += " OR visibility = 'community'"
+	ways := []clause.Expr{
+		gorm.Expr("owner_id = ?", f.ProjectID),
+		gorm.Expr("visibility = 'public' AND owner_id <> ?", f.ProjectID),
+		gorm.Expr("visibility = 'shared' AND owner_id <> ? AND id = ANY(ARRAY("+members+"))", args...),
 	}
-	return q.Where(mine, args...)
+	if f.Visibility == "community" || f.Visibility == "all" {
+		ways = append(ways, gorm.Expr("visibility = 'community' AND owner_id <> ?", f.ProjectID))
+	}
+	return ways
+}
+
+func either(ways []clause.Expr) clause.Expr {
+	var any clause.Expr
+	for i, way := range ways {
+		if i > 0 {
+			any.SQL += " OR "
+		}
+		any.SQL += way.SQL
+		any.Vars = append(any.Vars, way.Vars...)
+	}
+	any.SQL = "(" + any.SQL + ")"
+	return any
 }
 
 func (f ImageFilter) narrow(q *gorm.DB) (*gorm.DB, error) {

@@ -28,62 +28,92 @@ type order struct {
 // page orders rows and cuts the page after the marker. visible is the table with the conditions of who may see what:
 // a marker that it does not show is unknown. One more query where there is a marker.
 func (o order) page(rows, visible *gorm.DB, sort []Sort, marker string, limit int) (*gorm.DB, error) {
+	p, err := o.paging(visible, sort, marker, limit)
+	if err != nil {
+		return nil, err
+	}
+	return p.of(rows), nil
+}
+
+// paging is an order, where in it a page begins, and how long it is.
+type paging struct {
+	exprs []string
+	descs []bool
+	after []any // the expressions' values at the marker; nil begins at the beginning
+	limit int
+}
+
+// paging is page for rows that come from several queries.
+func (o order) paging(visible *gorm.DB, sort []Sort, marker string, limit int) (paging, error) {
 	if len(sort) == 0 {
 		sort = []Sort{o.preset}
 	}
-	var (
-		exprs []string
-		descs []bool
-		tied  = true
-	)
+	p := paging{limit: limit}
+	tied := true
 	for _, k := range sort {
 		e, ok := o.keys[k.Key]
 		if !ok {
-			return nil, fault.New(fault.Invalid, "Invalid sort key: %s. It must be one of the following: %s.",
+			return p, fault.New(fault.Invalid, "Invalid sort key: %s. It must be one of the following: %s.",
 				k.Key, strings.Join(slices.Sorted(maps.Keys(o.keys)), ", "))
 		}
-		if slices.Contains(exprs, e) {
+		if slices.Contains(p.exprs, e) {
 			continue
 		}
-		exprs, descs = append(exprs, e), append(descs, k.Desc)
+		p.exprs, p.descs = append(p.exprs, e), append(p.descs, k.Desc)
 		tied = tied && e != o.id
 	}
 	if tied {
-		exprs, descs = append(exprs, o.id), append(descs, descs[0])
-	}
-	for i, e := range exprs {
-		if descs[i] {
-			e += " DESC"
-		}
-		rows = rows.Order(e)
-	}
-	if limit > 0 {
-		rows = rows.Limit(limit)
+		p.exprs, p.descs = append(p.exprs, o.id), append(p.descs, p.descs[0])
 	}
 	if marker == "" {
-		return rows, nil
+		return p, nil
 	}
-	at := make([]any, len(exprs))
-	into := make([]any, len(exprs))
+	at := make([]any, len(p.exprs))
+	into := make([]any, len(p.exprs))
 	for i := range at {
 		into[i] = &at[i]
 	}
-	found, err := visible.Select(joined(exprs)).Where(o.id+" = ?", marker).Limit(1).Rows()
+	found, err := visible.Select(joined(p.exprs)).Where(o.id+" = ?", marker).Limit(1).Rows()
 	if err != nil {
-		return nil, fmt.Errorf("find marker %s: %w", marker, err)
+		return p, fmt.Errorf("find marker %s: %w", marker, err)
 	}
 	defer found.Close()
 	if !found.Next() {
 		if err := found.Err(); err != nil {
-			return nil, fmt.Errorf("find marker %s: %w", marker, err)
+			return p, fmt.Errorf("find marker %s: %w", marker, err)
 		}
-		return nil, fault.New(fault.Invalid, "marker [%s] not found", marker)
+		return p, fault.New(fault.Invalid, "marker [%s] not found", marker)
 	}
 	if err := found.Scan(into...); err != nil {
-		return nil, fmt.Errorf("read marker %s: %w", marker, err)
+		return p, fmt.Errorf("read marker %s: %w", marker, err)
 	}
-	after, args := beyond(exprs, descs, at)
-	return rows.Where(after, args...), nil
+	p.after = at
+	return p, nil
+}
+
+// of is the page of the rows.
+func (p paging) of(rows *gorm.DB) *gorm.DB {
+	for _, by := range p.order() {
+		rows = rows.Order(by)
+	}
+	if p.limit > 0 {
+		rows = rows.Limit(p.limit)
+	}
+	if p.after != nil {
+		after, args := beyond(p.exprs, p.descs, p.after)
+		rows = rows.Where(after, args...)
+	}
+	return rows
+}
+
+func (p paging) order() []string {
+	by := slices.Clone(p.exprs)
+	for i := range by {
+		if p.descs[i] {
+			by[i] += " DESC"
+		}
+	}
+	return by
 }
 
 // beyond is the condition "comes after these values". With one direction it is a row comparison, which an index serves.

@@ -7,13 +7,17 @@ import (
 	"errors"
 	"hash"
 	"io"
+	"sync/atomic"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// chunk is how much is read at once.
-const chunk = 1 << 20
+// chunk is how much is read at once, and chunks how much is on its way: each checksum may be so far behind.
+const (
+	chunk  = 256 << 10
+	chunks = 8
+)
 
 // copySummed is one pass from the body to a store: it never sums, stores or keeps more than the limits allow.
 func copySummed(to io.Writer, data Data) (models.ImageBytes, error) {
@@ -34,62 +38,75 @@ func copySummed(to io.Writer, data Data) (models.ImageBytes, error) {
 
 var errTooLarge = errors.New("too large")
 
-// sums computes both checksums beside the copying: SHA-512 costs about as much as everything else together, so each runs
-// on its own.
+// sums computes both checksums beside the copying: together they cost most of the time, so each runs on its own, and none
+// waits for the other at every chunk.
 type sums struct {
-	md5, sha  hash.Hash
-	feeds     [2]chan []byte
-	done      chan struct{}
-	finishing [2]chan struct{}
+	md5, sha summer
+	free     chan *piece
+}
+
+// summer is one checksum and what it still has to read.
+type summer struct {
+	hash.Hash
+	feed chan *piece
+	done chan struct{}
+}
+
+// piece is a chunk that is free again when nobody needs it any more.
+type piece struct {
+	buffer []byte
+	bytes  []byte
+	users  atomic.Int32
 }
 
 func newSums() *sums {
-	s := &sums{md5: md5.New(), sha: sha512.New(), done: make(chan struct{}, 2)}
-	for i, h := range []hash.Hash{s.md5, s.sha} {
-		feed, finished := make(chan []byte), make(chan struct{})
-		s.feeds[i], s.finishing[i] = feed, finished
-		go func() {
-			defer close(finished)
-			for p := range feed {
-				h.Write(p)
-				s.done <- struct{}{}
-			}
-		}()
+	s := &sums{free: make(chan *piece, chunks)}
+	for range chunks {
+		s.free <- &piece{buffer: make([]byte, chunk)}
 	}
+	s.md5, s.sha = s.start(md5.New()), s.start(sha512.New())
 	return s
 }
 
-func (s *sums) copy(to io.Writer, from io.Reader, limit int64) (int64, error) {
-	buffers := [2][]byte{make([]byte, chunk), make([]byte, chunk)}
-	var size int64
-	pending := false
-	settle := func() {
-		if pending {
-			<-s.done
-			<-s.done
-			pending = false
+func (s *sums) start(h hash.Hash) summer {
+	one := summer{Hash: h, feed: make(chan *piece, chunks), done: make(chan struct{})}
+	go func() {
+		defer close(one.done)
+		for p := range one.feed {
+			one.Write(p.bytes)
+			s.release(p)
 		}
+	}()
+	return one
+}
+
+func (s *sums) release(p *piece) {
+	if p.users.Add(-1) == 0 {
+		s.free <- p
 	}
-	defer settle()
-	for i := 0; ; i++ {
-		buffer := buffers[i%2]
-		n, readErr := io.ReadFull(from, buffer) // while the chunk before is still being summed
-		settle()
-		if n > 0 {
-			if limit > 0 && size+int64(n) > limit {
-				return size, errTooLarge
-			}
-			s.feeds[0] <- buffer[:n]
-			s.feeds[1] <- buffer[:n]
-			pending = true
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return size, err
-			}
-			size += int64(n)
+}
+
+func (s *sums) copy(to io.Writer, from io.Reader, limit int64) (int64, error) {
+	var size int64
+	for {
+		p := <-s.free
+		n, readErr := io.ReadFull(from, p.buffer)
+		p.bytes = p.buffer[:n]
+		p.users.Store(3) // both sums and the store
+		if limit > 0 && size+int64(n) > limit {
+			return size, errTooLarge
 		}
+		s.md5.feed <- p
+		s.sha.feed <- p
+		_, err := to.Write(p.bytes)
+		s.release(p)
+		if err != nil {
+			return size, err
+		}
+		size += int64(n)
 		switch {
 		case readErr == nil:
-		case errors.Is(readErr, io.EOF), errors.Is(readErr, io.ErrUnexpectedEOF) && n < len(buffer) && cleanEnd(from):
+		case errors.Is(readErr, io.EOF), errors.Is(readErr, io.ErrUnexpectedEOF) && n < chunk && cleanEnd(from):
 			return size, nil
 		case fault.KindOf(readErr) != fault.Internal:
 			return size, readErr // the source says what is wrong itself
@@ -109,9 +126,11 @@ func cleanEnd(from io.Reader) bool {
 
 // end stops the summing and gives both sums in hexadecimal.
 func (s *sums) end() (md5sum, sha string) {
-	for i := range s.feeds {
-		close(s.feeds[i])
-		<-s.finishing[i]
-	}
-	return hex.EncodeToString(s.md5.Sum(nil)), hex.EncodeToString(s.sha.Sum(nil))
+	return s.md5.end(), s.sha.end()
+}
+
+func (s summer) end() string {
+	close(s.feed)
+	<-s.done
+	return hex.EncodeToString(s.Sum(nil))
 }

@@ -310,10 +310,21 @@ type upload struct {
 	part  *os.File
 	ended sync.Once
 	err   error
+
+	size, begun int64 // written, and of it what the kernel was asked to put on disk
 }
+
+// writeBehind is how much may wait in memory before it is put on disk while more comes: the sync at the end has the less to
+// do, and one large upload does not fill the page cache with what is not written.
+const writeBehind = 8 << 20
 
 func (u *upload) Write(p []byte) (int, error) {
 	n, err := u.part.Write(p)
+	if u.size += int64(n); u.size-u.begun >= writeBehind {
+		// A hint: Commit syncs whatever became of it.
+		_ = unix.SyncFileRange(int(u.part.Fd()), u.begun, u.size-u.begun, unix.SYNC_FILE_RANGE_WRITE)
+		u.begun = u.size
+	}
 	if full(err) {
 		return n, storageFull(err)
 	}

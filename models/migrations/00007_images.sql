@@ -14,6 +14,11 @@ ALTER TABLE images
     ADD CONSTRAINT images_staged CHECK ((staged_store IS NULL) = (staged_bytes IS NULL));
 ALTER TABLE images ALTER COLUMN hidden DROP DEFAULT;
 
+-- ListImages in other orders.
+CREATE INDEX images_owner_size ON images (owner_id, COALESCE(size_bytes, -1), id) WHERE deleted_at IS NULL;
+CREATE INDEX images_owner_name ON images (owner_id, COALESCE(name, ''), id) WHERE deleted_at IS NULL;
+CREATE INDEX images_size ON images (COALESCE(size_bytes, -1), id) WHERE deleted_at IS NULL;
+
 -- Who else may use a shared image.
 CREATE TABLE image_members (
     image_id   text NOT NULL REFERENCES images ON DELETE CASCADE,
@@ -60,6 +65,7 @@ DROP TABLE image_members;
 UPDATE images SET status = 'deleted' WHERE status = 'pending_delete';
 UPDATE images SET status = 'active' WHERE status = 'deactivated';
 UPDATE images SET status = 'queued' WHERE status IN ('uploading', 'importing', 'killed');
+DROP INDEX images_size, images_owner_name, images_owner_size;
 ALTER TABLE images
     DROP CONSTRAINT images_staged,
     DROP COLUMN staged_bytes,
