@@ -125,11 +125,11 @@ func (w *world) manyImages(b *testing.B) {
 	ctx := context.Background()
 	require.NoError(b, w.exec(ctx, `INSERT INTO projects (id, name, domain_id, enabled, created_at)
 		SELECT 'other' || i, 'other' || i, 'default', true, now() FROM generate_series(0, 99) i`))
-	require.NoError(b, w.exec(ctx, `INSERT INTO images (id, name, owner_id, status, visibility, protected, disk_format, container_format,
+	require.NoError(b, w.exec(ctx, `INSERT INTO images (id, name, owner_id, status, visibility, hidden, protected, disk_format, container_format,
 			min_disk_gib, min_ram_mib, size_bytes, virtual_bytes, md5, sha512, tags, properties, created_at, updated_at, deleted_at)
 		SELECT gen_random_uuid(), 'image ' || i % 5000, CASE WHEN i % 100 = 7 THEN 'p1' ELSE 'other' || i % 100 END,
 			CASE WHEN i % 100 = 99 THEN 'deleted' ELSE 'active' END,
-			CASE WHEN i % 1000 = 3 THEN 'public' WHEN i % 250 = 4 THEN 'community' WHEN i % 2 = 0 THEN 'private' ELSE 'shared' END, false,
+			CASE WHEN i % 1000 = 3 THEN 'public' WHEN i % 250 = 4 THEN 'community' WHEN i % 2 = 0 THEN 'private' ELSE 'shared' END, false, false,
 			'qcow2', 'bare', 0, 0, i % 997, 1 << 30, md5(i::text), repeat(md5(i::text), 4),
 			CASE WHEN i % 10 = 7 THEN '["lts"]' ELSE '[]' END::jsonb, jsonb_build_object('os_distro', 'distro' || i % 7, 'build', i::text),
 			at, at, CASE WHEN i % 100 = 99 THEN at END

@@ -223,10 +223,10 @@ func (i *imageBench) makeImages() {
 	for _, sql := range []string{
 		`INSERT INTO projects (id, name, domain_id, enabled, created_at)
 			SELECT 'other' || i, 'other' || i, 'default', true, now() FROM generate_series(0, 99) i`,
-		fmt.Sprintf(`INSERT INTO images (id, name, owner_id, status, visibility, protected, disk_format, container_format,
+		fmt.Sprintf(`INSERT INTO images (id, name, owner_id, status, visibility, hidden, protected, disk_format, container_format,
 				min_disk_gib, min_ram_mib, size_bytes, virtual_bytes, md5, sha512, tags, properties, created_at, updated_at)
 			SELECT gen_random_uuid(), 'image ' || i %% 500, CASE WHEN i %% 100 = 7 THEN (SELECT id FROM projects WHERE name = 'demo') ELSE 'other' || i %% 100 END,
-				'active', CASE WHEN i %% 500 = 3 THEN 'public' ELSE 'private' END, false, 'raw', 'bare', 0, 0, i %% 997, i %% 997,
+				'active', CASE WHEN i %% 500 = 3 THEN 'public' ELSE 'private' END, false, false, 'raw', 'bare', 0, 0, i %% 997, i %% 997,
 				md5(i::text), repeat(md5(i::text), 4), CASE WHEN i %% 10 = 7 THEN '["lts"]' ELSE '[]' END::jsonb,
 				jsonb_build_object('os_distro', 'distro' || i %% 7), at, at
 			FROM generate_series(1, %d) i, LATERAL (SELECT now() - make_interval(secs => (i * 7919) %% 100003) AS at) x`, manyImages),
