@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,11 +17,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
-	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
@@ -42,7 +38,6 @@ type rig struct {
 	compute        *gophercloud.ServiceClient
 	image, network string
 	db             *pgx.Conn
-	home           string
 }
 
 func newRig(t *testing.T, hosts int, settings map[string]any) *rig {
@@ -55,20 +50,12 @@ func newRig(t *testing.T, hosts int, settings map[string]any) *rig {
 		all[k] = v
 	}
 	s := system.Start(t, system.Options{Hosts: hosts, Hypervisor: "fake", Settings: all})
-	r := &rig{System: s, compute: system.Compute(t, s.Demo()), home: t.TempDir()}
-	require.NoError(t, flavors.Create(t.Context(), system.Compute(t, s.Admin()), flavors.CreateOpts{
-		ID: "small", Name: "small", VCPUs: 1, RAM: 64, Disk: gophercloud.IntToPointer(1),
-	}).Err)
-	store := system.Image(t, s.Demo())
-	image, err := images.Create(t.Context(), store, images.CreateOpts{Name: "raw", DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
-	require.NoError(t, err)
-	require.NoError(t, imagedata.Upload(t.Context(), store, image.ID, bytes.NewReader(make([]byte, 1<<20))).ExtractErr())
-	r.image = image.ID
-	pages, err := networks.List(system.Network(t, s.Demo()), networks.ListOpts{}).AllPages(t.Context())
-	require.NoError(t, err)
-	found, err := networks.ExtractNetworks(pages)
-	require.NoError(t, err)
-	r.network = found[0].ID
+	s.Flavor(t, "small", 64)
+	r := &rig{
+		System: s, compute: system.Compute(t, s.Demo()), network: s.SharedNetwork(t).ID,
+		image: system.Upload(t, system.Image(t, s.Demo()), images.CreateOpts{Name: "raw"}, bytes.NewReader(make([]byte, 1<<20))),
+	}
+	var err error
 	r.db, err = pgx.Connect(t.Context(), s.DSN)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, r.db.Close(context.Background())) })
@@ -140,28 +127,10 @@ type finding struct {
 	Host, Repair                     string
 }
 
-// slipway runs the command as the admin.
-func (r *rig) slipway(t *testing.T, args ...string) (stdout, stderr string, code int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, r.Program(t), args...)
-	cmd.Env = []string{
-		"HOME=" + r.home, "PATH=" + os.Getenv("PATH"), "OS_AUTH_URL=" + r.APIURL + "/v3", "OS_USERNAME=admin", "OS_PASSWORD=" + system.AdminPassword,
-		"OS_PROJECT_NAME=admin", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
-	}
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		require.ErrorAs(t, err, new(*exec.ExitError))
-	}
-	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
-}
-
 // audit runs one and answers what it found and the exit status.
 func (r *rig) audit(t *testing.T) ([]finding, int) {
 	t.Helper()
-	stdout, stderr, code := r.slipway(t, "audit", "-o", "json")
+	stdout, stderr, code := r.Slipway(t, "audit", "-o", "json")
 	var answer struct{ Findings []finding }
 	require.NoError(t, json.Unmarshal([]byte(stdout), &answer), "%d: %s%s", code, stdout, stderr)
 	return answer.Findings, code
@@ -265,20 +234,20 @@ func TestWhatGoesWrongBehindSlipwaysBackIsFoundAndRepaired(t *testing.T) {
 	requireFound(t, want, again)
 
 	// Without an answer, nothing is done.
-	_, stderr, code := r.slipway(t, "audit", "--repair")
+	_, stderr, code := r.Slipway(t, "audit", "--repair")
 	require.Equal(t, 2, code, stderr)
 	require.Contains(t, stderr, "--yes")
 	again, _ = r.audit(t)
 	requireFound(t, want, again)
 
 	// One first, by its id.
-	_, stderr, code = r.slipway(t, "audit", "--repair", audit.ID(audit.ClaimWithoutServer, gone), "--yes")
+	_, stderr, code = r.Slipway(t, "audit", "--repair", audit.ID(audit.ClaimWithoutServer, gone), "--yes")
 	require.Equal(t, 3, code, stderr)
 	delete(want, audit.ID(audit.ClaimWithoutServer, gone))
 	again, _ = r.audit(t)
 	requireFound(t, want, again)
 
-	_, stderr, code = r.slipway(t, "audit", "--repair", "--yes")
+	_, stderr, code = r.Slipway(t, "audit", "--repair", "--yes")
 	require.Zero(t, code, stderr)
 	require.Equal(t, len(want), strings.Count(stderr, ": repaired")+strings.Count(stderr, ": gone"), stderr) // servers share an image: one fetch repairs them all
 	r.waitFor(t, lostDelete, "DELETED")

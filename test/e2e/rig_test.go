@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,6 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/stretchr/testify/require"
@@ -65,12 +65,7 @@ func newRig(t *testing.T, o system.Options) *rig {
 	r.adminImages, r.demoImages = system.Image(t, admin), system.Image(t, demo)
 	r.temporal = r.Temporal()
 	r.flavor = r.makeFlavor(t, flavors.CreateOpts{Name: "m1.nano", RAM: 128, VCPUs: 1, Disk: ptr(1)})
-	pages, err := networks.List(system.Network(t, demo), networks.ListOpts{}).AllPages(t.Context())
-	require.NoError(t, err)
-	all, err := networks.ExtractNetworks(pages)
-	require.NoError(t, err)
-	require.Len(t, all, 1, "the network that api.default_network makes")
-	r.network = all[0]
+	r.network = r.SharedNetwork(t)
 	return r
 }
 
@@ -89,14 +84,12 @@ func (r *rig) upload(t *testing.T, as *gophercloud.ServiceClient, o images.Creat
 	if as == r.adminImages {
 		o.Visibility = ptr(images.ImageVisibilityPublic)
 	}
-	image, err := images.Create(t.Context(), as, o).Extract()
-	require.NoError(t, err)
 	if file != "" {
+		var err error
 		data, err = os.ReadFile(file)
 		require.NoError(t, err)
 	}
-	require.NoError(t, imagedata.Upload(t.Context(), as, image.ID, strings.NewReader(string(data))).ExtractErr())
-	return image.ID
+	return system.Upload(t, as, o, bytes.NewReader(data))
 }
 
 // wholeDisk uploads the guest that boots by BIOS from its own disk; the admin's are public.
@@ -172,34 +165,13 @@ func (r *rig) active(t *testing.T, id string) *servers.Server {
 }
 
 // progress tells where a build stands, for a test's failure message.
-func (r *rig) progress(id string) string {
-	steps, err := r.steps(id)
-	if err != nil {
-		return err.Error()
-	}
-	var b strings.Builder
-	for _, p := range steps {
-		fmt.Fprintf(&b, "\n\t%s %s %s %s", p.Step, p.Host, p.State, p.Error)
-	}
-	return b.String()
-}
-
-func (r *rig) steps(id string) ([]contract.StepProgress, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	value, err := r.temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(id), "", contract.QueryProgress)
-	if err != nil {
-		return nil, err
-	}
-	var steps []contract.StepProgress
-	return steps, value.Get(&steps)
-}
+func (r *rig) progress(id string) string { return system.Explain(r.temporal, id) }
 
 // runs waits until a step of a build has begun and not ended.
 func (r *rig) runs(t *testing.T, id, step string) {
 	t.Helper()
 	system.Eventually(t, buildPatience, func() (bool, string) {
-		steps, err := r.steps(id)
+		steps, err := system.Progress(r.temporal, id)
 		if err != nil {
 			return false, err.Error()
 		}
@@ -221,11 +193,7 @@ func (r *rig) console(t *testing.T, id string) []string {
 		if text, err = servers.ShowConsoleOutput(t.Context(), r.demo, id, servers.ShowConsoleOutputOpts{}).Extract(); err != nil {
 			return false, err.Error()
 		}
-		if strings.Contains(text, "slipway-guest: ready in ") {
-			return true, ""
-		}
-		time.Sleep(400 * time.Millisecond) // each look is a workflow on the cores that the guest needs
-		return false, text
+		return strings.Contains(text, "slipway-guest: ready in "), text
 	})
 	var lines []string
 	for line := range strings.Lines(text) {

@@ -17,9 +17,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -74,10 +72,8 @@ func TestEveryScenarioReplays(t *testing.T) {
 			"host_down_after": "20s",
 		},
 	}})
-	admin := system.Compute(t, s.Admin())
-	for id, ram := range map[string]int{"fits": 128, "too-big": 1 << 24} {
-		require.NoError(t, flavors.Create(t.Context(), admin, flavors.CreateOpts{ID: id, Name: id, VCPUs: 1, RAM: ram, Disk: gophercloud.IntToPointer(1)}).Err)
-	}
+	s.Flavor(t, "fits", 128)
+	s.Flavor(t, "too-big", 1<<24)
 	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), images: map[string]string{}, keys: keys, temporal: s.Temporal()}
 	sc.upload(t, "good")
 	sc.upload(t, "gone")
@@ -343,11 +339,7 @@ func (sc *scenario) replay(t *testing.T, name, workflowID string) {
 }
 
 func (sc *scenario) upload(t *testing.T, name string) {
-	c := system.Image(t, sc.s.Demo())
-	image, err := images.Create(t.Context(), c, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
-	require.NoError(t, err)
-	require.NoError(t, imagedata.Upload(t.Context(), c, image.ID, strings.NewReader(strings.Repeat(name, 512))).ExtractErr())
-	sc.images[name] = image.ID
+	sc.images[name] = system.Upload(t, system.Image(t, sc.s.Demo()), images.CreateOpts{Name: name}, strings.NewReader(strings.Repeat(name, 512)))
 }
 
 func (sc *scenario) options(image, flavor string) servers.CreateOpts {

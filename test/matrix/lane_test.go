@@ -17,11 +17,8 @@ import (
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
-	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -38,9 +35,6 @@ import (
 const (
 	settlePatience = 2 * time.Minute // the longest wait of the product itself is a minute, for an undo whose worker died
 	quietPatience  = 100 * time.Second
-	look           = 60 * time.Millisecond // between two looks: the cores are for the builds
-	wideLook       = 150 * time.Millisecond
-	verbLook       = 500 * time.Millisecond // a look of the command line is a process
 )
 
 // nics of each server: more than one, so that a step that repeats is hit in one of its rounds.
@@ -79,27 +73,15 @@ func newLane(t testing.TB) *lane {
 	})}
 	demo := l.Demo()
 	l.compute, l.temporal = system.Compute(t, demo), l.Temporal()
-	ctx := context.Background()
-	project, err := l.Store.ProjectByName(ctx, "default", "demo")
+	project, err := l.Store.ProjectByName(t.Context(), "default", "demo")
 	require.NoError(t, err)
 	l.projectID = project.ID
-	flavor, err := flavors.Create(ctx, system.Compute(t, l.Admin()), flavors.CreateOpts{Name: "matrix", RAM: 64, VCPUs: 1, Disk: ptr(1)}).Extract()
-	require.NoError(t, err)
-	l.flavor = flavor.ID
-	pages, err := networks.List(system.Network(t, demo), networks.ListOpts{}).AllPages(ctx)
-	require.NoError(t, err)
-	all, err := networks.ExtractNetworks(pages)
-	require.NoError(t, err)
-	require.Len(t, all, 1, "the network that api.default_network makes")
-	l.network = all[0].ID
-	imaging := system.Image(t, demo)
-	image, err := images.Create(ctx, imaging, images.CreateOpts{Name: "matrix", DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
-	require.NoError(t, err)
+	l.flavor, l.network = "matrix", l.SharedNetwork(t).ID
+	l.Flavor(t, l.flavor, 64)
 	disk, err := os.Open(filesystem(t))
 	require.NoError(t, err)
 	defer disk.Close()
-	require.NoError(t, imagedata.Upload(ctx, imaging, image.ID, disk).ExtractErr())
-	l.image = image.ID
+	l.image = system.Upload(t, system.Image(t, demo), images.CreateOpts{Name: "matrix"}, disk)
 	l.warm(t)
 	return l
 }
@@ -187,18 +169,6 @@ func (l *lane) submit(v variant) <-chan answer {
 	return answered
 }
 
-// eventually waits for done, looking now and then.
-func eventually(t testing.TB, patience time.Duration, done func() (bool, string)) {
-	t.Helper()
-	system.Eventually(t, patience, func() (bool, string) {
-		ok, word := done()
-		if !ok {
-			time.Sleep(look)
-		}
-		return ok, word
-	})
-}
-
 // settled waits until a build has ended, and gives the server, or nil where there is none: it was refused, or deleted. The
 // answer to the submission is awaited too, where it is given.
 func (l *lane) settled(t testing.TB, id string, submission <-chan answer) *models.Server {
@@ -212,7 +182,7 @@ func (l *lane) settled(t testing.TB, id string, submission <-chan answer) *model
 			t.Fatalf("the submission of server %s was not answered: %s", id, l.explain(id))
 		}
 	}
-	eventually(t, settlePatience, func() (bool, string) {
+	system.Eventually(t, settlePatience, func() (bool, string) {
 		running, err := l.running(ctx, id)
 		if err != nil {
 			return false, err.Error()
@@ -242,28 +212,11 @@ func (l *lane) runs(ctx context.Context, workflowID string) (bool, error) {
 }
 
 func (l *lane) progress(id string) ([]contract.StepProgress, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	value, err := l.temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(id), "", contract.QueryProgress)
-	if err != nil {
-		return nil, err
-	}
-	var steps []contract.StepProgress
-	return steps, value.Get(&steps)
+	return system.Progress(l.temporal, id)
 }
 
 // explain tells where a build stands, for a failure's message.
-func (l *lane) explain(id string) string {
-	steps, err := l.progress(id)
-	if err != nil {
-		return err.Error()
-	}
-	var b strings.Builder
-	for _, p := range steps {
-		fmt.Fprintf(&b, "\n\t%s/%d %s %s %s", p.Step, p.Index, p.Host, p.State, p.Error)
-	}
-	return b.String()
-}
+func (l *lane) explain(id string) string { return system.Explain(l.temporal, id) }
 
 // delete asks for a server's end.
 func (l *lane) delete(t testing.TB, id string) {
@@ -278,7 +231,7 @@ func (l *lane) gone(t testing.TB, id string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*settlePatience)
 	defer cancel()
-	eventually(t, settlePatience, func() (bool, string) {
+	system.Eventually(t, settlePatience, func() (bool, string) {
 		_, err := servers.Get(ctx, l.compute, id).Extract()
 		if !gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
 			return false, fmt.Sprintf("server %s is still there: %v: %s", id, err, l.explain(id))
@@ -355,7 +308,7 @@ func (l *lane) restored(t testing.TB, before world, own string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*quietPatience)
 	defer cancel()
-	eventually(t, quietPatience, func() (bool, string) {
+	system.Eventually(t, quietPatience, func() (bool, string) {
 		open, err := l.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
 			Namespace: "slipway", Query: fmt.Sprintf("TaskQueue = '%s' AND ExecutionStatus = 'Running'", l.ControlQueue()),
 		})
@@ -369,9 +322,6 @@ func (l *lane) restored(t testing.TB, before world, own string) {
 			left = append(left, "the workflow "+id+" runs: "+l.explain(server))
 		}
 		left = append(left, before.unlike(l.world(t), own)...)
-		if len(left) > 0 {
-			time.Sleep(wideLook)
-		}
 		return len(left) == 0, "the world is not what it was:\n" + strings.Join(left, "\n")
 	})
 }

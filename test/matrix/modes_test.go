@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/models"
+	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workflows"
 )
 
@@ -190,7 +191,7 @@ func (tr *trial) build() {
 func (tr *trial) hit() faultinject.Injection {
 	tr.t.Helper()
 	var first faultinject.Injection
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		all, err := tr.Faults.Injected(tr.rule)
 		if err != nil {
 			return false, err.Error()
@@ -214,7 +215,7 @@ func (tr *trial) held() faultinject.Injection {
 	tr.t.Helper()
 	tr.hit()
 	var first faultinject.Injection
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		all, err := tr.Faults.Held(tr.rule)
 		if err != nil {
 			return false, err.Error()
@@ -238,7 +239,7 @@ func process(i faultinject.Injection) string {
 // again starts the process that has killed itself at once, rather than with the supervisor's growing pauses.
 func (tr *trial) again(i faultinject.Injection) {
 	tr.t.Helper()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		return syscall.Kill(i.PID, 0) != nil, process(i) + " did not kill itself"
 	})
 	tr.Stop(process(i))
@@ -372,7 +373,7 @@ func (tr *trial) whole(s *models.Server) {
 	defer cancel()
 	host, err := tr.Store.Host(ctx, value(s.HostID))
 	require.NoError(tr.t, err)
-	eventually(tr.t, quietPatience, func() (bool, string) {
+	system.Eventually(tr.t, quietPatience, func() (bool, string) {
 		now := tr.world(tr.t)
 		held := map[string]int{}
 		for _, table := range []string{"claims", "allocations", "ports"} {
@@ -646,7 +647,7 @@ func (tr *trial) unwound(times int) {
 	tr.settle(func(s *models.Server) {
 		require.NotNil(tr.t, s.Fault)
 		require.Equal(tr.t, last()+" "+madeToFail, s.Fault.Message, "the first failure is the one that the user sees")
-		eventually(tr.t, quietPatience, func() (bool, string) {
+		system.Eventually(tr.t, quietPatience, func() (bool, string) {
 			all, err := tr.Faults.Injected(tr.rule)
 			return err == nil && len(all) == times, fmt.Sprintf("%d of %d injections (%v)", len(all), times, err)
 		})
@@ -730,7 +731,7 @@ func (tr *trial) alone(cleaning bool) {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		own, err := tr.runs(ctx, contract.ServerWorkflowID(tr.id))
 		if err != nil {
 			return false, err.Error()
@@ -809,7 +810,7 @@ func (tr *trial) loseHostForLong() {
 	}()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		d, err := tr.temporal.DescribeWorkflowExecution(ctx, contract.CleanUpWorkflowID(tr.id), "")
 		if err != nil {
 			return false, err.Error()
@@ -884,18 +885,13 @@ func (tr *trial) parked() (build string, undo undoShown) {
 	if tr.target.outlasts() {
 		build = "cleanup:" + tr.id
 	}
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		listed := tr.verb(tr.t, "build", "list", "--parked", "--server", tr.id, "--quiet")
 		if listed != build {
-			time.Sleep(verbLook)
 			return false, fmt.Sprintf("parked: %q, not %s", listed, build)
 		}
 		undo, _ = tr.shows(build)
-		waits := undo.State == "parked" && undo.Tries > 0
-		if !waits {
-			time.Sleep(verbLook)
-		}
-		return waits, fmt.Sprintf("the undo of %s is %+v", build, undo)
+		return undo.State == "parked" && undo.Tries > 0, fmt.Sprintf("the undo of %s is %+v", build, undo)
 	})
 	return build, undo
 }
@@ -1054,7 +1050,7 @@ func deletingOnALostHost(tr *trial) {
 			tr.Restart(i.Host)
 		}
 	}()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		for _, row := range tr.World(tr.t)["claims"] {
 			if strings.Contains(row, tr.id) {
 				return false, "the delete waits for the host that is away: the quota is still taken: " + tr.explain(tr.id)

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/models"
+	"github.com/slipway-cloud/slipway/test/system"
 )
 
 // many is how many servers a request asks for.
@@ -75,7 +76,7 @@ func (tr *trial) reserve() {
 	}()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		all, err := tr.temporal.ListWorkflow(ctx, &workflowservice.ListWorkflowExecutionsRequest{
 			Namespace: "slipway", Query: fmt.Sprintf("TaskQueue = '%s' AND WorkflowType = '%s' AND StartTime > '%s'",
 				tr.ControlQueue(), contract.WorkflowReserve, tr.began.UTC().Format("2006-01-02T15:04:05.000Z")),
@@ -96,7 +97,7 @@ func (tr *trial) cancelReservation() {
 	defer cancel()
 	id := contract.ReservationWorkflowID(tr.id)
 	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, id, ""))
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		events, asked := tr.temporal.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT), false
 		for events.HasNext() {
 			event, err := events.Next()
@@ -127,7 +128,7 @@ func (tr *trial) deleteOne() {
 // met waits until a rule took its first call, or holds it.
 func (tr *trial) met(rule string, held bool) (first faultinject.Injection) {
 	tr.t.Helper()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		all, err := tr.Faults.Injected(rule)
 		if held {
 			all, err = tr.Faults.Held(rule)
@@ -147,7 +148,7 @@ func (tr *trial) reservationEnded() (a answer, all []models.Server) {
 	a = <-tr.answered
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
-	eventually(tr.t, settlePatience, func() (bool, string) {
+	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		running, err := tr.runs(ctx, contract.ReservationWorkflowID(tr.id))
 		return err == nil && !running, fmt.Sprintf("the reservation runs: %v", err)
 	})
@@ -229,50 +230,41 @@ func reserving(r faultinject.Rule) func(*trial) {
 
 // reservingCancelled is a reservation that an operator cancels before any build has begun. What is admitted by then fails.
 func reservingCancelled(m faultinject.Mode) func(*trial) {
-	return func(tr *trial) {
-		tr.aim(faultinject.Rule{Mode: m, Times: 1})
-		tr.reserve()
-		tr.met(tr.rule, true)
-		tr.cancelReservation()
-		tr.release()
-		_, all := tr.reservationEnded()
-		tr.took(1)
+	return held(m, (*trial).cancelReservation, func(tr *trial, _ answer, all []models.Server) {
 		tr.unbuilt(all, "not started")
 		tr.ended = failed
-		tr.reservationCleared(all)
-	}
+	})
 }
 
 // starting is a reservation that an operator cancels when its builds are being started: all are built.
 func starting(m faultinject.Mode) func(*trial) {
-	return func(tr *trial) {
-		tr.aim(faultinject.Rule{Mode: m, Times: 1})
-		tr.reserve()
-		tr.met(tr.rule, true)
-		tr.cancelReservation()
-		tr.release()
-		a, all := tr.reservationEnded()
-		tr.took(1)
+	return held(m, (*trial).cancelReservation, func(tr *trial, a answer, all []models.Server) {
 		require.NoError(tr.t, a.err)
 		tr.built(all, many)
 		tr.ended = recovered
-		tr.reservationCleared(all)
-	}
+	})
 }
 
 // reservingDeleted deletes one server while a step is held: the others are built.
 func reservingDeleted(m faultinject.Mode) func(*trial) {
+	return held(m, (*trial).deleteOne, func(tr *trial, a answer, all []models.Server) {
+		require.NoError(tr.t, a.err)
+		tr.built(all, many-1)
+		tr.ended = removed
+	})
+}
+
+// held does something while a step of a reservation is held, and looks at the servers when all has ended.
+func held(m faultinject.Mode, does func(*trial), then func(*trial, answer, []models.Server)) func(*trial) {
 	return func(tr *trial) {
 		tr.aim(faultinject.Rule{Mode: m, Times: 1})
 		tr.reserve()
 		tr.met(tr.rule, true)
-		tr.deleteOne()
+		does(tr)
 		tr.release()
 		a, all := tr.reservationEnded()
 		tr.took(1)
-		require.NoError(tr.t, a.err)
-		tr.built(all, many-1)
-		tr.ended = removed
+		then(tr, a, all)
 		tr.reservationCleared(all)
 	}
 }

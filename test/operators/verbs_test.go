@@ -1,19 +1,14 @@
 package operators
 
 import (
-	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
@@ -29,28 +24,21 @@ func TestTheVerbsTreatAParkedUndoOfARunningSystem(t *testing.T) {
 	s := system.Start(t, system.Options{Hosts: 1, Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"build": map[string]any{"undo_patience": "500ms", "max_hosts": 1},
 	}})
-	require.NoError(t, flavors.Create(t.Context(), system.Compute(t, s.Admin()), flavors.CreateOpts{
-		ID: "f", Name: "f", VCPUs: 1, RAM: 128, Disk: gophercloud.IntToPointer(1)}).Err)
-	store := system.Image(t, s.Demo())
-	image, err := images.Create(t.Context(), store, images.CreateOpts{Name: "i", DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
-	require.NoError(t, err)
-	require.NoError(t, imagedata.Upload(t.Context(), store, image.ID, strings.NewReader(strings.Repeat("image", 512))).ExtractErr())
+	s.Flavor(t, "f", 128)
+	image := system.Upload(t, system.Image(t, s.Demo()), images.CreateOpts{Name: "i"}, strings.NewReader(strings.Repeat("image", 512)))
 
 	verb := func(arguments ...string) string {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), s.Program(t), arguments...)
-		cmd.Env = append(os.Environ(), "OS_AUTH_URL="+s.APIURL+"/v3", "OS_USERNAME=admin", "OS_PASSWORD="+system.AdminPassword, "OS_PROJECT_NAME=admin")
-		var out, errs bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &errs
-		require.NoError(t, cmd.Run(), "%v: %s", arguments, errs.String())
-		return out.String()
+		out, errs, code := s.Slipway(t, arguments...)
+		require.Zero(t, code, "%v: %s", arguments, errs)
+		return out
 	}
 	rules, err := s.Faults.Set(
 		faultinject.Rule{Step: contract.StartDomain, Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1},
 		faultinject.Rule{Step: contract.RemoveDisk, Mode: faultinject.FailBefore, Kind: fault.Unavailable})
 	require.NoError(t, err)
 	server, err := servers.Create(t.Context(), system.Compute(t, s.Demo()), servers.CreateOpts{
-		Name: "web", ImageRef: image.ID, FlavorRef: "f", Networks: "auto"}, nil).Extract()
+		Name: "web", ImageRef: image, FlavorRef: "f", Networks: "auto"}, nil).Extract()
 	require.NoError(t, err)
 
 	// The engine and its visibility are shared with other tests, so the list is narrowed to this server.

@@ -10,9 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
@@ -34,16 +32,11 @@ func newRig(t *testing.T, quota int) *rig {
 	s := system.Start(t, system.Options{Hosts: 4, Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"quota": map[string]any{"instances": quota, "cores": -1, "ram_mib": -1},
 	}})
-	require.NoError(t, flavors.Create(t.Context(), system.Compute(t, s.Admin()), flavors.CreateOpts{
-		ID: "small", Name: "small", VCPUs: 1, RAM: 64, Disk: gophercloud.IntToPointer(1),
-	}).Err)
-	r := &rig{System: s, compute: system.Compute(t, s.Demo())}
-	store := system.Image(t, s.Demo())
-	image, err := images.Create(t.Context(), store, images.CreateOpts{Name: "raw", DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
-	require.NoError(t, err)
-	require.NoError(t, imagedata.Upload(t.Context(), store, image.ID, strings.NewReader(strings.Repeat("x", 4096))).ExtractErr())
-	r.image = image.ID
-	return r
+	s.Flavor(t, "small", 64)
+	return &rig{
+		System: s, compute: system.Compute(t, s.Demo()),
+		image: system.Upload(t, system.Image(t, s.Demo()), images.CreateOpts{Name: "raw"}, strings.NewReader(strings.Repeat("x", 4096))),
+	}
 }
 
 // ask requests servers under a key and gives the first one's id.

@@ -511,11 +511,14 @@ func (s *System) World(t testing.TB) map[string][]string {
 	return world
 }
 
-// Eventually asks again and again until done, and fails the test with the last word when the patience ends.
+// Eventually asks again and again until done, and fails the test with the last word when the patience ends. It rests longer
+// the longer a look takes, and the longer it has waited: the cores are for what is awaited.
 func Eventually(t testing.TB, patience time.Duration, done func() (bool, string)) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	began := time.Now()
+	deadline := began.Add(patience)
 	for {
+		looked := time.Now()
 		ok, word := done()
 		if ok {
 			return
@@ -523,7 +526,8 @@ func Eventually(t testing.TB, patience time.Duration, done func() (bool, string)
 		if time.Now().After(deadline) {
 			t.Fatalf("not after %s: %s", patience, word)
 		}
-		time.Sleep(5 * time.Millisecond)
+		rest := max(3*time.Since(looked), time.Since(began)/20, 5*time.Millisecond)
+		time.Sleep(min(rest, 500*time.Millisecond))
 	}
 }
 
