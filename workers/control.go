@@ -41,7 +41,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 		MaxConcurrentWorkflowTaskPollers: 4,
 		MaxConcurrentActivityTaskPollers: 4,
 		WorkerStopTimeout:                stopPatience,
-		BuildID:                          o.BuildID,
+		DeploymentOptions:                deployment(o.BuildID),
 		// A task for a worker that has died goes to another after this time.
 		StickyScheduleToStartTimeout: 2 * time.Second,
 	}, func(options worker.Options) worker.Worker {
@@ -51,6 +51,15 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 		registerAudit(w, o.Audit)
 		return w
 	})
+}
+
+// deployment tells the engine which version works, without its versioning: every version takes up any build (see
+// docs/decisions/0010-the-table-has-versions.md). Without a build id the SDK would sum up the program at each start.
+func deployment(buildID string) worker.DeploymentOptions {
+	if buildID == "" {
+		return worker.DeploymentOptions{}
+	}
+	return worker.DeploymentOptions{Version: worker.WorkerDeploymentVersion{DeploymentName: "slipway", BuildID: buildID}}
 }
 
 // RegisterWorkflows makes the workflows known under their contract names; replay tests use it too.

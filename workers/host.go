@@ -50,7 +50,7 @@ func RunHost(ctx context.Context, o HostOptions) error {
 		MaxConcurrentActivityTaskPollers:   4,
 		MaxHeartbeatThrottleInterval:       heartbeatEvery,
 		WorkerStopTimeout:                  stopPatience,
-		BuildID:                            o.BuildID,
+		DeploymentOptions:                  deployment(o.BuildID),
 	}, func(options worker.Options) worker.Worker {
 		w := worker.New(o.Temporal, queue, options)
 		registerHost(w, o.Activities)

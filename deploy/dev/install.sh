@@ -15,7 +15,7 @@ genisoimage mtools dosfstools e2fsprogs fdisk fuse3
 iproute2 nftables dnsmasq-base util-linux
 busybox-static cpio xz-utils grub-pc-bin grub-common binutils
 "
-[ "${1:-}" != --tests ] || packages="$packages python3-openstackclient gcc libc6-dev"
+[ "${1:-}" != --tests ] || packages="$packages python3-openstackclient python3-glanceclient openssl gcc libc6-dev"
 
 fail() { echo "install: $*" >&2; exit 1; }
 
