@@ -14,7 +14,8 @@ import (
 )
 
 // ImageFilter selects images that are not deleted. A project sees its own, the public ones, those whose sharing it
-// accepted, and by asking for Visibility "community" those; an admin sees all. Sort keys are Glance's: created_at (default,
+// accepted, and by asking for Visibility "community" those; an admin sees all, other projects' community images only by asking
+// for them too. Any image that the asker may know of can be the marker. Sort keys are Glance's: created_at (default,
 // newest first), updated_at, name, status, size, disk_format, container_format, id.
 type ImageFilter struct {
 	ProjectID        string // who asks
@@ -49,6 +50,7 @@ var (
 	comparableImage = map[string]string{
 		"size": "size_bytes", "min_disk": "min_disk_gib", "min_ram": "min_ram_mib", "created_at": "created_at", "updated_at": "updated_at",
 		"checksum": "md5", "os_hash_value": "sha512", "virtual_size": "virtual_bytes",
+		"os_hash_algo": "CASE WHEN sha512 IS NOT NULL THEN 'sha512' END",
 	}
 	comparisons = map[string]string{"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 )
@@ -70,7 +72,8 @@ func (s *Store) ListImages(ctx context.Context, f ImageFilter) ([]Image, error) 
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		all = all[:0]
 		ways := f.ways()
-		visible := tx.Model(&Image{}).Where("deleted_at IS NULL").Where(either(ways))
+		known := ImageFilter{ProjectID: f.ProjectID, Admin: f.Admin, Visibility: "all", MemberStatus: "all"}
+		visible := tx.Model(&Image{}).Where("deleted_at IS NULL").Where(either(known.ways()))
 		page, err := imageOrder.paging(visible, f.Sort, f.Marker, f.Limit)
 		if err != nil {
 			return err
@@ -102,6 +105,9 @@ func (s *Store) ListImages(ctx context.Context, f ImageFilter) ([]Image, error) 
 
 // ways are the conditions by which the asker sees images. No image fulfils two of them.
 func (f ImageFilter) ways() []clause.Expr {
+	if f.Admin && f.Visibility == "" && f.ProjectID != "" {
+		return []clause.Expr{gorm.Expr("(visibility <> 'community' OR owner_id = ?)", f.ProjectID)}
+	}
 	if f.Admin {
 		return []clause.Expr{gorm.Expr("true")}
 	}

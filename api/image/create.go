@@ -72,10 +72,19 @@ func mayName(name string) error {
 		return fault.New(fault.Forbidden, "Attribute '%s' is reserved.", name)
 	case ours(name):
 		return fault.New(fault.Invalid, "Attribute names are in lower case: use '%s'.", strings.ToLower(name))
-	case strings.ContainsRune(name, '/'):
-		return fault.New(fault.Invalid, "The name of property '%s' must not contain a slash.", name)
 	}
 	return nil
+}
+
+// check holds a document against the schema of a description.
+func check(document map[string]json.RawMessage) error {
+	for _, attribute := range slices.Sorted(maps.Keys(glances)) {
+		var format string
+		if json.Unmarshal(document[attribute], &format) == nil && slices.Contains(glances[attribute], format) {
+			return fault.New(fault.Invalid, "An image of %s '%s' is not taken here: nothing could vouch for what it holds. Convert it to one of the formats that GET /v2/schemas/image names.", attribute, format)
+		}
+	}
+	return rest.Check(description, document)
 }
 
 // fits holds the rules that go over one attribute.
@@ -112,7 +121,7 @@ func (a *API) create(c echo.Context) error {
 			return mayName(key)
 		}
 	}
-	if err := rest.Check(description, document); err != nil {
+	if err := check(document); err != nil {
 		return err
 	}
 	d, err := read(document)

@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -39,11 +40,18 @@ func (a *API) receive(c echo.Context, take func(images.Repository, context.Conte
 	if got, _, err := mime.ParseMediaType(req.Header.Get(echo.HeaderContentType)); err != nil || got != echo.MIMEOctetStream {
 		return rest.Status(http.StatusUnsupportedMediaType, "Unsupported Content-Type: use %s", echo.MIMEOctetStream)
 	}
+	length := req.ContentLength
+	if said := req.Header.Get("X-Openstack-Image-Size"); said != "" {
+		// A client that sends chunks can say here how large the image will be.
+		if length, err = strconv.ParseInt(said, 10, 64); err != nil || length < 0 {
+			return fault.New(fault.Invalid, "Invalid or missing image size in request headers.")
+		}
+	}
 	body, err := rest.IdleReader(c, a.config.Idle)
 	if err != nil {
 		return err
 	}
-	_, err = take(repo, req.Context(), image, images.Data{Body: body, Length: req.ContentLength, Store: req.Header.Get("X-Image-Meta-Store")})
+	_, err = take(repo, req.Context(), image, images.Data{Body: body, Length: length, Store: req.Header.Get("X-Image-Meta-Store")})
 	var gone *images.Gone
 	if errors.As(err, &gone) {
 		answer := rest.Status(http.StatusGone, "%s", gone)
@@ -120,13 +128,17 @@ func ServeBytes(c echo.Context, from Opener, image models.Image, idle time.Durat
 }
 
 // rangeOf reads Range (RFC 9110, section 14): first and last byte, and whether that is a part. Several ranges at once are
-// answered with the whole, as the RFC allows; If-Range with another tag too.
+// answered with the whole, as the RFC allows; If-Range with another tag too. Without Range, Glance takes what older clients
+// ask for by Content-Range.
 func rangeOf(h http.Header, size int64, tag string) (first, last int64, part bool, err error) {
+	if asked := h.Get("Content-Range"); asked != "" && h.Get("Range") == "" {
+		return contentRange(asked, size)
+	}
 	spec, isBytes := strings.CutPrefix(h.Get("Range"), "bytes=")
 	if cond := h.Get("If-Range"); !isBytes || strings.Contains(spec, ",") || (cond != "" && cond != tag) {
 		return 0, size - 1, false, nil
 	}
-	unsatisfiable := rest.Status(http.StatusRequestedRangeNotSatisfiable, "The requested range %s is not within the image of %d bytes.", spec, size)
+	unsatisfiable := outside(spec, size)
 	from, to, dash := strings.Cut(strings.TrimSpace(spec), "-")
 	if !dash {
 		return 0, size - 1, false, nil
@@ -157,4 +169,22 @@ func rangeOf(h http.Header, size int64, tag string) (first, last int64, part boo
 		return 0, 0, false, unsatisfiable
 	}
 	return first, last, true, nil
+}
+
+// contentRange reads "bytes FIRST-LAST/SIZE" or "bytes FIRST-LAST/*". Nothing in it may be wrong.
+func contentRange(asked string, size int64) (first, last int64, part bool, err error) {
+	spec, isBytes := strings.CutPrefix(asked, "bytes ")
+	span, whole, _ := strings.Cut(spec, "/")
+	from, to, _ := strings.Cut(span, "-")
+	first, err1 := strconv.ParseInt(from, 10, 64)
+	last, err2 := strconv.ParseInt(to, 10, 64)
+	if !isBytes || err1 != nil || err2 != nil || first < 0 || last < first || last >= size ||
+		(whole != "*" && whole != strconv.FormatInt(size, 10)) {
+		return 0, 0, false, outside(asked, size)
+	}
+	return first, last, true, nil
+}
+
+func outside(asked string, size int64) error {
+	return rest.Status(http.StatusRequestedRangeNotSatisfiable, "The requested range %s is not within the image of %d bytes.", asked, size)
 }

@@ -24,6 +24,9 @@ var sortKeys = []string{
 
 // list is GET /v2/images.
 func (a *API) list(c echo.Context) error {
+	if q := c.QueryParams(); q.Has("limit") && q.Get("limit") == "" {
+		return fault.New(fault.Invalid, "limit param must be an integer")
+	}
 	page, err := rest.PageOf(c, defaultPage)
 	if err != nil {
 		return err
@@ -75,7 +78,7 @@ func compared(name, v string) (models.Comparison, error) {
 	switch name {
 	case "created_at", "updated_at":
 		c.Value, err = instant(name, v)
-	case "checksum", "os_hash_value":
+	case "checksum", "os_hash_algo", "os_hash_value":
 		c.Value = v
 	default:
 		c.Value, err = whole(name, v)
@@ -85,7 +88,7 @@ func compared(name, v string) (models.Comparison, error) {
 
 func whole(name, v string) (int64, error) {
 	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < 0 {
+	if err != nil {
 		return 0, fault.New(fault.Invalid, "Cannot filter by %s: '%s' is not a whole number.", name, v)
 	}
 	return n, nil
@@ -101,9 +104,21 @@ func instant(name, v string) (time.Time, error) {
 	return time.Time{}, fault.New(fault.Invalid, "Invalid value for %s: '%s' is not a date of ISO 8601, such as 2026-01-31T12:00:00Z.", name, v)
 }
 
-func truth(s string) bool {
-	return slices.Contains([]string{"1", "true", "yes", "on"}, strings.ToLower(s))
+// truth reads a filter of a boolean; anything but the two words would be a guess.
+func truth(name, v string) (bool, error) {
+	if v != "true" && v != "false" {
+		return false, fault.New(fault.Invalid, "Invalid value '%s' for '%s' filter. Valid values are 'true' or 'false'.", v, name)
+	}
+	return v == "true", nil
 }
+
+// exact are the filters of one of several values, and where each goes.
+func exact(f *models.ImageFilter) map[string]*[]string {
+	return map[string]*[]string{"id": &f.IDs, "name": &f.Names, "disk_format": &f.DiskFormats, "container_format": &f.ContainerFormats}
+}
+
+// bounds are Glance's older form of comparisons.
+var bounds = map[string]string{"_min": "gte", "_max": "lte"}
 
 // filter reads the query: every parameter that is not one of Glance's is a property of the images.
 func filter(c echo.Context) (models.ImageFilter, error) {
@@ -111,70 +126,69 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 	var keys, dirs []string
 	for name, values := range c.QueryParams() {
 		v := values[0]
+		var err error
 		switch name {
 		case "limit", "marker":
+		case "deleted": // of version 1: what is deleted is never listed
+		case "changes-since":
+			err = fault.New(fault.Invalid, "The \"changes-since\" filter is no longer available on v2.")
 		case "os_hidden":
-			f.Hidden = truth(v)
+			f.Hidden, err = truth(name, strings.ToLower(v))
+		case "protected":
+			var protected bool
+			protected, err = truth(name, v)
+			f.Protected = &protected
 		case "member_status":
 			if !slices.Contains([]string{"pending", "accepted", "rejected", "all"}, v) {
-				return f, fault.New(fault.Invalid, "Invalid status value: %s", v)
+				err = fault.New(fault.Invalid, "Invalid status: %s", v)
 			}
 			f.MemberStatus = v
-		case "id":
-			f.IDs = oneOf(v)
-		case "name":
-			f.Names = oneOf(v)
+		case "id", "name", "disk_format", "container_format":
+			*exact(&f)[name], err = oneOf(name, v)
 		case "status":
-			for _, s := range oneOf(v) {
+			var all []string
+			all, err = oneOf(name, v)
+			for _, s := range all {
 				f.Statuses = append(f.Statuses, models.ImageStatus(s))
 			}
 		case "visibility":
 			if !slices.Contains([]string{imagepolicy.Public, imagepolicy.Private, imagepolicy.Shared, imagepolicy.Community, "all"}, v) {
-				return f, fault.New(fault.Invalid, "Invalid visibility value: %s", v)
+				err = fault.New(fault.Invalid, "Invalid visibility value: %s", v)
 			}
 			f.Visibility = v
 		case "owner":
 			f.OwnerID = v
-		case "disk_format":
-			f.DiskFormats = oneOf(v)
-		case "container_format":
-			f.ContainerFormats = oneOf(v)
-		case "protected":
-			b, err := strconv.ParseBool(strings.ToLower(v))
-			if err != nil {
-				return f, fault.New(fault.Invalid, "Invalid value '%s' for 'protected' filter. Valid values are case sensitive 'true' or 'false'.", v)
-			}
-			f.Protected = &b
-		case "size_min", "size_max":
-			n, err := whole(name, v)
-			if err != nil {
-				return f, err
-			}
-			op := map[string]string{"size_min": "gte", "size_max": "lte"}[name]
-			f.Compare = append(f.Compare, models.Comparison{Attribute: "size", Op: op, Value: n})
-		case "size", "min_disk", "min_ram", "virtual_size", "created_at", "updated_at", "checksum", "os_hash_value":
+		case "size_min", "size_max", "min_disk_min", "min_disk_max", "min_ram_min", "min_ram_max", "virtual_size_min", "virtual_size_max":
+			end := len(name) - len("_min")
+			var n int64
+			n, err = whole(name, v)
+			f.Compare = append(f.Compare, models.Comparison{Attribute: name[:end], Op: bounds[name[end:]], Value: n})
+		case "size", "min_disk", "min_ram", "virtual_size", "created_at", "updated_at", "checksum", "os_hash_algo", "os_hash_value":
 			for _, v := range values {
-				comparison, err := compared(name, v)
-				if err != nil {
-					return f, err
+				var comparison models.Comparison
+				if comparison, err = compared(name, v); err != nil {
+					break
 				}
 				f.Compare = append(f.Compare, comparison)
 			}
 		case "tag":
-			f.Tags = values
+			for _, v := range values {
+				f.Tags = append(f.Tags, strings.TrimSpace(v))
+			}
 		case "sort_key":
 			keys = values
 		case "sort_dir":
 			dirs = values
 		case "sort":
-			if err := sortOf(&f, v); err != nil {
-				return f, err
-			}
+			err = sortOf(&f, v)
 		default:
 			if slices.Contains(readOnly, name) || slices.Contains(base, name) {
-				return f, fault.New(fault.Invalid, "Images cannot be filtered by '%s'.", name)
+				err = fault.New(fault.Invalid, "Images cannot be filtered by '%s'.", name)
 			}
 			f.Properties[name] = v
+		}
+		if err != nil {
+			return f, err
 		}
 	}
 	if len(f.Sort) > 0 && len(keys)+len(dirs) > 0 {
@@ -193,20 +207,30 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 		} else if len(dirs) > 1 {
 			dir = dirs[i]
 		}
-		if err := addSort(&f, key, dir); err != nil {
+		if err := addSort(&f, strings.TrimSpace(key), strings.TrimSpace(dir)); err != nil {
 			return f, err
 		}
 	}
+	tied(&f)
 	return f, nil
+}
+
+// tied orders images that are otherwise equal by when they were made, as Glance does: in the direction of a sort by one
+// key, else the newest first.
+func tied(f *models.ImageFilter) {
+	if len(f.Sort) == 0 || slices.ContainsFunc(f.Sort, func(s models.Sort) bool { return s.Key == "created_at" }) {
+		return
+	}
+	f.Sort = append(f.Sort, models.Sort{Key: "created_at", Desc: len(f.Sort) > 1 || f.Sort[0].Desc})
 }
 
 func sortOf(f *models.ImageFilter, list string) error {
 	for part := range strings.SplitSeq(list, ",") {
-		key, dir, given := strings.Cut(strings.TrimSpace(part), ":")
+		key, dir, given := strings.Cut(part, ":")
 		if !given {
 			dir = "desc"
 		}
-		if err := addSort(f, key, dir); err != nil {
+		if err := addSort(f, strings.TrimSpace(key), strings.TrimSpace(dir)); err != nil {
 			return err
 		}
 	}
@@ -224,25 +248,66 @@ func addSort(f *models.ImageFilter, key, dir string) error {
 	return nil
 }
 
-// oneOf reads a filter's value, or several with Glance's operator in:. Values with commas stand in double quotes.
-func oneOf(v string) []string {
-	list, several := strings.CutPrefix(v, "in:")
-	if !several {
-		return []string{strings.TrimPrefix(v, "eq:")}
+// oneOf reads a filter's value, or several with Glance's operator in:. Values with commas stand in double quotes. A colon
+// that follows no operator is the value's own: "name=debian:12" finds that image.
+func oneOf(name, v string) ([]string, error) {
+	op, rest, has := strings.Cut(v, ":")
+	switch {
+	case has && op == "in":
+		return list(rest)
+	case has && op == "eq":
+		return []string{rest}, nil
+	case has && slices.Contains(models.ImageComparisons(), op):
+		return nil, fault.New(fault.Invalid, "Unable to filter %s by operator '%s'. Use in or eq.", name, op)
 	}
-	var out []string
-	var word strings.Builder
-	quoted := false
-	for _, r := range list {
-		switch {
-		case r == '"':
-			quoted = !quoted
-		case r == ',' && !quoted:
-			out = append(out, word.String())
-			word.Reset()
-		default:
-			word.WriteRune(r)
+	return []string{v}, nil
+}
+
+// list takes values apart that stand between commas, some of them in double quotes, in which a backslash goes before a quote.
+// None is not "all": it is a list that nothing is in.
+func list(v string) ([]string, error) {
+	if v == "" {
+		return []string{""}, nil // no image has such an id, status or format, and only a nameless one such a name
+	}
+	all := []string{}
+	for rest := v; ; {
+		var word string
+		if quoted, has := strings.CutPrefix(rest, `"`); has {
+			end := closing(quoted)
+			if end < 0 {
+				return nil, fault.New(fault.Invalid, "Invalid filter value %s. The quote is not closed.", v)
+			}
+			word, rest = strings.ReplaceAll(quoted[:end], `\"`, `"`), quoted[end+1:]
+			if rest != "" && rest[0] != ',' {
+				return nil, fault.New(fault.Invalid, "Invalid filter value %s. There is no comma after closing quotation mark.", v)
+			}
+		} else {
+			end := strings.IndexByte(rest, ',')
+			if end < 0 {
+				end = len(rest)
+			}
+			word, rest = rest[:end], rest[end:]
+			if strings.Contains(word, `"`) {
+				return nil, fault.New(fault.Invalid, "Invalid filter value %s. There is no comma before opening quotation mark.", v)
+			}
+		}
+		all = append(all, word)
+		if rest == "" || rest == "," {
+			return all, nil
+		}
+		rest = rest[1:]
+	}
+}
+
+// closing finds the quote that ends a value; -1 where none does.
+func closing(v string) int {
+	for i := 0; i < len(v); i++ {
+		switch v[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
 		}
 	}
-	return append(out, word.String())
+	return -1
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,62 +28,117 @@ var patchSchema = rest.Schema(`{"type": "array", "maxItems": 1000, "items": {
 	"type": "object",
 	"properties": {
 		"op": {"type": "string"}, "path": {"type": "string", "maxLength": 600},
-		"add": {"type": "string"}, "replace": {"type": "string"}, "remove": {"type": "string"}
+		"add": {"type": "string", "maxLength": 600}, "replace": {"type": "string", "maxLength": 600}, "remove": {"type": "string", "maxLength": 600}
 	}}}`)
 
 // operation is one element of a patch. The 2.0 form names the path as the value of the operation's own name.
 type operation struct {
-	Op      string          `json:"op"`
-	Path    string          `json:"path"`
-	Add     string          `json:"add"`
-	Replace string          `json:"replace"`
-	Remove  string          `json:"remove"`
+	Op      *string         `json:"op"`
+	Path    *string         `json:"path"`
+	Add     *string         `json:"add"`
+	Replace *string         `json:"replace"`
+	Remove  *string         `json:"remove"`
 	Value   json.RawMessage `json:"value"`
 }
 
-// target is the operation's name and the attribute that it is about.
-func (o operation) target() (op, name string, err error) {
-	op, path := o.Op, o.Path
-	if op == "" {
-		for name, p := range map[string]string{"add": o.Add, "replace": o.Replace, "remove": o.Remove} {
-			if p == "" {
+// verbs are what an operation can do, in the order in which the texts name them.
+var verbs = []string{"add", "remove", "replace"}
+
+// named is what the operation does, and the pointer to where.
+func (o operation) named(old bool) (op, pointer string, err error) {
+	if old {
+		for i, p := range []*string{o.Add, o.Remove, o.Replace} {
+			if p == nil {
 				continue
 			}
 			if op != "" {
 				return "", "", fault.New(fault.Invalid, "Operation objects must contain only one member named \"add\", \"remove\", or \"replace\".")
 			}
-			op, path = name, p
+			op, pointer = verbs[i], *p
 		}
+		if op == "" {
+			return "", "", fault.New(fault.Invalid, "Operation objects must contain exactly one member named \"add\", \"remove\", or \"replace\".")
+		}
+		return op, pointer, nil
 	}
-	if !slices.Contains([]string{"add", "replace", "remove"}, op) {
-		return "", "", fault.New(fault.Invalid, "Operations must be one of \"add\", \"remove\", or \"replace\".")
+	switch {
+	case o.Op == nil:
+		return "", "", fault.New(fault.Invalid, "Unable to find `op` in JSON Schema change. It must be one of the following: %s.", strings.Join(verbs, ", "))
+	case !slices.Contains(verbs, *o.Op):
+		return "", "", fault.New(fault.Invalid, "Invalid operation: `%s`. It must be one of the following: %s.", *o.Op, strings.Join(verbs, ", "))
+	case o.Path == nil:
+		return "", "", fault.New(fault.Invalid, "Unable to find 'path' in JSON Schema change")
 	}
-	rest, rooted := strings.CutPrefix(path, "/")
-	if !rooted || rest == "" {
-		return "", "", fault.New(fault.Invalid, "Pointer `%s` does not start with \"/\" and name an attribute.", path)
+	return *o.Op, *o.Path, nil
+}
+
+// target is what the operation does and the attribute that it is about.
+func (o operation) target(old bool) (op, name string, err error) {
+	op, pointer, err := o.named(old)
+	if err != nil {
+		return "", "", err
 	}
-	if strings.Contains(rest, "/") {
-		return "", "", fault.New(fault.Invalid, "Pointer `%s` goes deeper than the attributes of an image.", path)
+	tokens, err := decoded(pointer)
+	if err != nil {
+		return "", "", err
 	}
-	name = strings.NewReplacer("~1", "/", "~0", "~").Replace(rest)
-	if op != "remove" && o.Value == nil {
+	deep := 1
+	if tokens[0] == "locations" && op != "replace" {
+		deep = 2 // the place in the list
+	}
+	switch {
+	case len(tokens) != deep:
+		return "", "", fault.New(fault.Invalid, "Invalid JSON pointer for this resource: '%s'", pointer)
+	case op != "remove" && o.Value == nil:
 		return "", "", fault.New(fault.Invalid, "Operation \"%s\" requires a member named \"value\".", op)
+	case tokens[0] == "locations":
+		return "", "", fault.New(fault.Forbidden, "It's not allowed to %s locations if locations are invisible.", op)
 	}
-	return op, name, nil
+	return op, tokens[0], nil
+}
+
+// decoded takes a JSON pointer (RFC 6901) apart, with Glance's limits: no token is empty, and space around one is not the name's.
+func decoded(pointer string) ([]string, error) {
+	path, rooted := strings.CutPrefix(pointer, "/")
+	if !rooted {
+		return nil, fault.New(fault.Invalid, "Pointer `%s` does not start with \"/\".", pointer)
+	}
+	tokens := strings.Split(path, "/")
+	for i, token := range tokens {
+		token = strings.TrimSpace(token)
+		if token == "" {
+			return nil, fault.New(fault.Invalid, "Pointer `%s` does not contains valid token.", pointer)
+		}
+		if strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(token), "~") {
+			return nil, fault.New(fault.Invalid, "Pointer `%s` contains \"~\" not part of a recognized escape sequence.", pointer)
+		}
+		tokens[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+	}
+	return tokens, nil
 }
 
 // patch is PATCH /v2/images/{id}.
 func (a *API) patch(c echo.Context) error {
-	var operations []operation
-	if c.Request().Header.Get(echo.HeaderContentType) == "" {
-		return rest.Status(http.StatusUnsupportedMediaType, "Unsupported Content-Type: use %s", patchType)
+	got, _, err := mime.ParseMediaType(c.Request().Header.Get(echo.HeaderContentType))
+	if err != nil || (got != patchType && got != oldPatchType) {
+		answer := rest.Status(http.StatusUnsupportedMediaType, "Image PATCH expects Content-Type one of: %s, %s", oldPatchType, patchType)
+		answer.Header = http.Header{"Accept-Patch": {oldPatchType + ", " + patchType}}
+		return answer
 	}
-	if err := rest.BindType(c, patchSchema, &operations, patchType, oldPatchType); err != nil {
+	var operations []operation
+	if err := rest.BindType(c, patchSchema, &operations, got); err != nil {
 		return err
 	}
 	var image models.Image
-	err := a.change(c, func(repo images.Repository, was models.Image) error {
-		change, err := applied(was, operations)
+	err = a.change(c, func(repo images.Repository, was models.Image) error {
+		// Before anything is said of what the image has.
+		if err := imagepolicy.Check(callerOf(c).Caller, imagepolicy.ModifyImage, images.Target(was)); err != nil {
+			return err
+		}
+		if image = was; len(operations) == 0 {
+			return nil
+		}
+		change, err := applied(was, operations, got == oldPatchType)
 		if err != nil {
 			return err
 		}
@@ -95,8 +151,8 @@ func (a *API) patch(c echo.Context) error {
 	return c.JSON(http.StatusOK, view(image))
 }
 
-// applied works out what the operations make of the image.
-func applied(image models.Image, operations []operation) (models.ImageUpdate, error) {
+// applied works out what the operations make of the image; old ones are of the 2.0 form, whose add is for what is not there.
+func applied(image models.Image, operations []operation, old bool) (models.ImageUpdate, error) {
 	var none models.ImageUpdate
 	document := map[string]json.RawMessage{}
 	shown := view(image)
@@ -111,7 +167,7 @@ func applied(image models.Image, operations []operation) (models.ImageUpdate, er
 		document[key] = raw
 	}
 	for _, o := range operations {
-		op, name, err := o.target()
+		op, name, err := o.target(old)
 		if err != nil {
 			return none, err
 		}
@@ -129,6 +185,9 @@ func applied(image models.Image, operations []operation) (models.ImageUpdate, er
 		_, exists := document[name]
 		switch op {
 		case "add":
+			if exists && old {
+				return none, fault.New(fault.Conflict, "Property %s already present.", name)
+			}
 			document[name] = o.Value
 		case "replace":
 			if !exists {
@@ -145,7 +204,7 @@ func applied(image models.Image, operations []operation) (models.ImageUpdate, er
 			delete(document, name)
 		}
 	}
-	if err := rest.Check(description, document); err != nil {
+	if err := check(document); err != nil {
 		return none, err
 	}
 	d, err := read(document)

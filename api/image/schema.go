@@ -25,6 +25,12 @@ const properties = `
 	"min_ram": {"type": "integer", "minimum": 0, "maximum": 2147483647, "description": "Amount of ram (in MB) required to boot image."},
 	"tags": {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 255}, "description": "List of strings related to the image"}`
 
+// glances are the formats that Glance takes by default and this API does not.
+var glances = map[string][]string{
+	"disk_format":      {"ploop"},
+	"container_format": {"ovf", "ova", "docker", "compressed"},
+}
+
 const readOnlyProperties = `
 	"status": {"type": "string", "readOnly": true, "enum": ["queued", "saving", "active", "killed", "deleted", "uploading", "importing", "pending_delete", "deactivated"], "description": "Status of the image"},
 	"checksum": {"type": ["null", "string"], "readOnly": true, "maxLength": 32, "description": "md5 hash of image contents."},
@@ -79,11 +85,11 @@ func schema(document string) echo.HandlerFunc {
 // readOnly are the attributes that only Slipway writes; id can be chosen once.
 var readOnly = []string{
 	"created_at", "updated_at", "status", "checksum", "size", "virtual_size", "direct_url", "self", "file", "schema",
-	"os_hash_algo", "os_hash_value",
+	"os_hash_algo", "os_hash_value", "stores",
 }
 
 // reserved are names that Glance gives a meaning which is not offered here.
-var reserved = []string{"locations", "location", "deleted", "deleted_at", "stores", "members"}
+var reserved = []string{"locations", "location", "deleted", "deleted_at"}
 
 // base are the attributes that are no properties of the user's own.
 var base = []string{

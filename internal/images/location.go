@@ -279,7 +279,10 @@ func lies(image models.Image, store string) bool {
 func (l *location) Drop(ctx context.Context, was models.Image, name string, note models.Announce) error {
 	store, err := l.stores.Store(name)
 	if err != nil {
-		return fault.Wrap(fault.NotFound, err, "%s", fault.Public(err))
+		return fault.Wrap(fault.Conflict, err, "%s", fault.Public(err))
+	}
+	if was.Status != models.ImageActive {
+		return fault.New(fault.Conflict, "It's not allowed to remove image data from store if image status is not 'active'")
 	}
 	if _, err := l.rows.RemoveImageLocation(ctx, was.ID, name, note); err != nil {
 		return err

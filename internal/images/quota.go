@@ -103,3 +103,9 @@ func (l Limits) refusal() error {
 	}
 	return fault.New(fault.TooLarge, "The image is larger than the %d bytes that are allowed.", l.Image)
 }
+
+// Usage is what a project's images take, and how many bytes they may take together, staged ones too; 0 is no limit.
+func (s *Service) Usage(ctx context.Context, projectID string) (models.ImageCounts, int64, error) {
+	used, err := s.rows.ImageCounts(ctx, projectID)
+	return used, s.config.ProjectBytes, err
+}
