@@ -30,7 +30,8 @@ var imageKind = &kind{
 			col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("VISIBILITY", "visibility"), col("PROTECTED", "protected"),
 			col("HIDDEN", "os_hidden"), col("DISK FORMAT", "disk_format"), col("CONTAINER FORMAT", "container_format"), sizeColumn("SIZE", "size"),
 			sizeColumn("VIRTUAL SIZE", "virtual_size"), col("MIN DISK", "min_disk"), col("MIN RAM", "min_ram"), col("CHECKSUM", "checksum"),
-			col("HASH ALGO", "os_hash_algo"), col("HASH", "os_hash_value"), col("STORES", "stores"), col("TAGS", "tags"),
+			col("HASH ALGO", "os_hash_algo"), col("HASH", "os_hash_value"), col("STORES", "stores"), col("IMPORTING TO", "os_glance_importing_to_stores"),
+			col("FAILED STORES", "os_glance_failed_import"), col("TAGS", "tags"),
 			computed("PROPERTIES", imageProperties), col("OWNER", "owner"), col("CREATED", "created_at"), col("UPDATED", "updated_at"),
 		},
 	},
@@ -54,10 +55,13 @@ var imageFields = map[string]string{
 	"self": "", "file": "", "schema": "", "direct_url": "", "locations": "", "stores": "",
 }
 
+// importState begins the properties in which the API tells how far imports are; no user sets them.
+const importState = "os_glance_"
+
 func imageProperties(o object) string {
 	properties := object{}
 	for key, value := range o {
-		if _, field := imageFields[key]; !field {
+		if _, field := imageFields[key]; !field && !strings.HasPrefix(key, importState) {
 			if _, isText := value.(string); isText {
 				properties[key] = value
 			}
@@ -77,7 +81,7 @@ func noProperty(key string) error {
 		return usage("%s is set by the API alone", key)
 	case field:
 		return usage("%s is a field of the image and no property: use %s", key, flag)
-	case strings.HasPrefix(key, "os_glance_"):
+	case strings.HasPrefix(key, importState):
 		return usage("%s is set by the API alone", key)
 	}
 	return nil

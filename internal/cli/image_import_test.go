@@ -135,12 +135,19 @@ func TestTasksOfAnImageAreListedAndShown(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /image/v2/images", 200, `{"images":[`+queuedImage+`]}`)
 	a.json("GET /image/v2/images/im-1/tasks", 200, `{"tasks":[
-		{"id":"t-2","type":"api_image_import","status":"failure","message":"no room","created_at":"2030-01-02T00:00:02Z","input":{"import_req":{"method":{"name":"web-download"}}}},
+		{"id":"t-2","type":"api_image_import","status":"failure","message":"no room","created_at":"2030-01-02T00:00:02Z","input":{"backend":["fast","slow"],"import_req":{"method":{"name":"web-download","uri":"https://images.example.org/d"}}}},
 		{"id":"t-1","type":"api_image_import","status":"success","message":"","created_at":"2030-01-02T00:00:01Z"}]}`)
 	require.Equal(t, "ID   TYPE              METHOD        STATUS   MESSAGE  CREATED\nt-2  api_image_import  web-download  failure  no room  2030-01-02T00:00:02Z\n"+
 		"t-1  api_image_import  -             success  -        2030-01-02T00:00:01Z\n", run(t, "image", "task", "list", "debian").out)
-	require.Contains(t, run(t, "image", "task", "show", "debian").out, "message  no room\n")
+	require.Equal(t, "id       t-2\ntype     api_image_import\nmethod   web-download\nstatus   failure\nmessage  no room\n"+
+		"from     https://images.example.org/d\nstores   fast, slow\ncreated  2030-01-02T00:00:02Z\n", run(t, "image", "task", "show", "debian").out)
 	require.Contains(t, run(t, "image", "task", "show", "debian", "t-1").out, "status   success\n")
 	require.Equal(t, ExitNotFound, run(t, "image", "task", "show", "debian", "t-9").code)
 	require.Equal(t, "t-1\tsuccess\n:4\n", run(t, "__complete", "image", "task", "show", "debian", "t-1").out)
+}
+
+func TestHowFarAnImportIsIsNoProperty(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","os_glance_importing_to_stores":"slow","os_glance_failed_import":"","os_glance_import_task":"t"}]}`)
+	require.Equal(t, "id            im-1\nname          debian\nimporting to  slow\n", run(t, "image", "show", "debian").out)
 }

@@ -16,7 +16,7 @@ var imageTaskLayout = layout{name: "id", list: []column{
 	col("REQUEST", "request_id").onlyWide(), col("USER", "user_id").onlyWide(), col("OWNER", "owner").onlyWide(),
 }, show: []column{
 	col("ID", "id"), col("TYPE", "type"), computed("METHOD", methodOf), col("STATUS", "status"), col("MESSAGE", "message"),
-	col("IMAGE", "image_id"), col("INPUT", "input"), col("RESULT", "result"), col("OWNER", "owner"), col("USER", "user_id"),
+	col("IMAGE", "image_id"), col("FROM", "input", "import_req", "method", "uri"), col("STORES", "input", "backend"), col("OWNER", "owner"), col("USER", "user_id"),
 	col("REQUEST", "request_id"), col("CREATED", "created_at"), col("UPDATED", "updated_at"), col("EXPIRES", "expires_at"),
 }}
 
