@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
+	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -74,6 +75,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			HostDownAfter: c.Build.HostDownAfter,
 			Deadlines:     deadlines,
 		},
+		Image:           image.Config{Idle: c.Images.Idle},
 		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},
 		Addr:            c.API.Listen,
 		PublicURL:       c.API.PublicURL,

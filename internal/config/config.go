@@ -72,14 +72,15 @@ type API struct {
 
 // Images is the image store.
 type Images struct {
-	Dir             string `koanf:"dir" help:"folder of the image bytes, seen by every api process, where images.stores is empty"`
-	MaxBytes        int64  `koanf:"max_bytes" help:"largest image in bytes"`
-	MaxVirtualBytes int64  `koanf:"max_virtual_bytes" help:"largest disk inside an image in bytes; 0: 64 TiB"`
-	ProjectBytes    int64  `koanf:"project_bytes" help:"bytes of all images of a project together; 0: no limit"`
-	Stores          string `koanf:"stores" help:"where image bytes lie: NAME=file:FOLDER or NAME=s3:https://ENDPOINT/BUCKET, with commas between them; empty: local=file: and images.dir"`
-	DefaultStore    string `koanf:"default_store" help:"name of the store that uploads go to; empty: the first"`
-	Credentials     string `koanf:"credentials" help:"of object stores, lines of NAME ACCESS-KEY SECRET-KEY" secret:"yes"`
-	CredentialsFile string `koanf:"credentials_file" help:"file with such lines, readable by its owner alone"`
+	Dir             string        `koanf:"dir" help:"folder of the image bytes, seen by every api process, where images.stores is empty"`
+	MaxBytes        int64         `koanf:"max_bytes" help:"largest image in bytes"`
+	Idle            time.Duration `koanf:"idle" help:"how long an upload or a download may stand still"`
+	MaxVirtualBytes int64         `koanf:"max_virtual_bytes" help:"largest disk inside an image in bytes; 0: 64 TiB"`
+	ProjectBytes    int64         `koanf:"project_bytes" help:"bytes of all images of a project together; 0: no limit"`
+	Stores          string        `koanf:"stores" help:"where image bytes lie: NAME=file:FOLDER or NAME=s3:https://ENDPOINT/BUCKET, with commas between them; empty: local=file: and images.dir"`
+	DefaultStore    string        `koanf:"default_store" help:"name of the store that uploads go to; empty: the first"`
+	Credentials     string        `koanf:"credentials" help:"of object stores, lines of NAME ACCESS-KEY SECRET-KEY" secret:"yes"`
+	CredentialsFile string        `koanf:"credentials_file" help:"file with such lines, readable by its owner alone"`
 	// Signed images.
 	Certificates string `koanf:"certificates" help:"folder of the certificates that signed images name, as UUID.pem; empty: signed images are refused"`
 	TrustRoots   string `koanf:"trust_roots" help:"file with the certificates (PEM) that those in images.certificates have to be issued by"`
@@ -205,7 +206,7 @@ func Default() Config {
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys",
 		},
 		API:    API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
-		Images: Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40},
+		Images: Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Idle: time.Minute},
 		Quota:  Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
 		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute},
@@ -352,6 +353,7 @@ func (c Config) check() error {
 	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("images.max_bytes", c.Images.MaxBytes)
+	positive("images.idle", int64(c.Images.Idle))
 	positive("notifications.webhook_timeout", int64(c.Notifications.WebhookTimeout))
 	positive("notifications.give_up", int64(c.Notifications.GiveUp))
 	positive("notifications.keep", int64(c.Notifications.Keep))
