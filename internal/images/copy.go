@@ -13,10 +13,12 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// chunk is how much is read at once, and chunks how much is on its way: each checksum may be so far behind.
+// chunk is how much is read at once, and chunks how much is on its way: each checksum may be so far behind. The first ones
+// are smaller, so that many clients who begin and send nothing take little memory with them.
 const (
-	chunk  = 256 << 10
-	chunks = 8
+	firstChunk = 16 << 10
+	chunk      = 256 << 10
+	chunks     = 8
 )
 
 // copySummed is one pass from the body to a store: it never sums, stores or keeps more than the limits allow.
@@ -62,7 +64,7 @@ type piece struct {
 func newSums() *sums {
 	s := &sums{free: make(chan *piece, chunks)}
 	for range chunks {
-		s.free <- &piece{buffer: make([]byte, chunk)}
+		s.free <- &piece{}
 	}
 	s.md5, s.sha = s.start(md5.New()), s.start(sha512.New())
 	return s
@@ -88,8 +90,11 @@ func (s *sums) release(p *piece) {
 
 func (s *sums) copy(to io.Writer, from io.Reader, limit int64) (int64, error) {
 	var size int64
-	for {
+	for most := firstChunk; ; most = min(2*most, chunk) {
 		p := <-s.free
+		if len(p.buffer) < most {
+			p.buffer = make([]byte, most)
+		}
 		n, readErr := io.ReadFull(from, p.buffer)
 		p.bytes = p.buffer[:n]
 		p.users.Store(3) // both sums and the store
@@ -106,7 +111,7 @@ func (s *sums) copy(to io.Writer, from io.Reader, limit int64) (int64, error) {
 		size += int64(n)
 		switch {
 		case readErr == nil:
-		case errors.Is(readErr, io.EOF), errors.Is(readErr, io.ErrUnexpectedEOF) && n < chunk && cleanEnd(from):
+		case errors.Is(readErr, io.EOF), errors.Is(readErr, io.ErrUnexpectedEOF) && n < len(p.buffer) && cleanEnd(from):
 			return size, nil
 		case fault.KindOf(readErr) != fault.Internal:
 			return size, readErr // the source says what is wrong itself

@@ -67,7 +67,7 @@ func (l *location) unstage(ctx context.Context, up imagestore.Upload, id string,
 // copyPlain stores what will be summed and judged when it is imported.
 func copyPlain(to io.Writer, data Data) (int64, error) {
 	most := data.Limits.most()
-	size, err := io.CopyBuffer(struct{ io.Writer }{to}, io.LimitReader(source{data.Body}, most+1), make([]byte, chunk))
+	size, err := io.CopyBuffer(struct{ io.Writer }{to}, io.LimitReader(source{data.Body}, most+1), make([]byte, firstChunk))
 	var cut *cutOff
 	switch {
 	case size > most:
