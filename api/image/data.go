@@ -40,6 +40,10 @@ func (a *API) receive(c echo.Context, take func(images.Repository, context.Conte
 	if got, _, err := mime.ParseMediaType(req.Header.Get(echo.HeaderContentType)); err != nil || got != echo.MIMEOctetStream {
 		return rest.Status(http.StatusUnsupportedMediaType, "Unsupported Content-Type: use %s", echo.MIMEOctetStream)
 	}
+	// What is stored is what was sent: a packed image would be taken for the disk itself.
+	if coding := req.Header.Get(echo.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {
+		return rest.Status(http.StatusUnsupportedMediaType, "Unsupported Content-Encoding: send the bytes of the image as they are.")
+	}
 	length := req.ContentLength
 	if said := req.Header.Get("X-Openstack-Image-Size"); said != "" {
 		// A client that sends chunks can say here how large the image will be.

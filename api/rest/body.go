@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -96,10 +97,10 @@ func ReadBody(c echo.Context, contentTypes ...string) ([]byte, error) {
 
 func malformed() error { return fault.New(fault.Invalid, "Malformed request body") }
 
-// parse reads one JSON document. Duplicate keys, numbers that no field could hold and deep nesting are refused: readers
-// that disagree on them are how checks are walked around.
+// parse reads one JSON document. Duplicate keys, bytes that are no text, numbers that no field could hold and deep nesting
+// are refused: readers that disagree on them are how checks are walked around.
 func parse(raw []byte) (any, error) {
-	if len(bytes.TrimSpace(raw)) == 0 {
+	if len(bytes.TrimSpace(raw)) == 0 || !utf8.Valid(raw) {
 		return nil, malformed()
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
