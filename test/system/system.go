@@ -42,6 +42,7 @@ import (
 // Options of a system.
 type Options struct {
 	Hosts      int            // hypervisors; 0 is one
+	APIAlone   bool           // neither worker nor hosts: for what the API does by itself
 	Hypervisor string         // libvirt or fake
 	Settings   map[string]any // more settings for all roles, by section
 	HostState  string         // folder for the hosts' state; "" is one of the test's own
@@ -63,6 +64,7 @@ type Options struct {
 type System struct {
 	Dir     string
 	APIURL  string
+	Metrics string // address of the API's
 	DSN     string
 	Store   *models.Store // the database, to look at
 	Hosts   []string      // hostnames
@@ -112,7 +114,7 @@ func Start(t testing.TB, o Options) *System {
 		s.Libvirt = testenv.Libvirt(t)
 	}
 	api, operator := freeAddress(t), freeAddress(t)
-	s.APIURL = "http://" + api
+	s.APIURL, s.Metrics = "http://"+api, "http://"+operator+"/metrics"
 	keys := filepath.Join(s.Dir, "payload.keys")
 	require.NoError(t, payload.EnsureKeys(keys))
 	s.settings = map[string]any{
@@ -144,6 +146,9 @@ func Start(t testing.TB, o Options) *System {
 	require.NoError(t, err)
 	s.Store = store
 	t.Cleanup(func() { store.Close() })
+	if o.APIAlone {
+		return s
+	}
 	s.start(ctx, "worker", "slipway.yaml", nil, nil)
 	for i := range max(1, o.Hosts) {
 		s.addHost(ctx, i, o)
