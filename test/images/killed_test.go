@@ -177,6 +177,7 @@ func (s *stores) awaitAll(t *testing.T, u *uploads, status string) {
 // store at once. When it has started again, every image that was active is whole, no byte is there that no image owns, and
 // what was interrupted is queued and takes its data.
 func TestAnAPIThatIsKilledAtAnyPointLosesNoImageAndLeaksNoBytes(t *testing.T) {
+	t.Parallel()
 	s := newStores(t)
 	for i, name := range s.names { // bystanders; two of them with equal bytes
 		for range 2 {

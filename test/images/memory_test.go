@@ -19,6 +19,7 @@ func stream(bytes int64) io.Reader {
 }
 
 func TestAnUploadOfAGiBTakesNoMemory(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, nil, imagestore.Settings{})
 	warm := s.queued(t, "raw")
 	require.Equal(t, 204, s.do(t, "PUT", "/images/"+warm+"/file", stream(4<<20)).status)

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -271,6 +272,22 @@ func (s *site) peakFromHere(t testing.TB) int64 {
 	t.Helper()
 	require.NoError(t, os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.Pid("api")), []byte("5"), 0))
 	return s.memory(t, "VmHWM")
+}
+
+// openImages are the files of the image store that the API has open.
+func (s *site) openImages(t testing.TB) []string {
+	t.Helper()
+	fds := fmt.Sprintf("/proc/%d/fd", s.Pid("api"))
+	entries, err := os.ReadDir(fds)
+	require.NoError(t, err)
+	open := []string{}
+	for _, e := range entries {
+		to, err := os.Readlink(filepath.Join(fds, e.Name()))
+		if err == nil && strings.HasPrefix(to, filepath.Join(s.Dir, "images")) { // an error: it was closed meanwhile
+			open = append(open, to)
+		}
+	}
+	return open
 }
 
 // metric sums the API's metric over the label sets that the expression matches.
