@@ -75,7 +75,7 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// settleEvery is how often what dead processes left is looked for, and expired tokens are deleted.
+// settleEvery is how often what dead processes left is looked for, and expired tokens and tasks are deleted.
 const settleEvery = time.Minute
 
 // Server is the API of one process.
@@ -300,6 +300,9 @@ func (s *Server) tend(ctx context.Context) {
 		}
 		if _, err := s.identity.Purge(ctx); err != nil && ctx.Err() == nil {
 			s.options.Logger.Error("expired tokens could not be deleted", "error", err)
+		}
+		if _, err := s.options.Store.PurgeImageTasks(ctx); err != nil && ctx.Err() == nil {
+			s.options.Logger.Error("expired tasks of images could not be forgotten", "error", err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -26,8 +27,9 @@ type ImageBytes struct {
 
 // ImageMove is one step of an image between its states, with everything that becomes true by it.
 type ImageMove struct {
-	From     ImageStatus // "" is every state from which To can be reached
-	To       ImageStatus
+	From     ImageStatus     // "" is every state from which To can be reached
+	To       ImageStatus     // "" leaves the image in the state that it has
+	Task     string          // the import that does it: Conflict when it is not the image's any more
 	Bytes    *ImageBytes     // what was stored
 	Stored   []ImageLocation // and where
 	Limit    int64           // of the bytes of all images of the owner together, these included; 0 is none
@@ -164,34 +166,54 @@ func (s *Store) MoveImage(ctx context.Context, id string, m ImageMove) (Image, e
 		if i, err = lockedImage(tx, id); err != nil {
 			return err
 		}
-		// The text of Glance's InvalidImageStatusTransition, with the state that the image is really in.
-		if m.From != "" && i.Status != m.From {
-			return fault.New(fault.Conflict, "Image status transition from %s to %s is not allowed", i.Status, m.To)
-		}
+		return move(tx, &i, m)
+	})
+	return i, failed(err, "move image %s to %s", id, m.To)
+}
+
+// move does it to an image that is locked.
+func move(tx *gorm.DB, i *Image, m ImageMove) error {
+	// The text of Glance's InvalidImageStatusTransition, with the state that the image is really in.
+	if m.From != "" && i.Status != m.From {
+		return fault.New(fault.Conflict, "Image status transition from %s to %s is not allowed", i.Status, cmp.Or(m.To, m.From))
+	}
+	if m.Task != "" && i.Properties[ImportTaskProperty] != m.Task {
+		return fault.New(fault.Conflict, "The import of image %s has ended.", i.ID)
+	}
+	if m.To != "" {
 		if err := imageTransitions.check("Image", i.Status, m.To); err != nil {
 			return err
 		}
-		at := now()
-		i.Status, i.UpdatedAt = m.To, at
-		if m.To == ImageQueued || m.To == ImageActive || m.To == ImageKilled {
-			i.StagedStore, i.StagedBytes = nil, nil
-		}
-		if b := m.Bytes; b != nil {
-			i.SizeBytes, i.VirtualBytes, i.MD5, i.SHA512 = &b.Size, &b.Virtual, &b.MD5, &b.SHA512
-		}
-		i.Properties = changed(i.Properties, m.Set, m.Unset)
-		if err := tx.Save(&i).Error; err != nil {
+		i.Status = m.To
+	}
+	at := now()
+	i.UpdatedAt = at
+	if m.To == ImageQueued || m.To == ImageActive || m.To == ImageKilled {
+		i.StagedStore, i.StagedBytes = nil, nil
+	}
+	if m.To == ImageQueued && i.SizeBytes != nil { // an import that gave up had brought it to some of its stores
+		i.SizeBytes, i.VirtualBytes, i.MD5, i.SHA512, i.Locations = nil, nil, nil, nil, []ImageLocation{}
+		if err := tx.Where("image_id = ?", i.ID).Delete(&ImageLocation{}).Error; err != nil {
 			return err
 		}
-		if err := store(tx, &i, m.Stored, at); err != nil {
-			return err
-		}
-		if err := within(tx, i.OwnerID, m.Limit); err != nil {
-			return err
-		}
-		return announceImage(tx, m.Announce, i)
-	})
-	return i, failed(err, "move image %s to %s", id, m.To)
+	}
+	if b := m.Bytes; b != nil {
+		i.SizeBytes, i.VirtualBytes, i.MD5, i.SHA512 = &b.Size, &b.Virtual, &b.MD5, &b.SHA512
+	}
+	i.Properties = changed(i.Properties, m.Set, m.Unset)
+	if m.Task != "" && len(m.Stored) > 0 {
+		i.Properties[ImportingProperty] = lacking(i.Properties[ImportingProperty], m.Stored)
+	}
+	if err := tx.Save(i).Error; err != nil {
+		return err
+	}
+	if err := store(tx, i, m.Stored, at); err != nil {
+		return err
+	}
+	if err := within(tx, i.OwnerID, m.Limit); err != nil {
+		return err
+	}
+	return announceImage(tx, m.Announce, *i)
 }
 
 // changed is the properties with some set and some removed.
@@ -404,7 +426,7 @@ func (s *Store) DeleteImage(ctx context.Context, id string, announced Announce) 
 			return fault.New(fault.Forbidden, "Image %s is protected and cannot be deleted.", id)
 		}
 		to := ImageDeleted
-		if imageTransitions.check("", i.Status, to) != nil {
+		if i.SizeBytes != nil || imageTransitions.check("", i.Status, to) != nil {
 			to = ImagePendingDelete
 		}
 		at := now()

@@ -24,7 +24,7 @@ func TestTransitionsAllowExactlyTheDeclaredSteps(t *testing.T) {
 		"queued>saving": true, "queued>uploading": true, "queued>importing": true, "queued>deleted": true,
 		"saving>queued": true, "saving>active": true, "saving>killed": true, "saving>deleted": true,
 		"uploading>importing": true, "uploading>queued": true, "uploading>deleted": true,
-		"importing>active": true, "importing>queued": true, "importing>deleted": true,
+		"importing>active": true, "importing>queued": true, "importing>deleted": true, "importing>pending_delete": true,
 		"active>deactivated": true, "active>pending_delete": true, "deactivated>active": true, "deactivated>pending_delete": true,
 		"killed>deleted": true, "pending_delete>deleted": true,
 	})

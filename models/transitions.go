@@ -23,7 +23,7 @@ var imageTransitions = transitions[ImageStatus]{
 	ImageQueued:        {ImageSaving, ImageUploading, ImageImporting, ImageDeleted},
 	ImageSaving:        {ImageActive, ImageKilled, ImageQueued, ImageDeleted},
 	ImageUploading:     {ImageImporting, ImageQueued, ImageDeleted},
-	ImageImporting:     {ImageActive, ImageQueued, ImageDeleted},
+	ImageImporting:     {ImageActive, ImageQueued, ImageDeleted, ImagePendingDelete}, // the last with bytes in some stores
 	ImageActive:        {ImageDeactivated, ImagePendingDelete},
 	ImageDeactivated:   {ImageActive, ImagePendingDelete},
 	ImageKilled:        {ImageDeleted},

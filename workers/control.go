@@ -77,6 +77,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowRepairServer: workflows.RepairServer,
 
 		contract.WorkflowReserve: workflows.ReserveServers,
+		contract.WorkflowImport:  workflows.ImportImage,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}
@@ -101,6 +102,11 @@ func registerControl(w worker.ActivityRegistry, a *control.Activities) {
 		contract.AdmitServers:      a.AdmitServers,
 		contract.DropServers:       a.DropServers,
 		contract.StartBuilds:       a.StartBuilds,
+		contract.BeginImport:       a.BeginImport,
+		contract.AbandonImport:     a.AbandonImport,
+		contract.StoreImage:        a.StoreImage,
+		contract.CopyImage:         a.CopyImage,
+		contract.FinishImport:      a.FinishImport,
 	})
 }
 

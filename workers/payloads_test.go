@@ -44,6 +44,8 @@ var (
 	}
 	heartbeatDetails = map[string]any{
 		contract.FetchImage: contract.FetchProgress{},
+		contract.StoreImage: contract.ImportProgress{},
+		contract.CopyImage:  contract.ImportProgress{},
 	}
 )
 

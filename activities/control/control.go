@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -15,6 +16,8 @@ import (
 type Activities struct {
 	store     *models.Store
 	builds    Builds
+	images    *images.Service
+	web       Web
 	now       func() time.Time
 	downAfter time.Duration
 	cleanFor  time.Duration
@@ -31,6 +34,8 @@ type Builds interface {
 type Options struct {
 	Store  *models.Store
 	Builds Builds
+	Images *images.Service
+	Web    Web
 	// DownAfter is how long a host may be silent before it gets no new servers.
 	DownAfter time.Duration
 	// CleanBeforeUse is how long a host that was given up and is back gets no new servers while it still holds what lost
@@ -45,7 +50,7 @@ func New(o Options) *Activities {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Activities{store: o.Store, builds: o.Builds, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, log: o.Logger}
+	return &Activities{store: o.Store, builds: o.Builds, images: o.Images, web: o.Web, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, log: o.Logger}
 }
 
 // events turns a build's progress into the events of its instance action. own is the step that writes them: it ends with

@@ -151,6 +151,7 @@ func (a *API) create(c echo.Context) error {
 	}
 	h := c.Response().Header()
 	h.Set(echo.HeaderLocation, rest.URL(c, "/image/v2/images", made.ID))
+	h.Set("OpenStack-image-import-methods", strings.Join(a.methods(), ","))
 	h.Set("OpenStack-image-store-ids", strings.Join(a.service.Stores().Names(), ","))
 	return c.JSON(http.StatusCreated, view(made))
 }

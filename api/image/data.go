@@ -75,7 +75,7 @@ func (a *API) download(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if image.SizeBytes == nil {
+	if image.SizeBytes == nil || image.Status == models.ImageImporting { // or not yet in every store
 		return rest.NoContent(c) // Glance: there is no data (yet)
 	}
 	return ServeBytes(c, repo, image, a.config.Idle)

@@ -3,6 +3,7 @@
 package image
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,15 +12,29 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/images"
+	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // Config of the image API. Zero fields take the defaults that are named beside them.
 type Config struct {
 	Idle time.Duration // how long an upload or download may stand still: 1 minute
+
+	Imports        Imports           // none: nothing can be imported
+	Web            webdownload.Rules // what web-download may ask: nothing
+	ImportDeadline time.Duration     // of an import: 24 hours
+	ImportPatience time.Duration     // with what does not answer it: none
+	UndoPatience   time.Duration     // until an import that cannot be given up is shown as parked
+	TaskTTL        time.Duration     // of the task of an import that has ended: 48 hours
+}
+
+// Imports starts imports. Import answers nil once one is accepted, or the fault that refused it.
+type Imports interface {
+	Import(ctx context.Context, in contract.ImportInput) error
 }
 
 // API serves the image endpoints.
@@ -33,6 +48,12 @@ type API struct {
 func New(store *models.Store, service *images.Service, config Config) *API {
 	if config.Idle <= 0 {
 		config.Idle = time.Minute
+	}
+	if config.ImportDeadline <= 0 {
+		config.ImportDeadline = 24 * time.Hour
+	}
+	if config.TaskTTL <= 0 {
+		config.TaskTTL = 48 * time.Hour
 	}
 	return &API{store: store, service: service, config: config}
 }
@@ -66,12 +87,18 @@ func (a *API) Mount(root *echo.Group) {
 	g.GET("/images/:id/file", a.download, rest.Expect(forbidden, absent, unsatisfiable))
 	g.PUT("/images/:id/stage", a.stage, rest.Expect(invalid, forbidden, absent, conflict))
 
+	g.POST("/images/:id/import", a.importImage, rest.Expect(invalid, forbidden, absent, conflict))
+	g.GET("/images/:id/tasks", a.imageTasks, rest.Expect(forbidden, absent))
+	g.GET("/tasks", a.listTasks, rest.Expect(invalid, forbidden))
+	g.GET("/tasks/:task", a.showTask, rest.Expect(forbidden, absent))
+
 	g.GET("/images/:id/members", a.listMembers, rest.Expect(forbidden, absent))
 	g.POST("/images/:id/members", a.share, rest.Expect(invalid, forbidden, absent, conflict))
 	g.GET("/images/:id/members/:member", a.showMember, rest.Expect(forbidden, absent))
 	g.PUT("/images/:id/members/:member", a.answer, rest.Expect(invalid, forbidden, absent))
 	g.DELETE("/images/:id/members/:member", a.unshare, rest.Expect(forbidden, absent))
 
+	g.GET("/info/import", a.importInfo, rest.Expect())
 	g.GET("/info/usage", a.usage, rest.RequireProject, rest.Expect(forbidden))
 	g.GET("/info/stores", a.listStores, rest.Expect())
 	g.GET("/info/stores/detail", a.detailStores, rest.Expect(forbidden))

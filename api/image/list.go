@@ -49,7 +49,7 @@ func (a *API) list(c echo.Context) error {
 	for i, image := range images {
 		views[i] = view(image)
 	}
-	body := map[string]any{"images": views, "schema": "/v2/schemas/images", "first": first(c)}
+	body := map[string]any{"images": views, "schema": "/v2/schemas/images", "first": firstOf(c, "/v2/images")}
 	if n := len(images); n > 0 {
 		if next := page.NextPath(c, "/v2/images", n, images[n-1].ID); next != "" {
 			body["next"] = next
@@ -58,14 +58,14 @@ func (a *API) list(c echo.Context) error {
 	return c.JSON(http.StatusOK, body)
 }
 
-// first is the address of the first page: the query without the marker.
-func first(c echo.Context) string {
+// firstOf is the address of the first page: the query without the marker.
+func firstOf(c echo.Context, path string) string {
 	q := c.Request().URL.Query()
 	q.Del("marker")
 	if len(q) == 0 {
-		return "/v2/images"
+		return path
 	}
-	return "/v2/images?" + q.Encode()
+	return path + "?" + q.Encode()
 }
 
 // compared reads OP:VALUE, or a value to be equal to (Glance's split_filter_op).

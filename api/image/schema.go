@@ -73,9 +73,34 @@ const membersDocument = `{"name": "members", "properties": {
 	"members": {"type": "array", "items": ` + memberDocument + `}, "schema": {"type": "string"}},
 	"links": [{"rel": "describedby", "href": "{schema}"}]}`
 
+const taskProperties = `
+	"id": {"type": "string", "pattern": "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$", "description": "An identifier for the task"},
+	"type": {"type": "string", "enum": ["api_image_import"], "description": "The type of task represented by this content"},
+	"status": {"type": "string", "enum": ["pending", "processing", "success", "failure"], "description": "The current status of this task"},
+	"owner": {"type": "string", "description": "An identifier for the owner of this task"},
+	"expires_at": {"type": ["null", "string"], "description": "Datetime when this resource would be subject to removal"},
+	"created_at": {"type": "string", "description": "Datetime when this resource was created"},
+	"updated_at": {"type": "string", "description": "Datetime when this resource was updated"},
+	"self": {"type": "string", "readOnly": true},
+	"schema": {"type": "string", "readOnly": true}`
+
+const taskDocument = `{"name": "task", "properties": {` + taskProperties + `,
+	"input": {"type": ["null", "object"], "description": "The parameters required by task, JSON blob"},
+	"result": {"type": ["null", "object"], "description": "The result of current task, JSON blob"},
+	"message": {"type": "string", "description": "Human-readable informative message only included when appropriate (usually on failure)"},
+	"image_id": {"type": "string", "description": "Image associated with the task"},
+	"request_id": {"type": "string", "description": "Human-readable informative request-id"},
+	"user_id": {"type": "string", "description": "User associated with the task"}}}`
+
+const tasksDocument = `{"name": "tasks", "properties": {
+	"tasks": {"type": "array", "items": {"name": "task", "properties": {` + taskProperties + `}}},
+	"first": {"type": "string"}, "next": {"type": "string"}, "schema": {"type": "string"}},
+	"links": [{"rel": "first", "href": "{first}"}, {"rel": "next", "href": "{next}"}, {"rel": "describedby", "href": "{schema}"}]}`
+
 // schemas are the documents below /v2/schemas.
 var schemas = map[string]string{
 	"image": imageDocument, "images": imagesDocument, "member": memberDocument, "members": membersDocument,
+	"task": taskDocument, "tasks": tasksDocument,
 }
 
 func schema(document string) echo.HandlerFunc {

@@ -61,12 +61,20 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	defer temporal.Close()
 
+	web, err := c.Images.WebDownload()
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	server, err := api.New(api.Options{
-		Store:    store,
-		Images:   service,
-		Builds:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
-		Audits:   workflows.NewClient(temporal, c.Temporal.ControlQueue),
+		Store:  store,
+		Images: service,
+		Builds: workflows.NewClient(temporal, c.Temporal.ControlQueue),
+		Audits: workflows.NewClient(temporal, c.Temporal.ControlQueue),
+		Image: image.Config{
+			Idle: c.Images.Idle, Imports: workflows.NewClient(temporal, c.Temporal.ControlQueue), Web: web,
+			ImportDeadline: c.Images.ImportDeadline, ImportPatience: c.Images.ImportPatience, UndoPatience: c.Build.UndoPatience, TaskTTL: c.Images.TaskTTL,
+		},
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
 		Compute: compute.Config{
 			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
@@ -75,7 +83,6 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			HostDownAfter: c.Build.HostDownAfter,
 			Deadlines:     deadlines,
 		},
-		Image:           image.Config{Idle: c.Images.Idle},
 		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},
 		Addr:            c.API.Listen,
 		PublicURL:       c.API.PublicURL,

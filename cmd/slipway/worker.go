@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
+	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
 	"github.com/slipway-cloud/slipway/workflows"
@@ -24,8 +25,8 @@ import (
 
 func workerCommand() *cobra.Command {
 	return role("worker", "Run builds: the control plane's workflows and database steps",
-		"Polls the control task queue of Temporal. Any number may run; builds go on when one dies.",
-		[]string{"database", "temporal", "build", "audit", "notifications"}, runWorker)
+		"Polls the control task queue of Temporal. Any number may run; builds and imports of images go on when one dies.",
+		[]string{"database", "temporal", "images", "build", "audit", "notifications"}, runWorker)
 }
 
 func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
@@ -40,6 +41,16 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	defer temporal.Close()
 	if err := workers.PrepareEngine(ctx, temporal, c.Temporal.Namespace); err != nil {
+		return err
+	}
+	locks := store.Locks("image uploads")
+	defer locks.Close()
+	images, err := openImages(c.Images, store, imageLocks{locks}, log)
+	if err != nil {
+		return err
+	}
+	web, err := c.Images.WebDownload()
+	if err != nil {
 		return err
 	}
 	_, interceptors, err := injectFaults("", nil)
@@ -75,6 +86,8 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Activities: control.New(control.Options{
 				Store:          store,
 				Builds:         workflows.NewClient(temporal, c.Temporal.ControlQueue),
+				Images:         images,
+				Web:            webdownload.New(web, log),
 				DownAfter:      c.Build.HostDownAfter,
 				CleanBeforeUse: c.Build.CleanBeforeUse,
 				Logger:         log,

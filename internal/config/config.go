@@ -4,11 +4,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 	"github.com/knadh/koanf/providers/structs"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"github.com/slipway-cloud/slipway/internal/webdownload"
 )
 
 // Config is all settings. In a file they nest as here; in the environment `database.dsn` is SLIPWAY_DATABASE_DSN; as a
@@ -86,6 +90,76 @@ type Images struct {
 	TrustRoots   string `koanf:"trust_roots" help:"file with the certificates (PEM) that those in images.certificates have to be issued by"`
 
 	PropertyProtections string `koanf:"property_protections" help:"file with the rules of who may read and change which image properties, as Glance's; empty: none"`
+
+	ImportDeadline time.Duration `koanf:"import_deadline" help:"an import that takes longer is ended and undone"`
+	ImportPatience time.Duration `koanf:"import_patience" help:"a step of an import is tried again for so long while the web server or a store does not answer"`
+	TaskTTL        time.Duration `koanf:"task_ttl" help:"how long the task of an import is shown after its end (Glance's task_time_to_live)"`
+
+	// What web-download may ask. Lists have commas between their entries.
+	WebHosts          string        `koanf:"web_download_hosts" help:"hosts that images may be imported from: names, IP addresses, *.example.org, or *; empty: web-download is off"`
+	WebDeniedHosts    string        `koanf:"web_download_denied_hosts" help:"hosts that they may not be imported from although web_download_hosts has them"`
+	WebSchemes        string        `koanf:"web_download_schemes" help:"http, https or both"`
+	WebDeniedSchemes  string        `koanf:"web_download_denied_schemes" help:"http or https"`
+	WebPorts          string        `koanf:"web_download_ports" help:"ports that may be asked"`
+	WebDeniedPorts    string        `koanf:"web_download_denied_ports" help:"ports that may not be asked although web_download_ports has them"`
+	WebNetworks       string        `koanf:"web_download_networks" help:"networks, as 10.1.0.0/16, whose addresses may be connected to although they are not public"`
+	WebMaxRedirects   int           `koanf:"web_download_max_redirects" help:"how many redirects are followed"`
+	WebConnectTimeout time.Duration `koanf:"web_download_connect_timeout" help:"how long resolving and connecting may take, and as long again the TLS handshake"`
+	WebHeaderTimeout  time.Duration `koanf:"web_download_header_timeout" help:"how long an answer may take to begin"`
+	WebIdleTimeout    time.Duration `koanf:"web_download_idle_timeout" help:"how long a download may stand still"`
+}
+
+// WebDownload is what images may be imported from.
+func (i Images) WebDownload() (webdownload.Rules, error) {
+	r := webdownload.Rules{
+		Hosts: list(i.WebHosts), DeniedHosts: list(i.WebDeniedHosts), Schemes: list(i.WebSchemes), DeniedSchemes: list(i.WebDeniedSchemes),
+		MaxRedirects: i.WebMaxRedirects, DialTimeout: i.WebConnectTimeout, TLSTimeout: i.WebConnectTimeout,
+		HeaderTimeout: i.WebHeaderTimeout, IdleTimeout: i.WebIdleTimeout,
+	}
+	if i.WebMaxRedirects == 0 {
+		r.MaxRedirects = -1
+	}
+	var err error
+	if r.Ports, err = ports(i.WebPorts); err != nil {
+		return r, fmt.Errorf("images.web_download_ports: %w", err)
+	}
+	if r.DeniedPorts, err = ports(i.WebDeniedPorts); err != nil {
+		return r, fmt.Errorf("images.web_download_denied_ports: %w", err)
+	}
+	for _, text := range list(i.WebNetworks) {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return r, fmt.Errorf("images.web_download_networks: %q is not like 10.1.0.0/16", text)
+		}
+		r.Networks = append(r.Networks, network)
+	}
+	if err := r.Validate(); err != nil {
+		return r, fmt.Errorf("images.web_download_…: %w", err)
+	}
+	return r, nil
+}
+
+// list reads entries with commas between them; none is nil.
+func list(text string) []string {
+	var all []string
+	for entry := range strings.SplitSeq(text, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			all = append(all, entry)
+		}
+	}
+	return all
+}
+
+func ports(text string) ([]int, error) {
+	var all []int
+	for _, entry := range list(text) {
+		port, err := strconv.Atoi(entry)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no port", entry)
+		}
+		all = append(all, port)
+	}
+	return all, nil
 }
 
 // Quota is what a project may use unless it has limits of its own; -1 is unlimited.
@@ -205,9 +279,13 @@ func Default() Config {
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: "control",
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys",
 		},
-		API:    API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
-		Images: Images{Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Idle: time.Minute},
-		Quota:  Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
+		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
+		Images: Images{
+			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
+			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
+			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
+		},
+		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
 		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute},
 		Audit:    Audit{Every: 10 * time.Minute},
@@ -354,6 +432,11 @@ func (c Config) check() error {
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("images.max_bytes", c.Images.MaxBytes)
 	positive("images.idle", int64(c.Images.Idle))
+	positive("images.import_deadline", int64(c.Images.ImportDeadline))
+	positive("images.task_ttl", int64(c.Images.TaskTTL))
+	if _, err := c.Images.WebDownload(); err != nil {
+		wrong = append(wrong, err)
+	}
 	positive("notifications.webhook_timeout", int64(c.Notifications.WebhookTimeout))
 	positive("notifications.give_up", int64(c.Notifications.GiveUp))
 	positive("notifications.keep", int64(c.Notifications.Keep))

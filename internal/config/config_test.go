@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -100,4 +101,27 @@ func TestAWebhooksAddressIsCheckedAndNotTold(t *testing.T) {
 		require.NotContains(t, err.Error(), "hunter2")
 	}
 	require.ErrorContains(t, Notifications{WebhookSecretFile: "/x"}.check(), "without notifications.webhook_url")
+}
+
+func TestWhatImagesMayBeImportedFromIsRead(t *testing.T) {
+	r, err := Default().Images.WebDownload()
+	require.NoError(t, err)
+	require.False(t, r.Enabled(), "off until hosts are named")
+	i := Default().Images
+	i.WebHosts, i.WebDeniedHosts, i.WebPorts, i.WebNetworks, i.WebMaxRedirects = "a.example.org, *.b.org", "c.b.org", "80, 8080", "10.1.0.0/16,2001:db8::/32", 0
+	r, err = i.WebDownload()
+	require.NoError(t, err)
+	require.Equal(t, []string{"a.example.org", "*.b.org"}, r.Hosts)
+	require.Equal(t, []string{"c.b.org"}, r.DeniedHosts)
+	require.Equal(t, []int{80, 8080}, r.Ports)
+	require.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("2001:db8::/32")}, r.Networks)
+	require.Equal(t, -1, r.MaxRedirects)
+	for variable, tc := range map[string][2]string{
+		"HOSTS": {"http://a", `host "http://a"`}, "PORTS": {"80,http", `web_download_ports: "http" is no port`}, "DENIED_PORTS": {"0", "port 0"},
+		"NETWORKS": {"10.0.0.1", `web_download_networks: "10.0.0.1"`}, "SCHEMES": {"ftp", `scheme "ftp"`}, "IDLE_TIMEOUT": {"-1s", "below zero"},
+	} {
+		_, err := settings(t, "", map[string]string{"SLIPWAY_IMAGES_WEB_DOWNLOAD_" + variable: tc[0]})
+		require.ErrorContains(t, err, tc[1])
+		require.NoError(t, os.Unsetenv("SLIPWAY_IMAGES_WEB_DOWNLOAD_"+variable))
+	}
 }

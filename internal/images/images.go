@@ -69,8 +69,11 @@ type Data struct {
 	Store  string // "" is the default one
 	Note   models.Announce
 
-	// From is the status that the image has while its bytes come, "" for an upload by a client: saving.
-	From models.ImageStatus
+	// From is the status that the image has while its bytes come, "" for an upload by a client: saving. Task is the import
+	// that brings them then; with Stays the image goes on importing when they have come, until every store has them.
+	From  models.ImageStatus
+	Task  string
+	Stays bool
 	// Limits are the quota layer's.
 	Limits Limits
 }

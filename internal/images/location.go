@@ -85,7 +85,7 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 	if data.From == "" {
 		data.From = models.ImageSaving
 	}
-	if data.From == models.ImageSaving && was.Status != models.ImageQueued {
+	if data.From == models.ImageSaving && was.Status != models.ImageQueued || data.From != models.ImageSaving && was.Status != data.From {
 		return was, wrongStatus(was, data.From)
 	}
 	name, store, err := l.target(data.Store)
@@ -97,28 +97,31 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 	// The lock comes before the state: so an image in saving whose lock is free belongs to a dead process (see Settle).
 	up, err := store.Create(last, was.ID)
 	if err != nil {
+		if data.Task != "" {
+			err = underWay(err)
+		}
 		return was, err
 	}
 	defer up.Close()
-	row, err := l.begin(last, was.ID, data.From)
-	if err != nil {
-		return was, err
+	row, err := l.begin(last, was.ID, data)
+	if err != nil || data.Task != "" && lies(row, name) { // another try of the same import was faster
+		return row, err
 	}
 	image, err := l.store(last, row, name, store, up, data)
 	if err != nil {
-		return was, l.giveUp(last, up, was.ID, data.From, err)
+		return was, l.giveUp(last, up, was.ID, name, data.From, err)
 	}
 	return image, nil
 }
 
 // begin moves an image to saving, and answers it whole: the caller may not see every property that counts.
-func (l *location) begin(ctx context.Context, id string, from models.ImageStatus) (models.Image, error) {
-	if from != models.ImageSaving {
-		return l.rows.Image(ctx, id)
+func (l *location) begin(ctx context.Context, id string, data Data) (models.Image, error) {
+	if data.Task != "" {
+		return l.imported(ctx, id, data.Task)
 	}
-	row, err := l.rows.MoveImage(ctx, id, models.ImageMove{From: models.ImageQueued, To: from})
+	row, err := l.rows.MoveImage(ctx, id, models.ImageMove{From: models.ImageQueued, To: data.From})
 	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
-		return row, fault.Wrap(fault.Conflict, err, "Image status transition to %s is not allowed: another upload of image %s came first.", from, id)
+		return row, fault.Wrap(fault.Conflict, err, "Image status transition to %s is not allowed: another upload of image %s came first.", data.From, id)
 	}
 	return row, err
 }
@@ -137,8 +140,12 @@ func (l *location) store(ctx context.Context, was models.Image, name string, sto
 	if err := up.Commit(stored.SHA512); err != nil {
 		return was, fmt.Errorf("publish image %s: %w", was.ID, err)
 	}
+	to := models.ImageActive
+	if data.Stays {
+		to = ""
+	}
 	image, err := l.rows.MoveImage(ctx, was.ID, models.ImageMove{
-		From: data.From, To: models.ImageActive, Bytes: &stored, Limit: data.Limits.Project, Announce: data.Note,
+		From: data.From, To: to, Task: data.Task, Bytes: &stored, Limit: data.Limits.Project, Announce: data.Note,
 		Stored: []models.ImageLocation{{Store: name, URL: store.Location(was.ID)}},
 	})
 	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
@@ -178,7 +185,7 @@ const endPatience = 30 * time.Second
 // imported is the import's to say. The lock goes last, and the client hears of it when all is done: nobody can begin again
 // before. Where the database does not answer, or had taken the bytes although it said otherwise, they stay, and Settle
 // decides by the row.
-func (l *location) giveUp(ctx context.Context, up imagestore.Upload, id string, from models.ImageStatus, why error) error {
+func (l *location) giveUp(ctx context.Context, up imagestore.Upload, id, name string, from models.ImageStatus, why error) error {
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
 	var err error
@@ -186,8 +193,10 @@ func (l *location) giveUp(ctx context.Context, up imagestore.Upload, id string, 
 		_, err = l.rows.MoveImage(ctx, id, models.ImageMove{From: from, To: models.ImageQueued})
 	}
 	if err == nil || fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
-		var states map[string]models.ImageStatus
-		if states, err = l.rows.ImageStates(ctx, []string{id}); err == nil && !hasBytes(states[id]) {
+		var row models.Image
+		row, err = l.rows.Image(ctx, id)
+		gone := fault.Is(err, fault.NotFound)
+		if gone || err == nil && !lies(row, name) {
 			if err := up.Abort(); err != nil {
 				l.log.Error("the bytes of a refused image stay until they are settled", "image_id", id, "error", err)
 			}

@@ -39,6 +39,9 @@ func (n *notification) Remove(ctx context.Context, was models.Image, _ models.An
 
 func (n *notification) Upload(ctx context.Context, was models.Image, data Data) (models.Image, error) {
 	data.Note = n.announce("image.upload", "image.activate")
+	if data.Stays {
+		data.Note = n.announce("image.upload") // EndImport announces the other
+	}
 	return n.Repository.Upload(ctx, was, data)
 }
 
