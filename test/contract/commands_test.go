@@ -1,9 +1,7 @@
 package contract
 
 import (
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -14,11 +12,7 @@ import (
 
 // TestTheOpenStackCommandDoesADaysWork runs the real `openstack` as admin and as a plain member.
 func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
-	path, err := exec.LookPath("openstack")
-	if err != nil {
-		fmt.Println("SLIPWAY-NOT-RUN: the openstack command line: it is not installed (apt-get install python3-openstackclient)")
-		t.Skip("no openstack command: apt-get install python3-openstackclient")
-	}
+	path := installed(t, "openstack", "python3-openstackclient")
 	s := system.Start(t, system.Options{Hypervisor: "fake"})
 	unchanged(t, s)
 	admin := newTool(t, s, path, "admin", system.AdminPassword)

@@ -509,7 +509,8 @@ func (s *System) World(t testing.TB) map[string][]string {
 			if table != "servers" {
 				of = "server_id"
 			}
-			if slices.Contains(OwnTables, table) && deadServers[f[of]] || table == "images" && deadImages[f["id"]] {
+			if slices.Contains(OwnTables, table) && deadServers[f[of]] || table == "images" && deadImages[f["id"]] ||
+				table == "image_tasks" && deadImages[f["image_id"]] {
 				continue
 			}
 			world[table] = append(world[table], row)
