@@ -185,6 +185,9 @@ func (s *Store) EndImport(ctx context.Context, e ImportEnd) (i Image, exists boo
 			if status, err = endOn(tx, &i, e); err != nil {
 				return err
 			}
+			if status == TaskSuccess && !e.Success {
+				message = "The image is " + string(i.Status) + ", although the import ended early. " + e.Message
+			}
 		}
 		if !never {
 			return tx.Model(&task).Select("Status", "Message", "UpdatedAt", "ExpiresAt").
@@ -208,9 +211,7 @@ var errNever = fault.New(fault.NotFound, "There is no such image.")
 
 // endOn does to the image what the end of its import means, and says how the task has ended.
 func endOn(tx *gorm.DB, i *Image, e ImportEnd) (status string, err error) {
-	m := ImageMove{Task: e.Task.ID, Unset: []string{ImportTaskProperty}, Set: map[string]string{
-		ImportingProperty: "", ImportFailedProperty: strings.Join(e.Failed, ","),
-	}}
+	m := ImageMove{Task: e.Task.ID, Unset: []string{ImportTaskProperty}, Set: map[string]string{ImportingProperty: ""}}
 	status = TaskSuccess
 	switch {
 	case i.Status == ImageImporting && e.Success:
@@ -229,6 +230,11 @@ func endOn(tx *gorm.DB, i *Image, e ImportEnd) (status string, err error) {
 			i.Locations = slices.DeleteFunc(i.Locations, func(l ImageLocation) bool { return l.Store == name })
 		}
 	}
+	failed := slices.Clone(e.Failed)
+	if m.To != ImageQueued {
+		failed = slices.DeleteFunc(failed, func(name string) bool { return lies(*i, name) }) // its step had brought it there and could not say so
+	}
+	m.Set[ImportFailedProperty] = strings.Join(failed, ",")
 	return status, move(tx, i, m)
 }
 

@@ -28,6 +28,9 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			wanted = append(wanted, "undo-again-"+s.Undo)
 		}
 	}
+	for _, end := range []string{"", "-fails-StoreImage", "-answer-lost", "-fails-CopyImage", "-partly", "-finish-again", "-undo-again", "-refused", "-cancel", "-deleted", "-copy"} {
+		wanted = append(wanted, "import"+end)
+	}
 	for _, name := range wanted {
 		require.Contains(t, files, "testdata/histories/"+name+".json.gz", "record the table's new row: docs/checklists/add-a-step.md")
 	}

@@ -54,7 +54,7 @@ type scenario struct {
 }
 
 // always run, also without -record: a few that between them take every way through the workflows.
-var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain"}
+var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "import", "import-deleted"}
 
 func TestEveryScenarioReplays(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testdata, "payload.keys"))
@@ -64,7 +64,9 @@ func TestEveryScenarioReplays(t *testing.T) {
 	keys, err := payload.LoadKeys(private)
 	require.NoError(t, err)
 
+	stores := t.TempDir()
 	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Faults: true, Settings: map[string]any{
+		"images":   map[string]any{"stores": "hot=file:" + filepath.Join(stores, "hot") + ",cold=file:" + filepath.Join(stores, "cold")},
 		"temporal": map[string]any{"payload_keys": private},
 		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
 		"build": map[string]any{
@@ -77,7 +79,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), images: map[string]string{}, keys: keys, temporal: s.Temporal()}
 	sc.upload(t, "good")
 	sc.upload(t, "gone")
-	require.NoError(t, os.Remove(filepath.Join(s.Dir, "images", "images", sc.images["gone"])))
+	require.NoError(t, os.Remove(filepath.Join(stores, "hot", "images", sc.images["gone"])))
 
 	for _, tc := range sc.all() {
 		if !*record && !slices.Contains(always, tc.name) {
@@ -189,6 +191,7 @@ func (sc *scenario) all() []scene {
 			return server(sc.ends(t, id, "ACTIVE"))
 		}},
 	}
+	cases = append(cases, sc.imports()...)
 	for _, step := range workflows.Table() {
 		fails := []faultinject.Rule{{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}}
 		cases = append(cases, scene{"fails-" + step.Name, func(t *testing.T) []string { return server(sc.fails(t, step.Name, fails...)) }})
