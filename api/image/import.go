@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -73,6 +74,9 @@ func (a *API) importImage(c echo.Context) error {
 			return err
 		}
 		in.URI = uri.String()
+		if raw, err = withoutQuery(raw, *uri); err != nil {
+			return err
+		}
 	}
 	if a.config.Imports == nil {
 		return fault.New(fault.Unavailable, "Nothing can be imported here.")
@@ -89,6 +93,25 @@ func (a *API) importImage(c echo.Context) error {
 		return err
 	}
 	return c.NoContent(http.StatusAccepted)
+}
+
+// withoutQuery is the request as the task shows it: what an address has behind its question mark may be a credential.
+func withoutQuery(raw json.RawMessage, uri url.URL) (json.RawMessage, error) {
+	if uri.RawQuery == "" {
+		return raw, nil
+	}
+	uri.RawQuery = "..."
+	var body map[string]any
+	if err := json.Unmarshal(raw, &body); err != nil {
+		return nil, misread(err)
+	}
+	method, _ := body["method"].(map[string]any)
+	method["uri"] = uri.String()
+	shown, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("describe an import: %w", err)
+	}
+	return shown, nil
 }
 
 // asked reads what is to be imported to where, as Glance's _validate_import_body and get_stores_from_request.

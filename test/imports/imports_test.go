@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -256,8 +257,13 @@ func (r *rig) fromWeb(t *testing.T) {
 	r.active(t, id, want, "hot")
 
 	id = r.create(t)
-	r.accepted(t, r.demo, id, with(method("web-download", uri), "all_stores", true))
-	require.Equal(t, "The image is in hot, cold.", r.task(t, id, "success")["message"])
+	r.accepted(t, r.demo, id, with(method("web-download", uri+"?signature=secret"), "all_stores", true))
+	task = r.task(t, id, "success")
+	require.Equal(t, "The image is in hot, cold.", task["message"])
+	shown, err := json.Marshal(task["input"])
+	require.NoError(t, err)
+	require.Contains(t, string(shown), uri)
+	require.NotContains(t, string(shown), "secret", "a presigned address is a credential")
 	r.active(t, id, want, "hot", "cold")
 	status, text := r.ask(t, r.demo, id, method("web-download", uri))
 	require.Equal(t, http.StatusConflict, status, text)
