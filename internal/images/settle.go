@@ -109,10 +109,11 @@ func (s *Service) look(ctx context.Context, name string, store imagestore.Store,
 			imageID, staged := isStaged(id)
 			image := images[imageID] // zero where it is deleted or never was
 			switch {
+			case staged && image.StagedStore == nil:
+				suspects[id] = true
+			case staged && *image.StagedStore == name:
 			case staged:
-				if image.StagedStore == nil || *image.StagedStore != name {
-					suspects[id] = true
-				}
+				problems = append(problems, s.stray(ctx, name, store, id, done))
 			case !hasBytes(image.Status):
 				suspects[id] = true
 			case lies(image, name):
@@ -130,7 +131,7 @@ func (s *Service) look(ctx context.Context, name string, store imagestore.Store,
 	return errors.Join(problems...)
 }
 
-// stray removes bytes of an image that lies elsewhere: it left this store, or a copy of it did not end.
+// stray removes bytes of an image that lies, or is staged, elsewhere: it left this store, or a copy of it did not end.
 func (s *Service) stray(ctx context.Context, name string, store imagestore.Store, id string, done *Settled) error {
 	lock, err := store.Hold(ctx, id)
 	if fault.Is(err, fault.Conflict) {
@@ -139,11 +140,16 @@ func (s *Service) stray(ctx context.Context, name string, store imagestore.Store
 	if err != nil {
 		return err
 	}
-	image, err := s.rows.Image(ctx, id)
-	if err != nil || lies(image, name) || len(image.Locations) == 0 {
+	imageID, staged := isStaged(id)
+	image, err := s.rows.Image(ctx, imageID)
+	elsewhere := len(image.Locations) > 0 && !lies(image, name)
+	if staged {
+		elsewhere = image.StagedStore != nil && *image.StagedStore != name
+	}
+	if err != nil || !elsewhere {
 		return errors.Join(err, lock.Close())
 	}
-	s.log.Warn("bytes of an image that lies elsewhere are removed", "image_id", id, "store", name)
+	s.log.Warn("bytes of an image that lies elsewhere are removed", "image_id", imageID, "store", name, "staged", staged)
 	done.Removed++
 	return lock.Abort()
 }

@@ -30,8 +30,45 @@ func (s *S3) Create(ctx context.Context, id string) (Upload, error) {
 	return &s3Upload{store: s, id: id, lock: lock, ctx: ctx, cancel: cancel}, nil
 }
 
-// Hold implements Store.
-func (s *S3) Hold(ctx context.Context, id string) (Hold, error) { return s.Create(ctx, id) }
+// Hold implements Store. It asks nothing of the object store before it ends: so who cleans up after a dead process can hold
+// an image in all stores while this one is away.
+func (s *S3) Hold(ctx context.Context, id string) (Hold, error) {
+	if err := check(id); err != nil {
+		return nil, err
+	}
+	lock, err := s.lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &s3Hold{store: s, id: id, lock: lock, ctx: ctx}, nil
+}
+
+type s3Hold struct {
+	store *S3
+	id    string
+	lock  Lock
+	ctx   context.Context
+	ended sync.Once
+	err   error
+}
+
+func (h *s3Hold) Close() error { return h.end(false) }
+
+func (h *s3Hold) Abort() error { return h.end(true) }
+
+func (h *s3Hold) end(withdraw bool) error {
+	h.ended.Do(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), endWithin)
+		defer cancel()
+		_, err := h.store.forget(ctx, h.id) // what a dead process began
+		problems := []error{err}
+		if withdraw {
+			problems = append(problems, h.store.Delete(ctx, h.id))
+		}
+		h.err = errors.Join(append(problems, h.lock.Unlock())...)
+	})
+	return h.err
+}
 
 // s3Upload fills one part while the one before is on its way.
 type s3Upload struct {
