@@ -237,7 +237,7 @@ func (l *location) take(ctx context.Context, up imagestore.Upload, declared stri
 	}
 	stored.Virtual = info.VirtualBytes
 	if local, ok := up.(imagestore.Local); ok {
-		if err := agrees(ctx, local.Path(), info); err != nil {
+		if err := agrees(ctx, "qemu-img", local.Path(), info); err != nil {
 			return none, err
 		}
 	}

@@ -13,18 +13,19 @@ import (
 // agrees lets qemu-img open what the inspector accepted, with the format named and under limits, and refuses the image if
 // QEMU cannot, or sees a disk of another size: what is shown as virtual_size is what a build will get. A control plane
 // without qemu-img goes by the inspector alone.
-func agrees(ctx context.Context, path string, info imageformat.Info) error {
+func agrees(ctx context.Context, qemuImg, path string, info imageformat.Info) error {
 	if info.Format == imageformat.Raw {
 		return nil // nothing to open
 	}
 	out, _, err := program.Run(ctx, program.Command{
-		Name: "qemu-img", Args: []string{"info", "-U", "-f", string(info.Format), "--output=json", path},
+		Name: qemuImg, Args: []string{"info", "-U", "-f", string(info.Format), "--output=json", path},
 	})
 	if program.Missing(err) {
 		return nil
 	}
+	// A limit, or a crash of QEMU's own, is the image's doing too: no host shall meet it. A machine that took too long is not.
 	var ended *program.Error
-	if errors.As(err, &ended) && (ended.Code > 0 || ended.Exceeded != "") {
+	if errors.As(err, &ended) && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return fault.Wrap(fault.Invalid, err, "The image is not a usable %s: QEMU cannot open it.", info.Format)
 	}
 	if err != nil {
