@@ -138,6 +138,18 @@ func TestListsAreFilteredSortedAndPaged(t *testing.T) {
 	require.Equal(t, []string{"alpha", "beta", "gamma", "zeta"}, seen)
 }
 
+func BenchmarkDownload(b *testing.B) {
+	const size = 4 << 20
+	w := newWorld(b)
+	id := w.active("demo", nil, noise(size))
+	b.SetBytes(size)
+	for b.Loop() {
+		if a := w.do("demo", "GET", "/image/v2/images/"+id+"/file", nil); a.status != 200 || len(a.body) != size {
+			b.Fatal(a.status, len(a.body))
+		}
+	}
+}
+
 func BenchmarkListImages(b *testing.B) {
 	w := newWorld(b)
 	for range 200 {
