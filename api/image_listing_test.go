@@ -125,6 +125,10 @@ func TestListsAreFilteredSortedAndPaged(t *testing.T) {
 		require.Equal(t, 400, w.do("demo", "GET", "/image/v2/images?"+query, nil).status, query)
 	}
 
+	beta := w.image("demo", ids["beta"])["created_at"].(string)
+	require.Contains(t, names(w.do("demo", "GET", "/image/v2/images?created_at="+beta, nil)), "beta", "made when it says")
+	require.NotContains(t, names(w.do("demo", "GET", "/image/v2/images?created_at=gt:"+beta, nil)), "beta", "and not later")
+
 	seen, path := []string{}, "/v2/images?limit=2&sort=name:asc&container_format=bare"
 	for path != "" {
 		a := w.do("demo", "GET", "/image"+path, nil)

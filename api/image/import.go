@@ -160,7 +160,7 @@ func (a *API) asked(c echo.Context, raw json.RawMessage) (contract.ImportInput, 
 	}
 	for _, name := range in.Stores {
 		if _, err := stores.Store(name); err != nil {
-			return in, err
+			return in, fault.Wrap(fault.Conflict, err, "%s", fault.Public(err))
 		}
 	}
 	return in, nil

@@ -94,11 +94,11 @@ func whole(name, v string) (int64, error) {
 	return n, nil
 }
 
-// instant reads ISO 8601 as oslo.utils does: without a zone it is UTC.
+// instant reads ISO 8601 as oslo.utils does: without a zone it is UTC. Images are made at whole seconds, as they show it.
 func instant(name, v string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02"} {
 		if t, err := time.Parse(layout, v); err == nil {
-			return t.UTC(), nil
+			return t.UTC().Truncate(time.Second), nil
 		}
 	}
 	return time.Time{}, fault.New(fault.Invalid, "Invalid value for %s: '%s' is not a date of ISO 8601, such as 2026-01-31T12:00:00Z.", name, v)

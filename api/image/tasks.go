@@ -45,6 +45,9 @@ func (a *API) listTasks(c echo.Context) error {
 		return err
 	}
 	f := models.TaskFilter{Status: c.QueryParam("status"), Type: c.QueryParam("type"), Marker: page.Marker, Limit: page.Limit}
+	if f.Status != "" && !slices.Contains([]string{"pending", models.TaskProcessing, models.TaskSuccess, models.TaskFailure}, f.Status) {
+		return fault.New(fault.Invalid, "Invalid status value: %s", f.Status)
+	}
 	key, dir := c.QueryParam("sort_key"), c.QueryParam("sort_dir")
 	if key == "" {
 		key = "created_at"

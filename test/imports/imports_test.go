@@ -505,7 +505,7 @@ func (r *rig) refused(t *testing.T) {
 		{id, with(web(), "all_stores", "yes"), 400, "&#39;all_stores&#39; must be boolean value only"},
 		{id, with(web(), "all_stores_must_succeed", 1), 400, "&#39;all_stores_must_succeed&#39; must be boolean value only"},
 		{id, with(web(), "all_stores", true, "stores", []string{"hot"}), 400, "All_stores parameter can&#39;t be used"},
-		{id, with(web(), "stores", []string{"warm"}), 400, "There is no image store &#39;warm&#39;"},
+		{id, with(web(), "stores", []string{"warm"}), 409, "There is no image store &#39;warm&#39;"},
 		{id, with(web(), "stores", []string{}), 400, "at least one store"},
 		{id, method("web-download", ""), 400, "URI for web-download does not pass filtering"},
 		{id, method("web-download", "http://169.254.169.254/"), 400, "URI for web-download does not pass filtering"},
