@@ -225,6 +225,7 @@ func TestImages(t *testing.T) {
 	for name, test := range map[string]func(*rig, *testing.T){
 		"come from the web to every store":                             (*rig).fromWeb,
 		"come from where they were staged":                             (*rig).staged,
+		"come by the command line, which waits for them":               (*rig).fromTheCommandLine,
 		"are copied to more stores by an admin":                        (*rig).copied,
 		"are imported although the worker is killed in the middle":     (*rig).workerKilled,
 		"are imported although the API is killed after its answer":     (*rig).apiKilled,
@@ -315,6 +316,25 @@ func (r *rig) copied(t *testing.T) {
 	r.accepted(t, r.admin, id, with(method("copy-image", ""), "all_stores", true))
 	require.Equal(t, "Every store had the image already.", r.task(t, id, "success")["message"])
 	r.active(t, id, want, "hot", "cold")
+}
+
+func (r *rig) fromTheCommandLine(t *testing.T) {
+	want := data(2)
+	uri := r.serve("/line", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) })
+	id := r.create(t)
+	out, errs, code := r.Slipway(t, "image", "import", id, "--method", "web-download", "--uri", uri, "--all-stores", "--wait")
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "active")
+	r.active(t, id, want, "hot", "cold")
+	out, errs, code = r.Slipway(t, "image", "task", "show", id)
+	require.Zero(t, code, errs)
+	require.Contains(t, out, "The image is in hot, cold.")
+
+	id = r.create(t)
+	_, errs, code = r.Slipway(t, "image", "import", id, "--method", "web-download", "--uri", uri+"/none", "--wait")
+	require.NotZero(t, code)
+	require.Contains(t, errs, "Host 127.0.0.1 answered 404 Not Found, where the image was expected.")
+	r.queued(t, id)
 }
 
 // halting serves half of the data to the first who asks and then nothing more, and the whole to others. begun is closed
