@@ -18,8 +18,11 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 )
 
-// declarations are the disk formats that an image can be declared to be.
+// declarations are the disk formats that an image can be declared to be: raw, those that QEMU opens, and then those that are
+// plain bytes too.
 var declarations = []string{"raw", "qcow2", "vmdk", "vdi", "vhd", "vhdx", "iso", "ami", "aki", "ari"}
+
+const opened = 6
 
 // hostileImage is one of internal/imageformat's table.
 type hostileImage struct {
@@ -55,8 +58,9 @@ func (s *site) send(t *testing.T, to *string, declared string, data []byte) int 
 	return a.status
 }
 
-// Every hostile image is sent under every declaration. As what it is declared to be none is taken, nor as any format that
-// QEMU would open; the few that are harmless as plain bytes are taken as those.
+// Every hostile image is sent under its own declaration, as plain bytes, as each format that QEMU would open, and as one of
+// the other plain ones in turn. None is taken as what it is declared to be; the few that are harmless as plain bytes, or are
+// only declared wrongly, are taken as what they are.
 func TestNoHostileImageIsTakenByAnAPI(t *testing.T) {
 	t.Parallel()
 	dir, table := hostileImages(t)
@@ -77,7 +81,7 @@ func TestNoHostileImageIsTakenByAnAPI(t *testing.T) {
 			}
 		})
 	}
-	for _, c := range table {
+	for n, c := range table {
 		data, err := os.ReadFile(filepath.Join(dir, c.File))
 		require.NoError(t, err)
 		if !slices.Contains(declarations, c.Declared) {
@@ -85,7 +89,10 @@ func TestNoHostileImageIsTakenByAnAPI(t *testing.T) {
 			require.Equal(t, 400, a.status, c.Name)
 		}
 		require.NotContains(t, c.Taken, c.Declared, c.Name)
-		for _, declared := range declarations {
+		for k, declared := range declarations {
+			if k >= opened && k != opened+n%(len(declarations)-opened) && declared != c.Declared {
+				continue
+			}
 			want := 400
 			if slices.Contains(c.Taken, declared) {
 				want = 204
@@ -184,7 +191,6 @@ func TestNoImageMakesTheMachinesFilesRead(t *testing.T) {
 			}
 		}
 	}
-	id := s.queued(t, "raw")
 	for _, where := range []string{secret, "file://" + secret, "file:" + secret, "../../../../../../../../.." + secret} {
 		for _, body := range []object{
 			{"locations": []object{{"url": where, "metadata": object{}}}}, {"direct_url": where}, {"file": where}, {"self": where}, {"stores": where},
@@ -198,10 +204,6 @@ func TestNoImageMakesTheMachinesFilesRead(t *testing.T) {
 			a := s.do(t, "PUT", "/images/"+upload+"/file", []byte("bytes"), header, where)
 			require.Less(t, a.status, 500)
 			require.NotContains(t, string(s.do(t, "GET", "/images/"+upload+"/file", nil).body), "secret")
-		}
-		for _, method := range []string{"web-download", "copy-image", "glance-direct", "glance-download"} {
-			a := s.do(t, "POST", "/images/"+id+"/import", object{"method": object{"name": method, "uri": where}})
-			require.True(t, a.status >= 400 && a.status < 500, "%s of %s: %d", method, where, a.status)
 		}
 	}
 	s.settled(t)

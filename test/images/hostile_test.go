@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	idle     = time.Second // how long a client may stand still
+	idle     = 1500 * time.Millisecond // how long a client may stand still
 	maxBytes = 24 << 20
 	// maxGrowth bounds what all hostile clients together may make the API hold: two hundred hanging uploads among them.
 	maxGrowth = 96 << 20
@@ -42,6 +42,57 @@ func (v *visit) image(leaves string) string {
 }
 
 func (v *visit) file(id string) string { return "/images/" + id + "/file" }
+
+// slow is an upload that is alive, a byte now and then, until finish.
+type slow struct {
+	*line
+	stop  chan struct{}
+	ended chan struct{}
+	sent  []byte
+}
+
+func (s *site) begin(t testing.TB, path string) *slow {
+	u := &slow{line: s.put(t, path, "Transfer-Encoding: chunked"), stop: make(chan struct{}), ended: make(chan struct{})}
+	t.Cleanup(u.end)
+	u.chunk("begun ")
+	go func() {
+		defer close(u.ended)
+		pace := time.NewTicker(idle / 10)
+		defer pace.Stop()
+		for {
+			select {
+			case <-u.stop:
+				return
+			case <-pace.C:
+				u.chunk("x")
+			}
+		}
+	}()
+	return u
+}
+
+func (u *slow) chunk(text string) {
+	u.say("%x\r\n%s\r\n", len(text), text)
+	u.sent = append(u.sent, text...)
+}
+
+func (u *slow) end() {
+	select {
+	case <-u.ended:
+	default:
+		close(u.stop)
+		<-u.ended
+	}
+}
+
+// finish sends the end and gives the answer.
+func (u *slow) finish() int {
+	u.t.Helper()
+	u.end()
+	u.chunk(" ended")
+	u.say("0\r\n\r\n")
+	return u.hear()
+}
 
 // refused holds that an answer is a refusal, or that the connection was just closed.
 func (v *visit) refused(status int, what string) {
@@ -169,16 +220,14 @@ var hostile = []struct {
 	}},
 	{"uploads twice at once", func(v *visit) {
 		id := v.image("active")
-		first := v.put(v.t, v.file(id), "Content-Length: 10")
-		first.say("12345")
+		first := v.begin(v.t, v.file(id))
 		v.await(v.t, id, "saving")
 		for range 3 {
 			require.Equal(v.t, 409, v.do(v.t, "PUT", v.file(id), []byte("another")).status)
 			require.Equal(v.t, 409, v.do(v.t, "PUT", "/images/"+id+"/stage", []byte("another")).status)
 		}
-		first.say("67890")
-		require.Equal(v.t, 204, first.hear())
-		require.Equal(v.t, "1234567890", string(v.do(v.t, "GET", v.file(id), nil).body))
+		require.Equal(v.t, 204, first.finish())
+		require.Equal(v.t, first.sent, v.do(v.t, "GET", v.file(id), nil).body)
 	}},
 	{"uploads once more", func(v *visit) {
 		id := v.image("active")
@@ -191,25 +240,20 @@ var hostile = []struct {
 	}},
 	{"deletes what it uploads", func(v *visit) {
 		id := v.image("gone")
-		l := v.put(v.t, v.file(id), "Content-Length: 10")
-		l.say("12345")
+		l := v.begin(v.t, v.file(id))
 		v.await(v.t, id, "saving")
 		require.Equal(v.t, 204, v.do(v.t, "DELETE", "/images/"+id, nil).status)
-		l.say("67890")
-		require.Equal(v.t, 410, l.hear())
+		require.Equal(v.t, 410, l.finish())
 
 		id = v.image("gone")
-		l = v.put(v.t, "/images/"+id+"/stage", "Content-Length: 10")
-		l.say("12345")
+		l = v.begin(v.t, "/images/"+id+"/stage")
 		v.await(v.t, id, "uploading")
 		require.Equal(v.t, 204, v.do(v.t, "DELETE", "/images/"+id, nil).status)
-		l.say("67890")
-		v.refused(l.hear(), "staging what is deleted")
+		v.refused(l.finish(), "staging what is deleted")
 	}},
 	{"changes what it uploads", func(v *visit) {
 		id := v.image("active")
-		l := v.put(v.t, v.file(id), "Content-Length: 10")
-		l.say("12345")
+		l := v.begin(v.t, v.file(id))
 		v.await(v.t, id, "saving")
 		patch := func(path, value string) int {
 			return v.do(v.t, "PATCH", "/images/"+id, fmt.Sprintf(`[{"op": "replace", "path": "%s", "value": "%s"}]`, path, value),
@@ -218,11 +262,10 @@ var hostile = []struct {
 		require.Equal(v.t, 403, patch("/disk_format", "qcow2"), "what it is judged by")
 		require.Equal(v.t, 403, patch("/status", "active"))
 		require.Equal(v.t, 200, patch("/name", "changed"))
-		l.say("67890")
-		require.Equal(v.t, 204, l.hear())
+		require.Equal(v.t, 204, l.finish())
 		got := v.do(v.t, "GET", "/images/"+id, nil).json(v.t)
 		require.Equal(v.t, "changed", got["name"])
-		require.EqualValues(v.t, 10, got["size"])
+		require.EqualValues(v.t, len(l.sent), got["size"])
 	}},
 	{"says that its bytes are something else", func(v *visit) {
 		id := v.image("queued")
@@ -322,8 +365,7 @@ var hostile = []struct {
 		id, next := v.image("active"), v.image("queued")
 		own := *v.site
 		own.token = v.Demo().Token()
-		l := own.put(v.t, v.file(id), "Content-Length: 10")
-		l.say("12345")
+		l := own.begin(v.t, v.file(id))
 		v.await(v.t, id, "saving")
 		r, err := http.NewRequestWithContext(v.t.Context(), http.MethodDelete, v.APIURL+"/v3/auth/tokens", nil)
 		require.NoError(v.t, err)
@@ -333,8 +375,7 @@ var hostile = []struct {
 		require.NoError(v.t, err)
 		got.Body.Close()
 		require.Equal(v.t, 204, got.StatusCode)
-		l.say("67890")
-		require.Equal(v.t, 204, l.hear(), "it was good when it began")
+		require.Equal(v.t, 204, l.finish(), "it was good when it began")
 		require.Equal(v.t, 401, own.do(v.t, "PUT", v.file(next), []byte("12345")).status)
 	}},
 	{"plays tricks with paths", func(v *visit) {
