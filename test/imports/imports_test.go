@@ -4,6 +4,7 @@ package imports
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
@@ -225,6 +226,8 @@ func TestImages(t *testing.T) {
 	for name, test := range map[string]func(*rig, *testing.T){
 		"come from the web to every store":                             (*rig).fromWeb,
 		"come from where they were staged":                             (*rig).staged,
+		"are taken by one of many imports at once":                     (*rig).race,
+		"are imported wherever the worker dies, or does a step twice":  (*rig).dying,
 		"come by the command line, which waits for them":               (*rig).fromTheCommandLine,
 		"are copied to more stores by an admin":                        (*rig).copied,
 		"are imported although the worker is killed in the middle":     (*rig).workerKilled,
@@ -316,6 +319,65 @@ func (r *rig) copied(t *testing.T) {
 	r.accepted(t, r.admin, id, with(method("copy-image", ""), "all_stores", true))
 	require.Equal(t, "Every store had the image already.", r.task(t, id, "success")["message"])
 	r.active(t, id, want, "hot", "cold")
+}
+
+func (r *rig) race(t *testing.T) {
+	want := data(1)
+	uri := r.serve("/race", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) })
+	id := r.create(t)
+	const clients = 12
+	answers := make(chan int, clients)
+	for range clients {
+		go func() {
+			answer, err := r.demo.Post(context.WithoutCancel(t.Context()), r.demo.ServiceURL("images", id, "import"), method("web-download", uri), nil,
+				&gophercloud.RequestOpts{OkCodes: []int{202, 409}})
+			if err != nil {
+				answers <- 0
+				return
+			}
+			answers <- answer.StatusCode
+		}()
+	}
+	got := map[int]int{}
+	for range clients {
+		got[<-answers]++
+	}
+	require.Equal(t, map[int]int{202: 1, 409: clients - 1}, got)
+	r.task(t, id, "success")
+	r.active(t, id, want, "hot")
+	tasks, err := r.Store.ImageTasks(t.Context(), id)
+	require.NoError(t, err)
+	require.Len(t, tasks, 1)
+}
+
+func (r *rig) dying(t *testing.T) {
+	want := data(1)
+	uri := r.serve("/dying", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(want) })
+	for _, rule := range []faultinject.Rule{
+		{Step: contract.BeginImport, Mode: faultinject.KillAfter},
+		{Step: contract.StoreImage, Mode: faultinject.KillAfter},
+		{Step: contract.CopyImage, Mode: faultinject.KillAfter},
+		{Step: contract.FinishImport, Mode: faultinject.KillBefore},
+		{Step: contract.FinishImport, Mode: faultinject.KillAfter},
+		{Step: contract.BeginImport, Mode: faultinject.Twice},
+		{Step: contract.StoreImage, Mode: faultinject.Twice},
+		{Step: contract.CopyImage, Mode: faultinject.Twice},
+		{Step: contract.FinishImport, Mode: faultinject.Twice},
+		{Step: contract.StoreImage, Mode: faultinject.FailAfter, Kind: fault.Unavailable},
+		{Step: contract.CopyImage, Mode: faultinject.FailAfter, Kind: fault.Unavailable},
+	} {
+		t.Run(rule.Step+" "+string(rule.Mode), func(t *testing.T) {
+			rule.Times = 1
+			name := r.inject(t, rule)
+			id := r.create(t)
+			r.accepted(t, r.demo, id, with(method("web-download", uri), "all_stores", true))
+			r.task(t, id, "success")
+			r.active(t, id, want, "hot", "cold")
+			injected, err := r.Faults.Injected(name)
+			require.NoError(t, err)
+			require.Len(t, injected, 1)
+		})
+	}
 }
 
 func (r *rig) fromTheCommandLine(t *testing.T) {
