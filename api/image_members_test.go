@@ -116,32 +116,3 @@ func TestOnlySharedImagesHaveMembers(t *testing.T) {
 		require.Equal(t, c.status, w.do("other", "GET", "/image/v2/images/"+id, nil).status, c.visibility)
 	}
 }
-
-func TestADeactivatedImageIsShownAndNotGiven(t *testing.T) {
-	w := newWorld(t)
-	id := w.active("demo", nil, noise(1000))
-	path := "/image/v2/images/" + id
-	do := func(as, action string) int { return w.do(as, "POST", path+"/actions/"+action, nil).status }
-	require.Equal(t, 403, do("reader", "deactivate"))
-	for range 2 { // again is the same
-		require.Equal(t, 204, do("demo", "deactivate"))
-		require.Equal(t, "deactivated", w.image("demo", id)["status"])
-	}
-	a := w.do("demo", "GET", path+"/file", nil)
-	require.Equal(t, 403, a.status)
-	require.Contains(t, a.json(t)["message"], "deactivated")
-	require.Equal(t, 200, w.do("admin", "GET", path+"/file", nil).status)
-	require.Equal(t, 409, w.do("demo", "PUT", path+"/file", noise(10)).status)
-	for range 2 {
-		require.Equal(t, 204, do("demo", "reactivate"))
-		require.Equal(t, "active", w.image("demo", id)["status"])
-	}
-	require.Equal(t, 200, w.do("demo", "GET", path+"/file", nil).status)
-
-	queued := "/image/v2/images/" + w.queued("demo", nil)
-	for _, action := range []string{"deactivate", "reactivate"} {
-		a := w.do("demo", "POST", queued+"/actions/"+action, nil)
-		require.Equal(t, 403, a.status)
-		require.Contains(t, a.json(t)["message"], "Not allowed to "+action+" image in status &#39;queued&#39;")
-	}
-}

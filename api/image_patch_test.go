@@ -17,7 +17,13 @@ func TestAPatchChangesWhatItNamesOrNothing(t *testing.T) {
 	patch := func(as, id, body string) answer {
 		return w.do(as, "PATCH", "/image/v2/images/"+id, body, "Content-Type", kind)
 	}
+	var many []object
+	for i := range 129 {
+		many = append(many, object{"op": "add", "path": fmt.Sprint("/p", i), "value": "v"})
+	}
 	before := w.everything()
+	a := w.do("demo", "PATCH", "/image/v2/images/"+id, many, "Content-Type", kind)
+	require.Equal(t, 413, a.status, "too many properties: %s", a.body)
 	for name, c := range map[string]struct {
 		body   string
 		status int
@@ -62,7 +68,7 @@ func TestAPatchChangesWhatItNamesOrNothing(t *testing.T) {
 			require.Equal(t, c.status, a.status, string(a.body))
 		})
 	}
-	a := w.do("demo", "PATCH", "/image/v2/images/"+id, `[]`)
+	a = w.do("demo", "PATCH", "/image/v2/images/"+id, `[]`)
 	require.Equal(t, 415, a.status)
 	require.Equal(t, "application/openstack-images-v2.0-json-patch, application/openstack-images-v2.1-json-patch", a.header.Get("Accept-Patch"))
 	a = patch("demo", id, `[]`)
@@ -126,6 +132,16 @@ func TestTagsAreAddedAndRemovedOneByOne(t *testing.T) {
 	require.Equal(t, 404, w.do("demo", "DELETE", path+"one", nil).status)
 	require.Equal(t, 400, w.do("demo", "PUT", path+strings.Repeat("t", 256), nil).status)
 	require.Equal(t, []any{"a / b"}, w.image("demo", id)["tags"])
+
+	full := []string{}
+	for i := range 128 {
+		full = append(full, fmt.Sprint("t", i))
+	}
+	crowded := w.queued("demo", object{"tags": full})
+	a := w.do("demo", "PUT", "/image/v2/images/"+crowded+"/tags/t128", nil)
+	require.Equal(t, 413, a.status, string(a.body))
+	require.Equal(t, 204, w.do("demo", "PUT", "/image/v2/images/"+crowded+"/tags/t127", nil).status, "it has that one")
+	require.Len(t, w.image("demo", crowded)["tags"], 128)
 
 	var all sync.WaitGroup
 	for i := range 4 {
