@@ -37,6 +37,7 @@ func TestAWorkerDeliversNotificationsToWhereTheSettingsSay(t *testing.T) {
 	c.Database.DSN = testenv.Database(t)
 	c.Temporal.Address, c.Temporal.ControlQueue, c.Temporal.PayloadKeys = testenv.Temporal(t), testenv.Queue(t, "control"), filepath.Join(dir, "keys")
 	c.Audit.Every = 0
+	c.Images.Dir = filepath.Join(dir, "images")
 	c.Operator.Listen = ""
 	c.Notifications.WebhookURL, c.Notifications.WebhookSecretFile = receiver.URL, secret
 	require.NoError(t, payload.EnsureKeys(c.Temporal.PayloadKeys))
