@@ -74,6 +74,7 @@ func TestWhatADeadProcessLeftIsSettled(t *testing.T) {
 	saving := func(id string) { w.move(id, models.ImageQueued, models.ImageSaving) }
 	uploading := func(id string) { w.move(id, models.ImageQueued, models.ImageUploading) }
 	requeued, removed := Settled{Requeued: 1}, Settled{Removed: 1}
+	processes := []*Service{w.process(), w.process()}
 	for name, c := range map[string]struct {
 		die   func(in, id string)
 		found Settled
@@ -111,7 +112,7 @@ func TestWhatADeadProcessLeftIsSettled(t *testing.T) {
 				c.die(in, id)
 				var both sync.WaitGroup
 				errs := make([]error, 2)
-				for n, s := range []*Service{w.process(), w.process()} {
+				for n, s := range processes {
 					both.Go(func() { _, errs[n] = s.Settle(ctx) })
 				}
 				both.Wait()
