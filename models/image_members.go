@@ -26,8 +26,12 @@ func (s *Store) AddImageMember(ctx context.Context, imageID, memberID string, li
 	m.UpdatedAt = m.CreatedAt
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		// Members of one image are added one after the other, so that the count holds.
-		if _, err := lockedImage(tx, imageID); err != nil {
+		i, err := lockedImage(tx, imageID)
+		if err != nil {
 			return err
+		}
+		if i.Visibility != "shared" {
+			return fault.New(fault.Forbidden, "Only shared images have members.")
 		}
 		var members int64
 		if err := tx.Model(&ImageMember{}).Where("image_id = ?", imageID).Count(&members).Error; err != nil {

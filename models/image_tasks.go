@@ -100,6 +100,9 @@ func importable(i Image, b ImportBegin, missing []string) error {
 		if i.Status != ImageActive {
 			return conflict("Only images with status active can be targeted for copying")
 		}
+		if len(i.Locations) == 0 { // stored before places were recorded: what is there must not be taken for a copy
+			return conflict("Where image %s lies is not recorded yet. Please try again in a minute.", i.ID)
+		}
 		for _, name := range b.Stores {
 			if !b.Skip && !slices.Contains(missing, name) {
 				return conflict("Image is already present at store '%s'", name)

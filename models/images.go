@@ -52,6 +52,7 @@ type ImageUpdate struct {
 	ContainerFormat *string            // only before there are bytes
 	Tags            *[]string          // the whole new list
 	Properties      *map[string]string // the whole new set
+	Frozen          []string           // properties that change only while the image is queued
 	IfUpdatedAt     *time.Time         // Conflict when the row was changed since it was read
 	Announce        Announce
 }
@@ -330,6 +331,21 @@ func (s *Store) AddImageLocation(ctx context.Context, id string, l ImageLocation
 	return i, failed(err, "record where image %s lies", id)
 }
 
+// RenameImageLocation says that the place of an image's bytes has another store's name now.
+func (s *Store) RenameImageLocation(ctx context.Context, l ImageLocation, name string) error {
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if _, err := lockedImage(tx, l.ImageID); err != nil {
+			return err
+		}
+		if err := tx.Where("url = ?", l.URL).Delete(&ImageLocation{ImageID: l.ImageID, Store: l.Store}).Error; err != nil {
+			return err
+		}
+		l.Store = name
+		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&l).Error
+	})
+	return failed(err, "record where image %s lies", l.ImageID)
+}
+
 // RemoveImageLocation takes one of several places away; Forbidden for the last, NotFound for one that is not there.
 func (s *Store) RemoveImageLocation(ctx context.Context, id, inStore string, announced Announce) (Image, error) {
 	var i Image
@@ -339,6 +355,8 @@ func (s *Store) RemoveImageLocation(ctx context.Context, id, inStore string, ann
 		}
 		at := slices.IndexFunc(i.Locations, func(l ImageLocation) bool { return l.Store == inStore })
 		switch {
+		case i.Status != ImageActive:
+			return fault.New(fault.Conflict, "It's not allowed to remove image data from store if image status is not 'active'")
 		case at < 0:
 			return fault.New(fault.NotFound, "Image %s is not stored in store %s.", id, inStore)
 		case len(i.Locations) == 1:
@@ -374,6 +392,11 @@ func (s *Store) UpdateImage(ctx context.Context, id string, u ImageUpdate) (Imag
 				if change.new != nil && (change.old == nil || *change.old != *change.new) {
 					return fault.New(fault.Forbidden, "Attribute %s can be only replaced for a queued image.", name)
 				}
+			}
+		}
+		for _, name := range u.Frozen {
+			if i.Status != ImageQueued && u.Properties != nil && i.Properties[name] != (*u.Properties)[name] {
+				return fault.New(fault.Forbidden, "Property %s can be only changed for a queued image.", name)
 			}
 		}
 		if u.ClearName {

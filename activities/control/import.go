@@ -164,7 +164,9 @@ func (a *Activities) tell(ctx context.Context, task contract.ImportTask, p *pass
 		}
 		bytes := p.bytes.Load()
 		activity.RecordHeartbeat(ctx, contract.ImportProgress{Bytes: bytes, Total: p.total.Load()})
-		wanted, err := a.store.ImportProgress(ctx, task, fmt.Sprintf("Copied %d MiB", bytes>>20))
+		asking, cancel := context.WithTimeout(ctx, tellEvery)
+		wanted, err := a.store.ImportProgress(asking, task, fmt.Sprintf("Copied %d MiB", bytes>>20))
+		cancel()
 		if err == nil && !wanted {
 			giveUp(errUnwanted)
 			return

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -39,11 +38,11 @@ func (a *API) importInfo(c echo.Context) error {
 type importRequest struct {
 	Method *struct {
 		Name *string `json:"name"`
-		URI  string  `json:"uri"`
+		URI  string  `json:"uri,omitempty"`
 	} `json:"method"`
-	Stores    *[]string `json:"stores"`
-	AllStores bool      `json:"all_stores"`
-	Every     *bool     `json:"all_stores_must_succeed"`
+	Stores    *[]string `json:"stores,omitempty"`
+	AllStores bool      `json:"all_stores,omitempty"`
+	Every     *bool     `json:"all_stores_must_succeed,omitempty"`
 }
 
 // importImage is POST /v2/images/{id}/import.
@@ -52,7 +51,7 @@ func (a *API) importImage(c echo.Context) error {
 	if err := rest.Bind(c, nil, &raw); err != nil {
 		return err
 	}
-	in, err := a.asked(c, raw)
+	in, shown, err := a.asked(c, raw)
 	if err != nil {
 		return err
 	}
@@ -74,9 +73,10 @@ func (a *API) importImage(c echo.Context) error {
 			return err
 		}
 		in.URI = uri.String()
-		if raw, err = withoutQuery(raw, *uri); err != nil {
-			return err
+		if uri.RawQuery != "" {
+			uri.RawQuery = "..." // what stands there may be a credential
 		}
+		shown.Method.URI = uri.String()
 	}
 	if a.config.Imports == nil {
 		return fault.New(fault.Unavailable, "Nothing can be imported here.")
@@ -85,7 +85,7 @@ func (a *API) importImage(c echo.Context) error {
 	in.Task = contract.ImportTask{
 		ID: uuid.NewString(), ImageID: image.ID, ProjectID: caller.ProjectID, UserID: caller.UserID, RequestID: rest.RequestID(c),
 	}
-	in.Request, err = json.Marshal(map[string]any{"image_id": image.ID, "import_req": raw, "backend": in.Stores})
+	in.Request, err = json.Marshal(map[string]any{"image_id": image.ID, "import_req": shown, "backend": in.Stores})
 	if err != nil {
 		return fmt.Errorf("describe the import of image %s: %w", image.ID, err)
 	}
@@ -95,42 +95,22 @@ func (a *API) importImage(c echo.Context) error {
 	return c.NoContent(http.StatusAccepted)
 }
 
-// withoutQuery is the request as the task shows it: what an address has behind its question mark may be a credential.
-func withoutQuery(raw json.RawMessage, uri url.URL) (json.RawMessage, error) {
-	if uri.RawQuery == "" {
-		return raw, nil
-	}
-	uri.RawQuery = "..."
-	var body map[string]any
-	if err := json.Unmarshal(raw, &body); err != nil {
-		return nil, misread(err)
-	}
-	method, _ := body["method"].(map[string]any)
-	method["uri"] = uri.String()
-	shown, err := json.Marshal(body)
-	if err != nil {
-		return nil, fmt.Errorf("describe an import: %w", err)
-	}
-	return shown, nil
-}
-
-// asked reads what is to be imported to where, as Glance's _validate_import_body and get_stores_from_request.
-func (a *API) asked(c echo.Context, raw json.RawMessage) (contract.ImportInput, error) {
-	in := contract.ImportInput{
+// asked reads what is to be imported to where, and what of it a task shows, as Glance's _validate_import_body and get_stores_from_request.
+func (a *API) asked(c echo.Context, raw json.RawMessage) (in contract.ImportInput, body importRequest, err error) {
+	in = contract.ImportInput{
 		Every: true, Deadline: a.config.ImportDeadline, Patience: a.config.ImportPatience, UndoPatience: a.config.UndoPatience,
 		KeepTask: a.config.TaskTTL,
 	}
-	var body importRequest
 	if err := json.Unmarshal(raw, &body); err != nil {
-		return in, misread(err)
+		return in, body, misread(err)
 	}
 	switch {
 	case body.Method == nil:
-		return in, fault.New(fault.Invalid, "Import request requires a 'method' field.")
+		return in, body, fault.New(fault.Invalid, "Import request requires a 'method' field.")
 	case body.Method.Name == nil:
-		return in, fault.New(fault.Invalid, "Import request requires a 'name' field.")
+		return in, body, fault.New(fault.Invalid, "Import request requires a 'name' field.")
 	case !slices.Contains(a.methods(), *body.Method.Name):
-		return in, fault.New(fault.Invalid, "Unknown import method name '%s'.", *body.Method.Name)
+		return in, body, fault.New(fault.Invalid, "Unknown import method name '%s'.", *body.Method.Name)
 	}
 	in.Method = *body.Method.Name
 	if in.Method == contract.ImportWeb {
@@ -143,11 +123,11 @@ func (a *API) asked(c echo.Context, raw json.RawMessage) (contract.ImportInput, 
 	stores := a.service.Stores()
 	switch {
 	case body.AllStores && (body.Stores != nil || header != ""):
-		return in, fault.New(fault.Invalid, "All_stores parameter can't be used with x-image-meta-store header or stores parameter")
+		return in, body, fault.New(fault.Invalid, "All_stores parameter can't be used with x-image-meta-store header or stores parameter")
 	case body.AllStores:
 		in.Stores, in.Skip = stores.Names(), true
 	case body.Stores != nil && header != "":
-		return in, fault.New(fault.Invalid, "Stores parameter and x-image-meta-store header can't be both specified")
+		return in, body, fault.New(fault.Invalid, "Stores parameter and x-image-meta-store header can't be both specified")
 	case body.Stores != nil:
 		in.Stores = distinct(*body.Stores)
 	case header != "":
@@ -156,14 +136,14 @@ func (a *API) asked(c echo.Context, raw json.RawMessage) (contract.ImportInput, 
 		in.Stores = []string{stores.Default()}
 	}
 	if len(in.Stores) == 0 {
-		return in, fault.New(fault.Invalid, "An import needs at least one store.")
+		return in, body, fault.New(fault.Invalid, "An import needs at least one store.")
 	}
 	for _, name := range in.Stores {
 		if _, err := stores.Store(name); err != nil {
-			return in, fault.Wrap(fault.Conflict, err, "%s", fault.Public(err))
+			return in, body, fault.Wrap(fault.Conflict, err, "%s", fault.Public(err))
 		}
 	}
-	return in, nil
+	return in, body, nil
 }
 
 // misread says what of an import's body has another type than it should.

@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 )
 
 // properties are an image's. Glance knows more formats of disks and containers; these are the ones that
@@ -126,4 +127,4 @@ var base = []string{
 func ours(name string) bool { return slices.Contains(base, strings.ToLower(name)) }
 
 // systems says whether a property is written by Slipway itself, about imports (Glance reserves the prefix).
-func systems(name string) bool { return strings.HasPrefix(name, "os_glance_") }
+func systems(name string) bool { return strings.HasPrefix(name, imagepolicy.InternalPrefix) }

@@ -213,7 +213,7 @@ type Audit struct {
 // Notifications is who is told of changes. Every worker needs the same.
 type Notifications struct {
 	Log               bool          `koanf:"log" help:"each notification is a line of a worker's log, at level info"`
-	WebhookURL        string        `koanf:"webhook_url" help:"address that each notification is posted to; empty: none"`
+	WebhookURL        string        `koanf:"webhook_url" help:"address that each notification is posted to; empty: none" secret:"yes"`
 	WebhookSecretFile string        `koanf:"webhook_secret_file" help:"file with the secret that signs what is posted, readable by its owner alone; empty: nothing is signed"`
 	WebhookTimeout    time.Duration `koanf:"webhook_timeout" help:"how long the receiver may take for one"`
 	GiveUp            time.Duration `koanf:"give_up" help:"a notification that the receiver has not taken so long after its event is given up"`

@@ -1,8 +1,8 @@
 // Package imagepolicy decides who may do what with an image, and with which of its properties. Every decision about images
 // is made here, from what the caller's token says and what the image is; nothing is read or written.
 //
-// The rules are the defaults of Glance's policies (glance/policies/image.py) with one exception: a reader may download what
-// it sees.
+// The rules are the defaults of Glance's policies (glance/policies/image.py). Where they differ (a reader may download what it
+// sees, for one), docs/decisions/0012-image-policy.md says why.
 package imagepolicy
 
 import (

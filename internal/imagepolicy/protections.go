@@ -50,14 +50,14 @@ func (a allowed) holds(c Caller) bool {
 	})
 }
 
-// internalPrefix is of the properties that an import keeps its state in. No rule holds for them, as in Glance; users may not
+// InternalPrefix is of the properties that an import keeps its state in. No rule holds for them, as in Glance; users may not
 // write them at all.
-const internalPrefix = "os_glance"
+const InternalPrefix = "os_glance"
 
 // May says whether the caller may do it to the property. The first section that matches decides; a property that none
 // matches is nobody's, not even an admin's. What may not be read can be neither updated nor deleted.
 func (p *Protections) May(c Caller, op Op, property string) bool {
-	if p == nil || strings.HasPrefix(property, internalPrefix) {
+	if p == nil || strings.HasPrefix(property, InternalPrefix) {
 		return true
 	}
 	i := slices.IndexFunc(p.sections, func(s section) bool { return s.names.MatchString(property) })

@@ -43,8 +43,8 @@ func ParseProtections(r io.Reader) (*Protections, error) {
 	}
 	p := &Protections{}
 	for _, e := range entries {
-		if strings.HasPrefix(e.section, internalPrefix) {
-			p.warn(e.line, "[%s] has no effect: properties whose names begin with %s are Slipway's own", e.section, internalPrefix)
+		if strings.HasPrefix(e.section, InternalPrefix) {
+			p.warn(e.line, "[%s] has no effect: properties whose names begin with %s are Slipway's own", e.section, InternalPrefix)
 			continue
 		}
 		s, err := p.compile(e)

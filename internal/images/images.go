@@ -17,8 +17,8 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Repository is images as one caller has them. An image that is handed in is one that Get or List handed out: what it was
-// then is what is judged, and a write that finds it otherwise is a Conflict.
+// Repository is images as one caller has them. An image that is handed in is one that Get or List handed out, and as it was
+// then it is judged. Save finds out when somebody came between; the others go by the row's state when they write.
 //
 // The last argument of what changes something is what is announced with the change. The notification layer says it; callers
 // give nil, and every layer passes on what it got.

@@ -169,7 +169,7 @@ func (h holding) end(image models.Image, keep []string) error {
 	return errors.Join(problems...)
 }
 
-// dropCopies removes the bytes of an image that was deleted.
+// dropCopies removes what an import brought of an image that was deleted. The delete itself ends when every store is clean.
 func (s *Service) dropCopies(ctx context.Context, imageID string, stores []string) error {
 	for _, name := range stores {
 		store, err := s.stores.Store(name)
@@ -184,7 +184,7 @@ func (s *Service) dropCopies(ctx context.Context, imageID string, stores []strin
 			return err
 		}
 	}
-	return s.rows.ForgetImage(ctx, imageID)
+	return nil
 }
 
 // dropImported removes staged bytes that no image waits for any more.

@@ -392,3 +392,37 @@ func TestAnImageLeavesOneOfItsStores(t *testing.T) {
 	w.reads(w.now(i.ID), data)
 	refused(t, fault.Forbidden, w.For(admin).Drop(ctx, w.now(i.ID), "cold", nil))
 }
+
+func TestAnImageWithAsManyPropertiesAsMayBeCanStillBeChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	ctx := t.Context()
+	i := w.queued(func(d *models.Image) {
+		for n := range maxProperties {
+			d.Properties[fmt.Sprint("p", n)] = "x"
+		}
+	})
+	whole := maps.Clone(i.Properties)
+	whole["os_glance_importing_to_stores"] = "" // what an import leaves
+	i, err := w.rows.UpdateImage(ctx, i.ID, models.ImageUpdate{Properties: &whole})
+	require.NoError(t, err)
+	name := "renamed"
+	i, err = w.For(member).Save(ctx, i, models.ImageUpdate{Name: &name, Properties: &whole})
+	require.NoError(t, err)
+	more := maps.Clone(whole)
+	more["one_more"] = "x"
+	_, err = w.For(member).Save(ctx, i, models.ImageUpdate{Properties: &more})
+	refused(t, fault.TooLarge, err)
+	delete(whole, "p1")
+	_, err = w.For(member).Save(ctx, i, models.ImageUpdate{Properties: &whole})
+	require.NoError(t, err)
+}
+
+func TestWhatWasVerifiedIsWhatIsShown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	i := w.active("local", noise(1000))
+	signed := map[string]string{"img_signature": "c2lnbmVkIGJ5IG5vYm9keQ=="}
+	_, err := w.For(member).Save(t.Context(), i, models.ImageUpdate{Properties: &signed})
+	refused(t, fault.Forbidden, err)
+}

@@ -33,6 +33,7 @@ func (l *location) List(ctx context.Context, f models.ImageFilter) ([]models.Ima
 
 func (l *location) Save(ctx context.Context, was models.Image, change models.ImageUpdate) (models.Image, error) {
 	change.IfUpdatedAt = &was.UpdatedAt
+	change.Frozen = imagesignature.Properties() // what was verified stays what is shown
 	return l.rows.UpdateImage(ctx, was.ID, change)
 }
 
@@ -57,6 +58,8 @@ func (l *location) Remove(ctx context.Context, was models.Image, note models.Ann
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
+	defer cancel()
 	if err := l.removeBytes(ctx, gone); err != nil {
 		l.log.Error("the bytes of a deleted image stay until they are settled", "image_id", was.ID, "error", err)
 	}
@@ -116,6 +119,8 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 
 // begin moves an image to saving, and answers it whole: the caller may not see every property that counts.
 func (l *location) begin(ctx context.Context, id string, data Data) (models.Image, error) {
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
 	if data.Task != "" {
 		return l.imported(ctx, id, data.Task)
 	}
@@ -144,6 +149,8 @@ func (l *location) store(ctx context.Context, was models.Image, name string, sto
 	if data.Stays {
 		to = ""
 	}
+	ctx, cancel := context.WithTimeout(ctx, endPatience)
+	defer cancel()
 	image, err := l.rows.MoveImage(ctx, was.ID, models.ImageMove{
 		From: data.From, To: to, Task: data.Task, Bytes: &stored, Limit: data.Limits.Project, Announce: data.Note,
 		Stored: []models.ImageLocation{{Store: name, URL: store.Location(was.ID)}},
@@ -290,13 +297,15 @@ func (l *location) Drop(ctx context.Context, was models.Image, name string, note
 	if err != nil {
 		return fault.Wrap(fault.Conflict, err, "%s", fault.Public(err))
 	}
-	if was.Status != models.ImageActive {
-		return fault.New(fault.Conflict, "It's not allowed to remove image data from store if image status is not 'active'")
-	}
-	if _, err := l.rows.RemoveImageLocation(ctx, was.ID, name, note); err != nil {
+	// Under the lock: a copy that comes to the store again would lose its bytes.
+	lock, err := store.Hold(ctx, was.ID)
+	if err != nil {
 		return err
 	}
-	if err := store.Delete(ctx, was.ID); err != nil {
+	if _, err := l.rows.RemoveImageLocation(ctx, was.ID, name, note); err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	if err := lock.Abort(); err != nil {
 		l.log.Error("the bytes of an image stay in a store that it left until they are settled", "image_id", was.ID, "store", name, "error", err)
 	}
 	return nil

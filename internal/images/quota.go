@@ -2,8 +2,10 @@ package images
 
 import (
 	"context"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -33,12 +35,31 @@ func (q *quota) Save(ctx context.Context, was models.Image, change models.ImageU
 		tags = len(*change.Tags)
 	}
 	if change.Properties != nil {
-		properties = len(*change.Properties)
+		if properties = own(*change.Properties); properties > maxProperties {
+			whole, err := q.Repository.Get(ctx, was.ID) // with what the caller does not see
+			if err != nil {
+				return was, err
+			}
+			if properties <= own(whole.Properties) {
+				properties = 0 // it gets no more of them than it has
+			}
+		}
 	}
 	if err := few(tags, properties); err != nil {
 		return was, err
 	}
 	return q.Repository.Save(ctx, was, change)
+}
+
+// own is how many properties are users' and not the system's.
+func own(properties map[string]string) int {
+	n := 0
+	for name := range properties {
+		if !strings.HasPrefix(name, imagepolicy.InternalPrefix) {
+			n++
+		}
+	}
+	return n
 }
 
 func few(tags, properties int) error {

@@ -142,9 +142,13 @@ func (s *Service) stray(ctx context.Context, name string, store imagestore.Store
 	}
 	imageID, staged := isStaged(id)
 	image, err := s.rows.Image(ctx, imageID)
-	elsewhere := len(image.Locations) > 0 && !lies(image, name)
-	if staged {
-		elsewhere = image.StagedStore != nil && *image.StagedStore != name
+	elsewhere := false
+	switch {
+	case err != nil:
+	case staged:
+		elsewhere = image.StagedStore != nil && *image.StagedStore != name && s.has(ctx, *image.StagedStore, id, *image.StagedBytes)
+	case len(image.Locations) > 0 && !lies(image, name):
+		elsewhere, err = s.liesElsewhere(ctx, image, name, store, done)
 	}
 	if err != nil || !elsewhere {
 		return errors.Join(err, lock.Close())
@@ -152,6 +156,35 @@ func (s *Service) stray(ctx context.Context, name string, store imagestore.Store
 	s.log.Warn("bytes of an image that lies elsewhere are removed", "image_id", imageID, "store", name, "staged", staged)
 	done.Removed++
 	return lock.Abort()
+}
+
+// liesElsewhere says whether the bytes in a store are not the image's own. They are where the store has got another name since
+// they were stored, which is recorded then; and where no other place has them, they are kept whatever was recorded.
+func (s *Service) liesElsewhere(ctx context.Context, image models.Image, name string, store imagestore.Store, done *Settled) (bool, error) {
+	for _, l := range image.Locations {
+		if l.URL == store.Location(image.ID) {
+			s.log.Warn("a store has another name now", "image_id", image.ID, "was", l.Store, "store", name)
+			done.Located++
+			return false, s.rows.RenameImageLocation(ctx, l, name)
+		}
+	}
+	for _, l := range image.Locations {
+		if s.has(ctx, l.Store, image.ID, *image.SizeBytes) {
+			return true, nil
+		}
+	}
+	s.log.Error("bytes of an image are kept in a store that is none of its places, since no other has them", "image_id", image.ID, "store", name)
+	return false, nil
+}
+
+// has says whether a store certainly has so many bytes under the name.
+func (s *Service) has(ctx context.Context, name, id string, size int64) bool {
+	store, err := s.stores.Store(name)
+	if err != nil {
+		return false
+	}
+	n, err := store.Size(ctx, id)
+	return err == nil && n == size
 }
 
 // settle decides about an image, or about what was staged of one, that looked wrong.

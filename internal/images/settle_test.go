@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -249,4 +250,42 @@ func TestAStoreThatIsAwayKeepsNothingFromBeingSettledInTheOthers(t *testing.T) {
 	found, err := w.Settle(ctx)
 	require.NoError(t, err)
 	require.Equal(t, Settled{}, found)
+}
+
+func TestAStoreThatGotAnotherNameKeepsItsImages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	ctx, data := t.Context(), noise(20_000)
+	here, there := w.active("local", data), w.active("cold", data)
+	for _, names := range [][2]string{{"fast", "slow"}, {"slow", "fast"}} { // both new, and then swapped
+		w.specs = names[0] + "=" + strings.SplitN(strings.SplitN(w.specs, ",", 2)[0], "=", 2)[1] + "," +
+			names[1] + "=" + strings.SplitN(strings.SplitN(w.specs, ",", 2)[1], "=", 2)[1]
+		w.keys = names[1]
+		w.Service = w.process()
+		found, err := w.Settle(ctx)
+		require.NoError(t, err)
+		require.Equal(t, Settled{Located: 2}, found)
+		w.reads(here, data)
+		w.reads(there, data)
+		for id, store := range map[string]string{here.ID: names[0], there.ID: names[1]} {
+			at := w.now(id).Locations
+			require.Len(t, at, 1)
+			require.Equal(t, store, at[0].Store)
+		}
+		again, err := w.Settle(ctx)
+		require.NoError(t, err)
+		require.Equal(t, Settled{}, again)
+	}
+}
+
+func TestBytesThatNoRecordedPlaceHasAreKept(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	ctx, data := t.Context(), noise(20_000)
+	i := w.active("local", data)
+	w.put("cold", i.ID, data)
+	require.NoError(t, w.store("local").Delete(ctx, i.ID)) // somebody's hand, or a folder that is not mounted
+	_, err := w.Settle(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{i.ID}, w.everything().Bucket)
 }

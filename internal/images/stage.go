@@ -120,7 +120,7 @@ func (s *Service) dropStaged(ctx context.Context, image models.Image) error {
 	}
 	store, err := s.stores.Store(*image.StagedStore)
 	if err != nil {
-		return err
+		return nil //nolint:nilerr // it is not there any more
 	}
 	return store.Delete(ctx, stagedID(image.ID))
 }

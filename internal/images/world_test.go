@@ -46,6 +46,7 @@ type world struct {
 	server *s3test.Server
 	local  string // folder of the default store
 	specs  string
+	keys   string // the store that has credentials
 	config Config
 	*Service
 }
@@ -53,7 +54,7 @@ type world struct {
 func newWorld(t *testing.T, config Config) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, dsn: testenv.Database(t), server: s3test.Start(t), local: t.TempDir(), config: config}
+	w := &world{t: t, dsn: testenv.Database(t), server: s3test.Start(t), local: t.TempDir(), keys: "cold", config: config}
 	rows, err := models.Open(ctx, w.dsn, models.Options{Logger: slog.New(slog.DiscardHandler), MaxConns: 8})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rows.Close()) })
@@ -74,7 +75,7 @@ func (w *world) process() *Service {
 	locks := w.rows.Locks("image uploads")
 	w.t.Cleanup(locks.Close)
 	stores, err := imagestore.OpenStores(imagestore.Settings{
-		Stores: w.specs, Credentials: "cold " + s3test.AccessKey + " " + s3test.SecretKey, Locks: shared{locks},
+		Stores: w.specs, Credentials: w.keys + " " + s3test.AccessKey + " " + s3test.SecretKey, Locks: shared{locks},
 	})
 	require.NoError(w.t, err)
 	return New(w.rows, stores, w.config, slog.New(slog.DiscardHandler))

@@ -76,6 +76,11 @@ func OpenStores(c Settings) (*Stores, error) {
 		if err != nil {
 			return nil, fmt.Errorf("images.stores: %s: %w", name, err)
 		}
+		for _, other := range s.names {
+			if s.stores[other].Location("id") == store.Location("id") {
+				return nil, fmt.Errorf("images.stores: %s and %s are one place with two names", other, name)
+			}
+		}
 		s.stores[name] = store
 		s.names = append(s.names, name)
 	}

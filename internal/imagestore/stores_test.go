@@ -115,6 +115,7 @@ func TestWrongStoresAreRefusedByWhatIsWrong(t *testing.T) {
 		{"no name", imagestore.Settings{Stores: "file:/folder"}, "is not NAME=file:FOLDER"},
 		{"empty between commas", imagestore.Settings{Stores: "a=file:/tmp/x,"}, "is not NAME=file:FOLDER"},
 		{"unknown kind", imagestore.Settings{Stores: "a=ftp:/x"}, `no kind "ftp"`},
+		{"two names of a folder", imagestore.Settings{Stores: "a=file:/tmp/x,b=file:/tmp/x?content=yes"}, "a and b are one place with two names"},
 		{"two of a name", imagestore.Settings{Stores: "a=file:/tmp/x,a=file:/tmp/y"}, "two stores are named a"},
 		{"unknown default", imagestore.Settings{Stores: "a=file:/tmp/x", Default: "b"}, `no store "b": there are a`},
 		{"unknown option", imagestore.Settings{Stores: "a=file:/tmp/x?contents=yes"}, `no option "contents"`},
