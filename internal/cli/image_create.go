@@ -24,8 +24,8 @@ func (c *client) imageCreate() *cobra.Command {
 		Use:   "create NAME [--file F]",
 		Short: "Create an image and upload its bytes",
 		Long: `Create an image and upload its bytes from a file or, with --file -, from standard input. What the API stored is compared
-with what was read. If anything goes wrong, or on Ctrl-C, the half-made image is removed again, unless --keep is given:
-then it stays queued for "slipway image upload". Without --file it is created queued.
+with what was read. If anything goes wrong, or on Ctrl-C, the half-made image is removed again, unless its import has begun.
+With --keep it stays queued for "slipway image upload". Without --file it is created queued.
 
 The disk format is taken from the file's own marks where --disk-format does not say it. Kernel and ramdisk images have the
 formats aki and ari; an image that boots with them names them by --kernel-id and --ramdisk-id.
@@ -46,18 +46,20 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 			case wait && !byImport:
 				return usage("--wait follows an import: it needs --import (an upload ends when the image is active)")
 			}
+			ctx, stop := untilStopped(ctx)
+			defer stop()
 			var from *source
 			if file != "" {
 				var err error
-				if from, err = openSource(cmd, file); err != nil {
+				if from, err = openSource(ctx, cmd, file); err != nil {
 					return err
 				}
 				defer from.close()
-				if err := c.chooseFormats(cmd, from, &describe.diskFormat, &describe.containerFormat); err != nil {
+				if err := c.chooseFormats(ctx, cmd, from, &describe.diskFormat, &describe.containerFormat); err != nil {
 					return err
 				}
 			} else if describe.diskFormat != "" {
-				if err := c.chooseFormats(cmd, nil, &describe.diskFormat, &describe.containerFormat); err != nil {
+				if err := c.chooseFormats(ctx, cmd, nil, &describe.diskFormat, &describe.containerFormat); err != nil {
 					return err
 				}
 			}
@@ -76,8 +78,6 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 			if len(describe.tags) > 0 {
 				fields["tags"] = describe.tags
 			}
-			ctx, stop := untilStopped(ctx)
-			defer stop()
 			making := &creation{client: c, cmd: cmd, s: s, name: args[0], keep: keep, progress: progress, store: store, timeout: timeout,
 				protected: describe.protected}
 			image, err := making.queue(ctx, fields, id)
@@ -91,7 +91,7 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 					err = making.undo(ctx, stop, err)
 				}
 			default:
-				if image, err = c.store(ctx, cmd, s, image, from, store, progress); err != nil {
+				if image, err = making.upload(ctx, image, from); err != nil {
 					err = making.undo(ctx, stop, err)
 				}
 			}
@@ -129,6 +129,7 @@ type creation struct {
 	name      string
 	id        string // of the image that may have to be removed again; "" while there is none
 	keep      bool
+	arrived   bool // the bytes are with the API: it answered their upload, or took the import
 	protected bool // so that it has to be unprotected before it can be removed
 	store     string
 	progress  progressChoice
@@ -157,6 +158,16 @@ func (m *creation) queue(ctx context.Context, fields object, id string) (object,
 	return image, nil
 }
 
+// upload stores the bytes, and compares.
+func (m *creation) upload(ctx context.Context, image object, from *source) (object, error) {
+	sums, sent, err := m.send(ctx, m.cmd, m.s, image, "file", "uploaded", from, m.store, m.progress)
+	if err != nil {
+		return nil, err
+	}
+	m.arrived = true
+	return m.s.verified(ctx, image, from, sums, sent)
+}
+
 // importFrom stages the bytes and has them imported.
 func (m *creation) importFrom(ctx context.Context, image object, from *source, wait bool) (object, error) {
 	sums, sent, err := m.send(ctx, m.cmd, m.s, image, "stage", "staged", from, "", m.progress)
@@ -171,9 +182,11 @@ func (m *creation) importFrom(ctx context.Context, image object, from *source, w
 	if err != nil {
 		return nil, err
 	}
+	m.arrived = true
 	if !wait {
 		m.say(m.cmd, "importing image %s: slipway image task list %s", m.name, m.id)
-		return m.s.get(ctx, imageKind, m.id)
+		importing, err := m.s.get(ctx, imageKind, m.id)
+		return importing, doing(err, "read the image %q", m.name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
@@ -186,21 +199,25 @@ func (m *creation) importFrom(ctx context.Context, image object, from *source, w
 	return m.s.verified(ctx, image, from, sums, sent)
 }
 
-// undo removes the image again, unless it is to be kept, and gives the error with what became of it.
+// undo removes the image again, unless it is to be kept or may well be whole, and gives the error with what became of it.
 func (m *creation) undo(ctx context.Context, stop context.CancelFunc, err error) error {
 	if m.id == "" {
 		return err
 	}
 	failure := *explain(err)
 	failure.Hints = slices.Clone(failure.Hints)
-	if m.keep {
-		failure.Hints = append(failure.Hints, "the image "+m.id+" was kept: slipway image upload "+m.id+" --file F")
+	if m.arrived && !errors.Is(err, errNotWhole) && !errors.Is(err, errImportFailed) {
+		failure.Hints = append(failure.Hints, "the image "+m.id+" was not removed, its bytes have arrived: slipway image show "+m.id)
 		return &failure
 	}
 	stop() // a second Ctrl-C ends the command at once
 	// The user's context may be gone; what was begun is taken back all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpPatience)
 	defer cancel()
+	if m.keep {
+		failure.Hints = append(failure.Hints, m.kept(ctx)...)
+		return &failure
+	}
 	var undo error
 	if m.protected {
 		_, undo = m.s.patch(ctx, m.id, []object{{"op": "replace", "path": "/protected", "value": false}})
@@ -215,4 +232,18 @@ func (m *creation) undo(ctx context.Context, stop context.CancelFunc, err error)
 		failure.Hints = append(failure.Hints, "the image could not be removed again ("+undo.Error()+"): slipway image delete "+m.id)
 	}
 	return &failure
+}
+
+// kept says what can be done with an image that was not removed.
+func (m *creation) kept(ctx context.Context) []string {
+	image, err := m.s.get(ctx, imageKind, m.id)
+	switch status := text(image, "status"); {
+	case isStatus(err, http.StatusNotFound):
+		return nil
+	case err != nil:
+		return []string{"the image " + m.id + " was kept: slipway image show " + m.id}
+	case status != "queued": // it takes no bytes, or not now
+		return []string{"the image " + m.id + " was kept, its status is " + status + ": slipway image show " + m.id}
+	}
+	return []string{"the image " + m.id + " was kept: slipway image upload " + m.id + " --file F"}
 }

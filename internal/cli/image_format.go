@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"slices"
 	"strings"
@@ -63,9 +64,9 @@ func guessFormat(name string, head, tail []byte) (string, error) {
 }
 
 // chooseFormats fills the formats in that the user did not give.
-func (c *client) chooseFormats(cmd *cobra.Command, from *source, disk, container *string) error {
+func (c *client) chooseFormats(ctx context.Context, cmd *cobra.Command, from *source, disk, container *string) error {
 	if *disk == "" && from != nil {
-		head, tail, err := from.ends()
+		head, tail, err := from.ends(ctx)
 		if err != nil {
 			return doing(err, "read the image")
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -222,9 +223,11 @@ func (b importing) ended(image, task object) (over bool, failure *Error) {
 	}
 }
 
+var errImportFailed = errors.New("the import failed")
+
 // failed is the end of an import that failed, whole or for some stores.
 func (b importing) failed(image object, message string) *Error {
-	failure := &Error{Code: ExitFailed, What: fmt.Sprintf("the import of the image %q failed", b.name), Reason: message}
+	failure := &Error{Code: ExitFailed, What: fmt.Sprintf("the import of the image %q failed", b.name), Reason: message, Cause: errImportFailed}
 	if stores := text(image, "os_glance_failed_import"); stores != "" {
 		failure.Reason = strings.TrimPrefix(failure.Reason+"\nfailed stores: "+stores, "\n")
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,23 +13,23 @@ import (
 // source is where the bytes of an upload come from: a file, which can be read again, or a stream, which cannot.
 type source struct {
 	name   string
-	file   *os.File      // nil for standard input
-	stream *bufio.Reader // nil for what can be read again
-	size   int64         // -1 when nobody knows
+	file   *os.File // nil for standard input
+	stream *stream  // nil for what can be read again
+	size   int64    // -1 when nobody knows
 }
 
 // headBytes is how much of an image its format is guessed from: ISO 9660 has its mark at 32 KiB.
 const headBytes = 64 << 10
 
-// openSource opens a file, or standard input for "-".
-func openSource(cmd *cobra.Command, name string) (*source, error) {
+// openSource opens a file, or standard input for "-". The opening of a pipe waits for its writer, at most as long as ctx.
+func openSource(ctx context.Context, cmd *cobra.Command, name string) (*source, error) {
 	if name == "-" {
 		if in, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(in) {
 			return nil, usage("--file - reads standard input, which is a terminal: pipe the image into it")
 		}
-		return &source{name: "standard input", stream: bufio.NewReaderSize(cmd.InOrStdin(), headBytes), size: -1}, nil
+		return &source{name: "standard input", stream: newStream(cmd.InOrStdin()), size: -1}, nil
 	}
-	file, err := os.Open(name)
+	file, err := openWithin(ctx, name)
 	if err != nil {
 		return nil, doing(err, "read the image")
 	}
@@ -53,21 +52,47 @@ func openSource(cmd *cobra.Command, name string) (*source, error) {
 			return nil, doing(err, "read the image")
 		}
 	default: // a pipe
-		s.stream = bufio.NewReaderSize(file, headBytes)
+		s.stream = newStream(file)
 	}
 	return s, nil
 }
 
+// openWithin opens a file, unless ctx ends before.
+func openWithin(ctx context.Context, name string) (*os.File, error) {
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan opened)
+	go func() {
+		file, err := os.Open(name)
+		select {
+		case done <- opened{file, err}:
+		case <-ctx.Done():
+			file.Close() // a nil file refuses it
+		}
+	}()
+	select {
+	case o := <-done:
+		return o.file, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 func (s *source) close() {
+	if s.stream != nil {
+		s.stream.close()
+	}
 	if s.file != nil {
 		s.file.Close()
 	}
 }
 
-// Read gives the next bytes.
-func (s *source) Read(p []byte) (int, error) {
+// read gives the next bytes. It waits for those of a stream no longer than ctx.
+func (s *source) read(ctx context.Context, p []byte) (int, error) {
 	if s.stream != nil {
-		return s.stream.Read(p)
+		return s.stream.read(ctx, p)
 	}
 	return s.file.Read(p)
 }
@@ -83,9 +108,9 @@ func (s *source) rewind() error {
 }
 
 // ends are the first bytes of the image and, where they can be read ahead, its last sector; nothing is used up.
-func (s *source) ends() (head, tail []byte, err error) {
+func (s *source) ends(ctx context.Context) (head, tail []byte, err error) {
 	if s.stream != nil {
-		head, err = s.stream.Peek(headBytes)
+		head, err = s.stream.peek(ctx, headBytes)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, nil, fmt.Errorf("reading %s: %w", s.name, err)
 		}

@@ -7,13 +7,17 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/iotest"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 )
 
@@ -140,11 +144,14 @@ func TestAFailedUploadKeepsTheImageOnlyWhenAskedTo(t *testing.T) {
 	a := newAPI(t)
 	a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
 	a.json("PUT /image/v2/images/im-1/file", 503, `{"message":"no store"}`)
+	a.sequence("GET /image/v2/images/im-1", `{"id":"im-1","status":"queued"}`, `{"id":"im-1","status":"saving"}`)
 	a.json("PATCH /image/v2/images/im-1", 200, `{"id":"im-1"}`)
 	a.json("DELETE /image/v2/images/im-1", 204, "")
 	got := run(t, "image", "create", "debian", "--file", file, "--keep")
 	require.Equal(t, ExitFailed, got.code)
 	require.Contains(t, got.err, "the image im-1 was kept: slipway image upload im-1 --file F")
+	got = run(t, "image", "create", "debian", "--file", file, "--keep")
+	require.Contains(t, got.err, "the image im-1 was kept, its status is saving: slipway image show im-1")
 	require.Empty(t, a.made("DELETE /image/v2/images/im-1"))
 
 	got = run(t, "image", "create", "debian", "--file", file, "--protected")
@@ -167,6 +174,102 @@ func TestAnInterruptedUploadRemovesItsImage(t *testing.T) {
 	require.Equal(t, ExitInterrupted, got.code, got.err)
 	require.Contains(t, got.err, "Error: cannot upload the image \"debian\"\n  interrupted\n  → the image im-1 was removed again")
 	require.Len(t, a.made("DELETE /image/v2/images/im-1"), 1)
+}
+
+func TestAnImageWhoseBytesHaveArrivedIsNotRemovedForWhatFailsAfterwards(t *testing.T) {
+	file, _ := imageFile(t)
+	for _, args := range [][]string{{}, {"--keep"}, {"--import"}, {"--import", "--wait"}} {
+		a := newAPI(t)
+		a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+		a.json("PUT /image/v2/images/im-1/file", 204, "")
+		a.json("PUT /image/v2/images/im-1/stage", 204, "")
+		a.json("GET /image/v2/images/im-1/tasks", 200, `{"tasks":[]}`)
+		a.json("POST /image/v2/images/im-1/import", 202, "")
+		a.json("GET /image/v2/images/im-1", 403, `{"message":"not now"}`)
+		a.json("DELETE /image/v2/images/im-1", 204, "")
+		got := run(t, append([]string{"image", "create", "debian", "--file", file}, args...)...)
+		require.Equal(t, ExitRefused, got.code, got.err)
+		require.Contains(t, got.err, "not now")
+		require.Contains(t, got.err, "slipway image show im-1")
+		require.NotContains(t, got.err, "slipway image upload")
+		require.Empty(t, a.made("DELETE /image/v2/images/im-1"))
+	}
+}
+
+// noticing tells of the read that will find nothing in a pipe.
+type noticing struct {
+	io.Reader
+	reads  int // before that one
+	silent func()
+}
+
+func (n *noticing) Read(p []byte) (int, error) {
+	if n.reads == 0 {
+		n.silent()
+	}
+	n.reads--
+	return n.Reader.Read(p)
+}
+
+func TestAnInterruptEndsTheWaitForASilentPipe(t *testing.T) {
+	for _, tc := range []struct {
+		name, sent, format string
+		made               int
+	}{
+		{"as its format is looked for", "QFI\xfb", "", 0},
+		{"before its first byte", "", "raw", 1},
+		{"in its middle", "some bytes", "raw", 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			a := newAPI(t)
+			a.json("POST /image/v2/images", 201, `{"id":"im-1","name":"debian","status":"queued"}`)
+			a.json("PUT /image/v2/images/im-1/file", 400, `{"message":"bytes are missing"}`)
+			a.json("DELETE /image/v2/images/im-1", 204, "")
+			in, writer, err := os.Pipe()
+			require.NoError(t, err)
+			defer in.Close()
+			defer writer.Close()
+			_, err = writer.WriteString(tc.sent)
+			require.NoError(t, err)
+			ctx, interrupt := context.WithCancel(t.Context())
+			root := &cobra.Command{Use: "slipway", SilenceErrors: true, SilenceUsage: true}
+			root.AddCommand(newClient().commands()...)
+			var errs bytes.Buffer
+			root.SetErr(&errs)
+			root.SetIn(&noticing{in, min(len(tc.sent), 1), interrupt})
+			root.SetArgs([]string{"image", "create", "debian", "--file", "-", "--disk-format", tc.format})
+			require.Equal(t, ExitInterrupted, Exit(&errs, root.ExecuteContext(ctx)), errs.String())
+			require.Len(t, a.made("POST /image/v2/images"), tc.made)
+			require.Len(t, a.made("DELETE /image/v2/images/im-1"), tc.made)
+		})
+	}
+}
+
+func TestTheOpeningOfAPipeThatNobodyWritesEndsWithItsContext(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	require.NoError(t, syscall.Mkfifo(fifo, 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := openWithin(ctx, fifo)
+	require.ErrorIs(t, err, context.Canceled)
+	writer, err := os.OpenFile(fifo, os.O_RDWR, 0) // lets the opening go
+	require.NoError(t, err)
+	require.NoError(t, writer.Close())
+}
+
+func TestAStreamGivesAgainWhatWasLookedAt(t *testing.T) {
+	content := strings.Repeat("0123456789", 7_000)
+	s := newStream(iotest.OneByteReader(strings.NewReader(content)))
+	defer s.close()
+	head, err := s.peek(t.Context(), 5)
+	require.NoError(t, err)
+	require.Equal(t, "01234", string(head))
+	head, err = s.peek(t.Context(), len(content)+1)
+	require.ErrorIs(t, err, io.EOF)
+	require.Equal(t, content, string(head))
+	all, err := io.ReadAll(&outgoing{ctx: t.Context(), source: &source{stream: s}, transfer: &transfer{}, sums: newChecksums("md5")})
+	require.NoError(t, err)
+	require.Equal(t, content, string(all))
 }
 
 func TestAnImageWhoseCreationWasNeverAnsweredIsRemovedByTheIdThatWasChosenForIt(t *testing.T) {

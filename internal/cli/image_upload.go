@@ -25,13 +25,13 @@ a new one begins from the start.`,
 		Example: "  slipway image upload debian-12 --file debian-12.qcow2 --progress\n  zstd -dc disk.raw.zst | slipway image upload debian-12 --file -",
 		Args:    cobra.ExactArgs(1),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			ctx, stop := untilStopped(ctx)
+			defer stop()
 			image, from, err := s.queuedAndSource(ctx, cmd, args[0], file)
 			if err != nil {
 				return err
 			}
 			defer from.close()
-			ctx, stop := untilStopped(ctx)
-			defer stop()
 			stored, err := c.store(ctx, cmd, s, image, from, store, progress)
 			var failure *Error
 			if errors.As(err, &failure) && errors.Is(failure.Cause, errNotWhole) {
@@ -59,13 +59,13 @@ glance-direct makes it an image.`,
 		Example: "  slipway image stage debian-12 --file debian-12.qcow2\n  slipway image import debian-12 --method glance-direct --wait",
 		Args:    cobra.ExactArgs(1),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+			ctx, stop := untilStopped(ctx)
+			defer stop()
 			image, from, err := s.queuedAndSource(ctx, cmd, args[0], file)
 			if err != nil {
 				return err
 			}
 			defer from.close()
-			ctx, stop := untilStopped(ctx)
-			defer stop()
 			if _, _, err := c.send(ctx, cmd, s, image, "stage", "staged", from, "", progress); err != nil {
 				return err
 			}
@@ -88,9 +88,16 @@ func (c *client) bindUpload(cmd *cobra.Command, file *string, progress *progress
 	cmd.ValidArgsFunction = c.complete(imageKind, false)
 }
 
-// untilStopped is a context that ends with Ctrl-C or a TERM.
+// untilStopped is a context that ends with Ctrl-C, a TERM, or the end of the terminal, unless that is ignored (nohup). After
+// its end such a signal ends the program at once, also where the program catches it for others.
 func untilStopped(ctx context.Context) (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(ctx, signals...)
+	context.AfterFunc(ctx, func() { signal.Reset(signals...) })
+	return ctx, stop
 }
 
 // queuedAndSource finds an image that still takes bytes and opens those.
@@ -109,7 +116,7 @@ func (s *session) queuedAndSource(ctx context.Context, cmd *cobra.Command, ref, 
 		failure.Hints = []string{"slipway image set " + text(image, "id") + " --disk-format qcow2 --container-format bare"}
 		return nil, nil, failure
 	}
-	from, err := openSource(cmd, file)
+	from, err := openSource(ctx, cmd, file)
 	return image, from, err
 }
 
@@ -132,7 +139,7 @@ func (c *client) send(ctx context.Context, cmd *cobra.Command, s *session, image
 	}
 	t := c.newTransfer(cmd.ErrOrStderr(), progress, verb, name, max(0, from.size))
 	_, _, err := s.call(ctx, request{service: "image", method: http.MethodPut, path: imageKind.item(text(image, "id"), below),
-		raw: &outgoing{source: from, transfer: t, sums: sums}, headers: headers})
+		raw: &outgoing{ctx: ctx, source: from, transfer: t, sums: sums}, headers: headers})
 	t.end(err == nil)
 	if err != nil {
 		return nil, 0, uploadRefused(doing(err, "upload the image %q", name), text(image, "id"))

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -146,13 +147,14 @@ func transferLine(verb, name string, n int64, took time.Duration) string {
 // outgoing is the body of an upload: what is read from the source is shown and summed. It can be rewound, which a request
 // needs when its token turns out to have expired.
 type outgoing struct {
+	ctx      context.Context // the request's: its end ends a read that waits, without which the request would not end either
 	source   *source
 	transfer *transfer
 	sums     *checksums
 }
 
 func (o *outgoing) Read(p []byte) (int, error) {
-	n, err := o.source.Read(p)
+	n, err := o.source.read(o.ctx, p)
 	o.transfer.add(n)
 	o.sums.write(p[:n])
 	return n, err
