@@ -59,12 +59,19 @@ start.`,
 func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real
+	} else if _, err := os.Readlink(name); err == nil {
+		return usage("--file %s is a symbolic link that leads nowhere", name)
 	}
-	if info, err := os.Stat(name); err == nil && !info.Mode().IsRegular() {
+	there, err := os.Stat(name)
+	if err == nil && !there.Mode().IsRegular() {
 		return usage("--file %s exists and is no regular file", name)
 	}
+	mode := os.FileMode(0o666)
+	if err == nil {
+		mode = there.Mode().Perm() // a file that few may read stays one
+	}
 	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+uuid.NewString()[:8]+".part")
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return doing(err, "write %s", name)
 	}
@@ -74,6 +81,11 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 			os.Remove(part)
 		}
 	}()
+	if there != nil {
+		if err := f.Chmod(mode); err != nil { // it was made without the bits of the umask
+			return doing(err, "write %s", name)
+		}
+	}
 	if err := write(f); err != nil {
 		return err
 	}
@@ -206,8 +218,9 @@ func (d *downloading) try(ctx context.Context) error {
 	}
 	buffer := make([]byte, 256<<10)
 	for {
-		n, err := answer.Body.Read(buffer)
 		watch.Reset(d.stall)
+		n, err := answer.Body.Read(buffer)
+		watch.Stop() // where the bytes go to may take its time
 		fresh := buffer[:n]
 		if skip > 0 {
 			passed := min(skip, int64(n))

@@ -187,6 +187,34 @@ func TestWhatIsNoFileIsNotReplaced(t *testing.T) {
 	}
 }
 
+func TestAFileThatIsReplacedKeepsItsMode(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	a.cutting(content, true)
+	for _, mode := range []os.FileMode{0o600, 0o666, 0o440} {
+		target := filepath.Join(t.TempDir(), "out")
+		require.NoError(t, os.WriteFile(target, []byte("before"), 0o600))
+		require.NoError(t, os.Chmod(target, mode))
+		got := run(t, "image", "save", "debian", "--file", target)
+		require.Equal(t, 0, got.code, got.err)
+		info, err := os.Stat(target)
+		require.NoError(t, err)
+		require.Equal(t, mode, info.Mode())
+		require.EqualValues(t, len(content), info.Size())
+	}
+}
+
+func TestALinkThatLeadsNowhereIsNotReplaced(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(nil, 0)+`]}`)
+	link := filepath.Join(t.TempDir(), "out")
+	require.NoError(t, os.Symlink("nowhere", link))
+	got := run(t, "image", "save", "debian", "--file", link)
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "is a symbolic link that leads nowhere")
+}
+
 func TestAConnectionThatBringsNothingCountsAsCut(t *testing.T) {
 	_, content := imageFile(t)
 	a := newAPI(t)
