@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"sort"
 	"strings"
 	"sync"
@@ -124,6 +125,10 @@ func redact(parent string, value any) any {
 				copied[key] = hidden
 				continue
 			}
+			if key == "uri" && isText {
+				copied[key] = withoutQuery(inner.(string))
+				continue
+			}
 			copied[key] = redact(key, inner)
 		}
 		return copied
@@ -135,4 +140,18 @@ func redact(parent string, value any) any {
 		return copied
 	}
 	return value
+}
+
+// withoutQuery is scheme, host and path of an address: what follows, or a user in it, may open it to whoever knows it.
+func withoutQuery(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Opaque != "" {
+		return hidden
+	}
+	u.User = nil
+	if u.RawQuery != "" {
+		u.RawQuery = hidden
+	}
+	u.Fragment, u.RawFragment = "", ""
+	return u.String()
 }
