@@ -23,7 +23,7 @@ func (c *client) imageSet() *cobra.Command {
 		Long: `Change what is said of an image: name, visibility, protection, properties, tags and more. All of it is one change: if the
 API refuses a part, nothing is changed. --property and --tag add to those that are there; "slipway image unset" removes.
 
---deactivate and --activate are "slipway image deactivate" and "reactivate"; --accept, --reject and --pending answer to an
+--deactivate and --activate are "slipway image deactivate" and "reactivate", and stand alone; --accept, --reject and --pending answer to an
 image that another project shares, as "slipway image member accept" does.`,
 		Example: `  slipway image set debian-12 --name debian-12-old --hidden
   slipway image set debian-12 --property hw_disk_bus=virtio --property os_distro=debian --tag lts --min-disk 4
@@ -52,6 +52,9 @@ image that another project shares, as "slipway image member accept" does.`,
 			}
 			if len(fields) == 0 && len(describe.tags) == 0 && action == "" && membership == "" {
 				return usage("nothing to change: say what, with --name, --property, --tag, … (slipway image set --help)")
+			}
+			if action != "" && (len(fields) > 0 || len(describe.tags) > 0 || membership != "") {
+				return usage("--activate and --deactivate stand alone: other changes are a command of their own")
 			}
 			image, err := s.find(ctx, imageKind, args[0])
 			if err != nil {
@@ -83,8 +86,8 @@ image that another project shares, as "slipway image member accept" does.`,
 	describe.bind(c, cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "new name")
-	flags.BoolVar(&activate, "activate", false, "let a deactivated image be used again (admin)")
-	flags.BoolVar(&deactivate, "deactivate", false, "forbid its use for now (admin)")
+	flags.BoolVar(&activate, "activate", false, "let a deactivated image be used again")
+	flags.BoolVar(&deactivate, "deactivate", false, "forbid its use for now")
 	flags.BoolVar(&accept, "accept", false, "take a shared image into the project's list")
 	flags.BoolVar(&reject, "reject", false, "leave a shared image out of the project's list")
 	flags.BoolVar(&pending, "pending", false, "take the answer to a shared image back")

@@ -71,6 +71,12 @@ func TestImagesAreDeactivatedAndReactivatedByTheirOwnVerbsOrBySet(t *testing.T) 
 	require.Equal(t, 0, run(t, "image", "set", "debian", "--activate").code)
 	require.Len(t, a.made("POST /image/v2/images/im-1/actions/deactivate"), 2)
 	require.Len(t, a.made("POST /image/v2/images/im-1/actions/reactivate"), 2)
+	for _, other := range []string{"--name=sid", "--tag=lts", "--accept"} {
+		got := run(t, "image", "set", "debian", "--deactivate", other)
+		require.Equal(t, ExitUsage, got.code)
+		require.Contains(t, got.err, "--activate and --deactivate stand alone")
+	}
+	require.Len(t, a.made("POST /image/v2/images/im-1/actions/deactivate"), 2)
 }
 
 func TestImagesAreSharedAcceptedAndUnshared(t *testing.T) {

@@ -10,12 +10,12 @@ import (
 )
 
 func (c *client) imageDeactivate() *cobra.Command {
-	return c.imageAction("deactivate", "deactivated", "Forbid the use of images for now (admin)",
+	return c.imageAction("deactivate", "deactivated", "Forbid the use of images for now",
 		"Deactivate images: nobody but an admin downloads them or builds servers from them until they are reactivated. Servers\nthat were built from them are left alone.")
 }
 
 func (c *client) imageReactivate() *cobra.Command {
-	return c.imageAction("reactivate", "reactivated", "Allow the use of deactivated images again (admin)",
+	return c.imageAction("reactivate", "reactivated", "Allow the use of deactivated images again",
 		"Reactivate images that were deactivated.")
 }
 
