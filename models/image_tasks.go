@@ -64,7 +64,7 @@ func (s *Store) BeginImport(ctx context.Context, b ImportBegin) (Image, []string
 		}
 		stores = slices.Clone(b.Stores)
 		if b.Method == contract.ImportCopy {
-			stores = slices.DeleteFunc(stores, func(name string) bool { return lies(i, name) })
+			stores = slices.DeleteFunc(stores, func(name string) bool { return i.LiesIn(name) })
 		}
 		if i.Properties[ImportTaskProperty] == b.Task.ID {
 			return nil
@@ -134,10 +134,6 @@ func importable(i Image, b ImportBegin, missing []string) error {
 		return conflict("Image %s is being imported already.", i.ID)
 	}
 	return nil
-}
-
-func lies(i Image, inStore string) bool {
-	return slices.ContainsFunc(i.Locations, func(l ImageLocation) bool { return l.Store == inStore })
 }
 
 // lacking is a list of stores without those that have the image now.
@@ -224,7 +220,7 @@ func endOn(tx *gorm.DB, i *Image, e ImportEnd) (status string, err error) {
 	case !e.Success && e.Copied:
 		status = TaskFailure
 		for _, name := range e.Drop {
-			if len(i.Locations) == 1 || !lies(*i, name) {
+			if len(i.Locations) == 1 || !i.LiesIn(name) {
 				continue // the last one stays, whoever brought it
 			}
 			if err := tx.Delete(&ImageLocation{ImageID: i.ID, Store: name}).Error; err != nil {
@@ -235,7 +231,7 @@ func endOn(tx *gorm.DB, i *Image, e ImportEnd) (status string, err error) {
 	}
 	failed := slices.Clone(e.Failed)
 	if m.To != ImageQueued {
-		failed = slices.DeleteFunc(failed, func(name string) bool { return lies(*i, name) }) // its step had brought it there and could not say so
+		failed = slices.DeleteFunc(failed, func(name string) bool { return i.LiesIn(name) }) // its step had brought it there and could not say so
 	}
 	m.Set[ImportFailedProperty] = strings.Join(failed, ",")
 	return status, move(tx, i, m)

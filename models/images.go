@@ -237,7 +237,7 @@ func store(tx *gorm.DB, i *Image, locations []ImageLocation, at time.Time) error
 		if err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&l).Error; err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(i.Locations, func(o ImageLocation) bool { return o.Store == l.Store }) {
+		if !i.LiesIn(l.Store) {
 			i.Locations = append(i.Locations, l)
 		}
 	}
@@ -479,17 +479,6 @@ func (s *Store) ImagesByStatus(ctx context.Context, status ImageStatus, olderTha
 	all := []Image{}
 	err := s.db.WithContext(ctx).Where("status = ? AND updated_at < ?", status, olderThan).Order("updated_at, id").Find(&all).Error
 	return all, failed(err, "list the images that are %s", status)
-}
-
-// ImageStates tells the states of images, by id, deleted ones too; ids of none are left out.
-func (s *Store) ImageStates(ctx context.Context, ids []string) (map[string]ImageStatus, error) {
-	states := map[string]ImageStatus{}
-	var rows []Image
-	err := s.db.WithContext(ctx).Select("id", "status").Where("id = ANY(?)", texts(ids)).Find(&rows).Error
-	for _, r := range rows {
-		states[r.ID] = r.Status
-	}
-	return states, failed(err, "read the states of %d images", len(ids))
 }
 
 func asJSON(v any) string {

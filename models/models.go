@@ -3,7 +3,10 @@
 // a project, allocations of a host), never a counter that can drift.
 package models
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Project owns everything a user makes (Keystone's project).
 type Project struct {
@@ -112,6 +115,11 @@ type Image struct {
 
 	Locations []ImageLocation `gorm:"-"` // where the bytes lie
 	AskerIs   string          `gorm:"-"` // the status of whoever asks as a member of the shared image; "" is none
+}
+
+// LiesIn says whether the store is one of the places of the image's bytes.
+func (i Image) LiesIn(store string) bool {
+	return slices.ContainsFunc(i.Locations, func(l ImageLocation) bool { return l.Store == store })
 }
 
 // ImageLocation is one of the places where an image's bytes lie.

@@ -45,13 +45,19 @@ func (a *API) list(c echo.Context) error {
 		return err
 	}
 
-	views := make([]map[string]any, len(images))
-	for i, image := range images {
-		views[i] = view(image)
+	return paged(c, page, "images", images, view)
+}
+
+// paged answers one page of a collection: its documents, and where the first and the next page are.
+func paged[T any](c echo.Context, page rest.Page, collection string, all []T, view func(T) map[string]any) error {
+	views := make([]map[string]any, len(all))
+	for i, one := range all {
+		views[i] = view(one)
 	}
-	body := map[string]any{"images": views, "schema": "/v2/schemas/images", "first": firstOf(c, "/v2/images")}
-	if n := len(images); n > 0 {
-		if next := page.NextPath(c, "/v2/images", n, images[n-1].ID); next != "" {
+	path := "/v2/" + collection
+	body := map[string]any{collection: views, "schema": "/v2/schemas/" + collection, "first": firstOf(c, path)}
+	if n := len(all); n > 0 {
+		if next := page.NextPath(c, path, n, views[n-1]["id"].(string)); next != "" {
 			body["next"] = next
 		}
 	}

@@ -62,17 +62,7 @@ func (a *API) listTasks(c echo.Context) error {
 			return err
 		}
 	}
-	views := make([]map[string]any, len(tasks))
-	for i, t := range tasks {
-		views[i] = taskStub(t)
-	}
-	body := map[string]any{"tasks": views, "schema": "/v2/schemas/tasks", "first": firstOf(c, "/v2/tasks")}
-	if n := len(tasks); n > 0 {
-		if next := page.NextPath(c, "/v2/tasks", n, tasks[n-1].ID); next != "" {
-			body["next"] = next
-		}
-	}
-	return c.JSON(http.StatusOK, body)
+	return paged(c, page, "tasks", tasks, taskStub)
 }
 
 // showTask is GET /v2/tasks/{id}.

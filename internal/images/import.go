@@ -22,7 +22,7 @@ import (
 // it already is success.
 func (s *Service) StoreImported(ctx context.Context, caller Caller, imageID string, data Data) (models.Image, error) {
 	row, err := s.imported(ctx, imageID, data.Task)
-	if err != nil || lies(row, data.Store) {
+	if err != nil || row.LiesIn(data.Store) {
 		return row, err
 	}
 	return s.Internally(caller).Upload(ctx, row, data)
@@ -40,7 +40,7 @@ func (s *Service) imported(ctx context.Context, imageID, task string) (models.Im
 // CopyImported copies an image's bytes to one more store. read sees them pass. A store that has them already is success.
 func (s *Service) CopyImported(ctx context.Context, imageID, task, name string, read func(io.Reader) io.Reader) (models.Image, error) {
 	row, err := s.imported(ctx, imageID, task)
-	if err != nil || lies(row, name) {
+	if err != nil || row.LiesIn(name) {
 		return row, err
 	}
 	store, err := s.stores.Store(name)
@@ -53,7 +53,7 @@ func (s *Service) CopyImported(ctx context.Context, imageID, task, name string, 
 		return row, underWay(err)
 	}
 	defer up.Close()
-	if row, err = s.imported(last, imageID, task); err != nil || lies(row, name) {
+	if row, err = s.imported(last, imageID, task); err != nil || row.LiesIn(name) {
 		return row, err
 	}
 	image, err := s.copyTo(ctx, up, row, name, store, task, read)
@@ -160,7 +160,7 @@ func (h holding) names() []string {
 func (h holding) end(image models.Image, keep []string) error {
 	var problems []error
 	for _, one := range h {
-		if slices.Contains(keep, one.store) || hasBytes(image.Status) && lies(image, one.store) {
+		if slices.Contains(keep, one.store) || hasBytes(image.Status) && image.LiesIn(one.store) {
 			problems = append(problems, one.lock.Close())
 		} else {
 			problems = append(problems, one.lock.Abort())

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -107,7 +106,7 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 	}
 	defer up.Close()
 	row, err := l.begin(last, was.ID, data)
-	if err != nil || data.Task != "" && lies(row, name) { // another try of the same import was faster
+	if err != nil || data.Task != "" && row.LiesIn(name) { // another try of the same import was faster
 		return row, err
 	}
 	image, err := l.store(last, row, name, store, up, data)
@@ -203,7 +202,7 @@ func (l *location) giveUp(ctx context.Context, up imagestore.Upload, id, name st
 		var row models.Image
 		row, err = l.rows.Image(ctx, id)
 		gone := fault.Is(err, fault.NotFound)
-		if gone || err == nil && !lies(row, name) {
+		if gone || err == nil && !row.LiesIn(name) {
 			if err := up.Abort(); err != nil {
 				l.log.Error("the bytes of a refused image stay until they are settled", "image_id", id, "error", err)
 			}
@@ -266,7 +265,7 @@ func (l *location) Open(ctx context.Context, was models.Image, offset, length in
 func (s *Service) Open(ctx context.Context, image models.Image, offset, length int64) (io.ReadCloser, error) {
 	var problems []error
 	for _, name := range s.stores.Names() {
-		if !lies(image, name) {
+		if !image.LiesIn(name) {
 			continue
 		}
 		store, err := s.stores.Store(name)
@@ -284,11 +283,6 @@ func (s *Service) Open(ctx context.Context, image models.Image, offset, length i
 	}
 	// Stored before places were recorded, or in a store that has another name now.
 	return s.stores.Open(ctx, image.ID, offset, length)
-}
-
-// lies says whether the store is one of the image's places.
-func lies(image models.Image, store string) bool {
-	return slices.ContainsFunc(image.Locations, func(at models.ImageLocation) bool { return at.Store == store })
 }
 
 // Drop implements Repository. The row goes first, as in Remove.

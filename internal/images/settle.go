@@ -116,7 +116,7 @@ func (s *Service) look(ctx context.Context, name string, store imagestore.Store,
 				problems = append(problems, s.stray(ctx, name, store, id, done))
 			case !hasBytes(image.Status):
 				suspects[id] = true
-			case lies(image, name):
+			case image.LiesIn(name):
 			case len(image.Locations) == 0: // stored before places were recorded
 				_, err := s.rows.AddImageLocation(ctx, id, models.ImageLocation{Store: name, URL: store.Location(id)}, 0)
 				if err == nil {
@@ -147,7 +147,7 @@ func (s *Service) stray(ctx context.Context, name string, store imagestore.Store
 	case err != nil:
 	case staged:
 		elsewhere = image.StagedStore != nil && *image.StagedStore != name && s.has(ctx, *image.StagedStore, id, *image.StagedBytes)
-	case len(image.Locations) > 0 && !lies(image, name):
+	case len(image.Locations) > 0 && !image.LiesIn(name):
 		elsewhere, err = s.liesElsewhere(ctx, image, name, store, done)
 	}
 	if err != nil || !elsewhere {

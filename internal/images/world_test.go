@@ -139,6 +139,14 @@ func (w *world) now(id string) models.Image {
 	return i
 }
 
+// deleted says whether an image's delete has ended.
+func (w *world) deleted(id string) bool {
+	w.t.Helper()
+	all, err := w.rows.ImagesByStatus(w.t.Context(), models.ImageDeleted, time.Now().Add(time.Hour))
+	require.NoError(w.t, err)
+	return slices.ContainsFunc(all, func(i models.Image) bool { return i.ID == id })
+}
+
 // everything is the database, without when rows were changed, and what lies in the stores.
 type everything struct {
 	Rows   map[string][]string

@@ -34,6 +34,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	service "github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -513,9 +514,9 @@ func (r *rig) deleted(t *testing.T) {
 	require.NoError(t, images.Delete(t.Context(), r.demo, id).ExtractErr())
 	require.NoError(t, r.Faults.Release(rule))
 	r.lies(t, id, nil)
-	states, err := r.Store.ImageStates(t.Context(), []string{id})
+	deleted, err := r.Store.ImagesByStatus(t.Context(), models.ImageDeleted, time.Now().Add(time.Hour))
 	require.NoError(t, err)
-	require.EqualValues(t, "deleted", states[id])
+	require.True(t, slices.ContainsFunc(deleted, func(i models.Image) bool { return i.ID == id }))
 }
 
 func (r *rig) inject(t *testing.T, rules ...faultinject.Rule) string {
