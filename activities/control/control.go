@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/images"
+	"github.com/slipway-cloud/slipway/internal/scheduler"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -21,6 +22,7 @@ type Activities struct {
 	now       func() time.Time
 	downAfter time.Duration
 	cleanFor  time.Duration
+	weigh     scheduler.Multipliers
 	log       *slog.Logger
 }
 
@@ -41,6 +43,8 @@ type Options struct {
 	// CleanBeforeUse is how long a host that was given up and is back gets no new servers while it still holds what lost
 	// builds left there; 0 does not wait.
 	CleanBeforeUse time.Duration
+	// Multipliers say how much each weigher counts in the choice of a host.
+	Multipliers scheduler.Multipliers
 	// Logger is told of what an image asks for and does not get; nil is the program's own.
 	Logger *slog.Logger
 }
@@ -50,7 +54,10 @@ func New(o Options) *Activities {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Activities{store: o.Store, builds: o.Builds, images: o.Images, web: o.Web, now: time.Now, downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, log: o.Logger}
+	return &Activities{
+		store: o.Store, builds: o.Builds, images: o.Images, web: o.Web, now: time.Now,
+		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, log: o.Logger,
+	}
 }
 
 // events turns a build's progress into the events of its instance action. own is the step that writes them: it ends with

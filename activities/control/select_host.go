@@ -44,6 +44,7 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 		Now:              now,
 		DownAfter:        a.downAfter,
 		CleanFor:         a.cleanFor,
+		Multipliers:      a.weigh,
 	}
 	hosts := make([]scheduler.Host, len(rows))
 	for i, h := range rows {

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
+	"github.com/slipway-cloud/slipway/internal/scheduler"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
@@ -90,7 +91,10 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				Web:            webdownload.New(web, log),
 				DownAfter:      c.Build.HostDownAfter,
 				CleanBeforeUse: c.Build.CleanBeforeUse,
-				Logger:         log,
+				Multipliers: scheduler.Multipliers{
+					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, BuildFailure: c.Build.BuildFailureWeight,
+				},
+				Logger: log,
 			}),
 			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}),
 			Metrics: workers.NewSteps(metrics),

@@ -4,6 +4,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"net/url"
 	"os"
@@ -186,6 +187,10 @@ type Build struct {
 	Deleting        time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
 	StepTimeouts    string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
 	CleanBeforeUse  time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
+	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
+	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
+	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
+	BuildFailureWeight float64 `koanf:"build_failure_weight_multiplier" help:"how much it counts against a host that the last builds failed on it"`
 }
 
 // Steps reads StepTimeouts, by the steps' names.
@@ -287,7 +292,8 @@ func Default() Config {
 		},
 		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
 		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
-			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute},
+			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute,
+			RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
 		Audit:    Audit{Every: 10 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
@@ -422,6 +428,14 @@ func (c Config) check() error {
 	positive("build.host_unavailable", int64(c.Build.HostUnavailable))
 	positive("build.undo_patience", int64(c.Build.UndoPatience))
 	positive("build.host_down_after", int64(c.Build.HostDownAfter))
+	finite := func(name string, x float64) {
+		if math.IsNaN(x) || math.IsInf(x, 0) {
+			wrong = append(wrong, fmt.Errorf("%s must be a number, not %g", name, x))
+		}
+	}
+	finite("build.ram_weight_multiplier", c.Build.RAMWeight)
+	finite("build.cpu_weight_multiplier", c.Build.CPUWeight)
+	finite("build.build_failure_weight_multiplier", c.Build.BuildFailureWeight)
 	if _, err := c.Build.Steps(); err != nil {
 		wrong = append(wrong, err)
 	}

@@ -55,6 +55,10 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "build: {max_count: 10001}", nil)
 			return err
 		},
+		"build.ram_weight_multiplier must be a number, not NaN": func(t *testing.T) error {
+			_, err := settings(t, "", nil, "--build.ram_weight_multiplier", "nan")
+			return err
+		},
 		"host.hypervisor must be": func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
 		"no such file":            func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
 	} {

@@ -24,6 +24,7 @@ type Host struct {
 	SeenAt                         time.Time
 	BackAt                         time.Time // when it last came back after it had been given up; zero: never
 	Leftovers                      int       // servers of which it still holds something that lost builds or deletes left
+	BuildFailures                  int       // builds in a row that failed on it, by its own fault
 
 	// Capacity is what may be given away: ratios applied, reserves taken off. Used is the sum of the allocations.
 	Capacity, Used contract.Resources
@@ -47,6 +48,14 @@ type Request struct {
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
 	CleanFor         time.Duration // how long a host that is back takes nothing new while it holds leftovers
+	Multipliers      Multipliers
+}
+
+// Multipliers say how much each weigher counts beside the others. RAM and CPU above 0 spread servers over the hosts, below
+// 0 they fill one host after another; 0 switches a weigher off. They mean what Nova's do
+// (https://docs.openstack.org/nova/latest/admin/scheduling.html#weights).
+type Multipliers struct {
+	RAM, CPU, BuildFailure float64
 }
 
 // filter says why a host cannot take the request; "" lets it pass.
@@ -113,9 +122,23 @@ func short(what string, want, free int) string {
 	return fmt.Sprintf("%d %s asked for, %d free", want, what, max(free, 0))
 }
 
-// Rank gives the hosts that can take the request, best first: most free memory (Nova's RAMWeigher, which spreads), then
-// most free vCPUs, then by name so that the order is the same everywhere. Where none can, the fault is NoValidHost and
-// says how many hosts each filter removed, and why.
+// weigher prefers hosts: the more, the better.
+type weigher struct {
+	name       string
+	weigh      func(Host) int
+	multiplier func(Multipliers) float64
+}
+
+// weighers in any order: what they say is added up. Names are Nova's.
+var weighers = []weigher{
+	{"RAMWeigher", func(h Host) int { return h.free().RAMMiB }, func(m Multipliers) float64 { return m.RAM }},
+	{"CPUWeigher", func(h Host) int { return h.free().VCPUs }, func(m Multipliers) float64 { return m.CPU }},
+	{"BuildFailureWeigher", func(h Host) int { return -h.BuildFailures }, func(m Multipliers) float64 { return m.BuildFailure }},
+}
+
+// Rank gives the hosts that can take the request, best first: by the sum of what the weighers say, and where that is equal
+// by name, so that the order is the same everywhere. Where none can, the fault is NoValidHost and says how many hosts each
+// filter removed, and why.
 func Rank(r Request, hosts []Host) ([]Host, error) {
 	var fit []Host
 	removed := make([][]string, len(filters))
@@ -130,14 +153,41 @@ func Rank(r Request, hosts []Host) ([]Host, error) {
 	if len(fit) == 0 {
 		return nil, noValidHost(len(hosts), removed)
 	}
-	slices.SortFunc(fit, func(a, b Host) int {
-		return cmp.Or(
-			cmp.Compare(b.free().RAMMiB, a.free().RAMMiB),
-			cmp.Compare(b.free().VCPUs, a.free().VCPUs),
-			cmp.Compare(a.Hostname, b.Hostname),
-		)
+	return weighed(r.Multipliers, fit), nil
+}
+
+// weighed sorts hosts, the heaviest first. As in Nova each weigher's values are brought between 0 and 1 before its
+// multiplier counts, so that MiB and vCPUs can be added.
+func weighed(m Multipliers, hosts []Host) []Host {
+	type placed struct {
+		host   *Host
+		weight float64
+	}
+	order := make([]placed, len(hosts))
+	for i := range hosts {
+		order[i].host = &hosts[i]
+	}
+	values := make([]int, len(hosts))
+	for _, w := range weighers {
+		for i, h := range hosts {
+			values[i] = w.weigh(h)
+		}
+		low, high := slices.Min(values), slices.Max(values)
+		if low == high {
+			continue
+		}
+		for i, v := range values {
+			order[i].weight += w.multiplier(m) * float64(v-low) / float64(high-low)
+		}
+	}
+	slices.SortFunc(order, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.host.Hostname, b.host.Hostname))
 	})
-	return fit, nil
+	sorted := make([]Host, len(hosts))
+	for i, p := range order {
+		sorted[i] = *p.host
+	}
+	return sorted
 }
 
 // shownHosts is how many of the hosts that one filter removed are named.

@@ -26,8 +26,14 @@ func fit(name string, change func(*Host)) Host {
 	return h
 }
 
+// nova are Nova's defaults.
+var nova = Multipliers{RAM: 1, CPU: 1, BuildFailure: 1_000_000}
+
 func request(change func(*Request)) Request {
-	r := Request{Resources: contract.Resources{VCPUs: 2, RAMMiB: 1024, DiskGiB: 10}, Now: now, DownAfter: time.Minute, CleanFor: 5 * time.Minute}
+	r := Request{
+		Resources: contract.Resources{VCPUs: 2, RAMMiB: 1024, DiskGiB: 10}, Multipliers: nova,
+		Now: now, DownAfter: time.Minute, CleanFor: 5 * time.Minute,
+	}
 	if change != nil {
 		change(&r)
 	}
@@ -79,23 +85,64 @@ func TestAHostThatIsBackTakesServersOnceItIsCleanOrHasHadItsTime(t *testing.T) {
 	}
 }
 
-func TestTheHostWithTheMostFreeMemoryComesFirst(t *testing.T) {
-	hosts, err := Rank(request(nil), []Host{
-		fit("full", func(h *Host) { h.Used.RAMMiB = 6000 }),
-		fit("b", nil), fit("a", nil),
-		fit("few-cores", func(h *Host) { h.Used.VCPUs = 4 }),
-	})
-	require.NoError(t, err)
-	var names []string
+func names(hosts []Host) []string {
+	var all []string
 	for _, h := range hosts {
-		names = append(names, h.Hostname)
+		all = append(all, h.Hostname)
 	}
-	require.Equal(t, []string{"a", "b", "few-cores", "full"}, names)
+	return all
+}
+
+func TestEachWeigherPrefersAndItsMultiplierSaysHowMuch(t *testing.T) {
+	used := func(name string, ram, vcpus, failures int) Host {
+		return fit(name, func(h *Host) { h.Used.RAMMiB, h.Used.VCPUs, h.BuildFailures = ram, vcpus, failures })
+	}
+	for name, tc := range map[string]struct {
+		multipliers Multipliers
+		hosts       []Host
+		want        []string
+	}{
+		"equal hosts come by name": {nova, []Host{fit("b", nil), fit("c", nil), fit("a", nil)}, []string{"a", "b", "c"}},
+		"RAMWeigher alone":         {Multipliers{RAM: 1}, []Host{used("full", 6000, 0, 0), used("half", 3000, 6, 9), used("free", 0, 0, 0)}, []string{"free", "half", "full"}},
+		"RAMWeigher below 0":       {Multipliers{RAM: -1}, []Host{used("full", 6000, 0, 0), used("half", 3000, 0, 0), used("free", 0, 0, 0)}, []string{"full", "half", "free"}},
+		"CPUWeigher alone":         {Multipliers{CPU: 1}, []Host{used("full", 0, 6, 0), used("half", 6000, 3, 0), used("free", 0, 0, 9)}, []string{"free", "half", "full"}},
+		"memory and vCPUs count alike, whatever their units": {nova, []Host{
+			used("less-memory", 6000, 0, 0), used("fewer-vcpus", 0, 6, 0), used("half-of-both", 3000, 3, 0), used("a-little-better", 2900, 3, 0),
+		}, []string{"a-little-better", "fewer-vcpus", "half-of-both", "less-memory"}},
+		"a multiplier outweighs": {Multipliers{RAM: 1, CPU: 3}, []Host{used("fewer-vcpus", 0, 6, 0), used("less-memory", 6000, 0, 0)}, []string{"less-memory", "fewer-vcpus"}},
+		"BuildFailureWeigher comes before all others": {nova, []Host{
+			used("failed-twice", 0, 0, 2), used("failed-once", 0, 0, 1), used("full", 7000, 6, 0),
+		}, []string{"full", "failed-once", "failed-twice"}},
+		"BuildFailureWeigher off": {Multipliers{RAM: 1}, []Host{used("failed", 0, 0, 2), used("full", 7000, 6, 0)}, []string{"failed", "full"}},
+	} {
+		ranked, err := Rank(request(func(r *Request) { r.Multipliers = tc.multipliers }), tc.hosts)
+		require.NoError(t, err, name)
+		require.Equal(t, tc.want, names(ranked), name)
+	}
 }
 
 func TestNoHostAtAllSaysWhatToDo(t *testing.T) {
 	_, err := Rank(request(nil), nil)
 	require.ErrorContains(t, err, "slipway host")
+}
+
+// The order of what a database answers is not to be relied on, and two workers should choose alike.
+func TestTheOrderOfTheHostsDoesNotMatter(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var hosts []Host
+		for i := range rapid.IntRange(1, 12).Draw(t, "hosts") {
+			hosts = append(hosts, fit(fmt.Sprint("hv", i), func(h *Host) {
+				h.Used.RAMMiB = 1000 * rapid.IntRange(0, 3).Draw(t, "memory")
+				h.Used.VCPUs = rapid.IntRange(0, 3).Draw(t, "vcpus")
+				h.BuildFailures = rapid.IntRange(0, 2).Draw(t, "failures")
+			}))
+		}
+		first, err := Rank(request(nil), hosts)
+		require.NoError(t, err)
+		again, err := Rank(request(nil), rapid.Permutation(hosts).Draw(t, "order"))
+		require.NoError(t, err)
+		require.Equal(t, names(first), names(again))
+	})
 }
 
 func TestAChosenHostAlwaysHasRoom(t *testing.T) {
@@ -120,7 +167,7 @@ func TestAChosenHostAlwaysHasRoom(t *testing.T) {
 func BenchmarkRankOf1000Hosts(b *testing.B) {
 	var hosts []Host
 	for i := range 1000 {
-		hosts = append(hosts, fit(fmt.Sprint(i), func(h *Host) { h.Used.RAMMiB = i * 7 % 8000 }))
+		hosts = append(hosts, fit(fmt.Sprint(i), func(h *Host) { h.Used.RAMMiB, h.BuildFailures = i*7%8000, i%3 }))
 	}
 	r := request(nil)
 	for b.Loop() {
