@@ -1,10 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/server/common/config"
@@ -120,6 +125,73 @@ func TestTheWebUIKnowsTheCodecEndpointAndTheNamespace(t *testing.T) {
 	}
 	if err := ui.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestTheWebUIOffersNothingThatChangesAWorkflow(t *testing.T) {
+	o := parse(t, nil, "--frontend", "127.0.0.1:0", "--ui", "127.0.0.1:0")
+	if err := o.choosePorts(); err != nil {
+		t.Fatal(err)
+	}
+	stop := startUI(o)
+	defer stop()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := http.Client{Jar: jar, Timeout: 30 * time.Second} // the jar gets the CSRF cookie, as a browser does
+	ui := "http://" + o.UIAddr
+	var settings struct{ DisableWriteActions bool }
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		answer, err := browser.Get(ui + "/api/v1/settings")
+		if err == nil {
+			err = json.NewDecoder(answer.Body).Decode(&settings)
+			answer.Body.Close()
+		}
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond) // it listens when it does, and tells nobody
+	}
+	if !settings.DisableWriteActions {
+		t.Error("the UI shows the buttons that change workflows")
+	}
+	at, err := url.Parse(ui)
+	if err != nil {
+		t.Fatal(err)
+	}
+	workflow := "/api/v1/namespaces/slipway/workflows/server%2F1"
+	for path, refused := range map[string]bool{
+		workflow + "/terminate":   true,
+		workflow + "/reset":       true,
+		workflow + "/cancel":      true,
+		workflow + "/signal/skip": true,
+		workflow + "/update/boot": true,
+		workflow:                  true, // start
+		"/api/v1/namespaces/slipway/batch-operations/b":  true,
+		"/api/v1/namespaces/slipway/activities/complete": true,
+		workflow + "/query/state":                        false,
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, ui+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, cookie := range jar.Cookies(at) {
+			if cookie.Name == "_csrf" {
+				r.Header.Set("X-CSRF-Token", cookie.Value)
+			}
+		}
+		answer, err := browser.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if got := answer.StatusCode == http.StatusMethodNotAllowed; got != refused {
+			t.Errorf("POST %s: %s; want it refused: %t", path, answer.Status, refused)
+		}
 	}
 }
 

@@ -16,12 +16,14 @@ func (o options) uiConfig() *uiconfig.Config {
 		DefaultNamespace:    o.Namespace,
 		Codec:               uiconfig.Codec{Endpoint: o.CodecEndpoint},
 		// The UI is served over plain HTTP on a loopback or private address; a cookie marked secure would never be sent back
-		// and every button would fail on its CSRF check.
+		// and every query would fail on its CSRF check.
 		CORS:               uiconfig.CORS{CookieInsecure: true},
 		NotifyOnNewVersion: false,
 		HideLogs:           true,
-		// Builds start through Slipway's API, which claims quota and checks rights; one started here would do neither.
-		StartWorkflowDisabled: true,
+		// The UI is for looking: its buttons are off, and it refuses the requests behind them, queries excepted. What it
+		// started would claim no quota and check no rights; what it terminated or reset would leave allocations, ports and
+		// files taken (docs/operations.md).
+		DisableWriteActions: true,
 	}
 }
 
