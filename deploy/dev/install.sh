@@ -12,7 +12,7 @@ postgresql-15
 libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu
 qemu-system-x86 qemu-utils qemu-system-common ovmf
 genisoimage mtools dosfstools e2fsprogs fdisk fuse3
-iproute2 nftables dnsmasq-base util-linux
+iproute2 util-linux
 busybox-static cpio xz-utils grub-pc-bin grub-common binutils
 "
 [ "${1:-}" != --tests ] || packages="$packages python3-openstackclient python3-glanceclient openssl gcc libc6-dev"

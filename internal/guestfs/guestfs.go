@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/disk"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -256,10 +258,10 @@ func (g guest) injectPassword(ctx context.Context, password string) error {
 		if fields[0] != "root" || len(fields) < 2 {
 			continue
 		}
-		if same, err := matches(ctx, g.limits, fields[1], password); err != nil || same {
-			return err
+		if matches(fields[1], password) {
+			return nil
 		}
-		if fields[1], err = crypt(ctx, g.limits, password, ""); err != nil {
+		if fields[1], err = crypt(password); err != nil {
 			return err
 		}
 		lines[i] = strings.Join(fields, ":")
@@ -268,31 +270,28 @@ func (g guest) injectPassword(ctx context.Context, password string) error {
 	return errors.New("/etc/shadow has no line for root")
 }
 
-// matches tells whether a hash is of the password already: an injection that is repeated then changes nothing.
-func matches(ctx context.Context, l program.Limits, hash, password string) (bool, error) {
+// matches tells whether a hash is of the password already: an injection that is repeated then changes nothing. A hash that
+// crypt would not make is no match: the guest wrote it, and its salt and rounds would say how long we compute.
+func matches(hash, password string) bool {
 	f := strings.Split(hash, "$")
-	if len(f) != 4 || f[1] != "6" {
-		return false, nil
+	if len(f) != 4 || f[1] != shacrypt.AlgIdentifierSHA512 || len(f[2]) > shacrypt.SaltLengthMax {
+		return false
 	}
-	again, err := crypt(ctx, l, password, f[2])
-	return again == hash, err
+	digest, err := shacrypt.Decode(hash)
+	return err == nil && digest.Match(password)
 }
 
-// crypt is SHA-512 crypt with a fresh salt, or the given one. The password passes by stdin, never on a command line.
-func crypt(ctx context.Context, l program.Limits, password, salt string) (string, error) {
-	args := []string{"passwd", "-6", "-stdin"}
-	if salt != "" {
-		args = append(args, "-salt", salt)
-	}
-	out, _, err := program.Run(ctx, program.Command{Name: "openssl", Args: args, Stdin: []byte(password + "\n"), Limits: l})
+// crypt is crypt(3)'s SHA-512 with a fresh salt and the default rounds, which every guest's libc reads.
+func crypt(password string) (string, error) {
+	hasher, err := shacrypt.New(shacrypt.WithSHA512(), shacrypt.WithIterations(shacrypt.IterationsDefaultOmitted))
 	if err != nil {
 		return "", err
 	}
-	hash := strings.TrimSpace(string(out))
-	if !strings.HasPrefix(hash, "$6$") {
-		return "", errors.New("openssl made no SHA-512 hash")
+	digest, err := hasher.Hash(password)
+	if err != nil {
+		return "", err
 	}
-	return hash, nil
+	return digest.Encode(), nil
 }
 
 // interfaces is Debian's /etc/network/interfaces for the ports, after Nova's interfaces.template; the first address of
