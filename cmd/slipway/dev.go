@@ -134,6 +134,14 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		fmt.Fprintf(out, "slipway: [%5.1fs] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 	}
 
+	rotated := make(chan struct{})
+	rotating, endRotation := context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(rotated)
+		stack.RotateLogs(rotating, d.log, d.path("logs", "*.log"), d.path("postgres", "*.log"), d.path("libvirt", "*.log"))
+	}()
+	defer func() { endRotation(); <-rotated }()
+
 	var stops []func(context.Context) error
 	defer func() {
 		d.say("stopping")
@@ -389,7 +397,7 @@ func devUp(ctx context.Context, o devOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	logFile, err := os.Create(o.path("logs", "dev.log"))
+	logFile, err := os.OpenFile(o.path("logs", "dev.log"), os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
