@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/reservations"
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/images"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -206,7 +207,7 @@ func (s *Server) alive(c echo.Context) error {
 func (s *Server) ready(c echo.Context) error {
 	ctx, cancel := context.WithTimeout(c.Request().Context(), 2*time.Second)
 	defer cancel()
-	status, problems := http.StatusOK, map[string]string{}
+	status, problems, warnings := http.StatusOK, map[string]string{}, map[string]string{}
 	if s.draining.Load() {
 		problems["process"] = "stopping"
 	}
@@ -214,7 +215,10 @@ func (s *Server) ready(c echo.Context) error {
 		rest.Logger(c).Warn("not ready", "part", "database", "error", err)
 		problems["database"] = "does not answer"
 	}
-	if err := s.options.Images.Stores().Ready(ctx); err != nil {
+	if err := s.options.Images.Stores().Ready(ctx); imagestore.Full(err) {
+		// Everything else is served, by this process as by any other.
+		warnings["images"] = "the store is full: uploads are refused"
+	} else if err != nil {
 		rest.Logger(c).Warn("not ready", "part", "images", "error", err)
 		problems["images"] = "cannot be stored"
 	}
@@ -222,7 +226,11 @@ func (s *Server) ready(c echo.Context) error {
 	if len(problems) > 0 {
 		status, word = http.StatusServiceUnavailable, "not ready"
 	}
-	return c.JSON(status, map[string]any{"status": word, "problems": problems})
+	answer := map[string]any{"status": word, "problems": problems}
+	if len(warnings) > 0 {
+		answer["warnings"] = warnings
+	}
+	return c.JSON(status, answer)
 }
 
 // Run serves until ctx ends; then running requests end in peace, within the shutdown timeout. It returns nil after such a

@@ -64,15 +64,16 @@ func (noBuilds) CountBuilds(context.Context) (workflows.BuildCounts, error) {
 
 // world is one API with a database and an image store of its own, and tokens of everybody who plays a part.
 type world struct {
-	t      testing.TB
-	store  *models.Store
-	files  *imagestore.Files
-	dir    string // of files
-	url    string
-	server *Server
-	log    *safeBuffer
-	tokens map[string]string // by role in the play: admin, demo, reader, other, unscoped, expired
-	stop   func() error      // ends the server as a SIGTERM would
+	t       testing.TB
+	store   *models.Store
+	files   *imagestore.Files
+	dir     string // of files
+	reserve string // of their disk
+	url     string
+	server  *Server
+	log     *safeBuffer
+	tokens  map[string]string // by role in the play: admin, demo, reader, other, unscoped, expired
+	stop    func() error      // ends the server as a SIGTERM would
 }
 
 // safeBuffer is a log that requests write to while a test reads.
@@ -130,7 +131,7 @@ func newWorldOn(t testing.TB, dsn string) *world {
 // service is an image service of its own on the world's database and files, as each process has one.
 func (w *world) service() *images.Service {
 	w.t.Helper()
-	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: w.dir})
+	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: w.dir, Reserve: w.reserve})
 	require.NoError(w.t, err)
 	return images.New(w.store, stores, images.Config{MaxBytes: maxImage}, slog.New(slog.NewTextHandler(w.log, nil)))
 }
@@ -348,6 +349,22 @@ func TestHealthFollowsTheParts(t *testing.T) {
 	require.Equal(t, 503, a.status)
 	require.JSONEq(t, `{"status": "not ready", "problems": {"images": "cannot be stored"}}`, string(a.body))
 	require.Equal(t, 200, w.do("", "GET", "/healthz", nil).status)
+}
+
+// A full store takes nobody's requests away from the process: it says so, and refuses uploads.
+func TestAFullStoreIsToldAndLeavesTheProcessReady(t *testing.T) {
+	w := newWorld(t)
+	w.dir, w.reserve = testenv.SmallDisk(t, "16m"), "100000000"
+	_, err := imagestore.NewFiles(w.dir)
+	require.NoError(t, err)
+	w.serve()
+	a := w.do("", "GET", "/readyz", nil)
+	require.Equal(t, 200, a.status)
+	require.JSONEq(t, `{"status": "ready", "problems": {}, "warnings": {"images": "the store is full: uploads are refused"}}`, string(a.body))
+	a = w.do("demo", "PUT", "/image/v2/images/"+w.queued("demo", nil)+"/file", []byte("1234"))
+	require.Equal(t, 413, a.status)
+	require.Contains(t, string(a.body), "Image storage media is full")
+	require.Equal(t, 200, w.do("demo", "GET", "/image/v2/images", nil).status)
 }
 
 func TestWhileTheDatabaseIsAwayRequestsAre503AndTheProcessLives(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 // Registration keeps a hypervisor known to the API.
@@ -27,6 +28,7 @@ type Registration struct {
 	Report     contract.HostReport
 	Hypervisor hypervisor.Hypervisor
 	StateDir   string // its filesystem is the host's disk
+	Reserve    space.Floor
 	Logger     *slog.Logger
 }
 
@@ -92,6 +94,9 @@ func (r *Registration) observe(ctx context.Context) (report contract.HostReport,
 		report.Ready, report.NotReadyReason = false, fmt.Sprintf("its state folder %s is not to be had: %v", r.StateDir, err)
 	} else {
 		report.DiskGiB = int(int64(disk.Blocks) * disk.Bsize >> 30)
+	}
+	if err := r.Reserve.Check(r.StateDir, 0); report.Ready && err != nil {
+		report.Ready, report.NotReadyReason = false, "its disk is full: "+err.Error()
 	}
 	return report, err == nil
 }

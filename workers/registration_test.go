@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/space"
+	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
 func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {
@@ -85,4 +89,22 @@ func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {
 	}
 	cancel()
 	require.NoError(t, <-ended)
+}
+
+func TestAHostWhoseDiskIsFullIsNotReadyUntilThereIsRoom(t *testing.T) {
+	hv, err := fake.New(fake.Options{})
+	require.NoError(t, err)
+	reserve, err := space.Parse("50%")
+	require.NoError(t, err)
+	r := Registration{Hypervisor: hv, StateDir: testenv.SmallDisk(t, "16m"), Reserve: reserve}
+	report, _ := r.observe(t.Context())
+	require.True(t, report.Ready, report.NotReadyReason)
+	file := filepath.Join(r.StateDir, "disk")
+	require.NoError(t, os.WriteFile(file, make([]byte, 9<<20), 0o600))
+	report, _ = r.observe(t.Context())
+	require.False(t, report.Ready)
+	require.Contains(t, report.NotReadyReason, "its disk is full")
+	require.NoError(t, os.Remove(file))
+	report, _ = r.observe(t.Context())
+	require.True(t, report.Ready, report.NotReadyReason)
 }

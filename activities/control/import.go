@@ -107,7 +107,7 @@ func (a *Activities) source(ctx context.Context, in contract.StoreImageInput) (i
 // CopyImage copies an image's bytes from the stores that have them to one more.
 func (a *Activities) CopyImage(ctx context.Context, in contract.CopyImageInput) (contract.StoredImage, error) {
 	return a.moveBytes(ctx, in.Task, func(ctx context.Context, p *passing) error {
-		_, err := a.images.CopyImported(ctx, in.Task.ImageID, in.Task.ID, in.Store, func(body io.Reader) io.Reader { return p.reader(ctx, body) })
+		_, err := a.images.CopyImported(ctx, callerOf(in.Task), in.Task.ImageID, in.Task.ID, in.Store, func(body io.Reader) io.Reader { return p.reader(ctx, body) })
 		return err
 	})
 }

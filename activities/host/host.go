@@ -21,12 +21,14 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/imagecache"
 	"github.com/slipway-cloud/slipway/internal/program"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 // Options of a hypervisor's activities.
 type Options struct {
 	Hostname     string
-	InstancesDir string // the instance folders, named by server id; made where it is missing
+	InstancesDir string      // the instance folders, named by server id; made where it is missing
+	Reserve      space.Floor // left free on their filesystem
 	Cache        *imagecache.Cache
 	Hypervisor   hypervisor.Hypervisor
 	// Limits of each program that runs; zero fields are program.Default's.
@@ -65,7 +67,7 @@ func New(o Options) (*Activities, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("opening the instances folder: %w", err)
 	}
-	return &Activities{o: o, disks: disk.Maker{Limits: o.Limits}, servers: map[string]*turn{}}, nil
+	return &Activities{o: o, disks: disk.Maker{Limits: o.Limits, Reserve: o.Reserve}, servers: map[string]*turn{}}, nil
 }
 
 // dir is a server's folder. Anything but a UUID in its usual form never becomes a path.

@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/imagecache"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
+	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
 const server = "83679162-1378-4288-a2d4-70e13ec132aa"
@@ -312,13 +313,7 @@ func qcow2(t testing.TB, size string) []byte {
 }
 
 func TestAFullHostSaysSoAndIsCleanAfterTheUndo(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: filling a disk needs root, to mount a small tmpfs")
-	}
-	small := t.TempDir()
-	out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "slipway-test", small).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Cleanup(func() { require.NoError(t, exec.Command("umount", small).Run()) })
+	small := testenv.SmallDisk(t, "64k")
 	p := newPlace(t, func(o *Options, _ *store) { o.InstancesDir = filepath.Join(small, "instances") })
 	p.dir = filepath.Join(small, "instances")
 	p.fetch(t)

@@ -26,6 +26,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hypervisor/libvirt"
 	"github.com/slipway-cloud/slipway/internal/imagecache"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/workers"
 )
 
@@ -80,14 +81,18 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		}
 		source = imagecache.StoreSource{Store: images, Else: source, Logger: log}
 	}
+	reserve, err := space.Parse(c.Host.Reserve)
+	if err != nil {
+		return err
+	}
 	cache, err := imagecache.New(imagecache.Options{
-		Dir: filepath.Join(stateDir, "images"), InstancesDir: instances, MaxBytes: c.Host.CacheBytes, Logger: log,
-		Source: source,
+		Dir: filepath.Join(stateDir, "images"), InstancesDir: instances, MaxBytes: c.Host.CacheBytes, Reserve: reserve,
+		Source: source, Logger: log,
 	})
 	if err != nil {
 		return err
 	}
-	activities, err := host.New(host.Options{Hostname: hostname, InstancesDir: instances, Cache: cache, Hypervisor: virt, Logger: log})
+	activities, err := host.New(host.Options{Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Logger: log})
 	if err != nil {
 		return err
 	}
@@ -102,7 +107,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		maxBuilds = 2 * runtime.NumCPU()
 	}
 	registration := workers.Registration{
-		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Logger: log,
+		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Reserve: reserve, Logger: log,
 		Report: contract.HostReport{
 			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
 			ReservedMemoryMiB: c.Host.ReservedMemory, HostHeartbeat: contract.HostHeartbeat{Version: version()},

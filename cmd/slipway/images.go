@@ -42,7 +42,7 @@ func openImages(c config.Images, store *models.Store, locks imagestore.Locks, lo
 // imageSettings are the stores of images; without locks they can only be read.
 func imageSettings(c config.Images, locks imagestore.Locks) imagestore.Settings {
 	return imagestore.Settings{
-		Stores: c.Stores, Default: c.DefaultStore, Dir: c.Dir, Credentials: c.Credentials, CredentialsFile: c.CredentialsFile, Locks: locks,
+		Stores: c.Stores, Default: c.DefaultStore, Dir: c.Dir, Reserve: c.Reserve, Credentials: c.Credentials, CredentialsFile: c.CredentialsFile, Locks: locks,
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 )
 
@@ -82,6 +83,7 @@ type Images struct {
 	Idle            time.Duration `koanf:"idle" help:"how long an upload or a download may stand still"`
 	MaxVirtualBytes int64         `koanf:"max_virtual_bytes" help:"largest disk inside an image in bytes; 0: 64 TiB"`
 	ProjectBytes    int64         `koanf:"project_bytes" help:"bytes of all images of a project together; 0: no limit"`
+	Reserve         string        `koanf:"reserve" help:"free space that uploads and imports leave on the filesystem of a folder of images: bytes, or a share as 5%; of several with commas between them the least; 0: none"`
 	Stores          string        `koanf:"stores" help:"where image bytes lie: NAME=file:FOLDER or NAME=s3:https://ENDPOINT/BUCKET, with commas between them; empty: local=file: and images.dir"`
 	DefaultStore    string        `koanf:"default_store" help:"name of the store that uploads go to; empty: the first"`
 	Credentials     string        `koanf:"credentials" help:"of object stores, lines of NAME ACCESS-KEY SECRET-KEY" secret:"yes"`
@@ -266,6 +268,7 @@ type Host struct {
 	MaxBuilds        int           `koanf:"max_builds" help:"steps that work at once; 0: two a core"`
 	ReadStores       bool          `koanf:"read_stores" help:"read images from the stores that images.… names, where this host can, and over the API only where it cannot"`
 	CacheBytes       int64         `koanf:"cache_bytes" help:"size to which the image cache is kept; 0: no limit"`
+	Reserve          string        `koanf:"reserve" help:"free space that the image cache and new disks leave on the filesystem of the state folder, as images.reserve; below it the host gets no new servers"`
 	HeartbeatEvery   time.Duration `koanf:"heartbeat_every" help:"how often the host reports to the API"`
 	CPURatio         float64       `koanf:"cpu_ratio" help:"how often a vCPU may be given away"`
 	RAMRatio         float64       `koanf:"ram_ratio" help:"how often memory may be given away"`
@@ -286,7 +289,7 @@ func Default() Config {
 		},
 		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
-			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
+			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
 			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
 		},
@@ -298,12 +301,15 @@ func Default() Config {
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt",
-			LibvirtSocket: "/run/libvirt/libvirt-sock", HeartbeatEvery: 10 * time.Second,
+			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second,
 			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512,
 		},
 		Notifications: Notifications{Log: true, WebhookTimeout: 10 * time.Second, GiveUp: 3 * 24 * time.Hour, Keep: 7 * 24 * time.Hour},
 	}
 }
+
+// defaultReserve is 1 GiB: room for Postgres to go on for a while. A small filesystem is not worth so much.
+const defaultReserve = "1073741824,5%"
 
 // minAuditEvery is what the engine's schedules can keep to.
 const minAuditEvery = time.Second
@@ -448,6 +454,11 @@ func (c Config) check() error {
 	positive("images.idle", int64(c.Images.Idle))
 	positive("images.import_deadline", int64(c.Images.ImportDeadline))
 	positive("images.task_ttl", int64(c.Images.TaskTTL))
+	for name, reserve := range map[string]string{"images.reserve": c.Images.Reserve, "host.reserve": c.Host.Reserve} {
+		if _, err := space.Parse(reserve); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", name, err))
+		}
+	}
 	if _, err := c.Images.WebDownload(); err != nil {
 		wrong = append(wrong, err)
 	}

@@ -28,7 +28,7 @@ func settings(t *testing.T, yaml string, env map[string]string, args ...string) 
 }
 
 func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
-	c, err := settings(t, "api: {listen: 'file:1', public_url: 'file:2', token_ttl: 1h}\nbuild: {max_hosts: 7}",
+	c, err := settings(t, "api: {listen: 'file:1', public_url: 'file:2', token_ttl: 1h}\nbuild: {max_hosts: 7}\nimages: {reserve: 1048576}",
 		map[string]string{"SLIPWAY_API_LISTEN": "env:1", "SLIPWAY_API_PUBLIC_URL": "env:2", "SLIPWAY_BUILD_HOST_LOST": "5s"},
 		"--api.listen", "flag:1")
 	require.NoError(t, err)
@@ -36,6 +36,7 @@ func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
 	require.Equal(t, "env:2", c.API.PublicURL)
 	require.Equal(t, time.Hour, c.API.TokenTTL)
 	require.Equal(t, 7, c.Build.MaxHosts)
+	require.Equal(t, "1048576", c.Images.Reserve)
 	require.Equal(t, 5*time.Second, c.Build.HostLost)
 	require.Equal(t, Default().Quota, c.Quota)
 }
@@ -59,8 +60,10 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "", nil, "--build.ram_weight_multiplier", "nan")
 			return err
 		},
-		"host.hypervisor must be": func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
-		"no such file":            func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
+		"host.hypervisor must be":             func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
+		"no such file":                        func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
+		"images.reserve: \"5GiB\" is neither": func(t *testing.T) error { _, err := settings(t, "images: {reserve: 5GiB}", nil); return err },
+		"host.reserve: \"half\" is neither":   func(t *testing.T) error { _, err := settings(t, "host: {reserve: half}", nil); return err },
 	} {
 		t.Run(want, func(t *testing.T) { require.ErrorContains(t, try(t), want) })
 	}

@@ -13,9 +13,12 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 // Names of the files in an instance folder, as Nova's libvirt driver names them.
@@ -42,6 +45,8 @@ type Maker struct {
 	// CopyDeadline and CopyCPU are for a full copy, which reads the whole image; zero is 30 minutes each.
 	CopyDeadline time.Duration
 	CopyCPU      time.Duration
+	// Reserve is left free on the disks' filesystem.
+	Reserve space.Floor
 }
 
 // Root makes the root disk at dir/disk: a qcow2 overlay on the base, or with fullCopy a qcow2 of its own; a base of a format
@@ -60,7 +65,12 @@ func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, ful
 	if !fullCopy {
 		want.BackingFile, want.BackingFormat = base.Path, string(base.Format)
 	}
-	return m.make(ctx, filepath.Join(dir, RootName), func(f *os.File) bool { return sameQCOW2(f, want) }, func(part string) error {
+	path, same := filepath.Join(dir, RootName), func(f *os.File) bool { return sameQCOW2(f, want) }
+	var least int64
+	if fullCopy {
+		least = allocated(base.Path)
+	}
+	return m.make(ctx, path, least, same, func(ctx context.Context, part string) error {
 		size := strconv.FormatInt(bytes, 10)
 		if !fullCopy {
 			return tooCostly(m.run(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), "qemu-img", "create", "-q", "-f", "qcow2",
@@ -105,7 +115,7 @@ func EphemeralFilesystem(osType string) Filesystem {
 // Ephemeral makes dir/disk.eph0: a sparse raw disk that is one filesystem labelled ephemeral0.
 func (m Maker) Ephemeral(ctx context.Context, dir string, bytes int64, kind Filesystem) error {
 	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, kind) }
-	return m.make(ctx, filepath.Join(dir, EphemeralName), check, func(part string) error {
+	return m.make(ctx, filepath.Join(dir, EphemeralName), 0, check, func(ctx context.Context, part string) error {
 		if err := os.Truncate(part, bytes); err != nil {
 			return err
 		}
@@ -121,7 +131,7 @@ func (m Maker) Ephemeral(ctx context.Context, dir string, bytes int64, kind File
 // Swap makes dir/disk.swap: a sparse raw disk that is swap space.
 func (m Maker) Swap(ctx context.Context, dir string, bytes int64) error {
 	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, "swap") }
-	return m.make(ctx, filepath.Join(dir, SwapName), check, func(part string) error {
+	return m.make(ctx, filepath.Join(dir, SwapName), 0, check, func(ctx context.Context, part string) error {
 		if err := os.Truncate(part, bytes); err != nil {
 			return err
 		}
@@ -161,8 +171,8 @@ func Backing(path string) (string, error) {
 }
 
 // make keeps the file at path where it is what is wanted; otherwise it makes it anew under a temporary name and puts it
-// in place whole.
-func (m Maker) make(ctx context.Context, path string, wanted func(*os.File) bool, write func(part string) error) (err error) {
+// in place whole. least is how many bytes it certainly takes.
+func (m Maker) make(ctx context.Context, path string, least int64, wanted func(*os.File) bool, write func(ctx context.Context, part string) error) (err error) {
 	defer func() { err = program.Fault(err, "making "+path) }()
 	if f, err := os.Open(path); err == nil {
 		ok := wanted(f)
@@ -177,12 +187,20 @@ func (m Maker) make(ctx context.Context, path string, wanted func(*os.File) bool
 	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if err := m.Reserve.Check(filepath.Dir(path), least); err != nil {
+		return err
+	}
 	// It is a user's: the programs write into a file that is closed to others from its first moment. libvirt gives it to
 	// QEMU's user when the domain starts (dynamic_ownership in qemu.conf).
 	if err := os.WriteFile(part, nil, 0o600); err != nil {
 		return err
 	}
-	if err := write(part); err != nil {
+	watched, stop := m.Reserve.Watch(ctx, filepath.Dir(path))
+	defer stop()
+	if err := write(watched, part); err != nil {
+		if full := context.Cause(watched); program.NoSpace(full) {
+			err = full // which ended the program
+		}
 		return errors.Join(err, removed(part))
 	}
 	// The check that a later run will make holds now, or the disk was never made right.
@@ -222,6 +240,15 @@ func removed(path string) error {
 		return err
 	}
 	return nil
+}
+
+// allocated is what a file takes on its disk; 0 where that is not known, and whoever reads it will say why.
+func allocated(path string) int64 {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0
+	}
+	return st.Blocks * 512
 }
 
 // qcow2Overhead is room for a qcow2's own tables: at most about a thousandth of what it describes.

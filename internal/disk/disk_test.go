@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -13,6 +14,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
+	"github.com/slipway-cloud/slipway/internal/space"
+	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
 func run(t testing.TB, name string, args ...string) string {
@@ -137,7 +140,7 @@ func TestDisksAreClosedToOthersFromTheirFirstMoment(t *testing.T) {
 		"vfat":    {EphemeralName, func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 64<<20, VFAT) }},
 		"swap":    {SwapName, func(dir string) error { return Maker{}.Swap(t.Context(), dir, 1<<20) }},
 		"any other": {"x", func(dir string) error {
-			return Maker{}.make(t.Context(), filepath.Join(dir, "x"), yes, modeIs(t, 0o600))
+			return Maker{}.make(t.Context(), filepath.Join(dir, "x"), 0, yes, modeIs(t, 0o600))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,8 +155,8 @@ func TestDisksAreClosedToOthersFromTheirFirstMoment(t *testing.T) {
 
 func yes(*os.File) bool { return true }
 
-func modeIs(t *testing.T, mode os.FileMode) func(part string) error {
-	return func(part string) error {
+func modeIs(t *testing.T, mode os.FileMode) func(ctx context.Context, part string) error {
+	return func(_ context.Context, part string) error {
 		require.Equal(t, mode, inode(t, part).Mode(), "before anything is written")
 		return nil
 	}
@@ -245,18 +248,6 @@ func TestTheEphemeralFilesystemFollowsTheImagesOSType(t *testing.T) {
 	require.Equal(t, VFAT, EphemeralFilesystem("windows"))
 }
 
-// smallFolder is a folder on a filesystem of the given size. It needs root; without it the test says so and is skipped.
-func smallFolder(t *testing.T, size string) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: filling a disk needs root, to mount a small tmpfs")
-	}
-	dir := t.TempDir()
-	run(t, "mount", "-t", "tmpfs", "-o", "size="+size, "slipway-test", dir)
-	t.Cleanup(func() { run(t, "umount", dir) })
-	return dir
-}
-
 func TestAFullDiskIsTheHostsFaultWithItsTrueCauseAndLeavesNothing(t *testing.T) {
 	_, qcow2 := bases(t)
 	for name, do := range map[string]func(dir string) error{
@@ -273,13 +264,49 @@ func TestAFullDiskIsTheHostsFaultWithItsTrueCauseAndLeavesNothing(t *testing.T) 
 		"ephemeral": func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, Ext4) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := smallFolder(t, "64k")
+			dir := testenv.SmallDisk(t, "64k")
 			err := do(dir)
 			require.Error(t, err)
 			require.Equal(t, fault.HostUnfit, fault.KindOf(err), "%v", err)
 			require.ErrorContains(t, err, "the host's disk is full")
 			left, readErr := os.ReadDir(dir)
 			require.NoError(t, readErr)
+			require.Empty(t, left)
+		})
+	}
+}
+
+// A copy is refused where its image alone is too large, and ended where it grows to more; an overlay has to find the reserve.
+func TestADiskThatWouldTakeTheReserveIsNotMadeAndLeavesNothing(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "image")
+	data := make([]byte, 64<<20)
+	for i := range data {
+		data[i] = byte(i>>16 + 1) // packs well
+	}
+	require.NoError(t, os.WriteFile(image, data, 0o600))
+	packed := filepath.Join(t.TempDir(), "packed")
+	run(t, "qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", image, packed)
+	reserve, err := space.Parse("25%")
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		size string
+		base Base
+		copy bool
+		fill int
+	}{
+		"the image is too large": {"64m", Base{image, imageformat.Raw, 64 << 20}, true, 0},
+		"what it packs is":       {"64m", Base{packed, imageformat.QCOW2, 64 << 20}, true, 0},
+		"others took the room":   {"16m", Base{image, imageformat.Raw, 64 << 20}, false, 13 << 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(testenv.SmallDisk(t, c.size), "instance")
+			require.NoError(t, os.Mkdir(dir, 0o755))
+			require.NoError(t, os.WriteFile(dir+".other", make([]byte, c.fill), 0o600))
+			err := Maker{Reserve: reserve}.Root(t.Context(), dir, c.base, 0, c.copy)
+			require.True(t, fault.Is(err, fault.HostUnfit), "%v", err)
+			require.ErrorContains(t, err, "the host's disk is full")
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
 			require.Empty(t, left)
 		})
 	}

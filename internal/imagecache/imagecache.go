@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 const (
@@ -39,7 +40,9 @@ const (
 type Options struct {
 	Dir          string // of the cached files; made where it is missing
 	InstancesDir string // the instance folders, whose disks lean on cached files
-	MaxBytes     int64  // evict above this; 0 never evicts
+	MaxBytes     int64  // evict above this; 0 only where room is needed
+	// Reserve is left free on the cache's filesystem: what no server uses goes first, and then downloads are refused.
+	Reserve space.Floor
 	// MinAge keeps young files out of eviction: a build that has fetched may not have made its disk yet. 0 is an hour.
 	MinAge time.Duration
 	// StallAfter ends a connection over which nothing came for so long; 0 is a minute.
@@ -319,6 +322,9 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 		}
 		total = image.SizeBytes
 	}
+	if err := c.room(max(0, total-have)); err != nil {
+		return 0, err
+	}
 	tell(have, total)
 	buf := make([]byte, 256<<10)
 	told, unsynced := time.Now(), int64(0)
@@ -328,6 +334,9 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 		if n > 0 {
 			if total > 0 && have+moved+int64(n) > total {
 				return moved, fault.New(fault.Invalid, "the image is longer than its %d bytes", total)
+			}
+			if err := c.room(int64(n)); err != nil {
+				return moved, err
 			}
 			if _, err := f.Write(buf[:n]); err != nil {
 				return moved, err
@@ -443,6 +452,23 @@ func (c *Cache) evict() {
 	}
 }
 
+// room says why so many bytes more do not fit above the reserve, when what no server uses has gone.
+func (c *Cache) room(more int64) error {
+	err := c.opts.Reserve.Check(c.opts.Dir, more)
+	var full *space.Full
+	if !errors.As(err, &full) {
+		return err
+	}
+	files, err := c.list()
+	if err != nil {
+		return fmt.Errorf("listing the image cache: %w", err)
+	}
+	if _, err := c.free(files, full.Floor+more-full.Free); err != nil {
+		return err
+	}
+	return c.opts.Reserve.Check(c.opts.Dir, more)
+}
+
 // Evict trims the cache and answers what it freed.
 func (c *Cache) Evict() (freed int64, err error) {
 	files, err := c.list()
@@ -456,6 +482,11 @@ func (c *Cache) Evict() (freed int64, err error) {
 	if c.opts.MaxBytes <= 0 || total <= c.opts.MaxBytes {
 		return 0, nil
 	}
+	return c.free(files, total-c.opts.MaxBytes)
+}
+
+// free removes files, those unused for longest first, until so many bytes are gone or no other may go.
+func (c *Cache) free(files []cached, bytes int64) (freed int64, err error) {
 	backing, err := c.backing()
 	if err != nil {
 		// Not knowing what is in use, nothing may go.
@@ -463,7 +494,7 @@ func (c *Cache) Evict() (freed int64, err error) {
 	}
 	sort.Slice(files, func(i, j int) bool { return files[i].used.Before(files[j].used) })
 	for _, f := range files {
-		if total <= c.opts.MaxBytes {
+		if freed >= bytes {
 			break
 		}
 		if backing[filepath.Join(c.opts.Dir, f.sha)] || time.Since(f.used) < c.opts.MinAge {
@@ -474,7 +505,7 @@ func (c *Cache) Evict() (freed int64, err error) {
 			return freed, fmt.Errorf("evicting image %s: %w", f.sha, err)
 		}
 		if gone {
-			total, freed = total-f.size, freed+f.size
+			freed += f.size
 			c.opts.Logger.Info("image evicted from the cache", "sha512", f.sha, "bytes", f.size)
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,6 +25,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/space"
+	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
 // store is an image store of one image; gate, where set, holds the bytes after the first half until it is closed.
@@ -350,13 +351,7 @@ func TestNothingIsEvictedWhenItIsNotKnownWhatIsInUse(t *testing.T) {
 }
 
 func TestAFullDiskIsTheHostsFault(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: filling a disk needs root, to mount a small tmpfs")
-	}
-	dir := t.TempDir()
-	out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=256k", "slipway-test", dir).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	t.Cleanup(func() { require.NoError(t, exec.Command("umount", dir).Run()) })
+	dir := testenv.SmallDisk(t, "256k")
 	s := &store{data: content(1 << 20)}
 	c, err := New(Options{Dir: dir, Source: s})
 	require.NoError(t, err)
@@ -364,6 +359,35 @@ func TestAFullDiskIsTheHostsFault(t *testing.T) {
 	require.True(t, fault.Is(err, fault.HostUnfit), "%v", err)
 	require.ErrorContains(t, err, "the host's disk is full")
 	require.Empty(t, names(t, c), "the part that filled the disk is gone")
+}
+
+func TestADownloadLeavesTheReserveAndTakesTheRoomOfWhatNobodyUses(t *testing.T) {
+	dir := testenv.SmallDisk(t, "16m")
+	reserve, err := space.Parse("50%")
+	require.NoError(t, err)
+	s := &store{data: content(5 << 20)}
+	c, err := New(Options{Dir: dir, Source: s, Reserve: reserve, MinAge: time.Nanosecond})
+	require.NoError(t, err)
+	first, _, err := c.Fetch(t.Context(), imageOf(s.data), nil)
+	require.NoError(t, err)
+	s.data = content(6 << 20)
+	release := c.Pin(filepath.Base(first))
+	_, _, err = c.Fetch(t.Context(), imageOf(s.data), nil)
+	require.True(t, fault.Is(err, fault.HostUnfit), "%v", err)
+	require.ErrorContains(t, err, "the host's disk is full")
+	require.Equal(t, []string{filepath.Base(first)}, names(t, c))
+	release()
+	second, _, err := c.Fetch(t.Context(), imageOf(s.data), nil)
+	require.NoError(t, err)
+	require.Equal(t, []string{filepath.Base(second)}, names(t, c), "the one that nobody uses made room")
+
+	s.data = content(9 << 20)
+	unknown := imageOf(s.data)
+	unknown.SizeBytes = 0
+	_, _, err = c.Fetch(t.Context(), unknown, nil)
+	require.ErrorContains(t, err, "the host's disk is full", "whose size nobody said")
+	require.NoError(t, reserve.Check(dir, 0))
+	require.Empty(t, names(t, c))
 }
 
 func TestTheHTTPSourceResumesAndTellsFailuresApart(t *testing.T) {

@@ -124,6 +124,7 @@ func (s *Service) Stores() *imagestore.Stores { return s.stores }
 // below. A request passes them from the last to the first.
 func (s *Service) For(caller Caller) Repository {
 	var r Repository = &location{s}
+	r = &room{Repository: r, service: s, requestID: caller.RequestID}
 	r = &quota{Repository: r, service: s}
 	r = &notification{Repository: r, caller: caller}
 	r = &policy{Repository: r, caller: caller.Caller}
@@ -134,5 +135,8 @@ func (s *Service) For(caller Caller) Repository {
 
 // Internally composes the service for Slipway itself, which imports for a caller that was judged when it asked.
 func (s *Service) Internally(caller Caller) Repository {
-	return &notification{Repository: &quota{Repository: &location{s}, service: s}, caller: caller}
+	var r Repository = &location{s}
+	r = &room{Repository: r, service: s, requestID: caller.RequestID}
+	r = &quota{Repository: r, service: s}
+	return &notification{Repository: r, caller: caller}
 }

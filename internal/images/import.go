@@ -38,7 +38,7 @@ func (s *Service) imported(ctx context.Context, imageID, task string) (models.Im
 }
 
 // CopyImported copies an image's bytes to one more store. read sees them pass. A store that has them already is success.
-func (s *Service) CopyImported(ctx context.Context, imageID, task, name string, read func(io.Reader) io.Reader) (models.Image, error) {
+func (s *Service) CopyImported(ctx context.Context, caller Caller, imageID, task, name string, read func(io.Reader) io.Reader) (models.Image, error) {
 	row, err := s.imported(ctx, imageID, task)
 	if err != nil || row.LiesIn(name) {
 		return row, err
@@ -58,6 +58,7 @@ func (s *Service) CopyImported(ctx context.Context, imageID, task, name string, 
 	}
 	image, err := s.copyTo(ctx, up, row, name, store, task, read)
 	if err != nil {
+		s.tellFull(ctx, imageID, name, caller.RequestID, err)
 		return row, (&location{s}).giveUp(last, up, imageID, name, models.ImageImporting, err)
 	}
 	return image, nil
@@ -75,6 +76,9 @@ func (s *Service) copyTo(ctx context.Context, up imagestore.Upload, row models.I
 		if needed := used + *row.SizeBytes; needed > limit {
 			return row, models.OverImageLimit(needed, limit)
 		}
+	}
+	if err := store.Room(ctx, *row.SizeBytes); err != nil {
+		return row, err
 	}
 	body, err := s.Open(ctx, row, 0, -1)
 	if err != nil {

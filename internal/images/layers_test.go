@@ -54,6 +54,8 @@ func TestTheLayersWrapEachOtherInGlancesOrder(t *testing.T) {
 				r = layer.Repository
 			case *quota:
 				r = layer.Repository
+			case *room:
+				r = layer.Repository
 			default:
 				r = nil
 			}
@@ -61,8 +63,8 @@ func TestTheLayersWrapEachOtherInGlancesOrder(t *testing.T) {
 		return names
 	}
 	s := New(nil, nil, Config{}, nil)
-	require.Equal(t, []string{"authorization", "protection", "policy", "notification", "quota", "location"}, order(s.For(member)))
-	require.Equal(t, []string{"notification", "quota", "location"}, order(s.Internally(member)))
+	require.Equal(t, []string{"authorization", "protection", "policy", "notification", "quota", "room", "location"}, order(s.For(member)))
+	require.Equal(t, []string{"notification", "quota", "room", "location"}, order(s.Internally(member)))
 }
 
 func rulesOf(t *testing.T, text string) *imagepolicy.Protections {

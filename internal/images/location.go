@@ -176,11 +176,11 @@ func wrongStatus(i models.Image, to models.ImageStatus) error {
 	return fault.New(fault.Conflict, "Image status transition from %s to %s is not allowed: image %s takes data only once, while it is queued.", i.Status, to, i.ID)
 }
 
-func (l *location) target(name string) (string, imagestore.Store, error) {
+func (s *Service) target(name string) (string, imagestore.Store, error) {
 	if name == "" {
-		name = l.stores.Default()
+		name = s.stores.Default()
 	}
-	store, err := l.stores.Store(name)
+	store, err := s.stores.Store(name)
 	return name, store, err
 }
 

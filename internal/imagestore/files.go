@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 // Files is a Store in a local folder (or one that several control-plane machines mount, if it has flock):
@@ -34,6 +35,7 @@ import (
 type Files struct {
 	images, uploads, blobs string
 	content                bool
+	reserve                space.Floor
 	locks                  FolderLocks
 	// at is called between the steps of an upload, for tests that die there.
 	at func(step string)
@@ -43,6 +45,8 @@ type Files struct {
 type FilesOptions struct {
 	// Content keeps equal bytes once. The filesystem must have hard links.
 	Content bool
+	// Reserve is left free on the folder's filesystem.
+	Reserve space.Floor
 	// ReadOnly makes and changes nothing: for a process that only reads what others publish.
 	ReadOnly bool
 }
@@ -54,7 +58,7 @@ func NewFiles(dir string) (*Files, error) { return OpenFiles(dir, FilesOptions{}
 func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 	f := &Files{
 		images: filepath.Join(dir, "images"), uploads: filepath.Join(dir, "uploads"), blobs: filepath.Join(dir, "blobs"),
-		content: o.Content, at: func(string) {},
+		content: o.Content, reserve: o.Reserve, at: func(string) {},
 	}
 	f.locks = FolderLocks(f.uploads)
 	if o.ReadOnly {
@@ -293,13 +297,18 @@ func (f *Files) Sweep(ctx context.Context) (int, error) {
 }
 
 // Ready implements Store.
-func (f *Files) Ready(context.Context) error {
+func (f *Files) Ready(ctx context.Context) error {
 	for _, dir := range f.folders() {
 		if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
 			return fmt.Errorf("the image store's folder %s cannot be written: %w", dir, err)
 		}
 	}
-	return nil
+	return f.Room(ctx, 0)
+}
+
+// Room implements Store.
+func (f *Files) Room(_ context.Context, bytes int64) error {
+	return orFull(f.reserve.Check(f.uploads, bytes))
 }
 
 // upload is one upload into Files.
@@ -319,28 +328,20 @@ type upload struct {
 const writeBehind = 8 << 20
 
 func (u *upload) Write(p []byte) (int, error) {
+	// Each piece anew: others write there too.
+	if err := u.files.Room(context.Background(), int64(len(p))); err != nil {
+		return 0, err
+	}
 	n, err := u.part.Write(p)
 	if u.size += int64(n); u.size-u.begun >= writeBehind {
 		// A hint: Commit syncs whatever became of it.
 		_ = unix.SyncFileRange(int(u.part.Fd()), u.begun, u.size-u.begun, unix.SYNC_FILE_RANGE_WRITE)
 		u.begun = u.size
 	}
-	if full(err) {
-		return n, storageFull(err)
-	}
 	if err != nil {
 		return n, failed("store", u.id, err)
 	}
 	return n, nil
-}
-
-func full(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
-}
-
-// storageFull is Glance's StorageFull: 413.
-func storageFull(cause error) error {
-	return fault.Wrap(fault.TooLarge, cause, "Image storage media is full.")
 }
 
 // Commit syncs the bytes, gives them their name, and syncs the folders. A crash leaves at every point either no image of
@@ -349,9 +350,6 @@ func (u *upload) Commit(sha512 string) error {
 	f := u.files
 	f.at("written")
 	if err := u.part.Sync(); err != nil {
-		if full(err) {
-			return storageFull(err)
-		}
 		return failed("store", u.id, err)
 	}
 	f.at("synced")

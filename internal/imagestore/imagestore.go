@@ -4,9 +4,12 @@ package imagestore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
@@ -44,7 +47,10 @@ type Store interface {
 	// Sweep removes what dead processes left beside published images: uploads whose lock is free, and bytes that no image
 	// shares any more. It touches no published image and no living upload, and says how many things it removed.
 	Sweep(ctx context.Context) (int, error)
-	// Ready says why the store cannot take images now, or nil.
+	// Room says why so many bytes more cannot be stored now, or nil: TooLarge. An object store has room until it says
+	// otherwise.
+	Room(ctx context.Context, bytes int64) error
+	// Ready says why the store cannot take images now, or nil; TooLarge where it only has no room.
 	Ready(ctx context.Context) error
 }
 
@@ -97,10 +103,33 @@ func check(id string) error {
 
 var validSHA512 = regexp.MustCompile(`^[0-9a-f]{128}$`)
 
+// Full says whether err tells that a store has no more room.
+func Full(err error) bool { return errors.As(err, new(*full)) }
+
+// full is the cause of such errors.
+type full struct{ cause error }
+
+func (f *full) Error() string { return f.cause.Error() }
+func (f *full) Unwrap() error { return f.cause }
+
+// storageFull is Glance's StorageFull: 413.
+func storageFull(cause error) error {
+	return fault.Wrap(fault.TooLarge, &full{cause}, "Image storage media is full: There is not enough disk space on the image storage media. "+
+		"Delete images that are not needed any more, or ask the operator to make room.")
+}
+
 func noData(id string) error {
 	return fault.New(fault.NotFound, "No data of image %s could be found.", id)
 }
 
 func failed(doing, id string, err error) error {
-	return fmt.Errorf("%s image %s: %w", doing, id, err)
+	return orFull(fmt.Errorf("%s image %s: %w", doing, id, err))
+}
+
+// orFull makes a fault of a filesystem that has no more room, for the caller or at all.
+func orFull(err error) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG) {
+		return storageFull(err)
+	}
+	return err
 }

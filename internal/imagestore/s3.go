@@ -311,6 +311,9 @@ func (s *S3) lock(ctx context.Context, id string) (Lock, error) {
 	return s.options.Locks.Lock(ctx, id)
 }
 
+// Room implements Store: only the object store knows, and says it when bytes come.
+func (s *S3) Room(context.Context, int64) error { return nil }
+
 // Ready implements Store. It lists: a HEAD would be cheaper, but its answer says nothing of what is wrong.
 func (s *S3) Ready(ctx context.Context) error {
 	for object := range s.core.ListObjectsIter(ctx, s.options.Bucket, minio.ListObjectsOptions{Prefix: s.prefix, Recursive: true, MaxKeys: 1}) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 // Settings of the stores of an installation, as they stand in its configuration.
@@ -32,6 +33,8 @@ type Settings struct {
 	// only its owner may read, come after them.
 	Credentials     string
 	CredentialsFile string
+	// Reserve is left free on the filesystem of each folder, as space.Parse reads it.
+	Reserve string
 	// Locks that object stores use; a folder has its own. nil opens the stores for reading only.
 	Locks Locks
 }
@@ -54,6 +57,10 @@ func OpenStores(c Settings) (*Stores, error) {
 	if err != nil {
 		return nil, err
 	}
+	reserve, err := space.Parse(c.Reserve)
+	if err != nil {
+		return nil, fmt.Errorf("images.reserve: %w", err)
+	}
 	s := &Stores{stores: map[string]Store{}}
 	for spec := range strings.SplitSeq(c.Stores, ",") {
 		name, rest, _ := strings.Cut(strings.TrimSpace(spec), "=")
@@ -67,7 +74,7 @@ func OpenStores(c Settings) (*Stores, error) {
 		var store Store
 		switch kind {
 		case "file":
-			store, err = openFolder(address, c.Locks == nil)
+			store, err = openFolder(address, FilesOptions{Reserve: reserve, ReadOnly: c.Locks == nil})
 		case "s3":
 			store, err = openBucket(name, address, keys[name], c.Locks)
 		default:
@@ -94,7 +101,7 @@ func OpenStores(c Settings) (*Stores, error) {
 	return s, nil
 }
 
-func openFolder(address string, readOnly bool) (Store, error) {
+func openFolder(address string, o FilesOptions) (Store, error) {
 	dir, query, err := options(address, "content")
 	if err != nil {
 		return nil, err
@@ -102,7 +109,6 @@ func openFolder(address string, readOnly bool) (Store, error) {
 	if dir == "" {
 		return nil, errors.New("a folder is needed")
 	}
-	o := FilesOptions{ReadOnly: readOnly}
 	if v := query.Get("content"); v != "" {
 		if o.Content, err = yes(v); err != nil {
 			return nil, fmt.Errorf("content: %w", err)
@@ -324,6 +330,9 @@ func (s *Stores) Sweep(ctx context.Context) (int, error) {
 	}
 	return removed, errors.Join(problems...)
 }
+
+// Room implements Store: in the default one.
+func (s *Stores) Room(ctx context.Context, bytes int64) error { return s.first().Room(ctx, bytes) }
 
 // Ready implements Store: the default one. Another that is away is told by whatever needs it.
 func (s *Stores) Ready(ctx context.Context) error {
