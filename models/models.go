@@ -358,11 +358,19 @@ type Port struct {
 	MadeByBuild bool
 	HostID      *string
 	Tag         *string
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	Network     *Network  `gorm:"-"`
-	FixedIPs    []FixedIP `gorm:"-"`
+	// IPAllocation is AllocateIPs, or NoIPs for a port that was asked for without any address.
+	IPAllocation string `gorm:"column:ip_allocation"`
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	Network      *Network  `gorm:"-"`
+	FixedIPs     []FixedIP `gorm:"-"`
 }
+
+// How a port comes to its addresses (Neutron's ip_allocation).
+const (
+	AllocateIPs = "immediate"
+	NoIPs       = "none"
+)
 
 // FixedIP is one address of a port.
 type FixedIP struct {

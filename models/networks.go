@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 )
 
 // NetworkFilter selects networks. A project sees its own and the shared ones, an admin all. Sort keys: created_at
@@ -83,10 +84,10 @@ var (
 
 // The texts are Neutron's.
 func noNetwork(id string) error {
-	return fault.New(fault.NotFound, "Network %s could not be found.", id)
+	return ipam.Refuse("NetworkNotFound", fault.NotFound, "Network %s could not be found.", id)
 }
 func noSubnet(id string) error {
-	return fault.New(fault.NotFound, "Subnet %s could not be found.", id)
+	return ipam.Refuse("SubnetNotFound", fault.NotFound, "Subnet %s could not be found.", id)
 }
 
 // complete fills in what a caller may leave out.
@@ -242,9 +243,9 @@ func (s *Store) DeleteNetwork(ctx context.Context, id string) error {
 	return failed(d.Error, "delete network %s", id)
 }
 
-// CreateSubnet adds a subnet; Invalid when its addresses do not fit together or overlap another of the network. An empty id
-// is chosen here; an empty pool is every address that is neither the network's, the broadcast's nor the gateway's, on the
-// longer side of the gateway.
+// CreateSubnet adds a subnet; an ipam.Refusal when its addresses do not fit together, overlap another subnet of the network or
+// want a larger MTU than it has. An empty id is chosen here; an empty pool is every address for hosts that follows the gateway,
+// or, where none does, that comes before.
 func (s *Store) CreateSubnet(ctx context.Context, n Subnet) (Subnet, error) {
 	err := s.tx(ctx, func(tx *gorm.DB) error { return addSubnet(tx, &n) })
 	if err != nil {
@@ -264,14 +265,18 @@ func addSubnet(tx *gorm.DB, n *Subnet) error {
 		n.CreatedAt = now()
 	}
 	n.UpdatedAt = n.CreatedAt
-	if err := n.check(); err != nil {
+	if err := n.complete(); err != nil {
 		return err
 	}
-	err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ?", n.NetworkID).Take(&Network{}).Error
+	var network Network
+	err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ?", n.NetworkID).Take(&network).Error
 	if isAbsent(err) {
 		return noNetwork(n.NetworkID)
 	}
 	if err != nil {
+		return err
+	}
+	if err := ipam.MTUOf(n.NetworkID, network.MTU, netip.MustParsePrefix(n.CIDR)); err != nil {
 		return err
 	}
 	var overlapping int64
@@ -279,7 +284,7 @@ func addSubnet(tx *gorm.DB, n *Subnet) error {
 		return err
 	}
 	if overlapping > 0 {
-		return fault.New(fault.Invalid, "Invalid input for operation: Requested subnet with cidr: %s for network: %s overlaps with another subnet.", n.CIDR, n.NetworkID)
+		return ipam.BadInput("Requested subnet with cidr: %s for network: %s overlaps with another subnet", n.CIDR, n.NetworkID)
 	}
 	err = tx.Create(n).Error
 	switch {
@@ -291,79 +296,14 @@ func addSubnet(tx *gorm.DB, n *Subnet) error {
 	return err
 }
 
-// check brings the addresses into their usual form, fills in the pool and refuses what does not fit together.
-func (n *Subnet) check() error {
-	bad := func(format string, args ...any) error {
-		return fault.New(fault.Invalid, "Invalid input for operation: "+format+".", args...)
+// complete brings the addresses into their usual form, fills in the pool and refuses what does not fit together.
+func (n *Subnet) complete() error {
+	of := ipam.Subnet{
+		CIDR: n.CIDR, GatewayIP: n.GatewayIP, PoolStart: n.PoolStart, PoolEnd: n.PoolEnd, DNSServers: n.DNSServers, EnableDHCP: n.EnableDHCP,
 	}
-	cidr, err := netip.ParsePrefix(n.CIDR)
-	if err != nil || cidr.Addr().Is4In6() {
-		return bad("'%s' is not a valid CIDR", n.CIDR)
-	}
-	if cidr != cidr.Masked() {
-		return bad("'%s' isn't a recognized IP subnet cidr, '%s' is recommended", n.CIDR, cidr.Masked())
-	}
-	n.CIDR = cidr.String()
-	low, high := cidr.Addr(), last(cidr)
-	if cidr.Bits() < low.BitLen()-1 {
-		low = low.Next() // the network's own address, in IPv6 the routers' anycast
-		if low.Is4() {
-			high = high.Prev() // broadcast
-		}
-	}
-	address := func(what, text string) (netip.Addr, error) {
-		a, err := netip.ParseAddr(text)
-		if err != nil || a.Zone() != "" {
-			return a, bad("%s '%s' is not a valid IP address", what, text)
-		}
-		if a.Less(low) || high.Less(a) {
-			return a, bad("%s %s is not an address for hosts of %s", what, text, n.CIDR)
-		}
-		return a, nil
-	}
-	start, end := low, high
-	if n.GatewayIP != nil {
-		gateway, err := address("Gateway", *n.GatewayIP)
-		if err != nil {
-			return err
-		}
-		n.GatewayIP = new(gateway.String())
-		if gateway == low {
-			start = low.Next()
-		} else if gateway == high {
-			end = high.Prev()
-		}
-	}
-	if n.PoolStart != "" {
-		if start, err = address("Allocation pool start", n.PoolStart); err != nil {
-			return err
-		}
-	}
-	if n.PoolEnd != "" {
-		if end, err = address("Allocation pool end", n.PoolEnd); err != nil {
-			return err
-		}
-	}
-	if end.Less(start) || !cidr.Contains(start) || !cidr.Contains(end) {
-		return bad("The allocation pool %s-%s is not valid", start, end)
-	}
-	n.PoolStart, n.PoolEnd = start.String(), end.String()
-	for _, d := range n.DNSServers {
-		if _, err := netip.ParseAddr(d); err != nil {
-			return bad("'%s' is not a valid nameserver", d)
-		}
-	}
-	return nil
-}
-
-// last is the highest address of a prefix.
-func last(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := p.Bits(); i < len(b)*8; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
+	err := of.Complete()
+	n.CIDR, n.GatewayIP, n.PoolStart, n.PoolEnd = of.CIDR, of.GatewayIP, of.PoolStart, of.PoolEnd
+	return err
 }
 
 // Subnet by id, whoever asks.

@@ -4,11 +4,11 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -17,6 +17,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 )
 
 var portOrder = order{
@@ -51,11 +52,9 @@ WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR share
      server AS (SELECT id, status FROM servers WHERE id = $4 AND deleted_at IS NULL FOR NO KEY UPDATE),
      same AS (SELECT * FROM ports WHERE id = $1),
      wanted AS (SELECT w.subnet_id, w.ip::inet AS ip FROM jsonb_to_recordset($9) AS w(subnet_id text, ip text)),
-     placed AS ( -- an asked address with the subnet that it lies in
-         SELECT w.ip, s.id AS subnet_id FROM wanted w
-         JOIN subnets s ON s.network_id = $2 AND w.ip <<= s.cidr AND COALESCE(w.subnet_id, s.id) = s.id),
+     placed AS (SELECT w.ip, s.id AS subnet_id FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = $2 WHERE w.ip IS NOT NULL),
      taken AS (
-         SELECT host(f.ip) AS ip, p.server_id FROM placed JOIN fixed_ips f ON f.subnet_id = placed.subnet_id AND f.ip = placed.ip
+         SELECT host(f.ip) AS ip, f.subnet_id, p.server_id FROM placed JOIN fixed_ips f ON f.subnet_id = placed.subnet_id AND f.ip = placed.ip
          JOIN ports p ON p.id = f.port_id LIMIT 1),
      chosen AS (
          SELECT subnet_id, ip FROM placed
@@ -63,18 +62,18 @@ WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR share
          SELECT s.id, lowest.ip FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = $2, ` + lowestFreeSQL + ` WHERE w.ip IS NULL
          UNION ALL
          (SELECT DISTINCT ON (family(s.cidr)) s.id, lowest.ip FROM subnets s, ` + lowestFreeSQL + `
-          WHERE s.network_id = $2 AND NOT EXISTS (SELECT FROM wanted) ORDER BY family(s.cidr), s.created_at, s.id)),
+          WHERE s.network_id = $2 AND $13::text = 'immediate' AND NOT EXISTS (SELECT FROM wanted) ORDER BY family(s.cidr), s.created_at, s.id)),
      families AS (SELECT count(DISTINCT family(cidr)) AS n FROM subnets WHERE network_id = $2),
      free_mac AS (
          SELECT m.mac FROM unnest($8::text[]) WITH ORDINALITY AS m(mac, n)
          WHERE NOT EXISTS (SELECT FROM ports p WHERE p.network_id = $2 AND p.mac = m.mac) ORDER BY m.n LIMIT 1),
      made AS (
-         INSERT INTO ports (id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, created_at, updated_at)
-         SELECT $1, net.id, $3, $11, free_mac.mac, $4, $5, $4::text IS NOT NULL, (SELECT id FROM hosts WHERE hostname = $6), NULLIF($7::text, ''), $10, $10
+         INSERT INTO ports (id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, created_at, updated_at)
+         SELECT $1, net.id, $3, $11, free_mac.mac, $4, $5, $4::text IS NOT NULL, (SELECT id FROM hosts WHERE hostname = $6), NULLIF($7::text, ''), $13::text, $10, $10
          FROM net, free_mac, families
          WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM taken)
            AND ($4::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE status = 'BUILD'))
-           AND (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n)
+           AND ($13::text = 'none' OR (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n))
          RETURNING id),
      addressed AS (INSERT INTO fixed_ips (port_id, subnet_id, ip) SELECT made.id, chosen.subnet_id, chosen.ip FROM made, chosen),
      moved AS ( -- on the next host of the same build
@@ -88,9 +87,7 @@ WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR share
 SELECT EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE network_id = $2 AND server_id = $4 AND nic_index = $5),
        EXISTS (SELECT FROM net), COALESCE((SELECT status FROM server), ''), (SELECT n FROM families),
-       (SELECT ip FROM taken), (SELECT server_id FROM taken),
-       EXISTS (SELECT FROM free_mac), EXISTS (SELECT FROM wanted WHERE ip IS NOT NULL) AND
-           (SELECT count(*) FROM placed) < (SELECT count(*) FROM wanted WHERE ip IS NOT NULL)`
+       (SELECT ip FROM taken), (SELECT subnet_id FROM taken), (SELECT server_id FROM taken), EXISTS (SELECT FROM free_mac)`
 
 	// bindPortSQL gives a server the port that its user made, if no server has it.
 	bindPortSQL = `
@@ -125,7 +122,7 @@ func macs(portID string) []string {
 // queuePort reads a port with its network, subnets and addresses as part of a pipeline. found stays false where it is not.
 func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 	var net Network
-	b.Queue(`SELECT id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, created_at, updated_at
+	b.Queue(`SELECT id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, created_at, updated_at
 		FROM ports WHERE id = $1`, id).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Port])
 		if *found = len(all) == 1; *found {
@@ -199,49 +196,104 @@ func completePorts(tx *gorm.DB, ports []Port) error {
 // making is a port to make, for a user or for a build.
 type making struct {
 	PortRequest
-	name   string
-	macs   []string
-	wanted []FixedIP
+	name         string
+	macs         []string
+	ipAllocation string
+	wanted       []FixedIP
 }
 
-// makePort is one round trip. The texts are Neutron's, or Nova's where a build is what fails.
+// place finds the subnet of the network that each wanted address is to come from.
+func (s *Store) place(ctx context.Context, m *making) error {
+	if len(m.wanted) == 0 {
+		return nil
+	}
+	network, err := s.Network(ctx, m.NetworkID)
+	if err != nil {
+		return err
+	}
+	if network.ProjectID != m.ProjectID && !network.Shared {
+		return noNetwork(m.NetworkID)
+	}
+	if len(network.Subnets) == 0 {
+		return ipam.BadInput("IP allocation requires subnets for network")
+	}
+	m.wanted = slices.Clone(m.wanted)
+	for i := range m.wanted {
+		if err := s.placeOne(ctx, network, &m.wanted[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeOne is Neutron's _get_subnet_for_fixed_ip.
+func (s *Store) placeOne(ctx context.Context, network Network, w *FixedIP) error {
+	var ip netip.Addr
+	if w.IP != "" {
+		var err error
+		if ip, err = ipam.Address("fixed_ips", w.IP); err != nil {
+			return err
+		}
+		w.IP = ip.String()
+	}
+	fits := func(sub Subnet) bool { return ipam.Usable(netip.MustParsePrefix(sub.CIDR), ip) }
+	switch {
+	case w.SubnetID != "":
+		i := slices.IndexFunc(network.Subnets, func(sub Subnet) bool { return sub.ID == w.SubnetID })
+		if i < 0 {
+			if _, err := s.Subnet(ctx, w.SubnetID); err != nil {
+				return err
+			}
+			return ipam.BadInput("Failed to create port on network %s, because fixed_ips included invalid subnet %s", network.ID, w.SubnetID)
+		}
+		if w.IP != "" && !fits(network.Subnets[i]) {
+			return ipam.Refuse("InvalidIpForSubnet", fault.Invalid, "IP address %s is not a valid IP for the specified subnet.", w.IP)
+		}
+	case w.IP == "":
+		return ipam.BadInput("IP allocation requires subnet_id or ip_address")
+	default:
+		i := slices.IndexFunc(network.Subnets, fits)
+		if i < 0 {
+			return ipam.Refuse("InvalidIpForNetwork", fault.Invalid, "IP address %s is not a valid IP for any of the subnets on the specified network.", w.IP)
+		}
+		w.SubnetID = network.Subnets[i].ID
+	}
+	return nil
+}
+
+// makePort is one round trip where no address is asked for. The texts are Neutron's, or Nova's where a build is what fails.
 func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
+	if err := s.place(ctx, &m); err != nil {
+		return Port{}, err
+	}
 	type want struct {
-		SubnetID *string `json:"subnet_id"`
+		SubnetID string  `json:"subnet_id"`
 		IP       *string `json:"ip"`
 	}
 	wanted := []want{}
 	for _, w := range m.wanted {
-		one := want{}
+		one := want{SubnetID: w.SubnetID}
 		if w.IP != "" {
-			ip, err := netip.ParseAddr(w.IP)
-			if err != nil || ip.Zone() != "" {
-				return Port{}, fault.New(fault.Invalid, "'%s' is not a valid IP address.", w.IP)
-			}
-			one.IP = new(ip.Unmap().String())
-		}
-		if w.SubnetID != "" {
-			one.SubnetID = &w.SubnetID
+			one.IP = &w.IP
 		}
 		wanted = append(wanted, one)
 	}
 	var (
-		p                              Port
-		found                          bool
-		made, exists, same, net        bool
-		freeMAC, outside               bool
-		status                         string
-		families                       int
-		takenIP, takenBy, serverOrNone *string
+		p                                       Port
+		found                                   bool
+		made, exists, same, net, freeMAC        bool
+		status                                  string
+		families                                int
+		takenIP, takenIn, takenBy, serverOrNone *string
 	)
 	if m.ServerID != "" {
 		serverOrNone = &m.ServerID
 	}
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockNetworkSQL, m.NetworkID)
-		b.Queue(makePortSQL, m.ID, m.NetworkID, m.ProjectID, serverOrNone, m.Index, m.Hostname, m.Tag, m.macs, asJSON(wanted), now(), m.name, m.TaskState).
+		b.Queue(makePortSQL, m.ID, m.NetworkID, m.ProjectID, serverOrNone, m.Index, m.Hostname, m.Tag, m.macs, asJSON(wanted), now(), m.name, m.TaskState, m.ipAllocation).
 			QueryRow(func(r pgx.Row) error {
-				return r.Scan(&made, &exists, &same, &net, &status, &families, &takenIP, &takenBy, &freeMAC, &outside)
+				return r.Scan(&made, &exists, &same, &net, &status, &families, &takenIP, &takenIn, &takenBy, &freeMAC)
 			})
 		queuePort(b, m.ID, &p, &found)
 	})
@@ -269,44 +321,34 @@ func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
 		return Port{}, noNetwork(m.NetworkID)
 	case building && families == 0:
 		return Port{}, fault.New(fault.Invalid, "Network %s requires a subnet in order to boot instances on.", m.NetworkID)
-	case outside:
-		return Port{}, fault.New(fault.Invalid, "IP address %s is not a valid IP for any of the subnets on the specified network.", m.wanted[0].IP)
 	case takenIP != nil && building && takenBy != nil:
 		return Port{}, fault.New(fault.Conflict, "Fixed IP address %s is already in use on instance %s.", *takenIP, *takenBy)
 	case takenIP != nil:
-		return Port{}, fault.New(fault.Conflict, "Unable to complete operation for network %s. The IP address %s is in use.", m.NetworkID, *takenIP)
+		return Port{}, ipam.Refuse("IpAddressAlreadyAllocated", fault.Conflict, "IP address %s already allocated in subnet %s", *takenIP, *takenIn)
 	case !freeMAC:
-		return Port{}, fault.New(fault.Conflict, "Unable to complete operation for network %s. The mac address %s is in use.", m.NetworkID, m.macs[0])
+		return Port{}, ipam.Refuse("MacAddressInUse", fault.Conflict,
+			"Unable to complete operation for network %s. The mac address %s is in use.", m.NetworkID, m.macs[0])
 	}
-	for _, w := range m.wanted {
-		if w.SubnetID != "" {
-			sub, err := s.Subnet(ctx, w.SubnetID)
-			if err != nil {
-				return Port{}, err
-			}
-			if sub.NetworkID != m.NetworkID {
-				return Port{}, fault.New(fault.Invalid, "Subnet %s is not on network %s.", w.SubnetID, m.NetworkID)
-			}
-		}
-	}
-	return Port{}, fault.New(fault.Conflict, "No more IP addresses available on network %s.", m.NetworkID)
+	return Port{}, ipam.Refuse("IpAddressGenerationFailure", fault.Conflict, "No more IP addresses available on network %s.", m.NetworkID)
 }
 
 // CreatePort makes a port for a user. With FixedIPs it gets those (an empty SubnetID is found by address, an empty IP is
-// the subnet's lowest free one), without the lowest free address of each family that the network has. An empty id is chosen
-// here, an empty MAC is derived from the id.
+// the subnet's lowest free one), without the lowest free address of each family that the network has, with NoIPs none. An
+// empty id is chosen here, an empty MAC is derived from the id. What cannot be is an ipam.Refusal.
 func (s *Store) CreatePort(ctx context.Context, p Port) (Port, error) {
 	if p.ID == "" {
 		p.ID = uuid.NewString()
 	}
-	m := making{PortRequest: PortRequest{ID: p.ID, ProjectID: p.ProjectID, NetworkID: p.NetworkID}, name: p.Name, wanted: p.FixedIPs}
-	m.macs = macs(p.ID)
+	m := making{
+		PortRequest: PortRequest{ID: p.ID, ProjectID: p.ProjectID, NetworkID: p.NetworkID},
+		name:        p.Name, macs: macs(p.ID), ipAllocation: cmp.Or(p.IPAllocation, AllocateIPs), wanted: p.FixedIPs,
+	}
 	if p.MAC != "" {
-		mac, err := net.ParseMAC(p.MAC)
-		if err != nil || len(mac) != 6 {
-			return Port{}, fault.New(fault.Invalid, "'%s' is not a valid MAC address.", p.MAC)
+		mac, err := ipam.MAC(p.MAC)
+		if err != nil {
+			return Port{}, err
 		}
-		m.macs = []string{mac.String()}
+		m.macs = []string{mac}
 	}
 	return s.makePort(ctx, m)
 }
@@ -322,7 +364,7 @@ func (s *Store) AllocatePort(ctx context.Context, r PortRequest) (Port, error) {
 	if r.ServerID == "" {
 		return Port{}, errors.New("allocate a port: no server is named")
 	}
-	m := making{PortRequest: r, macs: macs(r.ID)}
+	m := making{PortRequest: r, macs: macs(r.ID), ipAllocation: AllocateIPs}
 	if r.FixedIP != "" {
 		m.wanted = []FixedIP{{IP: r.FixedIP}}
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -658,6 +659,11 @@ func (a *API) networksOf(c echo.Context, raw json.RawMessage) ([]contract.NICReq
 			return nil, invalid("Port ID '%s' was specified twice: you cannot attach a port multiple times.", nic.PortID)
 		}
 		seen[nic.PortID] = true
+		if nic.FixedIP != "" && slices.ContainsFunc(nics, func(other contract.NICRequest) bool {
+			return other.NetworkID == nic.NetworkID && other.FixedIP == nic.FixedIP
+		}) {
+			return nil, invalid("Fixed IP address %s was specified twice for network %s.", nic.FixedIP, nic.NetworkID)
+		}
 		nics = append(nics, nic)
 	}
 	return nics, nil
@@ -718,13 +724,23 @@ func (a *API) nicOf(c echo.Context, n nicRequest) (contract.NICRequest, error) {
 	if len(net.Subnets) == 0 {
 		return nic, invalid("Network %s requires a subnet in order to boot instances on.", nic.NetworkID)
 	}
-	if ip.IsValid() && !slices.ContainsFunc(net.Subnets, func(s models.Subnet) bool {
-		prefix, err := netip.ParsePrefix(s.CIDR)
-		return err == nil && prefix.Contains(ip)
-	}) {
+	if !ip.IsValid() {
+		return nic, nil
+	}
+	if !slices.ContainsFunc(net.Subnets, func(s models.Subnet) bool { return ipam.Usable(netip.MustParsePrefix(s.CIDR), ip) }) {
 		return nic, invalid("Fixed IP address %s is not a valid ip address for network %s.", nic.FixedIP, nic.NetworkID)
 	}
-	return nic, nil
+	has, err := a.store.ListPorts(ctx, models.PortFilter{NetworkIDs: []string{nic.NetworkID}, IPs: []string{nic.FixedIP}, Limit: 1})
+	if err != nil {
+		return nic, fmt.Errorf("look up who has %s on network %s: %w", nic.FixedIP, nic.NetworkID, err)
+	}
+	switch {
+	case len(has) == 0:
+		return nic, nil
+	case has[0].ServerID == nil:
+		return nic, invalid("Fixed IP address %s is already in use by port %s: name the port instead.", nic.FixedIP, has[0].ID)
+	}
+	return nic, invalid("Fixed IP address %s is already in use on instance %s.", nic.FixedIP, *has[0].ServerID)
 }
 
 func (a *API) checkPort(ctx context.Context, caller rest.Caller, id string) error {
@@ -738,7 +754,7 @@ func (a *API) checkPort(ctx context.Context, caller rest.Caller, id string) erro
 	if p.ServerID != nil {
 		return fault.New(fault.Conflict, "Port %s is still in use.", id)
 	}
-	if len(p.FixedIPs) == 0 {
+	if len(p.FixedIPs) == 0 && p.IPAllocation != models.NoIPs {
 		return invalid("Port %s requires a FixedIP in order to be used.", id)
 	}
 	return nil

@@ -48,6 +48,8 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 	require.NoError(t, err)
 	foreignPort, err := c.Store.CreatePort(ctx, models.Port{ID: uuid.NewString(), NetworkID: foreign.ID, ProjectID: c.stranger.ProjectID})
 	require.NoError(t, err)
+	early, err := c.Store.CreatePort(ctx, models.Port{NetworkID: bare.ID, ProjectID: c.member.ProjectID})
+	require.NoError(t, err)
 	absent := uuid.NewString()
 	nets := func(n ...fields) fields { return c.with(fields{"networks": n}) }
 	tooMany := fields{}
@@ -96,6 +98,11 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 		{"network without a subnet", "", nets(fields{"uuid": bare.ID}), 400, "Network " + bare.ID + " requires a subnet in order to boot instances on."},
 		{"address outside", "", nets(fields{"uuid": own.ID, "fixed_ip": "10.2.0.1"}), 400, "Fixed IP address 10.2.0.1 is not a valid ip address for network " + own.ID + "."},
 		{"address that is none", "", nets(fields{"uuid": own.ID, "fixed_ip": "ten"}), 400, "Invalid input for field/attribute fixed_ip. Value: ten. 'ten' is not a 'ipv4' or 'ipv6' address"},
+		{"the network's address", "", nets(fields{"uuid": own.ID, "fixed_ip": "10.1.0.0"}), 400, "Fixed IP address 10.1.0.0 is not a valid ip address for network " + own.ID + "."},
+		{"the broadcast address", "", nets(fields{"uuid": own.ID, "fixed_ip": "10.1.0.255"}), 400, "Fixed IP address 10.1.0.255 is not a valid ip address for network " + own.ID + "."},
+		{"an address that a port has", "", nets(fields{"uuid": own.ID, "fixed_ip": port.FixedIPs[0].IP}), 400, "Fixed IP address " + port.FixedIPs[0].IP + " is already in use by port " + port.ID + ": name the port instead."},
+		{"an address twice", "", nets(fields{"uuid": own.ID, "fixed_ip": "10.1.0.9"}, fields{"uuid": own.ID, "fixed_ip": "10.1.0.9"}), 400, "Fixed IP address 10.1.0.9 was specified twice for network " + own.ID + "."},
+		{"a port that got no address", "", nets(fields{"port": early.ID}), 400, "Port " + early.ID + " requires a FixedIP in order to be used."},
 		{"unknown port", "", nets(fields{"port": absent}), 400, "Port id " + absent + " could not be found."},
 		{"another project's port", "", nets(fields{"port": foreignPort.ID}), 400, "Port id " + foreignPort.ID + " could not be found."},
 		{"a port twice", "", nets(fields{"port": port.ID}, fields{"port": port.ID}), 400, "Port ID '" + port.ID + "' was specified twice: you cannot attach a port multiple times."},

@@ -25,6 +25,7 @@ func (a *API) mountExtras(g *echo.Group) {
 // extensions are those whose attributes are really there.
 var extensions = []object{
 	extension("binding", "Port Binding", "Expose port bindings of a virtual port to external application"),
+	extension("ip_allocation", "IP Allocation", "IP allocation extension."),
 	extension("net-mtu", "Network MTU", "Provides MTU attribute for a network resource."),
 	extension("net-mtu-writable", "Network MTU (writable)", "Provides a writable MTU attribute for a network resource."),
 	extension("project-id", "project_id field enabled", "Extension that indicates that project_id field is enabled."),

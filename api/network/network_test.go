@@ -178,6 +178,16 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 	net := e.make(t, e.member, "network", fields{"name": "ours"})
 	shared := e.make(t, e.admin, "network", fields{"name": "shared", "shared": true})
 	e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/24"})
+	narrow := e.make(t, e.member, "network", fields{"mtu": 1279})
+	port := func(f fields) fields {
+		f["network_id"] = net
+		return fields{"port": f}
+	}
+	ip := func(list ...fields) fields { return port(fields{"fixed_ips": list}) }
+	taken := e.neutron(t, e.member, "POST", "/ports", ip(fields{"ip_address": "10.5.0.9"}))
+	require.Equal(t, 201, taken.Status, taken.Body)
+	of := taken.At(t, "port", "fixed_ips").([]any)[0].(map[string]any)["subnet_id"].(string)
+	elsewhere := e.make(t, e.member, "subnet", fields{"network_id": narrow, "cidr": "10.5.1.0/24"})
 	before, err := e.Store.Snapshot(t.Context())
 	require.NoError(t, err)
 	subnet := func(f fields) fields {
@@ -186,10 +196,6 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 			s[k] = v
 		}
 		return fields{"subnet": s}
-	}
-	port := func(f fields) fields {
-		f["network_id"] = net
-		return fields{"port": f}
 	}
 	for _, tt := range []struct {
 		name    string
@@ -213,18 +219,35 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 		{"subnet of a shared network", e.member, "/subnets", subnet(fields{"network_id": shared}), 403, "PolicyNotAuthorized", ""},
 		{"no cidr", e.member, "/subnets", subnet(fields{"cidr": "ten"}), 400, "HTTPBadRequest", "Invalid input for cidr. Reason: 'ten' is not a valid IP subnet."},
 		{"host bits", e.member, "/subnets", subnet(fields{"cidr": "10.6.0.1/24"}), 400, "HTTPBadRequest", "Invalid input for cidr. Reason: '10.6.0.1/24' isn't a recognized IP subnet cidr, '10.6.0.0/24' is recommended."},
-		{"one address", e.member, "/subnets", subnet(fields{"cidr": "10.6.0.0/32"}), 400, "HTTPBadRequest", ""},
-		{"wrong version", e.member, "/subnets", subnet(fields{"ip_version": 6}), 400, "HTTPBadRequest", ""},
-		{"overlap", e.member, "/subnets", subnet(fields{"cidr": "10.5.0.128/25"}), 400, "", ""},
-		{"gateway outside", e.member, "/subnets", subnet(fields{"gateway_ip": "10.7.0.1"}), 400, "InvalidInput", ""},
+		{"one address", e.member, "/subnets", subnet(fields{"cidr": "10.6.0.0/32"}), 400, "InvalidInput", "Invalid input for operation: Subnet has a prefix length that is incompatible with DHCP service enabled."},
+		{"multicast", e.member, "/subnets", subnet(fields{"cidr": "224.0.1.0/24"}), 400, "InvalidInput", "Invalid input for operation: Multicast IP subnet is not supported if enable_dhcp is True."},
+		{"multicast without DHCP", e.member, "/subnets", subnet(fields{"cidr": "ff05::/64", "ip_version": 6, "enable_dhcp": false}), 400, "InvalidInput", "Invalid input for operation: Multicast IP subnet is not supported."},
+		{"wrong version", e.member, "/subnets", subnet(fields{"ip_version": 6}), 400, "InvalidInput", "Invalid input for operation: cidr '10.6.0.0/24' does not match the ip_version '6'."},
+		{"overlap", e.member, "/subnets", subnet(fields{"cidr": "10.5.0.128/25"}), 400, "InvalidInput", ""},
+		{"gateway outside", e.member, "/subnets", subnet(fields{"gateway_ip": "10.7.0.1"}), 400, "InvalidInput", "Invalid input for operation: Gateway is not valid on subnet."},
+		{"gateway that is none", e.member, "/subnets", subnet(fields{"gateway_ip": ""}), 400, "HTTPBadRequest", "Invalid input for gateway_ip. Reason: '' is not a valid IP address."},
 		{"pool outside", e.member, "/subnets", subnet(fields{"allocation_pools": []fields{{"start": "10.6.0.2", "end": "10.6.1.9"}}}), 400, "OutOfBoundsAllocationPool", "The allocation pool 10.6.0.2-10.6.1.9 spans beyond the subnet cidr 10.6.0.0/24."},
 		{"pool backwards", e.member, "/subnets", subnet(fields{"allocation_pools": []fields{{"start": "10.6.0.9", "end": "10.6.0.2"}}}), 400, "InvalidAllocationPool", ""},
 		{"pool over the gateway", e.member, "/subnets", subnet(fields{"allocation_pools": []fields{{"start": "10.6.0.1", "end": "10.6.0.9"}}}), 409, "GatewayConflictWithAllocationPools", ""},
-		{"no name server", e.member, "/subnets", subnet(fields{"dns_nameservers": []string{"dns"}}), 400, "HTTPBadRequest", ""},
+		{"no name server", e.member, "/subnets", subnet(fields{"dns_nameservers": []string{"dns"}}), 400, "HTTPBadRequest", "Invalid input for dns_nameservers. Reason: 'dns' is not a valid nameserver. 'dns' is not a valid IP address."},
+		{"six name servers", e.member, "/subnets", subnet(fields{"dns_nameservers": []string{"9.9.9.1", "9.9.9.2", "9.9.9.3", "9.9.9.4", "9.9.9.5", "9.9.9.6"}}), 400, "DNSNameServersExhausted", ""},
+		{"a small MTU", e.member, "/networks", fields{"network": fields{"mtu": 67}}, 400, "HTTPBadRequest", "Invalid input for mtu. Reason: '67' is too small - must be at least '68'."},
+		{"a large MTU", e.member, "/networks", fields{"network": fields{"mtu": 65536}}, 400, "InvalidInput", "Invalid input for operation: Requested MTU is too big, maximum is 65535."},
+		{"IPv6 over a small MTU", e.member, "/subnets", fields{"subnet": fields{"network_id": narrow, "cidr": "fd00::/64"}}, 409, "NetworkMTUSubnetConflict", "MTU of " + narrow + " is not valid, subnet requires a minimum of 1280"},
 		{"port of a stranger", e.stranger, "/ports", port(fields{}), 404, "NetworkNotFound", ""},
 		{"multicast MAC", e.member, "/ports", port(fields{"mac_address": "01:00:5e:00:00:01"}), 400, "HTTPBadRequest", "Invalid input for mac_address. Reason: '01:00:5e:00:00:01' is not a valid MAC address."},
-		{"no address", e.member, "/ports", port(fields{"fixed_ips": []fields{{"ip_address": "ten"}}}), 400, "HTTPBadRequest", ""},
-		{"address outside", e.member, "/ports", port(fields{"fixed_ips": []fields{{"ip_address": "10.9.0.1"}}}), 400, "", ""},
+		{"no MAC", e.member, "/ports", port(fields{"mac_address": "00:00:00:00:00:00"}), 400, "HTTPBadRequest", "Invalid input for mac_address. Reason: '00:00:00:00:00:00' is not a valid MAC address."},
+		{"every MAC", e.member, "/ports", port(fields{"mac_address": "ff:ff:ff:ff:ff:ff"}), 400, "HTTPBadRequest", ""},
+		{"a MAC in use", e.member, "/ports", port(fields{"mac_address": taken.At(t, "port", "mac_address")}), 409, "MacAddressInUse", ""},
+		{"no address", e.member, "/ports", ip(fields{"ip_address": "ten"}), 400, "HTTPBadRequest", "Invalid input for fixed_ips. Reason: 'ten' is not a valid IP address."},
+		{"an address twice", e.member, "/ports", ip(fields{"ip_address": "10.5.0.7"}, fields{"ip_address": "10.5.0.7"}), 400, "HTTPBadRequest", "Invalid input for fixed_ips. Reason: Duplicate IP address '10.5.0.7'."},
+		{"an address in use", e.member, "/ports", ip(fields{"ip_address": "10.5.0.9"}), 409, "IpAddressAlreadyAllocated", "IP address 10.5.0.9 already allocated in subnet " + of},
+		{"address outside", e.member, "/ports", ip(fields{"ip_address": "10.9.0.1"}), 400, "InvalidIpForNetwork", "IP address 10.9.0.1 is not a valid IP for any of the subnets on the specified network."},
+		{"the network's address", e.member, "/ports", ip(fields{"ip_address": "10.5.0.0"}), 400, "InvalidIpForNetwork", ""},
+		{"the broadcast address", e.member, "/ports", ip(fields{"ip_address": "10.5.0.255", "subnet_id": of}), 400, "InvalidIpForSubnet", "IP address 10.5.0.255 is not a valid IP for the specified subnet."},
+		{"a subnet of another network", e.member, "/ports", ip(fields{"subnet_id": elsewhere}), 400, "InvalidInput", "Invalid input for operation: Failed to create port on network " + net + ", because fixed_ips included invalid subnet " + elsewhere + "."},
+		{"a subnet that is not there", e.member, "/ports", ip(fields{"subnet_id": uuid.Nil.String()}), 404, "SubnetNotFound", ""},
+		{"neither address nor subnet", e.member, "/ports", ip(fields{}), 400, "InvalidInput", "Invalid input for operation: IP allocation requires subnet_id or ip_address."},
 		{"unknown group", e.member, "/ports", port(fields{"security_groups": []string{"web"}}), 404, "SecurityGroupNotFound", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -242,6 +265,18 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 	after, err := e.Store.Snapshot(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before, after)
+}
+
+func TestAPortIsMadeWithoutAnAddressWhereThatIsAskedFor(t *testing.T) {
+	e := newEnv(t)
+	net := e.make(t, e.member, "network", fields{"name": "ours"})
+	e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/28"})
+	a := e.neutron(t, e.member, "POST", "/ports", fields{"port": fields{"network_id": net, "fixed_ips": []any{}}})
+	require.Equal(t, 201, a.Status, a.Body)
+	require.Equal(t, []any{[]any{}, "none"}, []any{a.At(t, "port", "fixed_ips"), a.At(t, "port", "ip_allocation")})
+	a = e.neutron(t, e.member, "POST", "/ports", fields{"port": fields{"network_id": net}})
+	require.Equal(t, "immediate", a.At(t, "port", "ip_allocation"))
+	require.Len(t, a.At(t, "port", "fixed_ips"), 1)
 }
 
 func TestAGatewayInTheRangeIsNeverGivenToAServer(t *testing.T) {

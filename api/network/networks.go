@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -100,7 +101,7 @@ func (a *API) showNetwork(c echo.Context) error {
 var networkSchema = rest.Schema(`{"type": "object", "required": ["network"], "additionalProperties": false, "properties": {"network": {
 	"type": "object", "additionalProperties": false, "properties": {` + nameProperties + `,
 		"shared": {"type": "boolean"},
-		"mtu": {"type": "integer", "minimum": 68, "maximum": 65535},
+		"mtu": {"type": "integer"},
 		"router:external": {"const": false}, "is_default": {"const": false}, "port_security_enabled": {"const": true}
 	}
 }}}`)
@@ -131,8 +132,11 @@ func (a *API) createNetwork(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if in.MTU == 0 {
+	if in.MTU == 0 { // Neutron: the default
 		in.MTU = DefaultMTU
+	}
+	if err := ipam.MTU(in.MTU); err != nil {
+		return err
 	}
 	now := a.now()
 	n, err := a.store.CreateNetwork(c.Request().Context(), models.Network{
@@ -171,11 +175,10 @@ func EnsureDefaultNetwork(ctx context.Context, store *models.Store, projectID, n
 	if err != nil {
 		return models.Network{}, fmt.Errorf("default network %q: %w", cidr, err)
 	}
-	s, err := newSubnet(prefix.Masked().String())
-	if err != nil {
-		return models.Network{}, fmt.Errorf("default network %q: %w", cidr, err)
+	prefix = prefix.Masked()
+	s := models.Subnet{
+		ID: uuid.NewString(), Name: name, ProjectID: projectID, CIDR: prefix.String(), GatewayIP: usualGateway(prefix), DNSServers: dns, EnableDHCP: true,
 	}
-	s.Name, s.ProjectID, s.DNSServers = name, projectID, dns
 	n, err := store.EnsureNetwork(ctx, models.Network{
 		ID: uuid.NewString(), ProjectID: projectID, Name: name, Shared: true, MTU: DefaultMTU,
 	}, s)

@@ -2,9 +2,9 @@ package network
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -34,7 +35,7 @@ func portView(p models.Port, hosts map[string]string) object {
 	}
 	v := object{
 		"id": p.ID, "name": p.Name, "description": "", "network_id": p.NetworkID, "project_id": p.ProjectID, "tenant_id": p.ProjectID,
-		"mac_address": p.MAC, "fixed_ips": ips, "admin_state_up": true, "status": status, "device_id": device,
+		"mac_address": p.MAC, "fixed_ips": ips, "ip_allocation": p.IPAllocation, "admin_state_up": true, "status": status, "device_id": device,
 		"device_owner": deviceOwner, "security_groups": []string{DefaultSecurityGroupID(p.ProjectID)},
 		"port_security_enabled": true, "allowed_address_pairs": []any{}, "extra_dhcp_opts": []any{}, "binding:vnic_type": "normal",
 		"dns_name": "", "dns_assignment": []any{}, "qos_policy_id": nil, "tags": []string{},
@@ -168,7 +169,7 @@ var portSchema = rest.Schema(`{"type": "object", "required": ["port"], "addition
 		"network_id": {"type": "string", "format": "uuid"},
 		"mac_address": {"type": "string", "maxLength": 32},
 		"device_id": {"type": "string", "maxLength": 0}, "device_owner": {"type": "string", "maxLength": 0},
-		"fixed_ips": {"type": ["array", "null"], "maxItems": 16, "items": {"type": "object", "additionalProperties": false,
+		"fixed_ips": {"type": "array", "maxItems": 16, "items": {"type": "object", "additionalProperties": false,
 			"properties": {"subnet_id": {"type": "string", "format": "uuid"}, "ip_address": {"type": "string", "maxLength": 64}}}},
 		"security_groups": {"type": ["array", "null"], "maxItems": 1, "items": {"type": "string"}},
 		"port_security_enabled": {"const": true},
@@ -186,10 +187,10 @@ func (a *API) createPort(c echo.Context) error {
 			Project   string  `json:"project_id"`
 			Tenant    string  `json:"tenant_id"`
 			NetworkID string  `json:"network_id"`
-			MAC       string  `json:"mac_address"`
+			MAC       *string `json:"mac_address"`
 			FixedIPs  []struct {
-				SubnetID string `json:"subnet_id"`
-				IP       string `json:"ip_address"`
+				SubnetID string  `json:"subnet_id"`
+				IP       *string `json:"ip_address"`
 			} `json:"fixed_ips"`
 			Groups []string `json:"security_groups"`
 		} `json:"port"`
@@ -217,23 +218,27 @@ func (a *API) createPort(c echo.Context) error {
 	p := models.Port{
 		ID: uuid.NewString(), NetworkID: n.ID, ProjectID: project, Name: orEmpty(in.Name), CreatedAt: a.now(), UpdatedAt: a.now(),
 	}
-	if in.MAC != "" {
-		mac, err := net.ParseMAC(in.MAC)
-		if err != nil || len(mac) != 6 || mac[0]&1 == 1 {
-			return badRequest("Invalid input for mac_address. Reason: '%s' is not a valid MAC address.", in.MAC)
+	if in.MAC != nil {
+		if p.MAC, err = ipam.MAC(*in.MAC); err != nil {
+			return err
 		}
-		p.MAC = mac.String()
+	}
+	if in.FixedIPs != nil && len(in.FixedIPs) == 0 {
+		p.IPAllocation = models.NoIPs
 	}
 	for _, f := range in.FixedIPs {
-		ip := ""
-		if f.IP != "" {
-			parsed, err := netip.ParseAddr(f.IP)
-			if err != nil || parsed.Zone() != "" {
-				return badRequest("Invalid input for fixed_ips. Reason: '%s' is not a valid IP address.", f.IP)
+		wanted := models.FixedIP{PortID: p.ID, SubnetID: strings.ToLower(f.SubnetID)}
+		if f.IP != nil {
+			ip, err := ipam.Address("fixed_ips", *f.IP)
+			if err != nil {
+				return err
 			}
-			ip = parsed.String()
+			wanted.IP = ip.String()
+			if slices.ContainsFunc(p.FixedIPs, func(other models.FixedIP) bool { return other.IP == wanted.IP }) {
+				return ipam.BadAttribute("fixed_ips", "Duplicate IP address '%s'", wanted.IP)
+			}
 		}
-		p.FixedIPs = append(p.FixedIPs, models.FixedIP{PortID: p.ID, SubnetID: f.SubnetID, IP: ip})
+		p.FixedIPs = append(p.FixedIPs, wanted)
 	}
 	if p, err = a.store.CreatePort(c.Request().Context(), p); err != nil {
 		return fmt.Errorf("create a port on network %s: %w", n.ID, err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -121,47 +122,13 @@ var subnetSchema = rest.Schema(`{"type": "object", "required": ["subnet"], "addi
 		"ip_version": {"enum": [4, 6]},
 		"gateway_ip": {"type": ["string", "null"], "maxLength": 64},
 		"enable_dhcp": {"type": "boolean"},
-		"dns_nameservers": {"type": ["array", "null"], "maxItems": 5, "uniqueItems": true, "items": {"type": "string", "maxLength": 64}},
+		"dns_nameservers": {"type": ["array", "null"], "maxItems": 16, "items": {"type": "string", "maxLength": 64}},
 		"allocation_pools": {"type": ["array", "null"], "maxItems": 1, "items": {"type": "object", "required": ["start", "end"],
-			"additionalProperties": false, "properties": {"start": {"type": "string", "maxLength": 64}, "end": {"type": "string", "maxLength": 64}}}},
+			"additionalProperties": false, "properties": {"start": {"type": "string", "minLength": 1, "maxLength": 64}, "end": {"type": "string", "minLength": 1, "maxLength": 64}}}},
 		"host_routes": {"type": ["array", "null"], "maxItems": 0},
 		"tags": {"type": "array", "maxItems": 0}
 	}
 }}}`)
-
-// newSubnet is a subnet of the CIDR with Neutron's defaults: the first address is the gateway, the others up to the last
-// (IPv4: but the broadcast address) are the pool.
-func newSubnet(cidr string) (models.Subnet, error) {
-	prefix, err := netip.ParsePrefix(cidr)
-	if err != nil || prefix.Addr().Zone() != "" {
-		return models.Subnet{}, badRequest("Invalid input for cidr. Reason: '%s' is not a valid IP subnet.", cidr)
-	}
-	if prefix != prefix.Masked() {
-		return models.Subnet{}, badRequest("Invalid input for cidr. Reason: '%s' isn't a recognized IP subnet cidr, '%s' is recommended.", cidr, prefix.Masked())
-	}
-	if prefix.Addr().BitLen()-prefix.Bits() < 2 || prefix.Bits() == 0 {
-		return models.Subnet{}, badRequest("Invalid input for operation: the subnet %s is too small or too large for servers.", cidr)
-	}
-	gateway := prefix.Addr().Next()
-	end := lastOf(prefix)
-	if prefix.Addr().Is4() {
-		end = end.Prev()
-	}
-	g := gateway.String()
-	return models.Subnet{
-		ID: uuid.NewString(), CIDR: prefix.String(), GatewayIP: &g, PoolStart: gateway.Next().String(), PoolEnd: end.String(), EnableDHCP: true,
-	}, nil
-}
-
-// lastOf is the highest address of a prefix.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for bit := p.Bits(); bit < len(b)*8; bit++ {
-		b[bit/8] |= 1 << (7 - bit%8)
-	}
-	last, _ := netip.AddrFromSlice(b)
-	return last
-}
 
 func (a *API) createSubnet(c echo.Context) error {
 	var body struct {
@@ -182,26 +149,27 @@ func (a *API) createSubnet(c echo.Context) error {
 		return err
 	}
 	in := body.Subnet
-	s, err := newSubnet(in.CIDR)
+	cidr, err := ipam.CIDR(in.CIDR)
 	if err != nil {
 		return err
 	}
-	prefix := netip.MustParsePrefix(s.CIDR)
-	if in.IPVersion != 0 && in.IPVersion != versionOf(s.CIDR) {
-		return badRequest("Invalid input for operation: ip_version %d and cidr %s do not match.", in.IPVersion, in.CIDR)
-	}
-	if len(in.Gateway) > 0 {
-		if s.GatewayIP, err = gatewayOf(in.Gateway, prefix); err != nil {
+	if in.IPVersion != 0 {
+		if err := ipam.SameVersion(in.IPVersion, "cidr", in.CIDR, cidr.Addr()); err != nil {
 			return err
 		}
 	}
-	if err := setPool(&s, in.Pools, prefix); err != nil {
-		return err
+	s := models.Subnet{
+		ID: uuid.NewString(), CIDR: in.CIDR, GatewayIP: usualGateway(cidr), DNSServers: in.DNS, EnableDHCP: in.DHCP == nil || *in.DHCP,
+		Name: orEmpty(in.Name), CreatedAt: a.now(), UpdatedAt: a.now(),
 	}
-	for _, d := range in.DNS {
-		if _, err := netip.ParseAddr(d); err != nil {
-			return badRequest("Invalid input for dns_nameservers. Reason: '%s' is not a valid nameserver.", d)
+	if len(in.Gateway) > 0 {
+		s.GatewayIP = nil // null is none
+		if err := json.Unmarshal(in.Gateway, &s.GatewayIP); err != nil {
+			return badRequest("Invalid input for gateway_ip. Reason: it is no address.")
 		}
+	}
+	if len(in.Pools) > 0 {
+		s.PoolStart, s.PoolEnd = in.Pools[0].Start, in.Pools[0].End
 	}
 	n, err := a.network(c, in.NetworkID)
 	if err != nil {
@@ -213,72 +181,19 @@ func (a *API) createSubnet(c echo.Context) error {
 	if s.ProjectID, err = owner(c, in.Project, in.Tenant, "create_subnet:tenant_id"); err != nil {
 		return err
 	}
-	s.NetworkID, s.Name, s.DNSServers = n.ID, orEmpty(in.Name), in.DNS
-	s.EnableDHCP = in.DHCP == nil || *in.DHCP
-	s.CreatedAt, s.UpdatedAt = a.now(), a.now()
+	s.NetworkID = n.ID
 	if s, err = a.store.CreateSubnet(c.Request().Context(), s); err != nil {
 		return fmt.Errorf("create a subnet of network %s: %w", n.ID, err)
 	}
 	return c.JSON(http.StatusCreated, object{"subnet": subnetView(s)})
 }
 
-// gatewayOf reads gateway_ip: null is none, an address must be one of the subnet.
-func gatewayOf(raw json.RawMessage, prefix netip.Prefix) (*string, error) {
-	var text *string
-	if err := json.Unmarshal(raw, &text); err != nil {
-		return nil, badRequest("Invalid input for gateway_ip. Reason: it is no address.")
-	}
-	if text == nil || *text == "" {
-		return nil, nil //nolint:nilnil // no gateway
-	}
-	ip, err := netip.ParseAddr(*text)
-	if err != nil || ip.Zone() != "" {
-		return nil, badRequest("Invalid input for gateway_ip. Reason: '%s' is not a valid IP address.", *text)
-	}
-	if !prefix.Contains(ip) || ip == prefix.Addr() || prefix.Addr().Is4() && ip == lastOf(prefix) {
-		return nil, rest.NeutronType("InvalidInput", fault.New(fault.Invalid, "Invalid input for operation: Gateway is not valid on subnet."))
-	}
-	canonical := ip.String()
-	return &canonical, nil
-}
-
-// setPool takes the pool that was asked for, or moves the usual one out of the gateway's way.
-func setPool(s *models.Subnet, pools []pool, prefix netip.Prefix) error {
-	if len(pools) == 0 {
-		first := prefix.Addr().Next()
-		if s.GatewayIP == nil || *s.GatewayIP != first.String() {
-			s.PoolStart = first.String()
-		}
-		// A gateway within or at the end of the range splits it; the larger part is the pool.
-		if s.GatewayIP != nil {
-			if g := netip.MustParseAddr(*s.GatewayIP); g.String() == s.PoolEnd {
-				s.PoolEnd = g.Prev().String()
-			} else if g.Compare(first) > 0 {
-				s.PoolStart = g.Next().String()
-			}
-		}
+// usualGateway is the first address after the network's own, where there is one.
+func usualGateway(cidr netip.Prefix) *string {
+	if cidr.IsSingleIP() {
 		return nil
 	}
-	start, err1 := netip.ParseAddr(pools[0].Start)
-	end, err2 := netip.ParseAddr(pools[0].End)
-	if err1 != nil || err2 != nil || start.Zone() != "" || end.Zone() != "" {
-		return badRequest("Invalid input for allocation_pools. Reason: Invalid data format for IP pool: '%s-%s'.", pools[0].Start, pools[0].End)
-	}
-	if end.Compare(start) < 0 {
-		return rest.NeutronType("InvalidAllocationPool", fault.New(fault.Invalid, "The allocation pool %s-%s is not valid.", start, end))
-	}
-	if !prefix.Contains(start) || !prefix.Contains(end) || start == prefix.Addr() || prefix.Addr().Is4() && end == lastOf(prefix) {
-		return rest.NeutronType("OutOfBoundsAllocationPool", fault.New(fault.Invalid,
-			"The allocation pool %s-%s spans beyond the subnet cidr %s.", start, end, s.CIDR))
-	}
-	if s.GatewayIP != nil {
-		if g := netip.MustParseAddr(*s.GatewayIP); g.Compare(start) >= 0 && g.Compare(end) <= 0 {
-			return rest.NeutronType("GatewayConflictWithAllocationPools", fault.New(fault.Conflict,
-				"Gateway ip %s conflicts with allocation pool %s-%s.", g, start, end))
-		}
-	}
-	s.PoolStart, s.PoolEnd = start.String(), end.String()
-	return nil
+	return new(cidr.Addr().Next().String())
 }
 
 func (a *API) deleteSubnet(c echo.Context) error {

@@ -59,6 +59,9 @@ type neutronError struct {
 
 func (e *neutronError) Unwrap() error { return e.error }
 
+// NeutronType is the class's name.
+func (e *neutronError) NeutronType() string { return e.kind }
+
 // NeutronType gives err the class name that Neutron's body shows as "type" ("NetworkNotFound", "IpAddressInUse" …).
 func NeutronType(kind string, err error) error { return &neutronError{kind, err} }
 
@@ -222,10 +225,10 @@ func (s Style) body(c echo.Context, code int, text string, err error) (contentTy
 	case Keystone:
 		return jsonType, encode(map[string]any{"error": map[string]any{"code": code, "message": text, "title": title}})
 	case Neutron:
-		var typed *neutronError
+		var typed interface{ NeutronType() string }
 		kind := "HTTP" + strings.ReplaceAll(title, " ", "")
 		if errors.As(err, &typed) {
-			kind = typed.kind
+			kind = typed.NeutronType()
 		}
 		return jsonType, encode(map[string]any{"NeutronError": map[string]any{"type": kind, "message": text, "detail": ""}})
 	case Glance:

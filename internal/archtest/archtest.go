@@ -107,6 +107,10 @@ var Rules = []Rule{
 		Why: "what a property means is said once, for the control plane, for hosts and for the documents: it can lean on none of them",
 	},
 	{
+		Who: []string{"internal/ipam"}, Never: []string{"..."}, Only: []string{"internal/fault"},
+		Why: "what an address may be is said once, for handlers and for the store: it can lean on neither",
+	},
+	{
 		Who: []string{"workflows/..."}, Never: []string{"internal/imageprops"}, Reach: true,
 		Why: "a property that a newer version reads otherwise would send a replayed build another way: what a build decides by stands in ResolveImage's answer",
 	},

@@ -74,7 +74,8 @@ func (c *client) subnetCreate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "create NAME --network REF --cidr RANGE",
 		Short: "Create a subnet",
-		Long:  "Create a subnet: the range of addresses that servers on a network get theirs from.",
+		Long: "Create a subnet: the range of addresses that servers on a network get theirs from.\n\n" +
+			"Nobody serves DHCP yet: servers learn their addresses from their config drive, where they are static.",
 		Example: `  slipway subnet create private-v4 --network private --cidr 10.0.0.0/24
   slipway subnet create lab --network lab --cidr 192.168.7.0/24 --gateway none --pool 192.168.7.100-192.168.7.200 --dns 192.168.7.2`,
 		Args: cobra.ExactArgs(1),
@@ -123,7 +124,7 @@ func (c *client) subnetCreate() *cobra.Command {
 	flags.StringVar(&gateway, "gateway", "", "gateway's address, or none (default: the first of the range)")
 	flags.StringVar(&pool, "pool", "", "addresses to give away, FIRST-LAST (default: all but the gateway)")
 	flags.StringArrayVar(&dns, "dns", nil, "name server (repeat)")
-	flags.BoolVar(&noDHCP, "no-dhcp", false, "serve no DHCP")
+	flags.BoolVar(&noDHCP, "no-dhcp", false, "say that the subnet has no DHCP (nobody serves it yet)")
 	_ = cmd.MarkFlagRequired("network")
 	_ = cmd.MarkFlagRequired("cidr")
 	c.completeFlag(cmd, "network", networkKind)

@@ -153,7 +153,8 @@ func TestNetworkDataHoldsToItsSchema(t *testing.T) {
 	c.AssertFormat()
 	schema, err := c.Compile("testdata/network_data.schema.json")
 	require.NoError(t, err)
-	for _, ports := range [][]contract.Port{nil, full().Ports} {
+	withoutAddress := []contract.Port{{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", NetworkID: "n1", MAC: "fa:16:3e:9c:bf:3d", MTU: 1450}}
+	for _, ports := range [][]contract.Port{nil, full().Ports, withoutAddress} {
 		n, err := NetworkData(ports)
 		require.NoError(t, err)
 		b, err := json.Marshal(n)
@@ -162,6 +163,10 @@ func TestNetworkDataHoldsToItsSchema(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, schema.Validate(v))
 	}
+	n, err := NetworkData(withoutAddress)
+	require.NoError(t, err)
+	require.Len(t, n.Links, 1, "the NIC is there")
+	require.Empty(t, n.Networks)
 	v, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"links":[{"id":"a","vif_id":"b","type":"wire","mtu":null,"ethernet_mac_address":"x"}],"networks":[],"services":[]}`))
 	require.NoError(t, err)
 	require.Error(t, schema.Validate(v), "the schema refuses something")

@@ -138,8 +138,8 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 		refused(t, imagedata.Upload(ctx, image, imageID, reader(bytes)).ExtractErr(), http.StatusConflict)
 	}
 
-	var networkID, portID string
-	{ // networks
+	var networkID, portID, quietID string // quiet: without an address
+	{                                     // networks
 		n, err := networks.Create(ctx, network, networks.CreateOpts{Name: "private"}).Extract()
 		require.NoError(t, err)
 		networkID = n.ID
@@ -158,10 +158,14 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 		require.NoError(t, err)
 		portID = p.ID
 		require.Equal(t, "192.0.2.6", p.FixedIPs[0].IPAddress)
+		quiet, err := ports.Create(ctx, network, ports.CreateOpts{NetworkID: n.ID, Name: "quiet", FixedIPs: []ports.IP{}}).Extract()
+		require.NoError(t, err)
+		require.Empty(t, quiet.FixedIPs)
+		quietID = quiet.ID
 		port, err := ports.Get(ctx, network, portID).Extract()
 		require.NoError(t, err)
 		require.Equal(t, p.MACAddress, port.MACAddress)
-		require.Len(t, all(t, ports.List(network, ports.ListOpts{NetworkID: n.ID}), ports.ExtractPorts), 1)
+		require.Len(t, all(t, ports.List(network, ports.ListOpts{NetworkID: n.ID}), ports.ExtractPorts), 2)
 		require.Len(t, all(t, networks.List(network, networks.ListOpts{}), networks.ExtractNetworks), 2, "the shared one too")
 		refused(t, networks.Delete(ctx, network, networkID).ExtractErr(), http.StatusConflict)
 	}
@@ -210,7 +214,7 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 
 	{ // a server
 		made, err := servers.Create(ctx, compute, keypairs.CreateOptsExt{KeyName: "laptop", CreateOptsBuilder: servers.CreateOpts{
-			Name: "web", ImageRef: imageID, FlavorRef: flavor.ID, Networks: []servers.Network{{Port: portID}, {UUID: networkID}},
+			Name: "web", ImageRef: imageID, FlavorRef: flavor.ID, Networks: []servers.Network{{Port: portID}, {UUID: networkID}, {Port: quietID}},
 			Metadata: map[string]string{"role": "web"}, Tags: []string{"blue", "red"}, ConfigDrive: ptr(true), UserData: []byte("#!/bin/sh\n"),
 		}}, nil).Extract()
 		require.NoError(t, err)
@@ -289,6 +293,7 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 	}
 
 	require.NoError(t, ports.Delete(ctx, network, portID).ExtractErr())
+	require.NoError(t, ports.Delete(ctx, network, quietID).ExtractErr())
 	require.NoError(t, networks.Delete(ctx, network, networkID).ExtractErr())
 	require.NoError(t, keypairs.Delete(ctx, compute, "laptop", nil).ExtractErr())
 	require.NoError(t, flavors.Delete(ctx, adminCompute, flavor.ID).ExtractErr())
