@@ -26,6 +26,9 @@ const MaxBody = 114688
 // maxDepth is how deep a body may nest; OpenStack's deepest has seven levels.
 const maxDepth = 64
 
+// schemaName is absolute: the compiler takes a relative one for a file in the working directory, which may be gone.
+const schemaName = "slipway:schema"
+
 // Schema compiles a JSON Schema that is part of the program; formats are checked. A schema that does not compile is a
 // bug, so it panics.
 func Schema(text string) *jsonschema.Schema {
@@ -35,10 +38,10 @@ func Schema(text string) *jsonschema.Schema {
 	}
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
-	if err := compiler.AddResource("schema.json", doc); err != nil {
+	if err := compiler.AddResource(schemaName, doc); err != nil {
 		panic(fmt.Sprintf("JSON schema: %v\n%s", err, text))
 	}
-	return compiler.MustCompile("schema.json")
+	return compiler.MustCompile(schemaName)
 }
 
 // Bind reads a JSON body into dst: 415 for another content type, 413 over MaxBody, 400 for what is not one JSON document

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -203,7 +202,7 @@ func (o devOptions) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slo
 
 // forgetGuests removes the domains of a stopped stack from libvirt.
 func (o devOptions) forgetGuests(ctx context.Context) error {
-	if kept, _ := filepath.Glob(o.path("host", "instances", "*")); len(kept) == 0 {
+	if kept, _ := os.ReadDir(o.path("host", "instances")); len(kept) == 0 {
 		return nil
 	}
 	log := slog.New(slog.DiscardHandler)

@@ -50,9 +50,6 @@ var validName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
 // OpenStores opens every store. It speaks to no object store yet, so that one that is away keeps nobody from starting.
 func OpenStores(c Settings) (*Stores, error) {
-	if strings.TrimSpace(c.Stores) == "" {
-		c.Stores = "local=file:" + c.Dir
-	}
 	keys, err := c.credentials()
 	if err != nil {
 		return nil, err
@@ -62,6 +59,15 @@ func OpenStores(c Settings) (*Stores, error) {
 		return nil, fmt.Errorf("images.reserve: %w", err)
 	}
 	s := &Stores{stores: map[string]Store{}}
+	if strings.TrimSpace(c.Stores) == "" {
+		// The folder is a path and no address: a comma or a question mark in it is its own.
+		store, err := OpenFiles(c.Dir, FilesOptions{ReadOnly: c.Locks == nil})
+		if err != nil {
+			return nil, fmt.Errorf("images.dir: %w", err)
+		}
+		s.names, s.stores["local"] = []string{"local"}, store
+		return s, s.setDefault(c.Default)
+	}
 	for spec := range strings.SplitSeq(c.Stores, ",") {
 		name, rest, _ := strings.Cut(strings.TrimSpace(spec), "=")
 		kind, address, ok := strings.Cut(rest, ":")
@@ -91,14 +97,20 @@ func OpenStores(c Settings) (*Stores, error) {
 		s.stores[name] = store
 		s.names = append(s.names, name)
 	}
-	if c.Default != "" {
-		at := slices.Index(s.names, c.Default)
-		if at < 0 {
-			return nil, fmt.Errorf("images.default_store: there is no store %q: there are %s", c.Default, strings.Join(s.names, ", "))
-		}
-		s.names = slices.Insert(slices.Delete(s.names, at, at+1), 0, c.Default)
+	return s, s.setDefault(c.Default)
+}
+
+// setDefault puts a store first; "" leaves the first one there.
+func (s *Stores) setDefault(name string) error {
+	if name == "" {
+		return nil
 	}
-	return s, nil
+	at := slices.Index(s.names, name)
+	if at < 0 {
+		return fmt.Errorf("images.default_store: there is no store %q: there are %s", name, strings.Join(s.names, ", "))
+	}
+	s.names = slices.Insert(slices.Delete(s.names, at, at+1), 0, name)
+	return nil
 }
 
 func openFolder(address string, o FilesOptions) (Store, error) {

@@ -87,6 +87,13 @@ func TestTheDefaultStoreCanBeChangedWhileImagesLieInAnother(t *testing.T) {
 	require.NoError(t, before.Ready(ctx))
 }
 
+func TestTheOneFolderOfImagesMayHaveAnyName(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a,b=s3:c?content=d#[e] 100%")
+	_, err := imagestore.OpenStores(imagestore.Settings{Dir: dir, Locks: imagestore.FolderLocks(t.TempDir())})
+	require.NoError(t, err)
+	require.DirExists(t, filepath.Join(dir, "images"))
+}
+
 func TestAReaderOfStoresMakesAndChangesNothing(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "images")
 	s, err := imagestore.OpenStores(imagestore.Settings{Dir: dir})

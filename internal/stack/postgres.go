@@ -143,9 +143,9 @@ func (p *Postgres) clear(ctx context.Context) error {
 		return fmt.Errorf("stop the Postgres that an earlier process left in %s: %w", p.DataDir, err)
 	}
 	// Postgres takes a lock file for a living postmaster's while a dead one waits to be reaped. Nobody lives here by now.
-	stale, err := filepath.Glob(filepath.Join(p.SocketDir, ".s.PGSQL.*"))
-	for _, f := range stale {
-		err = errors.Join(err, os.Remove(f))
+	stale, err := fs.Glob(os.DirFS(p.SocketDir), ".s.PGSQL.*")
+	for _, name := range stale {
+		err = errors.Join(err, os.Remove(filepath.Join(p.SocketDir, name)))
 	}
 	if err != nil {
 		return fmt.Errorf("clear the socket of an earlier Postgres: %w", err)
@@ -340,11 +340,12 @@ func placeData(dir string, owner *syscall.Credential) (string, error) {
 }
 
 // placeSocket is the folder of the unix socket, closed to other users: dir/run, or, where that is too long for a
-// socket or out of the owner's reach, one below /run or /tmp that dir/run then links to.
+// socket, out of the owner's reach, or has the comma at which libpq begins another host, one below /run or /tmp that
+// dir/run then links to.
 func placeSocket(dir string, owner *syscall.Credential) (string, error) {
 	at := filepath.Join(dir, "run")
 	name := ".s.PGSQL." + "65535" // the longest name it can get
-	if len(at)+1+len(name) <= maxSocketPath && reachable(dir, owner) {
+	if len(at)+1+len(name) <= maxSocketPath && !strings.Contains(at, ",") && reachable(dir, owner) {
 		if target, err := os.Readlink(at); err == nil && target != at {
 			if err := os.Remove(at); err != nil {
 				return "", err

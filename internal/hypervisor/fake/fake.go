@@ -90,26 +90,20 @@ func New(o Options) (*Hypervisor, error) {
 	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("make the fake hypervisor's folder: %w", err)
 	}
-	files, err := filepath.Glob(filepath.Join(o.Dir, "*.json"))
-	unfinished, globErr := filepath.Glob(filepath.Join(o.Dir, "*.json.new")) // its writer died, and told nobody of it
-	if err = errors.Join(err, globErr); err != nil {
-		return nil, fmt.Errorf("list the fake hypervisor's folder: %w", err)
-	}
-	for _, f := range unfinished {
-		if err := os.Remove(f); err != nil {
-			return nil, fmt.Errorf("remove an unfinished fake domain: %w", err)
-		}
-	}
-	half, err := filepath.Glob(filepath.Join(o.Dir, "*"+freshSuffix))
+	entries, err := os.ReadDir(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("list the fake hypervisor's folder: %w", err)
 	}
-	for _, f := range half { // of a process that died; it had told nobody of the change
-		if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("remove half a fake domain: %w", err)
+	for _, e := range entries {
+		f := filepath.Join(o.Dir, e.Name())
+		if strings.HasSuffix(f, freshSuffix) { // of a process that died; it had told nobody of the change
+			if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("remove half a fake domain: %w", err)
+			}
 		}
-	}
-	for _, f := range files {
+		if filepath.Ext(f) != ".json" {
+			continue
+		}
 		b, err := os.ReadFile(f)
 		if err != nil {
 			return nil, fmt.Errorf("read a fake domain: %w", err)

@@ -44,7 +44,7 @@ func TestTheFakeKeepsTheContract(t *testing.T) {
 }
 
 func TestTheWorldSurvivesARestartOfTheProcess(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "a [b]*?")
 	first := newFake(t, fake.Options{Dir: dir})
 	running, stopped, gone := domain(t), domain(t), domain(t)
 	stopped.NICs = []hypervisor.NIC{} // not nil, and yet the same after the file
