@@ -27,12 +27,12 @@ import (
 	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
-	"github.com/slipway-cloud/slipway/workflows"
 )
 
 // noBuilds is the build side of an API whose tests build nothing.
@@ -51,15 +51,15 @@ func (noBuilds) Progress(context.Context, string) ([]contract.StepProgress, erro
 func (noBuilds) Console(context.Context, contract.ConsoleInput) (string, error) {
 	return "", errNoBuilds
 }
-func (noBuilds) Builds(context.Context, workflows.BuildFilter) ([]workflows.BuildSummary, string, error) {
+func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSummary, string, error) {
 	return nil, "", errNoBuilds
 }
-func (noBuilds) Build(context.Context, string) (workflows.Build, error) {
-	return workflows.Build{}, errNoBuilds
+func (noBuilds) Build(context.Context, string) (engine.Build, error) {
+	return engine.Build{}, errNoBuilds
 }
 func (noBuilds) Act(context.Context, string, contract.OperatorAct) error { return errNoBuilds }
-func (noBuilds) CountBuilds(context.Context) (workflows.BuildCounts, error) {
-	return workflows.BuildCounts{}, errNoBuilds
+func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
+	return engine.BuildCounts{}, errNoBuilds
 }
 
 // world is one API with a database and an image store of its own, and tokens of everybody who plays a part.

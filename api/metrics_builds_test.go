@@ -11,23 +11,23 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
-	"github.com/slipway-cloud/slipway/workflows"
 )
 
 // counted is an engine that says how much runs, and how often it was asked.
 type counted struct {
 	noBuilds
-	counts workflows.BuildCounts
+	counts engine.BuildCounts
 	err    error
 	asked  int
 }
 
-func (c *counted) CountBuilds(ctx context.Context) (workflows.BuildCounts, error) {
+func (c *counted) CountBuilds(ctx context.Context) (engine.BuildCounts, error) {
 	c.asked++
 	if _, bounded := ctx.Deadline(); !bounded {
-		return workflows.BuildCounts{}, errors.New("the question has no end")
+		return engine.BuildCounts{}, errors.New("the question has no end")
 	}
 	return c.counts, c.err
 }
@@ -38,7 +38,7 @@ func TestGaugesSayWhatRunsAndAskOnceInAWhile(t *testing.T) {
 	defer store.Close()
 	require.NoError(t, store.Migrate(t.Context()))
 	oneServer(t, store)
-	engine := &counted{counts: workflows.BuildCounts{
+	engine := &counted{counts: engine.BuildCounts{
 		Running: map[string]int64{"spawning": 3, "parked": 2}, Parked: 2, Overdue: map[string]int64{"spawning": 1},
 	}}
 	m := newBuildMetrics(store, engine, slog.New(slog.DiscardHandler))

@@ -14,7 +14,13 @@ import (
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/audit"
+	"github.com/slipway-cloud/slipway/workflows/boot"
+	"github.com/slipway-cloud/slipway/workflows/cleanup"
+	"github.com/slipway-cloud/slipway/workflows/console"
+	"github.com/slipway-cloud/slipway/workflows/imports"
+	"github.com/slipway-cloud/slipway/workflows/reservation"
+	"github.com/slipway-cloud/slipway/workflows/teardown"
 )
 
 // ControlOptions of a control-plane worker.
@@ -64,20 +70,20 @@ func deployment(buildID string) worker.DeploymentOptions {
 
 // RegisterWorkflows makes the workflows known under their contract names; replay tests use it too.
 func RegisterWorkflows(w worker.WorkflowRegistry) {
-	server := workflows.New()
+	ends := teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}
 	for name, f := range map[string]any{
-		contract.WorkflowBoot:    server.BootServer,
-		contract.WorkflowDelete:  server.DeleteServer,
-		contract.WorkflowCleanUp: server.CleanUp,
-		contract.WorkflowConsole: workflows.ReadConsole,
+		contract.WorkflowBoot:    boot.New().BootServer,
+		contract.WorkflowDelete:  ends.DeleteServer,
+		contract.WorkflowCleanUp: cleanup.CleanUp,
+		contract.WorkflowConsole: console.ReadConsole,
 
-		contract.WorkflowAudit:        workflows.Audit,
-		contract.WorkflowAuditTick:    workflows.AuditTick,
-		contract.WorkflowRepair:       workflows.RepairFindings,
-		contract.WorkflowRepairServer: workflows.RepairServer,
+		contract.WorkflowAudit:        audit.Audit,
+		contract.WorkflowAuditTick:    audit.AuditTick,
+		contract.WorkflowRepair:       audit.RepairFindings,
+		contract.WorkflowRepairServer: audit.RepairServer,
 
-		contract.WorkflowReserve: workflows.ReserveServers,
-		contract.WorkflowImport:  workflows.ImportImage,
+		contract.WorkflowReserve: reservation.ReserveServers,
+		contract.WorkflowImport:  imports.ImportImage,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
 	}

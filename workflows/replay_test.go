@@ -1,3 +1,4 @@
+// Package workflows holds that histories of earlier versions replay.
 package workflows_test
 
 import (
@@ -12,7 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/workers"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 // TestRecordedHistoriesReplay holds that today's workflows can go on with builds that earlier ones began. The histories
@@ -22,7 +23,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	files, err := filepath.Glob("testdata/histories/*.json.gz")
 	require.NoError(t, err)
 	var wanted []string
-	for _, s := range workflows.Table() {
+	for _, s := range boot.Table() {
 		wanted = append(wanted, "fails-"+s.Name)
 		if s.Undo != "" {
 			wanted = append(wanted, "undo-again-"+s.Undo)

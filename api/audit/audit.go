@@ -17,7 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Audits is what runs audits and repairs: workflows.Client.
+// Audits is what runs audits and repairs: engine.Client.
 type Audits interface {
 	// Audit starts one, or meets the one that runs (joined).
 	Audit(ctx context.Context, requestID string) (runID string, joined bool, err error)

@@ -15,17 +15,17 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
-	"github.com/slipway-cloud/slipway/workflows"
 )
 
-// Builds is what runs: workflows.Client.
+// Builds is what runs: engine.Client.
 type Builds interface {
-	Builds(ctx context.Context, f workflows.BuildFilter) (found []workflows.BuildSummary, next string, err error)
-	Build(ctx context.Context, id string) (workflows.Build, error)
+	Builds(ctx context.Context, f engine.BuildFilter) (found []engine.BuildSummary, next string, err error)
+	Build(ctx context.Context, id string) (engine.Build, error)
 	Act(ctx context.Context, id string, act contract.OperatorAct) error
-	CountBuilds(ctx context.Context) (workflows.BuildCounts, error)
+	CountBuilds(ctx context.Context) (engine.BuildCounts, error)
 }
 
 // API serves /builds.
@@ -65,7 +65,7 @@ type summary struct {
 	EndedAt       *string `json:"ended_at"`
 }
 
-func summaryOf(b workflows.BuildSummary) summary {
+func summaryOf(b engine.BuildSummary) summary {
 	return summary{
 		ID: b.ID, RunID: b.RunID, Workflow: b.Workflow, ServerID: b.ServerID, ProjectID: b.ProjectID,
 		Host: optional(b.Host), ImageID: optional(b.ImageID), ReservationID: optional(b.ReservationID),
@@ -89,7 +89,7 @@ func (a *API) list(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	f := workflows.BuildFilter{Limit: page.Limit, Page: page.Marker}
+	f := engine.BuildFilter{Limit: page.Limit, Page: page.Marker}
 	for name, values := range c.QueryParams() {
 		value := values[len(values)-1]
 		switch name {
@@ -213,7 +213,7 @@ func (a *API) show(c echo.Context) error {
 	if err != nil && !forgotten {
 		return fmt.Errorf("read build %s: %w", id, err)
 	}
-	workflowID, unknown := workflows.BuildWorkflowID(id)
+	workflowID, unknown := engine.BuildWorkflowID(id)
 	if unknown != nil {
 		return unknown
 	}
@@ -239,7 +239,7 @@ func (a *API) show(c echo.Context) error {
 		}
 		for _, u := range s.Undos {
 			line := undo{ID: u.ID, Host: optional(u.Host), State: u.State, Since: micro(u.Since), Tries: u.Tries, Error: optional(u.Error)}
-			if i := slices.IndexFunc(b.Pending, func(p workflows.PendingStep) bool { return p.Undo == u.ID }); i >= 0 {
+			if i := slices.IndexFunc(b.Pending, func(p engine.PendingStep) bool { return p.Undo == u.ID }); i >= 0 {
 				line.NextTry = micro(b.Pending[i].NextTry)
 			}
 			v.Undos = append(v.Undos, line)

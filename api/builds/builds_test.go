@@ -12,9 +12,9 @@ import (
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/builds"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
-	"github.com/slipway-cloud/slipway/workflows"
 )
 
 type fields = map[string]any
@@ -22,50 +22,50 @@ type fields = map[string]any
 const server = "a0056075-5e1a-4f6b-8f0e-0123456789ab"
 
 // engine answers what a test lays out, and keeps what it was asked. That the real one answers so, test/operators shows.
-type engine struct {
-	asked workflows.BuildFilter
-	found []workflows.BuildSummary
+type answers struct {
+	asked engine.BuildFilter
+	found []engine.BuildSummary
 	next  string
-	build workflows.Build
+	build engine.Build
 	act   contract.OperatorAct
 	acted string
 	err   error
 }
 
-func (e *engine) Builds(_ context.Context, f workflows.BuildFilter) ([]workflows.BuildSummary, string, error) {
+func (e *answers) Builds(_ context.Context, f engine.BuildFilter) ([]engine.BuildSummary, string, error) {
 	e.asked = f
 	return e.found, e.next, e.err
 }
 
-func (e *engine) Build(context.Context, string) (workflows.Build, error) { return e.build, e.err }
+func (e *answers) Build(context.Context, string) (engine.Build, error) { return e.build, e.err }
 
-func (e *engine) Act(_ context.Context, id string, act contract.OperatorAct) error {
+func (e *answers) Act(_ context.Context, id string, act contract.OperatorAct) error {
 	e.acted, e.act = id, act
 	return e.err
 }
 
-func (e *engine) CountBuilds(context.Context) (workflows.BuildCounts, error) {
-	return workflows.BuildCounts{}, e.err
+func (e *answers) CountBuilds(context.Context) (engine.BuildCounts, error) {
+	return engine.BuildCounts{}, e.err
 }
 
 type env struct {
 	*apitest.Env
-	engine
+	answers
 	admin, member apitest.User
 }
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
 	e := &env{}
-	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) { builds.New(store, &e.engine).Mount(x.Group("/builds")) })
+	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) { builds.New(store, &e.answers).Mount(x.Group("/builds")) })
 	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
 	return e
 }
 
 var began = time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC)
 
-func running() workflows.BuildSummary {
-	return workflows.BuildSummary{
+func running() engine.BuildSummary {
+	return engine.BuildSummary{
 		ID: "server:" + server, RunID: "run-1", Workflow: contract.WorkflowBoot, ServerID: server, ProjectID: "p1", Host: "hv1", ImageID: "i1",
 		Phase: "parked", Overdue: "parked", Status: "running", StartedAt: began,
 	}
@@ -85,10 +85,10 @@ func TestTheListAsksForWhatTheQueryNamesAndLinksTheNextPage(t *testing.T) {
 	ended := running()
 	at := began.Add(time.Minute)
 	ended.EndedAt, ended.Status, ended.Overdue = &at, "failed", ""
-	e.found, e.next = []workflows.BuildSummary{running(), ended}, "page-2"
+	e.found, e.next = []engine.BuildSummary{running(), ended}, "page-2"
 	a := e.Do(t, "GET", "/builds?parked&overdue=true&all=1&server="+server+"&project=p1&host=hv1&reservation=r-1&phase=parked&limit=2&marker=page-1", e.admin.Token, nil)
 	require.Equal(t, 200, a.Status, a.Body)
-	require.Equal(t, workflows.BuildFilter{
+	require.Equal(t, engine.BuildFilter{
 		Ended: true, Parked: true, Overdue: true, ServerID: server, ProjectID: "p1", Host: "hv1", ReservationID: "r-1", Phase: "parked", Limit: 2, Page: "page-1",
 	}, e.asked)
 	list := a.At(t, "builds").([]any)
@@ -105,7 +105,7 @@ func TestTheListAsksForWhatTheQueryNamesAndLinksTheNextPage(t *testing.T) {
 	e.found, e.next = nil, ""
 	a = e.Do(t, "GET", "/builds", e.admin.Token, nil)
 	require.JSONEq(t, `{"builds":[]}`, a.Body)
-	require.Equal(t, workflows.BuildFilter{Limit: 100}, e.asked)
+	require.Equal(t, engine.BuildFilter{Limit: 100}, e.asked)
 	for _, query := range []string{"parked=maybe", "colour=red", "limit=x"} {
 		require.Equal(t, 400, e.Do(t, "GET", "/builds?"+query, e.admin.Token, nil).Status, query)
 	}
@@ -118,14 +118,14 @@ func TestTheListAsksForWhatTheQueryNamesAndLinksTheNextPage(t *testing.T) {
 func TestABuildShowsItsUndosWithTheirTriesAndWhatOperatorsDid(t *testing.T) {
 	e := newEnv(t)
 	next := began.Add(time.Minute)
-	e.build = workflows.Build{
+	e.build = engine.Build{
 		BuildSummary: running(),
 		State: &contract.BuildState{
 			Phase: "parked", Since: began, Overdue: true,
 			Steps: []contract.StepProgress{{Step: "BuildDisk", Host: "hv1", State: contract.StepParked, Phase: contract.PhaseSpawning, Started: &began, Error: "The disk is full."}},
 			Undos: []contract.UndoState{{ID: "server:ReleaseQuota/0", State: "registered"}, {ID: "attempt/1:RemoveDisk/0", Host: "hv1", State: "parked", Since: &began, Tries: 7, Error: "input/output error"}},
 		},
-		Pending: []workflows.PendingStep{{Step: "RemoveDisk", Undo: "attempt/1:RemoveDisk/0", Host: "hv1", Tries: 7, StartedAt: began, Error: "input/output error", NextTry: &next}},
+		Pending: []engine.PendingStep{{Step: "RemoveDisk", Undo: "attempt/1:RemoveDisk/0", Host: "hv1", Tries: 7, StartedAt: began, Error: "input/output error", NextTry: &next}},
 	}
 	for _, x := range []models.OperatorAct{
 		{Act: "retry", RequestID: "req-1", WorkflowID: "server/" + server, ServerID: server, UserID: "u1", At: began},
@@ -153,7 +153,7 @@ func TestABuildShowsItsUndosWithTheirTriesAndWhatOperatorsDid(t *testing.T) {
 	require.Equal(t, []any{"No worker answers.", []any{}, "parked"}, []any{a.At(t, "build", "unanswered"), a.At(t, "build", "undos"), a.At(t, "build", "phase")})
 	require.Len(t, a.At(t, "build", "pending"), 1)
 
-	e.build, e.err = workflows.Build{}, fault.New(fault.NotFound, "There is no build.")
+	e.build, e.err = engine.Build{}, fault.New(fault.NotFound, "There is no build.")
 	a = e.Do(t, "GET", "/builds/cleanup:"+server, e.admin.Token, nil)
 	require.Equal(t, []any{"forgotten", 1}, []any{a.At(t, "build", "status"), len(a.At(t, "build", "acts").([]any))}, "what operators did is kept longer than histories")
 	require.Equal(t, 404, e.Do(t, "GET", "/builds/cleanup:b0056075-5e1a-4f6b-8f0e-0123456789ab", e.admin.Token, nil).Status)

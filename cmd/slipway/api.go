@@ -20,9 +20,10 @@ import (
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 func apiCommand() *cobra.Command {
@@ -69,10 +70,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	server, err := api.New(api.Options{
 		Store:  store,
 		Images: service,
-		Builds: workflows.NewClient(temporal, c.Temporal.ControlQueue),
-		Audits: workflows.NewClient(temporal, c.Temporal.ControlQueue),
+		Builds: engine.NewClient(temporal, c.Temporal.ControlQueue),
+		Audits: engine.NewClient(temporal, c.Temporal.ControlQueue),
 		Image: image.Config{
-			Idle: c.Images.Idle, Imports: workflows.NewClient(temporal, c.Temporal.ControlQueue), Web: web,
+			Idle: c.Images.Idle, Imports: engine.NewClient(temporal, c.Temporal.ControlQueue), Web: web,
 			ImportDeadline: c.Images.ImportDeadline, ImportPatience: c.Images.ImportPatience, UndoPatience: c.Build.UndoPatience, TaskTTL: c.Images.TaskTTL,
 		},
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
@@ -125,9 +126,9 @@ func deadlinesOf(b config.Build) (contract.Deadlines, error) {
 	if err != nil {
 		return contract.Deadlines{}, err
 	}
-	table := workflows.Table()
+	table := boot.Table()
 	for name := range overrides {
-		if !slices.ContainsFunc(table, func(s workflows.Step) bool { return s.Name == name }) {
+		if !slices.ContainsFunc(table, func(s boot.Step) bool { return s.Name == name }) {
 			return contract.Deadlines{}, fmt.Errorf("build.step_timeouts: %s is no step of a build: docs/build-steps.md lists them", name)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
@@ -21,7 +22,6 @@ import (
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
-	"github.com/slipway-cloud/slipway/workflows"
 )
 
 func workerCommand() *cobra.Command {
@@ -86,7 +86,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Queue:    c.Temporal.ControlQueue,
 			Activities: control.New(control.Options{
 				Store:          store,
-				Builds:         workflows.NewClient(temporal, c.Temporal.ControlQueue),
+				Builds:         engine.NewClient(temporal, c.Temporal.ControlQueue),
 				Images:         images,
 				Web:            webdownload.New(web, log),
 				DownAfter:      c.Build.HostDownAfter,

@@ -79,7 +79,7 @@ func SearchAttributes() []string {
 	return []string{AttrProject, AttrServer, AttrHost, AttrImage, AttrPhase, AttrReservation, AttrOverdue}
 }
 
-// Activity names: one for each step's do and undo. The build table in workflows/steps.go says which belong together.
+// Activity names: one for each step's do and undo. The build table in workflows/boot/steps.go says which belong together.
 const (
 	ResolveImage      = "ResolveImage"
 	ClaimQuota        = "ClaimQuota"

@@ -40,12 +40,14 @@ type BuildState struct {
 
 // UndoState is one registered undo. Its id names it to operators: chain and name.
 type UndoState struct {
-	ID    string     `json:"id"` // e.g. attempt/1:RemoveDisk/0
-	Host  string     `json:"host,omitempty"`
-	State string     `json:"state"`           // registered, undoing, parked, undone, skipped, handed over
-	Since *time.Time `json:"since,omitempty"` // when it began
-	Error string     `json:"error,omitempty"` // of its last try, where the engine knows
-	Tries int        `json:"tries,omitempty"`
+	ID       string     `json:"id"` // e.g. attempt/1:RemoveDisk/0
+	Chain    string     `json:"chain,omitempty"`
+	Activity string     `json:"activity,omitempty"`
+	Host     string     `json:"host,omitempty"`
+	State    string     `json:"state"`           // registered, undoing, parked, undone, skipped, handed over
+	Since    *time.Time `json:"since,omitempty"` // when it began
+	Error    string     `json:"error,omitempty"` // of its last try, where the engine knows
+	Tries    int        `json:"tries,omitempty"`
 }
 
 // What an operator may do with undos that wait.

@@ -19,7 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 func main() {
@@ -37,7 +37,7 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
-	steps, err := buildSteps(workflows.Table(), sentences)
+	steps, err := buildSteps(boot.Table(), sentences)
 	if err != nil {
 		return err
 	}
@@ -106,11 +106,11 @@ func activitySentences(root string) (map[string]sentence, error) {
 	return found, nil
 }
 
-const head = `<!-- Written by internal/gendocs from workflows/steps.go and the comments of activities/: run ` + "`make generate`" + `. -->
+const head = `<!-- Written by internal/gendocs from workflows/boot/steps.go and the comments of activities/: run ` + "`make generate`" + `. -->
 
 # The steps of a build
 
-One row of the table in [workflows/steps.go](../workflows/steps.go) for each step, in order. "Per host" undos run when the
+One row of the table in [workflows/boot/steps.go](../workflows/boot/steps.go) for each step, in order. "Per host" undos run when the
 build leaves a host; the others run when the build ends. [architecture.md](architecture.md) has the rules.
 
 | | step | runs on | deadline of one try | task_state | does | undo |
@@ -118,7 +118,7 @@ build leaves a host; the others run when the build ends. [architecture.md](archi
 `
 
 // buildSteps renders the table. A step or undo without a comment is an error: the reader would learn nothing.
-func buildSteps(steps []workflows.Step, sentences map[string]sentence) ([]byte, error) {
+func buildSteps(steps []boot.Step, sentences map[string]sentence) ([]byte, error) {
 	var b bytes.Buffer
 	var missing []error
 	say := func(activity string) string {
@@ -132,9 +132,9 @@ func buildSteps(steps []workflows.Step, sentences map[string]sentence) ([]byte, 
 	for i, s := range steps {
 		name := fmt.Sprintf("[%s](../%s)", s.Name, sentences[s.Name].file)
 		switch {
-		case s.Repeats():
+		case s.Counts != "":
 			name += ", once for each NIC"
-		case s.Conditional():
+		case s.Conditional:
 			name += ", where it is wanted"
 		}
 		if s.Beside != "" {
@@ -143,7 +143,7 @@ func buildSteps(steps []workflows.Step, sentences map[string]sentence) ([]byte, 
 		undo := "none: " + cell(s.WhyNoUndo)
 		if s.Undo != "" {
 			undo = "**" + s.Undo + "**"
-			if s.PerHost() {
+			if s.PerPlace {
 				undo += ", per host"
 			}
 			undo += ": " + say(s.Undo)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 func TestTheWrittenDocumentsAreThoseOfTheTables(t *testing.T) {
@@ -15,14 +15,14 @@ func TestTheWrittenDocumentsAreThoseOfTheTables(t *testing.T) {
 }
 
 func TestAStepWithoutACommentIsAnError(t *testing.T) {
-	_, err := buildSteps([]workflows.Step{{Name: "Unsaid", WhyNoUndo: "nothing"}}, nil)
+	_, err := buildSteps([]boot.Step{{Name: "Unsaid", WhyNoUndo: "nothing"}}, nil)
 	require.ErrorContains(t, err, "Unsaid")
-	_, err = buildSteps([]workflows.Step{{Name: "Said", Undo: "UnsaidUndo"}}, map[string]sentence{"Said": {text: "does."}})
+	_, err = buildSteps([]boot.Step{{Name: "Said", Undo: "UnsaidUndo"}}, map[string]sentence{"Said": {text: "does."}})
 	require.ErrorContains(t, err, "UnsaidUndo")
 }
 
 func TestACellHoldsWhateverACommentSays(t *testing.T) {
-	text, err := buildSteps([]workflows.Step{{Name: "Said", WhyNoUndo: "a|b"}}, map[string]sentence{"Said": {text: "one\ntwo | three"}})
+	text, err := buildSteps([]boot.Step{{Name: "Said", WhyNoUndo: "a|b"}}, map[string]sentence{"Said": {text: "one\ntwo | three"}})
 	require.NoError(t, err)
 	require.Contains(t, string(text), `| one two \| three | none: a\|b |`)
 }

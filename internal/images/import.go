@@ -14,7 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// An import is a workflow (workflows/import.go), and what follows is the steps of it. Each may be done again, by another
+// An import is a workflow (workflows/imports), and what follows is the steps of it. Each may be done again, by another
 // process and while the one before still lives: whoever works on an image's bytes in a store holds its lock there, and goes
 // by the row as it is under that lock.
 

@@ -23,7 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/test/system"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 // ordeals are what is done to each step that runs on a host, or to its undo. test/matrix does more, on a hypervisor that is
@@ -69,9 +69,9 @@ type trial struct {
 // trials are all ordeals of all steps. Those that kill come first: they wait for a heartbeat that does not come, and so
 // wait together.
 func trials() []trial {
-	var hostSteps []workflows.Step
-	for _, row := range workflows.Table() {
-		if row.Scope == workflows.OnHost {
+	var hostSteps []boot.Step
+	for _, row := range boot.Table() {
+		if row.Scope == boot.OnHost {
 			hostSteps = append(hostSteps, row)
 		}
 	}

@@ -34,7 +34,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 var record = flag.Bool("record", false, "write the histories to workflows/testdata/histories")
@@ -192,10 +192,10 @@ func (sc *scenario) all() []scene {
 		}},
 	}
 	cases = append(cases, sc.imports()...)
-	for _, step := range workflows.Table() {
+	for _, step := range boot.Table() {
 		fails := []faultinject.Rule{{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}}
 		cases = append(cases, scene{"fails-" + step.Name, func(t *testing.T) []string { return server(sc.fails(t, step.Name, fails...)) }})
-		if step.Scope == workflows.OnHost {
+		if step.Scope == boot.OnHost {
 			cases = append(cases, scene{"moves-" + step.Name, func(t *testing.T) []string {
 				sc.inject(t, faultinject.Rule{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1})
 				return server(sc.ends(t, sc.create(t, sc.optionsFor(step.Name)), "ACTIVE"))

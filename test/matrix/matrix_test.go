@@ -1,7 +1,7 @@
 // Package matrix hits every step of the build table, every undo, every step of a delete, of a clean-up and of a
 // reservation, and the hypervisor's port below them, with every kind of failure, in real processes on a real Temporal and
 // Postgres, and holds after each that nothing leaked and nothing got stuck; and `slipway audit` holds it at the end. Its
-// cases come from workflows.Table() and the port's own methods: a new step is covered by being there.
+// cases come from boot.Table() and the port's own methods: a new step is covered by being there.
 //
 //	go run ./internal/testenv/with --parts postgres,temporal go test ./test/matrix -args -seed 7
 //
@@ -29,7 +29,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 var (
@@ -52,8 +52,8 @@ func TestMain(m *testing.M) {
 // target is what a case hits: an activity, or a method of the hypervisor's port that one calls.
 type target struct {
 	name    string
-	shown   string         // the activity that users and operators see fail
-	row     workflows.Step // the row that it does or undoes; none for MarkDeleting and RemoveServer
+	shown   string    // the activity that users and operators see fail
+	row     boot.Step // the row that it does or undoes; none for MarkDeleting and RemoveServer
 	onHost  bool
 	repeats bool // done once for each NIC
 }
@@ -108,9 +108,9 @@ func cases(seed uint64) []trialCase {
 		}
 	}
 	add("delete", target{name: contract.MarkDeleting, shown: contract.MarkDeleting}, deleteModes)
-	for _, row := range workflows.Table() {
-		onHost := row.Scope == workflows.OnHost
-		add("build", target{name: row.Name, shown: row.Name, row: row, onHost: onHost, repeats: row.Repeats()}, buildModes)
+	for _, row := range boot.Table() {
+		onHost := row.Scope == boot.OnHost
+		add("build", target{name: row.Name, shown: row.Name, row: row, onHost: onHost, repeats: row.Counts != ""}, buildModes)
 		for _, method := range slices.Sorted(maps.Keys(methods)) {
 			port := target{name: "hypervisor." + method, shown: row.Name, row: row, onHost: true}
 			switch {
@@ -126,7 +126,7 @@ func cases(seed uint64) []trialCase {
 		if row.Undo == "" {
 			continue
 		}
-		undo := target{name: row.Undo, shown: row.Undo, row: row, onHost: onHost, repeats: row.Repeats()}
+		undo := target{name: row.Undo, shown: row.Undo, row: row, onHost: onHost, repeats: row.Counts != ""}
 		add("undo", undo, undoModes)
 		add("skip", undo, skipModes)
 		if undo.outlasts() {

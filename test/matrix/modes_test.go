@@ -21,12 +21,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
-	"github.com/slipway-cloud/slipway/workflows"
+	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
 // mode is a kind of failure.
@@ -118,9 +119,9 @@ func portModes(all []mode) []mode {
 // stepTimeouts shorten every step's deadline, so that a case of one that times out is short too.
 func stepTimeouts() string {
 	var all []string
-	for _, row := range workflows.Table() {
+	for _, row := range boot.Table() {
 		limit := "2s"
-		if row.Scope == workflows.OnHost {
+		if row.Scope == boot.OnHost {
 			limit = "7s" // longer than it takes a host to hear that a step is cancelled
 		}
 		all = append(all, row.Name+"="+limit)
@@ -414,7 +415,7 @@ func (tr *trial) cleared(s *models.Server) {
 
 // isAdmission says whether the submission waits for the target.
 func (tr *trial) isAdmission() bool {
-	for _, row := range workflows.Table() {
+	for _, row := range boot.Table() {
 		if row.Name == tr.target.name {
 			return true
 		}
@@ -600,7 +601,7 @@ func deleting(m faultinject.Mode) func(*trial) {
 		err := servers.Delete(ctx, tr.compute, tr.id).ExtractErr()
 		if gophercloud.ResponseCodeIs(err, http.StatusNotFound) && tr.isAdmission() {
 			request := "req-" + uuid.NewString()
-			err = workflows.NewClient(tr.temporal, tr.ControlQueue()).Delete(ctx, contract.DeleteInput{
+			err = engine.NewClient(tr.temporal, tr.ControlQueue()).Delete(ctx, contract.DeleteInput{
 				ServerID: tr.id, ProjectID: tr.projectID, RequestID: request, Deadlines: contract.DefaultDeadlines(),
 			})
 		}
@@ -630,7 +631,7 @@ func twice(tr *trial) {
 
 // last is the step that fails where everything is to be undone.
 func last() string {
-	table := workflows.Table()
+	table := boot.Table()
 	return table[len(table)-1].Name
 }
 

@@ -17,16 +17,16 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
-	"github.com/slipway-cloud/slipway/workflows"
 )
 
 // rig is a control plane and one host on queues of their own. Undos on the host fail until mend.
 type rig struct {
-	*workflows.Client
+	*engine.Client
 	temporal client.Client
 	queue    string
 	host     string
@@ -45,7 +45,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	r := &rig{temporal: c, queue: testenv.Queue(t, "control"), host: testenv.Queue(t, "hv"), broken: true}
-	r.Client = workflows.NewClient(c, r.queue)
+	r.Client = engine.NewClient(c, r.queue)
 	host := worker.New(c, contract.HostQueue(r.host), worker.Options{})
 	for _, name := range []string{contract.RemoveDisk, contract.UndefineDomain} {
 		host.RegisterActivityWithOptions(r.undo(name), activity.RegisterOptions{Name: name})
@@ -111,7 +111,7 @@ func (r *rig) leave(t *testing.T) (serverID string, ended client.WorkflowRun) {
 	return serverID, run
 }
 
-func (r *rig) show(t *testing.T, id string) workflows.Build {
+func (r *rig) show(t *testing.T, id string) engine.Build {
 	t.Helper()
 	b, err := r.Build(t.Context(), id)
 	require.NoError(t, err)
@@ -128,12 +128,12 @@ func TestAnOperatorFindsWhatWaitsSeesWhyAndHasItTriedAgainOrGivenUp(t *testing.T
 	id := "cleanup:" + server
 
 	system.Eventually(t, 20*time.Second, func() (bool, string) {
-		found, next, err := r.Builds(t.Context(), workflows.BuildFilter{Parked: true, Overdue: true, Host: r.host, ServerID: server, Limit: 10})
+		found, next, err := r.Builds(t.Context(), engine.BuildFilter{Parked: true, Overdue: true, Host: r.host, ServerID: server, Limit: 10})
 		require.NoError(t, err)
 		require.Empty(t, next)
 		return len(found) == 1 && found[0].ID == id && found[0].Overdue == "spawning" && found[0].Status == "running", "the clean-up is not listed"
 	})
-	var b workflows.Build
+	var b engine.Build
 	system.Eventually(t, 20*time.Second, func() (bool, string) {
 		b = r.show(t, id)
 		return b.State != nil && len(b.Pending) == 1 && b.Pending[0].Tries > 1 && b.Pending[0].NextTry != nil, "no further try"
@@ -202,9 +202,9 @@ func TestBuildsAreListedPageByPageAndCounted(t *testing.T) {
 		ids["cleanup:"+server] = true
 		runs = append(runs, run)
 	}
-	filter := workflows.BuildFilter{Host: r.host, Limit: 2}
+	filter := engine.BuildFilter{Host: r.host, Limit: 2}
 	system.Eventually(t, 20*time.Second, func() (bool, string) {
-		all, _, err := r.Builds(t.Context(), workflows.BuildFilter{Host: r.host, Limit: 10})
+		all, _, err := r.Builds(t.Context(), engine.BuildFilter{Host: r.host, Limit: 10})
 		require.NoError(t, err)
 		return len(all) == 3, "not all are listed"
 	})
@@ -221,7 +221,7 @@ func TestBuildsAreListedPageByPageAndCounted(t *testing.T) {
 		delete(ids, b.ID)
 	}
 	for _, page := range []string{"!", "Zm9v", "Zm9vYmFyYmF6", filter.Page + "AA"} {
-		_, _, err = r.Builds(t.Context(), workflows.BuildFilter{Limit: 2, Page: page})
+		_, _, err = r.Builds(t.Context(), engine.BuildFilter{Limit: 2, Page: page})
 		require.True(t, fault.Is(err, fault.Invalid), "%s: %v", page, err)
 	}
 
@@ -235,9 +235,9 @@ func TestBuildsAreListedPageByPageAndCounted(t *testing.T) {
 		require.NoError(t, run.Get(t.Context(), nil))
 	}
 	system.Eventually(t, 20*time.Second, func() (bool, string) {
-		running, _, err := r.Builds(t.Context(), workflows.BuildFilter{Host: r.host, Limit: 10})
+		running, _, err := r.Builds(t.Context(), engine.BuildFilter{Host: r.host, Limit: 10})
 		require.NoError(t, err)
-		all, _, err := r.Builds(t.Context(), workflows.BuildFilter{Host: r.host, Ended: true, Limit: 10})
+		all, _, err := r.Builds(t.Context(), engine.BuildFilter{Host: r.host, Ended: true, Limit: 10})
 		require.NoError(t, err)
 		return len(running) == 0 && len(all) == 3 && !all[0].Running(), "they have not ended"
 	})

@@ -66,14 +66,15 @@ type Saga[T any] struct {
 }
 
 // Register adds an undo, unless the chain has it already and has not begun with it. Call it before the do.
-func (s *Saga[T]) Register(e Entry[T]) {
+func (s *Saga[T]) Register(e Entry[T]) *Entry[T] {
 	for _, known := range s.entries {
 		if known.ID() == e.ID() && known.State == Registered {
-			return
+			return known
 		}
 	}
 	e.State = Registered
 	s.entries = append(s.entries, &e)
+	return &e
 }
 
 // Unwind undoes everything that is still registered, in reverse, or only the named chain. patience is how long an undo may

@@ -1,16 +1,19 @@
-package workflows
+package reservation
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/testsuite"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -19,8 +22,7 @@ import (
 
 // reserving is an engine and a world for reservations: what is admitted, started and dropped.
 type reserving struct {
-	env   *testsuite.TestWorkflowEnvironment
-	world *world
+	env *testsuite.TestWorkflowEnvironment
 
 	mu       sync.Mutex
 	admitted []int // places that have a row
@@ -28,6 +30,7 @@ type reserving struct {
 	steps    []contract.StartBuildsInput
 	drops    []contract.DropServersInput
 
+	resolve  func() error
 	admit    func(contract.AdmitServersInput) (contract.Admitted, error)
 	start    func(in contract.StartBuildsInput, try int) (contract.StartedBuilds, error)
 	drop     func(try int) error
@@ -37,11 +40,15 @@ type reserving struct {
 }
 
 func newReserving(t *testing.T) *reserving {
-	r := &reserving{world: newWorld(), built: map[int]contract.BootInput{}, drop: func(int) error { return nil }}
+	r := &reserving{built: map[int]contract.BootInput{}, drop: func(int) error { return nil }}
 	r.start = func(contract.StartBuildsInput, int) (contract.StartedBuilds, error) {
 		return contract.StartedBuilds{}, nil
 	}
-	r.env = environment(r.world)
+	r.resolve = func() error { return nil }
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	r.env = suite.NewTestWorkflowEnvironment()
+	r.env.SetTestTimeout(20 * time.Second)
 	r.admit = func(in contract.AdmitServersInput) (contract.Admitted, error) {
 		for place := range in.Max {
 			r.admitted = append(r.admitted, place)
@@ -49,6 +56,9 @@ func newReserving(t *testing.T) *reserving {
 		return contract.Admitted{Servers: in.Max}, nil
 	}
 	for name, f := range map[string]any{
+		contract.ResolveImage: func(_ context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
+			return contract.ResolvedImage{Root: contract.Image{ID: in.ImageID}}, fault.ToTemporal(r.resolve())
+		},
 		contract.AdmitServers: func(_ context.Context, in contract.AdmitServersInput) (contract.Admitted, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -184,7 +194,7 @@ func TestARefusedReservationAnswersWhyAndLeavesNothing(t *testing.T) {
 		})
 	}
 	r := newReserving(t)
-	failing(r.world, contract.ResolveImage, fault.Invalid, false)
+	r.resolve = func() error { return fault.New(fault.Invalid, "injected into ResolveImage") }
 	require.Error(t, r.run(t, several(2, 5)))
 	require.Equal(t, fault.Invalid, fault.FromTemporal(r.refusal).Kind)
 	require.Empty(t, r.drops, "nothing was taken")
@@ -230,4 +240,12 @@ func TestAReservationWhoseStartsFailForGoodGivesTheRestBack(t *testing.T) {
 	require.Error(t, r.run(t, several(150, 150)))
 	require.Len(t, r.admitted, 100)
 	require.Equal(t, contract.ReservationState{Admitted: 150, Started: 100, Settled: true}, r.state(t))
+}
+func input() contract.BootInput {
+	return contract.BootInput{
+		ServerID: "11111111-2222-3333-4444-555555555555", ProjectID: "p", RequestID: "req-1", Name: "web", ImageID: "i",
+		Flavor:      contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1},
+		Networks:    []contract.NICRequest{{NetworkID: "n1"}, {NetworkID: "n2"}},
+		ConfigDrive: true, MaxHosts: 3, Deadlines: contract.DefaultDeadlines(),
+	}
 }

@@ -1,4 +1,4 @@
-package workflows
+package engine
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/requestid"
+	"github.com/slipway-cloud/slipway/workflows/audit"
 )
 
 // Audit starts an audit and answers its run's id. joined says that one runs already: what it has looked at may have been
@@ -20,7 +21,7 @@ func (c *Client) Audit(ctx context.Context, requestID string) (runID string, joi
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:                       contract.AuditWorkflowID(c.queue),
 		TaskQueue:                c.queue,
-		WorkflowExecutionTimeout: auditPatience,
+		WorkflowExecutionTimeout: audit.Patience,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		StaticSummary:            "audit asked for by " + requestID,

@@ -1,9 +1,10 @@
-package workflows
+package audit
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func TestAnAuditLooksAtEachPageOfEachHostAndAgainAtWhatLooksWrong(t *testing.T) 
 	env.OnActivity(contract.BeginAudit, mock.Anything, mock.Anything).Return(contract.AuditStart{Hosts: []string{"hv1", "dead"}}, nil)
 	var asked []contract.InventoryInput
 	env.OnActivity(contract.TakeInventory, mock.Anything, mock.Anything).Return(func(ctx context.Context, in contract.InventoryInput) (contract.Inventory, error) {
-		if hostOf(activity.GetInfo(ctx)) == "dead" {
+		if strings.TrimPrefix(activity.GetInfo(ctx).TaskQueue, contract.HostQueue("")) == "dead" {
 			return contract.Inventory{}, fault.ToTemporal(fault.New(fault.HostUnfit, "libvirtd does not answer"))
 		}
 		asked = append(asked, in)
@@ -111,8 +112,8 @@ func TestAnAuditThatFailsSaysSo(t *testing.T) {
 	require.Equal(t, "no such table", end.Error)
 }
 
-// repairing is a repair of two findings about one server.
-func repairing() contract.RepairServerInput {
+// twoFindings is a repair of two findings about one server.
+func twoFindings() contract.RepairServerInput {
 	return contract.RepairServerInput{
 		RepairInput: contract.RepairInput{RepairID: "r", UserID: "ops", RequestID: "req-1", HostPatience: time.Second},
 		ServerID:    "s", Findings: []contract.RepairFinding{{ID: "f1", Host: "hv1"}, {ID: "f2"}}, Hosts: []string{"dead", "hv1"},
@@ -122,7 +123,7 @@ func repairing() contract.RepairServerInput {
 func TestARepairLooksAgainAndStopsAtTheFirstStepThatFails(t *testing.T) {
 	env := auditEnv(t)
 	env.OnActivity(contract.TakeInventory, mock.Anything, mock.Anything).Return(func(ctx context.Context, in contract.InventoryInput) (contract.Inventory, error) {
-		host := hostOf(activity.GetInfo(ctx))
+		host := strings.TrimPrefix(activity.GetInfo(ctx).TaskQueue, contract.HostQueue(""))
 		if host == "dead" {
 			return contract.Inventory{}, fault.ToTemporal(fault.New(fault.HostUnfit, "gone"))
 		}
@@ -140,7 +141,7 @@ func TestARepairLooksAgainAndStopsAtTheFirstStepThatFails(t *testing.T) {
 	env.OnActivity(contract.ReleaseQuota, mock.Anything, mock.Anything).Never()
 	var end contract.RepairEnd
 	env.OnActivity(contract.EndRepair, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RepairEnd) error { end = in; return nil })
-	env.ExecuteWorkflow(RepairServer, repairing())
+	env.ExecuteWorkflow(RepairServer, twoFindings())
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, []string{"dead"}, planned.Unasked)
 	require.Len(t, planned.Inventories, 1)
@@ -158,7 +159,7 @@ func TestADeleteThatArrivesDuringARepairFollowsIt(t *testing.T) {
 		env.SignalWorkflow(contract.SignalDelete, asked)
 		return contract.RepairPlan{}, nil
 	})
-	env.ExecuteWorkflow(RepairServer, repairing())
+	env.ExecuteWorkflow(RepairServer, twoFindings())
 	var next *tworkflow.ContinueAsNewError
 	require.True(t, errors.As(env.GetWorkflowError(), &next), "%v", env.GetWorkflowError())
 	require.Equal(t, contract.WorkflowDelete, next.WorkflowType.Name)
@@ -169,7 +170,7 @@ func TestALostDeleteIsTakenUpUnderTheSameLock(t *testing.T) {
 	env.OnActivity(contract.PlanRepair, mock.Anything, mock.Anything).Return(contract.RepairPlan{Delete: &contract.DeleteInput{ServerID: "s"}, For: []string{"f1"}}, nil)
 	var end contract.RepairEnd
 	env.OnActivity(contract.EndRepair, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RepairEnd) error { end = in; return nil })
-	env.ExecuteWorkflow(RepairServer, repairing())
+	env.ExecuteWorkflow(RepairServer, twoFindings())
 	var next *tworkflow.ContinueAsNewError
 	require.True(t, errors.As(env.GetWorkflowError(), &next))
 	require.Equal(t, []contract.RepairOutcome{{FindingID: "f1", Outcome: contract.OutcomeRepaired, Text: "its delete runs again"}}, end.Outcomes)

@@ -1,4 +1,4 @@
-package workflows
+package boot
 
 import (
 	"context"
@@ -18,44 +18,46 @@ import (
 	tworkflow "go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/workflows/run"
 )
 
 // What follows needs the real engine: which events one workflow task holds, and what a worker makes of a history that
 // another has begun.
 
-// engine is the real engine with a world's activities behind it, on queues of its own.
-type engine struct {
+// realEngine is the engine with a world's activities behind it, on queues of its own.
+type realEngine struct {
 	client.Client
 	t     *testing.T
 	w     *world
 	queue string
 }
 
-func newEngine(t *testing.T, w *world) *engine {
+func newEngine(t *testing.T, w *world) *realEngine {
 	t.Helper()
 	c, err := client.Dial(client.Options{
 		HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
-	e := &engine{Client: c, t: t, w: w, queue: testenv.Queue(t, "control")}
+	e := &realEngine{Client: c, t: t, w: w, queue: testenv.Queue(t, "control")}
 	w.hosts = []string{testenv.Queue(t, "hv1")}
 	e.start(worker.New(c, contract.HostQueue(w.hosts[0]), worker.Options{DisableWorkflowWorker: true}), nil)
 	return e
 }
 
 // control starts a control-plane worker over a table; it ends with stop, or with the test.
-func (e *engine) control(rows table) (stop func()) {
+func (e *realEngine) control(rows run.Table[*build]) (stop func()) {
 	return e.start(worker.New(e.Client, e.queue, worker.Options{}), rows)
 }
 
-func (e *engine) start(w worker.Worker, rows table) func() {
+func (e *realEngine) start(w worker.Worker, rows run.Table[*build]) func() {
 	e.t.Helper()
 	if rows != nil {
-		over := Workflows{table: rows}
+		over := Workflow{table: rows}
 		w.RegisterWorkflowWithOptions(over.BootServer, tworkflow.RegisterOptions{Name: contract.WorkflowBoot})
-		w.RegisterWorkflowWithOptions(over.DeleteServer, tworkflow.RegisterOptions{Name: contract.WorkflowDelete})
+		w.RegisterWorkflowWithOptions(ends(rows).DeleteServer, tworkflow.RegisterOptions{Name: contract.WorkflowDelete})
 	}
 	e.w.register(w)
 	require.NoError(e.t, w.Start())
@@ -71,23 +73,23 @@ func (e *engine) start(w worker.Worker, rows table) func() {
 }
 
 // build submits a build of a server of its own.
-func (e *engine) build() contract.BootInput {
+func (e *realEngine) build() contract.BootInput {
 	e.t.Helper()
 	in := input()
 	in.ServerID = uuid.NewString()
-	require.NoError(e.t, NewClient(e.Client, e.queue).Submit(e.t.Context(), in))
+	require.NoError(e.t, engine.NewClient(e.Client, e.queue).Submit(e.t.Context(), in))
 	return in
 }
 
-func (e *engine) delete(serverID string) {
+func (e *realEngine) delete(serverID string) {
 	e.t.Helper()
-	require.NoError(e.t, NewClient(e.Client, e.queue).Delete(e.t.Context(), contract.DeleteInput{
+	require.NoError(e.t, engine.NewClient(e.Client, e.queue).Delete(e.t.Context(), contract.DeleteInput{
 		ServerID: serverID, RequestID: "req-2", Deadlines: contract.DefaultDeadlines(),
 	}))
 }
 
 // ended waits for the end of a server's workflow.
-func (e *engine) ended(serverID string) {
+func (e *realEngine) ended(serverID string) {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
 	defer cancel()
@@ -95,7 +97,7 @@ func (e *engine) ended(serverID string) {
 }
 
 // recorded waits until a server's history ends with the events.
-func (e *engine) recorded(serverID string, kinds ...enumspb.EventType) {
+func (e *realEngine) recorded(serverID string, kinds ...enumspb.EventType) {
 	e.t.Helper()
 	require.EventuallyWithT(e.t, func(c *assert.CollectT) {
 		var last []enumspb.EventType
@@ -108,7 +110,7 @@ func (e *engine) recorded(serverID string, kinds ...enumspb.EventType) {
 	}, 30*time.Second, 20*time.Millisecond)
 }
 
-func (e *engine) history(serverID string) (events []*historypb.HistoryEvent) {
+func (e *realEngine) history(serverID string) (events []*historypb.HistoryEvent) {
 	it := e.GetWorkflowHistory(e.t.Context(), contract.ServerWorkflowID(serverID), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for it.HasNext() {
 		event, err := it.Next()
@@ -135,7 +137,7 @@ func gate(w *world, step string) (reached chan struct{}, open func()) {
 func TestADeleteThatComesWithTheLastActivityIsNotLost(t *testing.T) {
 	rows := slices.Clone(steps)
 	// A local activity's end is no event of its own; the last row becomes one of a host's.
-	rows[rows.index(contract.Activate)] = host(contract.Activate, activate, time.Minute).noUndo("the last step")
+	rows[rows.Index(contract.Activate)] = host(contract.Activate, activate, time.Minute).TakesNothing("the last step")
 	w := newWorld()
 	e := newEngine(t, w)
 	reached, open := gate(w, contract.Activate)
@@ -156,12 +158,12 @@ func TestADeleteThatComesWithTheLastActivityIsNotLost(t *testing.T) {
 // A build that an old control plane began is finished by the new one, by the rows that it began with; what is begun
 // afterwards goes by the new rows, and so does the teardown of both.
 func TestABuildStartedByTheOldWorkerIsFinishedByTheNewOne(t *testing.T) {
-	license := control("TakeLicense", func(b *build, _ int) (contract.ActivateInput, func(none)) {
+	license := control("TakeLicense", func(b *build, _ int) (contract.ActivateInput, func(run.None)) {
 		return contract.ActivateInput{ServerID: b.in.ServerID}, nil
-	}).undo("ReturnLicense").from(1)
-	newer := slices.Insert(slices.Clone(steps), steps.index(contract.DefineDomain), license)
-	inject := newer.index(contract.InjectData)
-	newer[inject] = newer[inject].gone(1) // and a row that is taken out
+	}).GivenBackBy("ReturnLicense").From(1)
+	newer := slices.Insert(slices.Clone(steps), steps.Index(contract.DefineDomain), license)
+	inject := newer.Index(contract.InjectData)
+	newer[inject] = newer[inject].Gone(1) // and a row that is taken out
 
 	w := newWorld()
 	w.more = map[string]any{

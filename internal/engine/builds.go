@@ -1,4 +1,4 @@
-package workflows
+package engine
 
 import (
 	"context"
@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/requestid"
+	"github.com/slipway-cloud/slipway/workflows/attributes"
 )
 
 // What bounds an operator's questions.
@@ -97,7 +98,7 @@ var buildTypes = []string{contract.WorkflowBoot, contract.WorkflowDelete, contra
 // countedPhases are those that a running workflow can be in; phaseOther takes what another version calls differently.
 var countedPhases = []string{
 	string(contract.PhaseScheduling), string(contract.PhaseNetworking), string(contract.PhaseSpawning), string(contract.PhaseDeleting),
-	phaseActive, phaseParked,
+	attributes.PhaseActive, attributes.PhaseParked,
 }
 
 const phaseOther = "other"
@@ -112,7 +113,7 @@ func (f BuildFilter) query() (string, error) {
 		terms = append(terms, "ExecutionStatus = 'Running'")
 	}
 	if f.Parked {
-		terms = append(terms, equals(contract.AttrPhase, phaseParked))
+		terms = append(terms, equals(contract.AttrPhase, attributes.PhaseParked))
 	}
 	if f.Overdue {
 		terms = append(terms, contract.AttrOverdue+" IS NOT NULL")
@@ -328,16 +329,13 @@ func (b *Build) merge() {
 		if u.State != "undoing" && u.State != "parked" {
 			continue
 		}
-		split := strings.LastIndex(u.ID, ":")
-		chain := u.ID[:max(split, 0)]
-		if busy[chain] {
+		if busy[u.Chain] {
 			continue
 		}
-		busy[chain] = true
-		activity, _, _ := strings.Cut(u.ID[split+1:], "/")
+		busy[u.Chain] = true
 		for j := range b.Pending {
 			p := &b.Pending[j]
-			if p.Undo == "" && p.Step == activity && p.Host == u.Host {
+			if p.Undo == "" && p.Step == u.Activity && p.Host == u.Host {
 				p.Undo, u.Error, u.Tries = u.ID, p.Error, p.Tries
 				break
 			}
@@ -383,7 +381,7 @@ func (c *Client) CountBuilds(ctx context.Context) (BuildCounts, error) {
 	if err := c.countBy(ctx, running, contract.AttrPhase, counts.Running); err != nil {
 		return counts, err
 	}
-	counts.Parked = counts.Running[phaseParked]
+	counts.Parked = counts.Running[attributes.PhaseParked]
 	return counts, c.countBy(ctx, running+" AND "+contract.AttrOverdue+" IS NOT NULL", contract.AttrOverdue, counts.Overdue)
 }
 

@@ -1,4 +1,6 @@
-package workflows
+// Package engine is the client side of Temporal: how the API and the worker start, ask and change workflows. Its errors are
+// faults.
+package engine
 
 import (
 	"context"
@@ -16,11 +18,11 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/requestid"
+	"github.com/slipway-cloud/slipway/workflows/attributes"
+	"github.com/slipway-cloud/slipway/workflows/console"
+	"github.com/slipway-cloud/slipway/workflows/run"
+	"github.com/slipway-cloud/slipway/workflows/server"
 )
-
-// taskTimeout is how long the engine waits for a worker that took a workflow's task up and died: the database steps run
-// within it. The engine's own default is twice as long.
-const taskTimeout = 5 * time.Second
 
 // submitPatience bounds a submission's wait for accepted or refused.
 const submitPatience = 30 * time.Second
@@ -53,7 +55,7 @@ func (c *Client) boot(in contract.BootInput) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
 		ID:                    contract.ServerWorkflowID(in.ServerID),
 		TaskQueue:             c.queue,
-		WorkflowTaskTimeout:   taskTimeout,
+		WorkflowTaskTimeout:   server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(bootAttributes(in)...),
 		StaticSummary:         bootSummary(in),
 		StaticDetails:         bootDetails(in),
@@ -83,9 +85,9 @@ func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitte
 	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
 		ID:                    contract.ReservationWorkflowID(in.Boot.ServerID),
 		TaskQueue:             c.queue,
-		WorkflowTaskTimeout:   taskTimeout,
+		WorkflowTaskTimeout:   server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(reservationAttributes(in)...),
-		StaticSummary:         summary(fmt.Sprintf("boot %d × %s (%s)", in.Max, in.Boot.Name, in.Boot.Flavor.Name)),
+		StaticSummary:         run.Summary(fmt.Sprintf("boot %d × %s (%s)", in.Max, in.Boot.Name, in.Boot.Flavor.Name)),
 		StaticDetails:         bootDetails(in.Boot),
 		// As in Submit.
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
@@ -123,15 +125,15 @@ func (c *Client) Start(ctx context.Context, in contract.BootInput) error {
 func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
-	attributes := temporal.NewSearchAttributes(
-		attrServer.ValueSet(in.ServerID),
-		attrProject.ValueSet(in.ProjectID),
-		attrPhase.ValueSet(string(contract.PhaseDeleting)),
+	found := temporal.NewSearchAttributes(
+		attributes.Server.ValueSet(in.ServerID),
+		attributes.Project.ValueSet(in.ProjectID),
+		attributes.Phase.ValueSet(string(contract.PhaseDeleting)),
 	)
 	_, err := c.temporal.SignalWithStartWorkflow(ctx, contract.ServerWorkflowID(in.ServerID), contract.SignalDelete, in, client.StartWorkflowOptions{
 		TaskQueue:             c.queue,
-		WorkflowTaskTimeout:   taskTimeout,
-		TypedSearchAttributes: attributes,
+		WorkflowTaskTimeout:   server.TaskTimeout,
+		TypedSearchAttributes: found,
 		StaticSummary:         "delete " + in.ServerID,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, contract.WorkflowDelete, in)
@@ -159,7 +161,7 @@ func (c *Client) Console(ctx context.Context, in contract.ConsoleInput) (string,
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:                       "console/" + in.ServerID + "/" + uuid.NewString(),
 		TaskQueue:                c.queue,
-		WorkflowExecutionTimeout: 2 * consolePatience,
+		WorkflowExecutionTimeout: 2 * console.Patience,
 		StaticSummary:            "console of " + in.ServerID,
 	}, contract.WorkflowConsole, in)
 	var text string
@@ -194,5 +196,37 @@ func answer(err error, what, next string) error {
 		return fault.Wrap(fault.Unavailable, err, "%s in time. %s", what, next)
 	default:
 		return fault.Wrap(fault.Unavailable, err, "%s: the workflow engine does not answer. %s", what, next)
+	}
+}
+
+// How a build shows in the engine's Web UI, whoever starts it.
+
+func bootSummary(in contract.BootInput) string {
+	return run.Summary(fmt.Sprintf("boot %s (%s)", in.Name, in.Flavor.Name))
+}
+
+func bootDetails(in contract.BootInput) string {
+	return fmt.Sprintf("server %s, project %s, image %s, %s", in.ServerID, in.ProjectID, in.ImageID, in.RequestID)
+}
+
+func bootAttributes(in contract.BootInput) []temporal.SearchAttributeUpdate {
+	found := []temporal.SearchAttributeUpdate{
+		attributes.Server.ValueSet(in.ServerID),
+		attributes.Project.ValueSet(in.ProjectID),
+		attributes.Image.ValueSet(in.ImageID),
+		attributes.Phase.ValueSet(string(contract.PhaseScheduling)),
+	}
+	if in.ReservationID != "" {
+		found = append(found, attributes.Reservation.ValueSet(in.ReservationID))
+	}
+	return found
+}
+
+func reservationAttributes(in contract.ReserveInput) []temporal.SearchAttributeUpdate {
+	return []temporal.SearchAttributeUpdate{
+		attributes.Reservation.ValueSet(contract.ReservationID(in.Boot.ServerID)),
+		attributes.Project.ValueSet(in.Boot.ProjectID),
+		attributes.Image.ValueSet(in.Boot.ImageID),
+		attributes.Phase.ValueSet(string(contract.PhaseScheduling)),
 	}
 }

@@ -1,10 +1,12 @@
-package workflows
+package boot
 
 import (
 	"cmp"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/workflows/run"
+	"github.com/slipway-cloud/slipway/workflows/server"
 )
 
 // The build. Everything else derives from this table: the workflow's loop, its undo, a delete's teardown, the progress
@@ -14,42 +16,61 @@ import (
 // Rows run in order. A row is done once, or once for each NIC; `Beside` rows run beside those that follow until the row
 // that they name. An undo is registered before its do runs and is named from the server's id alone. A port is given back
 // behind everything on hosts: a guest on a host that does not answer may still use its address.
-var steps = table{
+var steps = run.Table[*build]{
 	admission(contract.ResolveImage, resolveImage).
-		noUndo("nothing was taken"),
+		TakesNothing("nothing was taken"),
 
 	admission(contract.ClaimQuota, claimQuota).
-		undo(contract.ReleaseQuota),
+		GivenBackBy(contract.ReleaseQuota),
 
-	admission(contract.RecordServer, recordServer).
-		undo(contract.FailServer), // the row stays, in ERROR with its fault: the user asked for it and deletes it
+	admission(contract.RecordServer, recordServer).Accepts(). // the server exists, and the request is answered
+									GivenBackBy(contract.FailServer).GivenBackWith(failServer), // the row stays, in ERROR with its fault: the user asked for it and deletes it
 
-	control(contract.SelectHost, selectHost).
-		undo(contract.ReleaseAllocation).perHost().phase(contract.PhaseScheduling),
+	control(contract.SelectHost, selectHost).Chooses(selectedHost).
+		GivenBackBy(contract.ReleaseAllocation).ByPlace(),
 
-	control(contract.AllocateNetwork, allocateNetwork).each(nics).
-		undo(contract.ReleaseNetwork).behind().phase(contract.PhaseNetworking),
+	control(contract.AllocateNetwork, allocateNetwork).Each(server.NIC, nics).In(networking).
+		GivenBackBy(contract.ReleaseNetwork).BehindPlaces(),
 
-	host(contract.BuildConfigDrive, buildConfigDrive, time.Minute).when(wantsConfigDrive).
-		undo(contract.RemoveConfigDrive).beside(contract.DefineDomain),
+	host(contract.BuildConfigDrive, buildConfigDrive, time.Minute).When(wantsConfigDrive).
+		GivenBackBy(contract.RemoveConfigDrive).BesideUntil(contract.DefineDomain),
 
 	host(contract.FetchImage, fetchImage, 2*time.Hour).
-		noUndo("the host's image cache evicts what no server uses"),
+		TakesNothing("the host's image cache evicts what no server uses"),
 
 	host(contract.BuildDisk, buildDisk, 30*time.Minute).
-		undo(contract.RemoveDisk),
+		GivenBackBy(contract.RemoveDisk),
 
-	host(contract.InjectData, injectData, 5*time.Minute).when(wantsInjection).
-		noUndo("gone with the disk"),
+	host(contract.InjectData, injectData, 5*time.Minute).When(wantsInjection).
+		TakesNothing("gone with the disk"),
 
 	host(contract.DefineDomain, defineDomain, time.Minute).
-		undo(contract.UndefineDomain),
+		GivenBackBy(contract.UndefineDomain),
 
 	host(contract.StartDomain, startDomain, 2*time.Minute).
-		undo(contract.DestroyDomain),
+		GivenBackBy(contract.DestroyDomain),
 
-	control(contract.Activate, activate).phase(contract.PhaseSpawning).
-		noUndo("the last step: what follows it is a delete"),
+	control(contract.Activate, activate).In(spawning).
+		TakesNothing("the last step: what follows it is a delete"),
+}
+
+const (
+	scheduling = string(contract.PhaseScheduling)
+	networking = string(contract.PhaseNetworking)
+	spawning   = string(contract.PhaseSpawning)
+)
+
+// admission steps are the submission's: the user waits for them.
+func admission[I, O any](name string, io run.Describe[*build, I, O]) run.Row[*build] {
+	return run.OnControl(name, run.AdmissionPatience, io).In(scheduling)
+}
+
+func control[I, O any](name string, io run.Describe[*build, I, O]) run.Row[*build] {
+	return run.OnControl(name, run.ControlPatience, io).In(scheduling)
+}
+
+func host[I, O any](name string, io run.Describe[*build, I, O], timeout time.Duration) run.Row[*build] {
+	return run.AtPlace(name, timeout, io).In(spawning)
 }
 
 // Conditions and repetitions.
@@ -76,7 +97,7 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 	}, func(image contract.ResolvedImage) { b.image = image }
 }
 
-func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(none)) {
+func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(run.None)) {
 	return contract.ClaimQuotaInput{
 		ServerID:  b.in.ServerID,
 		ProjectID: b.in.ProjectID,
@@ -86,14 +107,29 @@ func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(none)) {
 	}, nil
 }
 
-func recordServer(b *build, _ int) (contract.RecordServerInput, func(none)) {
-	in := recordInput(b.in, b.image, b.started)
-	// From here the submission is accepted: the server exists and the request is answered.
-	return in, func(none) { b.accepted = true }
+func recordServer(b *build, _ int) (contract.RecordServerInput, func(run.None)) {
+	return RecordInput(b.in, b.image, b.run.Began()), nil
 }
 
-// recordInput is the row of a server that was asked for at a time.
-func recordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
+// failServer is the undo of recordServer: the row becomes ERROR and says why. A server that is being deleted needs no fault:
+// its row goes.
+func failServer(b *build) (any, bool) {
+	f := b.run.Failure()
+	if b.deletion != nil || f == nil {
+		return nil, false
+	}
+	return contract.FailServerInput{
+		ServerID:  b.in.ServerID,
+		RequestID: b.in.RequestID,
+		Code:      f.Kind.Status(),
+		Message:   f.Text,
+		Details:   f.Error(),
+		Steps:     server.Steps(b.run),
+	}, true
+}
+
+// RecordInput is the row of a server that was asked for at a time.
+func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
 	in := contract.RecordServerInput{
 		ServerID:         boot.ServerID,
 		ProjectID:        boot.ProjectID,
@@ -134,8 +170,10 @@ func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSe
 	if nics(b) > 0 {
 		in.NextPhase = contract.PhaseNetworking
 	}
-	return in, func(selection contract.HostSelection) { *b.host = selection }
+	return in, func(selection contract.HostSelection) { b.host = selection }
 }
+
+func selectedHost(b *build) string { return b.host.Hostname }
 
 func allocateNetwork(b *build, nic int) (contract.AllocateNetworkInput, func(contract.Port)) {
 	in := contract.AllocateNetworkInput{
@@ -152,7 +190,7 @@ func allocateNetwork(b *build, nic int) (contract.AllocateNetworkInput, func(con
 	return in, func(port contract.Port) { b.ports[nic] = port }
 }
 
-func buildConfigDrive(b *build, _ int) (contract.BuildConfigDriveInput, func(none)) {
+func buildConfigDrive(b *build, _ int) (contract.BuildConfigDriveInput, func(run.None)) {
 	return contract.BuildConfigDriveInput{
 		ServerID: b.in.ServerID,
 		Format:   configDriveFormat,
@@ -164,7 +202,7 @@ func fetchImage(b *build, _ int) (contract.FetchImageInput, func(contract.FetchI
 	return contract.FetchImageInput{ServerID: b.in.ServerID, Images: b.image.All()}, nil
 }
 
-func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(none)) {
+func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
 	return contract.BuildDiskInput{
 		ServerID:     b.in.ServerID,
 		Image:        b.image.Root,
@@ -174,11 +212,11 @@ func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(none)) {
 	}, nil
 }
 
-func injectData(b *build, _ int) (contract.InjectDataInput, func(none)) {
+func injectData(b *build, _ int) (contract.InjectDataInput, func(run.None)) {
 	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata()}, nil
 }
 
-func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(none)) {
+func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) {
 	return contract.DefineDomainInput{
 		ServerID:    b.in.ServerID,
 		ProjectID:   b.in.ProjectID,
@@ -191,16 +229,16 @@ func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(none)) {
 	}, nil
 }
 
-func startDomain(b *build, _ int) (contract.StartDomainInput, func(none)) {
+func startDomain(b *build, _ int) (contract.StartDomainInput, func(run.None)) {
 	return contract.StartDomainInput{ServerID: b.in.ServerID}, nil
 }
 
-func activate(b *build, _ int) (contract.ActivateInput, func(none)) {
+func activate(b *build, _ int) (contract.ActivateInput, func(run.None)) {
 	return contract.ActivateInput{
 		ServerID:  b.in.ServerID,
 		RequestID: b.in.RequestID,
 		Hostname:  b.host.Hostname,
-		Steps:     b.progress,
+		Steps:     server.Steps(b.run),
 	}, nil
 }
 
@@ -216,6 +254,14 @@ func resourcesOf(f contract.Flavor, image contract.Image) contract.Resources {
 	}
 	disk += int64(f.EphemeralGiB)*gib + int64(f.SwapMiB)*mib
 	return contract.Resources{VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, DiskGiB: int((disk + gib - 1) / gib)}
+}
+
+func (b *build) hostsTried() []string {
+	var hosts []string
+	for _, a := range b.run.Tried() {
+		hosts = append(hosts, a.Place)
+	}
+	return hosts
 }
 
 // metadata is all that the guest is told.

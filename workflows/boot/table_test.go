@@ -1,16 +1,15 @@
-package workflows
+package boot
 
 import (
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/workflows/run"
 )
 
 func TestEveryRowGivesBackWhatItTakesOrSaysWhyNot(t *testing.T) {
@@ -20,7 +19,7 @@ func TestEveryRowGivesBackWhatItTakesOrSaysWhyNot(t *testing.T) {
 }
 
 func TestEveryRowIsAnActivityOfTheContractAndHasADeadline(t *testing.T) {
-	names, err := os.ReadFile("../internal/contract/names.go")
+	names, err := os.ReadFile("../../internal/contract/names.go")
 	require.NoError(t, err)
 	seen := map[string]bool{}
 	for _, s := range Table() {
@@ -34,13 +33,13 @@ func TestEveryRowIsAnActivityOfTheContractAndHasADeadline(t *testing.T) {
 		}
 		require.Positive(t, s.Timeout, "%s has no deadline for a try", s.Name)
 		require.NotEmpty(t, s.Phase, "%s shows users no task_state", s.Name)
-		require.Contains(t, []Scope{Control, OnHost}, s.Scope, s.Name)
+		require.Contains(t, []run.Scope{run.Control, OnHost}, s.Scope, s.Name)
 	}
 }
 
 func TestARowBesideOthersNamesALaterRowOfTheSameAttempt(t *testing.T) {
 	table := Table()
-	finish := steps.index("Activate")
+	finish := steps.Index("Activate")
 	for i, s := range table {
 		if s.Beside == "" {
 			continue
@@ -57,7 +56,7 @@ func TestWhatAHostHoldsIsGivenBackWhenTheBuildLeavesIt(t *testing.T) {
 	for _, s := range Table() {
 		if s.Scope == OnHost {
 			require.True(t, selected, "%s runs on a host before one is selected", s.Name)
-			require.True(t, s.PerHost(), s.Name)
+			require.True(t, s.PerPlace, s.Name)
 		}
 		selected = selected || s.Name == "SelectHost"
 	}
@@ -69,7 +68,7 @@ func TestTheTableIsACopy(t *testing.T) {
 }
 
 func TestEveryControlStepSaysItsInputInAFewWords(t *testing.T) {
-	b := &build{in: contract.BootInput{Networks: []contract.NICRequest{{}}}, host: &contract.HostSelection{}, ports: make([]contract.Port, 1)}
+	b := &build{in: contract.BootInput{Networks: []contract.NICRequest{{}}}, ports: make([]contract.Port, 1), run: &run.Run{}}
 	for _, in := range []any{
 		first(resolveImage(b, 0)), first(claimQuota(b, 0)), first(recordServer(b, 0)), first(selectHost(b, 0)), first(allocateNetwork(b, 0)), first(activate(b, 0)),
 	} {
@@ -78,10 +77,3 @@ func TestEveryControlStepSaysItsInputInAFewWords(t *testing.T) {
 }
 
 func first[I, O any](in I, _ func(O)) any { return in }
-
-func TestASummaryIsCutBeforeTheEngineRefusesIt(t *testing.T) {
-	require.Equal(t, "short", summary("short"))
-	long := summary(strings.Repeat("船", 255))
-	require.LessOrEqual(t, len(long), summaryBytes+len("…"))
-	require.True(t, utf8.ValidString(long))
-}

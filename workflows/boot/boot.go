@@ -1,0 +1,145 @@
+// Package boot is the build of a server: a table (steps.go), and what surrounds it.
+package boot
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/workflows/attributes"
+	"github.com/slipway-cloud/slipway/workflows/run"
+	"github.com/slipway-cloud/slipway/workflows/server"
+	"github.com/slipway-cloud/slipway/workflows/teardown"
+)
+
+// TableVersion is the name under which the engine records by which version of the table a build goes.
+const TableVersion = "build table"
+
+// Workflow builds by a table.
+type Workflow struct{ table run.Table[*build] }
+
+// New is the workflow over the table in steps.go.
+func New() Workflow { return Workflow{table: steps} }
+
+// Step is a row of the build.
+type Step = run.Spec
+
+// OnHost is the scope of steps that run on a hypervisor.
+const OnHost = run.Placed
+
+// Table is the build's rows in order, for what derives from them: docs/build-steps.md, the fault matrix, a server's teardown.
+func Table() []Step { return steps.Specs() }
+
+// BootServer builds one server. It answers the submit update as soon as the submission is accepted or refused, builds,
+// and gives everything back if it cannot finish. A delete that arrives at any moment cancels the build, undoes it and
+// removes the server. What a lost host still holds goes to a clean-up of its own, which waits for the host.
+func (w Workflow) BootServer(ctx workflow.Context, in contract.BootInput) error {
+	version := run.Version(ctx, TableVersion, w.table.Specs())
+	about := server.Subject{
+		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Name: in.Name, Deadlines: in.Deadlines,
+	}
+	b := &build{in: in, ever: run.Until(w.table.Specs(), version), ports: make([]contract.Port, len(in.Networks))}
+	b.deletes = workflow.GetSignalChannel(ctx, contract.SignalDelete)
+	b.run = run.New(ctx, b.frame(about))
+	if err := about.Serve(ctx, b.run); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, b.run.Submitted); err != nil {
+		return err
+	}
+	table := w.table.At(version)
+	if in.Reserved {
+		// The reservation took what the admission takes.
+		b.run.Accept()
+		table.TakenBefore(b.run, b)
+	}
+	return run.Drive(ctx, b.run, table, b)
+}
+
+// build is the state of one build.
+type build struct {
+	in  contract.BootInput
+	run *run.Run
+
+	// What the steps found out.
+	image contract.ResolvedImage
+	host  contract.HostSelection
+	ports []contract.Port
+
+	ever     []run.Spec // the rows that may have built the server that is torn down
+	deletes  workflow.ReceiveChannel
+	deletion *contract.DeleteInput
+}
+
+func (b *build) frame(about server.Subject) run.Frame {
+	f := about.Frame(scheduling)
+	f.Limits.Tries = b.in.MaxHosts
+	f.Chosen = func(ctx workflow.Context, hostname string) string {
+		_ = workflow.UpsertTypedSearchAttributes(ctx, attributes.Host.ValueSet(hostname), attributes.Phase.ValueSet(spawning))
+		return spawning
+	}
+	f.Waits = b.waitForRoom
+	f.Finished = func(ctx workflow.Context) { b.run.Show(ctx, attributes.PhaseActive) }
+	f.Explain = b.explain
+	f.Stop = b.deleteAsked
+	f.Stopped = func(ctx workflow.Context, r *run.Run) error { return teardown.Server(ctx, r, b.ever, *b.deletion) }
+	return f
+}
+
+// deleteAsked says whether somebody has asked for the server's end. The first request counts.
+func (b *build) deleteAsked() bool {
+	var d contract.DeleteInput
+	if b.deletion == nil && b.deletes.ReceiveAsync(&d) {
+		b.deletion = &d
+	}
+	return b.deletion != nil
+}
+
+// How often a build that waits for room looks again.
+const (
+	firstLook = 2 * time.Second
+	laterLook = 30 * time.Second
+)
+
+// waitForRoom pauses a build that found no host, where the configuration lets it wait, and says whether to look again.
+func (b *build) waitForRoom(ctx workflow.Context, line *run.Line, f *fault.Error) bool {
+	waited := workflow.Now(ctx).Sub(b.run.Began())
+	if f.Kind != fault.NoValidHost || waited >= b.in.Deadlines.Capacity {
+		return false
+	}
+	// The pause grows with what was waited. One line of the progress tells of all the looks.
+	pause := min(max(firstLook, waited/2), laterLook, b.in.Deadlines.Capacity-waited)
+	line.State, line.Detail, line.Finished = run.Running, "Waiting for a host with room.", nil
+	if workflow.Sleep(ctx, pause) != nil {
+		now := workflow.Now(ctx)
+		line.State, line.Detail, line.Finished = run.Failed, "", &now
+		line.Error = f.Text + " The wait for a host with room was cancelled."
+		return false
+	}
+	return true
+}
+
+// explain makes the build's one failure: the first error, whole, with what happened on each host that was tried. last is
+// nil when the allowed number of hosts has failed.
+func (b *build) explain(last *fault.Error) *fault.Error {
+	if at := b.run.StuckAt(); at != "" {
+		last = fault.Wrap(fault.Unavailable, last, "The build did not end within %s; it was at %s.", b.in.Deadlines.Build, at)
+	}
+	attempts := b.run.Tried()
+	if len(attempts) == 0 {
+		return last
+	}
+	var tried []string
+	for _, a := range attempts {
+		tried = append(tried, fmt.Sprintf("%s: %s: %s", a.Place, a.Row, a.Fault.Text))
+	}
+	text := fmt.Sprintf("No valid host was found. Tried %s", strings.Join(tried, "; "))
+	if last != nil {
+		text += "; then: " + last.Text
+	}
+	return fault.Wrap(fault.NoValidHost, attempts[0].Fault, "%s", text)
+}
