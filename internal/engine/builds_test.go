@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -54,7 +55,9 @@ func TestAnUndosFailureIsFoundAmongWhatTheEngineTries(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	next := at.Add(time.Minute)
 	undo := func(id, host, state string) contract.UndoState {
-		return contract.UndoState{ID: id, Host: host, State: state}
+		chain, name, _ := strings.Cut(id, ":")
+		activity, _, _ := strings.Cut(name, "/")
+		return contract.UndoState{ID: id, Chain: chain, Activity: activity, Host: host, State: state}
 	}
 	b := Build{
 		State: &contract.BuildState{Undos: []contract.UndoState{
