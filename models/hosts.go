@@ -41,6 +41,14 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	if !h.SeenAt.IsZero() {
 		h.BackAt = &h.SeenAt
 	}
+	if h.Generation == 0 {
+		// A host that is admitted again still holds what it was given under its former row.
+		i, err := s.Installation(ctx)
+		if err != nil {
+			return Host{}, err
+		}
+		h.Generation = i.Generation
+	}
 	u := s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		Columns: []clause.Column{{Name: "hostname"}},
 		DoUpdates: clause.AssignmentColumns([]string{

@@ -289,8 +289,9 @@ type Host struct {
 	StartedAt         time.Time
 	SeenAt            time.Time // last heartbeat
 	// BackAt is when it last came back: it registered, or reported after a silence in which builds had given it up.
-	BackAt    *time.Time
-	CreatedAt time.Time
+	BackAt     *time.Time
+	CreatedAt  time.Time
+	Generation int64 // of the database, that the host was given last (Installation)
 }
 
 // HostUsage is a host with the sum of its allocations.

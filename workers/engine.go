@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	namespacepb "go.temporal.io/api/namespace/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/installation"
 )
 
 // PrepareEngine sees to it that the engine knows the search attributes: a workflow that sets one that it does not know stands
@@ -38,3 +42,46 @@ func PrepareEngine(ctx context.Context, c client.Client, namespace string) error
 	}
 	return nil
 }
+
+// Namespace is where Temporal keeps an installation's workflows: it says in its data whose they are. Installations that share
+// a namespace differ in their control queues.
+type Namespace struct {
+	Temporal     client.Client
+	Namespace    string
+	ControlQueue string
+}
+
+var _ installation.Engine = Namespace{}
+
+// Name implements installation.Engine.
+func (n Namespace) Name() string {
+	return fmt.Sprintf("Temporal's namespace %s with the control queue %s", n.Namespace, n.ControlQueue)
+}
+
+// Owner implements installation.Engine.
+func (n Namespace) Owner(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	defer cancel()
+	d, err := n.Temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: n.Namespace})
+	if err != nil {
+		return "", fmt.Errorf("asking whose namespace %s is: %w", n.Namespace, err)
+	}
+	return d.GetNamespaceInfo().GetData()[contract.InstallationKey(n.ControlQueue)], nil
+}
+
+// SetOwner implements installation.Engine. Two that do so at once find out by reading again.
+func (n Namespace) SetOwner(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	defer cancel()
+	key := contract.InstallationKey(n.ControlQueue)
+	_, err := n.Temporal.WorkflowService().UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+		Namespace: n.Namespace, UpdateInfo: &namespacepb.UpdateNamespaceInfo{Data: map[string]string{key: id}},
+	})
+	if err != nil {
+		return fmt.Errorf("saying whose namespace %s is: %w (or do it by hand: temporal operator namespace update --namespace %s --data %s=%s)", n.Namespace, err, n.Namespace, key, id)
+	}
+	return nil
+}
+
+// namespaceTimeout bounds one question to Temporal's frontend.
+const namespaceTimeout = 10 * time.Second

@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/engine"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workflows/boot"
@@ -46,12 +47,6 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := bootstrap(ctx, store, c.API); err != nil {
 		return err
 	}
-	locks := store.Locks("image uploads")
-	defer locks.Close()
-	service, err := openImages(c.Images, store, imageLocks{locks}, log)
-	if err != nil {
-		return err
-	}
 	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
 	if err != nil {
 		return err
@@ -61,6 +56,20 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer temporal.Close()
+	locks := store.Locks("image uploads")
+	defer locks.Close()
+	stores, err := imagestore.OpenStores(imageSettings(c.Images, imageLocks{locks}))
+	if err != nil {
+		return err
+	}
+	keeper, err := keepTogether(ctx, c, store, stores, temporal, log)
+	if err != nil {
+		return err
+	}
+	service, err := openImages(c.Images, store, stores, keeper, log)
+	if err != nil {
+		return err
+	}
 
 	web, err := c.Images.WebDownload()
 	if err != nil {
@@ -95,7 +104,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	codec := map[string]http.Handler{"/codec/": http.StripPrefix("/codec", payload.Handler(keys, c.Temporal.UIURL))}
-	return serveOperator(ctx, c.Operator, metrics, codec, server.Run)
+	return serveOperator(ctx, c.Operator, metrics, codec, beside(keeper.Run, server.Run))
 }
 
 // bootstrap makes the users, projects and network that a new installation needs; what is there stays.

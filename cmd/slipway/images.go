@@ -10,17 +10,14 @@ import (
 	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagesignature"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/installation"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // openImages makes the image service of a process of the control plane.
-func openImages(c config.Images, store *models.Store, locks imagestore.Locks, log *slog.Logger) (*images.Service, error) {
-	stores, err := imagestore.OpenStores(imageSettings(c, locks))
-	if err != nil {
-		return nil, err
-	}
+func openImages(c config.Images, store *models.Store, stores *imagestore.Stores, keeper *installation.Keeper, log *slog.Logger) (*images.Service, error) {
 	log.Info("images are stored", "stores", stores.Names(), "default", stores.Default(), "location", stores.Location("ID"))
-	config := images.Config{MaxBytes: c.MaxBytes, ProjectBytes: c.ProjectBytes, Virtual: c.MaxVirtualBytes}
+	config := images.Config{MaxBytes: c.MaxBytes, ProjectBytes: c.ProjectBytes, Virtual: c.MaxVirtualBytes, MaySweep: keeper.MaySweep}
 	if c.Certificates != "" {
 		folder, err := imagesignature.OpenFolder(c.Certificates, c.TrustRoots)
 		if err != nil {
@@ -29,9 +26,11 @@ func openImages(c config.Images, store *models.Store, locks imagestore.Locks, lo
 		config.Certificates = folder
 	}
 	if c.PropertyProtections != "" {
-		if config.Protections, err = imagepolicy.LoadProtections(c.PropertyProtections, "roles"); err != nil {
+		protections, err := imagepolicy.LoadProtections(c.PropertyProtections, "roles")
+		if err != nil {
 			return nil, fmt.Errorf("images.property_protections: %w", err)
 		}
+		config.Protections = protections
 		for _, warning := range config.Protections.Warnings() {
 			log.Warn("images.property_protections", "warning", warning)
 		}

@@ -53,3 +53,19 @@ func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.R
 	})
 	return group.Wait()
 }
+
+// beside runs both; either ends the other.
+func beside(one, other func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		group, ctx := errgroup.WithContext(ctx)
+		for _, run := range []func(context.Context) error{one, other} {
+			group.Go(func() error {
+				defer stop()
+				return run(ctx)
+			})
+		}
+		return group.Wait()
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/internal/scheduler"
@@ -46,7 +47,15 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	locks := store.Locks("image uploads")
 	defer locks.Close()
-	images, err := openImages(c.Images, store, imageLocks{locks}, log)
+	stores, err := imagestore.OpenStores(imageSettings(c.Images, imageLocks{locks}))
+	if err != nil {
+		return err
+	}
+	keeper, err := keepTogether(ctx, c, store, stores, temporal, log)
+	if err != nil {
+		return err
+	}
+	images, err := openImages(c.Images, store, stores, keeper, log)
 	if err != nil {
 		return err
 	}
@@ -66,7 +75,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := metrics.Register(notifications); err != nil {
 		return fmt.Errorf("register the notifications' metrics: %w", err)
 	}
-	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
+	return serveOperator(ctx, c.Operator, metrics, nil, beside(keeper.Run, func(ctx context.Context) error {
 		scheduling, stop := context.WithCancel(ctx)
 		scheduled := make(chan struct{})
 		go func() {
@@ -103,7 +112,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 
 			Interceptors: interceptors,
 		})
-	})
+	}))
 }
 
 // openStore connects to the database and brings it up to date. It waits for one that does not answer yet: after a power cut

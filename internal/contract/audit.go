@@ -24,6 +24,11 @@ func AuditWorkflowID(controlQueue string) string { return ofInstallation("audit"
 // AuditScheduleID is the id of the schedule of an installation's audits.
 func AuditScheduleID(controlQueue string) string { return ofInstallation("audit", controlQueue) }
 
+// InstallationKey is where a namespace's data says whose the workflows of a control queue are.
+func InstallationKey(controlQueue string) string {
+	return ofInstallation("slipway-installation", controlQueue)
+}
+
 func ofInstallation(name, controlQueue string) string {
 	if controlQueue == DefaultControlQueue {
 		return name

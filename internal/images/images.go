@@ -99,6 +99,9 @@ type Config struct {
 	Virtual      int64                       // largest disk inside an image: imageformat.MaxVirtualBytes
 	Certificates imagesignature.Certificates // of signed images: none, so they are refused
 	Protections  *imagepolicy.Protections    // of properties: none
+	// MaySweep says why nothing may be removed now because the rows do not know it, from the named stores and altogether
+	// (installation.Keeper): it always may.
+	MaySweep func(ctx context.Context, stores ...string) error
 }
 
 // Service is the image service of one process.
@@ -113,6 +116,9 @@ type Service struct {
 func New(rows *models.Store, stores *imagestore.Stores, config Config, log *slog.Logger) *Service {
 	if config.MaxBytes <= 0 {
 		config.MaxBytes = 1 << 40
+	}
+	if config.MaySweep == nil {
+		config.MaySweep = func(context.Context, ...string) error { return nil }
 	}
 	return &Service{rows: rows, stores: stores, config: config, log: log}
 }

@@ -35,13 +35,22 @@ func (s *Service) Settle(ctx context.Context) (Settled, error) {
 			problems = append(problems, fmt.Errorf("settle images: %w", err))
 		}
 	}
+	// By rows of an older state even what an upload has published looks like what a dead one left.
+	if err := s.config.MaySweep(ctx); err != nil {
+		return done, fmt.Errorf("settle images: %w", err)
+	}
 	problem(s.endDeletes(ctx, &done))
 
 	suspects := map[string]bool{} // names in the stores
 	problem(s.interrupted(ctx, suspects))
+	var ours []imagestore.Store
 	for _, name := range s.stores.Names() {
 		store, err := s.stores.Store(name)
 		if err == nil {
+			err = s.config.MaySweep(ctx, name)
+		}
+		if err == nil {
+			ours = append(ours, store)
 			err = s.look(ctx, name, store, suspects, &done)
 		}
 		problem(err) // the other stores are settled all the same
@@ -51,9 +60,11 @@ func (s *Service) Settle(ctx context.Context) (Settled, error) {
 			problem(fmt.Errorf("%s: %w", id, err))
 		}
 	}
-	var err error
-	done.Swept, err = s.stores.Sweep(ctx)
-	problem(err)
+	for _, store := range ours {
+		n, err := store.Sweep(ctx)
+		done.Swept += n
+		problem(err)
+	}
 	return done, errors.Join(problems...)
 }
 

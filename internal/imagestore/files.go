@@ -26,6 +26,7 @@ import (
 //	uploads/<id>.lock  flock'ed by the process that uploads; the kernel frees it when the process dies
 //	blobs/<sha512>     with Content: another hard link of the published bytes, so that the next image with the same bytes
 //	                   becomes a link too
+//	.installation      whose the store is (Marked)
 //
 // The filesystem's link count is the count of references: nothing can say otherwise than what is there. images/<id> is
 // the bytes themselves in either case, so that Content can be switched on and off, and whatever happens to a blob's name
@@ -36,6 +37,7 @@ type Files struct {
 	images, uploads, blobs string
 	content                bool
 	reserve                space.Floor
+	dir                    string
 	locks                  FolderLocks
 	// at is called between the steps of an upload, for tests that die there.
 	at func(step string)
@@ -57,7 +59,7 @@ func NewFiles(dir string) (*Files, error) { return OpenFiles(dir, FilesOptions{}
 // OpenFiles is NewFiles with options.
 func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 	f := &Files{
-		images: filepath.Join(dir, "images"), uploads: filepath.Join(dir, "uploads"), blobs: filepath.Join(dir, "blobs"),
+		dir: dir, images: filepath.Join(dir, "images"), uploads: filepath.Join(dir, "uploads"), blobs: filepath.Join(dir, "blobs"),
 		content: o.Content, reserve: o.Reserve, at: func(string) {},
 	}
 	f.locks = FolderLocks(f.uploads)

@@ -55,6 +55,7 @@ func (c Credentials) String() string { return "(credentials of " + c.AccessKey +
 func (c Credentials) GoString() string { return c.String() }
 
 const (
+	imagesPrefix     = "images/" // of the objects that are images
 	minPartBytes     = 5 << 20
 	defaultPartBytes = 6 << 20
 	maxParts         = 10_000
@@ -88,7 +89,7 @@ func OpenS3(o S3Options) (*S3, error) {
 	if o.Prefix = strings.Trim(o.Prefix, "/"); o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
-	s.prefix += "images/"
+	s.prefix += imagesPrefix
 	client, err := minio.New(endpoint.Host, &minio.Options{
 		Creds:      credentials.NewStaticV4(o.Credentials.AccessKey, o.Credentials.SecretKey, ""),
 		Secure:     endpoint.Scheme == "https",

@@ -62,6 +62,12 @@ func Database(t testing.TB) string {
 	return withDatabase(maintenance, name)
 }
 
+// Maintenance is the DSN of the run's Postgres, for a test that copies a database.
+func Maintenance(t testing.TB) string {
+	t.Helper()
+	return need(t, PostgresVariable)
+}
+
 // withDatabase is the DSN for another database of the same server.
 func withDatabase(dsn, name string) string {
 	if u, err := url.Parse(dsn); err == nil && u.Scheme != "" {

@@ -469,10 +469,11 @@ func (quiet) Warn(string, ...any)  {}
 func (quiet) Error(string, ...any) {}
 
 // volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report; the
-// history of what audits found, operators did and images told of themselves; and the numbers that images get with their
-// first build and keep.
+// history of what audits found, operators did and images told of themselves; the numbers that images get with their first
+// build and keep; and the generation of the database, which hosts and stores are given.
 var volatile = []string{
 	"tokens", "operator_acts", "audit_runs", "audit_findings", "audit_repairs", "ec2_image_ids", "notifications", "notification_deliveries",
+	"installation", "image_stores", "hosts.generation",
 	"hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib",
 }
 
