@@ -102,3 +102,23 @@ func TestWhatABuildDoesNotObeyIsInTheLogWithTheReason(t *testing.T) {
 	require.Contains(t, log.String(), "quiet")
 	require.NotContains(t, log.String(), "of_my_own")
 }
+
+func TestAFlavorThatAsksForWhatNobodyKeepsIsRefusedBeforeAnythingIsTaken(t *testing.T) {
+	ctx, store := newStore(t)
+	image := uuid.NewString()
+	activeImage(t, store, models.Image{ID: image})
+	var log bytes.Buffer
+	a := New(Options{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	with := func(specs map[string]string) error {
+		_, err := a.ResolveImage(ctx, contract.ResolveImageInput{
+			ServerID: uuid.NewString(), ProjectID: "p1", ImageID: image, Flavor: contract.Flavor{ID: "f", VCPUs: 1, RAMMiB: 128, DiskGiB: 1, ExtraSpecs: specs},
+		})
+		return err
+	}
+	err := with(map[string]string{"trait:CUSTOM_FAST": "required"})
+	require.Equal(t, fault.Invalid, fault.KindOf(err))
+	require.Contains(t, fault.Public(err), "trait:CUSTOM_FAST")
+	require.NoError(t, with(map[string]string{"of:my_own": "kept", "hw:watchdog_action": "reset"}))
+	require.Contains(t, log.String(), "extra_spec=hw:watchdog_action")
+	require.NotContains(t, log.String(), "of:my_own")
+}

@@ -16,8 +16,8 @@ import (
 
 // ResolveImage pins the image, with the kernel and ramdisk that its properties name, for the rest of the build. It takes
 // nothing that would be given back: an image keeps the EC2 number that its first build gives it. Faults, in Nova's words:
-// Invalid when the image is absent, not the project's to see, not active, does not fit the flavor, or asks for hardware
-// that there is not.
+// Invalid when the image is absent, not the project's to see, not active, does not fit the flavor, or when it or the flavor
+// asks for hardware that there is not.
 func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
 	root, err := a.usable(ctx, in.ProjectID, in.ImageID)
 	if err != nil {
@@ -26,12 +26,18 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	if err := fits(root, in.Flavor); err != nil {
 		return contract.ResolvedImage{}, err
 	}
+	if err := imageprops.CheckFlavor(in.Flavor.ExtraSpecs); err != nil {
+		return contract.ResolvedImage{}, err
+	}
 	hardware, err := imageprops.Parse(root.Properties, in.Flavor.ExtraSpecs)
 	if err != nil {
 		return contract.ResolvedImage{}, err
 	}
 	for _, p := range imageprops.IgnoredOf(root.Properties) {
 		a.log.InfoContext(ctx, "an image property is not obeyed", "server_id", in.ServerID, "image_id", root.ID, "property", p.Name, "reason", p.Why)
+	}
+	for _, p := range imageprops.IgnoredSpecsOf(in.Flavor.ExtraSpecs) {
+		a.log.InfoContext(ctx, "an extra spec is not obeyed", "server_id", in.ServerID, "flavor_id", in.Flavor.ID, "extra_spec", p.Name, "reason", p.Why)
 	}
 	resolved := contract.ResolvedImage{
 		Root: root, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), ConfigDrive: hardware.ConfigDrive,

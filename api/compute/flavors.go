@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -305,6 +306,13 @@ func (a *API) createExtraSpecs(c echo.Context) error {
 			return invalid("Malformed request body")
 		}
 		specs[k] = v
+	}
+	if minorOf(c) >= 86 {
+		for _, k := range sortedKeys(specs) {
+			if err := imageprops.CheckExtraSpec(k, specs[k]); err != nil {
+				return err
+			}
+		}
 	}
 	id := c.Param("id")
 	if err := a.store.MergeFlavorExtraSpecs(c.Request().Context(), id, specs); err != nil {

@@ -164,13 +164,18 @@ func TestFlavorsAreTheAdminsToMake(t *testing.T) {
 	a = c.nova(t, c.member, at96, "GET", "/flavors/1", nil)
 	require.Equal(t, []any{0.0, nil, fields{"hw:x": "y"}}, []any{a.At(t, "flavor", "swap"), a.At(t, "flavor", "description"), a.At(t, "flavor", "extra_specs")})
 
-	specs := fields{"extra_specs": fields{"hw:y": "z", "n": 2}}
+	specs := fields{"extra_specs": fields{"hw:cpu_policy": "shared", "n": 2}}
 	require.Equal(t, 403, c.nova(t, c.member, at96, "POST", "/flavors/1/os-extra_specs", specs).Status)
 	require.Equal(t, 404, c.nova(t, c.admin, at96, "POST", "/flavors/nine/os-extra_specs", specs).Status)
 	require.Equal(t, 400, c.nova(t, c.admin, at96, "POST", "/flavors/1/os-extra_specs", fields{"extra_specs": fields{"a/b": "c"}}).Status)
-	require.JSONEq(t, `{"extra_specs":{"hw:y":"z","n":"2"}}`, c.nova(t, c.admin, at96, "POST", "/flavors/1/os-extra_specs", specs).Body)
-	require.JSONEq(t, `{"extra_specs":{"hw:x":"y","hw:y":"z","n":"2"}}`, c.nova(t, c.member, at96, "GET", "/flavors/1/os-extra_specs", nil).Body)
-	require.JSONEq(t, `{"hw:y":"z"}`, c.nova(t, c.member, at96, "GET", "/flavors/1/os-extra_specs/hw:y", nil).Body)
+	require.JSONEq(t, `{"extra_specs":{"hw:cpu_policy":"shared","n":"2"}}`, c.nova(t, c.admin, at96, "POST", "/flavors/1/os-extra_specs", specs).Body)
+	require.JSONEq(t, `{"extra_specs":{"hw:x":"y","hw:cpu_policy":"shared","n":"2"}}`, c.nova(t, c.member, at96, "GET", "/flavors/1/os-extra_specs", nil).Body)
+	require.JSONEq(t, `{"hw:cpu_policy":"shared"}`, c.nova(t, c.member, at96, "GET", "/flavors/1/os-extra_specs/hw:cpu_policy", nil).Body)
+	bogus := fields{"extra_specs": fields{"hw:cpu_policy": "bogus"}}
+	a = c.nova(t, c.admin, "2.86", "POST", "/flavors/1/os-extra_specs", bogus)
+	require.Equal(t, 400, a.Status)
+	require.Contains(t, a.Message(t), "Validation failed; 'bogus' is not one of: dedicated, shared, mixed.")
+	require.Equal(t, 200, c.nova(t, c.admin, "2.85", "POST", "/flavors/2/os-extra_specs", bogus).Status)
 	require.Equal(t, 404, c.nova(t, c.member, at96, "GET", "/flavors/1/os-extra_specs/other", nil).Status)
 
 	require.Equal(t, 403, c.nova(t, c.member, at96, "DELETE", "/flavors/2", nil).Status)

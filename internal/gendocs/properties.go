@@ -8,9 +8,9 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
-const propertiesHead = `<!-- Written by internal/gendocs from internal/imageprops/table.go: run ` + "`make generate`" + `. -->
+const propertiesHead = `<!-- Written by internal/gendocs from the tables of internal/imageprops: run ` + "`make generate`" + `. -->
 
-# Image properties that builds know
+# Image properties and extra specs that builds know
 
 Names and values are Nova's. Case and blanks around a value do not matter. A server whose image has a value that is not listed,
 or values that cannot go together, is refused with 400 before anything is taken; where only some hosts can do what an image
@@ -26,7 +26,8 @@ and nothing follows from it.
 const refusedHead = `
 ## Refused
 
-An image that asks for one of these cannot be booted: somebody relies on it, and nobody here would keep it.
+An image that asks for one of these cannot be booted, nor can any with a flavor whose extra spec asks for it (` + "`hw:cpu_policy`" + ` is
+` + "`hw_cpu_policy`" + `): somebody relies on it, and nobody here would keep it.
 
 | property | refused when it is | the answer |
 |---|---|---|
@@ -42,7 +43,18 @@ the reason.
 |---|---|
 `
 
-// imageProperties renders what builds know of an image.
+const specsHead = `
+## Extra specs of flavors
+
+A value that is not listed is refused with 400 when a server is made, and since microversion 2.86 already when it is given to a
+flavor; so is, then, an unknown name in one of these namespaces. What is left alone leaves a line "an extra spec is not obeyed" in
+the log. Every other extra spec is kept and returned, and nothing follows from it.
+
+| extra spec | values | what becomes of it |
+|---|---|---|
+`
+
+// imageProperties renders what builds know of an image and of a flavor's extra specs.
 func imageProperties() []byte {
 	var b bytes.Buffer
 	b.WriteString(propertiesHead)
@@ -55,15 +67,21 @@ func imageProperties() []byte {
 	}
 	b.WriteString(refusedHead)
 	for _, r := range imageprops.Refused {
-		when := "set, and not to no"
-		if len(r.Values) > 0 {
-			when = code(r.Values...)
+		if !r.Flavor {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", code(r.Name), r.When(), cell(r.Why))
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", code(r.Name), when, cell(r.Why))
 	}
 	b.WriteString(ignoredHead)
 	for _, p := range imageprops.LeftAlone {
 		fmt.Fprintf(&b, "| %s | %s |\n", code(p.Names...), cell(p.Why))
+	}
+	b.WriteString(specsHead)
+	for _, s := range imageprops.ExtraSpecs {
+		values := s.Kind
+		if len(s.Values) > 0 {
+			values = code(s.Values...)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", code(s.Name), values, cell(s.Fate()))
 	}
 	return b.Bytes()
 }

@@ -1,5 +1,5 @@
-// Package imageprops knows the properties of images that a build obeys, refuses or leaves alone: names, values and words
-// are Nova's (nova/objects/image_meta.py and fields.py, nova/virt/libvirt). The control plane reads a submission's image
+// Package imageprops knows the properties of images, and the extra specs of flavors, that a build obeys, refuses or leaves
+// alone: names, values and words are Nova's (nova/objects/image_meta.py and fields.py, nova/virt/libvirt). The control plane reads a submission's image
 // with it, a host makes the domain from it, and docs/image-properties.md is written from its tables.
 package imageprops
 
@@ -61,11 +61,9 @@ func Parse(properties, extraSpecs map[string]string) (Hardware, error) {
 		}
 		p.set(&h, word)
 	}
-	for _, p := range Refused {
-		for _, name := range slices.Sorted(maps.Keys(given)) {
-			if value := given[name]; p.matches(name) && p.refuses(strings.ToLower(strings.TrimSpace(value))) {
-				return Hardware{}, fault.New(fault.Invalid, "%s Image property %s is %q.", p.Why, name, value)
-			}
+	for _, name := range sortedKeys(given) {
+		if r, refused := refusal(name, given[name], false); refused {
+			return Hardware{}, fault.New(fault.Invalid, "%s Image property %s is %q.", r.Why, name, given[name])
 		}
 	}
 	var err error
@@ -159,19 +157,27 @@ func number(specs map[string]string, name string) (int, error) {
 	return int(n), nil
 }
 
-// Ignored is a property that an image has and that a build does nothing with.
+// Ignored is a property or an extra spec that a build does nothing with.
 type Ignored struct{ Name, Why string }
 
 // IgnoredOf lists the properties of an image that are known and not obeyed, by name.
 func IgnoredOf(properties map[string]string) []Ignored {
+	return ignored(current(properties), func(name string) string { return name })
+}
+
+// IgnoredSpecsOf lists the extra specs of a flavor that are known and not obeyed, by name.
+func IgnoredSpecsOf(extraSpecs map[string]string) []Ignored { return ignored(extraSpecs, PropertyOf) }
+
+func ignored(given map[string]string, property func(string) string) []Ignored {
 	var list []Ignored
-	for name, value := range current(properties) {
+	for _, name := range sortedKeys(given) {
 		for _, p := range LeftAlone {
-			if slices.Contains(p.Names, name) && value != "" {
+			if slices.Contains(p.Names, property(name)) && given[name] != "" {
 				list = append(list, Ignored{Name: name, Why: p.Why})
 			}
 		}
 	}
-	slices.SortFunc(list, func(a, b Ignored) int { return strings.Compare(a.Name, b.Name) })
 	return list
 }
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -26,7 +26,7 @@ func TestAnImageGetsTheHardwareThatItAsksFor(t *testing.T) {
 		want       Hardware
 	}{
 		{nil, Hardware{}},
-		{[]string{"vendor_secret", "x", "os_distro", "plan9", "hw_cpu_policy", "dedicated", "hw_disk_bus", ""}, Hardware{}},
+		{[]string{"vendor_secret", "x", "os_distro", "plan9", "hw_cpu_policy", "shared", "hw_mem_page_size", "small", "hw_disk_bus", ""}, Hardware{}},
 		{[]string{"architecture", "amd64"}, Hardware{Architecture: "x86_64"}},
 		{[]string{"architecture", "ARM64"}, Hardware{Architecture: "aarch64"}},
 		{[]string{"hw_architecture", "i586"}, Hardware{Architecture: "i686"}},
@@ -104,6 +104,9 @@ func TestAnImageThatCannotBootIsRefusedInNovasWords(t *testing.T) {
 		{[]string{"hw_ephemeral_encryption", "1"}, "not encrypted"},
 		{[]string{"hw_tpm_version", "2.0"}, "A TPM is not offered."},
 		{[]string{"hw_emulation_architecture", "aarch64"}, "Emulating another architecture"},
+		{[]string{"hw_cpu_policy", "dedicated"}, "vCPUs and memory are not pinned here: the host's kernel places them. Image property hw_cpu_policy is \"dedicated\"."},
+		{[]string{"hw_numa_nodes", "2"}, "not pinned"},
+		{[]string{"hw_mem_page_size", "1GB"}, "small pages"},
 		{[]string{"cinder_encryption_key_id", "k"}, "Direct booting of an image uploaded from an encrypted volume is unsupported."},
 		{[]string{"trait:HW_CPU_X86_AVX2", "required"}, "Image property trait:HW_CPU_X86_AVX2 is \"required\"."},
 	} {
@@ -160,6 +163,78 @@ func TestWhatIsKnownAndNotObeyedIsNamedWithItsReason(t *testing.T) {
 	require.Len(t, got, 2)
 	require.Contains(t, got[1].Why, "quiet")
 	require.Equal(t, "hw_auto_disk_config", IgnoredOf(properties("auto_disk_config", "true"))[0].Name)
+}
+
+func TestAFlavorThatAsksForWhatNobodyKeepsIsRefused(t *testing.T) {
+	for _, specs := range [][]string{
+		nil,
+		{"anything", "at all", "vendor:thing", "1", "hw:of_a_later_nova", "1"},
+		{"hw:cpu_policy", "shared", "hw:cpu_thread_policy", "prefer", "hw:mem_page_size", "small", "hw:pci_numa_affinity_policy", "legacy"},
+		{"hw:mem_encryption", "False", "os:secure_boot", "disabled", "trait:HW_CPU_X86_AVX2", "forbidden", "hw:cpu_realtime", "no"},
+		{"hw_rng:allowed", "True", "hw_rng:rate_bytes", "2048", "quota:cpu_limit", "0"},
+		{"hw:cpu_sockets", "2", "hw:watchdog_action", "reset", "hide_hypervisor_id", "true", "vmware:hw_version", "vmx-13"},
+	} {
+		require.NoError(t, CheckFlavor(properties(specs...)), "%v", specs)
+	}
+	for _, c := range []struct{ name, value, text string }{
+		{"os:secure_boot", "required", "Secure Boot is not supported by host. The flavor's extra spec os:secure_boot is \"required\"."},
+		{"hw:mem_encryption", "true", "not encrypted"},
+		{"hw:tpm_version", "2.0", "A TPM is not offered."},
+		{"hw:tpm_model", "tpm-crb", "A TPM is not offered."},
+		{"hw:cpu_policy", "dedicated", "not pinned"},
+		{"hw:cpu_policy", "bogus", "Validation failed; 'bogus' is not one of: dedicated, shared, mixed."},
+		{"hw:cpu_realtime", "1", "real-time"},
+		{"hw:cpu_realtime_mask", "0", "real-time"},
+		{"hw:numa_nodes", "1", "not pinned"},
+		{"hw:numa_cpus.0", "0", "not pinned"},
+		{"hw:mem_page_size", "large", "small pages"},
+		{"hw:mem_page_size", "2 pages", "Validation failed; '2 pages' is not of the format"},
+		{"hw:pmem", "6GB", "Persistent memory"},
+		{"trait:CUSTOM_NONE", "required", "no traits"},
+		{"trait1:CUSTOM_NONE", "required", "no traits"},
+		{"resources:VGPU", "1", "not offered"},
+		{"resources_gpu:CUSTOM_A", "0", "not offered"},
+		{"pci_passthrough:alias", "gpu:1", "PCI"},
+		{"accel:device_profile", "fpga", "Accelerators"},
+		{"quota:disk_read_iops_sec", "100", "not limited"},
+		{"quota:cpu_shares", "many", "Validation failed; 'many' is not a valid integer value."},
+		{"quota:cpu_limit", "-1", "Validation failed; '-1' is less than the min value of '0'."},
+		{"hw:redirected_usb_ports", "16", "Validation failed; '16' is greater than the max value of '15'."},
+		{"hw:boot_menu", "maybe", "Validation failed; 'maybe' is not a valid boolean-like value."},
+		{"capabilities:hypervisor_type", "s== QEMU", "capabilities"},
+		{"aggregate_instance_extra_specs:ssd", "false", "aggregates"},
+	} {
+		err := CheckFlavor(properties(c.name, c.value))
+		require.Equal(t, fault.Invalid, fault.KindOf(err), "%s=%s: %v", c.name, c.value, err)
+		require.Contains(t, fault.Public(err), c.text, "%s=%s", c.name, c.value)
+		require.Contains(t, fault.Public(err), c.name)
+	}
+}
+
+func TestAnExtraSpecOfNovasNamespacesIsOneThatNovaKnows(t *testing.T) {
+	require.NoError(t, CheckExtraSpec("anything", "at all"))
+	require.NoError(t, CheckExtraSpec("vendor:thing", "1"))
+	require.NoError(t, CheckExtraSpec("hw:numa_mem.1", "512"))
+	require.NoError(t, CheckExtraSpec("hw:tpm_version", "2.0"), "whether it can be kept is found out when a server is made")
+	for _, name := range []string{"hw:cpu_polcy", "hw:numa_cpus.x", "os:boot", "trait:", "traits_of_mine:lower", "quota:disk"} {
+		err := CheckExtraSpec(name, "1")
+		require.Equal(t, "Validation failed; extra spec '"+name+"' does not appear to be a valid extra spec.", fault.Public(err))
+	}
+	require.NoError(t, CheckFlavor(properties("hw:cpu_polcy", "1")), "a flavor that got it by an older microversion can be used")
+}
+
+func TestEveryExtraSpecIsObeyedRefusedOrLeftAlone(t *testing.T) {
+	obeyed := 0
+	for _, s := range ExtraSpecs {
+		require.True(t, (s.Kind == "") != (len(s.Values) == 0), s.Name)
+		if s.Fate() == "Obeyed: see hw_rng_model." {
+			obeyed++
+			require.True(t, strings.HasPrefix(s.Name, "hw_rng:"), s.Name)
+		}
+	}
+	require.Equal(t, 3, obeyed)
+	require.Equal(t, []Ignored{{"hw:watchdog_action", "A watchdog is not offered; a guest that hangs is left as it is."}},
+		IgnoredSpecsOf(properties("hw:watchdog_action", "reset", "mine", "1", "hw:tpm_model", "tpm-tis")))
 }
 
 func TestEveryPropertyStandsInOneTableAndSaysWhatItDoes(t *testing.T) {

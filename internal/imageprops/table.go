@@ -1,6 +1,10 @@
 package imageprops
 
-import "slices"
+import (
+	"path"
+	"slices"
+	"strings"
+)
 
 // Property is one that builds obey.
 type Property struct {
@@ -146,44 +150,89 @@ var Obeyed = []Property{
 	},
 }
 
-// Refusal is a property with which an image cannot be booted: what it promises would silently not be kept.
+// Refusal is a property with which an image cannot be booted, or an extra spec of its flavor with which none can: what it
+// promises would silently not be kept. An extra spec stands under the name of its property, where it has one.
 type Refusal struct {
-	Name   string   // a name that ends in * stands for all that begin so
+	Name   string   // * stands for any part
 	Values []string // that are refused; none: any but no
+	But    []string // any but these
+	Flavor bool     // an extra spec alone
 	Why    string   // Nova's words where it has some
 }
 
-func (r Refusal) matches(name string) bool {
-	if prefix, all := cutStar(r.Name); all {
-		return len(name) > len(prefix) && name[:len(prefix)] == prefix
-	}
-	return name == r.Name
-}
-
 func (r Refusal) refuses(value string) bool {
-	if len(r.Values) > 0 {
+	switch {
+	case value == "":
+		return false
+	case len(r.Values) > 0:
 		return slices.Contains(r.Values, value)
+	case len(r.But) > 0:
+		return !slices.Contains(r.But, value)
 	}
-	return value != "" && booleans[value] != "no"
+	return booleans[value] != "no"
 }
 
-func cutStar(name string) (prefix string, all bool) {
-	if n := len(name) - 1; name[n] == '*' {
-		return name[:n], true
+// When says which values are refused, in words.
+func (r Refusal) When() string {
+	switch {
+	case len(r.Values) > 0:
+		return strings.Join(r.Values, " or ")
+	case slices.Equal(r.But, anything):
+		return "set"
+	case len(r.But) > 0:
+		return "set, and not to " + strings.Join(r.But, " or ")
 	}
-	return name, false
+	return "set, and not to no"
 }
 
-// Refused are the properties that nobody here can keep and that somebody relies on.
+// refusal finds what refuses a property's value.
+func refusal(name, value string, ofFlavor bool) (Refusal, bool) {
+	value = strings.ToLower(strings.TrimSpace(value))
+	for _, r := range Refused {
+		if matches, _ := path.Match(r.Name, name); matches && (ofFlavor || !r.Flavor) && r.refuses(value) {
+			return r, true
+		}
+	}
+	return Refusal{}, false
+}
+
+const (
+	notPinned = "vCPUs and memory are not pinned here: the host's kernel places them."
+	noTPM     = "A TPM is not offered."
+)
+
+// anything is what a property may be that asks for something whatever it is: only to be absent.
+var anything = []string{""}
+
+// Refused are the properties and extra specs that nobody here can keep and that somebody relies on.
 var Refused = []Refusal{
 	{Name: "os_secure_boot", Values: []string{"required"}, Why: "Secure Boot is not supported by host."},
 	{Name: "hw_mem_encryption", Why: "Guest memory is not encrypted here."},
 	{Name: "hw_ephemeral_encryption", Why: "Servers' disks are not encrypted here."},
-	{Name: "hw_tpm_version", Why: "A TPM is not offered."},
-	{Name: "hw_tpm_model", Why: "A TPM is not offered."},
+	{Name: "hw_tpm_version", Why: noTPM},
+	{Name: "hw_tpm_model", Why: noTPM},
+	{Name: "hw_tpm_secret_security", Why: noTPM},
 	{Name: "hw_emulation_architecture", Why: "Emulating another architecture than the host's is not offered."},
 	{Name: "cinder_encryption_key_id", Why: "Direct booting of an image uploaded from an encrypted volume is unsupported."},
-	{Name: "trait:*", Values: []string{"required"}, Why: "Hosts have no traits here, so none has the one that the image requires."},
+	{Name: "hw_cpu_policy", But: []string{"shared"}, Why: notPinned},
+	{Name: "hw_cpu_thread_policy", But: []string{"prefer"}, Why: notPinned},
+	{Name: "hw_cpu_dedicated_mask", But: anything, Why: notPinned},
+	{Name: "hw_emulator_threads_policy", But: []string{"share"}, Why: notPinned},
+	{Name: "hw_cpu_realtime", Why: "vCPUs have no real-time priority here."},
+	{Name: "hw_cpu_realtime_mask", But: anything, Why: "vCPUs have no real-time priority here."},
+	{Name: "hw_numa_*", But: anything, Why: notPinned},
+	{Name: "hw_pci_numa_affinity_policy", But: []string{"preferred", "legacy"}, Why: notPinned},
+	{Name: "hw_mem_page_size", But: []string{"small", "any"}, Why: "Guest memory is of small pages here."},
+	{Name: "hw_locked_memory", Why: "Guest memory is not locked here."},
+	{Name: "hw_pmem", But: anything, Why: "Persistent memory is not offered."},
+	{Name: "trait:*", Values: []string{"required"}, Why: "Hosts have no traits here, so none has the one that is required."},
+	{Name: "trait?*:*", Flavor: true, Values: []string{"required"}, Why: "Hosts have no traits here, so none has the one that is required."},
+	{Name: "resources*:*", Flavor: true, But: anything, Why: "Servers take vCPUs, memory and disk as their flavor's own fields say; other resources are not offered."},
+	{Name: "accel:device_profile", Flavor: true, But: anything, Why: "Accelerators are not offered."},
+	{Name: "pci_passthrough:alias", Flavor: true, But: anything, Why: "Passing the host's PCI devices through is not offered."},
+	{Name: "quota:*", Flavor: true, But: []string{"0"}, Why: "What a server may use of its host's CPU, disks and network is not limited or reserved here."},
+	{Name: "capabilities:*", Flavor: true, But: anything, Why: "Hosts are not chosen by their capabilities here."},
+	{Name: "aggregate_instance_extra_specs:*", Flavor: true, But: anything, Why: "There are no host aggregates here: use availability zones."},
 }
 
 // NotObeyed are properties of Nova's that a build does nothing with.
@@ -192,7 +241,7 @@ type NotObeyed struct {
 	Why   string
 }
 
-// LeftAlone are the properties that are kept, shown and known, and from which nothing follows.
+// LeftAlone are the properties and extra specs that are kept, shown and known, and from which nothing follows.
 var LeftAlone = []NotObeyed{
 	{[]string{"os_require_quiesce"}, "Images are not made of running servers here, so there is no moment at which a guest would have to be quiet."},
 	{[]string{"os_distro", "os_version", "hw_disk_type"}, "Devices are chosen by the image's other properties and virtio otherwise, not by a database of operating systems: set hw_disk_bus and hw_vif_model."},
@@ -205,11 +254,13 @@ var LeftAlone = []NotObeyed{
 	{[]string{"hw_time_hpet", "hw_pmu", "img_hide_hypervisor_id", "hw_vif_multiqueue_enabled", "hw_virtio_packed_ring", "hw_viommu_model", "hw_maxphysaddr_mode", "hw_maxphysaddr_bits", "hw_firmware_stateless"},
 		"Every server has the same of it."},
 	{[]string{"hw_cpu_sockets", "hw_cpu_cores", "hw_cpu_threads", "hw_cpu_max_sockets", "hw_cpu_max_cores", "hw_cpu_max_threads"}, "Every vCPU is a socket of one core."},
-	{[]string{"hw_cpu_policy", "hw_cpu_thread_policy", "hw_cpu_realtime_mask", "hw_numa_nodes", "hw_pci_numa_affinity_policy", "hw_mem_page_size", "hw_locked_memory"},
-		"vCPUs and memory are not pinned: the host's kernel places them."},
+	{[]string{"hw_mem_encryption_model"}, "It says how memory would be encrypted; asking for that is refused."},
+	{[]string{"hw_ephemeral_encryption_format"}, "It says how disks would be encrypted; asking for that is refused."},
 	{[]string{"hw_rescue_bus", "hw_rescue_device"}, "Rescuing a server is not offered."},
 	{[]string{"hw_auto_disk_config"}, "The guest grows its filesystem itself (cloud-init does)."},
 	{[]string{"img_hv_requested_version"}, "The hosts' QEMU is the operator's choice; name a hw_machine_type that only newer ones have."},
 	{[]string{"img_block_device_mapping", "img_mappings", "img_root_device_name", "img_bdm_v2"}, "A server's disks follow from its image and flavor."},
+	{[]string{"group_policy"}, "It says how groups of resources and traits are placed; asking for those is refused."},
+	{[]string{"vmware:hw_version", "vmware:storage_policy"}, "They belong to VMware."},
 	{[]string{"img_use_agent", "os_skip_agent_inject_files_at_boot", "os_skip_agent_inject_ssh"}, "They belong to Xen's agent."},
 }
