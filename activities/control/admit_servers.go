@@ -22,8 +22,9 @@ func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersI
 		},
 		Server: serverOf(first),
 		Row: func(i, of int) (id, name, hostname string) {
-			name, hostname = contract.ReservedNames(first.Name, first.Hostname, i, of)
-			return contract.ReservedServerID(first.ServerID, i), name, hostname
+			id = contract.ReservedServerID(first.ServerID, i)
+			name, hostname = contract.ReservedNames(id, first.Name, first.Hostname, i, of)
+			return id, name, hostname
 		},
 		Claim:  models.Claim{Instances: 1, Cores: first.Flavor.VCPUs, RAMMiB: first.Flavor.RAMMiB},
 		Limits: limitsOf(in.Limits),

@@ -11,15 +11,16 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // ResolveImage pins the image, with the kernel and ramdisk that its properties name, for the rest of the build. It takes
 // nothing that would be given back: an image keeps the EC2 number that its first build gives it. Faults, in Nova's words:
-// Invalid when the image is absent, not the project's to see, not active, does not fit the flavor, or when it or the flavor
+// Invalid when the image is absent, not the caller's to see, not active, does not fit the flavor, or when it or the flavor
 // asks for hardware that there is not.
 func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
-	root, err := a.usable(ctx, in.ProjectID, in.ImageID)
+	root, err := a.usable(ctx, asker(in), in.ImageID)
 	if err != nil {
 		return contract.ResolvedImage{}, err
 	}
@@ -42,10 +43,10 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	resolved := contract.ResolvedImage{
 		Root: root, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), ConfigDrive: hardware.ConfigDrive,
 	}
-	if resolved.Kernel, err = a.part(ctx, in.ProjectID, root, "kernel_id"); err != nil {
+	if resolved.Kernel, err = a.part(ctx, asker(in), root, "kernel_id"); err != nil {
 		return contract.ResolvedImage{}, err
 	}
-	if resolved.Ramdisk, err = a.part(ctx, in.ProjectID, root, "ramdisk_id"); err != nil {
+	if resolved.Ramdisk, err = a.part(ctx, asker(in), root, "ramdisk_id"); err != nil {
 		return contract.ResolvedImage{}, err
 	}
 	if resolved.Ramdisk != nil && resolved.Kernel == nil {
@@ -54,12 +55,12 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	return resolved, nil
 }
 
-// usable reads an image that the project may boot from now.
-func (a *Activities) usable(ctx context.Context, projectID, imageID string) (contract.Image, error) {
+// usable reads an image that the caller may boot from now: whatever it sees.
+func (a *Activities) usable(ctx context.Context, caller imagepolicy.Caller, imageID string) (contract.Image, error) {
 	image, err := a.store.Image(ctx, imageID)
 	seen := false
 	if err == nil {
-		seen, err = a.visible(ctx, image, projectID)
+		seen, err = images.See(ctx, a.store, caller, &image)
 	}
 	switch {
 	case fault.Is(err, fault.NotFound), err == nil && !seen:
@@ -95,12 +96,12 @@ func (a *Activities) usable(ctx context.Context, projectID, imageID string) (con
 }
 
 // part resolves the kernel or ramdisk that an image names.
-func (a *Activities) part(ctx context.Context, projectID string, root contract.Image, property string) (*contract.Image, error) {
+func (a *Activities) part(ctx context.Context, caller imagepolicy.Caller, root contract.Image, property string) (*contract.Image, error) {
 	id := root.Properties[property]
 	if id == "" {
 		return nil, nil
 	}
-	image, err := a.usable(ctx, projectID, id)
+	image, err := a.usable(ctx, caller, id)
 	var f *fault.Error
 	if errors.As(err, &f) && f.Kind == fault.Invalid {
 		return nil, fault.New(fault.Invalid, "Image %s names %s %s: %s", root.ID, property, id, f.Text)
@@ -111,19 +112,14 @@ func (a *Activities) part(ctx context.Context, projectID string, root contract.I
 	return &image, nil
 }
 
-// visible says whether a project may use an image: whatever a reader of the project may see.
-func (a *Activities) visible(ctx context.Context, image models.Image, projectID string) (bool, error) {
-	t := imagepolicy.Target{ID: image.ID, OwnerID: image.OwnerID, Visibility: image.Visibility, Status: string(image.Status)}
-	if image.Visibility == imagepolicy.Shared && image.OwnerID != projectID {
-		as, err := a.store.ImageMembers(ctx, image.ID, projectID)
-		if err != nil {
-			return false, err
-		}
-		for _, m := range as {
-			t.Member = imagepolicy.MemberStatus(m.Status)
-		}
+// asker is who asked for the server, as the image service knows callers: a build that an older version submitted does not
+// say the roles.
+func asker(in contract.ResolveImageInput) imagepolicy.Caller {
+	caller := imagepolicy.Caller{ProjectID: in.ProjectID, Roles: in.Roles}
+	if len(caller.Roles) == 0 {
+		caller.Roles = []string{auth.RoleReader}
 	}
-	return imagepolicy.Visible(imagepolicy.Caller{ProjectID: projectID, Roles: []string{auth.RoleReader}}, t), nil
+	return caller
 }
 
 // fits is Nova's _validate_flavor_image: min_ram, min_disk and, for a flavor with a root disk, the image's own size.

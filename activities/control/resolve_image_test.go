@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ec2id"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -59,4 +60,45 @@ func TestAResolvedImageHasTheEC2IDOfItsContainerFormat(t *testing.T) {
 	again, err := a.ResolveImage(ctx, in)
 	require.NoError(t, err)
 	require.Equal(t, got, again, "the next build gets the same")
+}
+
+func TestABuildUsesTheImagesThatItsAskerSees(t *testing.T) {
+	ctx, store := newStore(t)
+	for _, project := range []string{"p2", "p3"} {
+		_, err := store.EnsureProject(ctx, models.Project{ID: project, Name: project, DomainID: "default", Enabled: true})
+		require.NoError(t, err)
+	}
+	private, shared, kernel := uuid.NewString(), uuid.NewString(), uuid.NewString()
+	activeImage(t, store, models.Image{ID: kernel})
+	activeImage(t, store, models.Image{ID: private, Properties: map[string]string{"kernel_id": kernel}})
+	activeImage(t, store, models.Image{ID: shared})
+	_, err := store.UpdateImage(ctx, shared, models.ImageUpdate{Visibility: new("shared")})
+	require.NoError(t, err)
+	_, err = store.AddImageMember(ctx, shared, "p2", 1, func(models.ImageMember) models.Notification {
+		return models.Notification{EventType: "image.member.create", ResourceID: shared, Payload: []byte("{}")}
+	})
+	require.NoError(t, err)
+	a := New(Options{Store: store})
+	for _, c := range []struct {
+		project, image string
+		roles          []string
+		sees           bool
+	}{
+		{"p1", private, []string{"member"}, true},
+		{"p1", private, nil, true}, // as an older version asks
+		{"p2", private, []string{"member"}, false},
+		{"p2", private, []string{"admin"}, true}, // with its kernel, another project's too
+		{"p2", private, nil, false},
+		{"p2", shared, []string{"member"}, true},
+		{"p3", shared, []string{"member"}, false},
+		{"p3", shared, []string{"admin"}, true},
+		{"p3", uuid.NewString(), []string{"admin"}, false},
+	} {
+		_, err := a.ResolveImage(ctx, contract.ResolveImageInput{ProjectID: c.project, Roles: c.roles, ImageID: c.image, Flavor: contract.Flavor{DiskGiB: 1}})
+		if c.sees {
+			require.NoError(t, err, "%v", c)
+		} else {
+			require.Equal(t, "Can not find requested image", fault.Public(err), "%v", c)
+		}
+	}
 }

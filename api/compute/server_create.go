@@ -241,6 +241,9 @@ func (a *API) createServer(c echo.Context) error {
 	}
 	var refused error
 	if most == 1 {
+		if in.Hostname == "" {
+			in.Hostname = contract.HostnameOf(id)
+		}
 		refused = a.builds.Submit(ctx, in)
 	} else {
 		_, refused = a.builds.Reserve(ctx, contract.ReserveInput{Boot: in, Min: least, Max: most})
@@ -341,6 +344,7 @@ func (a *API) bootInput(c echo.Context, r createRequest) (contract.BootInput, er
 	in := contract.BootInput{
 		ProjectID:   caller.ProjectID,
 		UserID:      caller.UserID,
+		Roles:       caller.Roles,
 		RequestID:   rest.RequestID(c),
 		Name:        r.Name,
 		Metadata:    r.Metadata,
@@ -455,7 +459,7 @@ func (a *API) countsOf(r createRequest, networks []contract.NICRequest) (least, 
 	case r.Hostname != "":
 		return 0, 0, invalid("Unable to allocate a single hostname to multiple instances")
 	}
-	if numbered, _ := contract.ReservedNames(r.Name, "", most-1, most); utf8.RuneCountInString(numbered) > maxName {
+	if numbered, _ := contract.ReservedNames("", r.Name, "", most-1, most); utf8.RuneCountInString(numbered) > maxName {
 		return 0, 0, field("name", r.Name, fmt.Sprintf("is too long: with its number a name has at most %d characters", maxName))
 	}
 	for _, n := range networks {
@@ -591,15 +595,12 @@ var (
 )
 
 // Hostname makes a server's name fit for DNS (nova/utils.py sanitize_hostname): at most 63 lower-case letters, digits and
-// dashes; "server" where nothing is left. Nova keeps Latin-1 letters too, which no resolver takes.
+// dashes; "" where nothing is left. Nova keeps Latin-1 letters too, which no resolver takes.
 func Hostname(name string) string {
 	name = hostSeparators.ReplaceAllString(name, "-")
 	name = strings.Trim(strings.ToLower(hostForbidden.ReplaceAllString(name, "")), "-")
 	if len(name) > 63 {
 		name = strings.Trim(name[:63], "-")
-	}
-	if name == "" {
-		return "server"
 	}
 	return name
 }

@@ -246,6 +246,7 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	require.Equal(t, a.Header.Get("X-Openstack-Request-Id"), got.RequestID)
 	require.Equal(t, []any{c.member.ProjectID, c.member.UserID, "Web Server_1.å", "web-server-1-", "the first", c.image, "nova"},
 		[]any{got.ProjectID, got.UserID, got.Name, got.Hostname + "-", got.Description, got.ImageID, got.AvailabilityZone})
+	require.Equal(t, []string{"member"}, got.Roles, "they decide which images it sees")
 	require.Equal(t, script, string(got.UserData))
 	require.True(t, got.ConfigDrive)
 	require.Equal(t, []string{"a", "b"}, got.Tags)
@@ -432,12 +433,24 @@ func TestOfTwoRequestsWithOneKeyAtOnceOnlyTheAcceptedOneIsToldItsPassword(t *tes
 	require.NotContains(t, a.At(t, "server"), "adminPass")
 }
 
+func TestANameWithoutALetterOrDigitStillGivesAHostnameOfItsOwn(t *testing.T) {
+	c := newCloud(t)
+	for _, name := range []string{"日本", "***", "日本"} {
+		a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"name": name}))
+		require.Equal(t, 202, a.Status, a.Body)
+		require.Equal(t, "Server-"+a.At(t, "server", "id").(string), c.builds.take()[0].Hostname, name)
+	}
+	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"name": "日本", "hostname": "tokyo"}))
+	require.Equal(t, 202, a.Status, a.Body)
+	require.Equal(t, "tokyo", c.builds.take()[0].Hostname)
+}
+
 func TestAHostnameFitsDNS(t *testing.T) {
 	for name, want := range map[string]string{
 		"web":                    "web",
 		"Web Server_1.example":   "web-server-1-example",
-		"-.å-":                   "server",
-		"日本":                     "server",
+		"-.å-":                   "",
+		"日本":                     "",
 		strings.Repeat("a", 70):  strings.Repeat("a", 63),
 		"x" + "é" + "y":          "xy",
 		"a/../b;rm -rf":          "a--brm--rf",

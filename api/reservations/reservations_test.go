@@ -27,8 +27,9 @@ func admit(t *testing.T, e *apitest.Env, owner apitest.User, image string, least
 		},
 		Server: models.Server{ProjectID: owner.ProjectID, UserID: owner.UserID, ImageID: image, FlavorID: "1", CreatedAt: at},
 		Row: func(i, of int) (id, name, hostname string) {
-			name, hostname = contract.ReservedNames("web", "web", i, of)
-			return contract.ReservedServerID(first, i), name, hostname
+			id = contract.ReservedServerID(first, i)
+			name, hostname = contract.ReservedNames(id, "web", "web", i, of)
+			return id, name, hostname
 		},
 		Claim: models.Claim{Instances: 1}, Limits: models.Limits{Instances: -1, Cores: -1, RAMMiB: -1},
 		Action: models.InstanceAction{RequestID: "req-" + first, Action: "create", UserID: owner.UserID, ProjectID: owner.ProjectID},

@@ -13,8 +13,10 @@ type BootInput struct {
 	ProjectID string `json:"project_id"`
 	UserID    string `json:"user_id"`
 	RequestID string `json:"request_id"` // req-<uuid>; also the id of the instance action
-	Name      string `json:"name"`
-	Hostname  string `json:"hostname"` // the name made fit for DNS
+	// Roles of the user when it asked: they decide which images it sees. None are a reader's.
+	Roles    []string `json:"roles,omitempty"`
+	Name     string   `json:"name"`
+	Hostname string   `json:"hostname"` // the name made fit for DNS
 
 	ImageID string `json:"image_id"`
 	Flavor  Flavor `json:"flavor"` // pinned: a flavor deleted during the build changes nothing
@@ -132,10 +134,11 @@ type Image struct {
 
 // ResolveImageInput names the image and what has to fit it.
 type ResolveImageInput struct {
-	ServerID  string `json:"server_id"`
-	ProjectID string `json:"project_id"`
-	ImageID   string `json:"image_id"`
-	Flavor    Flavor `json:"flavor"`
+	ServerID  string   `json:"server_id"`
+	ProjectID string   `json:"project_id"`
+	Roles     []string `json:"roles,omitempty"` // of who asks; none are a reader's
+	ImageID   string   `json:"image_id"`
+	Flavor    Flavor   `json:"flavor"`
 }
 
 // ResolvedImage is the image with the kernel and ramdisk that its properties name, if any.

@@ -37,7 +37,7 @@ type ReserveInput struct {
 func ReservedServer(boot BootInput, i, admitted int) BootInput {
 	first := boot.ServerID
 	boot.ServerID = ReservedServerID(first, i)
-	boot.Name, boot.Hostname = ReservedNames(boot.Name, boot.Hostname, i, admitted)
+	boot.Name, boot.Hostname = ReservedNames(boot.ServerID, boot.Name, boot.Hostname, i, admitted)
 	boot.ReservationID, boot.LaunchIndex, boot.Reserved = ReservationID(first), i, true
 	return boot
 }
@@ -50,16 +50,23 @@ func ReservedServerID(first string, i int) string {
 	return uuid.NewSHA1(uuid.MustParse(first), []byte(strconv.Itoa(i))).String()
 }
 
+// HostnameOf is the hostname of a server whose name has nothing that one could be made of, as in Nova.
+func HostnameOf(serverID string) string { return "Server-" + serverID }
+
 // maxHostname is the longest label of a DNS name.
 const maxHostname = 63
 
 // ReservedNames are the name and hostname of the i-th of so many servers: numbered from 1 where there is more than one
-// (Nova's multi_instance_display_name_template). A hostname keeps its number, and so stays apart, however long it is.
-func ReservedNames(name, hostname string, i, of int) (string, string) {
-	if of <= 1 {
-		return name, hostname
+// (Nova's multi_instance_display_name_template). A hostname keeps its number, and so stays apart, however long it is; "" is
+// made of the server's own id.
+func ReservedNames(serverID, name, hostname string, i, of int) (string, string) {
+	number := ""
+	if of > 1 {
+		number = fmt.Sprintf("-%d", i+1)
 	}
-	number := fmt.Sprintf("-%d", i+1)
+	if hostname == "" {
+		return name + number, HostnameOf(serverID)
+	}
 	if room := maxHostname - len(number); len(hostname) > room {
 		hostname = strings.TrimRight(hostname[:room], "-")
 	}

@@ -37,9 +37,11 @@ func TestServersAreNumberedWhereThereIsMoreThanOne(t *testing.T) {
 		{"x", long, 0, 1, "x", long},
 		{"x", long, 9, 10, "x-10", strings.Repeat("h", 60) + "-10"},
 		{"x", strings.Repeat("h", 58) + "-tail", 9, 10, "x-10", strings.Repeat("h", 58) + "-t-10"},
+		{"日本", "", 0, 1, "日本", "Server-" + firstID},
+		{"日本", "", 9, 10, "日本-10", "Server-" + firstID},
 		{"x", strings.Repeat("h", 59) + "-abc", 9, 10, "x-10", strings.Repeat("h", 59) + "-10"},
 	} {
-		name, hostname := ReservedNames(c.name, c.hostname, c.i, c.of)
+		name, hostname := ReservedNames(firstID, c.name, c.hostname, c.i, c.of)
 		require.Equal(t, []string{c.wantName, c.wantedHost}, []string{name, hostname})
 		require.LessOrEqual(t, len(hostname), 63)
 	}

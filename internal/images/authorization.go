@@ -22,19 +22,28 @@ func (a *authorization) Get(ctx context.Context, id string) (models.Image, error
 	if err != nil {
 		return image, err
 	}
-	if image.Visibility == imagepolicy.Shared && image.OwnerID != a.caller.ProjectID && a.caller.ProjectID != "" {
-		as, err := a.rows.ImageMembers(ctx, id, a.caller.ProjectID)
+	seen, err := See(ctx, a.rows, a.caller, &image)
+	if err != nil {
+		return image, err
+	}
+	if !seen {
+		return models.Image{}, fault.New(fault.NotFound, "No image found with ID %s", id)
+	}
+	return image, nil
+}
+
+// See says whether there is an image for a caller, and notes on it what the caller's project is to it.
+func See(ctx context.Context, rows *models.Store, caller imagepolicy.Caller, image *models.Image) (bool, error) {
+	if image.Visibility == imagepolicy.Shared && image.OwnerID != caller.ProjectID && caller.ProjectID != "" {
+		as, err := rows.ImageMembers(ctx, image.ID, caller.ProjectID)
 		if err != nil {
-			return image, err
+			return false, err
 		}
 		if len(as) == 1 {
 			image.AskerIs = as[0].Status
 		}
 	}
-	if !imagepolicy.Visible(a.caller, Target(image)) {
-		return models.Image{}, fault.New(fault.NotFound, "No image found with ID %s", id)
-	}
-	return image, nil
+	return imagepolicy.Visible(caller, Target(*image)), nil
 }
 
 func (a *authorization) List(ctx context.Context, f models.ImageFilter) ([]models.Image, error) {

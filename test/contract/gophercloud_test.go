@@ -279,6 +279,22 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 		require.Empty(t, free.DeviceID)
 	}
 
+	{ // an admin boots what it sees of other projects, and a name of any script has a hostname
+		theirs := *system.Compute(t, admin)
+		theirs.Microversion = "2.90"
+		made, err := servers.Create(ctx, &theirs, servers.CreateOpts{Name: "日本", ImageRef: imageID, FlavorRef: flavor.ID, Networks: "none"}, nil).Extract()
+		require.NoError(t, err)
+		require.NoError(t, servers.WaitForStatus(ctx, &theirs, made.ID, "ACTIVE"))
+		got, err := servers.Get(ctx, &theirs, made.ID).Extract()
+		require.NoError(t, err)
+		require.Equal(t, "Server-"+made.ID, *got.Hostname)
+		require.NoError(t, servers.Delete(ctx, &theirs, made.ID).ExtractErr())
+		system.Eventually(t, commandPatience, func() (bool, string) {
+			_, err := servers.Get(ctx, &theirs, made.ID).Extract()
+			return gophercloud.ResponseCodeIs(err, http.StatusNotFound), "the admin's server is still there"
+		})
+	}
+
 	{ // quota
 		set, err := quotasets.Update(ctx, adminCompute, projectID, quotasets.UpdateOpts{Instances: ptr(0)}).Extract()
 		require.NoError(t, err)

@@ -92,6 +92,7 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 	return contract.ResolveImageInput{
 		ServerID:  b.in.ServerID,
 		ProjectID: b.in.ProjectID,
+		Roles:     b.in.Roles,
 		ImageID:   b.in.ImageID,
 		Flavor:    b.in.Flavor,
 	}, func(image contract.ResolvedImage) { b.image = image }

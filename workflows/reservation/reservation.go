@@ -84,7 +84,7 @@ func (r *reservation) serve(ctx workflow.Context) error {
 func resolveImage(r *reservation, _ int) (contract.ResolveImageInput, func(contract.ResolvedImage)) {
 	boot := r.in.Boot
 	return contract.ResolveImageInput{
-		ServerID: boot.ServerID, ProjectID: boot.ProjectID, ImageID: boot.ImageID, Flavor: boot.Flavor,
+		ServerID: boot.ServerID, ProjectID: boot.ProjectID, Roles: boot.Roles, ImageID: boot.ImageID, Flavor: boot.Flavor,
 	}, func(image contract.ResolvedImage) { r.image = image }
 }
 
