@@ -93,8 +93,8 @@ func (s *Store) AdvanceGeneration(ctx context.Context, within time.Duration) err
 		"advance the generation")
 }
 
-// HostHolds takes the generation that a host says it holds (0 is none) and answers the installation, whose generation the
-// host may be given now. One that the host can't have from this database is noticed as a restore; until that is
+// HostHolds takes the generation that a host of this installation says it holds (0 is none) and answers the installation,
+// whose generation the host may be given now. One that the host can't have from this database is noticed as a restore; until that is
 // acknowledged nobody is given another, so that it can still be told who saw what.
 func (s *Store) HostHolds(ctx context.Context, h Host, holds int64) (Installation, error) {
 	i, err := s.judge(ctx, "host "+h.Hostname, holds, h.Generation)

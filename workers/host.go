@@ -28,6 +28,8 @@ type HostOptions struct {
 	Metrics   *Steps
 	Logger    *slog.Logger
 	BuildID   string // as ControlOptions'
+	// MayUndo is asked before each undo (Registration); nil lets all be.
+	MayUndo func(ctx context.Context, serverID string) error
 	// Interceptors are ControlOptions' for this host.
 	Interceptors []interceptor.WorkerInterceptor
 }
@@ -42,7 +44,7 @@ func RunHost(ctx context.Context, o HostOptions) error {
 	return run(ctx, queue, worker.Options{
 		Interceptors: append([]interceptor.WorkerInterceptor{&steps{
 			log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds)),
-			order: newOrder(), grace: leaveBehindAfter,
+			order: newOrder(), grace: leaveBehindAfter, mayUndo: o.MayUndo,
 			wanted: func(ctx context.Context, token []byte) error { return o.Temporal.RecordActivityHeartbeat(ctx, token) },
 		}}, o.Interceptors...),
 		DisableWorkflowWorker:              true,

@@ -56,6 +56,8 @@ type steps struct {
 	wanted func(ctx context.Context, token []byte) error
 	// order keeps undos behind dos on this host; nil in the control plane.
 	order *order
+	// mayUndo says why what the host has of a server must not be taken away now; nil: it always may.
+	mayUndo func(ctx context.Context, serverID string) error
 	// grace is how long a step on this host may go on after its context has ended before it is left behind.
 	grace time.Duration
 }
@@ -155,6 +157,11 @@ func (s *step) onHost(asked context.Context, t try, in *interceptor.ExecuteActiv
 	ctx, giveUp := context.WithCancelCause(asked)
 	defer giveUp(nil)
 	end := func() {}
+	if t.undoes && t.server != "" && s.mayUndo != nil {
+		if err := s.mayUndo(ctx, t.server); err != nil {
+			return nil, began, err
+		}
+	}
 	if t.server != "" {
 		if end, err = s.begin(ctx, t, giveUp); err != nil {
 			return nil, began, err

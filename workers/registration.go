@@ -4,18 +4,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/installation"
 	"github.com/slipway-cloud/slipway/internal/space"
 )
 
@@ -27,9 +32,13 @@ type Registration struct {
 	// Report is what does not change: name, ratios, reserves, version. The rest is asked each time.
 	Report     contract.HostReport
 	Hypervisor hypervisor.Hypervisor
-	StateDir   string // its filesystem is the host's disk
-	Reserve    space.Floor
-	Logger     *slog.Logger
+	StateDir   string  // its filesystem is the host's disk
+	Member     *Member // whose the state folder is
+	// Met is called when the first report was answered or could not be made: what the API says of the host is known then, as
+	// far as it can be. nil is nobody.
+	Met     func()
+	Reserve space.Floor
+	Logger  *slog.Logger
 }
 
 // reportTimeout bounds one report, and the question to the hypervisor before it.
@@ -40,6 +49,11 @@ const reportTimeout = 10 * time.Second
 // so, and gets no new servers meanwhile.
 func (r *Registration) Run(ctx context.Context) error {
 	registered, described, was := false, false, "unknown"
+	met := sync.OnceFunc(func() {
+		if r.Met != nil {
+			r.Met()
+		}
+	})
 	every := time.NewTicker(r.Every)
 	defer every.Stop()
 	for {
@@ -54,6 +68,8 @@ func (r *Registration) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.As(err, new(*installation.Mismatch)):
+			return err
 		case err != nil:
 			r.Logger.Warn("The API did not take this host's report; trying again.", "hostname", report.Hostname, "error", err)
 			// An API that has forgotten the host is told everything.
@@ -62,6 +78,7 @@ func (r *Registration) Run(ctx context.Context) error {
 			registered, described = true, asked
 			r.Logger.Info("Registered.", "hostname", report.Hostname, "vcpus", report.VCPUs, "memory_mib", report.MemoryMiB, "disk_gib", report.DiskGiB, "kvm", report.KVM)
 		}
+		met()
 		if now := fmt.Sprint(report.Ready, report.NotReadyReason); now != was {
 			was = now
 			r.Logger.Info("Readiness changed.", "hostname", report.Hostname, "ready", report.Ready, "reason", report.NotReadyReason)
@@ -112,24 +129,48 @@ func machineMemoryMiB() int {
 func (r *Registration) send(ctx context.Context, method, path string, report any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	body, err := json.Marshal(map[string]any{"host": report})
-	if err != nil {
-		return 0, err
+	var body io.Reader
+	if report != nil {
+		text, err := json.Marshal(map[string]any{"host": report})
+		if err != nil {
+			return 0, err
+		}
+		body = bytes.NewReader(text)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(r.API, "/")+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(r.API, "/")+path, body)
 	if err != nil {
 		return 0, err
 	}
 	request.Header.Set("Authorization", "Bearer "+r.Token())
 	request.Header.Set("Content-Type", "application/json")
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := r.Member.Client().Do(request)
 	if err != nil {
 		return 0, err
 	}
 	defer answer.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
 	if answer.StatusCode >= http.StatusMultipleChoices {
-		return answer.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, bytes.TrimSpace(text))
+		return answer.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, messageOf(text))
 	}
 	return answer.StatusCode, nil
+}
+
+// messageOf is the text of an error's body.
+func messageOf(body []byte) string {
+	var said struct{ Error struct{ Message string } }
+	if json.Unmarshal(body, &said) == nil && said.Error.Message != "" {
+		return said.Error.Message
+	}
+	return string(bytes.TrimSpace(body))
+}
+
+// MayUndo asks the API whether this host may take away what it has of a server: after a restore of the database an undo may
+// be one of an older state. Unavailable where it may not, or where nobody answers. An API of before there was the question
+// refuses nothing.
+func (r *Registration) MayUndo(ctx context.Context, serverID string) error {
+	status, err := r.send(ctx, http.MethodGet, "/hosts/self/undo?server="+url.QueryEscape(serverID), nil)
+	if err == nil || status == http.StatusNotFound {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "the undo waits until the API lets it: %v", err)
 }

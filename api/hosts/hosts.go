@@ -63,6 +63,7 @@ func (a *API) Mount(g *echo.Group) {
 	own := []echo.MiddlewareFunc{fail, a.requireHost}
 	g.PUT("/self", a.register, append(own, rest.Expect(400, 403, 409))...)
 	g.POST("/self/heartbeat", a.heartbeat, append(own, rest.Expect(400, 404))...)
+	g.GET("/self/undo", a.undo, append(own, rest.Expect(400))...)
 	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 

@@ -3,6 +3,7 @@ package hosts_test
 import (
 	"context"
 	"log/slog"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -231,6 +232,51 @@ func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	for _, id := range []string{queued, broken, uuid.NewString(), "no-uuid"} {
 		require.Equal(t, 404, e.self(t, token, "GET", "/images/"+id+"/file", nil).Status, id)
 	}
+}
+
+func TestAHostAndTheDatabaseTellEachOtherWhoseTheyAreAndHowFar(t *testing.T) {
+	e := newEnv(t)
+	ctx := t.Context()
+	id, token := e.admit(t, "hv1")
+	require.NoError(t, e.Store.AdvanceGeneration(ctx, 0))
+	i, err := e.Store.Installation(ctx)
+	require.NoError(t, err)
+	server := uuid.NewString()
+	ask := func(headers ...string) apitest.Answer { return e.self(t, token, "GET", "/self/undo?server="+server, nil, headers...) }
+
+	a := ask()
+	require.Equal(t, 204, a.Status, a.Body)
+	require.Equal(t, []string{i.ID, strconv.FormatInt(i.Generation, 10)}, []string{a.Header.Get("Slipway-Installation"), a.Header.Get("Slipway-Generation")})
+	h, err := e.Store.Host(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, i.Generation, h.Generation, "what it is given is known before it has it")
+	require.Equal(t, 400, e.self(t, token, "GET", "/self/undo?server=x", nil).Status)
+
+	other := uuid.NewString()
+	for _, request := range [][]any{{"PUT", "/self", registration("hv1")}, {"GET", "/self/undo?server=" + server, nil}} {
+		a = e.self(t, token, request[0].(string), request[1].(string), request[2], "Slipway-Installation", other, "Slipway-Generation", "999")
+		require.Equal(t, 421, a.Status, a.Body)
+		require.Equal(t, "The state folder of host hv1 belongs to installation "+other+", and this API is that of installation "+i.ID+
+			": correct host.api_url or host.state_dir; or give the folder to this installation: slipway host join", a.Message(t))
+	}
+	h, err = e.Store.Host(ctx, id)
+	require.NoError(t, err)
+	require.True(t, h.SeenAt.IsZero(), "it was not registered")
+	is, err := e.Store.Installation(ctx)
+	require.NoError(t, err)
+	require.False(t, is.Restored(), "how far another database is says nothing of this one")
+
+	a = ask("Slipway-Installation", i.ID, "Slipway-Generation", strconv.FormatInt(i.Generation+1, 10))
+	require.Equal(t, 503, a.Status, a.Body)
+	require.Contains(t, a.Message(t), "slipway installation acknowledge")
+	require.Empty(t, a.Header.Get("Slipway-Generation"), "it keeps what it has for evidence")
+	a = e.self(t, token, "PUT", "/self", registration("hv1"), "Slipway-Installation", i.ID, "Slipway-Generation", strconv.FormatInt(i.Generation+1, 10))
+	require.Equal(t, 200, a.Status, a.Body)
+	_, err = e.Store.AcknowledgeRestore(ctx, "ops")
+	require.NoError(t, err)
+	a = ask("Slipway-Installation", i.ID, "Slipway-Generation", strconv.FormatInt(i.Generation+1, 10))
+	require.Equal(t, 204, a.Status, a.Body)
+	require.Equal(t, strconv.FormatInt(i.Generation+2, 10), a.Header.Get("Slipway-Generation"))
 }
 
 func newBytes(t *testing.T) *imagestore.Stores {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,9 +41,49 @@ func (a *API) requireHost(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			return fmt.Errorf("look a host's token up: %w", err)
 		}
+		if err := a.acquaint(c, h); err != nil {
+			return err
+		}
 		c.Set(keyHost, h)
 		return next(c)
 	}
+}
+
+// acquaint refuses a host of another installation, and has it and the database tell each other how far the database is.
+func (a *API) acquaint(c echo.Context, h models.Host) error {
+	ctx := c.Request().Context()
+	i, err := a.store.Installation(ctx)
+	if err != nil {
+		return err
+	}
+	c.Response().Header().Set(contract.HeaderInstallation, i.ID)
+	if of := c.Request().Header.Get(contract.HeaderInstallation); of != "" && of != i.ID {
+		return rest.Status(http.StatusMisdirectedRequest, "The state folder of host %s belongs to installation %s, and this API is that of installation %s: "+
+			"correct host.api_url or host.state_dir; or give the folder to this installation: slipway host join", h.Hostname, of, i.ID)
+	}
+	holds, err := strconv.ParseInt(c.Request().Header.Get(contract.HeaderGeneration), 10, 64)
+	if err != nil {
+		holds = 0 // it has seen none, or is older than there are any
+	}
+	if i, err = a.store.HostHolds(ctx, h, holds); err != nil {
+		return err
+	}
+	if !i.Restored() {
+		c.Response().Header().Set(contract.HeaderGeneration, strconv.FormatInt(i.Generation, 10))
+	}
+	return nil
+}
+
+// undo answers whether the host may take away what it has of a server.
+func (a *API) undo(c echo.Context) error {
+	server := c.QueryParam("server")
+	if uuid.Validate(server) != nil {
+		return fault.New(fault.Invalid, "'%s' is no server's id.", server)
+	}
+	if err := a.store.MayUndo(c.Request().Context(), hostOf(c).ID, server); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusNoContent)
 }
 
 func hostOf(c echo.Context) models.Host { return c.Get(keyHost).(models.Host) }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,6 +36,38 @@ func hostCommand() *cobra.Command {
 API. It needs the host's token (slipway host create NAME), the API, Temporal, and nothing else: no database.`,
 		[]string{"temporal", "host", "images"}, runHost)
 	cmd.AddCommand(cli.HostCommands()...)
+	cmd.AddCommand(hostJoinCommand())
+	return cmd
+}
+
+func hostJoinCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "join",
+		Short: "Give this machine's state folder to the installation of its API",
+		Long: `Makes the state folder (host.state_dir) nobody's, so that it belongs to the installation whose API answers at the host's next
+start. Run it on the hypervisor, with the settings of its host and while that is stopped. Guests stay as they are; those that
+the installation does not know are findings of its audit.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			unlock, err := lockState(c.Host.StateDir)
+			if err != nil {
+				return err
+			}
+			defer unlock()
+			was, err := workers.LeaveInstallation(c.Host.StateDir)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s belonged to %s; with the next start of the host it belongs to the installation whose API is %s.\n",
+				c.Host.StateDir, cmp.Or(was, "nobody that can be told"), c.Host.APIURL)
+			return nil
+		},
+	}
+	config.Flags(cmd.Flags(), "host", "log")
 	return cmd
 }
 
@@ -73,7 +105,11 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer virt.Close()
-	var source imagecache.Source = imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: http.DefaultClient}
+	member, err := workers.OpenMember(stateDir, c.Host.APIURL, log)
+	if err != nil {
+		return err
+	}
+	var source imagecache.Source = imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: member.Client()}
 	if c.Host.ReadStores {
 		images, err := imagestore.OpenStores(imageSettings(c.Images, nil))
 		if err != nil {
@@ -106,8 +142,10 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if maxBuilds == 0 {
 		maxBuilds = 2 * runtime.NumCPU()
 	}
+	met := make(chan struct{}) // whose this host is, is known as far as it can be
 	registration := workers.Registration{
 		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Reserve: reserve, Logger: log,
+		Member: member, Met: func() { close(met) },
 		Report: contract.HostReport{
 			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
 			ReservedMemoryMiB: c.Host.ReservedMemory, HostHeartbeat: contract.HostHeartbeat{Version: version()},
@@ -117,6 +155,11 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return registration.Run(ctx) })
+		select {
+		case <-met:
+		case <-ctx.Done():
+			return group.Wait()
+		}
 		if c.Host.ResumeGuests {
 			group.Go(func() error {
 				if err := resumeGuests(ctx, virt, instances, log); err != nil {
@@ -129,6 +172,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 			return workers.RunHost(ctx, workers.HostOptions{
 				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,
 				Metrics: workers.NewSteps(metrics), Logger: log, BuildID: buildID(), Interceptors: interceptors,
+				MayUndo: registration.MayUndo,
 			})
 		})
 		return group.Wait()

@@ -28,3 +28,12 @@ type HostHeartbeat struct {
 
 // HostReasonMax bounds NotReadyReason.
 const HostReasonMax = 1024
+
+// Headers of each request of a host to the API, and of its answer: headers and no fields, since an older API refuses what it
+// does not know.
+const (
+	// HeaderInstallation is the installation that the host's state folder belongs to, and the one that answers.
+	HeaderInstallation = "Slipway-Installation"
+	// HeaderGeneration is the highest generation of the database that the host has seen, and the one that it is given.
+	HeaderGeneration = "Slipway-Generation"
+)

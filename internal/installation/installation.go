@@ -53,7 +53,8 @@ type Mismatch struct{ text string }
 
 func (m *Mismatch) Error() string { return m.text }
 
-func mismatch(format string, args ...any) error { return &Mismatch{fmt.Sprintf(format, args...)} }
+// Mismatched makes one: what belongs to what, and what to do.
+func Mismatched(format string, args ...any) error { return &Mismatch{fmt.Sprintf(format, args...)} }
 
 // Load makes a Keeper that has looked at nothing yet. Without an engine none is looked at.
 func Load(ctx context.Context, rows *models.Store, stores *imagestore.Stores, engine Engine, log *slog.Logger) (*Keeper, error) {
@@ -124,7 +125,7 @@ func (k *Keeper) MaySweep(ctx context.Context, stores ...string) error {
 		return err
 	}
 	if i.ID != k.id {
-		return mismatch("The database is installation %s now, and was %s when this process started: start it anew.", i.ID, k.id)
+		return Mismatched("The database is installation %s now, and was %s when this process started: start it anew.", i.ID, k.id)
 	}
 	for _, name := range stores {
 		if i, err = k.checkStore(ctx, name); err != nil {
@@ -167,7 +168,7 @@ func (k *Keeper) read(ctx context.Context, name string, store imagestore.Marked)
 		return m, nil, err
 	}
 	if json.Unmarshal(text, &m) != nil || m.Installation == "" || m.Store == "" {
-		return m, text, mismatch("What image store %s at %s says of whose it is cannot be read. If it is this installation's (%s): slipway installation join --store %s", name, store.Root(), k.id, name)
+		return m, text, Mismatched("What image store %s at %s says of whose it is cannot be read. If it is this installation's (%s): slipway installation join --store %s", name, store.Root(), k.id, name)
 	}
 	return m, text, nil
 }
@@ -192,7 +193,7 @@ func (k *Keeper) checkStore(ctx context.Context, name string) (models.Installati
 	case err != nil:
 		return models.Installation{}, err
 	case said.Installation != k.id:
-		return models.Installation{}, mismatch("Image store %s at %s belongs to installation %s, and this database is installation %s: correct images.stores or database.dsn; "+
+		return models.Installation{}, Mismatched("Image store %s at %s belongs to installation %s, and this database is installation %s: correct images.stores or database.dsn; "+
 			"or give the store to this installation: slipway installation join --store %s", name, store.Root(), said.Installation, k.id, name)
 	}
 	i, err := k.rows.ImageStoreHolds(ctx, models.ImageStore{ID: said.Store, Name: name, Location: store.Root(), Generation: said.Generation})
@@ -217,7 +218,7 @@ func (k *Keeper) adoptable(ctx context.Context, name string, store imagestore.Ma
 		if said, err := store.Mark(ctx); err != nil || said != nil {
 			return err // another process of this installation was faster
 		}
-		return mismatch("Image store %s at %s belonged to this installation (%s) and does not say so any more: is its folder mounted, is it the right bucket? "+
+		return Mismatched("Image store %s at %s belonged to this installation (%s) and does not say so any more: is its folder mounted, is it the right bucket? "+
 			"If it is: slipway installation join --store %s", name, store.Root(), k.id, name)
 	}
 	ids, err := store.IDs(ctx)
@@ -230,7 +231,7 @@ func (k *Keeper) adoptable(ctx context.Context, name string, store imagestore.Ma
 		return err
 	}
 	if ours < len(ids)-ours {
-		return mismatch("Image store %s at %s does not say whose it is, and of the %d images in it this database (installation %s) knows %d: correct images.stores or database.dsn; "+
+		return Mismatched("Image store %s at %s does not say whose it is, and of the %d images in it this database (installation %s) knows %d: correct images.stores or database.dsn; "+
 			"or give the store to this installation: slipway installation join --store %s", name, store.Root(), len(ids), k.id, ours, name)
 	}
 	return nil
@@ -283,7 +284,7 @@ func (k *Keeper) checkEngine(ctx context.Context) error {
 		}
 	}
 	if err == nil && owner != k.id {
-		err = mismatch("%s belongs to installation %s, and this database is installation %s: correct temporal.address, temporal.namespace, temporal.control_queue or database.dsn; "+
+		err = Mismatched("%s belongs to installation %s, and this database is installation %s: correct temporal.address, temporal.namespace, temporal.control_queue or database.dsn; "+
 			"or give it to this installation: slipway installation join --temporal", k.engine.Name(), owner, k.id)
 	}
 	return err
