@@ -92,6 +92,14 @@ func (s *Store) BeginImport(ctx context.Context, b ImportBegin) (Image, []string
 	return i, stores, failed(err, "begin the import of image %s", b.Task.ImageID)
 }
 
+// ImportBegan says whether an import was accepted: its task is there, and is not what EndImport leaves of one that never
+// began.
+func (s *Store) ImportBegan(ctx context.Context, taskID string) (began bool, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM image_tasks WHERE id = $1 AND (status <> 'failure' OR updated_at <> created_at))`,
+		taskID).Scan(&began)
+	return began, failed(err, "look for task %s", taskID)
+}
+
 // importable holds what Glance asks of an image (import_image in glance/api/v2/images.py).
 func importable(i Image, b ImportBegin, missing []string) error {
 	conflict := func(format string, args ...any) error { return fault.New(fault.Conflict, format, args...) }

@@ -259,6 +259,7 @@ func TestAnImportIsTakenBackFromWhereverItGot(t *testing.T) {
 					require.Equal(t, map[string]string{models.ImportingProperty: "", models.ImportFailedProperty: "hot,cold"}, row.Properties)
 					require.Equal(t, "It failed.", m.task(t, in, "failure").Message)
 					m.lies(t, id)
+					m.began(t, in, true)
 				}
 				// What was given up long ago and wakes up now changes nothing, of the next import neither.
 				require.True(t, fault.Is(m.do(m.StoreImage, m.storeIn(in, "hot")), fault.Conflict))
@@ -279,11 +280,21 @@ func TestAnImportIsTakenBackFromWhereverItGot(t *testing.T) {
 	}
 }
 
+// began requires what the API answers whoever's submission it was.
+func (m *importing) began(t *testing.T, in contract.ImportInput, want bool) {
+	t.Helper()
+	began, err := m.rows.ImportBegan(t.Context(), in.Task.ID)
+	require.NoError(t, err)
+	require.Equal(t, want, began)
+}
+
 func TestAnImportThatNeverBeganCannotBeginAfterItsEnd(t *testing.T) {
 	m := newImporting(t, images.Config{})
 	in := m.queued(t, contract.ImportWeb)
+	m.began(t, in, false)
 	require.NoError(t, m.do(m.AbandonImport, contract.AbandonImportInput{Import: in, Failed: in.Stores, Message: "It could not begin."}))
 	m.task(t, in, "failure")
+	m.began(t, in, false)
 	require.True(t, fault.Is(m.do(m.BeginImport, in), fault.Conflict))
 	row := m.row(t, in.Task.ImageID)
 	require.Equal(t, models.ImageQueued, row.Status)

@@ -220,12 +220,15 @@ func (a *API) createServer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	// Before anything that the request names is looked at: its first try has used it, perhaps.
 	hash := requestHash(key, body.Server)
-	if repeated, err := a.repeats(c, id, key, hash); err != nil {
-		return err
-	} else if repeated {
-		return accepted(c, id, "", body.Server)
+	if key != "" {
+		// Before anything that the request names is looked at: its first try has used it, perhaps.
+		switch made, err := a.madeBy(c, id, hash); {
+		case err != nil:
+			return err
+		case made == byAnother:
+			return accepted(c, id, "", body.Server)
+		}
 	}
 	in, err := a.bootInput(c, body.Server)
 	if err != nil {
@@ -248,17 +251,19 @@ func (a *API) createServer(c echo.Context) error {
 	} else {
 		_, refused = a.builds.Reserve(ctx, contract.ReserveInput{Boot: in, Min: least, Max: most})
 	}
-	if refused != nil && !fault.Is(refused, fault.Conflict) {
-		return fmt.Errorf("submit server %s: %w", id, refused)
+	if refused == nil && key == "" {
+		return accepted(c, id, in.AdminPass, body.Server)
 	}
-	// Another request with the same key may have come at the same time, and be what was accepted, or what is in the way.
-	repeated, err := a.repeats(c, id, key, hash)
+	// The row says who was accepted, whatever the answer says. That of the request which was may have got lost, and another run
+	// have refused it when it was asked again; and another request with the same key may be what was accepted, or what is in
+	// the way.
+	made, err := a.madeBy(c, id, hash)
 	switch {
 	case err != nil:
 		return err
-	case repeated:
+	case made == byAnother:
 		return accepted(c, id, "", body.Server)
-	case refused != nil:
+	case refused != nil && made == byNobody:
 		return fmt.Errorf("submit server %s: %w", id, refused)
 	}
 	return accepted(c, id, in.AdminPass, body.Server)
@@ -291,31 +296,37 @@ func serverID(c echo.Context) (id, key string, err error) {
 	return ServerIDOf(rest.CallerOf(c).ProjectID, key), key, nil
 }
 
-// repeats says whether the server of an idempotency key was accepted for another request than this one; Conflict where that
-// one asked for something else. The answer to a repeated request has no adminPass, because only its first one knew it.
-func (a *API) repeats(c echo.Context, id, key, hash string) (bool, error) {
-	if key == "" {
-		return false, nil
-	}
+// maker is whose request a server was accepted for.
+type maker int
+
+const (
+	byNobody  maker = iota // not yet, or never
+	byThis                 // the request that asks
+	byAnother              // with the same key, for the same; the answer to it has no adminPass, which only its first one knew
+)
+
+// madeBy says who made the server of an id; Conflict where it was made by another request under the key of this one, for
+// something else.
+func (a *API) madeBy(c echo.Context, id, hash string) (maker, error) {
 	ctx := c.Request().Context()
 	server, err := a.store.ServerEvenDeleted(ctx, id)
 	if fault.Is(err, fault.NotFound) {
-		return false, nil
+		return byNobody, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look server %s up by its idempotency key: %w", id, err)
+		return byNobody, fmt.Errorf("look for the server %s that was asked for: %w", id, err)
 	}
 	_, err = a.store.Action(ctx, id, rest.RequestID(c))
 	switch {
 	case err == nil:
-		return false, nil // it was accepted for this very request
+		return byThis, nil
 	case !fault.Is(err, fault.NotFound):
-		return false, fmt.Errorf("look server %s up by its request: %w", id, err)
+		return byNobody, fmt.Errorf("look for the request that made server %s: %w", id, err)
 	case server.Fingerprint != nil && *server.Fingerprint != hash:
-		return false, fault.New(fault.Conflict,
+		return byNobody, fault.New(fault.Conflict,
 			"This Idempotency-Key was used for another request, which made server %s. Repeat that request, or use a new key.", id)
 	}
-	return true, nil
+	return byAnother, nil
 }
 
 // requestHash tells whether two requests under one key ask for the same; "" without a key. It is stored, and a request may

@@ -445,6 +445,22 @@ func TestANameWithoutALetterOrDigitStillGivesAHostnameOfItsOwn(t *testing.T) {
 	require.Equal(t, "tokyo", c.builds.take()[0].Hostname)
 }
 
+// The answer of a submission that took effect may have got lost, and another run have refused it.
+func TestARequestWhoseServerWasRecordedIsAcceptedWhateverTheEngineAnswers(t *testing.T) {
+	c := newCloud(t)
+	c.builds.during = func(in contract.BootInput) {
+		require.NoError(t, c.Store.RecordServer(context.Background(), models.Server{ID: in.ServerID, ProjectID: in.ProjectID, UserID: in.UserID, Name: in.Name, Hostname: in.Hostname, ImageID: in.ImageID, FlavorID: "1"},
+			models.InstanceAction{ServerID: in.ServerID, RequestID: in.RequestID, Action: "create", UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
+	}
+	for _, kind := range []fault.Kind{fault.Conflict, fault.Unavailable, fault.NotFound, fault.Invalid, fault.OverQuota, fault.Internal} {
+		c.builds.err = fault.New(kind, "refused by another run")
+		a := c.nova(t, c.member, at96, "POST", "/servers", c.with(nil))
+		require.Equal(t, 202, a.Status, a.Body)
+		require.NotEmpty(t, a.At(t, "server", "adminPass"))
+		require.Equal(t, c.builds.take()[0].ServerID, a.At(t, "server", "id"))
+	}
+}
+
 func TestAHostnameFitsDNS(t *testing.T) {
 	for name, want := range map[string]string{
 		"web":                    "web",

@@ -89,8 +89,14 @@ func (a *API) importImage(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("describe the import of image %s: %w", image.ID, err)
 	}
-	if err := a.config.Imports.Import(ctx, in); err != nil {
-		return err
+	if refused := a.config.Imports.Import(ctx, in); refused != nil {
+		// It was accepted all the same if its task exists: the answer got lost, and another run refused it when it was asked again.
+		switch began, err := a.store.ImportBegan(ctx, in.Task.ID); {
+		case err != nil:
+			return err
+		case !began:
+			return refused
+		}
 	}
 	return c.NoContent(http.StatusAccepted)
 }

@@ -352,9 +352,18 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 	}
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, act.RequestID), submitPatience)
 	defer cancel()
+	described, err := c.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+	if errors.As(err, new(*serviceerror.NotFound)) {
+		return noBuild(id, err)
+	}
+	if err != nil {
+		return answer(err, "The build could not be read", again)
+	}
 	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		UpdateID:     act.Act + "-" + act.RequestID,
-		WorkflowID:   workflowID,
+		UpdateID:   act.Act + "-" + act.RequestID,
+		WorkflowID: workflowID,
+		// Where the answer gets lost it is asked for again, of this run: the next one under the id never had the undo.
+		RunID:        described.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
 		UpdateName:   contract.UpdateUndo,
 		Args:         []any{act},
 		WaitForStage: client.WorkflowUpdateStageCompleted,
@@ -363,10 +372,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 		err = update.Get(ctx, nil)
 	}
 	if errors.As(err, new(*serviceerror.NotFound)) {
-		if _, gone := c.temporal.DescribeWorkflowExecution(ctx, workflowID, ""); gone == nil {
-			return fault.Wrap(fault.Conflict, err, "The build %s has ended: no undo waits there.", id)
-		}
-		return noBuild(id, err)
+		return fault.Wrap(fault.Conflict, err, "The build %s has ended: no undo waits there.", id)
 	}
 	return answer(err, "The build did not take it", "It may still: look at the build before you ask again.")
 }

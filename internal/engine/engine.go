@@ -47,9 +47,19 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 	// The same submission again meets the run that answers it; after a refusal it may be tried anew.
 	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
-	start := c.temporal.NewWithStartWorkflowOperation(options, contract.WorkflowBoot, in)
-	return c.submit(ctx, start, in.RequestID, nil)
+	err := c.submit(ctx, submission(in.RequestID), nil, options, contract.WorkflowBoot, in)
+	return answer(err, notAccepted, maybeStill)
 }
+
+// submission is a request's one submission of a build or a reservation.
+func submission(requestID string) client.UpdateWorkflowOptions {
+	return client.UpdateWorkflowOptions{UpdateID: "submit-" + requestID, UpdateName: contract.UpdateSubmit}
+}
+
+const (
+	notAccepted = "The build was not accepted"
+	maybeStill  = "It may still be: look for the server before you ask again, or ask again with the same Idempotency-Key."
+)
 
 func (c *Client) boot(in contract.BootInput) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
@@ -62,27 +72,50 @@ func (c *Client) boot(in contract.BootInput) client.StartWorkflowOptions {
 	}
 }
 
-// submit starts a workflow and waits until it says accepted or refused.
-func (c *Client) submit(ctx context.Context, start client.WithStartWorkflowOperation, requestID string, out any) error {
-	update, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
-		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateID:     "submit-" + requestID,
-			UpdateName:   contract.UpdateSubmit,
-			WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
-	})
-	if err == nil {
-		err = update.Get(ctx, out)
+// How a submission is sent again. A run that was ending when it came answers nothing, and sendPause lets it end. Where the
+// engine forgot an update (it keeps them in memory until a worker takes them up, and drops them all when one too many comes)
+// and the run has ended, it refuses for ever to start the same run once more: after sendPatience it is asked for another.
+const (
+	sendPause    = 50 * time.Millisecond
+	sendPatience = 3 * time.Second
+)
+
+// submit starts a workflow, or meets the one that runs under its id, and waits until that says accepted or refused. However
+// often it is sent, by this loop or below it, one run takes it once, by the update's id. But when the answer got lost and that
+// run has ended, the next one refuses what has taken effect: a refusal is true only where the row is missing that the
+// acceptance would have made (docs/decisions/0018-the-row-answers.md).
+func (c *Client) submit(ctx context.Context, update client.UpdateWorkflowOptions, out any, options client.StartWorkflowOptions, workflow string, in any) error {
+	update.WaitForStage = client.WorkflowUpdateStageCompleted
+	send := func() (again bool, err error) {
+		sending, cancel := context.WithTimeout(ctx, sendPatience)
+		defer cancel()
+		handle, err := c.temporal.UpdateWithStartWorkflow(sending, client.UpdateWithStartWorkflowOptions{
+			StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(options, workflow, in), UpdateOptions: update,
+		})
+		if err == nil {
+			err = handle.Get(sending, out)
+		}
+		return err != nil && sending.Err() != nil || errors.As(err, new(*serviceerror.NotFound)), err
 	}
-	return answer(err, "The build was not accepted", "It may still be: look for the server before you ask again, or ask again with the same Idempotency-Key.")
+	for {
+		again, err := send()
+		if !again || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(sendPause):
+		}
+	}
 }
 
 // Reserve is Submit for several servers: it answers how many were accepted, or the fault that refused all of them.
 func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error) {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.Boot.RequestID), submitPatience)
 	defer cancel()
-	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+	var out contract.Admitted
+	err = c.submit(ctx, submission(in.Boot.RequestID), &out, client.StartWorkflowOptions{
 		ID:                    contract.ReservationWorkflowID(in.Boot.ServerID),
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   server.TaskTimeout,
@@ -93,9 +126,7 @@ func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitte
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 	}, contract.WorkflowReserve, in)
-	var answer contract.Admitted
-	err = c.submit(ctx, start, in.Boot.RequestID, &answer)
-	return answer.Servers, err
+	return out.Servers, answer(err, notAccepted, maybeStill)
 }
 
 // Start starts the build of a server that was reserved. It is success where a workflow of that server runs or has run: this

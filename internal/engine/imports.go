@@ -2,11 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	enumspb "go.temporal.io/api/enums/v1"
-	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
@@ -17,23 +15,14 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/server"
 )
 
-// submissions is how often an import is asked for that meets a run of the image which has just ended.
-const submissions = 3
-
 // Import starts an import and returns as soon as it is accepted (nil: its task exists) or refused. Conflict while another
 // import of the image runs.
 func (c *Client) Import(ctx context.Context, in contract.ImportInput) error {
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.Task.RequestID), submitPatience)
 	defer cancel()
-	err := c.submitImport(ctx, in)
-	for n := 1; n < submissions && errors.As(err, new(*serviceerror.NotFound)); n++ {
-		err = c.submitImport(ctx, in)
-	}
-	return answer(err, "The import was not accepted", "It may still be: look for the image's tasks before you ask again.")
-}
-
-func (c *Client) submitImport(ctx context.Context, in contract.ImportInput) error {
-	start := c.temporal.NewWithStartWorkflowOperation(client.StartWorkflowOptions{
+	err := c.submit(ctx, client.UpdateWorkflowOptions{
+		UpdateID: "import-" + in.Task.ID, UpdateName: contract.UpdateImport, Args: []any{in.Task.ID},
+	}, nil, client.StartWorkflowOptions{
 		ID:                  contract.ImageWorkflowID(in.Task.ImageID),
 		TaskQueue:           c.queue,
 		WorkflowTaskTimeout: server.TaskTimeout,
@@ -45,15 +34,5 @@ func (c *Client) submitImport(ctx context.Context, in contract.ImportInput) erro
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, contract.WorkflowImport, in)
-	update, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
-		StartWorkflowOperation: start,
-		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateID: "import-" + in.Task.ID, UpdateName: contract.UpdateImport, Args: []any{in.Task.ID},
-			WaitForStage: client.WorkflowUpdateStageCompleted,
-		},
-	})
-	if err != nil {
-		return err
-	}
-	return update.Get(ctx, nil)
+	return answer(err, "The import was not accepted", "It may still be: look for the image's tasks before you ask again.")
 }

@@ -55,9 +55,11 @@ type Options struct {
 	Faults bool
 
 	// Parts of the test's own, for one that breaks them. "" are those that internal/testenv gives, which tests share.
-	DSN      string             // an empty database
-	Temporal string             // address of a server with the namespace slipway
-	Libvirt  testenv.LibvirtEnv // for the hosts that HostSettings makes libvirt's too
+	DSN      string // an empty database
+	Temporal string // address of a server with the namespace slipway
+	// APITemporal is the address by which the API alone reaches that server.
+	APITemporal string
+	Libvirt     testenv.LibvirtEnv // for the hosts that HostSettings makes libvirt's too
 }
 
 // System is a running Slipway.
@@ -141,7 +143,11 @@ func Start(t testing.TB, o Options) *System {
 	}
 	s.writeSettings("slipway.yaml", s.settings)
 
-	s.start(ctx, "api", "slipway.yaml", []string{"SLIPWAY_OPERATOR_LISTEN=" + operator}, s.answers("/readyz"))
+	env := []string{"SLIPWAY_OPERATOR_LISTEN=" + operator}
+	if o.APITemporal != "" {
+		env = append(env, "SLIPWAY_TEMPORAL_ADDRESS="+o.APITemporal)
+	}
+	s.start(ctx, "api", "slipway.yaml", env, s.answers("/readyz"))
 	store, err := models.Open(ctx, s.DSN, models.Options{MaxConns: 4})
 	require.NoError(t, err)
 	s.Store = store

@@ -3,7 +3,9 @@ package boot
 import (
 	"context"
 	"log/slog"
+	"path"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,9 +18,13 @@ import (
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	tworkflow "go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/engine"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/workflows/run"
 )
@@ -36,15 +42,22 @@ type realEngine struct {
 
 func newEngine(t *testing.T, w *world) *realEngine {
 	t.Helper()
-	c, err := client.Dial(client.Options{
-		HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
-	})
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
+	c := dial(t)
 	e := &realEngine{Client: c, t: t, w: w, queue: testenv.Queue(t, "control")}
 	w.hosts = []string{testenv.Queue(t, "hv1")}
 	e.start(worker.New(c, contract.HostQueue(w.hosts[0]), worker.Options{DisableWorkflowWorker: true}), nil)
 	return e
+}
+
+func dial(t *testing.T, options ...grpc.DialOption) client.Client {
+	t.Helper()
+	c, err := client.Dial(client.Options{
+		HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+		ConnectionOptions: client.ConnectionOptions{DialOptions: options},
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
 }
 
 // control starts a control-plane worker over a table; it ends with stop, or with the test.
@@ -192,4 +205,56 @@ func TestABuildStartedByTheOldWorkerIsFinishedByTheNewOne(t *testing.T) {
 	e.delete(fresh.ServerID)
 	e.ended(fresh.ServerID)
 	require.Empty(t, w.holds())
+}
+
+// An operator's act is asked for of one run. Where its answer gets lost, and that run has ended and another has begun, it is
+// answered by the run that took it, and the other one's undo of the same name is left alone.
+func TestAnActWhoseAnswerGotLostIsAnsweredByTheRunThatTookIt(t *testing.T) {
+	const undo = "server:" + contract.ReleaseQuota + "/0"
+	w := newWorld()
+	failing(w, contract.StartDomain, fault.Internal, false)
+	var back atomic.Bool
+	w.more = map[string]any{contract.ReleaseQuota: func(context.Context, contract.Undo) error {
+		if back.Load() {
+			return w.undo("claim")
+		}
+		return fault.ToTemporalAgain(fault.New(fault.Unavailable, "The database does not answer."))
+	}}
+	e := newEngine(t, w)
+	e.control(steps)
+	in := e.build()
+	waits := func() {
+		require.EventuallyWithT(t, func(c *assert.CollectT) {
+			b, err := engine.NewClient(e.Client, e.queue).Build(t.Context(), in.ServerID)
+			require.NoError(c, err)
+			require.NotNil(c, b.State, b.Unanswered)
+			require.True(c, slices.ContainsFunc(b.State.Undos, func(u contract.UndoState) bool { return u.ID == undo && u.State == "undoing" }), "%+v", b.State.Undos)
+		}, 30*time.Second, 20*time.Millisecond)
+	}
+	waits()
+
+	lost := false
+	losing := dial(t, grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+		err := invoke(ctx, method, req, reply, cc, o...)
+		if lost || err != nil || path.Base(method) != "UpdateWorkflowExecution" {
+			return err
+		}
+		lost = true
+		require.Error(t, e.GetWorkflow(ctx, contract.ServerWorkflowID(in.ServerID), "").Get(ctx, nil), "the build failed")
+		e.delete(in.ServerID)
+		waits()
+		return status.Error(codes.Unavailable, "the answer got lost")
+	}))
+	require.NoError(t, engine.NewClient(losing, e.queue).Act(t.Context(), in.ServerID, contract.OperatorAct{
+		Act: contract.ActSkip, Undo: undo, Reason: "counted by hand", RequestID: "req-3", UserID: "op",
+	}))
+	require.True(t, lost)
+	require.Len(t, w.acts, 1)
+	waits()
+	back.Store(true)
+	require.NoError(t, engine.NewClient(e.Client, e.queue).Act(t.Context(), in.ServerID, contract.OperatorAct{
+		Act: contract.ActRetry, RequestID: "req-4", UserID: "op",
+	}))
+	e.ended(in.ServerID)
+	require.Equal(t, "DELETED", w.server)
 }

@@ -76,12 +76,20 @@ func (m *importing) serve(ctx workflow.Context) error {
 	}); err != nil {
 		return err
 	}
-	return workflow.SetUpdateHandler(ctx, contract.UpdateImport, func(ctx workflow.Context, task string) error {
+	// As a validator it leaves nothing of a refusal in the history, which the engine bounds. Older versions had none: their
+	// histories hold submissions that the handler refused.
+	ours := func(_ workflow.Context, task string) error {
 		if task != m.in.Task.ID {
 			return fault.ToTemporal(fault.New(fault.Conflict, "Image %s is being imported already.", m.in.Task.ImageID))
 		}
+		return nil
+	}
+	return workflow.SetUpdateHandlerWithOptions(ctx, contract.UpdateImport, func(ctx workflow.Context, task string) error {
+		if err := ours(ctx, task); err != nil {
+			return err
+		}
 		return m.run.Submitted(ctx)
-	})
+	}, workflow.UpdateHandlerOptions{Validator: ours})
 }
 
 func beginImport(m *importing, _ int) (contract.ImportInput, func(contract.ImportBegun)) {

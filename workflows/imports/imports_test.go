@@ -109,7 +109,7 @@ func (i *imported) run(t *testing.T, in contract.ImportInput, tasks ...string) e
 	for _, task := range append([]string{in.Task.ID}, tasks...) {
 		i.env.RegisterDelayedCallback(func() {
 			i.env.UpdateWorkflow(contract.UpdateImport, "import-"+task, &testsuite.TestUpdateCallback{
-				OnAccept: func() {}, OnReject: func(err error) { t.Errorf("rejected: %v", err) },
+				OnAccept: func() {}, OnReject: func(err error) { i.answers[task] = err },
 				OnComplete: func(_ any, err error) { i.answers[task] = err },
 			}, task)
 		}, 0)
