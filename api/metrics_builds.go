@@ -27,7 +27,7 @@ type buildMetrics struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	running, parked, overdue, servers, readable *prometheus.Desc
+	running, parked, overdue, servers, failures, suspended, readable *prometheus.Desc
 
 	mu   sync.Mutex
 	read time.Time
@@ -37,17 +37,20 @@ type buildMetrics struct {
 func newBuildMetrics(store *models.Store, b builds.Builds, log *slog.Logger) *buildMetrics {
 	return &buildMetrics{
 		store: store, builds: b, log: log, now: time.Now,
-		running:  prometheus.NewDesc("slipway_builds_running", "Builds, deletes and clean-ups that run, by phase.", []string{"phase"}, nil),
-		parked:   prometheus.NewDesc("slipway_builds_parked", "Those of which an undo does not succeed or waits for a host.", nil, nil),
-		overdue:  prometheus.NewDesc("slipway_builds_overdue", "Those whose phase takes longer than its deadline allows, by phase.", []string{"phase"}, nil),
-		servers:  prometheus.NewDesc("slipway_servers", "Servers that are not deleted, by status and task state.", []string{"status", "task_state"}, nil),
-		readable: prometheus.NewDesc("slipway_source_readable", "Whether a source of these gauges answered.", []string{"source"}, nil),
+		running: prometheus.NewDesc("slipway_builds_running", "Builds, deletes and clean-ups that run, by phase.", []string{"phase"}, nil),
+		parked:  prometheus.NewDesc("slipway_builds_parked", "Those of which an undo does not succeed or waits for a host.", nil, nil),
+		overdue: prometheus.NewDesc("slipway_builds_overdue", "Those whose phase takes longer than its deadline allows, by phase.", []string{"phase"}, nil),
+		servers: prometheus.NewDesc("slipway_servers", "Servers that are not deleted, by status and task state.", []string{"status", "task_state"}, nil),
+		// One series for each host that failed builds since its last success, none for the others.
+		failures:  prometheus.NewDesc("slipway_host_build_failures", "Builds in a row that failed on a host by its own fault, of hosts with any.", []string{"host"}, nil),
+		suspended: prometheus.NewDesc("slipway_hosts_suspended", "Hosts that get no new servers because builds failed on them.", nil, nil),
+		readable:  prometheus.NewDesc("slipway_source_readable", "Whether a source of these gauges answered.", []string{"source"}, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *buildMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.running, m.parked, m.overdue, m.servers, m.readable} {
+	for _, d := range []*prometheus.Desc{m.running, m.parked, m.overdue, m.servers, m.failures, m.suspended, m.readable} {
 		to <- d
 	}
 }
@@ -82,11 +85,14 @@ func (m *buildMetrics) gauges() []prometheus.Metric {
 	}
 
 	var servers []models.ServerCount
-	var serversErr error
+	var failing []models.Host
+	var databaseErr error
 	counting := make(chan struct{})
 	go func() {
 		defer close(counting)
-		servers, serversErr = m.store.CountServers(ctx)
+		if servers, databaseErr = m.store.CountServers(ctx); databaseErr == nil {
+			failing, databaseErr = m.store.FailingHosts(ctx)
+		}
 	}()
 	counts, err := m.builds.CountBuilds(ctx)
 	<-counting
@@ -99,7 +105,15 @@ func (m *buildMetrics) gauges() []prometheus.Metric {
 			add(m.overdue, n, phase)
 		}
 	}
-	if readable("database", serversErr) {
+	if readable("database", databaseErr) {
+		suspended := int64(0)
+		for _, h := range failing {
+			add(m.failures, int64(h.BuildFailures), h.Hostname)
+			if h.Suspended {
+				suspended++
+			}
+		}
+		add(m.suspended, suspended)
 		for _, c := range servers {
 			add(m.servers, c.Servers, string(c.Status), c.TaskState)
 		}

@@ -38,6 +38,7 @@ func TestGaugesSayWhatRunsAndAskOnceInAWhile(t *testing.T) {
 	defer store.Close()
 	require.NoError(t, store.Migrate(t.Context()))
 	oneServer(t, store)
+	failingHost(t, store)
 	engine := &counted{counts: engine.BuildCounts{
 		Running: map[string]int64{"spawning": 3, "parked": 2}, Parked: 2, Overdue: map[string]int64{"spawning": 1},
 	}}
@@ -65,6 +66,7 @@ func TestGaugesSayWhatRunsAndAskOnceInAWhile(t *testing.T) {
 	want := map[string]float64{
 		"slipway_builds_running spawning": 3, "slipway_builds_running parked": 2, "slipway_builds_parked": 2, "slipway_builds_overdue spawning": 1,
 		"slipway_source_readable temporal": 1, "slipway_source_readable database": 1, "slipway_servers BUILD scheduling": 1,
+		"slipway_host_build_failures hv1": 1, "slipway_hosts_suspended": 1,
 	}
 	require.Equal(t, want, gauges())
 	engine.err = errors.New("gone")
@@ -75,6 +77,7 @@ func TestGaugesSayWhatRunsAndAskOnceInAWhile(t *testing.T) {
 	clock = clock.Add(time.Second)
 	require.Equal(t, map[string]float64{
 		"slipway_source_readable temporal": 0, "slipway_source_readable database": 1, "slipway_servers BUILD scheduling": 1,
+		"slipway_host_build_failures hv1": 1, "slipway_hosts_suspended": 1,
 	}, gauges(), "what cannot be read is not shown as it once was")
 	require.Equal(t, 2, engine.asked)
 }
@@ -93,4 +96,25 @@ func oneServer(t *testing.T, store *models.Store) {
 	require.NoError(t, store.RecordServer(ctx, models.Server{
 		ID: uuid.NewString(), ProjectID: p.ID, UserID: u.ID, Name: "s", Hostname: "s", Status: models.ServerBuild, TaskState: &task, ImageID: image.ID, FlavorID: "1",
 	}, models.InstanceAction{RequestID: "req-1", Action: "create", UserID: u.ID, ProjectID: p.ID}))
+}
+
+// failingHost registers a host that is suspended for its first failure, and one that does well.
+func failingHost(t *testing.T, store *models.Store) {
+	t.Helper()
+	ctx := t.Context()
+	for _, name := range []string{"hv1", "hv2"} {
+		h, err := store.RegisterHost(ctx, models.Host{
+			Hostname: name, TokenHash: []byte(name), VCPUs: 8, MemoryMiB: 8192, DiskGiB: 80, CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true,
+		})
+		require.NoError(t, err)
+		if name != "hv1" {
+			continue
+		}
+		all, err := store.ListServers(ctx, models.ServerFilter{})
+		require.NoError(t, err)
+		require.NoError(t, store.Allocate(ctx, models.Allocation{ServerID: all[0].ID, HostID: h.ID, VCPUs: 1}, models.TaskScheduling))
+		_, counted, err := store.CountBuildFailure(ctx, models.BuildFailure{ServerID: all[0].ID, Hostname: name, Text: "StartDomain: no", At: time.Now(), Limit: 1})
+		require.NoError(t, err)
+		require.True(t, counted)
+	}
 }

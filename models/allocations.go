@@ -16,7 +16,7 @@ const (
 	// What fits is computed here and shown by the answer's first columns: capacity is what may be given away, with the ratios.
 	allocateSQL = `
 WITH host AS (
-         SELECT h.hostname, h.enabled, h.ready,
+         SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AS ready,
                 floor(h.vcpus * h.cpu_ratio)::bigint AS vcpus,
                 floor(greatest(h.memory_mib - h.reserved_memory_mib, 0) * h.ram_ratio)::bigint AS memory_mib,
                 floor(h.disk_gib * h.disk_ratio)::bigint AS disk_gib

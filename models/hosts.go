@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/google/uuid"
@@ -156,12 +157,15 @@ ORDER BY h.hostname`, backSince).Scan(&all).Error
 	return all, failed(err, "list the hosts")
 }
 
-// SetHostEnabled lets a host take servers or not; reason is kept only while it is disabled.
+// SetHostEnabled lets a host take servers or not; reason is kept only while it is disabled. Who enables a host vouches for
+// it: its failures are forgotten.
 func (s *Store) SetHostEnabled(ctx context.Context, id string, enabled bool, reason *string) error {
+	set := map[string]any{"enabled": enabled, "disabled_reason": reason}
 	if enabled {
-		reason = nil
+		set["disabled_reason"] = nil
+		maps.Copy(set, forgiven)
 	}
-	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(map[string]any{"enabled": enabled, "disabled_reason": reason})
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(set)
 	if u.Error == nil && u.RowsAffected == 0 {
 		return noHost(id)
 	}

@@ -288,6 +288,11 @@ type Host struct {
 	Version           string  // of slipway on it
 	StartedAt         time.Time
 	SeenAt            time.Time // last heartbeat
+	BuildFailures     int       // builds that failed on it one after another, by its own fault
+	LastFailure       *string
+	LastFailureAt     *time.Time
+	Suspended         bool       // too many of them: it takes no servers until its trial has passed
+	TrialDueAt        *time.Time // while it is suspended: when it is asked for a trial
 	// BackAt is when it last came back: it registered, or reported after a silence in which builds had given it up.
 	BackAt     *time.Time
 	CreatedAt  time.Time

@@ -381,7 +381,7 @@ func eventsJSON(events []InstanceActionEvent) string {
 	return asJSON(rows)
 }
 
-// ActivateServer moves BUILD to ACTIVE and writes the action's events. Again is success.
+// ActivateServer moves BUILD to ACTIVE and writes the action's events; the host's failures are forgotten. Again is success.
 func (s *Store) ActivateServer(ctx context.Context, a Activation) error {
 	if a.LaunchedAt.IsZero() {
 		a.LaunchedAt = now()
@@ -393,7 +393,10 @@ WITH moved AS (
          UPDATE servers SET status = 'ACTIVE', task_state = NULL, power_state = $3, launched_at = $4, updated_at = $5
          WHERE id = $1 AND status = ANY($6) AND deleted_at IS NULL
            AND ($7 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $7))
-         RETURNING id)
+         RETURNING id, host_id),
+     forgiven AS (
+         UPDATE hosts SET build_failures = 0, suspended = false, trial_due_at = NULL, trial_pause = 0
+         WHERE id IN (SELECT host_id FROM moved) AND build_failures > 0)
 UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
 			a.ServerID, a.RequestID, a.PowerState, a.LaunchedAt, now(), serverTransitions.origins(ServerActive), a.Hostname)
 		b.Queue(eventsSQL, a.ServerID, a.RequestID, eventsJSON(a.Events))

@@ -102,6 +102,7 @@ func registerControl(w worker.ActivityRegistry, a *control.Activities) {
 		contract.ReleaseNetwork:    a.ReleaseNetwork,
 		contract.Activate:          a.Activate,
 		contract.HostSeen:          a.HostSeen,
+		contract.CountHostFailure:  a.CountHostFailure,
 		contract.MarkDeleting:      a.MarkDeleting,
 		contract.RemoveServer:      a.RemoveServer,
 		contract.RecordOperatorAct: a.RecordOperatorAct,

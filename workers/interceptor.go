@@ -210,7 +210,10 @@ func judged(asked, ctx context.Context, deadline time.Duration, err error) error
 		return fault.Wrap(fault.HostUnfit, err, "the step was given up and is being undone")
 	default:
 		// It had all the time that it may take. Again here would be as slow, and a build would wait for every try.
-		return fault.Wrap(fault.HostUnfit, err, "the host did not finish the step within %s", deadline)
+		late := fault.Wrap(fault.HostUnfit, err, "the host did not finish the step within %s", deadline)
+		var waited *fault.Error
+		late.Blameless = errors.As(err, &waited) && waited.Blameless
+		return late
 	}
 }
 
@@ -262,11 +265,11 @@ func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
 		return nil
 	}
 	if err := s.turn.Acquire(ctx, 1); err != nil {
-		return fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time")
+		return fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time").NotTheHosts()
 	}
 	if err := s.wanted(ctx, info.TaskToken); err != nil {
 		s.turn.Release(1)
-		return fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn")
+		return fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn").NotTheHosts()
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ type Activities struct {
 	downAfter time.Duration
 	cleanFor  time.Duration
 	weigh     scheduler.Multipliers
+	failures  int
 	log       *slog.Logger
 }
 
@@ -45,6 +46,8 @@ type Options struct {
 	CleanBeforeUse time.Duration
 	// Multipliers say how much each weigher counts in the choice of a host.
 	Multipliers scheduler.Multipliers
+	// HostFailures is how many builds in a row may fail on a host by its own fault before it gets no new servers; 0: any.
+	HostFailures int
 	// Logger is told of what an image asks for and does not get; nil is the program's own.
 	Logger *slog.Logger
 }
@@ -56,7 +59,7 @@ func New(o Options) *Activities {
 	}
 	return &Activities{
 		store: o.Store, builds: o.Builds, images: o.Images, web: o.Web, now: time.Now,
-		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, log: o.Logger,
+		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, failures: o.HostFailures, log: o.Logger,
 	}
 }
 

@@ -84,9 +84,9 @@ func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, 
 }
 
 func schedulable(h models.HostUsage) scheduler.Host {
-	reason := value(h.DisabledReason)
-	if h.Enabled {
-		reason = value(h.NotReadyReason)
+	ready, reason := h.CanTake()
+	if !h.Enabled {
+		reason = value(h.DisabledReason)
 	}
 	var back time.Time
 	if h.BackAt != nil {
@@ -94,8 +94,8 @@ func schedulable(h models.HostUsage) scheduler.Host {
 	}
 	return scheduler.Host{
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures, UEFI: h.UEFI,
-		Enabled: h.Enabled, Ready: h.Ready, Reason: reason, SeenAt: h.SeenAt,
-		BackAt: back, Leftovers: h.Leftovers,
+		Enabled: h.Enabled, Ready: ready, Reason: reason, SeenAt: h.SeenAt,
+		BackAt: back, Leftovers: h.Leftovers, BuildFailures: h.BuildFailures,
 		Capacity: contract.Resources{
 			VCPUs:   int(float64(h.VCPUs) * h.CPURatio),
 			RAMMiB:  int(float64(h.MemoryMiB-h.ReservedMemoryMiB) * h.RAMRatio),

@@ -52,18 +52,16 @@ func (a *API) hosts(c echo.Context) ([]models.HostUsage, error) {
 // hypervisorView is nova/api/openstack/compute/hypervisors.py _view_hypervisor.
 func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers bool) (object, error) {
 	minor := minorOf(c)
-	state, status := "down", "enabled"
+	state := "down"
 	if a.up(h.Host) {
 		state = "up"
 	}
-	if !h.Enabled {
-		status = "disabled"
-	}
+	status, reason := serviceStatus(h.Host)
 	v := object{"id": oldOrNewID(minor, h.ID), "hypervisor_hostname": h.Hostname, "state": state, "status": status}
 	if detail {
 		v["hypervisor_type"], v["hypervisor_version"] = h.HypervisorType, h.HypervisorVersion
 		v["host_ip"] = ""
-		v["service"] = object{"id": oldOrNewID(minor, h.ID), "host": h.Hostname, "disabled_reason": h.DisabledReason}
+		v["service"] = object{"id": oldOrNewID(minor, h.ID), "host": h.Hostname, "disabled_reason": reason}
 		if minor < 88 {
 			v["vcpus"], v["vcpus_used"] = h.VCPUs, h.UsedVCPUs
 			v["memory_mb"], v["memory_mb_used"] = h.MemoryMiB, h.UsedMemoryMiB+h.ReservedMemoryMiB

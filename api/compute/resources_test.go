@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -230,10 +231,30 @@ func TestOperatorsSeeTheHosts(t *testing.T) {
 	require.Equal(t, 200, c.nova(t, c.admin, "2.1", "GET", fmt.Sprintf("/os-hypervisors/%d", int(old)), nil).Status)
 	require.Equal(t, 404, c.nova(t, c.admin, at96, "GET", "/os-hypervisors/statistics", nil).Status)
 
+	c.suspend(t, s)
+	service := func() []any {
+		v := c.nova(t, c.admin, at96, "GET", "/os-services", nil).At(t, "services").([]any)[0].(map[string]any)
+		return []any{v["binary"], v["host"], v["zone"], v["status"], v["state"], v["disabled_reason"]}
+	}
+	const failed = "1 builds in a row failed on it; `slipway host show hv1` says how"
+	require.Equal(t, []any{"nova-compute", "hv1", "nova", "disabled", "up", failed}, service(), "as Nova's that disabled itself")
+	h = c.nova(t, c.admin, at96, "GET", "/os-hypervisors/"+c.host.ID, nil).At(t, "hypervisor").(map[string]any)
+	require.Equal(t, []any{"up", "disabled", failed}, []any{h["state"], h["status"], h["service"].(map[string]any)["disabled_reason"]})
+	require.Contains(t, c.nova(t, c.reader, at96, "GET", "/os-availability-zone", nil).Body, `"available":false`)
+
 	reason := "new memory"
 	require.NoError(t, c.Store.SetHostEnabled(t.Context(), c.host.ID, false, &reason))
-	service := c.nova(t, c.admin, at96, "GET", "/os-services", nil).At(t, "services").([]any)[0].(map[string]any)
-	require.Equal(t, []any{"nova-compute", "hv1", "nova", "disabled", "up", reason}, []any{service["binary"], service["host"], service["zone"], service["status"], service["state"], service["disabled_reason"]})
+	require.Equal(t, []any{"nova-compute", "hv1", "nova", "disabled", "up", reason}, service(), "an operator's word outweighs")
 	require.JSONEq(t, `{"availabilityZoneInfo":[{"zoneName":"nova","zoneState":{"available":false},"hosts":null}]}`, c.nova(t, c.reader, at96, "GET", "/os-availability-zone", nil).Body)
 	require.JSONEq(t, `{"extensions":[]}`, c.nova(t, c.reader, at96, "GET", "/extensions", nil).Body)
+}
+
+// suspend has a build of a server fail on its host, which is one too many.
+func (c *cloud) suspend(t *testing.T, s models.Server) {
+	t.Helper()
+	h, counted, err := c.Store.CountBuildFailure(t.Context(), models.BuildFailure{
+		ServerID: s.ID, Hostname: c.host.Hostname, Text: "StartDomain: no memory", At: time.Now(), Limit: 1,
+	})
+	require.NoError(t, err)
+	require.True(t, counted && h.Suspended)
 }

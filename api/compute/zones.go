@@ -33,8 +33,9 @@ func (a *API) zones(c echo.Context, detail bool) error {
 			z = &zone{hosts: object{}}
 			byName[h.AvailabilityZone] = z
 		}
-		z.available = z.available || h.Enabled
-		seen := object{"active": h.Enabled, "available": a.up(h.Host), "updated_at": nil}
+		active := h.Enabled && !h.Suspended
+		z.available = z.available || active
+		seen := object{"active": active, "available": a.up(h.Host), "updated_at": nil}
 		if !h.SeenAt.IsZero() {
 			seen["updated_at"] = rest.TimeNaive(h.SeenAt)
 		}

@@ -84,7 +84,7 @@ type view struct {
 	Hostname          string   `json:"hostname"`
 	AvailabilityZone  string   `json:"availability_zone"`
 	State             string   `json:"state"` // up or down, by the age of the last heartbeat
-	Ready             bool     `json:"ready"` // the host's own word, while it is up
+	Ready             bool     `json:"ready"` // it is up, says that its hypervisor works, and is not suspended
 	NotReadyReason    *string  `json:"not_ready_reason"`
 	Enabled           bool     `json:"enabled"`
 	DisabledReason    *string  `json:"disabled_reason"`
@@ -109,6 +109,11 @@ type view struct {
 	UsedVCPUs         int      `json:"used_vcpus"`
 	UsedMemoryMiB     int      `json:"used_memory_mib"`
 	UsedDiskGiB       int      `json:"used_disk_gib"`
+	BuildFailures     int      `json:"build_failures"` // builds in a row that failed on it, by its own fault
+	LastFailure       *string  `json:"last_failure"`   // which step, and what it said; also when builds have succeeded since
+	LastFailureAt     *string  `json:"last_failure_at"`
+	Suspended         bool     `json:"suspended"`       // too many of them: no new servers until its trial has passed
+	TrialDueAt        *string  `json:"trial_due_at"`    // while it is suspended: when it is asked for a trial
 	Leftovers         int      `json:"leftovers"`       // of its servers: those placed elsewhere or nowhere, of which something is left here
 	Token             string   `json:"token,omitempty"` // only in the answer that made it
 }
@@ -125,15 +130,23 @@ func (a *API) view(h models.HostUsage) view {
 	if a.now().Sub(h.SeenAt) <= a.config.DownAfter {
 		state = "up"
 	}
+	ready, _ := h.CanTake()
+	why := h.NotReadyReason
+	if h.Ready && h.Suspended {
+		text := fmt.Sprintf("%d builds in a row failed on it, the last at %s", h.BuildFailures, *h.LastFailure)
+		why = &text
+	}
 	v := view{
-		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, State: state, Ready: h.Ready && state == "up",
-		NotReadyReason: h.NotReadyReason, Enabled: h.Enabled, DisabledReason: h.DisabledReason,
+		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, State: state, Ready: ready && state == "up",
+		NotReadyReason: why, Enabled: h.Enabled, DisabledReason: h.DisabledReason,
 		SeenAt: moment(h.SeenAt), StartedAt: moment(h.StartedAt), CreatedAt: rest.Time(h.CreatedAt),
 		HypervisorType: h.HypervisorType, HypervisorVersion: h.HypervisorVersion, Architectures: h.Architectures, KVM: h.KVM, UEFI: h.UEFI,
 		Version: h.Version, VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB, DiskGiB: h.DiskGiB,
 		CPURatio: h.CPURatio, RAMRatio: h.RAMRatio, DiskRatio: h.DiskRatio, ReservedMemoryMiB: h.ReservedMemoryMiB,
 		Servers: h.Servers, UsedVCPUs: h.UsedVCPUs, UsedMemoryMiB: h.UsedMemoryMiB, UsedDiskGiB: h.UsedDiskGiB,
 		BackAt: rest.TimePtr(h.BackAt), Leftovers: h.Leftovers,
+		BuildFailures: h.BuildFailures, LastFailure: h.LastFailure, LastFailureAt: rest.TimePtr(h.LastFailureAt),
+		Suspended: h.Suspended, TrialDueAt: rest.TimePtr(h.TrialDueAt),
 	}
 	if v.Architectures == nil {
 		v.Architectures = []string{}

@@ -242,7 +242,9 @@ func TestAHostAndTheDatabaseTellEachOtherWhoseTheyAreAndHowFar(t *testing.T) {
 	i, err := e.Store.Installation(ctx)
 	require.NoError(t, err)
 	server := uuid.NewString()
-	ask := func(headers ...string) apitest.Answer { return e.self(t, token, "GET", "/self/undo?server="+server, nil, headers...) }
+	ask := func(headers ...string) apitest.Answer {
+		return e.self(t, token, "GET", "/self/undo?server="+server, nil, headers...)
+	}
 
 	a := ask()
 	require.Equal(t, 204, a.Status, a.Body)
@@ -294,4 +296,55 @@ func putBytes(t *testing.T, store *imagestore.Stores, id, content string) {
 	require.NoError(t, err)
 	require.NoError(t, u.Commit(""))
 	require.NoError(t, u.Close())
+}
+
+// fail has a build fail on a host by the host's own fault.
+func (e *env) fail(t *testing.T, hostID, hostname string, limit int) {
+	t.Helper()
+	ctx := t.Context()
+	image, err := e.Store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: e.member.ProjectID, Visibility: "private"}, nil)
+	require.NoError(t, err)
+	id := uuid.NewString()
+	require.NoError(t, e.Store.RecordServer(ctx, models.Server{
+		ID: id, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", Status: models.ServerBuild, ImageID: image.ID, FlavorID: "1",
+	}, models.InstanceAction{RequestID: "req-" + id, Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID}))
+	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: id, HostID: hostID}, models.TaskScheduling))
+	_, counted, err := e.Store.CountBuildFailure(ctx, models.BuildFailure{ServerID: id, Hostname: hostname, Text: "StartDomain: no memory", At: time.Now(), Limit: limit})
+	require.NoError(t, err)
+	require.True(t, counted)
+}
+
+func TestAHostOnWhichBuildsFailIsNotReadyAndIsAskedForATrial(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.admit(t, "hv1")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	show := func() map[string]any {
+		return e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil).At(t, "host").(map[string]any)
+	}
+	beat := func() apitest.Answer {
+		return e.self(t, token, "POST", "/self/heartbeat", fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 200}})
+	}
+	e.fail(t, id, "hv1", 2)
+	h := show()
+	require.Equal(t, []any{true, nil, 1.0, "StartDomain: no memory", false}, []any{h["ready"], h["not_ready_reason"], h["build_failures"], h["last_failure"], h["suspended"]})
+	require.Equal(t, 204, beat().Status, "one is not too many")
+
+	e.fail(t, id, "hv1", 2)
+	h = show()
+	require.Equal(t, []any{"up", false, "2 builds in a row failed on it, the last at StartDomain: no memory", true},
+		[]any{h["state"], h["ready"], h["not_ready_reason"], h["suspended"]})
+	require.NotNil(t, h["last_failure_at"])
+	require.NotNil(t, h["trial_due_at"])
+	a := beat()
+	require.Equal(t, 200, a.Status)
+	require.JSONEq(t, `{"host":{"trial_wanted":true}}`, a.Body)
+	require.Equal(t, 204, beat().Status, "the next only after a pause")
+	h = show()
+	require.Equal(t, []any{true, false, 2.0}, []any{h["ready"], h["suspended"], h["build_failures"]}, "without a trial of its own it is back, on probation")
+
+	e.fail(t, id, "hv1", 2)
+	require.Equal(t, true, show()["suspended"])
+	require.Equal(t, 204, beat().Status)
+	a = e.Do(t, "PATCH", "/hosts/hv1", e.admin.Token, fields{"host": fields{"enabled": true}})
+	require.Equal(t, []any{true, 0.0, "StartDomain: no memory"}, []any{a.At(t, "host", "ready"), a.At(t, "host", "build_failures"), a.At(t, "host", "last_failure")}, "an operator vouches for it")
 }

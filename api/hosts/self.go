@@ -193,7 +193,38 @@ func (a *API) heartbeat(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)
 	}
+	wanted, err := a.trialWanted(c, h)
+	switch {
+	case err != nil:
+		return err
+	case wanted:
+		return c.JSON(http.StatusOK, map[string]any{"host": contract.HostOrders{TrialWanted: true}})
+	}
 	return c.NoContent(http.StatusNoContent)
+}
+
+// trialWanted says whether a suspended host is to try itself now. One that tells of no trial, since it is of a version that
+// makes none, comes back on probation with the pauses alone.
+func (a *API) trialWanted(c echo.Context, h models.Host) (bool, error) {
+	if !h.Suspended {
+		return false, nil
+	}
+	wanted, err := a.store.TakeTrial(c.Request().Context(), h.ID, a.now())
+	if err == nil && wanted {
+		err = a.endSuspension(c, h)
+	}
+	if err != nil {
+		return false, fmt.Errorf("ask host %s for a trial: %w", h.Hostname, err)
+	}
+	return wanted, nil
+}
+
+func (a *API) endSuspension(c echo.Context, h models.Host) error {
+	ended, err := a.store.EndSuspension(c.Request().Context(), h.ID)
+	if ended {
+		rest.Logger(c).Info("host takes new servers again, on probation", "host", h.Hostname, "host_id", h.ID, "failures", h.BuildFailures)
+	}
+	return err
 }
 
 // imageIdle is how long a host may leave a download unread.

@@ -100,6 +100,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				Web:            webdownload.New(web, log),
 				DownAfter:      c.Build.HostDownAfter,
 				CleanBeforeUse: c.Build.CleanBeforeUse,
+				HostFailures:   c.Build.HostFailures,
 				Multipliers: scheduler.Multipliers{
 					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, BuildFailure: c.Build.BuildFailureWeight,
 				},

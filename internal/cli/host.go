@@ -14,12 +14,13 @@ var hostKind = &kind{
 	layout: layout{name: "hostname", list: []column{
 		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), computed("STATUS", hostStatus),
 		col("SERVERS", "servers"), computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
-		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), col("LEFTOVERS", "leftovers").onlyWide(),
+		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), col("LEFTOVERS", "leftovers").onlyWide(), col("FAILURES", "build_failures").onlyWide(),
 		col("HYPERVISOR", "hypervisor_type").onlyWide(), col("KVM", "kvm").onlyWide(), col("VERSION", "version").onlyWide(), col("SEEN", "seen_at").onlyWide(),
 		computed("REASON", func(o object) string { return first(text(o, "disabled_reason"), text(o, "not_ready_reason")) }).onlyWide(),
 	}, show: []column{
 		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), col("NOT READY", "not_ready_reason"),
-		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("SERVERS", "servers"), col("LEFTOVERS", "leftovers"),
+		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("BUILD FAILURES", "build_failures"), col("LAST FAILURE", "last_failure"), col("LAST FAILURE AT", "last_failure_at"), col("TRIAL DUE", "trial_due_at"),
+		col("SERVERS", "servers"), col("LEFTOVERS", "leftovers"),
 		computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
 		col("CPU RATIO", "cpu_ratio"), col("RAM RATIO", "ram_ratio"), col("DISK RATIO", "disk_ratio"), col("RESERVED MIB", "reserved_memory_mib"),
 		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), col("KVM", "kvm"), col("UEFI", "uefi"), col("ARCHITECTURES", "architectures"),
@@ -147,6 +148,7 @@ func (c *client) hostEnable() *cobra.Command {
 	return &cobra.Command{
 		Use:               "enable REF...",
 		Short:             "Let hypervisors take new servers (admin)",
+		Long:              "Let hypervisors take new servers: those that were disabled, and those that get none because builds failed on them. Their\nfailures are forgotten; without this such a host comes back by itself when its trial passes.",
 		Example:           "  slipway host enable hv1",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(hostKind, true),

@@ -189,6 +189,7 @@ type Build struct {
 	Deleting        time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
 	StepTimeouts    string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
 	CleanBeforeUse  time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
+	HostFailures    int           `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
@@ -296,7 +297,7 @@ func Default() Config {
 		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
 		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute,
-			RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
+			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
 		Audit:    Audit{Every: 10 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
@@ -434,6 +435,9 @@ func (c Config) check() error {
 	positive("build.host_unavailable", int64(c.Build.HostUnavailable))
 	positive("build.undo_patience", int64(c.Build.UndoPatience))
 	positive("build.host_down_after", int64(c.Build.HostDownAfter))
+	if c.Build.HostFailures < 0 {
+		wrong = append(wrong, fmt.Errorf("build.host_failures must be 0 or more, not %d", c.Build.HostFailures))
+	}
 	finite := func(name string, x float64) {
 		if math.IsNaN(x) || math.IsInf(x, 0) {
 			wrong = append(wrong, fmt.Errorf("%s must be a number, not %g", name, x))

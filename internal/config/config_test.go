@@ -56,6 +56,10 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "build: {max_count: 10001}", nil)
 			return err
 		},
+		"build.host_failures must be 0 or more, not -1": func(t *testing.T) error {
+			_, err := settings(t, "", nil, "--build.host_failures", "-1")
+			return err
+		},
 		"build.ram_weight_multiplier must be a number, not NaN": func(t *testing.T) error {
 			_, err := settings(t, "", nil, "--build.ram_weight_multiplier", "nan")
 			return err

@@ -84,6 +84,17 @@ type StartDomainInput struct {
 	ServerID string `json:"server_id"`
 }
 
+// CountHostFailureInput says that a build left a host because of the host's own fault.
+type CountHostFailureInput struct {
+	ServerID string `json:"server_id"`
+	Hostname string `json:"hostname"`
+	Step     string `json:"step"`
+	Text     string `json:"text"` // the fault's, for users
+}
+
+// Summary is the input in a few words.
+func (in CountHostFailureInput) Summary() string { return in.Step + " on " + in.Hostname }
+
 // HostSeenInput asks whether a host has reported to the API within a time.
 type HostSeenInput struct {
 	Hostname string        `json:"hostname"`

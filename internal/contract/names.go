@@ -107,6 +107,7 @@ const (
 	ReadConsole  = "ReadConsoleLog"
 
 	HostSeen          = "HostSeen"
+	CountHostFailure  = "CountHostFailure"
 	RecordOperatorAct = "RecordOperatorAct"
 )
 

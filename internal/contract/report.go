@@ -26,6 +26,11 @@ type HostHeartbeat struct {
 	Version           string `json:"version"` // of slipway
 }
 
+// HostOrders is what the API may answer a heartbeat, {"host": HostOrders}; an answer without a body orders nothing.
+type HostOrders struct {
+	TrialWanted bool `json:"trial_wanted"` // try anew how guests run, and report it
+}
+
 // HostReasonMax bounds NotReadyReason.
 const HostReasonMax = 1024
 

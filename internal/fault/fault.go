@@ -70,6 +70,16 @@ type Error struct {
 	Kind  Kind
 	Text  string
 	Cause error
+
+	// Blameless says of a step's fault on a host that it does not count against the host: the image store is away, or the
+	// image asks for what this host has not. A user's choices must not take hosts out of service.
+	Blameless bool
+}
+
+// NotTheHosts makes the fault Blameless.
+func (e *Error) NotTheHosts() *Error {
+	e.Blameless = true
+	return e
 }
 
 // Error is the operator's view: the text and, where there is one, the cause.

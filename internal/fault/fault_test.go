@@ -48,6 +48,16 @@ func TestAFaultSurvivesTheWayThroughAWorkflow(t *testing.T) {
 	}
 }
 
+func TestAFaultThatIsNotTheHostsStaysSo(t *testing.T) {
+	c := temporal.GetDefaultFailureConverter()
+	for _, f := range []*Error{New(HostUnfit, "The image asks for more."), New(Unavailable, "The store is away.").NotTheHosts()} {
+		out := FromTemporal(c.FailureToError(c.ErrorToFailure(ToTemporal(fmt.Errorf("fetching: %w", f)))))
+		require.Equal(t, f.Blameless, out.Blameless)
+		require.Equal(t, f.Kind, out.Kind)
+		require.Equal(t, f.Text, out.Text)
+	}
+}
+
 func TestATimeoutSaysWhoWasNotHeardOf(t *testing.T) {
 	for kind, says := range map[enumspb.TimeoutType]string{
 		enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START: "No worker took the step up",

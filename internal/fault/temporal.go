@@ -33,10 +33,16 @@ func toTemporal(err error, again bool) error {
 		// Unknown: the operator needs the whole text, the user a general sentence (FromTemporal restores both).
 		f = &Error{Kind: kind, Text: Public(err), Cause: err}
 	}
-	return temporal.NewApplicationErrorWithOptions(f.Text, string(f.Kind), temporal.ApplicationErrorOptions{
-		NonRetryable: !again && !f.Kind.Retryable(),
-		Cause:        f.Cause,
-	})
+	o := temporal.ApplicationErrorOptions{NonRetryable: !again && !f.Kind.Retryable(), Cause: f.Cause}
+	if f.Blameless {
+		o.Details = []any{details{Blameless: true}}
+	}
+	return temporal.NewApplicationErrorWithOptions(f.Text, string(f.Kind), o)
+}
+
+// details is what a fault has beyond its kind, text and cause. Histories hold it: fields are added, never changed.
+type details struct {
+	Blameless bool `json:"blameless,omitempty"`
 }
 
 // FromTemporal finds the fault in what a workflow gets back from an activity, a child or an update. A timeout is
@@ -52,7 +58,11 @@ func FromTemporal(err error) *Error {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
 		if _, ok := kinds[Kind(app.Type())]; ok {
-			return &Error{Kind: Kind(app.Type()), Text: app.Message(), Cause: app.Unwrap()}
+			var more details
+			if app.HasDetails() {
+				_ = app.Details(&more) // of another version's making, it says nothing
+			}
+			return &Error{Kind: Kind(app.Type()), Text: app.Message(), Cause: app.Unwrap(), Blameless: more.Blameless}
 		}
 		return &Error{Kind: Internal, Text: Public(nil), Cause: err}
 	}

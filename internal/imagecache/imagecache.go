@@ -168,7 +168,7 @@ func (c *Cache) Fetch(ctx context.Context, image contract.Image, progress func(b
 		if last {
 			<-d.done // the part file is whole and closed when the caller goes on
 		}
-		return "", 0, fault.Wrap(fault.Unavailable, fmt.Errorf("fetching image %s: %w", image.ID, context.Cause(ctx)), "the download was stopped")
+		return "", 0, fault.Wrap(fault.Unavailable, fmt.Errorf("fetching image %s: %w", image.ID, context.Cause(ctx)), "the download was stopped").NotTheHosts()
 	}
 	if d.err != nil {
 		if running && (errors.Is(d.err, context.Canceled) || d.imageID != image.ID) {
@@ -279,7 +279,7 @@ func (c *Cache) download(ctx context.Context, path string, image contract.Image,
 			return moved + again, err
 		}
 		// They were whole when they were stored: something on the way to this host, or its disk, changed them.
-		return moved, errors.Join(fault.New(fault.HostUnfit, "the image's bytes do not match its checksum: expected sha512 %s, got %s", image.SHA512, got), os.Remove(part))
+		return moved, errors.Join(fault.New(fault.HostUnfit, "the image's bytes do not match its checksum: expected sha512 %s, got %s", image.SHA512, got).NotTheHosts(), os.Remove(part))
 	}
 	if err := checkFormat(part, image); err != nil {
 		return moved, errors.Join(err, os.Remove(part))
@@ -311,7 +311,7 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 	body, total, err := c.opts.Source.Open(ctx, image.ID, have)
 	if err != nil {
 		if whole.Err() == nil && ctx.Err() != nil {
-			return 0, fault.Wrap(fault.Unavailable, broken(err), "the image store does not answer")
+			return 0, fault.Wrap(fault.Unavailable, broken(err), "the image store does not answer").NotTheHosts()
 		}
 		return 0, err
 	}
@@ -362,7 +362,7 @@ func (c *Cache) receive(ctx context.Context, f *os.File, sum hash.Hash, image co
 			tell(have+moved, total)
 			return moved, nil
 		default:
-			return moved, fault.Wrap(fault.Unavailable, fmt.Errorf("image %s broke off after %d of %d bytes: %w", image.ID, have+moved, total, broken(readErr)), "the image could not be read to its end")
+			return moved, fault.Wrap(fault.Unavailable, fmt.Errorf("image %s broke off after %d of %d bytes: %w", image.ID, have+moved, total, broken(readErr)), "the image could not be read to its end").NotTheHosts()
 		}
 	}
 }

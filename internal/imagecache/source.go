@@ -50,7 +50,7 @@ func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image store does not answer")
+		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image store does not answer").NotTheHosts()
 	}
 	total, err := s.judge(resp, address, imageID, offset)
 	if err != nil {
@@ -61,7 +61,7 @@ func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.
 		// The server does not know ranges: pass over what is there already.
 		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
 			resp.Body.Close()
-			return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image could not be read")
+			return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image could not be read").NotTheHosts()
 		}
 	}
 	return resp.Body, total, nil
@@ -86,7 +86,7 @@ func (s HTTPSource) judge(resp *http.Response, address, imageID string, offset i
 		// The host's credential, not the user's: another host's may be good.
 		return 0, fault.Wrap(fault.HostUnfit, cause, "the image store refused this host's token")
 	case code == http.StatusTooManyRequests, code >= 500:
-		return 0, fault.Wrap(fault.Unavailable, cause, "the image store does not answer now")
+		return 0, fault.Wrap(fault.Unavailable, cause, "the image store does not answer now").NotTheHosts()
 	default:
 		return 0, fault.Wrap(fault.Internal, cause, "the image store answered unexpectedly")
 	}
@@ -110,7 +110,7 @@ func (s StoreSource) Open(ctx context.Context, imageID string, offset int64) (io
 		}
 	}
 	if ctx.Err() != nil {
-		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("reading image %s: %w", imageID, err), "the image store does not answer")
+		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("reading image %s: %w", imageID, err), "the image store does not answer").NotTheHosts()
 	}
 	s.Logger.WarnContext(ctx, "an image cannot be read from its store and comes over the API", "image_id", imageID, "error", err)
 	return s.Else.Open(ctx, imageID, offset)

@@ -260,7 +260,9 @@ func Fault(err error, doing string) error {
 	case errors.As(err, &f):
 		return err
 	case NoSpace(err):
-		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk is full")
+		// For this server, at least: what was asked for may be larger than what others need. A host that has no room for
+		// anybody says so itself.
+		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk is full").NotTheHosts()
 	case errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EIO):
 		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "the host's disk cannot be written")
 	case errors.Is(err, os.ErrPermission), Missing(err):

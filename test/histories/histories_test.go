@@ -54,7 +54,7 @@ type scenario struct {
 }
 
 // always run, also without -record: a few that between them take every way through the workflows.
-var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "import", "import-deleted"}
+var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "import", "import-deleted"}
 
 func TestEveryScenarioReplays(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testdata, "payload.keys"))
@@ -176,6 +176,21 @@ func (sc *scenario) all() []scene {
 			require.NoError(t, err)
 			return []string{contract.ReservationWorkflowID(compute.ServerIDOf(project.ID, key))}
 		}},
+		{"host-fault", func(t *testing.T) []string {
+			sc.inject(t, hostFault(1))
+			return server(sc.ends(t, sc.create(t, sc.options("good", "fits")), "ACTIVE"))
+		}},
+		{"host-fault-everywhere", func(t *testing.T) []string {
+			sc.inject(t, hostFault(0))
+			return server(sc.ends(t, sc.create(t, sc.options("good", "fits")), "ERROR"))
+		}},
+		{"host-fault-uncounted", func(t *testing.T) []string {
+			sc.inject(t, hostFault(1), faultinject.Rule{Step: contract.CountHostFailure, Mode: faultinject.FailBefore, Kind: fault.Internal})
+			return server(sc.ends(t, sc.create(t, sc.options("good", "fits")), "ACTIVE"))
+		}},
+		{"delete-during-CountHostFailure", func(t *testing.T) []string {
+			return server(sc.deletedDuring(t, contract.CountHostFailure, hostFault(1)))
+		}},
 		{"overdue", func(t *testing.T) []string {
 			id, release := sc.held(t, contract.BuildDisk)
 			system.Eventually(t, patience, func() (bool, string) {
@@ -210,11 +225,7 @@ func (sc *scenario) all() []scene {
 		}
 		if step.Name != contract.ResolveImage && step.Name != contract.ClaimQuota { // before the submission is answered nobody knows the id
 			cases = append(cases, scene{"delete-during-" + step.Name, func(t *testing.T) []string {
-				id, release := sc.held(t, step.Name)
-				require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
-				release()
-				sc.gone(t, id)
-				return server(id)
+				return server(sc.deletedDuring(t, step.Name))
 			}})
 		}
 	}
@@ -252,9 +263,23 @@ func (sc *scenario) fails(t *testing.T, step string, rules ...faultinject.Rule) 
 	return made.ID
 }
 
+// hostFault fails builds by their host's own fault; 0 times is always.
+func hostFault(times int) faultinject.Rule {
+	return faultinject.Rule{Step: contract.StartDomain, Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: times}
+}
+
+// deletedDuring deletes a server while a step of its build has had its effect and has not answered.
+func (sc *scenario) deletedDuring(t *testing.T, step string, more ...faultinject.Rule) string {
+	id, release := sc.held(t, step, more...)
+	require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
+	release()
+	sc.gone(t, id)
+	return id
+}
+
 // held boots a server and returns when the step has had its effect and its answer is held back.
-func (sc *scenario) held(t *testing.T, step string) (id string, release func()) {
-	rule := sc.inject(t, faultinject.Rule{Step: step, Mode: faultinject.HoldAfter, Times: 1})[0]
+func (sc *scenario) held(t *testing.T, step string, more ...faultinject.Rule) (id string, release func()) {
+	rule := sc.inject(t, append([]faultinject.Rule{{Step: step, Mode: faultinject.HoldAfter, Times: 1}}, more...)...)[0]
 	submitted := make(chan error, 1)
 	go func() { // RecordServer holds the answer too
 		_, err := servers.Create(context.WithoutCancel(t.Context()), sc.compute, sc.optionsFor(step), nil).Extract()

@@ -131,8 +131,8 @@ func Start(t testing.TB, o Options) *System {
 		},
 		"images":   map[string]any{"dir": filepath.Join(s.Dir, "images")},
 		"operator": map[string]any{"listen": ""},
-		"build":    map[string]any{},
-		"audit":    map[string]any{"every": "0s"}, // a schedule would outlive the test, in the engine that all share
+		"build":    map[string]any{"host_failures": 0}, // what is broken on purpose is to be built on again
+		"audit":    map[string]any{"every": "0s"},      // a schedule would outlive the test, in the engine that all share
 		"host":     map[string]any{},
 	}
 	for section, more := range o.Settings {
@@ -480,6 +480,7 @@ func (quiet) Error(string, ...any) {}
 var volatile = []string{
 	"tokens", "operator_acts", "audit_runs", "audit_findings", "audit_repairs", "ec2_image_ids", "notifications", "notification_deliveries",
 	"installation", "image_stores", "hosts.generation",
+	"hosts.build_failures", "hosts.last_failure", "hosts.last_failure_at", "hosts.suspended", "hosts.trial_due_at", "hosts.trial_pause",
 	"hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib",
 }
 

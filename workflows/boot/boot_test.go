@@ -39,6 +39,7 @@ type world struct {
 	hosts  []string
 	acts   []contract.OperatorActRecord
 	seen   bool // hosts report to the API
+	blamed []contract.CountHostFailureInput
 	image  contract.ResolvedImage
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
@@ -178,6 +179,12 @@ func (w *world) register(r registry) {
 			return contract.Placement{Hostnames: w.hostsHeld(), NICs: 2, Gone: w.server == "" || w.server == "DELETED"}, nil
 		},
 		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return w.seen, nil },
+		contract.CountHostFailure: func(_ context.Context, in contract.CountHostFailureInput) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.blamed = append(w.blamed, in)
+			return nil
+		},
 		contract.RecordOperatorAct: func(_ context.Context, in contract.OperatorActRecord) error {
 			w.acts = append(w.acts, in)
 			return nil
@@ -399,7 +406,8 @@ func TestTheFaultNamesEveryHostAndItsCause(t *testing.T) {
 	o := boot(t, w, input())
 	require.Error(t, o.ended)
 	require.Equal(t, "ERROR", w.server)
-	require.Equal(t, "No valid host was found. Tried hv1: StartDomain: hv1 has no memory left; hv2: StartDomain: hv2 has no memory left; hv3: StartDomain: hv3 has no memory left", w.failed.Message)
+	require.Equal(t, "No valid host was found. Tried hv1: StartDomain: hv1 has no memory left; hv2: StartDomain: hv2 has no memory left; hv3: StartDomain: hv3 has no memory left"+
+		" (An operator looks at `slipway host show hv1`, `slipway host show hv2`, `slipway host show hv3`, and at what `slipway host` logged there.)", w.failed.Message)
 	require.Empty(t, w.holds())
 }
 
@@ -408,7 +416,97 @@ func TestWhenNoHostIsLeftTheFaultKeepsTheFirstCause(t *testing.T) {
 	w.hosts = []string{"hv1"}
 	failing(w, contract.DefineDomain, fault.HostUnfit, false)
 	boot(t, w, input())
-	require.Equal(t, "No valid host was found. Tried hv1: DefineDomain: injected into DefineDomain; then: No valid host was found.", w.failed.Message)
+	require.Equal(t, "No valid host was found. Tried hv1: DefineDomain: injected into DefineDomain; then: No valid host was found."+
+		" (An operator looks at `slipway host show hv1`, and at what `slipway host` logged there.)", w.failed.Message)
+}
+
+func TestAFailureOfTheHostsOwnCountsAgainstItOnceForEachAttempt(t *testing.T) {
+	w := newWorld()
+	w.raw = func(s, host string) error {
+		switch {
+		case s == contract.BuildDisk && host == "hv1":
+			return fault.ToTemporal(fault.New(fault.HostUnfit, "the host's disk cannot be written"))
+		case s == contract.StartDomain && host == "hv2":
+			return temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
+		case s == contract.DefineDomain && host == "hv3":
+			return fault.ToTemporal(fault.New(fault.Unavailable, "libvirt does not answer"))
+		}
+		return nil
+	}
+	undone := 0
+	w.more = map[string]any{contract.ReleaseAllocation: func(_ context.Context, in contract.Undo) error {
+		require.Len(t, w.blamed, undone+1, "counted before anything is undone: an undo may hang as the host does")
+		undone++
+		return w.undo("allocation@" + in.Hostname)
+	}}
+	boot(t, w, input())
+	require.Equal(t, "ERROR", w.server)
+	require.Equal(t, 3, undone)
+	counted := func(host, step, text string) contract.CountHostFailureInput {
+		return contract.CountHostFailureInput{ServerID: input().ServerID, Hostname: host, Step: step, Text: text}
+	}
+	require.Equal(t, []contract.CountHostFailureInput{
+		counted("hv1", contract.BuildDisk, "the host's disk cannot be written"),
+		counted("hv2", contract.StartDomain, "No worker took the step up in time: it is down or cannot be reached."),
+		counted("hv3", contract.DefineDomain, "libvirt does not answer"),
+	}, w.blamed)
+}
+
+func TestWhatIsNotTheHostsOwnDoesNotCountAgainstIt(t *testing.T) {
+	starts := func(err error) func(*world, *testsuite.TestWorkflowEnvironment) {
+		return func(w *world, _ *testsuite.TestWorkflowEnvironment) {
+			w.before = func(step, _ string) error {
+				if step == contract.StartDomain {
+					return err
+				}
+				return nil
+			}
+		}
+	}
+	for name, goes := range map[string]func(*world, *testsuite.TestWorkflowEnvironment){
+		"the image is broken":                starts(fault.New(fault.Invalid, "not a qcow2")),
+		"a bug":                              starts(errors.New("unexpected")),
+		"the image store is away":            starts(fault.New(fault.Unavailable, "no store").NotTheHosts()),
+		"the image asks for what it has not": starts(fault.New(fault.HostUnfit, "no UEFI").NotTheHosts()),
+		"the database is away at the end": func(w *world, _ *testsuite.TestWorkflowEnvironment) {
+			failing(w, contract.Activate, fault.Unavailable, false)
+		},
+		"there is no host": func(w *world, _ *testsuite.TestWorkflowEnvironment) { w.hosts = nil },
+		"its user deletes it": func(w *world, env *testsuite.TestWorkflowEnvironment) {
+			sent := false
+			w.during = func(step string) {
+				if step == contract.StartDomain && !sent {
+					sent = true
+					env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: input().ServerID, RequestID: "req-2", Deadlines: contract.DefaultDeadlines()})
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			boot(t, w, input(), func(env *testsuite.TestWorkflowEnvironment) { goes(w, env) })
+			require.NotEqual(t, "ACTIVE", w.server)
+			require.Empty(t, w.blamed)
+			require.NotContains(t, w.failed.Message, "slipway host show", "there is nothing to see there")
+		})
+	}
+}
+
+// Nobody is to wait because a count can't be made.
+func TestABuildGoesOnWhenItsHostsFailureCannotBeCounted(t *testing.T) {
+	w := newWorld()
+	w.more = map[string]any{contract.CountHostFailure: func(context.Context, contract.CountHostFailureInput) error {
+		return fault.ToTemporal(fault.New(fault.Unavailable, "The database does not answer."))
+	}}
+	w.before = func(s, host string) error {
+		if s == contract.StartDomain && host == "hv1" {
+			return fault.New(fault.HostUnfit, "hv1 has no memory left")
+		}
+		return nil
+	}
+	o := boot(t, w, input())
+	require.NoError(t, o.ended)
+	require.Equal(t, onHV2, w.holds())
 }
 
 func TestAHostThatDoesNotAnswerNowIsAskedAgain(t *testing.T) {

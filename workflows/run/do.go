@@ -38,7 +38,11 @@ func (t Table[S]) do(ctx workflow.Context, r *Run, s S) *ended {
 		if f.lost {
 			patience = 0 // nobody is there who could undo it now
 		}
-		r.tried = append(r.tried, Attempt{Place: r.place.name, Row: f.Row, Fault: f.Fault})
+		left := Attempt{Place: r.place.name, Row: f.Row, Fault: f.Fault}
+		r.tried = append(r.tried, left)
+		if r.frame.Left != nil {
+			r.frame.Left(ctx, left)
+		}
 		r.saga.Unwind(ctx, patience, chain)
 		r.place = &place{}
 		if len(r.tried) >= max(1, r.frame.Limits.Tries) {

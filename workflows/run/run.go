@@ -34,6 +34,7 @@ type Frame struct {
 	Chosen    func(ctx workflow.Context, place string) (phase string)          // and of a place, with the phase that it told of
 	Seen      func(ctx workflow.Context, place string) bool                    // whether the place was heard of lately
 	Waits     func(ctx workflow.Context, line *Line, failed *fault.Error) bool // whether to choose a place again, after a pause
+	Left      func(ctx workflow.Context, left Attempt)                         // a place failed; nothing is undone there yet
 	Finished  func(ctx workflow.Context)                                       // all rows are done
 	Explain   func(last *fault.Error) *fault.Error                             // makes the one failure; last is nil where Tries places failed
 	GivesBack func() bool                                                      // whether a run that succeeded has something to give back

@@ -333,24 +333,24 @@ func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, hw imagepr
 }
 
 // fit completes what an image asks for and says whether this host has it. What is wrong on any host was refused when the
-// server was submitted.
+// server was submitted; that this one has it not is no failure of the host.
 func (p platform) fit(hw imageprops.Hardware) (imageprops.Hardware, error) {
 	if want := hw.Architecture; want != "" && !slices.Contains(p.architectures(), want) {
-		return hw, fault.New(fault.HostUnfit, "The image is made for %s (hw_architecture), and this host runs %s.", want, p.arch)
+		return hw, fault.New(fault.HostUnfit, "The image is made for %s (hw_architecture), and this host runs %s.", want, p.arch).NotTheHosts()
 	}
 	hw, err := hw.On(p.arch)
 	switch {
 	case err != nil:
 		return hw, err
 	case !p.machines[hw.Machine]:
-		return hw, fault.New(fault.HostUnfit, "The image asks for machine type %s (hw_machine_type), which this host's QEMU does not have.", hw.Machine)
+		return hw, fault.New(fault.HostUnfit, "The image asks for machine type %s (hw_machine_type), which this host's QEMU does not have.", hw.Machine).NotTheHosts()
 	case hw.UEFI() && len(p.firmware) == 0:
-		return hw, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host has no UEFI firmware: install the package ovmf (edk2-ovmf, qemu-efi-aarch64).")
+		return hw, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host has no UEFI firmware: install the package ovmf (edk2-ovmf, qemu-efi-aarch64).").NotTheHosts()
 	case hw.UEFI() && !p.firmware[p.family(hw.Machine)]:
 		return hw, fault.New(fault.HostUnfit, "The image asks for UEFI (hw_firmware_type), and this host's firmware is not made for machine type %s: set hw_machine_type to %s.",
-			hw.Machine, strings.Join(slices.Sorted(maps.Keys(p.firmware)), " or "))
+			hw.Machine, strings.Join(slices.Sorted(maps.Keys(p.firmware)), " or ")).NotTheHosts()
 	case hw.Video != "" && p.video != nil && !p.video[hw.Video]:
-		return hw, fault.New(fault.HostUnfit, "The image asks for the display adapter %s (hw_video_model), which this host's QEMU does not have.", hw.Video)
+		return hw, fault.New(fault.HostUnfit, "The image asks for the display adapter %s (hw_video_model), which this host's QEMU does not have.", hw.Video).NotTheHosts()
 	}
 	return hw, nil
 }

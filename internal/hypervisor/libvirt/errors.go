@@ -68,8 +68,9 @@ func (h *Hypervisor) translate(doing string, err error) error {
 	case errNoMemory:
 		return fault.Wrap(fault.HostUnfit, cause, "%s is out of memory: %s", h.host, say)
 	case errUnsupported, errNoSupport, errInvalidArg:
-		// What is wrong in itself was refused before libvirt was asked; another host's QEMU may be newer.
-		return fault.Wrap(fault.HostUnfit, cause, "%s cannot run this server: %s", h.host, say)
+		// What is wrong in itself was refused before libvirt was asked; another host's QEMU may be newer. That no server at
+		// all can run here, the host's trial finds out.
+		return fault.Wrap(fault.HostUnfit, cause, "%s cannot run this server: %s", h.host, say).NotTheHosts()
 	case errSystem, errOperationFailed, errInternal:
 		// These three are libvirt's words for nearly everything. At a start it is QEMU that did not come up, or a file,
 		// memory or bridge that is not to be had; at an end it is a process that has not gone yet.
