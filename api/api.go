@@ -127,7 +127,8 @@ func New(o Options) (*Server, error) {
 	s := &Server{options: o, echo: echo.New()}
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
-	e.Use(styled, rest.Begin(begin), otherMethods(e))
+	e.Pre(rest.CanonicalPath, withoutSlashes)
+	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
 	s.identity = identity.New(o.Store, o.Identity)
 	s.identity.Mount(e)
@@ -147,18 +148,40 @@ func New(o Options) (*Server, error) {
 // styled names the style of error bodies by path, for requests that reach no group (404, 405).
 func styled(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		style := rest.Keystone
-		switch first, _, _ := strings.Cut(strings.TrimPrefix(c.Request().URL.Path, "/"), "/"); first {
-		case "compute":
-			style = rest.Nova
-		case "image":
-			style = rest.Glance
-		case "network":
-			style = rest.Neutron
-		case "hosts", "builds", "audits", "reservations", "healthz", "readyz":
-			style = rest.Plain
+		rest.SetStyle(c, styleOf(c.Request().URL))
+		return next(c)
+	}
+}
+
+// styleOf is whose words an address speaks.
+func styleOf(u *url.URL) rest.Style {
+	switch first, _, _ := strings.Cut(strings.TrimPrefix(u.EscapedPath(), "/"), "/"); first {
+	case "compute":
+		return rest.Nova
+	case "image":
+		return rest.Glance
+	case "network":
+		return rest.Neutron
+	case "hosts", "builds", "audits", "reservations", "healthz", "readyz":
+		return rest.Plain
+	}
+	return rest.Keystone
+}
+
+// withoutSlashes takes the slashes from a path's end where the service that is spoken does: Keystone all of them (its
+// URLNormalizingMiddleware), Neutron one (Pecan). To Nova and Glance it is another path (Routes).
+func withoutSlashes(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		root, bare := u.RawPath[:1], u.RawPath[1:]
+		switch styleOf(u) {
+		case rest.Keystone:
+			bare = strings.TrimRight(bare, "/")
+		case rest.Neutron:
+			bare = strings.TrimSuffix(bare, "/")
 		}
-		rest.SetStyle(c, style)
+		u.Path = strings.TrimSuffix(u.Path, u.RawPath[len(root+bare):])
+		u.RawPath = root + bare
 		return next(c)
 	}
 }

@@ -47,6 +47,8 @@ func New(t testing.TB, mount func(e *echo.Echo, store *models.Store)) *Env {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	require.NoError(t, store.Migrate(t.Context()))
 	e := echo.New()
+	e.Pre(rest.CanonicalPath)
+	e.Use(rest.Parameters)
 	e.Use(rest.Begin(rest.Options{Logger: log}))
 	mount(e, store)
 	server := httptest.NewServer(e)

@@ -207,7 +207,7 @@ func micro(t *time.Time) *string {
 
 // show answers one build. One whose history the engine no longer keeps is still shown where operators acted on it.
 func (a *API) show(c echo.Context) error {
-	ctx, id := c.Request().Context(), rest.Param(c, "id")
+	ctx, id := c.Request().Context(), c.Param("id")
 	b, err := a.builds.Build(ctx, id)
 	forgotten := fault.Is(err, fault.NotFound)
 	if err != nil && !forgotten {
@@ -306,7 +306,7 @@ func (a *API) act(c echo.Context) error {
 	if body.Skip != nil {
 		kind, chosen = contract.ActSkip, body.Skip
 	}
-	id := rest.Param(c, "id")
+	id := c.Param("id")
 	err := a.builds.Act(c.Request().Context(), id, contract.OperatorAct{
 		Act: kind, Undo: chosen.Undo, Reason: chosen.Reason, UserID: rest.CallerOf(c).UserID, RequestID: rest.RequestID(c),
 	})

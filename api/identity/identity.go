@@ -48,7 +48,6 @@ func (a *API) Mount(e *echo.Echo) {
 	open := rest.Fail(rest.Keystone)
 	e.GET("/", a.versions, open)
 	e.GET("/v3", a.version, open)
-	e.GET("/v3/", a.version, open)
 	e.POST("/v3/auth/tokens", a.createToken, open, rest.Expect(http.StatusBadRequest))
 
 	g := e.Group("/v3", rest.Fail(rest.Keystone), rest.RequireToken(a.store, rest.Keystone))

@@ -46,12 +46,12 @@ func (a *API) showMember(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	all, err := repo.Members(c.Request().Context(), image, rest.Param(c, "member"))
+	all, err := repo.Members(c.Request().Context(), image, c.Param("member"))
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 {
-		return images.NoMember(image.ID, rest.Param(c, "member"))
+		return images.NoMember(image.ID, c.Param("member"))
 	}
 	return c.JSON(http.StatusOK, memberView(all[0]))
 }
@@ -91,7 +91,7 @@ func (a *API) answer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := repo.Answer(context.WithoutCancel(c.Request().Context()), image, rest.Param(c, "member"), body.Status, nil)
+	m, err := repo.Answer(context.WithoutCancel(c.Request().Context()), image, c.Param("member"), body.Status, nil)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (a *API) unshare(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := repo.Unshare(context.WithoutCancel(c.Request().Context()), image, rest.Param(c, "member"), nil); err != nil {
+	if err := repo.Unshare(context.WithoutCancel(c.Request().Context()), image, c.Param("member"), nil); err != nil {
 		return err
 	}
 	return rest.NoContent(c)

@@ -288,7 +288,7 @@ func (a *API) retag(c echo.Context, work func(models.Image) ([]string, error)) e
 
 // tagOf is the tag of the path.
 func tagOf(c echo.Context) (string, error) {
-	tag := rest.Param(c, "tag")
+	tag := c.Param("tag")
 	if tag == "" || len([]rune(tag)) > 255 {
 		return "", fault.New(fault.Invalid, "A tag has 1 to 255 characters.")
 	}

@@ -41,10 +41,8 @@ type object = map[string]any
 // Mount adds the routes to root, which is the group "/network".
 func (a *API) Mount(root *echo.Group) {
 	fail := rest.Fail(rest.Neutron)
-	for _, path := range []string{"", "/"} {
-		root.GET(path, a.versions, fail)
-		root.GET("/"+version+path, a.resources, fail)
-	}
+	root.GET("", a.versions, fail)
+	root.GET("/"+version, a.resources, fail)
 	g := root.Group("/"+version, fail, rest.RequireToken(a.store, rest.Neutron), rest.RequireProject)
 	a.mountNetworks(g)
 	a.mountSubnets(g)

@@ -312,7 +312,7 @@ func TestTheDefaultNetworkIsMadeOnce(t *testing.T) {
 
 func TestWhatClientsReadFirst(t *testing.T) {
 	e := newEnv(t)
-	for _, path := range []string{"/network", "/network/", "/network/v2.0", "/network/v2.0/"} {
+	for _, path := range []string{"/network", "/network/v2.0"} {
 		require.Equal(t, 200, e.Do(t, "GET", path, "", nil).Status, path)
 	}
 	require.Contains(t, e.neutron(t, e.member, "GET", "/extensions", nil).Body, `"alias":"binding"`)

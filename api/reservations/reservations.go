@@ -89,7 +89,7 @@ func (a *API) list(c echo.Context) error {
 }
 
 func (a *API) show(c echo.Context) error {
-	r, err := a.store.Reservation(c.Request().Context(), rest.Param(c, "id"), visible(c))
+	r, err := a.store.Reservation(c.Request().Context(), c.Param("id"), visible(c))
 	if err != nil {
 		return err
 	}

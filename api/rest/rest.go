@@ -4,7 +4,6 @@ package rest
 
 import (
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -42,19 +41,6 @@ func RequestID(c echo.Context) string { return requestOf(c).id }
 // GlobalRequestID is the id that the client gave in X-OpenStack-Request-ID, "" if it gave none that is valid. As in
 // Nova (oslo.middleware request_id) it never replaces the request's own id.
 func GlobalRequestID(c echo.Context) string { return requestOf(c).global }
-
-// Param is a part of the path, decoded. Echo matches the path as it was sent when that holds escapes, and decodes nothing.
-func Param(c echo.Context, name string) string {
-	raw := c.Param(name)
-	if c.Request().URL.RawPath == "" {
-		return raw
-	}
-	text, err := url.PathUnescape(raw)
-	if err != nil {
-		return raw
-	}
-	return text
-}
 
 // Logger logs with this request's id.
 func Logger(c echo.Context) *slog.Logger { return requestOf(c).log }
