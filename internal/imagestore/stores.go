@@ -58,10 +58,11 @@ func OpenStores(c Settings) (*Stores, error) {
 	if err != nil {
 		return nil, fmt.Errorf("images.reserve: %w", err)
 	}
+	folder := FilesOptions{Reserve: reserve, ReadOnly: c.Locks == nil}
 	s := &Stores{stores: map[string]Store{}}
 	if strings.TrimSpace(c.Stores) == "" {
 		// The folder is a path and no address: a comma or a question mark in it is its own.
-		store, err := OpenFiles(c.Dir, FilesOptions{ReadOnly: c.Locks == nil})
+		store, err := OpenFiles(c.Dir, folder)
 		if err != nil {
 			return nil, fmt.Errorf("images.dir: %w", err)
 		}
@@ -80,7 +81,7 @@ func OpenStores(c Settings) (*Stores, error) {
 		var store Store
 		switch kind {
 		case "file":
-			store, err = openFolder(address, FilesOptions{Reserve: reserve, ReadOnly: c.Locks == nil})
+			store, err = openFolder(address, folder)
 		case "s3":
 			store, err = openBucket(name, address, keys[name], c.Locks)
 		default:
