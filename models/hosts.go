@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
@@ -21,6 +23,7 @@ type HostHeartbeat struct {
 	MemoryMiB         int
 	DiskGiB           int
 	Version           string
+	Trial             *contract.Trial // nil leaves what was said before
 	// GivenUpAfter is the silence after which builds have given the host up: a report that comes later says that it is
 	// back (Host.BackAt). 0 is never.
 	GivenUpAfter time.Duration
@@ -53,7 +56,7 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	u := s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		Columns: []clause.Column{{Name: "hostname"}},
 		DoUpdates: clause.AssignmentColumns([]string{
-			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "uefi", "vcpus", "memory_mib",
+			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "trial", "uefi", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
 			"started_at", "seen_at", "back_at",
 		}),
@@ -86,10 +89,18 @@ func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, n
 	if b.GivenUpAfter > 0 {
 		back = gorm.Expr("CASE WHEN seen_at < ? THEN ?::timestamptz ELSE back_at END", now.Add(-b.GivenUpAfter), now)
 	}
-	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(map[string]any{
+	said := map[string]any{
 		"back_at": back, "ready": b.Ready, "not_ready_reason": b.NotReadyReason, "hypervisor_version": b.HypervisorVersion, "vcpus": b.VCPUs,
 		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "seen_at": now,
-	})
+	}
+	if b.Trial != nil {
+		trial, err := json.Marshal(b.Trial)
+		if err != nil {
+			return failed(err, "record the trial of host %s", id)
+		}
+		said["trial"], said["kvm"] = string(trial), b.Trial.Accelerated
+	}
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(said)
 	if u.Error == nil && u.RowsAffected == 0 {
 		return noHost(id)
 	}

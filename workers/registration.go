@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,10 @@ type Registration struct {
 	Met     func()
 	Reserve space.Floor
 	Logger  *slog.Logger
+
+	trial atomic.Pointer[contract.Trial] // the last one; nil before the first
+	again chan struct{}                  // the API wants a new one
+	news  chan struct{}                  // one ended
 }
 
 // reportTimeout bounds one report, and the question to the hypervisor before it.
@@ -48,6 +53,12 @@ const reportTimeout = 10 * time.Second
 // on, and the next report is the registration if the first could not be made. A host whose hypervisor does not answer says
 // so, and gets no new servers meanwhile.
 func (r *Registration) Run(ctx context.Context) error {
+	r.again, r.news = make(chan struct{}, 1), make(chan struct{}, 1)
+	ctx, stop := context.WithCancel(ctx)
+	var tries sync.WaitGroup
+	tries.Go(func() { r.tryOut(ctx) })
+	defer tries.Wait()
+	defer stop()
 	registered, described, was := false, false, "unknown"
 	met := sync.OnceFunc(func() {
 		if r.Met != nil {
@@ -64,7 +75,10 @@ func (r *Registration) Run(ctx context.Context) error {
 		if register {
 			method, path, body = http.MethodPut, "/hosts/self", report
 		}
-		status, err := r.send(ctx, method, path, body)
+		status, wanted, err := r.send(ctx, method, path, body)
+		if wanted {
+			nudge(r.again)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -76,7 +90,7 @@ func (r *Registration) Run(ctx context.Context) error {
 			registered = registered && status != http.StatusNotFound && status != http.StatusUnauthorized
 		case register:
 			registered, described = true, asked
-			r.Logger.Info("Registered.", "hostname", report.Hostname, "vcpus", report.VCPUs, "memory_mib", report.MemoryMiB, "disk_gib", report.DiskGiB, "kvm", report.KVM)
+			r.Logger.Info("Registered.", "hostname", report.Hostname, "vcpus", report.VCPUs, "memory_mib", report.MemoryMiB, "disk_gib", report.DiskGiB)
 		}
 		met()
 		if now := fmt.Sprint(report.Ready, report.NotReadyReason); now != was {
@@ -87,7 +101,47 @@ func (r *Registration) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-every.C:
+		case <-r.news:
 		}
+	}
+}
+
+// trialEvery is how soon a change that asks for another trial is noticed.
+const trialEvery = time.Second
+
+// tryOut has trials made, beside the reports: one may take longer than the API waits for a host's next word. The hypervisor
+// knows when a new one is due.
+func (r *Registration) tryOut(ctx context.Context) {
+	tick := time.NewTicker(min(r.Every, trialEvery))
+	defer tick.Stop()
+	again := false
+	for {
+		trial, err := r.Hypervisor.Trial(ctx, again)
+		// A hypervisor that does not answer is told of by the report that asks it, too.
+		if last := r.trial.Load(); err == nil && (last == nil || !last.At.Equal(trial.At)) {
+			select { // who asked while it ran, asked for this one
+			case <-r.again:
+			default:
+			}
+			r.trial.Store(&trial)
+			nudge(r.news)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			again = again && err != nil
+		case <-r.again:
+			again = true
+		}
+	}
+}
+
+// nudge leaves a word that need not be said twice.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -98,13 +152,19 @@ func (r *Registration) observe(ctx context.Context) (report contract.HostReport,
 	report = r.Report
 	caps, err := r.Hypervisor.Capabilities(ctx)
 	if err != nil {
-		report.NotReadyReason = err.Error()[:min(len(err.Error()), contract.HostReasonMax)]
+		report.NotReadyReason = cut(err.Error())
 		// What the machine is, it is without its hypervisor too.
 		caps = hypervisor.Capabilities{VCPUs: runtime.NumCPU(), MemoryMiB: machineMemoryMiB(), Architectures: []string{}}
 	}
 	report.Ready = err == nil
+	if report.Trial = r.trial.Load(); report.Ready && (report.Trial == nil || !report.Trial.Usable()) {
+		report.Ready, report.NotReadyReason = false, "no guest has been tried here yet"
+		if report.Trial != nil {
+			report.NotReadyReason = cut("no guest runs here: " + report.Trial.Reason)
+		}
+	}
 	report.HypervisorType, report.HypervisorVersion, report.Architectures = caps.Type, caps.Version, caps.Architectures
-	report.KVM, report.UEFI = caps.KVM, caps.UEFI
+	report.KVM, report.UEFI = report.Trial != nil && report.Trial.Accelerated, caps.UEFI
 	report.VCPUs, report.MemoryMiB = caps.VCPUs, caps.MemoryMiB
 	var disk unix.Statfs_t
 	if err := unix.Statfs(r.StateDir, &disk); err != nil {
@@ -118,6 +178,11 @@ func (r *Registration) observe(ctx context.Context) (report contract.HostReport,
 	return report, err == nil
 }
 
+// cut keeps a reason within what the API takes.
+func cut(reason string) string {
+	return strings.ToValidUTF8(reason[:min(len(reason), contract.HostReasonMax)], "")
+}
+
 func machineMemoryMiB() int {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
@@ -126,33 +191,37 @@ func machineMemoryMiB() int {
 	return int(info.Totalram * uint64(info.Unit) >> 20)
 }
 
-func (r *Registration) send(ctx context.Context, method, path string, report any) (status int, err error) {
+func (r *Registration) send(ctx context.Context, method, path string, report any) (status int, trialWanted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	var body io.Reader
 	if report != nil {
 		text, err := json.Marshal(map[string]any{"host": report})
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		body = bytes.NewReader(text)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(r.API, "/")+path, body)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	request.Header.Set("Authorization", "Bearer "+r.Token())
 	request.Header.Set("Content-Type", "application/json")
 	answer, err := r.Member.Client().Do(request)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer answer.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
 	if answer.StatusCode >= http.StatusMultipleChoices {
-		return answer.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, messageOf(text))
+		return answer.StatusCode, false, fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, messageOf(text))
 	}
-	return answer.StatusCode, nil
+	var said struct{ Host contract.HostOrders }
+	if answer.StatusCode == http.StatusOK {
+		_ = json.Unmarshal(text, &said) // an API of another version may say other things
+	}
+	return answer.StatusCode, said.Host.TrialWanted, nil
 }
 
 // messageOf is the text of an error's body.
@@ -168,7 +237,7 @@ func messageOf(body []byte) string {
 // be one of an older state. Unavailable where it may not, or where nobody answers. An API of before there was the question
 // refuses nothing.
 func (r *Registration) MayUndo(ctx context.Context, serverID string) error {
-	status, err := r.send(ctx, http.MethodGet, "/hosts/self/undo?server="+url.QueryEscape(serverID), nil)
+	status, _, err := r.send(ctx, http.MethodGet, "/hosts/self/undo?server="+url.QueryEscape(serverID), nil)
 	if err == nil || status == http.StatusNotFound {
 		return nil
 	}

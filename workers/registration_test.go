@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/internal/testenv"
@@ -75,12 +76,12 @@ func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {
 			t.Fatal("it did not register again")
 		}
 		if got.to == "PUT /hosts/self" {
-			require.True(t, got.report.Ready)
 			require.Equal(t, []string{"x86_64"}, got.report.Architectures)
 		}
 	}
 	// From then on it only reports, with a pause of its hypervisor too.
-	require.True(t, next("POST /hosts/self/heartbeat").Ready)
+	for !next("POST /hosts/self/heartbeat").Ready { // its first trial has not ended
+	}
 	away.Store(true)
 	for next("POST /hosts/self/heartbeat").Ready {
 	}
@@ -97,6 +98,7 @@ func TestAHostWhoseDiskIsFullIsNotReadyUntilThereIsRoom(t *testing.T) {
 	reserve, err := space.Parse("50%")
 	require.NoError(t, err)
 	r := Registration{Hypervisor: hv, StateDir: testenv.SmallDisk(t, "16m"), Reserve: reserve}
+	r.trial.Store(&contract.Trial{Passed: true})
 	report, _ := r.observe(t.Context())
 	require.True(t, report.Ready, report.NotReadyReason)
 	file := filepath.Join(r.StateDir, "disk")
@@ -107,4 +109,95 @@ func TestAHostWhoseDiskIsFullIsNotReadyUntilThereIsRoom(t *testing.T) {
 	require.NoError(t, os.Remove(file))
 	report, _ = r.observe(t.Context())
 	require.True(t, report.Ready, report.NotReadyReason)
+}
+
+// trying is a hypervisor whose trials end as the test says.
+type trying struct {
+	hypervisor.Hypervisor
+	tries chan contract.Trial
+	asked chan struct{} // for a new one
+	last  contract.Trial
+}
+
+func (h *trying) Trial(ctx context.Context, again bool) (contract.Trial, error) {
+	if again {
+		h.asked <- struct{}{}
+	}
+	if !again && !h.last.At.IsZero() {
+		return h.last, nil
+	}
+	select {
+	case h.last = <-h.tries:
+		return h.last, nil
+	case <-ctx.Done():
+		return contract.Trial{}, ctx.Err()
+	}
+}
+
+func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *testing.T) {
+	reports := make(chan contract.HostReport, 1)
+	var wanted atomic.Bool
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body struct{ Host contract.HostReport }
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			t.Error(err)
+		}
+		select {
+		case reports <- body.Host:
+		default: // nobody looks
+		}
+		if wanted.Swap(false) {
+			_, _ = w.Write([]byte(`{"host": {"trial_wanted": true}}`))
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	defer api.Close()
+	hv, err := fake.New(fake.Options{})
+	require.NoError(t, err)
+	h := &trying{Hypervisor: hv, tries: make(chan contract.Trial), asked: make(chan struct{}, 10)}
+	r := Registration{
+		API: api.URL, Token: func() string { return "token" }, Every: 10 * time.Millisecond, Hypervisor: h,
+		StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	until := func(what string, is func(contract.HostReport) bool) contract.HostReport {
+		t.Helper()
+		for late := time.After(20 * time.Second); ; {
+			select {
+			case got := <-reports:
+				if is(got) {
+					return got
+				}
+			case <-late:
+				t.Fatal("no report is", what)
+			}
+		}
+	}
+
+	first := until("the first", func(contract.HostReport) bool { return true })
+	require.Equal(t, []any{false, "no guest has been tried here yet"}, []any{first.Ready, first.NotReadyReason})
+	began := time.Now()
+	h.tries <- contract.Trial{At: began, Passed: true, VirtType: "kvm", Accelerated: true}
+	until("ready", func(r contract.HostReport) bool { return r.Ready && r.Trial.Accelerated })
+
+	wanted.Store(true)
+	select {
+	case <-h.asked:
+	case <-time.After(20 * time.Second):
+		t.Fatal("no new trial was made")
+	}
+	until("ready meanwhile", func(r contract.HostReport) bool { return r.Ready })
+	h.tries <- contract.Trial{At: began.Add(time.Second), VirtType: "qemu", Reason: "QEMU is gone"}
+	failed := until("not ready", func(r contract.HostReport) bool { return !r.Ready })
+	require.Equal(t, "no guest runs here: QEMU is gone", failed.NotReadyReason)
+	require.Empty(t, h.asked, "once was enough")
+
+	wanted.Store(true)
+	go func() { h.tries <- contract.Trial{At: began.Add(2 * time.Second), Untried: true, VirtType: "qemu"} }()
+	until("ready again", func(r contract.HostReport) bool { return r.Ready && r.Trial.Untried })
+	cancel()
+	require.NoError(t, <-ended)
 }

@@ -84,6 +84,23 @@ func TestAHostRegistersAndLives(t *testing.T) {
 	h = show()
 	require.Equal(t, []any{"up", false, "libvirtd does not answer", 150.0, "v2"}, []any{h["state"], h["ready"], h["not_ready_reason"], h["disk_gib"], h["version"]})
 
+	require.Nil(t, h["trial"])
+	trial := fields{"at": "2026-03-04T05:06:07.25Z", "since": "2026-03-01T00:00:00Z", "passed": true, "virt_type": "kvm", "cpu": "host-model", "accelerated": true}
+	beat["host"].(fields)["trial"] = trial
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
+	delete(beat["host"].(fields), "trial")
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status, "a host of the version before says nothing of it")
+	h = show()
+	require.Equal(t, []any{trial, true}, []any{h["trial"], h["kvm"]})
+	beat["host"].(fields)["trial"] = fields{"at": "yesterday"}
+	require.Equal(t, 400, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
+	emulated := registration("hv1")
+	trial["virt_type"], trial["accelerated"], trial["reason"] = "qemu", false, "there is no /dev/kvm"
+	emulated["host"].(fields)["trial"] = trial
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", emulated).Status)
+	h = show()
+	require.Equal(t, []any{trial, false}, []any{h["trial"], h["kvm"]})
+
 	require.NoError(t, e.Store.HeartbeatHost(context.Background(), id, models.HostHeartbeat{Ready: true, VCPUs: 8, MemoryMiB: 1, DiskGiB: 1}, time.Now().Add(-2*time.Minute)))
 	h = show()
 	require.Equal(t, []any{"down", false}, []any{h["state"], h["ready"]}, "silence outweighs its last word")

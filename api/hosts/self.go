@@ -103,6 +103,14 @@ const capacityProperties = `
 	"hypervisor_version": {"type": "integer", "minimum": 0, "maximum": 2147483647},
 	"version": {"type": "string", "maxLength": 255},
 	"ready": {"type": "boolean"},
+	"trial": {
+		"type": ["object", "null"], "required": ["at", "passed", "virt_type", "cpu", "accelerated", "since"], "additionalProperties": false,
+		"properties": {
+			"at": {"type": "string", "format": "date-time"}, "since": {"type": "string", "format": "date-time"},
+			"passed": {"type": "boolean"}, "untried": {"type": "boolean"}, "accelerated": {"type": "boolean"},
+			"virt_type": {"enum": ["kvm", "qemu"]}, "cpu": {"type": "string", "maxLength": 1024}, "reason": {"type": "string", "maxLength": 1024}
+		}
+	},
 	"not_ready_reason": {"type": ["string", "null"], "maxLength": 1024}`
 
 var registrationSchema = rest.Schema(`{
@@ -146,7 +154,7 @@ func (a *API) register(c echo.Context) error {
 	now := a.now()
 	h.VCPUs, h.MemoryMiB, h.DiskGiB = in.VCPUs, in.MemoryMiB, in.DiskGiB
 	h.HypervisorType, h.HypervisorVersion, h.Architectures = in.HypervisorType, in.HypervisorVersion, in.Architectures
-	h.KVM, h.UEFI = in.KVM, in.UEFI
+	h.KVM, h.UEFI, h.Trial = in.KVM, in.UEFI, in.Trial
 	h.CPURatio, h.RAMRatio, h.DiskRatio = ratio(in.CPURatio), ratio(in.RAMRatio), ratio(in.DiskRatio)
 	h.ReservedMemoryMiB, h.Version = in.ReservedMemoryMiB, in.Version
 	h.Ready, h.NotReadyReason = in.Ready, reason(in.Ready, in.NotReadyReason)
@@ -187,13 +195,13 @@ func (a *API) heartbeat(c echo.Context) error {
 	h, in := hostOf(c), body.Host
 	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
 		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
-		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version,
+		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version, Trial: in.Trial,
 		GivenUpAfter: a.config.GivenUpAfter,
 	}, a.now())
 	if err != nil {
 		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)
 	}
-	wanted, err := a.trialWanted(c, h)
+	wanted, err := a.trialWanted(c, h, in.Trial)
 	switch {
 	case err != nil:
 		return err
@@ -203,14 +211,17 @@ func (a *API) heartbeat(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// trialWanted says whether a suspended host is to try itself now. One that tells of no trial, since it is of a version that
-// makes none, comes back on probation with the pauses alone.
-func (a *API) trialWanted(c echo.Context, h models.Host) (bool, error) {
+// trialWanted says whether a suspended host is to try itself now. One whose new trial has passed comes back on probation; one
+// that tells of no trial, since it is of a version that makes none, comes back with the pauses alone.
+func (a *API) trialWanted(c echo.Context, h models.Host, told *contract.Trial) (bool, error) {
 	if !h.Suspended {
 		return false, nil
 	}
+	if told != nil && told.Usable() && h.Trial != nil && !told.At.Equal(h.Trial.At) {
+		return false, a.endSuspension(c, h)
+	}
 	wanted, err := a.store.TakeTrial(c.Request().Context(), h.ID, a.now())
-	if err == nil && wanted {
+	if err == nil && wanted && told == nil {
 		err = a.endSuspension(c, h)
 	}
 	if err != nil {

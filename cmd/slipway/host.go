@@ -228,7 +228,14 @@ func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) 
 	if asRoot {
 		log.Warn("Guests run as root here: QEMU's own user cannot pass the folders above the state folder.", "state_dir", stateDir)
 	}
-	return libvirt.New(libvirt.Options{Socket: c.LibvirtSocket, NetNS: c.LibvirtNetNS, Host: hostname, RunQEMUAsRoot: asRoot, Logger: log})
+	virt, err := c.Virt()
+	if err != nil {
+		return nil, err
+	}
+	return libvirt.New(libvirt.Options{
+		Socket: c.LibvirtSocket, NetNS: c.LibvirtNetNS, Host: hostname, RunQEMUAsRoot: asRoot, Logger: log,
+		Virt: virt, TrialDir: filepath.Join(stateDir, "trial"),
+	})
 }
 
 // resumePatience bounds the start of the guests that were off.

@@ -15,7 +15,7 @@ var hostKind = &kind{
 		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), computed("STATUS", hostStatus),
 		col("SERVERS", "servers"), computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
 		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), col("LEFTOVERS", "leftovers").onlyWide(), col("FAILURES", "build_failures").onlyWide(),
-		col("HYPERVISOR", "hypervisor_type").onlyWide(), col("KVM", "kvm").onlyWide(), col("VERSION", "version").onlyWide(), col("SEEN", "seen_at").onlyWide(),
+		col("HYPERVISOR", "hypervisor_type").onlyWide(), computed("GUESTS", hostGuests).onlyWide(), col("VERSION", "version").onlyWide(), col("SEEN", "seen_at").onlyWide(),
 		computed("REASON", func(o object) string { return first(text(o, "disabled_reason"), text(o, "not_ready_reason")) }).onlyWide(),
 	}, show: []column{
 		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), col("NOT READY", "not_ready_reason"),
@@ -23,7 +23,8 @@ var hostKind = &kind{
 		col("SERVERS", "servers"), col("LEFTOVERS", "leftovers"),
 		computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
 		col("CPU RATIO", "cpu_ratio"), col("RAM RATIO", "ram_ratio"), col("DISK RATIO", "disk_ratio"), col("RESERVED MIB", "reserved_memory_mib"),
-		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), col("KVM", "kvm"), col("UEFI", "uefi"), col("ARCHITECTURES", "architectures"),
+		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), computed("GUESTS", hostGuests), computed("GUESTS SINCE", trialField("since")), computed("GUESTS WHY", trialField("reason")),
+		computed("TRIED", trialField("at")), computed("CPU", trialField("cpu")), col("UEFI", "uefi"), col("ARCHITECTURES", "architectures"),
 		col("VERSION", "version"), col("STARTED", "started_at"), col("SEEN", "seen_at"), col("BACK", "back_at"), col("CREATED", "created_at"),
 	}},
 }
@@ -40,6 +41,29 @@ func hostState(o object) string {
 		return "not ready"
 	}
 	return state
+}
+
+// hostGuests is how guests run there, by the host's last trial.
+func hostGuests(o object) string {
+	is := func(field string) bool { return text(o, "trial", field) == "true" }
+	switch {
+	case text(o, "trial", "at") == "":
+		return ""
+	case !is("passed") && !is("untried"):
+		return "failing"
+	case is("accelerated") && is("untried"):
+		return "accelerated, untried"
+	case is("untried"):
+		return "emulated, untried"
+	case is("accelerated"):
+		return "accelerated"
+	}
+	return "emulated"
+}
+
+// trialField is what the host's last trial says.
+func trialField(name string) func(object) string {
+	return func(o object) string { return text(o, "trial", name) }
 }
 
 func hostStatus(o object) string {

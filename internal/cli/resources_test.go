@@ -146,3 +146,16 @@ func TestServicesOfACloudThatLacksThemAreNamed(t *testing.T) {
 	require.Equal(t, ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: the cloud's catalog has no image API\n")
 }
+
+func TestAHostTellsHowItsGuestsRun(t *testing.T) {
+	for want, trial := range map[string]object{
+		"accelerated":       {"at": "2026-03-04T05:06:07Z", "passed": true, "accelerated": true},
+		"emulated":          {"at": "2026-03-04T05:06:07Z", "passed": true, "accelerated": false},
+		"failing":           {"at": "2026-03-04T05:06:07Z", "passed": false, "accelerated": false},
+		"emulated, untried": {"at": "2026-03-04T05:06:07Z", "passed": false, "untried": true},
+		"":                  nil,
+	} {
+		require.Equal(t, want, hostGuests(object{"trial": trial}))
+	}
+	require.Empty(t, hostGuests(object{"trial": nil}), "a host that has not told")
+}

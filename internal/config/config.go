@@ -23,6 +23,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 )
@@ -266,6 +267,11 @@ type Host struct {
 	Hypervisor       string        `koanf:"hypervisor" help:"libvirt, or fake for load tests"`
 	LibvirtSocket    string        `koanf:"libvirt_socket" help:"libvirtd's socket"`
 	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace that libvirtd runs in; empty: this process's"`
+	VirtType         string        `koanf:"virt_type" help:"how guests run: kvm, qemu (emulated), or auto for the first of them that runs a trial guest"`
+	CPUMode          string        `koanf:"cpu_mode" help:"the CPU that guests see: host-passthrough, host-model, custom, none (QEMU's default); empty: host-model with kvm, a plain model emulated"`
+	CPUModels        string        `koanf:"cpu_models" help:"with cpu_mode custom: names of CPU models with commas between them; the first that runs a trial guest is used"`
+	CPUFeatures      string        `koanf:"cpu_features" help:"features of the CPU to add and to take away, as +pcid,-vmx"`
+	MachineType      string        `koanf:"machine_type" help:"machine types of servers whose image names none, by architecture, as x86_64=q35,aarch64=virt; empty: pc on x86_64, virt on aarch64"`
 	MaxBuilds        int           `koanf:"max_builds" help:"steps that work at once; 0: two a core"`
 	ReadStores       bool          `koanf:"read_stores" help:"read images from the stores that images.… names, where this host can, and over the API only where it cannot"`
 	CacheBytes       int64         `koanf:"cache_bytes" help:"size to which the image cache is kept; 0: no limit"`
@@ -277,6 +283,19 @@ type Host struct {
 	ReservedMemory   int           `koanf:"reserved_memory_mib" help:"memory kept for the host itself, MiB"`
 	ResumeGuests     bool          `koanf:"resume_guests" help:"start the guests that are off when this host starts (Nova's resume_guests_state_on_host_boot)"`
 	FakeStartLatency time.Duration `koanf:"fake_start_latency" help:"with the fake hypervisor: how long a start takes"`
+}
+
+// Virt reads how the guests of this host run.
+func (h Host) Virt() (hypervisor.Virt, error) {
+	v := hypervisor.Virt{Type: h.VirtType, CPUMode: h.CPUMode, Models: list(h.CPUModels), Features: list(h.CPUFeatures), Machines: map[string]string{}}
+	for _, pair := range list(h.MachineType) {
+		arch, machine, _ := strings.Cut(pair, "=")
+		if _, twice := v.Machines[arch]; twice {
+			return v, fmt.Errorf("host.machine_type names %s twice", arch)
+		}
+		v.Machines[arch] = machine
+	}
+	return v, v.Validate()
 }
 
 // Default is what every setting starts from. Quotas, ratios and waits are Nova's where it has them.
@@ -301,7 +320,7 @@ func Default() Config {
 		Audit:    Audit{Every: 10 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
-			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt",
+			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt", VirtType: hypervisor.Auto,
 			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second,
 			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512,
 		},
@@ -477,6 +496,9 @@ func (c Config) check() error {
 	}
 	if c.Host.Hypervisor != "libvirt" && c.Host.Hypervisor != "fake" {
 		wrong = append(wrong, fmt.Errorf("host.hypervisor must be libvirt or fake, not %q", c.Host.Hypervisor))
+	}
+	if _, err := c.Host.Virt(); err != nil {
+		wrong = append(wrong, err)
 	}
 	if c.Log.Format != "json" && c.Log.Format != "text" {
 		wrong = append(wrong, fmt.Errorf("log.format must be json or text, not %q", c.Log.Format))

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
 )
 
 func settings(t *testing.T, yaml string, env map[string]string, args ...string) (Config, error) {
@@ -64,10 +66,33 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "", nil, "--build.ram_weight_multiplier", "nan")
 			return err
 		},
-		"host.hypervisor must be":             func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
-		"no such file":                        func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
-		"images.reserve: \"5GiB\" is neither": func(t *testing.T) error { _, err := settings(t, "images: {reserve: 5GiB}", nil); return err },
-		"host.reserve: \"half\" is neither":   func(t *testing.T) error { _, err := settings(t, "host: {reserve: half}", nil); return err },
+		"host.hypervisor must be":                  func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
+		"no such file":                             func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
+		"images.reserve: \"5GiB\" is neither":      func(t *testing.T) error { _, err := settings(t, "images: {reserve: 5GiB}", nil); return err },
+		"host.reserve: \"half\" is neither":        func(t *testing.T) error { _, err := settings(t, "host: {reserve: half}", nil); return err },
+		"host.virt_type must be auto, kvm or qemu": func(t *testing.T) error { _, err := settings(t, "host: {virt_type: lxc}", nil); return err },
+		"host.cpu_mode must be":                    func(t *testing.T) error { _, err := settings(t, "host: {cpu_mode: fast}", nil); return err },
+		"custom needs host.cpu_models":             func(t *testing.T) error { _, err := settings(t, "host: {cpu_mode: custom}", nil); return err },
+		"host.cpu_models is of no use":             func(t *testing.T) error { _, err := settings(t, "host: {cpu_models: EPYC}", nil); return err },
+		"host-passthrough needs hardware": func(t *testing.T) error {
+			_, err := settings(t, "host: {virt_type: qemu, cpu_mode: host-passthrough}", nil)
+			return err
+		},
+		`host.cpu_models: "E PYC"`: func(t *testing.T) error {
+			_, err := settings(t, "host: {cpu_mode: custom, cpu_models: 'EPYC,E PYC'}", nil)
+			return err
+		},
+		`host.cpu_features: "=vmx"`: func(t *testing.T) error { _, err := settings(t, "host: {cpu_features: '=vmx'}", nil); return err },
+		"host.cpu_features is of no use": func(t *testing.T) error {
+			_, err := settings(t, "host: {cpu_mode: none, cpu_features: +vmx}", nil)
+			return err
+		},
+		"host.machine_type: x86_64= ":    func(t *testing.T) error { _, err := settings(t, "host: {machine_type: x86_64}", nil); return err },
+		"host.machine_type: q35=x86_64 ": func(t *testing.T) error { _, err := settings(t, "host: {machine_type: q35=x86_64}", nil); return err },
+		"host.machine_type names x86_64": func(t *testing.T) error {
+			_, err := settings(t, "host: {machine_type: 'x86_64=pc,x86_64=q35'}", nil)
+			return err
+		},
 	} {
 		t.Run(want, func(t *testing.T) { require.ErrorContains(t, try(t), want) })
 	}
@@ -135,4 +160,18 @@ func TestWhatImagesMayBeImportedFromIsRead(t *testing.T) {
 		require.ErrorContains(t, err, tc[1])
 		require.NoError(t, os.Unsetenv("SLIPWAY_IMAGES_WEB_DOWNLOAD_"+variable))
 	}
+}
+
+func TestHowGuestsRunIsReadFromListsWithCommas(t *testing.T) {
+	c, err := settings(t, "host: {virt_type: kvm, cpu_mode: custom, cpu_models: 'EPYC, Haswell', cpu_features: '+pcid, -vmx', machine_type: 'x86_64=q35, aarch64=virt'}", nil)
+	require.NoError(t, err)
+	virt, err := c.Host.Virt()
+	require.NoError(t, err)
+	require.Equal(t, hypervisor.Virt{
+		Type: "kvm", CPUMode: "custom", Models: []string{"EPYC", "Haswell"}, Features: []string{"+pcid", "-vmx"},
+		Machines: map[string]string{"x86_64": "q35", "aarch64": "virt"},
+	}, virt)
+	virt, err = Default().Host.Virt()
+	require.NoError(t, err)
+	require.Equal(t, "auto", virt.Type)
 }

@@ -1,5 +1,7 @@
 package contract
 
+import "time"
+
 // HostReport is what a hypervisor says of itself to the API at registration: PUT /hosts/self, {"host": HostReport}.
 type HostReport struct {
 	Hostname string `json:"hostname"`
@@ -23,7 +25,8 @@ type HostHeartbeat struct {
 	VCPUs             int    `json:"vcpus"`
 	MemoryMiB         int    `json:"memory_mib"`
 	DiskGiB           int    `json:"disk_gib"`
-	Version           string `json:"version"` // of slipway
+	Version           string `json:"version"`         // of slipway
+	Trial             *Trial `json:"trial,omitempty"` // nil until the first one has ended
 }
 
 // HostOrders is what the API may answer a heartbeat, {"host": HostOrders}; an answer without a body orders nothing.
@@ -31,7 +34,23 @@ type HostOrders struct {
 	TrialWanted bool `json:"trial_wanted"` // try anew how guests run, and report it
 }
 
-// HostReasonMax bounds NotReadyReason.
+// Trial says how guests run on a host: a throw-away guest was started there as a server is, and was seen to run or not.
+type Trial struct {
+	At      time.Time `json:"at"` // its end
+	Passed  bool      `json:"passed"`
+	Untried bool      `json:"untried,omitempty"` // nobody wrote a guest for the host's architecture: servers are defined as below, unproven
+	// How servers are defined since: libvirt's type of domain (kvm or qemu), the CPU, and whether hardware runs their code.
+	VirtType    string    `json:"virt_type"`
+	CPU         string    `json:"cpu"`
+	Accelerated bool      `json:"accelerated"`
+	Since       time.Time `json:"since"`            // of the first trial that ended so
+	Reason      string    `json:"reason,omitempty"` // why guests are emulated, untried or do not run; for operators, at most HostReasonMax bytes
+}
+
+// Usable says whether servers may be started as the trial says.
+func (t Trial) Usable() bool { return t.Passed || t.Untried }
+
+// HostReasonMax bounds NotReadyReason and Trial.Reason.
 const HostReasonMax = 1024
 
 // Headers of each request of a host to the API, and of its answer: headers and no fields, since an older API refuses what it

@@ -375,6 +375,7 @@ func TestEveryMethodOfTheHypervisorIsUnderTheRules(t *testing.T) {
 	r.set(t, faultinject.Rule{Mode: faultinject.FailBefore, Kind: fault.Unavailable})
 	for method, call := range map[string]func() error{
 		"Capabilities": func() error { _, err := r.host.Capabilities(t.Context()); return err },
+		"Trial":        func() error { _, err := r.host.Trial(t.Context(), false); return err },
 		"Define":       func() error { return r.host.Define(t.Context(), domain()) },
 		"Start":        func() error { return r.host.Start(t.Context(), server) },
 		"Destroy":      func() error { return r.host.Destroy(t.Context(), server) },
@@ -386,7 +387,7 @@ func TestEveryMethodOfTheHypervisorIsUnderTheRules(t *testing.T) {
 		require.True(t, fault.Is(call(), fault.Unavailable), method)
 	}
 	require.Empty(t, r.reached)
-	require.Len(t, r.injected(t), 8)
+	require.Len(t, r.injected(t), 9)
 }
 
 // outermost stands where a worker has what turns faults into the engine's errors.

@@ -276,6 +276,10 @@ func (h *injected) Capabilities(ctx context.Context) (hypervisor.Capabilities, e
 	return onHypervisor(ctx, h, "Capabilities", "", func() (hypervisor.Capabilities, error) { return h.to.Capabilities(ctx) })
 }
 
+func (h *injected) Trial(ctx context.Context, again bool) (contract.Trial, error) {
+	return onHypervisor(ctx, h, "Trial", "", func() (contract.Trial, error) { return h.to.Trial(ctx, again) })
+}
+
 func (h *injected) Define(ctx context.Context, d hypervisor.Domain) error {
 	return h.do(ctx, "Define", d.UUID, func() error { return h.to.Define(ctx, d) })
 }

@@ -5,6 +5,7 @@ package hypervisor
 import (
 	"context"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
@@ -14,6 +15,10 @@ import (
 type Hypervisor interface {
 	// Capabilities tells what this host can run and how much of it.
 	Capabilities(ctx context.Context) (Capabilities, error)
+	// Trial starts a throw-away guest as a server's and tells whether it was seen to run; from then on servers are defined
+	// in the way that ran. It gives the last outcome where nothing that it depends on has changed since, unless again asks
+	// for a new one. An error says that the hypervisor could not be asked.
+	Trial(ctx context.Context, again bool) (contract.Trial, error)
 	// Define makes the domain known, without starting it. The same domain again is success; the uuid with another
 	// definition is redefined only while it does not run.
 	Define(ctx context.Context, d Domain) error
@@ -61,7 +66,6 @@ type Capabilities struct {
 	Type          string   // "QEMU", as Nova's hypervisor_type
 	Version       int      // as libvirt gives it: major*1,000,000 + minor*1,000 + release
 	Architectures []string // of servers that can be defined here
-	KVM           bool     // by libvirt's domain capabilities, never by /dev/kvm alone
 	UEFI          bool     // guests can be started by UEFI firmware
 	VCPUs         int
 	MemoryMiB     int

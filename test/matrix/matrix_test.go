@@ -66,6 +66,7 @@ var methods = map[string]string{
 // without says which methods have no cases, and why.
 var without = map[string]string{
 	"Capabilities": "only what a host reports of itself comes from it",
+	"Trial":        "only what a host reports of itself comes from it",
 	"List":         "only audits ask for it",
 	"Folder":       "only audits ask for it",
 	"State":        "nothing asks for it but tests",

@@ -19,12 +19,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
 )
 
 // Hook is called around a method's effect, with the method's name ("Define", "Start", ...) and the domain's uuid ("" for
-// Capabilities and List). An error before the effect prevents it; an error after it is returned although the effect took
+// Capabilities, Trial and List). An error before the effect prevents it; an error after it is returned although the effect took
 // place. A hook may block until ctx ends, to make a step time out.
 type Hook func(ctx context.Context, method, uuid string) error
 
@@ -32,7 +33,7 @@ type Hook func(ctx context.Context, method, uuid string) error
 type Options struct {
 	Hostname      string // "fake" when empty
 	Architectures []string
-	KVM, UEFI     bool
+	UEFI          bool
 	VCPUs         int
 	MemoryMiB     int
 
@@ -65,6 +66,7 @@ type Hypervisor struct {
 
 	mu    sync.Mutex
 	world World
+	trial contract.Trial
 }
 
 var _ hypervisor.Hypervisor = (*Hypervisor)(nil)
@@ -149,7 +151,7 @@ func (h *Hypervisor) call(ctx context.Context, method, id string, latency time.D
 	if err := ctx.Err(); err != nil {
 		return h.overdue(err)
 	}
-	if method != "Capabilities" && method != "List" {
+	if method != "Capabilities" && method != "Trial" && method != "List" {
 		if _, err := uuid.Parse(id); err != nil {
 			return fault.Wrap(fault.Internal, err, "%q is no domain's uuid", id)
 		}
@@ -186,8 +188,23 @@ func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilit
 	err = h.call(ctx, "Capabilities", "", h.o.ReadLatency, func() error {
 		out = hypervisor.Capabilities{
 			Hostname: h.o.Hostname, Type: "fake", Version: 1_000_000, Architectures: slices.Clone(h.o.Architectures),
-			KVM: h.o.KVM, UEFI: h.o.UEFI, VCPUs: h.o.VCPUs, MemoryMiB: h.o.MemoryMiB,
+			UEFI: h.o.UEFI, VCPUs: h.o.VCPUs, MemoryMiB: h.o.MemoryMiB,
 		}
+		return nil
+	})
+	return out, err
+}
+
+// Trial passes: what is made up runs.
+func (h *Hypervisor) Trial(ctx context.Context, again bool) (out contract.Trial, err error) {
+	err = h.call(ctx, "Trial", "", h.o.ReadLatency, func() error {
+		if h.trial.At.IsZero() || again {
+			h.trial.At = time.Now()
+		}
+		if h.trial.Since.IsZero() {
+			h.trial = contract.Trial{At: h.trial.At, Since: h.trial.At, Passed: true, VirtType: hypervisor.QEMU, CPU: "fake", Reason: "the fake hypervisor runs no guests"}
+		}
+		out = h.trial
 		return nil
 	})
 	return out, err

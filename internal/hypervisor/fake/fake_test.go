@@ -123,10 +123,10 @@ func TestACallThatIsOverdueHasNoEffect(t *testing.T) {
 }
 
 func TestTheCapabilitiesAreThoseOfTheOptions(t *testing.T) {
-	h := newFake(t, fake.Options{Hostname: "h7", VCPUs: 3, MemoryMiB: 1000, KVM: true, Architectures: []string{"aarch64"}})
+	h := newFake(t, fake.Options{Hostname: "h7", VCPUs: 3, MemoryMiB: 1000, Architectures: []string{"aarch64"}})
 	c, err := h.Capabilities(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, hypervisor.Capabilities{
-		Hostname: "h7", Type: "fake", Version: 1_000_000, Architectures: []string{"aarch64"}, KVM: true, VCPUs: 3, MemoryMiB: 1000,
+		Hostname: "h7", Type: "fake", Version: 1_000_000, Architectures: []string{"aarch64"}, VCPUs: 3, MemoryMiB: 1000,
 	}, c)
 }

@@ -39,6 +39,7 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("a string that is no uuid is refused", s.noUUID)
 	t.Run("a domain tells where its log lies", s.folder)
 	t.Run("the capabilities tell what a scheduler needs", s.capabilities)
+	t.Run("the trial passes, and is made again when it is asked for", s.trial)
 }
 
 type suite struct {
@@ -288,6 +289,26 @@ func (s suite) noUUID(t *testing.T) {
 	requireFault(t, h.Undefine(ctxOf(t), d.UUID), fault.Internal)
 	_, err := h.State(ctxOf(t), d.UUID)
 	requireFault(t, err, fault.Internal)
+}
+
+func (s suite) trial(t *testing.T) {
+	h := s.newHypervisor(t)
+	first, err := h.Trial(ctxOf(t), false)
+	require.NoError(t, err)
+	require.True(t, first.Passed, first.Reason)
+	same, err := h.Trial(ctxOf(t), false)
+	require.NoError(t, err)
+	require.Equal(t, first, same)
+	again, err := h.Trial(ctxOf(t), true)
+	require.NoError(t, err)
+	require.True(t, again.Passed, again.Reason)
+	require.True(t, again.At.After(first.At))
+	require.True(t, again.Since.Equal(first.Since), "it runs as before")
+	all, err := h.List(ctxOf(t))
+	require.NoError(t, err)
+	for _, d := range all {
+		require.NotContains(t, d.Name, "trial", "the trial's guest is no server")
+	}
 }
 
 func (s suite) capabilities(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +29,8 @@ var errClosed = errors.New("the hypervisor connection is closed")
 // A connection that broke is thrown away as a whole; nothing is ever reconnected in place.
 type pool struct {
 	socket string
+	// lost counts connections that libvirtd ended or refused: another count means that it may be another libvirtd.
+	lost atomic.Int64
 
 	mu     sync.Mutex
 	idle   []*client
@@ -47,12 +50,24 @@ type watchedConn struct {
 	net.Conn
 	broken chan struct{}
 	once   sync.Once
+	closed atomic.Bool // by us
+	lost   *atomic.Int64
+}
+
+func (c *watchedConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
 }
 
 func (c *watchedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if err != nil {
-		c.once.Do(func() { close(c.broken) })
+		c.once.Do(func() {
+			close(c.broken)
+			if !c.closed.Load() {
+				c.lost.Add(1)
+			}
+		})
 	}
 	return n, err
 }
@@ -164,9 +179,12 @@ func (p *pool) open(ctx context.Context) (*client, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", p.socket)
 	if err != nil {
+		if ctx.Err() == nil {
+			p.lost.Add(1)
+		}
 		return nil, err
 	}
-	watched := &watchedConn{Conn: conn, broken: make(chan struct{})}
+	watched := &watchedConn{Conn: conn, broken: make(chan struct{}), lost: &p.lost}
 	c := &client{Libvirt: golibvirt.NewWithDialer(dialed{watched}), conn: watched}
 	if err := guard(ctx, watched, func() error { return c.ConnectToURI(golibvirt.QEMUSystem) }); err != nil {
 		watched.Close()

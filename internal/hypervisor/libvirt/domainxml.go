@@ -30,15 +30,20 @@ const maxMTU = 65535
 // platform is what the domain XML depends on beside the domain itself: what this host's libvirt can do and how Slipway is
 // set up here.
 type platform struct {
-	arch     string
-	kvm      bool
-	machines map[string]bool
+	arch    string
+	version int // QEMU's, as hypervisor.Capabilities has it
+	virt    way
+	// offersKVM is libvirt's word, which only a trial proves.
+	offersKVM bool
+	machines  map[string]bool
 	// firmware are the machine types, of those that were asked about, that UEFI firmware is installed for.
 	firmware map[string]bool
 	// video are the models of display adapters that QEMU has; nil is not known.
 	video     map[string]bool
 	tbCache   int  // MiB
 	runAsRoot bool // see NeedsRoot
+	// usual are the machine types of servers whose image names none, by architecture; others are imageprops'.
+	usual map[string]string
 }
 
 // domainXML renders the definition of a domain. It is a pure function: it fails, with a text for the owner of the image or
@@ -92,7 +97,7 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 		return nil, err
 	}
 	dom := &libvirtxml.Domain{
-		Type: "kvm",
+		Type: p.virt.domainType(),
 		Name: d.Name,
 		UUID: d.UUID,
 		// libvirt refuses a title of more than one line.
@@ -136,9 +141,8 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 		dom.OS.Firmware = "efi"
 		dom.OS.FirmwareInfo = &libvirtxml.DomainOSFirmwareInfo{Features: []libvirtxml.DomainOSFirmwareFeature{{Name: "secure-boot", Enabled: "no"}}}
 	}
-	if p.kvm {
-		// host-model gives nearly all of the host's CPU and can still be moved to another host of the same kind.
-		dom.CPU = &libvirtxml.DomainCPU{Mode: "host-model"}
+	dom.CPU = p.virt.cpu.xml(p.virt.kvm)
+	if p.virt.kvm {
 		// As Nova's libvirt driver: timers that keep time in a guest that does not always run.
 		dom.Clock.Timer = []libvirtxml.DomainTimer{
 			{Name: "pit", TickPolicy: "delay"},
@@ -146,15 +150,6 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 			{Name: "hpet", Present: "no"},
 		}
 	} else {
-		dom.Type = "qemu"
-		// Emulation offers QEMU's oldest CPU by default, which distributions built for x86-64-v2 do not boot on, and
-		// `maximum` makes some guests hang. Nehalem is the first of v2, and everything in it can be emulated.
-		if p.arch == "x86_64" {
-			dom.CPU = &libvirtxml.DomainCPU{
-				Mode: "custom", Match: "exact", Check: "none",
-				Model: &libvirtxml.DomainCPUModel{Fallback: "forbid", Value: "Nehalem"},
-			}
-		}
 		size := p.tbCache
 		if size <= 0 {
 			size = defaultTBCacheMiB
@@ -163,7 +158,7 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 	}
 	if hw.OSType == "windows" {
 		dom.Clock.Offset = "localtime"
-		if p.kvm {
+		if p.virt.kvm {
 			on := func() *libvirtxml.DomainFeatureState { return &libvirtxml.DomainFeatureState{State: "on"} }
 			dom.Features.HyperV = &libvirtxml.DomainFeatureHyperV{
 				Relaxed: on(), VAPIC: on(),
@@ -338,10 +333,18 @@ func (p platform) fit(hw imageprops.Hardware) (imageprops.Hardware, error) {
 	if want := hw.Architecture; want != "" && !slices.Contains(p.architectures(), want) {
 		return hw, fault.New(fault.HostUnfit, "The image is made for %s (hw_architecture), and this host runs %s.", want, p.arch).NotTheHosts()
 	}
+	ours := hw.Machine == "" && p.usual[p.arch] != ""
+	if ours {
+		hw.Machine = p.usual[p.arch]
+	}
 	hw, err := hw.On(p.arch)
 	switch {
+	case err != nil && ours:
+		return hw, fault.Wrap(fault.HostUnfit, err, "This host gives servers the machine type %s (host.machine_type), and the image does not fit it: set the image's hw_machine_type.", hw.Machine)
 	case err != nil:
 		return hw, err
+	case ours && !p.machines[hw.Machine]:
+		return hw, fault.New(fault.HostUnfit, "This host gives servers the machine type %s (host.machine_type), which its QEMU does not have.", hw.Machine)
 	case !p.machines[hw.Machine]:
 		return hw, fault.New(fault.HostUnfit, "The image asks for machine type %s (hw_machine_type), which this host's QEMU does not have.", hw.Machine).NotTheHosts()
 	case hw.UEFI() && len(p.firmware) == 0:
@@ -365,10 +368,10 @@ func (p platform) architectures() []string {
 
 // families are the kinds of machines that libvirt is asked about, each by its usual name; "" is its default.
 func (p platform) families() []string {
-	usual, _ := imageprops.Hardware{}.On(p.arch)
-	names := []string{usual.Machine}
-	if p.arch == "x86_64" {
-		names = append(names, "q35")
+	names := []string{"pc", "q35"}
+	if p.arch != "x86_64" {
+		usual, _ := imageprops.Hardware{Machine: p.usual[p.arch]}.On(p.arch)
+		names = []string{usual.Machine}
 	}
 	names = slices.DeleteFunc(names, func(name string) bool { return !p.machines[name] })
 	if len(names) == 0 {

@@ -19,8 +19,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 var (
 	machines = map[string]bool{"pc": true, "q35": true, "pc-i440fx-7.2": true, "pc-q35-7.2": true}
-	emulated = platform{arch: "x86_64", tbCache: 64, machines: machines}
-	withKVM  = platform{arch: "x86_64", kvm: true, firmware: map[string]bool{"pc": true, "q35": true}, machines: machines}
+	emulated = platform{arch: "x86_64", virt: way{cpu: plain}, tbCache: 64, machines: machines}
+	withKVM  = platform{arch: "x86_64", virt: way{kvm: true, cpu: cpu{mode: hypervisor.HostModel}}, firmware: map[string]bool{"pc": true, "q35": true}, machines: machines}
 )
 
 const testUUID = "6c1e1b5c-0f0c-4b52-9d2e-6a5f7f0c9e11"
@@ -63,7 +63,7 @@ var goldens = map[string]struct {
 }{
 	"emulated":   {server(), emulated},
 	"kvm":        {server(), withKVM},
-	"as-root":    {server(), platform{arch: "x86_64", machines: machines, tbCache: 32, runAsRoot: true}},
+	"as-root":    {server(), platform{arch: "x86_64", virt: way{cpu: plain}, machines: machines, tbCache: 32, runAsRoot: true}},
 	"all-disks":  {with(server(), allDisks), emulated},
 	"kernel":     {with(server(), direct), emulated},
 	"windows":    {with(server(), setProperties("os_type", "windows", "hw_disk_bus", "sata", "hw_vif_model", "e1000", "hw_machine_type", "q35", "hw_video_model", "qxl")), withKVM},

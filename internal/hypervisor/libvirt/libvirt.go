@@ -41,6 +41,11 @@ type Options struct {
 	TBCacheMiB int
 	// RunQEMUAsRoot starts guests as root, for where NeedsRoot says so.
 	RunQEMUAsRoot bool
+	// Virt is how the settings want guests to run.
+	Virt hypervisor.Virt
+	// TrialDir is a folder for the guest of the trial, beside the instances' and reached by QEMU as theirs is. Without one
+	// there is no trial.
+	TrialDir string
 	// CallTimeout bounds each method even when its context does not; 0 is two minutes.
 	CallTimeout time.Duration
 	Logger      *slog.Logger
@@ -55,9 +60,11 @@ type Hypervisor struct {
 	timeout time.Duration
 	log     *slog.Logger
 	base    platform // what Options say of it
+	trials  trials
 
 	mu       sync.Mutex
 	platform *platform // found at the first use: it changes only with the host's hardware and packages
+	way      *way      // that the last trial found
 }
 
 var _ hypervisor.Hypervisor = (*Hypervisor)(nil)
@@ -76,6 +83,9 @@ func New(o Options) (*Hypervisor, error) {
 			return nil, fmt.Errorf("find this host's name: %w", err)
 		}
 	}
+	if err := o.Virt.Validate(); err != nil {
+		return nil, err
+	}
 	if o.CallTimeout <= 0 {
 		o.CallTimeout = defaultCallTimeout
 	}
@@ -85,7 +95,8 @@ func New(o Options) (*Hypervisor, error) {
 		host:    o.Host,
 		timeout: o.CallTimeout,
 		log:     o.Logger,
-		base:    platform{tbCache: o.TBCacheMiB, runAsRoot: o.RunQEMUAsRoot},
+		base:    platform{tbCache: o.TBCacheMiB, runAsRoot: o.RunQEMUAsRoot, usual: o.Virt.Machines},
+		trials:  newTrials(o),
 	}, nil
 }
 
@@ -123,25 +134,22 @@ func (h *Hypervisor) do(ctx context.Context, doing string, f func(context.Contex
 	return h.translate(doing, h.pool.do(ctx, func(c *client) error { return f(ctx, c) }))
 }
 
-// Capabilities asks libvirt what this host can run.
+// Capabilities tells what libvirt said of this host when it was last asked in whole: before the first server, and before
+// each trial. Asked again each time it may take seconds: where libvirtd and QEMU's user disagree on whether they can open
+// /dev/kvm, libvirt 9.0 starts every QEMU for its features at each question.
 func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilities, err error) {
 	err = h.do(ctx, "read capabilities", func(_ context.Context, c *client) error {
-		p, err := h.detect(c)
+		p, err := h.platformOf(c)
 		if err != nil {
 			return err
 		}
-		out = hypervisor.Capabilities{Architectures: p.architectures(), KVM: p.kvm, UEFI: len(p.firmware) > 0}
+		out = hypervisor.Capabilities{Version: p.version, Architectures: p.architectures(), UEFI: len(p.firmware) > 0}
 		if out.Hostname, err = c.ConnectGetHostname(); err != nil {
 			return fmt.Errorf("read the host's name: %w", err)
 		}
 		if out.Type, err = c.ConnectGetType(); err != nil {
 			return fmt.Errorf("read the hypervisor's type: %w", err)
 		}
-		version, err := c.ConnectGetVersion()
-		if err != nil {
-			return fmt.Errorf("read the hypervisor's version: %w", err)
-		}
-		out.Version = int(version)
 		_, memKiB, cpus, _, _, _, _, _, err := c.NodeGetInfo()
 		if err != nil {
 			return fmt.Errorf("read the host's size: %w", err)
@@ -166,6 +174,11 @@ func (h *Hypervisor) detect(c *client) (platform, error) {
 		return platform{}, fault.New(fault.HostUnfit, "libvirt on %s does not say what its CPU is", h.host)
 	}
 	p := h.base
+	version, err := c.ConnectGetVersion()
+	if err != nil {
+		return platform{}, fmt.Errorf("read the hypervisor's version: %w", err)
+	}
+	p.version = int(version)
 	p.arch = caps.Host.CPU.Arch
 	p.machines = map[string]bool{}
 	for _, g := range caps.Guests {
@@ -191,27 +204,25 @@ func (h *Hypervisor) detect(c *client) (platform, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.platform == nil && !p.kvm {
-		h.log.Warn("this host has no hardware virtualization that libvirt can use; guests are emulated and run many times slower", "host", h.host)
-	}
 	h.platform = &p
 	return p, nil
 }
 
-// probe asks how domains run here and with what. KVM counts where libvirt can use it.
+// probe asks with what domains can be defined here.
 func (p *platform) probe(c *client) error {
 	p.firmware = map[string]bool{}
-	virt := "kvm"
+	virt := hypervisor.KVM
 	for _, machine := range p.families() {
 		details, err := domainCapabilities(c, p.arch, machine, virt)
 		// A KVM that is not usable is answered with an error, not with an empty document.
-		if virt == "kvm" && (hasCode(err, errInvalidArg) || hasCode(err, errUnsupported)) {
-			virt = "qemu"
+		if virt == hypervisor.KVM && (hasCode(err, errInvalidArg) || hasCode(err, errUnsupported)) {
+			virt = hypervisor.QEMU
 			details, err = domainCapabilities(c, p.arch, machine, virt)
 		}
 		if err != nil {
 			return err
 		}
+		p.offersKVM = virt == hypervisor.KVM
 		for _, e := range enumsOf(details) {
 			if e.Name == "firmware" && slices.Contains(e.Values, "efi") {
 				p.firmware[machine] = true
@@ -226,7 +237,6 @@ func (p *platform) probe(c *client) error {
 			}
 		}
 	}
-	p.kvm = virt == "kvm"
 	return nil
 }
 
@@ -277,11 +287,16 @@ func (h *Hypervisor) Define(ctx context.Context, d hypervisor.Domain) error {
 	if err != nil {
 		return err
 	}
+	virt, err := h.wayOf(ctx)
+	if err != nil {
+		return err
+	}
 	return h.do(ctx, "define domain "+d.UUID, func(_ context.Context, c *client) error {
 		p, err := h.platformOf(c)
 		if err != nil {
 			return err
 		}
+		p.virt = virt
 		doc, digest, err := domainXML(d, p)
 		if err != nil {
 			return err

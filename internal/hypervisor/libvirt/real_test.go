@@ -1,12 +1,10 @@
 package libvirt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -33,7 +31,10 @@ func realOptions(t *testing.T, dir string) Options {
 	env := testenv.Libvirt(t)
 	root, err := NeedsRoot(dir)
 	require.NoError(t, err)
-	return Options{Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: root, TBCacheMiB: 32}
+	return Options{
+		Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: root, TBCacheMiB: 32,
+		Virt: hypervisor.Virt{Type: hypervisor.QEMU}, TrialDir: filepath.Join(dir, "trial"),
+	}
 }
 
 // emptyGuest has nothing on its disk: its firmware looks for something to boot for as long as it runs.
@@ -83,7 +84,7 @@ func TestLibvirtAcceptsEveryDefinitionByItsSchema(t *testing.T) {
 					return c.DomainUndefineFlags(dom, undefineFlags)
 				}
 				// The schema is checked first. What comes after it may be that this host has no KVM or no firmware.
-				if (g.platform.kvm && !p.kvm || g.platform.firmware != nil && len(p.firmware) == 0) && !hasCode(err, uint32(golibvirt.ErrXMLInvalidSchema)) {
+				if (g.platform.virt.kvm || g.platform.firmware != nil && len(p.firmware) == 0) && !hasCode(err, uint32(golibvirt.ErrXMLInvalidSchema)) {
 					return nil
 				}
 				return err
@@ -142,6 +143,7 @@ func validated(h *Hypervisor, c *client, d hypervisor.Domain) error {
 	if err != nil {
 		return err
 	}
+	p.virt = way{cpu: plain}
 	doc, _, err := domainXML(d, p)
 	if err != nil {
 		return err
@@ -334,26 +336,6 @@ func TestADomainThatSlipwayDidNotMakeIsNeitherTakenOverNorListed(t *testing.T) {
 	}
 }
 
-func TestEmulationIsNoticedOnceInTheLog(t *testing.T) {
-	var log bytes.Buffer
-	o := realOptions(t, t.TempDir())
-	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	h := newHypervisor(t, o)
-	var kvm bool
-	for range 3 {
-		c, err := h.Capabilities(t.Context())
-		require.NoError(t, err)
-		kvm = c.KVM
-		require.Equal(t, "QEMU", c.Type)
-		require.Contains(t, c.Architectures, "x86_64")
-	}
-	want := 1
-	if kvm {
-		want = 0
-	}
-	require.Equal(t, want, strings.Count(log.String(), "emulated"))
-}
-
 // proxy stands between a Hypervisor and libvirtd and can break like it.
 type proxy struct {
 	path, to string
@@ -542,7 +524,7 @@ func TestADeviceThatThisHostsQEMULacksMayBeHadOnAnother(t *testing.T) {
 
 func BenchmarkLibvirt(b *testing.B) {
 	env := testenv.Libvirt(b)
-	h, err := New(Options{Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: true})
+	h, err := New(Options{Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: true, Virt: hypervisor.Virt{Type: hypervisor.QEMU}})
 	require.NoError(b, err)
 	defer h.Close()
 	d := with(server(), allDisks)
