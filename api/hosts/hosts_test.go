@@ -331,16 +331,22 @@ func (e *env) fail(t *testing.T, hostID, hostname string, limit int) {
 	require.True(t, counted)
 }
 
-func TestAHostOnWhichBuildsFailIsNotReadyAndIsAskedForATrial(t *testing.T) {
+func TestAHostOnWhichBuildsFailIsNotReadyUntilItsTrialPasses(t *testing.T) {
 	e := newEnv(t)
 	id, token := e.admit(t, "hv1")
-	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	trial := fields{"at": "2026-03-04T05:06:07Z", "since": "2026-03-01T00:00:00Z", "passed": true, "virt_type": "kvm", "cpu": "host-model", "accelerated": true}
+	register := func() {
+		r := registration("hv1")
+		r["host"].(fields)["trial"] = trial
+		require.Equal(t, 200, e.self(t, token, "PUT", "/self", r).Status)
+	}
 	show := func() map[string]any {
 		return e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil).At(t, "host").(map[string]any)
 	}
 	beat := func() apitest.Answer {
-		return e.self(t, token, "POST", "/self/heartbeat", fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 200}})
+		return e.self(t, token, "POST", "/self/heartbeat", fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 200, "trial": trial}})
 	}
+	register()
 	e.fail(t, id, "hv1", 2)
 	h := show()
 	require.Equal(t, []any{true, nil, 1.0, "StartDomain: no memory", false}, []any{h["ready"], h["not_ready_reason"], h["build_failures"], h["last_failure"], h["suspended"]})
@@ -356,12 +362,44 @@ func TestAHostOnWhichBuildsFailIsNotReadyAndIsAskedForATrial(t *testing.T) {
 	require.Equal(t, 200, a.Status)
 	require.JSONEq(t, `{"host":{"trial_wanted":true}}`, a.Body)
 	require.Equal(t, 204, beat().Status, "the next only after a pause")
+	register()
+	require.Equal(t, true, show()["suspended"], "a trial of before the failures proves nothing, however often it is told")
+
+	trial["at"], trial["passed"] = "2026-03-04T05:07:00Z", false
+	require.Equal(t, 204, beat().Status)
+	require.Equal(t, true, show()["suspended"], "it failed")
+	trial["at"], trial["passed"] = "2026-03-04T04:00:00Z", true // the host's clock was set back
+	require.Equal(t, 204, beat().Status)
 	h = show()
-	require.Equal(t, []any{true, false, 2.0}, []any{h["ready"], h["suspended"], h["build_failures"]}, "without a trial of its own it is back, on probation")
+	require.Equal(t, []any{true, false, 2.0}, []any{h["ready"], h["suspended"], h["build_failures"]}, "back, on probation")
 
 	e.fail(t, id, "hv1", 2)
 	require.Equal(t, true, show()["suspended"])
 	require.Equal(t, 204, beat().Status)
+	require.Equal(t, true, show()["suspended"])
+	trial["at"] = "2026-03-04T06:00:00Z"
+	register()
+	require.Equal(t, false, show()["suspended"], "a new trial may come with the registration")
+
+	e.fail(t, id, "hv1", 2)
 	a = e.Do(t, "PATCH", "/hosts/hv1", e.admin.Token, fields{"host": fields{"enabled": true}})
 	require.Equal(t, []any{true, 0.0, "StartDomain: no memory"}, []any{a.At(t, "host", "ready"), a.At(t, "host", "build_failures"), a.At(t, "host", "last_failure")}, "an operator vouches for it")
+}
+
+func TestASuspendedHostThatKnowsNoTrialsIsBackWithThePauses(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.admit(t, "hv1")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	e.fail(t, id, "hv1", 1)
+	beat := fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 200}}
+	suspended := func() bool {
+		h, err := e.Store.Host(t.Context(), id)
+		require.NoError(t, err)
+		return h.Suspended
+	}
+	require.Equal(t, 200, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
+	require.False(t, suspended())
+	e.fail(t, id, "hv1", 1)
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
+	require.True(t, suspended(), "the pause has grown")
 }

@@ -151,6 +151,9 @@ func (a *API) register(c echo.Context) error {
 	if !strings.EqualFold(in.Hostname, h.Hostname) {
 		return fault.New(fault.Forbidden, "This token is that of host %s, not of %s.", h.Hostname, in.Hostname)
 	}
+	if err := a.reinstate(c, h, in.Trial); err != nil {
+		return err
+	}
 	now := a.now()
 	h.VCPUs, h.MemoryMiB, h.DiskGiB = in.VCPUs, in.MemoryMiB, in.DiskGiB
 	h.HypervisorType, h.HypervisorVersion, h.Architectures = in.HypervisorType, in.HypervisorVersion, in.Architectures
@@ -193,6 +196,9 @@ func (a *API) heartbeat(c echo.Context) error {
 		return err
 	}
 	h, in := hostOf(c), body.Host
+	if err := a.reinstate(c, h, in.Trial); err != nil {
+		return err
+	}
 	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
 		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
 		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version, Trial: in.Trial,
@@ -211,31 +217,41 @@ func (a *API) heartbeat(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// trialWanted says whether a suspended host is to try itself now. One whose new trial has passed comes back on probation; one
-// that tells of no trial, since it is of a version that makes none, comes back with the pauses alone.
+// reinstate lets a suspended host take servers again, on probation, when it tells of a trial that it had not told of before and
+// that has passed. Old and new are told apart by what was recorded, not by a clock: the host's may be wrong. So it comes
+// before the trial is recorded, and a process that dies in between does it again.
+func (a *API) reinstate(c echo.Context, h models.Host, told *contract.Trial) error {
+	if !h.Suspended || told == nil || !told.Usable() || h.Trial != nil && told.At.Equal(h.Trial.At) {
+		return nil
+	}
+	return a.endSuspension(c, h)
+}
+
+// trialWanted says whether a suspended host is to try itself now. One that tells of no trial, since it is of a version that
+// makes none, comes back with the pauses alone.
 func (a *API) trialWanted(c echo.Context, h models.Host, told *contract.Trial) (bool, error) {
 	if !h.Suspended {
 		return false, nil
 	}
-	if told != nil && told.Usable() && h.Trial != nil && !told.At.Equal(h.Trial.At) {
-		return false, a.endSuspension(c, h)
-	}
 	wanted, err := a.store.TakeTrial(c.Request().Context(), h.ID, a.now())
-	if err == nil && wanted && told == nil {
-		err = a.endSuspension(c, h)
-	}
 	if err != nil {
 		return false, fmt.Errorf("ask host %s for a trial: %w", h.Hostname, err)
+	}
+	if wanted && told == nil {
+		return true, a.endSuspension(c, h)
 	}
 	return wanted, nil
 }
 
 func (a *API) endSuspension(c echo.Context, h models.Host) error {
 	ended, err := a.store.EndSuspension(c.Request().Context(), h.ID)
+	if err != nil {
+		return fmt.Errorf("end the suspension of host %s: %w", h.Hostname, err)
+	}
 	if ended {
 		rest.Logger(c).Info("host takes new servers again, on probation", "host", h.Hostname, "host_id", h.ID, "failures", h.BuildFailures)
 	}
-	return err
+	return nil
 }
 
 // imageIdle is how long a host may leave a download unread.

@@ -68,6 +68,9 @@ func TestAHostThatFailsBuildsGetsNoneUntilItsTrialPassesAndGoesOutAgainWithTheNe
 	require.Equal(t, "ERROR", r.builds(t).Status)
 	require.Zero(t, r.host(t).BuildFailures, "what is wrong with a request is not the host's fault")
 
+	tried := r.host(t).Trial
+	require.NotNil(t, tried)
+
 	fails(fault.HostUnfit)
 	for n := 1; n <= 3; n++ {
 		message := r.builds(t).Fault.Message
@@ -77,6 +80,7 @@ func TestAHostThatFailsBuildsGetsNoneUntilItsTrialPassesAndGoesOutAgainWithTheNe
 	}
 	require.Equal(t, 1, strings.Count(r.Log("worker"), "it gets no new servers until its trial passes"))
 	system.Eventually(t, patience, func() (bool, string) { return !r.host(t).Suspended, "the first trial did not bring it back" })
+	require.NotEqual(t, tried.At, r.host(t).Trial.At, "it was a new one")
 
 	r.builds(t)
 	require.True(t, r.host(t).Suspended, "on probation one failure is too many")
