@@ -131,9 +131,10 @@ func Start(t testing.TB, o Options) *System {
 		},
 		"images":   map[string]any{"dir": filepath.Join(s.Dir, "images")},
 		"operator": map[string]any{"listen": ""},
-		"build":    map[string]any{"host_failures": 0}, // what is broken on purpose is to be built on again
-		"audit":    map[string]any{"every": "0s"},      // a schedule would outlive the test, in the engine that all share
-		"host":     map[string]any{},
+		// What is broken on purpose is to be built on again.
+		"build": map[string]any{"host_failures": 0, "build_failure_weight_multiplier": 0},
+		"audit": map[string]any{"every": "0s"}, // a schedule would outlive the test, in the engine that all share
+		"host":  map[string]any{},
 	}
 	for section, more := range o.Settings {
 		if s.settings[section] == nil {
