@@ -1,5 +1,5 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits) and requests for several servers
+// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans) and requests for several servers
 // (/reservations).
 package api
 
@@ -132,7 +132,9 @@ func New(o Options) (*Server, error) {
 
 	s.identity = identity.New(o.Store, o.Identity)
 	s.identity.Mount(e)
-	image.New(o.Store, o.Images, o.Image).Mount(e.Group("/image"))
+	imageAPI := image.New(o.Store, o.Images, o.Image)
+	imageAPI.Mount(e.Group("/image"))
+	imageAPI.MountOrphans(e.Group("/image-orphans"))
 	compute.New(o.Store, o.Builds, o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
@@ -162,7 +164,7 @@ func styleOf(u *url.URL) rest.Style {
 		return rest.Glance
 	case "network":
 		return rest.Neutron
-	case "hosts", "builds", "audits", "reservations", "healthz", "readyz":
+	case "hosts", "builds", "audits", "reservations", "image-orphans", "healthz", "readyz":
 		return rest.Plain
 	}
 	return rest.Keystone

@@ -69,6 +69,7 @@ type world struct {
 	files   *imagestore.Files
 	dir     string // of files
 	reserve string // of their disk
+	imports image.Imports
 	url     string
 	server  *Server
 	log     *safeBuffer
@@ -143,7 +144,7 @@ func (w *world) serve() {
 	require.NoError(w.t, err)
 	server, err := New(Options{
 		Store: w.store, Images: w.service(), Builds: noBuilds{}, Listener: listener, ShutdownTimeout: 2 * time.Second,
-		Image:   image.Config{Idle: 2 * time.Second},
+		Image:   image.Config{Idle: 2 * time.Second, Imports: w.imports},
 		Logger:  slog.New(slog.NewTextHandler(w.log, nil)),
 		Metrics: prometheus.NewRegistry(),
 	})

@@ -114,6 +114,17 @@ func (s *Store) Image(ctx context.Context, id string) (Image, error) {
 	return i, failed(err, "read image %s", id)
 }
 
+// KnownImages says which of the ids images have or had.
+func (s *Store) KnownImages(ctx context.Context, ids []string) (map[string]bool, error) {
+	var found []string
+	err := s.db.WithContext(ctx).Model(&Image{}).Where("id = ANY(?)", texts(ids)).Pluck("id", &found).Error
+	known := make(map[string]bool, len(found))
+	for _, id := range found {
+		known[id] = true
+	}
+	return known, failed(err, "look images up")
+}
+
 func noImage(id string) error { return fault.New(fault.NotFound, "No image found with ID %s", id) }
 
 // locate fills in where images' bytes lie.

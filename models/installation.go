@@ -210,13 +210,6 @@ func (s *Store) AdoptInstallation(ctx context.Context, id string) error {
 	return s.NoticeRestore(ctx, "operator", RestoreEvidence{At: now()})
 }
 
-// KnownImages counts those of the ids that images have or had.
-func (s *Store) KnownImages(ctx context.Context, ids []string) (int, error) {
-	var n int
-	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM images WHERE id = ANY($1)`, append([]string{}, ids...)).Scan(&n)
-	return n, failed(err, "look images up")
-}
-
 // MayUndo says whether a host may take away what it has of a server: nil, or why not now. After a restore a workflow of the
 // older state may give up a build that went well since; so until it is acknowledged, only what was made since it was
 // noticed, what a user deletes, and what belongs on another host is undone.

@@ -12,6 +12,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -28,17 +30,26 @@ type Engine interface {
 // after that look, no workflow that may change the server was running or has run. So a build, a delete, a clean-up or a
 // reservation at any of its moments is left out, and what an operator made one of them skip is found once it has ended.
 type Audit struct {
-	store  *models.Store
-	engine Engine
-	now    func() time.Time
+	store   *models.Store
+	engine  Engine
+	orphans Orphans
+	now     func() time.Time
 }
 
-// NewAudit makes the activities.
-func NewAudit(store *models.Store, engine Engine) *Audit {
-	return &Audit{store: store, engine: engine, now: time.Now}
+// Orphans are the bytes in the image stores that no image has: images.Service.
+type Orphans interface {
+	Orphans(ctx context.Context) ([]images.Orphan, error)
 }
 
-const recordsScope = "records"
+// NewAudit makes the activities. Without orphans, the stores are not looked at.
+func NewAudit(store *models.Store, engine Engine, orphans Orphans) *Audit {
+	return &Audit{store: store, engine: engine, orphans: orphans, now: time.Now}
+}
+
+const (
+	recordsScope = "records"
+	storesScope  = "image stores"
+)
 
 // Scopes of findings that only a look at a host resolves.
 func hostScope(hostname string) string   { return "host:" + hostname }
@@ -60,7 +71,7 @@ func (a *Audit) EndAudit(ctx context.Context, in contract.AuditEnd) error {
 	}, a.now())
 }
 
-// AuditRecords compares the control plane's rows with each other, twice, and keeps what stands.
+// AuditRecords compares the control plane's rows with each other, twice, and with the image stores, and keeps what stands.
 func (a *Audit) AuditRecords(ctx context.Context, in contract.AuditRun) error {
 	records, err := a.store.AuditRecords(ctx, models.AuditQuestion{All: true})
 	if err != nil {
@@ -79,7 +90,37 @@ func (a *Audit) AuditRecords(ctx context.Context, in contract.AuditRun) error {
 		return err
 	}
 	found, left := after.standing(before.candidates(), before.busy)
-	return a.keep(ctx, in.RunID, models.AuditScope{Name: recordsScope}, "", found, left, 0, "")
+	if err := a.keep(ctx, in.RunID, models.AuditScope{Name: recordsScope}, "", found, left, 0, ""); err != nil {
+		return err
+	}
+	return a.auditStores(ctx, in.RunID)
+}
+
+// storesPatience is how long the image stores may take to list what they have, within the activity's own deadline.
+const storesPatience = time.Minute
+
+// auditStores keeps what no image has of the stores' bytes. It is slow to change, so one look is enough. Where a store does
+// not answer, what was found before stays open.
+func (a *Audit) auditStores(ctx context.Context, runID string) error {
+	if a.orphans == nil {
+		return nil
+	}
+	looking, cancel := context.WithTimeout(ctx, storesPatience)
+	defer cancel()
+	all, err := a.orphans.Orphans(looking)
+	var missed []models.AuditFinding
+	if err != nil {
+		missed = append(missed, row(audit.StoresMissed(fault.Public(err))))
+	} else {
+		orphans := make([]audit.Orphan, len(all))
+		for i, o := range all {
+			orphans[i] = audit.Orphan{ID: o.ID, Store: o.Store, Bytes: o.Bytes, Since: o.Since, Until: o.Until}
+		}
+		if err := a.keep(ctx, runID, models.AuditScope{Name: storesScope}, "", audit.OfStores(orphans, images.Few), nil, 0, ""); err != nil {
+			return err
+		}
+	}
+	return a.store.RecordFindings(ctx, runID, models.AuditScope{Name: "missed " + storesScope}, missed, nil, "", a.now())
 }
 
 // AuditHost compares what lies on a host with the rows. The first look answers what to look at again, or keeps that there

@@ -3,14 +3,18 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/images"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -80,14 +84,14 @@ func TestOnlyWhatNothingWorksOnIsFound(t *testing.T) {
 		{"nothing ever ran", nil, leak},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			require.NoError(t, NewAudit(store, &asked{runs: c.runs}).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
+			require.NoError(t, NewAudit(store, &asked{runs: c.runs}, nil).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
 			require.Equal(t, c.want, open(t, store))
 		})
 	}
-	require.Error(t, NewAudit(store, &asked{err: errors.New("no engine")}).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
+	require.Error(t, NewAudit(store, &asked{err: errors.New("no engine")}, nil).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
 	require.Equal(t, leak, open(t, store), "an engine that does not answer resolves nothing")
 	require.NoError(t, store.ReleaseClaim(t.Context(), id))
-	require.NoError(t, NewAudit(store, &asked{}).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
+	require.NoError(t, NewAudit(store, &asked{}, nil).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
 	require.Empty(t, open(t, store), "it is resolved")
 }
 
@@ -97,7 +101,7 @@ func TestWhatAHostShowsIsLookedAtTwice(t *testing.T) {
 	first := contract.Inventory{Hostname: "hv1", Things: []contract.Instance{stray}}
 	again := contract.Inventory{Hostname: "hv1", Only: true, Servers: []string{id}, Things: []contract.Instance{stray}}
 	look := func(engine *asked, second contract.Inventory) []string {
-		a := NewAudit(store, engine)
+		a := NewAudit(store, engine, nil)
 		in := contract.AuditHostInput{RunID: "run", Inventory: first, First: contract.Inventory{Hostname: "hv1"}, Last: true}
 		out, err := a.AuditHost(t.Context(), in)
 		require.NoError(t, err)
@@ -115,7 +119,7 @@ func TestWhatAHostShowsIsLookedAtTwice(t *testing.T) {
 	require.Empty(t, look(&asked{runs: map[string][]string{own: {"run1", "run2"}}}, again), "its workflow ran meanwhile")
 	require.Equal(t, both, look(&asked{runs: map[string][]string{own: {"run1"}}}, again))
 
-	require.NoError(t, NewAudit(store, &asked{}).MissHost(t.Context(), contract.MissHostInput{RunID: "run", Hostname: "hv1", Why: "silence"}))
+	require.NoError(t, NewAudit(store, &asked{}, nil).MissHost(t.Context(), contract.MissHostInput{RunID: "run", Hostname: "hv1", Why: "silence"}))
 	require.Equal(t, append(both, string(audit.HostNotLookedAt)), open(t, store), "silence resolves nothing")
 	require.Equal(t, both, look(&asked{runs: map[string][]string{own: {"running"}}}, again), "it was looked at; what works on the server may end otherwise")
 	require.Empty(t, look(&asked{}, contract.Inventory{Hostname: "hv1", Only: true, Servers: []string{id}}))
@@ -128,11 +132,39 @@ func TestARepairIsPlannedOnlyWhileNoCleanUpRuns(t *testing.T) {
 	}}
 	// The repair itself runs under the server's own id.
 	engine := &asked{runs: map[string][]string{contract.ServerWorkflowID(id): {"running"}, contract.CleanUpWorkflowID(id): {"running", "run1"}}}
-	plan, err := NewAudit(store, engine).PlanRepair(t.Context(), in)
+	plan, err := NewAudit(store, engine, nil).PlanRepair(t.Context(), in)
 	require.NoError(t, err)
 	require.Empty(t, plan.Steps)
 	require.Equal(t, contract.OutcomeLeft, plan.Outcomes[0].Outcome)
-	plan, err = NewAudit(store, engine).PlanRepair(t.Context(), in)
+	plan, err = NewAudit(store, engine, nil).PlanRepair(t.Context(), in)
 	require.NoError(t, err)
 	require.Equal(t, contract.ReleaseQuota, plan.Steps[0].Activity)
+}
+
+// lying is what lies in the stores.
+type lying struct {
+	orphans []images.Orphan
+	err     error
+}
+
+func (l lying) Orphans(context.Context) ([]images.Orphan, error) { return l.orphans, l.err }
+
+func TestWhatLiesInTheStoresAndNoImageHasIsFoundAndSilenceResolvesNothing(t *testing.T) {
+	store, id := leaky(t)
+	require.NoError(t, store.ReleaseClaim(t.Context(), id))
+	look := func(l lying) []string {
+		require.NoError(t, NewAudit(store, &asked{}, l).AuditRecords(t.Context(), contract.AuditRun{RunID: "run"}))
+		return open(t, store)
+	}
+	one := images.Orphan{Orphan: imagestore.Orphan{ID: "a", Since: time.Now()}, Store: "local"}
+	both := []string{string(audit.BytesWithoutImage)}
+	require.Equal(t, both, look(lying{orphans: []images.Orphan{one}}))
+	require.Equal(t, append(both, string(audit.StoresNotLookedAt)), look(lying{err: errors.New("silence")}))
+	require.Equal(t, both, look(lying{orphans: []images.Orphan{one}}))
+	var many []images.Orphan
+	for n := range images.Few + 1 {
+		many = append(many, images.Orphan{Orphan: imagestore.Orphan{ID: fmt.Sprint(n)}, Store: "local"})
+	}
+	require.Equal(t, []string{string(audit.ManyWithoutImage)}, look(lying{orphans: many}))
+	require.Empty(t, look(lying{}))
 }

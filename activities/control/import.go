@@ -61,6 +61,9 @@ func (a *Activities) AbandonImport(ctx context.Context, in contract.AbandonImpor
 	if in.Import.Every {
 		end.Drop = in.Begun.Stores
 	}
+	if in.Import.Method == contract.ImportOrphan {
+		stores = nil // what lies there is not the import's to take away
+	}
 	return a.images.EndImport(ctx, callerOf(in.Import.Task), end, stores, in.Begun.Staged)
 }
 
@@ -76,32 +79,36 @@ func (a *Activities) FinishImport(ctx context.Context, in contract.FinishImportI
 // the image says of itself.
 func (a *Activities) StoreImage(ctx context.Context, in contract.StoreImageInput) (contract.StoredImage, error) {
 	return a.moveBytes(ctx, in.Task, func(ctx context.Context, p *passing) error {
-		body, length, err := a.source(ctx, in)
+		body, length, inPlace, err := a.source(ctx, in)
 		if err != nil {
 			return err
 		}
 		defer body.Close()
 		p.total.Store(length)
 		_, err = a.images.StoreImported(ctx, callerOf(in.Task), in.Task.ImageID, images.Data{
-			Body: p.reader(ctx, body), Length: length, Store: in.Store, From: models.ImageImporting, Task: in.Task.ID, Stays: in.Stays,
+			Body: p.reader(ctx, body), Length: length, Store: in.Store, From: models.ImageImporting, Task: in.Task.ID, Stays: in.Stays, InPlace: inPlace,
 		})
 		return err
 	})
 }
 
-// source opens the bytes. An image that has come to the store already needs none: the step before found no one to tell.
-func (a *Activities) source(ctx context.Context, in contract.StoreImageInput) (io.ReadCloser, int64, error) {
+// source opens the bytes, which may lie where they are to be. An image that has come to the store already needs none: the
+// step before found no one to tell.
+func (a *Activities) source(ctx context.Context, in contract.StoreImageInput) (body io.ReadCloser, length int64, inPlace bool, err error) {
 	image, err := a.store.Image(ctx, in.Task.ImageID)
-	if err != nil {
-		return nil, 0, err
+	switch {
+	case err != nil:
+	case image.LiesIn(in.Store):
+		body = io.NopCloser(strings.NewReader(""))
+	case in.Method == contract.ImportStaged:
+		body, length, err = a.images.OpenStaged(ctx, image)
+	case in.Method == contract.ImportOrphan:
+		inPlace = in.URI == image.ID
+		body, length, err = a.images.OpenOrphan(ctx, in.URI, in.Store)
+	default:
+		body, length, err = a.web.Open(ctx, in.URI)
 	}
-	if image.LiesIn(in.Store) {
-		return io.NopCloser(strings.NewReader("")), 0, nil
-	}
-	if in.Method == contract.ImportStaged {
-		return a.images.OpenStaged(ctx, image)
-	}
-	return a.web.Open(ctx, in.URI)
+	return body, length, inPlace, err
 }
 
 // CopyImage copies an image's bytes from the stores that have them to one more.

@@ -25,8 +25,10 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/imagestore/imagestoretest"
 	"github.com/slipway-cloud/slipway/internal/imagestore/s3test"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
@@ -486,4 +488,53 @@ func TestTasksAreForgottenWhenTheyExpire(t *testing.T) {
 	require.EqualValues(t, 1, n)
 	_, err = m.rows.ImageTask(t.Context(), in.Task.ID)
 	require.True(t, fault.Is(err, fault.NotFound))
+}
+
+func TestAnAdoptionMakesAnImageOfBytesWhereTheyLieAndAGivenUpOneLeavesThem(t *testing.T) {
+	m := newImporting(t, images.Config{})
+	ctx := t.Context()
+	for _, store := range []string{"hot", "cold"} {
+		t.Run(store, func(t *testing.T) {
+			id, bare := uuid.NewString(), "bare"
+			in, err := m.stores.Store(store)
+			require.NoError(t, err)
+			require.NoError(t, imagestoretest.Put(ctx, in, id, m.image))
+			caller := images.Caller{Caller: imagepolicy.Caller{UserID: "u1", ProjectID: "p1", Roles: []string{"admin"}}}
+			_, _, err = m.images.Adopt(ctx, caller, id, store, models.Image{OwnerID: "p1", Visibility: "private", ContainerFormat: &bare})
+			require.NoError(t, err)
+			adoption := func() contract.ImportInput {
+				i := m.importOf(id, contract.ImportOrphan)
+				i.URI, i.Stores = id, []string{store}
+				return i
+			}
+			given := adoption()
+			begun := m.begin(t, given)
+			for range 2 {
+				require.NoError(t, m.AbandonImport(ctx, contract.AbandonImportInput{Import: given, Begun: begun}))
+			}
+			require.NoError(t, m.AbandonImport(ctx, contract.AbandonImportInput{Import: adoption()}), "nor one of which nobody knows whether it began")
+			aside, err := in.Orphans(ctx)
+			require.NoError(t, err)
+			require.Len(t, aside, 1)
+			require.Equal(t, models.ImageQueued, m.row(t, id).Status)
+
+			again := adoption()
+			begun = m.begin(t, again)
+			for range 2 {
+				require.NoError(t, m.do(m.StoreImage, contract.StoreImageInput{Task: again.Task, Method: again.Method, URI: again.URI, Store: store}))
+			}
+			require.NoError(t, m.FinishImport(ctx, contract.FinishImportInput{Import: again, Begun: begun}))
+			row := m.row(t, id)
+			require.Equal(t, models.ImageActive, row.Status)
+			require.EqualValues(t, len(m.image), *row.SizeBytes)
+			require.Equal(t, imagestoretest.SHA512(m.image), *row.SHA512)
+			require.True(t, row.LiesIn(store))
+			aside, err = in.Orphans(ctx)
+			require.NoError(t, err)
+			require.Empty(t, aside)
+			got, err := imagestoretest.Get(ctx, in, id, 0, -1)
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(m.image, got))
+		})
+	}
 }

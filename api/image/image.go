@@ -1,4 +1,4 @@
-// Package image answers the Glance v2 API: paths, bodies, statuses and headers. What happens to images is internal/images'.
+// Package image answers the Glance v2 API, and Slipway's own of bytes that no image has: paths, bodies, statuses and headers. What happens to images is internal/images'.
 // Bodies, statuses and texts follow glance/api/v2 and its API reference (docs.openstack.org/api-ref/image/v2).
 package image
 

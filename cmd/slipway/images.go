@@ -17,7 +17,7 @@ import (
 // openImages makes the image service of a process of the control plane.
 func openImages(c config.Images, store *models.Store, stores *imagestore.Stores, keeper *installation.Keeper, log *slog.Logger) (*images.Service, error) {
 	log.Info("images are stored", "stores", stores.Names(), "default", stores.Default(), "location", stores.Location("ID"))
-	config := images.Config{MaxBytes: c.MaxBytes, ProjectBytes: c.ProjectBytes, Virtual: c.MaxVirtualBytes, MaySweep: keeper.MaySweep}
+	config := images.Config{MaxBytes: c.MaxBytes, ProjectBytes: c.ProjectBytes, Virtual: c.MaxVirtualBytes, Quarantine: c.Quarantine, MaySweep: keeper.MaySweep}
 	if c.Certificates != "" {
 		folder, err := imagesignature.OpenFolder(c.Certificates, c.TrustRoots)
 		if err != nil {

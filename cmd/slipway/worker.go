@@ -106,7 +106,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				},
 				Logger: log,
 			}),
-			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}),
+			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}, images),
 			Metrics: workers.NewSteps(metrics),
 			Logger:  log,
 			BuildID: buildID(),

@@ -4,7 +4,9 @@ package audit
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,6 +26,8 @@ const (
 	ServerWithoutPort       Kind = "server-without-port"
 	BuildWithoutWorkflow    Kind = "build-without-workflow"
 	DeleteWithoutWorkflow   Kind = "delete-without-workflow"
+	BytesWithoutImage       Kind = "bytes-without-image"
+	ManyWithoutImage        Kind = "many-without-image" // so many that nothing of the store is removed
 
 	DomainWithoutServer Kind = "domain-without-server" // of a server that is not placed there
 	FolderWithoutServer Kind = "folder-without-server" // of a server that is not placed there
@@ -36,21 +40,24 @@ const (
 	PartialDownload     Kind = "partial-download"
 
 	// What was not looked at is a warning: nothing is wrong that is known of, and something may be.
-	HostNotLookedAt Kind = "host-not-looked-at"
-	MoreFindings    Kind = "more-findings"
+	HostNotLookedAt   Kind = "host-not-looked-at"
+	StoresNotLookedAt Kind = "stores-not-looked-at"
+	MoreFindings      Kind = "more-findings"
 )
 
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
 		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
-		BuildWithoutWorkflow, DeleteWithoutWorkflow, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
-		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, PartialDownload, HostNotLookedAt, MoreFindings,
+		BuildWithoutWorkflow, DeleteWithoutWorkflow, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
+		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, PartialDownload, HostNotLookedAt, StoresNotLookedAt, MoreFindings,
 	}
 }
 
 // Warning says whether a finding of this kind says only that the audit is incomplete.
-func (k Kind) Warning() bool { return k == HostNotLookedAt || k == MoreFindings }
+func (k Kind) Warning() bool {
+	return k == HostNotLookedAt || k == StoresNotLookedAt || k == MoreFindings
+}
 
 // Finding is one thing that does not agree.
 type Finding struct {
@@ -313,7 +320,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	}
 	for _, p := range inv.Partials {
 		all = append(all, found(PartialDownload, p.SHA512+"@"+host, "", host,
-			"an image of which "+bytesText(p.Bytes)+" came to "+host+" lies in its cache since "+p.Since.UTC().Format("2006-01-02 15:04")+" UTC, and nobody fetches it",
+			"an image of which "+bytesText(p.Bytes)+" came to "+host+" lies in its cache since "+moment(p.Since)+", and nobody fetches it",
 			"remove what came"))
 	}
 	sorted(all)
@@ -352,6 +359,47 @@ func ofPlaced(id, host string, t contract.Instance, images map[string]contract.I
 		}
 	}
 	return all
+}
+
+// Orphan is bytes in an image store that no image has.
+type Orphan struct {
+	ID, Store    string
+	Bytes        int64
+	Since, Until time.Time // when they were set aside and are deleted; zero: not yet, or never
+}
+
+// OfStores is what lies in the image stores and belongs to no image that is known. Only who names it changes that. few is
+// how many are set aside by themselves.
+func OfStores(orphans []Orphan, few int) []Finding {
+	const name = "`slipway image orphans list` shows them; adopt or delete those that are named"
+	var all []Finding
+	add := func(kind Kind, object, text string) { all = append(all, found(kind, object, "", "", text, "")) }
+	loose := map[string]int{}
+	for _, o := range orphans {
+		if o.Since.IsZero() {
+			loose[o.Store]++
+			continue
+		}
+		text := bytesText(o.Bytes) + " of an image " + o.ID + " that is not known lie in store " + o.Store + ", set aside since " + moment(o.Since)
+		if !o.Until.IsZero() {
+			text += " and until " + moment(o.Until)
+		}
+		add(BytesWithoutImage, o.ID+"@"+o.Store, text+"; "+name)
+	}
+	for store, n := range loose {
+		if n > few {
+			add(ManyWithoutImage, store, fmt.Sprintf("store %s holds %d images that the database does not know, so nothing of it is removed: see whether this is the right database and the right store; %s", store, n, name))
+		}
+	}
+	sorted(all)
+	return all
+}
+
+func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " UTC" }
+
+// StoresMissed is the finding that image stores were not looked at.
+func StoresMissed(why string) Finding {
+	return found(StoresNotLookedAt, "stores", "", "", "not every image store was looked at: "+why, "")
 }
 
 // Missed is the finding that a host was not looked at.

@@ -130,11 +130,30 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 }
 
 func TestEveryKindIsFoundByATestAbove(t *testing.T) {
-	require.Len(t, Kinds(), 19, "a new kind needs a world in TestWhatDoesNotAgreeIsFound, and a row in docs/operations.md")
+	require.Len(t, Kinds(), 22, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
 	seen := map[string]bool{}
 	for _, k := range Kinds() {
 		require.False(t, seen[string(k)])
 		seen[string(k)] = true
+	}
+}
+
+func TestWhatNoImageHasIsFoundInTheStores(t *testing.T) {
+	since := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	aside := Orphan{ID: id, Store: "local", Bytes: 5 << 20, Since: since, Until: since.Add(7 * 24 * time.Hour)}
+	few := []Orphan{{ID: "a", Store: "cold"}, {ID: "b", Store: "cold"}, {ID: "c", Store: "local"}}
+	require.Empty(t, OfStores(few, 2), "what is about to be set aside")
+	found := OfStores(append(few, aside, Orphan{ID: "d", Store: "cold"}), 2)
+	require.Len(t, found, 2)
+	require.Equal(t, BytesWithoutImage, found[0].Kind)
+	require.Equal(t, id+"@local", found[0].Object)
+	require.Contains(t, found[0].Text, "since 2030-01-02 03:04 UTC and until 2030-01-09 03:04 UTC")
+	require.Equal(t, ManyWithoutImage, found[1].Kind)
+	require.Equal(t, "cold", found[1].Object)
+	require.Contains(t, found[1].Text, "3 images that the database does not know")
+	for _, f := range append(found, StoresMissed("silence")) {
+		require.Equal(t, ID(f.Kind, f.Object), f.ID)
+		require.Empty(t, f.Repair, "only an operator who names them")
 	}
 }
 

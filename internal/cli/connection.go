@@ -241,7 +241,7 @@ func (c *connection) open(ctx context.Context, log io.Writer) (*session, error) 
 var serviceVersions = map[string]string{"image": "v2", "network": "v2.0"}
 
 // ownServices are Slipway's own resources, which need no place in a catalog.
-var ownServices = map[string]bool{"hosts": true, "builds": true, "reservations": true}
+var ownServices = map[string]bool{"hosts": true, "builds": true, "reservations": true, "image-orphans": true}
 
 // base is the address of a service of the catalog, ending with a slash.
 func (s *session) base(service string) (string, error) {

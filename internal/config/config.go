@@ -95,6 +95,8 @@ type Images struct {
 
 	PropertyProtections string `koanf:"property_protections" help:"file with the rules of who may read and change which image properties, as Glance's; empty: none"`
 
+	Quarantine time.Duration `koanf:"quarantine" help:"how long bytes of an image that the database does not know are kept in their store before they are deleted (slipway image orphans); 0: for ever"`
+
 	ImportDeadline time.Duration `koanf:"import_deadline" help:"an import that takes longer is ended and undone"`
 	ImportPatience time.Duration `koanf:"import_patience" help:"a step of an import is tried again for so long while the web server or a store does not answer"`
 	TaskTTL        time.Duration `koanf:"task_ttl" help:"how long the task of an import is shown after its end (Glance's task_time_to_live)"`
@@ -309,7 +311,7 @@ func Default() Config {
 		},
 		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
-			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
+			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Quarantine: 7 * 24 * time.Hour, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
 			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
 		},
@@ -476,6 +478,9 @@ func (c Config) check() error {
 	positive("images.max_bytes", c.Images.MaxBytes)
 	positive("images.idle", int64(c.Images.Idle))
 	positive("images.import_deadline", int64(c.Images.ImportDeadline))
+	if c.Images.Quarantine < 0 {
+		wrong = append(wrong, fmt.Errorf("images.quarantine must be 0 or more, not %s", c.Images.Quarantine))
+	}
 	positive("images.task_ttl", int64(c.Images.TaskTTL))
 	for name, reserve := range map[string]string{"images.reserve": c.Images.Reserve, "host.reserve": c.Host.Reserve} {
 		if _, err := space.Parse(reserve); err != nil {

@@ -35,6 +35,8 @@ const (
 	ImportStaged = "glance-direct" // of bytes that were staged
 	ImportWeb    = "web-download"
 	ImportCopy   = "copy-image" // of an active image, to more stores
+	// ImportOrphan is Slipway's own: of bytes in a store that no image had, whose name there is the URI.
+	ImportOrphan = "adopt"
 )
 
 // ImportTask names an import: the image, the task that shows it to users, and who asked.

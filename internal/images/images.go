@@ -10,6 +10,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imagesignature"
@@ -74,6 +76,8 @@ type Data struct {
 	From  models.ImageStatus
 	Task  string
 	Stays bool
+	// InPlace bytes lie in the store already, set aside: they are read and judged, and stay there.
+	InPlace bool
 	// Limits are the quota layer's.
 	Limits Limits
 }
@@ -99,6 +103,7 @@ type Config struct {
 	Virtual      int64                       // largest disk inside an image: imageformat.MaxVirtualBytes
 	Certificates imagesignature.Certificates // of signed images: none, so they are refused
 	Protections  *imagepolicy.Protections    // of properties: none
+	Quarantine   time.Duration               // how long bytes that no row knows are kept once they are set aside: for ever
 	// MaySweep says why nothing may be removed now because the rows do not know it, from the named stores and altogether
 	// (installation.Keeper): it always may.
 	MaySweep func(ctx context.Context, stores ...string) error
@@ -110,6 +115,9 @@ type Service struct {
 	stores *imagestore.Stores
 	config Config
 	log    *slog.Logger
+
+	mu      sync.Mutex
+	stopped map[string]bool // stores that hold too much that is not known
 }
 
 // New makes the service. log is for what no caller hears of.
@@ -120,7 +128,7 @@ func New(rows *models.Store, stores *imagestore.Stores, config Config, log *slog
 	if config.MaySweep == nil {
 		config.MaySweep = func(context.Context, ...string) error { return nil }
 	}
-	return &Service{rows: rows, stores: stores, config: config, log: log}
+	return &Service{rows: rows, stores: stores, config: config, log: log, stopped: map[string]bool{}}
 }
 
 // Stores are where the bytes lie.

@@ -97,7 +97,7 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 	// What has begun is ended properly even if the client is gone.
 	last := context.WithoutCancel(ctx)
 	// The lock comes before the state: so an image in saving whose lock is free belongs to a dead process (see Settle).
-	up, err := store.Create(last, was.ID)
+	up, err := begun(last, store, was.ID, data.InPlace)
 	if err != nil {
 		if data.Task != "" {
 			err = underWay(err)
@@ -112,6 +112,11 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 	image, err := l.store(last, row, name, store, up, data)
 	if err != nil {
 		return was, l.giveUp(last, up, was.ID, name, data.From, err)
+	}
+	if data.InPlace {
+		if err := up.SetAside(last, false); err != nil {
+			l.log.Error("an image stays set aside until it is settled", "image_id", was.ID, "store", name, "error", err)
+		}
 	}
 	return image, nil
 }

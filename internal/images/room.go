@@ -30,7 +30,10 @@ func (r *room) take(ctx context.Context, was models.Image, data Data, on func(co
 		return was, err
 	}
 	image := was
-	if err = store.Room(ctx, max(0, data.Length)); err == nil {
+	if !data.InPlace {
+		err = store.Room(ctx, max(0, data.Length))
+	}
+	if err == nil {
 		image, err = on(ctx, was, data)
 	}
 	r.service.tellFull(ctx, was.ID, name, r.requestID, err)

@@ -16,14 +16,16 @@ import (
 // Settled says what Settle found.
 type Settled struct {
 	Requeued int // images in saving or uploading whose process had died
-	Removed  int // bytes that belong to no image
+	Removed  int // bytes that belong to no image any more
 	Deleted  int // images whose delete had not ended
 	Located  int // images whose place was not recorded
-	Swept    int // things in the stores that belong to no image at all
+	Swept    int // what dead uploads left beside images that have their bytes
+	SetAside int // bytes that no row knows
+	Returned int // bytes that were set aside and that a row knows
 }
 
-// Settle cleans up after processes that died: an image in saving or uploading returns to queued, bytes that belong to no
-// image are removed, and deletes are ended. An upload that is alive, in this or another process, holds its image's lock in
+// Settle cleans up after processes that died: an image in saving or uploading returns to queued, bytes that the rows know to
+// belong to no image are removed, those that no row knows are set aside, and deletes are ended. An upload that is alive, in this or another process, holds its image's lock in
 // the store from before the row says so until after it says what became of it; Settle touches an image only with that lock
 // in its own hand, and decides by the row as it is then. The locks of a dead process are free (the kernel frees a folder's,
 // Postgres an object store's), so nothing has to time out. Imports are workflows, which end by themselves.
@@ -41,27 +43,30 @@ func (s *Service) Settle(ctx context.Context) (Settled, error) {
 	}
 	problem(s.endDeletes(ctx, &done))
 
-	suspects := map[string]bool{} // names in the stores
+	swept := map[imagestore.Store][]string{} // by store, names of images that are known
+	suspects := map[string]bool{}            // names in the stores
 	problem(s.interrupted(ctx, suspects))
-	var ours []imagestore.Store
 	for _, name := range s.stores.Names() {
 		store, err := s.stores.Store(name)
 		if err == nil {
 			err = s.config.MaySweep(ctx, name)
 		}
 		if err == nil {
-			ours = append(ours, store)
-			err = s.look(ctx, name, store, suspects, &done)
+			swept[store], err = s.look(ctx, name, store, suspects, &done)
 		}
 		problem(err) // the other stores are settled all the same
 	}
+	installation, err := s.rows.Installation(ctx)
+	if err != nil {
+		return done, errors.Join(append(problems, fmt.Errorf("settle images: %w", err))...)
+	}
 	for _, id := range slices.Sorted(maps.Keys(suspects)) {
-		if err := s.settle(ctx, id, &done); err != nil {
+		if err := s.settle(ctx, id, installation, &done); err != nil {
 			problem(fmt.Errorf("%s: %w", id, err))
 		}
 	}
-	for _, store := range ours {
-		n, err := store.Sweep(ctx)
+	for store, known := range swept {
+		n, err := store.Sweep(ctx, known)
 		done.Swept += n
 		problem(err)
 	}
@@ -97,10 +102,20 @@ func (s *Service) interrupted(ctx context.Context, suspects map[string]bool) err
 	return errors.Join(err, also)
 }
 
-// look compares what lies in a store with the images; most is right, and is left alone without a lock or a query each.
-func (s *Service) look(ctx context.Context, name string, store imagestore.Store, suspects map[string]bool, done *Settled) error {
+// look compares what lies in a store with the images; most is right, and is left alone without a lock or a query each. It
+// answers the names in the store that the rows know.
+func (s *Service) look(ctx context.Context, name string, store imagestore.Store, suspects map[string]bool, done *Settled) ([]string, error) {
 	ids, err := store.IDs(ctx)
-	problems := []error{err}
+	if err != nil {
+		return nil, err
+	}
+	known, err := s.known(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	stopped, err := s.setAside(ctx, name, store, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return known[id] }), done)
+	problems := []error{err, s.tendAside(ctx, name, store, stopped, done)}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return !known[id] })
 	const page = 500
 	for some := range slices.Chunk(ids, page) {
 		images := map[string]models.Image{}
@@ -111,14 +126,14 @@ func (s *Service) look(ctx context.Context, name string, store imagestore.Store,
 		}
 		found, err := s.rows.ListImages(ctx, models.ImageFilter{Admin: true, Visibility: "all", AnyHidden: true, IDs: names})
 		if err != nil {
-			return errors.Join(append(problems, err)...)
+			return ids, errors.Join(append(problems, err)...)
 		}
 		for _, image := range found {
 			images[image.ID] = image
 		}
 		for _, id := range some {
 			imageID, staged := isStaged(id)
-			image := images[imageID] // zero where it is deleted or never was
+			image := images[imageID] // zero where it is deleted
 			switch {
 			case staged && image.StagedStore == nil:
 				suspects[id] = true
@@ -139,7 +154,7 @@ func (s *Service) look(ctx context.Context, name string, store imagestore.Store,
 			}
 		}
 	}
-	return errors.Join(problems...)
+	return ids, errors.Join(problems...)
 }
 
 // stray removes bytes of an image that lies, or is staged, elsewhere: it left this store, or a copy of it did not end.
@@ -199,7 +214,7 @@ func (s *Service) has(ctx context.Context, name, id string, size int64) bool {
 }
 
 // settle decides about an image, or about what was staged of one, that looked wrong.
-func (s *Service) settle(ctx context.Context, id string, done *Settled) error {
+func (s *Service) settle(ctx context.Context, id string, installation models.Installation, done *Settled) error {
 	lock, err := s.stores.Hold(ctx, id)
 	if fault.Is(err, fault.Conflict) {
 		return nil // alive
@@ -216,9 +231,20 @@ func (s *Service) settle(ctx context.Context, id string, done *Settled) error {
 	if staged {
 		interrupted = models.ImageUploading
 	}
-	switch {
-	case hasBytes(image.Status) && !staged, image.Status == models.ImageImporting, staged && image.StagedStore != nil:
+	if hasBytes(image.Status) && !staged || image.Status == models.ImageImporting || staged && image.StagedStore != nil {
 		return lock.Close()
+	}
+	end := lock.Abort
+	restored := installation.Restore != nil && image.UpdatedAt.Before(installation.Restore.NoticedAt) && err == nil
+	if restored {
+		// The row is of a database that was restored: what looks like a dead upload's bytes may have become an image since.
+		// They are set aside before the row says something newer.
+		if err := lock.SetAside(ctx, true); err != nil {
+			return errors.Join(err, lock.Close())
+		}
+		end = lock.Close
+	}
+	switch {
 	case image.Status == interrupted:
 		_, err := s.rows.MoveImage(ctx, imageID, models.ImageMove{From: interrupted, To: models.ImageQueued})
 		if err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
@@ -226,9 +252,12 @@ func (s *Service) settle(ctx context.Context, id string, done *Settled) error {
 		}
 		s.log.Warn("an upload had died: its image is queued again", "image_id", imageID)
 		done.Requeued++
+	case restored:
+		s.log.Warn("bytes of an image whose row is older than the database's restore are set aside", "image_id", imageID, "staged", staged)
+		done.SetAside++
 	default:
 		s.log.Warn("bytes that belong to no image are removed", "image_id", imageID, "staged", staged)
 		done.Removed++
 	}
-	return lock.Abort()
+	return end()
 }

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -74,6 +73,9 @@ func TestWhatADeadProcessLeftIsSettled(t *testing.T) {
 	}
 	saving := func(id string) { w.move(id, models.ImageQueued, models.ImageSaving) }
 	uploading := func(id string) { w.move(id, models.ImageQueued, models.ImageUploading) }
+	gone := w.queued().ID
+	_, err := w.rows.DeleteImage(ctx, gone, nil)
+	require.NoError(t, err)
 	requeued, removed := Settled{Requeued: 1}, Settled{Removed: 1}
 	processes := []*Service{w.process(), w.process()}
 	for name, c := range map[string]struct {
@@ -89,8 +91,8 @@ func TestWhatADeadProcessLeftIsSettled(t *testing.T) {
 		"it is queued, with a part":       {func(_, id string) { w.left(id, data) }, removed},
 		"it is queued, with all bytes":    {func(in, id string) { w.put(in, id, data) }, removed},
 		"it is queued, with staged bytes": {func(in, id string) { w.put(in, stagedID(id), data) }, removed},
-		"it never was":                    {func(in, _ string) { w.put(in, uuid.NewString(), data) }, removed},
-		"it never was, and was staged":    {func(in, _ string) { w.put(in, stagedID(uuid.NewString()), data) }, removed},
+		"it was deleted, with all bytes":  {func(in, _ string) { w.put(in, gone, data) }, removed},
+		"it was deleted, with a part":     {func(_, _ string) { w.left(gone, data) }, removed},
 		"it is active, with a part":       {func(_, _ string) { w.left(lying["local"].ID, data) }, Settled{Swept: 1}},
 		"it is active, with staged bytes": {func(in, _ string) { w.put(in, stagedID(lying[in].ID), data) }, removed},
 		"it is active, in a second store": {func(in, _ string) { w.put(elsewhere[in], lying[in].ID, data) }, removed},
@@ -220,10 +222,11 @@ func TestAStoreThatIsAwayKeepsNothingFromBeingSettledInTheOthers(t *testing.T) {
 	ctx, data := t.Context(), noise(20_000)
 	there, away := w.active("local", data), w.active("cold", data)
 	id, deleted := w.queued().ID, w.active("local", data).ID
-	w.put("cold", uuid.NewString(), data)
+	stray := w.queued().ID
+	w.put("cold", stray, data)
 	w.move(id, models.ImageQueued, models.ImageSaving)
 	w.left(id, data)
-	w.put("local", uuid.NewString(), data)
+	w.put("local", w.queued().ID, data)
 	_, err := w.rows.DeleteImage(ctx, deleted, nil)
 	require.NoError(t, err)
 	w.server.Stop()

@@ -94,7 +94,7 @@ func TestAProcessKilledAtAnyStepLosesNoImageAndLeaksNothing(t *testing.T) {
 			}
 			require.Equal(t, c.do == upload && (c.step == "named" || c.step == "tidied" || c.step == "committed"), whole(id))
 			require.Equal(t, c.another, whole(otherID))
-			_, err := f.Sweep(ctx)
+			_, err := imagestoretest.Sweep(ctx, f)
 			require.NoError(t, err)
 			if whole(id) { // no row says that it is active: the API withdraws it
 				hold, err := f.Hold(ctx, id)

@@ -21,6 +21,7 @@ import (
 // Files is a Store in a local folder (or one that several control-plane machines mount, if it has flock):
 //
 //	images/<id>        published bytes
+//	quarantine/<id>    an empty file: images/<id> is set aside, since the file's time
 //	uploads/<id>.part  an upload's bytes
 //	uploads/<id>.link  a second name of published bytes, on its way to images/
 //	uploads/<id>.lock  flock'ed by the process that uploads; the kernel frees it when the process dies
@@ -35,6 +36,7 @@ import (
 // Folders are 0700 and files 0600: images are private to their projects.
 type Files struct {
 	images, uploads, blobs string
+	aside                  string
 	content                bool
 	reserve                space.Floor
 	dir                    string
@@ -60,7 +62,7 @@ func NewFiles(dir string) (*Files, error) { return OpenFiles(dir, FilesOptions{}
 func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 	f := &Files{
 		dir: dir, images: filepath.Join(dir, "images"), uploads: filepath.Join(dir, "uploads"), blobs: filepath.Join(dir, "blobs"),
-		content: o.Content, reserve: o.Reserve, at: func(string) {},
+		aside: filepath.Join(dir, "quarantine"), content: o.Content, reserve: o.Reserve, at: func(string) {},
 	}
 	f.locks = FolderLocks(f.uploads)
 	if o.ReadOnly {
@@ -82,9 +84,9 @@ func OpenFiles(dir string, o FilesOptions) (*Files, error) {
 
 func (f *Files) folders() []string {
 	if f.content {
-		return []string{f.images, f.uploads, f.blobs}
+		return []string{f.images, f.uploads, f.aside, f.blobs}
 	}
-	return []string{f.images, f.uploads}
+	return []string{f.images, f.uploads, f.aside}
 }
 
 const (
@@ -98,9 +100,10 @@ func (f *Files) Kind() string { return "file" }
 // Location implements Store: a file URL.
 func (f *Files) Location(id string) string { return "file://" + f.image(id) }
 
-func (f *Files) image(id string) string { return filepath.Join(f.images, id) }
-func (f *Files) part(id string) string  { return filepath.Join(f.uploads, id+partSuffix) }
-func (f *Files) link(id string) string  { return filepath.Join(f.uploads, id+linkSuffix) }
+func (f *Files) image(id string) string     { return filepath.Join(f.images, id) }
+func (f *Files) part(id string) string      { return filepath.Join(f.uploads, id+partSuffix) }
+func (f *Files) asideMark(id string) string { return filepath.Join(f.aside, id) }
+func (f *Files) link(id string) string      { return filepath.Join(f.uploads, id+linkSuffix) }
 
 // Create implements Store.
 func (f *Files) Create(ctx context.Context, id string) (Upload, error) {
@@ -112,6 +115,12 @@ func (f *Files) Create(ctx context.Context, id string) (Upload, error) {
 		return nil, err
 	}
 	f.at("locked")
+	switch aside, err := f.isAside(id); {
+	case err != nil:
+		return nil, errors.Join(failed("begin the upload of", id, err), lock.Unlock())
+	case aside:
+		return nil, errors.Join(keptAside(id), lock.Unlock())
+	}
 	// A name that a dead upload left may be a link of published bytes: it is removed and never written to.
 	err = errors.Join(remove(f.part(id)), remove(f.link(id)))
 	var part *os.File
@@ -125,8 +134,87 @@ func (f *Files) Create(ctx context.Context, id string) (Upload, error) {
 	return &upload{files: f, id: id, lock: lock, part: part}, nil
 }
 
-// Hold implements Store.
-func (f *Files) Hold(ctx context.Context, id string) (Hold, error) { return f.Create(ctx, id) }
+// Hold implements Store: an upload of which nothing is written.
+func (f *Files) Hold(ctx context.Context, id string) (Hold, error) {
+	lock, err := f.locks.Lock(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &upload{files: f, id: id, lock: lock}, nil
+}
+
+// isAside says whether an image's bytes are set aside. A mark whose bytes are gone says nothing, and goes too.
+func (f *Files) isAside(id string) (bool, error) {
+	if _, err := os.Lstat(f.asideMark(id)); err != nil {
+		return false, present(err)
+	}
+	if _, err := os.Lstat(f.image(id)); !errors.Is(err, fs.ErrNotExist) {
+		return err == nil, err
+	}
+	return false, remove(f.asideMark(id))
+}
+
+// present is the error of a look at something, unless that it is not there.
+func present(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// SetAside implements Hold.
+func (u *upload) SetAside(_ context.Context, aside bool) error {
+	f := u.files
+	if err := f.setAside(u.id, aside); err != nil {
+		return failed("set aside", u.id, err)
+	}
+	return nil
+}
+
+func (f *Files) setAside(id string, aside bool) error {
+	if !aside {
+		return errors.Join(remove(f.asideMark(id)), syncDir(f.aside))
+	}
+	if _, err := os.Lstat(f.image(id)); err != nil {
+		return present(err)
+	}
+	mark, err := os.OpenFile(f.asideMark(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(mark.Sync(), mark.Close(), syncDir(f.aside))
+}
+
+// Orphans implements Store.
+func (f *Files) Orphans(context.Context) ([]Orphan, error) {
+	names, err := namesIn(f.aside)
+	if present(err) != nil {
+		return nil, fmt.Errorf("list what is set aside: %w", err)
+	}
+	slices.Sort(names)
+	var all []Orphan
+	for _, id := range names {
+		if !validID.MatchString(id) {
+			continue
+		}
+		mark, err := os.Lstat(f.asideMark(id))
+		var bytes os.FileInfo
+		if err == nil {
+			bytes, err = os.Lstat(f.image(id))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, failed("look at what is set aside of", id, err)
+		}
+		all = append(all, Orphan{ID: id, Bytes: bytes.Size(), Since: mark.ModTime()})
+	}
+	return all, nil
+}
 
 // Open implements Store.
 func (f *Files) Open(_ context.Context, id string, offset, length int64) (io.ReadCloser, error) {
@@ -181,6 +269,10 @@ func (f *Files) Delete(_ context.Context, id string) error {
 
 // remove takes an image's name away, and the blob's where that was the last image with these bytes.
 func (f *Files) remove(id string) error {
+	// First the mark: who dies here leaves bytes that are found again.
+	if err := remove(f.asideMark(id)); err != nil {
+		return err
+	}
 	file, err := os.Open(f.image(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -236,13 +328,17 @@ func (f *Files) removeBlobs(selected func(*unix.Stat_t) bool) (removed int, err 
 // IDs implements Store.
 func (f *Files) IDs(ctx context.Context) ([]string, error) {
 	var ids []string
+	marks, err := namesIn(f.aside)
+	if present(err) != nil {
+		return nil, fmt.Errorf("list the image store: %w", err)
+	}
 	for _, dir := range []string{f.images, f.uploads} {
 		names, err := namesIn(dir)
 		if err != nil {
 			return nil, fmt.Errorf("list the image store: %w", err)
 		}
 		for _, name := range names {
-			if id := idOf(name); validID.MatchString(id) {
+			if id := idOf(name); validID.MatchString(id) && !slices.Contains(marks, id) {
 				ids = append(ids, id)
 			}
 		}
@@ -260,14 +356,14 @@ func idOf(name string) string {
 }
 
 // Sweep implements Store.
-func (f *Files) Sweep(ctx context.Context) (int, error) {
+func (f *Files) Sweep(ctx context.Context, ids []string) (int, error) {
 	names, err := namesIn(f.uploads)
 	if err != nil {
 		return 0, fmt.Errorf("sweep the image store: %w", err)
 	}
 	left := map[string]int{} // how to lock: what an upload that ended meanwhile has removed is not made again
 	for _, name := range names {
-		if id := idOf(name); validID.MatchString(id) {
+		if id := idOf(name); slices.Contains(ids, id) {
 			if left[id] |= 0; !strings.HasSuffix(name, lockSuffix) {
 				left[id] = os.O_CREATE
 			}
@@ -318,7 +414,7 @@ type upload struct {
 	files *Files
 	id    string
 	lock  Lock
-	part  *os.File
+	part  *os.File // nil of a mere Hold
 	ended sync.Once
 	err   error
 
@@ -437,12 +533,11 @@ func (u *upload) end(withdraw bool) error {
 		if withdraw {
 			published = u.files.remove(u.id)
 		}
-		err := errors.Join(
-			published,
-			remove(u.files.part(u.id)),
-			remove(u.files.link(u.id)),
-			u.part.Close(),
-			u.lock.Unlock())
+		var part error
+		if u.part != nil {
+			part = u.part.Close()
+		}
+		err := errors.Join(published, part, remove(u.files.part(u.id)), remove(u.files.link(u.id)), u.lock.Unlock())
 		if err != nil {
 			u.err = failed("end the upload of", u.id, err)
 		}

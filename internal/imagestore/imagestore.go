@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,17 +37,20 @@ type Store interface {
 	// stay readable until Commit replaces them.
 	Create(ctx context.Context, id string) (Upload, error)
 	// Hold takes the image's lock without an upload, to clean up after a dead process: what that one began is gone when the
-	// hold ends. Conflict when an upload is under way.
+	// hold ends. Conflict when an upload is under way. Create is Conflict too where bytes are set aside.
 	Hold(ctx context.Context, id string) (Hold, error)
 	// Delete removes published bytes; absent is success. Readers that are under way finish where the store can do that;
 	// otherwise their next read fails.
 	Delete(ctx context.Context, id string) error
-	// IDs lists every image of which there is anything: published bytes, or an upload, alive or not. With an error comes
-	// what could be listed all the same.
+	// IDs lists every image of which there is anything: published bytes that are not set aside, or an upload, alive or not.
+	// With an error comes what could be listed all the same.
 	IDs(ctx context.Context) ([]string, error)
-	// Sweep removes what dead processes left beside published images: uploads whose lock is free, and bytes that no image
-	// shares any more. It touches no published image and no living upload, and says how many things it removed.
-	Sweep(ctx context.Context) (int, error)
+	// Orphans lists the published bytes that are set aside.
+	Orphans(ctx context.Context) ([]Orphan, error)
+	// Sweep removes what dead processes left beside published images: uploads of the named images whose lock is free (others
+	// may be another installation's), and bytes that no image shares any more. It touches no published image and no living
+	// upload, and says how many things it removed.
+	Sweep(ctx context.Context, ids []string) (int, error)
 	// Room says why so many bytes more cannot be stored now, or nil: TooLarge. An object store has room until it says
 	// otherwise.
 	Room(ctx context.Context, bytes int64) error
@@ -70,8 +74,19 @@ type Local interface {
 	Path() string
 }
 
+// Orphan is bytes that are set aside, because nobody knows of an image that they belong to.
+type Orphan struct {
+	ID    string
+	Bytes int64
+	Since time.Time // when they were set aside
+}
+
 // Hold is an image's lock, held until Close or Abort.
 type Hold interface {
+	// SetAside says that the published bytes belong to no image that is known (true), or that they do again (false). They
+	// stay where they are, and whoever does know them reads them as ever: a mark beside them is all that changes, so there
+	// is no moment in which they could be lost. Again is success, and keeps the time; so is true where nothing is published.
+	SetAside(ctx context.Context, aside bool) error
 	// Close ends it: what was not committed is gone.
 	Close() error
 	// Abort ends it and removes the image's bytes, the published ones too.
@@ -116,6 +131,10 @@ func (f *full) Unwrap() error { return f.cause }
 func storageFull(cause error) error {
 	return fault.Wrap(fault.TooLarge, &full{cause}, "Image storage media is full: There is not enough disk space on the image storage media. "+
 		"Delete images that are not needed any more, or ask the operator to make room.")
+}
+
+func keptAside(id string) error {
+	return fault.New(fault.Conflict, "Bytes of image %s are set aside in the store, because the database did not know them. An administrator adopts or deletes them: slipway image orphans.", id)
 }
 
 func noData(id string) error {

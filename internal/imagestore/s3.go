@@ -24,7 +24,8 @@ type S3 struct {
 	options S3Options
 	core    minio.Core
 	where   string // endpoint and bucket, for operators
-	prefix  string // of objects
+	prefix  string // of objects that are images
+	marks   string // of empty objects <marks><id>: the image's bytes are set aside, since the object's time
 }
 
 // S3Options of a bucket.
@@ -89,7 +90,7 @@ func OpenS3(o S3Options) (*S3, error) {
 	if o.Prefix = strings.Trim(o.Prefix, "/"); o.Prefix != "" {
 		s.prefix = o.Prefix + "/"
 	}
-	s.prefix += imagesPrefix
+	s.prefix, s.marks = s.prefix+imagesPrefix, s.prefix+"quarantine/"
 	client, err := minio.New(endpoint.Host, &minio.Options{
 		Creds:      credentials.NewStaticV4(o.Credentials.AccessKey, o.Credentials.SecretKey, ""),
 		Secure:     endpoint.Scheme == "https",
@@ -191,6 +192,10 @@ func (s *S3) Delete(ctx context.Context, id string) error {
 	if err := check(id); err != nil {
 		return err
 	}
+	// First the mark: who dies here leaves bytes that are found again.
+	if err := s.unmark(ctx, id); err != nil {
+		return err
+	}
 	err := s.core.RemoveObject(ctx, s.options.Bucket, s.key(id), minio.RemoveObjectOptions{})
 	if err = s.failed("delete", id, err); fault.Is(err, fault.NotFound) {
 		return nil
@@ -200,14 +205,17 @@ func (s *S3) Delete(ctx context.Context, id string) error {
 
 // IDs implements Store.
 func (s *S3) IDs(ctx context.Context) ([]string, error) {
+	marks, err := s.list(ctx, s.marks)
+	if err != nil {
+		return nil, err
+	}
+	images, err := s.list(ctx, s.prefix)
+	if err != nil {
+		return nil, err
+	}
 	var ids []string
-	for object := range s.core.ListObjectsIter(ctx, s.options.Bucket, minio.ListObjectsOptions{Prefix: s.prefix, Recursive: true}) {
-		if object.Err != nil {
-			return nil, s.failed("list", "*", object.Err)
-		}
-		if id := strings.TrimPrefix(object.Key, s.prefix); validID.MatchString(id) {
-			ids = append(ids, id)
-		}
+	for _, i := range images {
+		ids = append(ids, i.ID)
 	}
 	uploads, err := s.uploads(ctx, s.prefix)
 	if err != nil {
@@ -216,8 +224,80 @@ func (s *S3) IDs(ctx context.Context) ([]string, error) {
 	for _, u := range uploads {
 		ids = append(ids, u.id)
 	}
+	ids = slices.DeleteFunc(ids, func(id string) bool {
+		return slices.ContainsFunc(marks, func(m Orphan) bool { return m.ID == id })
+	})
 	slices.Sort(ids)
 	return slices.Compact(ids), ctx.Err()
+}
+
+// list is the objects of a prefix that have an image's id, with their sizes and times.
+func (s *S3) list(ctx context.Context, prefix string) ([]Orphan, error) {
+	var all []Orphan
+	for object := range s.core.ListObjectsIter(ctx, s.options.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+		if object.Err != nil {
+			return nil, s.failed("list", "*", object.Err)
+		}
+		if id := strings.TrimPrefix(object.Key, prefix); validID.MatchString(id) {
+			all = append(all, Orphan{ID: id, Bytes: object.Size, Since: object.LastModified})
+		}
+	}
+	return all, nil
+}
+
+// Orphans implements Store.
+func (s *S3) Orphans(ctx context.Context) ([]Orphan, error) {
+	marks, err := s.list(ctx, s.marks)
+	var all []Orphan
+	for _, o := range marks {
+		if o.Bytes, err = s.Size(ctx, o.ID); fault.Is(err, fault.NotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, err
+}
+
+// isAside says whether an image's bytes are set aside. A mark whose bytes are gone says nothing, and goes too.
+func (s *S3) isAside(ctx context.Context, id string) (bool, error) {
+	_, err := s.core.StatObject(ctx, s.options.Bucket, s.marks+id, minio.StatObjectOptions{})
+	if err = s.failed("look at the mark of", id, err); err == nil {
+		if _, err = s.stat(ctx, id); fault.Is(err, fault.NotFound) {
+			return false, s.unmark(ctx, id)
+		}
+	}
+	if fault.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *S3) unmark(ctx context.Context, id string) error {
+	err := s.core.RemoveObject(ctx, s.options.Bucket, s.marks+id, minio.RemoveObjectOptions{})
+	if err = s.failed("take back", id, err); fault.Is(err, fault.NotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s *S3) setAside(ctx context.Context, id string, aside bool) error {
+	if !aside {
+		return s.unmark(ctx, id)
+	}
+	already, err := s.isAside(ctx, id)
+	if err != nil || already {
+		return err
+	}
+	if _, err := s.stat(ctx, id); err != nil {
+		if fault.Is(err, fault.NotFound) {
+			return nil
+		}
+		return err
+	}
+	_, err = s.core.PutObject(ctx, s.options.Bucket, s.marks+id, strings.NewReader(""), 0, "", "", minio.PutObjectOptions{})
+	return s.failed("set aside", id, err)
 }
 
 type begun struct{ id, upload string }
@@ -271,7 +351,7 @@ func (s *S3) abort(ctx context.Context, id, upload string) error {
 }
 
 // Sweep implements Store.
-func (s *S3) Sweep(ctx context.Context) (int, error) {
+func (s *S3) Sweep(ctx context.Context, ids []string) (int, error) {
 	uploads, err := s.uploads(ctx, s.prefix)
 	if err != nil {
 		return 0, err
@@ -279,6 +359,9 @@ func (s *S3) Sweep(ctx context.Context) (int, error) {
 	removed := 0
 	var problems []error
 	for _, id := range idsOf(uploads) {
+		if !slices.Contains(ids, id) {
+			continue
+		}
 		lock, err := s.lock(ctx, id)
 		if fault.Is(err, fault.Conflict) {
 			continue // alive

@@ -225,7 +225,7 @@ func TestAnOperatorReadsWhatIsWrongWithAStore(t *testing.T) {
 		_, errs["open"] = store.Open(ctx, id, 0, -1)
 		_, errs["ids"] = store.IDs(ctx)
 		_, errs["create"] = store.Create(ctx, otherID)
-		_, errs["sweep"] = store.Sweep(ctx)
+		_, errs["sweep"] = store.Sweep(ctx, nil)
 		errs["delete"] = store.Delete(ctx, id)
 		for doing, err := range errs {
 			if doing == "size" && fault.Is(err, fault.NotFound) && want != "is it up, and can this machine reach it?" {
@@ -271,7 +271,7 @@ func TestAStoreThatGoesDownInTheMiddleOfAnUploadIsTold(t *testing.T) {
 	require.Error(t, u.Commit(""), "nothing that is not whole is published")
 	require.Error(t, u.Abort(), "what is there cannot be taken away now")
 	server.Restart()
-	_, err = store.Sweep(t.Context())
+	_, err = imagestoretest.Sweep(t.Context(), store)
 	require.NoError(t, err)
 	ids, err := store.IDs(t.Context())
 	require.NoError(t, err)
@@ -296,7 +296,7 @@ func TestImagesOfOtherInstallationsInTheBucketAreLeftAlone(t *testing.T) {
 	ids, err := mine.IDs(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, ids)
-	removed, err := mine.Sweep(t.Context())
+	removed, err := imagestoretest.Sweep(t.Context(), mine)
 	require.NoError(t, err)
 	require.Zero(t, removed)
 	require.NoError(t, u.Commit(""))
@@ -363,11 +363,11 @@ func TestAnUploadKilledAtAnyRequestLeavesNothingAfterTheSweep(t *testing.T) {
 	require.NoError(t, imagestoretest.Put(t.Context(), store, otherID, data))
 	before := stored(t, server, bucket)
 	published := 0
-	const requests = 6 // list, begin, three parts, complete
+	const requests = 7 // look at the mark, list, begin, three parts, complete
 	for n := 1; n <= requests; n++ {
 		for _, when := range []string{"before", "after"} {
 			child(t, "IMAGESTORE_S3="+server.URL, "IMAGESTORE_LOCKS="+locks, fmt.Sprintf("IMAGESTORE_STEP=%s %d", when, n))
-			_, err := store.Sweep(t.Context())
+			_, err := imagestoretest.Sweep(t.Context(), store)
 			require.NoError(t, err)
 			got, err := imagestoretest.Get(t.Context(), store, id, 0, -1)
 			if err == nil {
@@ -432,7 +432,7 @@ func TestALivingUploadThatStandsStillIsNotSwept(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("the upload did not come so far")
 	}
-	removed, err := bucketOn(t, server.URL, bucket, locks).Sweep(t.Context())
+	removed, err := imagestoretest.Sweep(t.Context(), bucketOn(t, server.URL, bucket, locks))
 	require.NoError(t, err)
 	require.Zero(t, removed)
 	close(goOn)

@@ -23,7 +23,14 @@ func (s *S3) Create(ctx context.Context, id string) (Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.forget(ctx, id); err != nil { // what a dead process began
+	aside, err := s.isAside(ctx, id)
+	if err == nil && aside {
+		err = keptAside(id)
+	}
+	if err == nil {
+		_, err = s.forget(ctx, id) // what a dead process began
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Unlock())
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -50,6 +57,11 @@ type s3Hold struct {
 	ctx   context.Context
 	ended sync.Once
 	err   error
+}
+
+// SetAside implements Hold.
+func (h *s3Hold) SetAside(ctx context.Context, aside bool) error {
+	return h.store.setAside(ctx, h.id, aside)
 }
 
 func (h *s3Hold) Close() error { return h.end(false) }
@@ -210,6 +222,11 @@ func (u *s3Upload) commit() error {
 	}
 	u.committed = true
 	return nil
+}
+
+// SetAside implements Hold.
+func (u *s3Upload) SetAside(ctx context.Context, aside bool) error {
+	return u.store.setAside(ctx, u.id, aside)
 }
 
 func (u *s3Upload) Close() error { return u.end(false) }

@@ -284,6 +284,10 @@ type holds []Hold
 func (h holds) Close() error { return h.each(Hold.Close) }
 func (h holds) Abort() error { return h.each(Hold.Abort) }
 
+func (h holds) SetAside(ctx context.Context, aside bool) error {
+	return h.each(func(one Hold) error { return one.SetAside(ctx, aside) })
+}
+
 func (h holds) each(end func(Hold) error) error {
 	var problems []error
 	for _, hold := range h {
@@ -332,12 +336,24 @@ func (s *Stores) IDs(ctx context.Context) ([]string, error) {
 	return slices.Compact(ids), errors.Join(problems...)
 }
 
+// Orphans implements Store: of every one that answers, with the errors of those that do not.
+func (s *Stores) Orphans(ctx context.Context) ([]Orphan, error) {
+	var all []Orphan
+	var problems []error
+	for _, name := range s.names {
+		some, err := s.stores[name].Orphans(ctx)
+		all = append(all, some...)
+		problems = append(problems, err)
+	}
+	return all, errors.Join(problems...)
+}
+
 // Sweep implements Store: every one.
-func (s *Stores) Sweep(ctx context.Context) (int, error) {
+func (s *Stores) Sweep(ctx context.Context, ids []string) (int, error) {
 	removed := 0
 	var problems []error
 	for _, name := range s.names {
-		n, err := s.stores[name].Sweep(ctx)
+		n, err := s.stores[name].Sweep(ctx, ids)
 		removed += n
 		problems = append(problems, err)
 	}

@@ -226,11 +226,11 @@ func (k *Keeper) adoptable(ctx context.Context, name string, store imagestore.Ma
 		return err
 	}
 	ids = slices.DeleteFunc(ids, func(id string) bool { return uuid.Validate(id) != nil }) // staged bytes say nothing
-	ours, err := k.rows.KnownImages(ctx, ids)
+	images, err := k.rows.KnownImages(ctx, ids)
 	if err != nil {
 		return err
 	}
-	if ours < len(ids)-ours {
+	if ours := len(images); ours < len(ids)-ours {
 		return Mismatched("Image store %s at %s does not say whose it is, and of the %d images in it this database (installation %s) knows %d: correct images.stores or database.dsn; "+
 			"or give the store to this installation: slipway installation join --store %s", name, store.Root(), len(ids), k.id, ours, name)
 	}

@@ -230,7 +230,7 @@ func (s *site) only(t testing.TB, store string, images []models.Image) {
 	ids, err := st.IDs(ctx)
 	require.NoError(t, err)
 	require.Equal(t, want, append([]string{}, ids...), "what lies in store %s", store)
-	swept, err := st.Sweep(ctx)
+	swept, err := imagestoretest.Sweep(ctx, st)
 	require.NoError(t, err)
 	require.Zero(t, swept, "what was left to sweep in store %s", store)
 }

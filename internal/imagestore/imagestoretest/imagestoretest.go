@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,8 @@ func Run(t *testing.T, partBytes int, newStore func(*testing.T) (open func() ima
 	t.Run("images with equal bytes live and die on their own", s.equalBytes)
 	t.Run("concurrent uploads and deletes of equal bytes lose no image", s.race)
 	t.Run("a sweep touches nothing that is published or alive", s.sweep)
+	t.Run("what is set aside stays as it is and is no image", s.aside)
+	t.Run("nothing is set aside where nothing is published", s.asideNothing)
 	t.Run("what is absent is not found", s.absent)
 	t.Run("an id cannot leave the store", s.badIDs)
 	t.Run("the store says where it keeps an image", s.location)
@@ -98,9 +101,18 @@ func empty(t *testing.T, store imagestore.Store) {
 	ids, err := store.IDs(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, ids)
-	removed, err := store.Sweep(t.Context())
+	removed, err := store.Sweep(t.Context(), nil)
 	require.NoError(t, err)
 	require.Zero(t, removed, "nothing was left to sweep")
+}
+
+// Sweep is a sweep by somebody who knows every image.
+func Sweep(ctx context.Context, store imagestore.Store) (int, error) {
+	ids, err := store.IDs(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return store.Sweep(ctx, ids)
 }
 
 func notFound(t *testing.T, err error) {
@@ -268,7 +280,7 @@ func (s suite) equalBytes(t *testing.T) {
 	_, err := store.Size(ctx, a)
 	notFound(t, err)
 	same(t, store, b, data)
-	_, err = store.Sweep(ctx)
+	_, err = Sweep(ctx, store)
 	require.NoError(t, err)
 	same(t, store, b, data)
 	require.NoError(t, store.Delete(ctx, b))
@@ -318,7 +330,7 @@ func (s suite) race(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := sweeper.Sweep(ctx); err != nil {
+			if _, err := Sweep(ctx, sweeper); err != nil {
 				problems <- err
 				return
 			}
@@ -337,7 +349,7 @@ func (s suite) race(t *testing.T) {
 		same(t, open(), id, datas[(w+rounds-1)%2])
 		require.NoError(t, open().Delete(ctx, id))
 	}
-	_, err := sweeper.Sweep(ctx) // two last deletes at once may both have seen the other's name
+	_, err := Sweep(ctx, sweeper) // two last deletes at once may both have seen the other's name
 	require.NoError(t, err)
 	empty(t, sweeper)
 }
@@ -351,7 +363,7 @@ func (s suite) sweep(t *testing.T) {
 	require.NoError(t, err)
 	_, err = u.Write(more[:s.partBytes+10])
 	require.NoError(t, err)
-	removed, err := open().Sweep(ctx)
+	removed, err := Sweep(ctx, open())
 	require.NoError(t, err)
 	require.Zero(t, removed)
 	_, err = u.Write(more[s.partBytes+10:])
@@ -360,6 +372,95 @@ func (s suite) sweep(t *testing.T) {
 	require.NoError(t, u.Close())
 	same(t, store, published, data)
 	same(t, store, alive, more)
+}
+
+// orphans are the ids of what is set aside. The times are now.
+func orphans(t *testing.T, store imagestore.Store) []string {
+	t.Helper()
+	all, err := store.Orphans(t.Context())
+	require.NoError(t, err)
+	ids := []string{}
+	for _, o := range all {
+		require.WithinDuration(t, time.Now(), o.Since, time.Minute)
+		size, err := store.Size(t.Context(), o.ID)
+		require.NoError(t, err)
+		require.Equal(t, size, o.Bytes)
+		ids = append(ids, o.ID)
+	}
+	return ids
+}
+
+func (s suite) aside(t *testing.T) {
+	open, id, other, ctx := s.newStore(t), uuid.NewString(), uuid.NewString(), t.Context()
+	store, data := open(), Noise(15, s.partBytes+1)
+	require.NoError(t, Put(ctx, store, id, data))
+	require.NoError(t, Put(ctx, store, other, data))
+	hold, err := store.Hold(ctx, id)
+	require.NoError(t, err)
+	require.NoError(t, hold.SetAside(ctx, true))
+	before, err := open().Orphans(ctx)
+	require.NoError(t, err)
+	require.NoError(t, hold.SetAside(ctx, true))
+	require.NoError(t, hold.Close())
+	for _, store := range []imagestore.Store{store, open()} {
+		require.Equal(t, []string{id}, orphans(t, store))
+		again, err := store.Orphans(ctx)
+		require.NoError(t, err)
+		require.Equal(t, before, again, "the time stays")
+		ids, err := store.IDs(ctx)
+		require.NoError(t, err)
+		require.Equal(t, []string{other}, ids)
+		_, err = Sweep(ctx, store)
+		require.NoError(t, err)
+		same(t, store, id, data) // for who knows of it
+		_, err = store.Create(ctx, id)
+		require.True(t, fault.Is(err, fault.Conflict), "%v", err)
+		require.Contains(t, fault.Public(err), "slipway image orphans")
+	}
+	hold, err = store.Hold(ctx, id)
+	require.NoError(t, err)
+	require.NoError(t, hold.SetAside(ctx, false))
+	require.NoError(t, hold.SetAside(ctx, false))
+	require.NoError(t, hold.Close())
+	require.Empty(t, orphans(t, open()))
+	ids, err := store.IDs(ctx)
+	require.NoError(t, err)
+	require.Len(t, ids, 2)
+	same(t, store, id, data)
+
+	for _, end := range []func() error{
+		func() error { return store.Delete(ctx, id) },
+		func() error {
+			hold, err := store.Hold(ctx, other)
+			require.NoError(t, err)
+			return hold.Abort()
+		},
+	} {
+		for _, id := range []string{id, other} {
+			hold, err := store.Hold(ctx, id)
+			require.NoError(t, err)
+			require.NoError(t, hold.SetAside(ctx, true))
+			require.NoError(t, hold.Close())
+		}
+		require.NoError(t, end())
+	}
+	require.Empty(t, orphans(t, store))
+	empty(t, store)
+	require.NoError(t, Put(ctx, store, id, data), "nothing of it is left in the way")
+	same(t, store, id, data)
+}
+
+func (s suite) asideNothing(t *testing.T) {
+	store, id, ctx := s.newStore(t)(), uuid.NewString(), t.Context()
+	u, err := store.Create(ctx, id)
+	require.NoError(t, err)
+	_, err = u.Write(Noise(16, 100))
+	require.NoError(t, err)
+	require.NoError(t, u.SetAside(ctx, true))
+	require.NoError(t, u.Commit(""))
+	require.NoError(t, u.Close())
+	require.Empty(t, orphans(t, store))
+	same(t, store, id, Noise(16, 100))
 }
 
 func (s suite) absent(t *testing.T) {
