@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imageimport"
@@ -34,6 +35,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	service "github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/imagestore/imagestoretest"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -240,6 +242,7 @@ func TestImages(t *testing.T) {
 		"are not imported where the request or their state forbids it": (*rig).refused,
 		"whose import cannot be taken back at once are so in the end":  (*rig).undoAgain,
 		"are tasks for admins, and for their own project":              (*rig).tasks,
+		"are made of bytes that no image has, whatever dies meanwhile": (*rig).adopted,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(func() { require.NoError(t, r.Faults.Clear()) })
@@ -399,6 +402,55 @@ func (r *rig) fromTheCommandLine(t *testing.T) {
 	require.NotZero(t, code)
 	require.Contains(t, errs, "Host 127.0.0.1 answered 404 Not Found, where the image was expected.")
 	r.queued(t, id)
+}
+
+func (r *rig) adopted(t *testing.T) {
+	want := data(2)
+	for name, rule := range map[string]faultinject.Rule{
+		"nothing dies":                   {},
+		"the worker dies after the step": {Step: contract.StoreImage, Mode: faultinject.KillAfter, Times: 1},
+		"the step is done twice":         {Step: contract.StoreImage, Mode: faultinject.Twice, Times: 1},
+		"the first adoption fails":       {Step: contract.StoreImage, Mode: faultinject.FailBefore, Kind: fault.Invalid, Times: 1},
+		"the worker dies at the end":     {Step: contract.FinishImport, Mode: faultinject.KillBefore, Times: 1},
+	} {
+		for _, store := range r.stores.Names() {
+			t.Run(name+" in "+store, func(t *testing.T) {
+				id, in := uuid.NewString(), r.storeNamed(t, store)
+				require.NoError(t, imagestoretest.Put(t.Context(), in, id, want))
+				out, errs, code := r.Slipway(t, "image", "orphans", "list")
+				require.Zero(t, code, errs)
+				require.Contains(t, out, id)
+				if rule.Step != "" {
+					r.inject(t, rule)
+				}
+				adopt := func() {
+					_, errs, code := r.Slipway(t, "image", "orphans", "adopt", id, "--name", "found", "--project", "demo")
+					require.Zero(t, code, errs)
+					require.Contains(t, errs, "adopting it as image "+id)
+				}
+				adopt()
+				if rule.Mode == faultinject.FailBefore {
+					r.task(t, id, "failure")
+					_ = r.Temporal().GetWorkflow(t.Context(), contract.ImageWorkflowID(id), "").Get(t.Context(), nil)
+					require.EqualValues(t, "queued", r.image(t, id).Status)
+					out, errs, code := r.Slipway(t, "image", "orphans")
+					require.Zero(t, code, errs)
+					require.Contains(t, out, id)
+					adopt()
+				}
+				r.task(t, id, "success")
+				r.active(t, id, want, store)
+				require.Equal(t, "found", r.image(t, id).Name)
+			})
+		}
+	}
+}
+
+func (r *rig) storeNamed(t *testing.T, name string) imagestore.Store {
+	t.Helper()
+	store, err := r.stores.Store(name)
+	require.NoError(t, err)
+	return store
 }
 
 // halting serves half of the data to the first who asks and then nothing more, and the whole to others. begun is closed
