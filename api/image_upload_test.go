@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/models"
@@ -60,6 +61,40 @@ func TestARefusedUploadLeavesTheImageQueuedAndNoBytes(t *testing.T) {
 	a := w.do("demo", "PUT", "/image/v2/images/"+cow+"/file", qcow2(t))
 	require.Equal(t, 409, a.status, "an image takes data once")
 	require.Equal(t, "active", w.image("demo", cow)["status"])
+}
+
+// A client that waits for 100 Continue sends nothing where the request alone is enough for a refusal.
+func TestAnUploadThatAsksFirstIsRefusedBeforeItsFirstByte(t *testing.T) {
+	w := newWorld(t)
+	id, active := w.queued("demo", nil), w.active("demo", nil, noise(1000))
+	for name, c := range map[string]struct {
+		as, id, headers string
+		status          int
+	}{
+		"nobody":             {"", id, "", 401},
+		"an absent image":    {"demo", uuid.NewString(), "", 404},
+		"another's":          {"other", id, "", 404},
+		"one that has bytes": {"demo", active, "", 409},
+		"no such store":      {"demo", id, "X-Image-Meta-Store: none\r\n", 400},
+		"packed":             {"demo", id, "Content-Encoding: gzip\r\n", 415},
+		"too large":          {"demo", id, fmt.Sprintf("X-Openstack-Image-Size: %d\r\n", maxImage+1), 413},
+		"nothing wrong":      {"demo", id, "", 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := w.putSlowly(c.as, c.id, c.headers+"Content-Length: 1000\r\nExpect: 100-continue")
+			require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			first := make([]byte, 12)
+			_, err := io.ReadFull(conn, first)
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint("HTTP/1.1 ", c.status), string(first))
+			if c.status == 100 {
+				conn.Close()
+				return
+			}
+			_, err = io.ReadAll(conn)
+			require.NoError(t, err, "the answer ends and the connection with it")
+		})
+	}
 }
 
 func TestAnImageOfAnyFormatIsTakenWithItsVirtualSize(t *testing.T) {

@@ -27,6 +27,8 @@ type Options struct {
 	PublicURL string
 	// Observe is called after each request; route is the template ("/compute/v2.1/servers/:id"), never the path itself.
 	Observe func(route, method string, status int, took time.Duration)
+
+	linger lingering
 }
 
 var validRequestID = regexp.MustCompile(`^req-[a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{4}-[a-fA-F0-9]{12}$`)
@@ -34,8 +36,9 @@ var validRequestID = regexp.MustCompile(`^req-[a-fA-F0-9]{8}-[a-fA-F0-9]{4}-[a-f
 func newRequestID() string { return "req-" + uuid.NewString() }
 
 // Begin is the outermost middleware: it gives the request its id, catches panics, sees to it that every error becomes an
-// answer, and writes one log line for each request. Tokens, queries and bodies are never logged.
+// answer that arrives, and writes one log line for each request. Tokens, queries and bodies are never logged.
 func Begin(o Options) echo.MiddlewareFunc {
+	limits := o.linger.withDefaults()
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			start := time.Now()
@@ -49,6 +52,7 @@ func Begin(o Options) echo.MiddlewareFunc {
 			c.Set(keyRequest, r)
 			c.Response().Header().Set("X-Openstack-Request-Id", r.id)
 
+			linger := limits.watch(c)
 			handle := guard(next)
 			if !cleanText(c.Request().URL) {
 				handle = func(echo.Context) error {
@@ -77,6 +81,7 @@ func Begin(o Options) echo.MiddlewareFunc {
 			if o.Observe != nil {
 				o.Observe(route(c), c.Request().Method, status, took)
 			}
+			linger()
 			return nil
 		}
 	}

@@ -196,6 +196,7 @@ func answer(c echo.Context, style Style, err error) {
 		style = Keystone // every service answers 401 in Keystone's words, through keystonemiddleware
 	}
 	contentType, body := style.body(c, code, text, err)
+	h.Set(echo.HeaderContentLength, strconv.Itoa(len(body))) // whole as soon as it is sent, though the request may still come
 	if werr := c.Blob(code, contentType, body); werr != nil {
 		r.log.Debug("the client did not take the answer", "error", werr.Error())
 	}

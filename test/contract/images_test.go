@@ -422,9 +422,14 @@ func theGlanceCommandKeepsImages(t *testing.T, s *system.System, path, uri strin
 	shown := demo.run(t, "image-show", id)
 	shows(shown, "status|active", "checksum|"+sum, "size|1048576", "stores|slow", "os_hash_algo|sha512")
 	demoProject = rowOf(shown, "owner")
-	_, complaint, code = demo.try(t, "image-upload", id, "--file", file)
+	// The command sends everything before it looks.
+	large := filepath.Join(t.TempDir(), "large")
+	require.NoError(t, os.WriteFile(large, data, 0o600))
+	require.NoError(t, os.Truncate(large, 256<<20))
+	_, complaint, code = demo.try(t, "image-upload", id, "--file", large)
 	require.NotZero(t, code)
 	require.Contains(t, complaint, "409")
+	require.Contains(t, complaint, "takes data only once")
 	saved := filepath.Join(t.TempDir(), "saved")
 	demo.run(t, "image-download", id, "--file", saved, "--progress") // which holds the bytes against os_hash_value
 	sameFile(t, file, saved)
