@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cloud/slipway/internal/libpq"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/stack"
 )
@@ -124,6 +125,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		return err
 	}
 	defer release()
+	libpq.Forget() // the cluster is this stack's own
 	self, err := os.Executable()
 	if err != nil {
 		return err

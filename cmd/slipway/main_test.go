@@ -22,8 +22,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// program runs the program after what a shell does first, as somebody to whom permissions apply.
-func program(t *testing.T, dir string, env []string, before string, args ...string) (output string, code int) {
+// nobody is a user to whom permissions apply; nil where that is this one.
+func nobody() *syscall.Credential {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return &syscall.Credential{Uid: 65534, Gid: 65534}
+}
+
+// program runs the program after what a shell does first, as somebody (nil: this user).
+func program(t *testing.T, who *syscall.Credential, dir string, env []string, before string, args ...string) (output string, code int) {
 	t.Helper()
 	path, err := os.Executable()
 	require.NoError(t, err)
@@ -32,10 +40,7 @@ func program(t *testing.T, dir string, env []string, before string, args ...stri
 	defer self.Close()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", before + ` && exec /proc/self/fd/3 "$@"`, "sh"}, args...)...)
 	cmd.Dir, cmd.Env, cmd.ExtraFiles = dir, append(env, asProgram+"=yes"), []*os.File{self}
-	if os.Geteuid() == 0 {
-		const nobody = 65534
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Run(); !errors.As(err, new(*exec.ExitError)) {
@@ -45,10 +50,7 @@ func program(t *testing.T, dir string, env []string, before string, args ...stri
 }
 
 func TestTheProgramStartsInAnyFolderAndAnyEnvironment(t *testing.T) {
-	root, err := os.MkdirTemp("", "anywhere") // t.TempDir's parents are closed to others
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(root) })
-	require.NoError(t, os.Chmod(root, 0o777))
+	root := openFolder(t)
 	type place struct{ name, before string }
 	places := []place{{"gone", `rmdir "$PWD"`}, {"unreadable", `chmod 000 "$PWD"`}}
 	for _, name := range []string{"a b", "Grüße", "100%", "%s%2F", `back\slash`, `"quoted" 'twice'`, "[a]*?", "$HOME", "q?a=b#c", "new\nline", "\xff"} {
@@ -59,10 +61,10 @@ func TestTheProgramStartsInAnyFolderAndAnyEnvironment(t *testing.T) {
 			dir := filepath.Join(root, p.name)
 			require.NoError(t, os.MkdirAll(dir, 0o777))
 			require.NoError(t, os.Chmod(dir, 0o777))
-			if os.Geteuid() == 0 {
-				require.NoError(t, os.Chown(dir, 65534, 65534))
+			if who := nobody(); who != nil {
+				require.NoError(t, os.Chown(dir, int(who.Uid), int(who.Gid)))
 			}
-			output, code := program(t, dir, nil, p.before, args...)
+			output, code := program(t, nobody(), dir, nil, p.before, args...)
 			require.Equal(t, wanted, code, "%v in %q: %s", args, p.name, output)
 		}
 	}
@@ -71,7 +73,7 @@ func TestTheProgramStartsInAnyFolderAndAnyEnvironment(t *testing.T) {
 		{"TZ=No/Where", "LANG=xx_YY.none", "LC_ALL=xx_YY.none", "TERM="},
 		{"TZ=:/etc/passwd", "HOME=relative", "XDG_CONFIG_HOME=relative"},
 	} {
-		output, code := program(t, "/", env, ":", "--version")
+		output, code := program(t, nobody(), "/", env, ":", "--version")
 		require.Equal(t, 0, code, "%v: %s", env, output)
 	}
 }

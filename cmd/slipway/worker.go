@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/libpq"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
@@ -119,6 +120,9 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 // openStore connects to the database and brings it up to date. It waits for one that does not answer yet: after a power cut
 // Postgres takes its time, and a process that ends meanwhile is started again later and later.
 func openStore(ctx context.Context, c config.Config, log *slog.Logger) (*models.Store, error) {
+	if names := libpq.Forget(); len(names) > 0 {
+		log.Warn("Variables of Postgres's clients have no effect here: database.dsn says everything.", "variables", names)
+	}
 	patience, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	store, err := models.Open(patience, c.Database.DSN, models.Options{MaxConns: c.Database.MaxConns, Logger: log})

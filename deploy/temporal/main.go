@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +35,7 @@ const startDeadline = 2 * time.Minute
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	forgetLibpq()
 	opts, err := parseOptions(os.Args[1:], os.Getenv, os.Stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		return
@@ -46,6 +48,16 @@ func main() {
 	if err := run(ctx, opts, logger); err != nil {
 		logger.Error("slipway-temporal stops", tag.Error(err))
 		os.Exit(1)
+	}
+}
+
+// forgetLibpq leaves the options to say where Postgres is: pgx fills what they leave out from the variables of libpq
+// (PGSERVICE, PGOPTIONS …), which are about somebody else's database, and cannot be told not to.
+func forgetLibpq() {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "PG") {
+			os.Unsetenv(name)
+		}
 	}
 }
 

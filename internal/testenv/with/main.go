@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/libpq"
 	"github.com/slipway-cloud/slipway/internal/stack"
 	"github.com/slipway-cloud/slipway/internal/testenv"
 )
@@ -60,6 +61,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, err
 	}
+	libpq.Forget() // the cluster is this run's own, for the command too
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	env := os.Environ()
 	// The time to stop begins when the command has ended, however long it took.

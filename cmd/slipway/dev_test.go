@@ -1,0 +1,107 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/testenv"
+)
+
+// elsewhere are variables with which somebody else's database is reached.
+var elsewhere = []string{
+	"PGHOST=192.0.2.1", "PGPORT=1", "PGUSER=nobody", "PGDATABASE=none", "PGPASSWORD=wrong", "PGSERVICE=none", "PGSERVICEFILE=/does/not/exist",
+	"PGOPTIONS=-c search_path=none -c default_transaction_read_only=on", "PGTARGETSESSIONATTRS=standby", "PGSSLMODE=verify-full",
+	"PGSSLROOTCERT=/does/not/exist", "PGCONNECT_TIMEOUT=no", "PGAPPNAME=x", "PGTZ=No/Where", "PGDATA=/does/not/exist", "PGCLIENTENCODING=SQL_ASCII",
+}
+
+func TestARoleTakesNothingOfItsDatabaseFromPostgresVariables(t *testing.T) {
+	env := append([]string{
+		"SLIPWAY_DATABASE_DSN=" + testenv.Database(t), "SLIPWAY_API_ADMIN_PASSWORD=x", "SLIPWAY_IMAGES_DIR=" + filepath.Join(openFolder(t), "images"),
+		"SLIPWAY_TEMPORAL_PAYLOAD_KEYS=/does/not/exist", // what an api reads after it has its database
+	}, elsewhere...)
+	output, code := program(t, nil, "/", env, ":", "api")
+	require.Equal(t, 1, code)
+	require.Contains(t, output, "database migrated")
+	require.Contains(t, output, "/does/not/exist")
+	require.Contains(t, output, `"PGTARGETSESSIONATTRS"`, "it says what it does not take")
+}
+
+// openFolder is a folder of the test's own that every user can write to.
+func openFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sl")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	require.NoError(t, os.Chmod(dir, 0o777))
+	return dir
+}
+
+func TestTheDevelopmentStackStartsWhateverItsFolderIsNamedAndWhateverIsSet(t *testing.T) {
+	engine, err := filepath.Abs("../../.slipway/bin/slipway-temporal")
+	require.NoError(t, err)
+	require.FileExists(t, engine, "`make temporal` builds it")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	state := filepath.Join(openFolder(t), `ü "1" 100%, [a]*?#'\`)
+	require.NoError(t, os.MkdirAll(filepath.Join(state, "bin"), 0o755))
+	require.NoError(t, os.Symlink(engine, filepath.Join(state, "bin", "slipway-temporal")))
+	port := freePorts(t, 5)
+	at := func(n int) string { return fmt.Sprintf("127.0.0.1:%d", port+n) }
+
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	stack := exec.CommandContext(ctx, self, "dev", "--state-dir", state, "--hypervisor", "fake", "--temporal", at(0), "--api", at(1), "--operator", at(2), "--ui", "127.0.0.1:0")
+	stack.Dir = filepath.Dir(state)
+	stack.Env = append([]string{asProgram + "=yes", "PATH=" + os.Getenv("PATH"), "TZ=No/Where", "LANG=xx_YY.none", "LC_MESSAGES=xx_YY.none"}, elsewhere...)
+	stack.Cancel = func() error { return stack.Process.Signal(syscall.SIGTERM) }
+	errors, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	require.NoError(t, err)
+	defer errors.Close()
+	stack.Stderr = errors
+	out, err := stack.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, stack.Start())
+	ready := false
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.HasSuffix(lines.Text(), "] "+readyLine) {
+			ready = true
+			require.NoError(t, stack.Process.Signal(syscall.SIGTERM))
+		}
+	}
+	err = stack.Wait()
+	said, readErr := os.ReadFile(errors.Name())
+	require.NoError(t, readErr)
+	require.True(t, ready, "%s", said)
+	require.NoError(t, err, "%s", said)
+}
+
+// freePorts finds so many in a row on which nothing listens, and which the kernel gives no connection by itself.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	for range 100 {
+		first, free := 20_000+rand.IntN(12_000), true
+		for i := range n {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+i))
+			if free = free && err == nil; err == nil {
+				require.NoError(t, l.Close())
+			}
+		}
+		if free {
+			return first
+		}
+	}
+	t.Fatal("no ports are free")
+	return 0
+}
