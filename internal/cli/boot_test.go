@@ -42,7 +42,7 @@ func TestBootResolvesNamesAndSendsWhatNovaExpects(t *testing.T) {
 		"metadata":{"role":"web","note":"a=b"},"networks":[{"uuid":"net-1"},{"uuid":"net-1","fixed_ip":"10.0.0.9","tag":"x"},{"port":"p-1"}],
 		"availability_zone":"rack-a:hv1","adminPass":"pw","description":"the web","tags":["front"],"config_drive":false}}`, sent[0].body)
 	require.Equal(t, "k-1", sent[0].header.Get("Idempotency-Key"))
-	require.Equal(t, "compute 2.84", sent[0].header.Get("OpenStack-API-Version"))
+	require.Equal(t, "compute 2.96", sent[0].header.Get("OpenStack-API-Version"))
 	require.Equal(t, "gAAAA-the-token", sent[0].header.Get("X-Auth-Token"))
 }
 

@@ -44,7 +44,7 @@ func newAPI(t *testing.T) *api {
 	t.Cleanup(a.Close)
 	a.environment()
 	a.login()
-	a.json("GET /compute/v2.1/{$}", 200, `{"version":{"id":"v2.1","status":"CURRENT","version":"2.90","min_version":"2.1"}}`)
+	a.json("GET /compute/v2.1/{$}", 200, `{"version":{"id":"v2.1","status":"CURRENT","version":"2.200","min_version":"2.1"}}`)
 	return a
 }
 

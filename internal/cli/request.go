@@ -231,9 +231,9 @@ func parseMicroversion(s string) (microversion, error) {
 }
 
 var (
-	// newestCompute is what these verbs are written for: it has the details of events (2.84), their hosts (2.62), tags
-	// at creation (2.52) and "networks": "none" and "auto" (2.37).
-	newestCompute = microversion{2, 84}
+	// newestCompute is what these verbs are written for: it takes any printable name of a key pair (2.92), and has the
+	// details of events (2.84), their hosts (2.62), tags at creation (2.52) and "networks": "none" and "auto" (2.37).
+	newestCompute = microversion{2, 96}
 	// personalityCompute is the last version that takes files in the request.
 	personalityCompute = microversion{2, 56}
 )

@@ -159,3 +159,15 @@ func TestAHostTellsHowItsGuestsRun(t *testing.T) {
 	}
 	require.Empty(t, hostGuests(object{"trial": nil}), "a host that has not told")
 }
+
+func TestAKeyPairIsMadeInTheVersionThatTakesAnyNameOfOne(t *testing.T) {
+	a := newAPI(t)
+	a.json("POST /compute/v2.1/os-keypairs", 201, `{"keypair":{"name":"me@laptop.local"}}`)
+	key := filepath.Join(t.TempDir(), "key.pub")
+	require.NoError(t, os.WriteFile(key, []byte("ssh-ed25519 AAAA me\n"), 0o600))
+	got := run(t, "keypair", "create", "me@laptop.local", "--public-key", key)
+	require.Equal(t, 0, got.code, got.err)
+	sent := a.made("POST /compute/v2.1/os-keypairs")[0]
+	require.Equal(t, "compute 2.96", sent.header.Get("OpenStack-API-Version"))
+	require.JSONEq(t, `{"keypair":{"name":"me@laptop.local","type":"ssh","public_key":"ssh-ed25519 AAAA me"}}`, sent.body)
+}
