@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -39,6 +40,9 @@ func (o *output) bind(flags *pflag.FlagSet) {
 func (o *output) check() error {
 	if !slices.Contains(formats, o.format) {
 		return fmt.Errorf("-o %s: choose one of %s", o.format, strings.Join(formats, ", "))
+	}
+	if slices.ContainsFunc(o.columns, func(name string) bool { return strings.TrimSpace(name) == "" }) {
+		return errors.New("--columns has an empty name in it")
 	}
 	return nil
 }
@@ -96,7 +100,7 @@ func (o *output) many(w io.Writer, l *layout, items []object) error {
 	if done, err := o.plain(w, l, items, items); done {
 		return err
 	}
-	columns, err := o.choose(l.list)
+	columns, err := o.choose(l, l.list, items)
 	if err != nil {
 		return err
 	}
@@ -134,7 +138,8 @@ func (o *output) many(w io.Writer, l *layout, items []object) error {
 	return table.Flush()
 }
 
-// one prints a single resource, a field a line.
+// one prints a single resource, a field a line. It may have been made just now: what is known of it comes before an error
+// about a column that is not.
 func (o *output) one(w io.Writer, l *layout, item object) error {
 	if done, err := o.plain(w, l, item, []object{item}); done {
 		return err
@@ -143,11 +148,9 @@ func (o *output) one(w io.Writer, l *layout, item object) error {
 	if rows == nil {
 		rows = l.list
 	}
+	var unknown error
 	if len(o.columns) > 0 {
-		var err error
-		if rows, err = o.choose(rows); err != nil {
-			return err
-		}
+		rows, unknown = o.choose(l, rows, []object{item})
 	}
 	if o.format == "value" {
 		for _, r := range rows {
@@ -155,7 +158,7 @@ func (o *output) one(w io.Writer, l *layout, item object) error {
 				return err
 			}
 		}
-		return nil
+		return unknown
 	}
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, r := range rows {
@@ -169,7 +172,10 @@ func (o *output) one(w io.Writer, l *layout, item object) error {
 			title = ""
 		}
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return unknown
 }
 
 // plain prints the forms that are not tables; whole is what json and yaml show.
@@ -210,10 +216,11 @@ func (o *output) plain(w io.Writer, l *layout, whole any, items []object) (done 
 	return false, nil
 }
 
-// choose applies -o wide and --columns.
-func (o *output) choose(all []column) ([]column, error) {
+// choose applies -o wide and --columns to the columns of a list, or the rows of one resource. What --columns names is a title
+// of the layout, or a field of the API's answer: those differ between clouds and images, so that only the answer tells them.
+// Where that is empty every name may be one. The error comes with the columns that there are.
+func (o *output) choose(l *layout, all []column, items []object) (chosen []column, err error) {
 	if len(o.columns) == 0 {
-		var chosen []column
 		for _, c := range all {
 			if !c.wide || o.format == "wide" {
 				chosen = append(chosen, c)
@@ -221,20 +228,41 @@ func (o *output) choose(all []column) ([]column, error) {
 		}
 		return chosen, nil
 	}
-	chosen := make([]column, 0, len(o.columns))
+	titled := slices.Concat(all, l.list, l.show)
+	var unknown []string
 	for _, want := range o.columns {
 		want = strings.TrimSpace(want)
-		if want == "" {
-			return nil, usage("--columns has an empty name in it")
+		i := slices.IndexFunc(titled, func(c column) bool { return strings.EqualFold(c.title, want) })
+		has := func(item object) bool { _, has := item[want]; return has }
+		switch {
+		case i >= 0:
+			chosen = append(chosen, titled[i])
+		case len(items) == 0 || slices.ContainsFunc(items, has):
+			chosen = append(chosen, col(strings.ToUpper(want), want))
+		default:
+			unknown = append(unknown, fmt.Sprintf("%q", want))
 		}
-		i := slices.IndexFunc(all, func(c column) bool { return strings.EqualFold(c.title, want) })
-		if i >= 0 {
-			chosen = append(chosen, all[i])
-			continue
-		}
-		chosen = append(chosen, col(strings.ToUpper(want), want))
 	}
-	return chosen, nil
+	if len(unknown) == 0 {
+		return chosen, nil
+	}
+	var titles, fields []string
+	for _, c := range titled {
+		if !slices.Contains(titles, c.title) {
+			titles = append(titles, c.title)
+		}
+	}
+	for _, item := range items {
+		for field := range item {
+			if !slices.Contains(fields, field) {
+				fields = append(fields, field)
+			}
+		}
+	}
+	slices.Sort(fields)
+	return chosen, &Error{Code: ExitUsage, What: "there is no column " + strings.Join(unknown, ", "), Hints: []string{
+		"columns: " + strings.Join(titles, ", "), "fields of the API's answer: " + strings.Join(fields, ", "),
+	}}
 }
 
 // at walks into nested objects; a missing step is nil.

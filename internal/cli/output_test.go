@@ -83,3 +83,41 @@ func TestSizesAreShownInBinaryUnits(t *testing.T) {
 		require.Equal(t, want, bytesText(n))
 	}
 }
+
+func TestAColumnThatNobodyKnowsIsAnErrorThatNamesTheColumns(t *testing.T) {
+	a := newAPI(t)
+	flavor := `{"id":"2","name":"m1.small","vcpus":1,"ram":2048,"disk":20,"rxtx_factor":1.0,"swap":null}`
+	a.json("GET /compute/v2.1/flavors/detail", 200, `{"flavors":[`+flavor+`]}`)
+	a.json("GET /compute/v2.1/flavors/2", 200, `{"flavor":`+flavor+`}`)
+	a.json("POST /compute/v2.1/flavors", 200, `{"flavor":`+flavor+`}`)
+
+	got := run(t, "flavor", "list", "-c", "name", "-c", "VCPUs", "-c", "rxtx_factor", "-c", "swap", "--no-headers")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "m1.small  1  1.0  -\n", got.out)
+
+	got = run(t, "flavor", "list", "-c", "name,nmae", "-c", "ru m")
+	require.Equal(t, ExitUsage, got.code)
+	require.Empty(t, got.out)
+	for _, word := range []string{`no column "nmae", "ru m"`, "columns: ID, NAME, ", "rxtx_factor, swap, vcpus"} {
+		require.Contains(t, got.err, word)
+	}
+	got = run(t, "flavor", "show", "2", "-c", "nmae", "-o", "value")
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "columns: ID, NAME, ")
+
+	got = run(t, "flavor", "create", "m1.small", "--vcpus", "1", "--ram", "2048", "-c", "id", "-c", "nmae", "-o", "value")
+	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, "2\n", got.out, "what was made is told before")
+
+	got = run(t, "flavor", "list", "-c", "name,,id")
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "empty name")
+}
+
+func TestAnEmptyListTakesAnyColumnOfItsAPI(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[]}`)
+	got := run(t, "image", "list", "-c", "id,os_hash_value")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "ID  OS_HASH_VALUE\n", got.out)
+}
