@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,8 +25,8 @@ func (c *client) imageSave() *cobra.Command {
 		Aliases: []string{"download"},
 		Short:   "Download an image",
 		Long: `Download an image and verify its checksum. The bytes go to a .part file beside the target, which gets its name only when
-they are whole and verified; it replaces a file of the same name. --file - writes to standard output: then look at the exit
-code before the bytes are used.
+they are whole and verified; it replaces a file of the same name. Standard output (--file -, /dev/stdout), a pipe and a
+device are written as the bytes come: then look at the exit code before they are used.
 
 A connection that is cut is taken up where it broke off, as long as each try brings something. A new run begins from the
 start.`,
@@ -39,13 +40,18 @@ start.`,
 			}
 			ctx, stop := untilStopped(ctx)
 			defer stop()
-			if file == "-" {
-				if isTerminal(cmd.OutOrStdout()) {
-					return usage("standard output is a terminal: give --file a name, or pipe the image on")
-				}
-				return c.download(ctx, cmd, s, image, cmd.OutOrStdout(), progress)
+			d := &downloading{s: s, image: image, log: cmd.ErrOrStderr()}
+			w, err := openStraight(ctx, file, cmd.OutOrStdout())
+			switch {
+			case err != nil:
+				return err
+			case w == nil:
+				return c.saveAs(file, func(w io.Writer) error { return c.download(ctx, d, w, progress) })
 			}
-			return c.saveAs(file, func(w io.Writer) error { return c.download(ctx, cmd, s, image, w, progress) })
+			if d.straight = true; sameFile(w, d.log) {
+				d.log = io.Discard // no word among the bytes
+			}
+			return saveStraight(ctx, file, w, func() error { return c.download(ctx, d, w, progress) })
 		}),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "where to write it, - for standard output (required)")
@@ -53,6 +59,82 @@ start.`,
 	cmd.MarkFlagsMutuallyExclusive("progress", "no-progress")
 	_ = cmd.MarkFlagRequired("file")
 	return cmd
+}
+
+// openStraight opens a target that takes the bytes as they come: standard output, by whatever name, a pipe, a device. nil is a
+// file, or what will be one.
+func openStraight(ctx context.Context, name string, stdout io.Writer) (w io.Writer, err error) {
+	there, missing := os.Stat(name)
+	switch out, ok := stdout.(*os.File); {
+	case name == "-", missing == nil && ok && isAt(out, there): // opened by its name a file would be written from its start
+		w = stdout
+	case missing != nil, there.Mode().IsRegular():
+		return nil, nil
+	case there.IsDir():
+		return nil, usage("--file %s is a folder: name a file in it", name)
+	default:
+		if w, err = openPatiently(ctx, name); err != nil {
+			return nil, doing(err, "write %s", name)
+		}
+	}
+	if isTerminal(w) {
+		return nil, usage("--file %s is a terminal: give the name of a file, or pipe the image on", name)
+	}
+	return w, nil
+}
+
+// openPatiently opens what is there for writing. A named pipe waits for its reader, as long as ctx lasts.
+func openPatiently(ctx context.Context, name string) (*os.File, error) {
+	type opened struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		done <- opened{f, err}
+	}()
+	select {
+	case o := <-done:
+		return o.file, o.err
+	case <-ctx.Done():
+		return nil, ctx.Err() // the program ends, and with it the open
+	}
+}
+
+// sameFile says whether two writers are one file, pipe or device.
+func sameFile(a, b io.Writer) bool {
+	first, ok := a.(*os.File)
+	second, too := b.(*os.File)
+	if !ok || !too {
+		return false
+	}
+	info, err := second.Stat()
+	return err == nil && isAt(first, info)
+}
+
+func isAt(f *os.File, there os.FileInfo) bool {
+	is, err := f.Stat()
+	return err == nil && os.SameFile(is, there)
+}
+
+// saveStraight has a target written that stays, whatever becomes of the bytes. A write that waits ends with ctx.
+func saveStraight(ctx context.Context, name string, w io.Writer, write func() error) error {
+	f, ok := w.(*os.File)
+	if !ok || f == os.Stdout {
+		return write()
+	}
+	defer context.AfterFunc(ctx, func() { f.Close() })()
+	if err := write(); err != nil {
+		f.Close()
+		return err
+	}
+	// What a disk cannot keep is known only now; a pipe has nothing to keep.
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
+		f.Close()
+		return doing(err, "write %s", name)
+	}
+	return doing(f.Close(), "write %s", name)
 }
 
 // saveAs has a file written beside its place, and puts it there when it is whole and on disk.
@@ -63,9 +145,6 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 		return usage("--file %s is a symbolic link that leads nowhere", name)
 	}
 	there, err := os.Stat(name)
-	if err == nil && !there.Mode().IsRegular() {
-		return usage("--file %s exists and is no regular file", name)
-	}
 	mode := os.FileMode(0o666)
 	if err == nil {
 		mode = there.Mode().Perm() // a file that few may read stays one
@@ -99,15 +178,15 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 }
 
 // download writes the bytes of an image, and fails unless they are those that the API vouches for.
-func (c *client) download(ctx context.Context, cmd *cobra.Command, s *session, image object, w io.Writer, progress progressChoice) error {
-	label := imageKind.layout.label(image)
-	algorithm, _ := vouched(image)
-	if algorithm == "" && text(image, "status") == "active" {
+func (c *client) download(ctx context.Context, d *downloading, w io.Writer, progress progressChoice) error {
+	label := imageKind.layout.label(d.image)
+	algorithm, _ := vouched(d.image)
+	if algorithm == "" && text(d.image, "status") == "active" {
 		return notWhole(label, errNoChecksum)
 	}
-	size, _ := number(image, "size")
-	d := &downloading{s: s, path: imageKind.item(text(image, "id"), "file"), w: w, size: size, stall: c.stall,
-		t: c.newTransfer(cmd.ErrOrStderr(), progress, "saved", label, size)}
+	d.w, d.path, d.stall = w, imageKind.item(text(d.image, "id"), "file"), c.stall
+	d.size, _ = number(d.image, "size")
+	d.t = c.newTransfer(d.log, progress, "saved", label, d.size)
 	d.sums = newChecksums()
 	if algorithm != "" {
 		d.sums = newChecksums(algorithm)
@@ -116,15 +195,18 @@ func (c *client) download(ctx context.Context, cmd *cobra.Command, s *session, i
 	d.t.end(err == nil)
 	switch {
 	case errors.Is(err, errNoBytes):
-		failure := badImage(image, "has no bytes")
-		failure.Hints = []string{"slipway image upload " + text(image, "id") + " --file F"}
+		failure := badImage(d.image, "has no bytes")
+		failure.Hints = []string{"slipway image upload " + text(d.image, "id") + " --file F"}
 		return failure
 	case err != nil:
 		return doing(err, "download the image %q", label)
 	}
-	if err := d.sums.compare(image, d.t.done); err != nil {
+	if err := d.sums.compare(d.image, d.t.done); err != nil {
 		failure := notWhole(label, err)
 		failure.Hints = []string{"nothing was kept: try again"}
+		if d.straight {
+			failure.Hints = []string{"do not use what was written: try again"}
+		}
 		return failure
 	}
 	return nil
@@ -132,15 +214,18 @@ func (c *client) download(ctx context.Context, cmd *cobra.Command, s *session, i
 
 // downloading is one download, over as many connections as it takes.
 type downloading struct {
-	s     *session
-	path  string
-	w     io.Writer
-	size  int64         // 0 when the API does not say
-	stall time.Duration // how long a connection may bring nothing
-	sums  *checksums
-	t     *transfer
-	tag   string // of what has come so far
-	begun bool   // bytes were promised at least once
+	s        *session
+	image    object
+	log      io.Writer // what is told meanwhile
+	straight bool      // what comes is out of hand at once
+	path     string
+	w        io.Writer
+	size     int64         // 0 when the API does not say
+	stall    time.Duration // how long a connection may bring nothing
+	sums     *checksums
+	t        *transfer
+	tag      string // of what has come so far
+	begun    bool   // bytes were promised at least once
 }
 
 const (
@@ -227,6 +312,9 @@ func (d *downloading) try(ctx context.Context) error {
 			skip, fresh = skip-passed, fresh[passed:]
 		}
 		if _, failed := d.w.Write(fresh); failed != nil {
+			if ctx.Err() != nil {
+				return because(ctx, ctx.Err())
+			}
 			return final{failed}
 		}
 		d.sums.write(fresh)

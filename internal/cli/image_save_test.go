@@ -2,16 +2,18 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/md5"
 	"encoding/hex"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 )
 
@@ -177,14 +179,102 @@ func TestAnImageWithoutBytesIsNotSaved(t *testing.T) {
 	require.Contains(t, got.err, "the image \"debian\" has no bytes\n  its status is queued")
 }
 
-func TestWhatIsNoFileIsNotReplaced(t *testing.T) {
+func TestAPipeAndADeviceAreWrittenAsTheBytesComeAndStay(t *testing.T) {
+	content := bytes.Repeat([]byte("image "), 1<<18) // more than a pipe holds
 	a := newAPI(t)
-	a.json("GET /image/v2/images", 200, `{"images":[`+stored(nil, 0)+`]}`)
-	for _, target := range []string{"/dev/null", t.TempDir()} {
-		got := run(t, "image", "save", "debian", "--file", target)
-		require.Equal(t, ExitUsage, got.code)
-		require.True(t, strings.Contains(got.err, "is no regular file"), got.err)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	bytesNow := content
+	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(bytesNow) })
+	got := run(t, "image", "save", "debian", "--file", "/dev/null")
+	require.Equal(t, 0, got.code, got.err)
+
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	link := filepath.Join(t.TempDir(), "link")
+	require.NoError(t, os.Symlink(pipe, link))
+	read := make(chan []byte, 1)
+	reader := func() {
+		came, err := os.ReadFile(pipe)
+		if err != nil {
+			t.Error(err)
+		}
+		read <- came
 	}
+	go reader()
+	got = run(t, "image", "save", "debian", "--file", link)
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, content, <-read)
+
+	bytesNow = append(bytes.Clone(content[:len(content)-1]), 'X')
+	go reader()
+	got = run(t, "image", "save", "debian", "--file", pipe)
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "do not use what was written")
+	<-read
+	info, err := os.Stat(pipe)
+	require.NoError(t, err)
+	require.Equal(t, os.ModeNamedPipe, info.Mode().Type(), "it is still there")
+	left, err := os.ReadDir(filepath.Dir(pipe))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+
+	go func() { // a reader that goes away
+		f, err := os.Open(pipe)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		read <- nil
+	}()
+	bytesNow = content
+	got = run(t, "image", "save", "debian", "--file", pipe)
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "broken pipe")
+	<-read
+
+	got = run(t, "image", "save", "debian", "--file", t.TempDir())
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "is a folder: name a file in it")
+}
+
+func TestAPipeThatNobodyReadsIsGivenUpWithTheProgram(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan result, 1)
+	go func() { done <- runWith(t, ctx, "", "image", "save", "debian", "--file", pipe) }()
+	require.Eventually(t, func() bool { return len(a.made("GET /image/v2/images")) > 0 }, time.Minute, time.Millisecond)
+	cancel()
+	require.Equal(t, ExitInterrupted, (<-done).code)
+	f, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0) // lets the open go that waits in the test's own process
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+func TestStandardOutputIsWrittenByAnyOfItsNames(t *testing.T) {
+	_, content := imageFile(t)
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[`+stored(content, len(content))+`]}`)
+	a.mux.HandleFunc("GET /image/v2/images/im-1/file", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content) })
+	name := filepath.Join(t.TempDir(), "out")
+	require.NoError(t, os.WriteFile(name, []byte("before "), 0o600))
+	out, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
+	require.NoError(t, err)
+	defer out.Close()
+	cmd := &cobra.Command{Use: "slipway", SilenceErrors: true, SilenceUsage: true}
+	cmd.AddCommand(newClient().commands()...)
+	cmd.SetOut(out)
+	cmd.SetErr(out)
+	cmd.SetArgs([]string{"image", "save", "debian", "--progress", "--file", fmt.Sprintf("/proc/self/fd/%d", out.Fd())})
+	require.NoError(t, cmd.ExecuteContext(t.Context()))
+	saved, err := os.ReadFile(name)
+	require.NoError(t, err)
+	require.Equal(t, "before "+string(content), string(saved), "added to what is there, and no word among the bytes")
 }
 
 func TestAFileThatIsReplacedKeepsItsMode(t *testing.T) {
