@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -167,5 +168,19 @@ func BenchmarkListImages(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnyNameIsFoundBehindTheOperatorThatMeansEqual(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{
+		"gt:a", "in:a", "neq:a,b", "eq:a", `in:"a","b"`, `a,"b"`, `a\"b`, "debian:12", "2030-01-02T03:04:05Z", ":", "%3A", "a b", "grüße",
+		"6b1f3a52-6a6c-4d0e-9d7a-0f4c2b1a9e77",
+	} {
+		made := w.do("demo", "POST", "/image/v2/images", map[string]any{"name": name})
+		require.Equal(t, 201, made.status, "%s: %s", name, made.body)
+		found := w.do("demo", "GET", "/image/v2/images?"+url.Values{"name": {"eq:" + name}}.Encode(), nil).json(t)["images"].([]any)
+		require.Len(t, found, 1, name)
+		require.Equal(t, made.json(t)["id"], found[0].(map[string]any)["id"])
 	}
 }

@@ -37,13 +37,13 @@ var imageKind = &kind{
 	},
 }
 
-// imageName narrows the list to a name. Glance reads "in:" at the beginning of a name as a list of names; between quotes
-// it is text.
+// imageName narrows the list to a name. Glance takes what stands before a colon for an operator ("gt:", "in:"); behind "eq:"
+// everything is text.
 func imageName(name string) url.Values {
-	if !strings.HasPrefix(name, "in:") {
-		return filterName(name)
+	if strings.Contains(name, ":") {
+		name = "eq:" + name
 	}
-	return filterName(`in:"` + strings.ReplaceAll(name, `"`, `\"`) + `"`)
+	return filterName(name)
 }
 
 // imageFields are the members of Glance's image schema; any other member with text in it is a property of the image. The

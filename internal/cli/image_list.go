@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"strconv"
 	"strings"
@@ -52,7 +53,10 @@ in:a,b. --property takes Glance's other filters too: size_min, size_max, created
 			if err != nil {
 				return err
 			}
-			for key, value := range map[string]string{"name": name, "status": status, "visibility": visibility, "owner": owner, "disk_format": diskFormat,
+			if name != "" {
+				maps.Copy(query, imageName(name))
+			}
+			for key, value := range map[string]string{"status": status, "visibility": visibility, "owner": owner, "disk_format": diskFormat,
 				"container_format": containerFormat, "member_status": memberStatus, "sort": sorting} {
 				if value != "" {
 					query.Set(key, value)

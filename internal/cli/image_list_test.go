@@ -44,7 +44,14 @@ func TestANameIsLookedForInWhatThePlainListLeavesOut(t *testing.T) {
 	}
 }
 
-func TestANameThatLooksLikeAListIsLookedForAsItIs(t *testing.T) {
-	require.Equal(t, url.Values{"name": {`in:"in:a,\"b\""`}}, imageName(`in:a,"b"`))
+func TestANameThatLooksLikeAFilterIsLookedForAsItIs(t *testing.T) {
+	for _, name := range []string{`in:a,"b"`, "gt:a", "lte:a", "neq:a", "eq:a", "debian:12", "2030-01-02T03:04:05Z", ":"} {
+		require.Equal(t, url.Values{"name": {"eq:" + name}}, imageName(name))
+	}
 	require.Equal(t, url.Values{"name": {"debian"}}, imageName("debian"))
+
+	a := newAPI(t)
+	a.json("GET /image/v2/images", 200, `{"images":[]}`)
+	require.Equal(t, 0, run(t, "image", "list", "--name", "gt:a").code)
+	require.Equal(t, "name=eq%3Agt%3Aa", a.made("GET /image/v2/images")[0].query)
 }
