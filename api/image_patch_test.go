@@ -150,3 +150,26 @@ func TestTagsAreAddedAndRemovedOneByOne(t *testing.T) {
 	all.Wait()
 	require.Len(t, w.image("demo", id)["tags"], 5, "none is lost to another that comes at once")
 }
+
+func TestANumberWithoutAFractionIsAnIntegerHoweverItIsWritten(t *testing.T) {
+	w := newWorld(t)
+	made := w.do("demo", "POST", "/image/v2/images", `{"name": "i", "min_disk": 5.0, "min_ram": 1.28e2}`)
+	require.Equal(t, 201, made.status, string(made.body))
+	path := "/image/v2/images/" + made.json(t)["id"].(string)
+	patch := func(value string) answer {
+		return w.do("demo", "PATCH", path, `[{"op": "replace", "path": "/min_disk", "value": `+value+`}]`, "Content-Type", "application/openstack-images-v2.1-json-patch")
+	}
+	require.EqualValues(t, []any{5.0, 128.0}, []any{made.json(t)["min_disk"], made.json(t)["min_ram"]})
+	for value, want := range map[string]float64{"6.0": 6, "7e0": 7, "80e-1": 8, "-0.0": 0} {
+		got := patch(value)
+		require.Equal(t, 200, got.status, "%s: %s", value, got.body)
+		require.Equal(t, want, got.json(t)["min_disk"], value)
+	}
+	for _, value := range []string{"5.5", `"5.0"`, "1e-1"} {
+		got := patch(value)
+		require.Equal(t, 400, got.status, value)
+		require.Contains(t, string(got.body), "Invalid input for field/attribute min_disk.", value)
+	}
+	flavor := w.do("admin", "POST", "/compute/v2.1/flavors", `{"flavor": {"name": "f", "vcpus": 2.0, "ram": 64.0, "disk": 1e0}}`)
+	require.Equal(t, 200, flavor.status, string(flavor.body))
+}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"mime"
 	"net/http"
 	"slices"
@@ -67,6 +68,10 @@ func BindType(c echo.Context, schema *jsonschema.Schema, dst any, contentTypes .
 	}
 	if dst == nil {
 		return nil
+	}
+	// What was checked is what is read.
+	if raw, err = json.Marshal(doc); err != nil {
+		return fmt.Errorf("read a body: %w", err)
 	}
 	if err := json.Unmarshal(raw, dst); err != nil {
 		return misfit(err)
@@ -130,7 +135,7 @@ func value(dec *json.Decoder, depth int) (any, error) {
 	case string:
 		return t, checkText(t)
 	case json.Number:
-		return t, checkNumber(t)
+		return whole(t), checkNumber(t)
 	case json.Delim:
 		if t == '[' {
 			list := []any{}
@@ -195,6 +200,17 @@ func checkNumber(n json.Number) error {
 		}
 	}
 	return fault.New(fault.Invalid, "Malformed request body: the number %s is out of range", show(string(n)))
+}
+
+// whole writes a number without a fraction as an integer: to JSON Schema 5.0 and 5e0 are integers, to Go they are none.
+func whole(n json.Number) json.Number {
+	if !strings.ContainsAny(string(n), ".eE") || checkNumber(n) != nil {
+		return n
+	}
+	if r, ok := new(big.Rat).SetString(string(n)); ok && r.IsInt() {
+		return json.Number(r.Num().String())
+	}
+	return n
 }
 
 // misfit explains a body that fits the schema but not the Go type (1.5 for a whole number where no schema said so).
