@@ -30,6 +30,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -262,11 +263,11 @@ func (s *Server) ready(c echo.Context) error {
 // stop, and an error if the listener or the timeout failed.
 func (s *Server) Run(ctx context.Context) error {
 	o := s.options
-	listener := o.Listener
-	if listener == nil {
+	l := o.Listener
+	if l == nil {
 		var err error
-		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", o.Addr); err != nil {
-			return fmt.Errorf("listen for the API: %w", err)
+		if l, err = listener.Open(ctx, "api.listen", o.Addr); err != nil {
+			return err
 		}
 	}
 	if err := s.Settle(ctx); err != nil {
@@ -287,12 +288,12 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() {
 		if o.TLSCert != "" {
-			served <- server.ServeTLS(listener, o.TLSCert, o.TLSKey)
+			served <- server.ServeTLS(l, o.TLSCert, o.TLSKey)
 			return
 		}
-		served <- server.Serve(listener)
+		served <- server.Serve(l)
 	}()
-	o.Logger.Info("the API listens", "address", listener.Addr().String())
+	o.Logger.Info("the API listens", "address", l.Addr().String())
 
 	select {
 	case err := <-served:

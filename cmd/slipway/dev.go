@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-cloud/slipway/internal/libpq"
+	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/stack"
 )
@@ -168,7 +169,7 @@ const readyLine = "ready"
 
 // start starts the parts one after another and adds how to stop each.
 func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([]func(context.Context) error, error) {
-	if err := d.freePorts(); err != nil {
+	if err := d.freePorts(ctx); err != nil {
 		return stops, err
 	}
 	if err := d.prepareSecrets(); err != nil {
@@ -260,22 +261,22 @@ func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([
 }
 
 // freePorts says which port is taken before anything is started.
-func (d *dev) freePorts() error {
-	addresses := []string{d.api}
-	for i := range 3 {
+func (d *dev) freePorts(ctx context.Context) error {
+	addresses := [][2]string{{"--api", d.api}}
+	for i, role := range []string{"api", "worker", "host"} {
 		a, err := next(d.operator, i)
 		if err != nil {
 			return err
 		}
-		addresses = append(addresses, a)
+		addresses = append(addresses, [2]string{"--operator, " + role, a})
 	}
 	if os.Getenv("SLIPWAY_TEMPORAL_ADDRESS") == "" {
-		addresses = append(addresses, d.temporal, d.ui)
+		addresses = append(addresses, [2]string{"--temporal", d.temporal}, [2]string{"--ui", d.ui})
 	}
 	for _, a := range addresses {
-		l, err := net.Listen("tcp", a)
+		l, err := listener.Open(ctx, a[0], a[1])
 		if err != nil {
-			return fmt.Errorf("%s is not to be had (%w): stop what listens there, or choose others (slipway dev --help)", a, err)
+			return err
 		}
 		l.Close()
 	}
@@ -286,11 +287,11 @@ func (d *dev) freePorts() error {
 func next(address string, n int) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "", fmt.Errorf("address %q: %w", address, err)
+		return "", fmt.Errorf("%q is not host:port", address)
 	}
 	p, err := strconv.Atoi(port)
 	if err != nil {
-		return "", fmt.Errorf("address %q: %w", address, err)
+		return "", fmt.Errorf("%q is not host:port", address)
 	}
 	return net.JoinHostPort(host, strconv.Itoa(p+n)), nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/listener"
 )
 
 // serveOperator runs a role with the operators' listener beside it: /metrics, /healthz and what more the role has. Either
@@ -28,9 +28,9 @@ func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.R
 	for pattern, h := range more {
 		mux.Handle(pattern, h)
 	}
-	listener, err := net.Listen("tcp", c.Listen)
+	l, err := listener.Open(ctx, "operator.listen", c.Listen)
 	if err != nil {
-		return fmt.Errorf("the operators' listener (operator.listen): %w", err)
+		return err
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
 	group, ctx := errgroup.WithContext(ctx)
@@ -40,7 +40,7 @@ func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.R
 		return run(ctx)
 	})
 	group.Go(func() error {
-		if err := server.Serve(listener); err != http.ErrServerClosed {
+		if err := server.Serve(l); err != http.ErrServerClosed {
 			return fmt.Errorf("the operators' listener: %w", err)
 		}
 		return nil

@@ -75,52 +75,29 @@ func (c *client) finish(commands ...*cobra.Command) []*cobra.Command {
 			}
 			return pflag.NormalizedName(name)
 		})
-		strict(cmd)
+		Strict(cmd)
 	}
 	return commands
 }
 
-func strict(cmd *cobra.Command) {
-	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageOf(cmd, err)
-			}
-			return nil
-		}
-	}
-	if cmd.HasSubCommands() && cmd.RunE == nil {
-		cmd.RunE = func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return usageOf(cmd, fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath()))
-		}
-		cmd.Args = cobra.ArbitraryArgs
-	}
-	for _, child := range cmd.Commands() {
-		strict(child)
-	}
-}
-
 // Exit prints err for the user, if there is one, and gives the process's exit code (see the constants Exit…). It takes the
-// error of the whole program: what cobra refuses before any verb runs is a wrong command line, and an error of a role is
-// printed as it is.
+// error of the whole program: an unknown command, which cobra refuses before any runs, is a wrong command line, and an error of
+// a role is printed as it is.
 func Exit(w io.Writer, err error) int {
 	if err == nil {
 		return ExitOK
 	}
 	var failure *Error
-	if !errors.As(err, &failure) {
+	switch {
+	case errors.As(err, &failure):
+	case errors.Is(err, context.Canceled):
 		failure = explain(err)
-		if failure.Code == ExitFailed {
-			failure = &Error{Code: ExitFailed, What: err.Error(), Hints: failure.Hints, Cause: err}
-		}
-		for _, refusal := range []string{"unknown command ", "unknown flag: ", "unknown shorthand flag: ", "required flag(s) ", "if any flags in the group ", "accepts ", "invalid argument "} {
-			if strings.HasPrefix(err.Error(), refusal) {
-				failure = &Error{Code: ExitUsage, What: err.Error(), Hints: []string{"slipway --help"}, Cause: err}
+	default:
+		what, more, _ := strings.Cut(err.Error(), "\n")
+		failure = &Error{Code: ExitFailed, What: what, Reason: more, Cause: err}
+		for _, refusal := range []string{"unknown command ", "unknown flag: ", "unknown shorthand flag: "} {
+			if strings.HasPrefix(what, refusal) {
+				failure.Code, failure.Hints = ExitUsage, []string{"slipway --help"}
 			}
 		}
 	}
@@ -138,7 +115,10 @@ func (c *client) verb(body func(ctx context.Context, cmd *cobra.Command, s *sess
 		if err != nil {
 			return err
 		}
-		return body(cmd.Context(), cmd, s, args)
+		if err := body(cmd.Context(), cmd, s, args); err != nil {
+			return spoken(err)
+		}
+		return nil
 	}
 }
 

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -196,12 +198,16 @@ func TestAWrongCommandLineIsExitTwoAndPointsToTheHelp(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"server", "show"}, "accepts 1 arg(s), received 0"},
+		{[]string{"server", "show"}, "no argument is given: the command is slipway server show REF [flags]\n  → slipway server show --help"},
 		{[]string{"server", "frobnicate"}, `unknown command "frobnicate" for "slipway server"`},
 		{[]string{"frobnicate"}, `unknown command "frobnicate" for "slipway"`},
 		{[]string{"server", "list", "--frob"}, "unknown flag: --frob"},
 		{[]string{"server", "list", "-o", "xml"}, "-o xml: choose one of table, wide, json, yaml, value, name"},
-		{[]string{"boot", "web", "--flavor", "1"}, `required flag(s) "image" not set`},
+		{[]string{"boot", "web", "--flavor", "1"}, "missing: --image\n  → slipway boot --help"},
+		{[]string{"token", "issue", "x"}, `one argument is given ("x"): the command is slipway token issue [flags]`},
+		{[]string{"flavor", "create", "f", "--vcpus", "two"}, `--vcpus wants a whole number, not "two"` + "\n  → slipway flavor create --help"},
+		{[]string{"image", "list", "--limit", "99999999999999999999"}, "--limit: 99999999999999999999 is too large a number"},
+		{[]string{"image", "list", "--insecure=maybe"}, `--insecure wants true or false, not "maybe"`},
 		{[]string{"keypair", "create", "k", "--public-key", "a", "--private-key", "b"}, "none of the others can be"},
 		{[]string{"server", "list", "--sort", "name:up"}, "--sort wants key[:asc|desc]"},
 		{[]string{"subnet", "create", "s", "--network", "n", "--cidr", "10.0.0.0"}, "--cidr 10.0.0.0 is no range"},
@@ -224,7 +230,8 @@ func TestCompletionOffersNamesAndIdsWhereANameIsNotUnique(t *testing.T) {
 
 func TestTheErrorOfARoleIsPrintedAsItIs(t *testing.T) {
 	var out bytes.Buffer
-	require.Equal(t, ExitFailed, Exit(&out, errors.New("listen on :80: permission denied")))
-	require.Equal(t, "Error: listen on :80: permission denied\n", out.String())
+	failed := &net.OpError{Op: "listen", Net: "tcp", Err: syscall.EADDRINUSE} // to a verb it would be an API that does not answer
+	require.Equal(t, ExitFailed, Exit(&out, fmt.Errorf("listen on :80: %w\nthe log", failed)))
+	require.Equal(t, "Error: listen on :80: listen tcp: address already in use\n  the log\n", out.String())
 	require.Equal(t, ExitOK, Exit(&out, nil))
 }

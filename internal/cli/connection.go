@@ -82,6 +82,7 @@ func (c *connection) options(env func(string) string) (gophercloud.AuthOptions, 
 	if auth.DomainID == "" && auth.DomainName == "" && auth.UserID == "" && auth.TokenID == "" {
 		auth.DomainID = "default"
 	}
+	c.oneOfEach(&auth)
 	if s := auth.Scope; s != nil && s.ProjectName != "" && s.DomainID == "" && s.DomainName == "" {
 		s.DomainID = "default"
 	}
@@ -89,6 +90,31 @@ func (c *connection) options(env func(string) string) (gophercloud.AuthOptions, 
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = tls
 	return auth, endpoints, transport, nil
+}
+
+// oneOfEach leaves one of an id and a name that are about the same, since gophercloud refuses both: a flag before the file, then
+// the id, as keystoneauth does.
+func (c *connection) oneOfEach(auth *gophercloud.AuthOptions) {
+	byToken := auth.TokenID != "" && auth.Password == ""
+	if byToken {
+		auth.UserID = ""
+	}
+	if byToken || auth.UserID != "" {
+		auth.Username, auth.DomainID, auth.DomainName = "", "", ""
+	}
+	one := func(flag string, id, name *string) {
+		if flag != "" {
+			*id, *name = "", flag
+		} else if *id != "" {
+			*name = ""
+		}
+	}
+	if !byToken && auth.UserID == "" {
+		one(c.userDomainName, &auth.DomainID, &auth.DomainName)
+	}
+	if s := auth.Scope; s != nil && s.ProjectName != "" {
+		one(c.projectDomainName, &s.DomainID, &s.DomainName)
+	}
 }
 
 func (c *connection) skipVerify(env func(string) string) (bool, error) {

@@ -55,6 +55,48 @@ func TestANamedCloudIsReadFromCloudsYAML(t *testing.T) {
 	require.Contains(t, got.err, `cloud "other" not found in clouds.yaml`)
 }
 
+func TestAnIdAndANameOfTheSameAreTakenTogetherAndTheIdWins(t *testing.T) {
+	a := newAPI(t)
+	for _, name := range []string{"OS_AUTH_URL", "OS_USERNAME", "OS_PASSWORD", "OS_PROJECT_NAME"} {
+		t.Setenv(name, "")
+	}
+	file := filepath.Join(t.TempDir(), "clouds.yaml")
+	t.Setenv("OS_CLIENT_CONFIG_FILE", file)
+	t.Setenv("OS_CLOUD", "dev")
+	for name, c := range map[string]struct {
+		auth string
+		args []string
+		want string // of the request
+	}{
+		"domains": {
+			"username: ada, password: pw, project_name: demo, user_domain_id: ud, user_domain_name: Users, project_domain_id: pd, project_domain_name: Projects", nil,
+			`{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"ada","password":"pw","domain":{"id":"ud"}}}},"scope":{"project":{"name":"demo","domain":{"id":"pd"}}}}}`,
+		},
+		"one domain for all": {
+			"username: ada, password: pw, project_name: demo, domain_id: d, domain_name: D", nil,
+			`{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"ada","password":"pw","domain":{"id":"d"}}}},"scope":{"project":{"name":"demo","domain":{"id":"d"}}}}}`,
+		},
+		"a flag before the file": {
+			"username: ada, password: pw, project_name: demo, user_domain_id: ud, project_domain_id: pd", []string{"--os-user-domain-name", "Users", "--os-project-domain-name", "Projects"},
+			`{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"ada","password":"pw","domain":{"name":"Users"}}}},"scope":{"project":{"name":"demo","domain":{"name":"Projects"}}}}}`,
+		},
+		"user and project": {
+			"username: ada, user_id: u1, password: pw, project_name: demo, project_id: p1, user_domain_id: ud, user_domain_name: Users", nil,
+			`{"auth":{"identity":{"methods":["password"],"password":{"user":{"id":"u1","password":"pw"}}},"scope":{"project":{"id":"p1"}}}}`,
+		},
+		"a token": {
+			"token: tok, username: ada, user_domain_id: ud, user_domain_name: Users, project_id: p1", nil,
+			`{"auth":{"identity":{"methods":["token"],"token":{"id":"tok"}},"scope":{"project":{"id":"p1"}}}}`,
+		},
+	} {
+		require.NoError(t, os.WriteFile(file, []byte("clouds: {dev: {auth: {auth_url: '"+a.URL+"/v3', "+c.auth+"}}}\n"), 0o600))
+		got := run(t, append([]string{"token", "issue"}, c.args...)...)
+		require.Equal(t, 0, got.code, "%s: %s", name, got.err)
+		sent := a.made("POST /v3/auth/tokens")
+		require.JSONEq(t, c.want, sent[len(sent)-1].body, name)
+	}
+}
+
 func TestWithoutAnyCloudTheUserIsToldWhatToSet(t *testing.T) {
 	newAPI(t)
 	t.Setenv("OS_PASSWORD", "")

@@ -138,6 +138,18 @@ func explain(err error) *Error {
 	return result
 }
 
+// spoken is an error of a verb with its exit code and hints. One that no call's words went around keeps its own.
+func spoken(err error) error {
+	if errors.As(err, new(*Error)) {
+		return err
+	}
+	failure := explain(err)
+	if failure.Code == ExitFailed {
+		failure.What, failure.Reason = err.Error(), ""
+	}
+	return failure
+}
+
 // stoppedWatching is the end of a wait before the end of the work: by Ctrl-C, or because ctx's time was up. last is the error
 // of the last poll, if there was one.
 func stoppedWatching(ctx context.Context, goesOn string, last error, hints ...string) *Error {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -74,6 +75,9 @@ else.`,
 				}
 				if strings.Contains(string(public), "PRIVATE KEY") {
 					return usage("%s is a private key: give the public one (%s.pub?)", publicFile, publicFile)
+				}
+				if n := bytes.Count(bytes.TrimSpace(public), []byte("\n")) + 1; n > 1 {
+					return usage("%s has %d lines: a key pair is one public key, on one line", publicFile, n)
 				}
 				keypair, err := s.importKey(ctx, name, string(public))
 				if err != nil {

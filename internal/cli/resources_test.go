@@ -171,3 +171,11 @@ func TestAKeyPairIsMadeInTheVersionThatTakesAnyNameOfOne(t *testing.T) {
 	require.Equal(t, "compute 2.96", sent.header.Get("OpenStack-API-Version"))
 	require.JSONEq(t, `{"keypair":{"name":"me@laptop.local","type":"ssh","public_key":"ssh-ed25519 AAAA me"}}`, sent.body)
 }
+
+func TestAFileWithTwoPublicKeysIsNoKeyPair(t *testing.T) {
+	a := newAPI(t)
+	got := runWith(t, t.Context(), "ssh-ed25519 AAAA a\nssh-ed25519 BBBB b\n", "keypair", "create", "k", "--public-key", "-")
+	require.Equal(t, ExitUsage, got.code)
+	require.Contains(t, got.err, "has 2 lines: a key pair is one public key, on one line")
+	require.Empty(t, a.made("POST /compute/v2.1/os-keypairs"))
+}

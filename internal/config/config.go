@@ -403,10 +403,41 @@ func Load(flags *pflag.FlagSet) (Config, error) {
 		}
 	}
 	var c Config
-	if err := k.Unmarshal("", &c); err != nil {
-		return Config{}, fmt.Errorf("settings: %w", err)
+	var wrong []error
+	walk(reflect.ValueOf(&c).Elem(), "", func(name string, field reflect.StructField, value reflect.Value) {
+		if err := k.Unmarshal(name, value.Addr().Interface()); err != nil || unitless(field, k.Get(name)) {
+			wrong = append(wrong, unfit(name, field, k.Get(name)))
+		}
+	})
+	if len(wrong) > 0 {
+		return Config{}, fmt.Errorf("settings: %w", errors.Join(wrong...))
 	}
 	return c, c.check()
+}
+
+// unitless says whether a duration is a bare number, which would be one of nanoseconds.
+func unitless(field reflect.StructField, is any) bool {
+	number := reflect.ValueOf(is)
+	return field.Type == reflect.TypeFor[time.Duration]() && number.IsValid() && number.Type() != field.Type && number.Kind() != reflect.String && !number.IsZero()
+}
+
+// unfit says what a setting has to be that is something else.
+func unfit(name string, field reflect.StructField, is any) error {
+	want := "text"
+	switch reflect.Zero(field.Type).Interface().(type) {
+	case time.Duration:
+		want = "a duration such as 90s, 5m or 2h"
+	case int, int64:
+		want = "a whole number"
+	case float64:
+		want = "a number"
+	case bool:
+		want = "true or false"
+	}
+	if field.Tag.Get("secret") != "" {
+		return fmt.Errorf("%s must be %s", name, want)
+	}
+	return fmt.Errorf("%s must be %s, not %q", name, want, fmt.Sprint(is))
 }
 
 func loadFile(k *koanf.Koanf, flags *pflag.FlagSet) error {

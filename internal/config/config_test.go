@@ -50,8 +50,16 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "0"})
 			return err
 		},
-		"max_hosts": func(t *testing.T) error {
+		`build.max_hosts must be a whole number, not "many"`: func(t *testing.T) error {
 			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "many"})
+			return err
+		},
+		`api.token_ttl must be a duration such as 90s, 5m or 2h, not "5"`: func(t *testing.T) error {
+			_, err := settings(t, "api: {token_ttl: 5}", nil)
+			return err
+		},
+		`host.resume_guests must be true or false, not "maybe"`: func(t *testing.T) error {
+			_, err := settings(t, "host: {resume_guests: maybe}", nil)
 			return err
 		},
 		"build.max_count must be at most 10000, not 10001": func(t *testing.T) error {

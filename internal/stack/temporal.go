@@ -2,10 +2,8 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"strconv"
 	"syscall"
@@ -14,6 +12,8 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	sdklog "go.temporal.io/sdk/log"
+
+	"github.com/slipway-cloud/slipway/internal/listener"
 )
 
 // TemporalOptions describes the Temporal server (deploy/temporal) of one machine.
@@ -58,12 +58,12 @@ func StartTemporal(ctx context.Context, o TemporalOptions) (*Temporal, error) {
 	}
 	t := &Temporal{Namespace: orDefault(o.Namespace, "slipway")}
 	var err error
-	if t.FrontendAddr, err = claimAddr(orDefault(o.FrontendAddr, "127.0.0.1:7233")); err != nil {
-		return nil, fmt.Errorf("start Temporal: %w", err)
+	if t.FrontendAddr, err = claimAddr(ctx, "Temporal", orDefault(o.FrontendAddr, "127.0.0.1:7233")); err != nil {
+		return nil, err
 	}
 	if o.UIAddr != "" {
-		if t.UIAddr, err = claimAddr(o.UIAddr); err != nil {
-			return nil, fmt.Errorf("start Temporal's Web UI: %w", err)
+		if t.UIAddr, err = claimAddr(ctx, "Temporal's Web UI", o.UIAddr); err != nil {
+			return nil, err
 		}
 	}
 	args := []string{
@@ -122,13 +122,10 @@ func (t *Temporal) Stop() error { return t.supervised.Stop() }
 
 // claimAddr makes sure that nobody listens on addr yet, since the readiness check could not tell a stranger's server
 // from ours, and replaces port 0 by a free one.
-func claimAddr(addr string) (string, error) {
-	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return "", fmt.Errorf("%s is in use by another program", addr)
-	}
+func claimAddr(ctx context.Context, what, addr string) (string, error) {
+	l, err := listener.Open(ctx, what, addr)
 	if err != nil {
-		return "", fmt.Errorf("listen on %s: %w", addr, err)
+		return "", err
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
