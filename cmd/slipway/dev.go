@@ -92,6 +92,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 type dev struct {
 	devOptions
 	self    string // this program
+	guests  string // the host's state folder
 	log     *slog.Logger
 	say     func(format string, args ...any)
 	secrets secrets
@@ -103,7 +104,7 @@ func (o devOptions) path(parts ...string) string {
 
 // libvirt is how a libvirtd of this state folder is started, by this program (self).
 func (o devOptions) libvirt(self string, log *slog.Logger) stack.LibvirtOptions {
-	return stack.LibvirtOptions{Dir: o.path("libvirt"), StateDir: o.path("host"), Reaper: []string{self, "dev", "reap"}, Logger: log}
+	return stack.LibvirtOptions{Dir: o.path("libvirt"), Reaper: []string{self, "dev", "reap"}, Logger: log}
 }
 
 func (o devOptions) pidFile() string { return o.path("dev.pid") }
@@ -116,10 +117,15 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
 	}
-	for _, dir := range []string{o.state, o.path("logs"), o.path("host"), o.path("images")} {
+	openUmask()
+	for _, dir := range []string{o.state, o.path("logs"), o.path("images")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the state folder: %w", err)
 		}
+	}
+	guests, err := stack.PlaceGuests(o.path("host"))
+	if err != nil {
+		return err
 	}
 	release, err := o.claim()
 	if err != nil {
@@ -131,7 +137,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &dev{devOptions: o, self: self, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	d := &dev{devOptions: o, self: self, guests: guests, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	began := time.Now()
 	d.say = func(format string, args ...any) {
 		fmt.Fprintf(out, "slipway: [%5.1fs] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
@@ -144,6 +150,10 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 		stack.RotateLogs(rotating, d.log, d.path("logs", "*.log"), d.path("postgres", "*.log"), d.path("libvirt", "*.log"))
 	}()
 	defer func() { endRotation(); <-rotated }()
+
+	if guests != o.path("host") {
+		d.say("the guests' disks lie in %s: QEMU's own user cannot reach %s", guests, o.path("host"))
+	}
 
 	var stops []func(context.Context) error
 	defer func() {
@@ -490,8 +500,9 @@ func devDown(ctx context.Context, o devOptions, out io.Writer) error {
 	}
 }
 
-// devPurge deletes what the stack has outside of its state folder: domains that libvirt knows, and the Postgres clusters of
-// the stack and of the tests, which may lie elsewhere where Postgres's own user cannot reach into the folder.
+// devPurge deletes what the stack has outside of its state folder: domains that libvirt knows, and the host's state and
+// the Postgres clusters of the stack and of the tests, which lie elsewhere where the users of QEMU and of Postgres cannot
+// reach into the folder.
 func devPurge(ctx context.Context, o devOptions) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
@@ -503,7 +514,11 @@ func devPurge(ctx context.Context, o devOptions) (err error) {
 	if pid != 0 {
 		return fmt.Errorf("it runs (pid %d): `slipway dev down` stops it", pid)
 	}
-	return errors.Join(o.forgetGuests(ctx), stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
+	err = o.forgetGuests(ctx)
+	if err == nil {
+		err = stack.PurgeGuests(o.path("host"))
+	}
+	return errors.Join(err, stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
 }
 
 func devStatus(o devOptions, out io.Writer) error {

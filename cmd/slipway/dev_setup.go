@@ -45,7 +45,7 @@ func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
 		"images": map[string]any{"dir": d.path("images")},
 		// A machine for trying things out has little memory, and its guests use less than they are given.
 		"host": map[string]any{
-			"hostname": devHostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.path("host"),
+			"hostname": devHostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
 			"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "libvirt_netns": virt.Netns,
 			"cpu_ratio": 16.0, "resume_guests": virt.Started,
 		},

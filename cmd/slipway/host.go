@@ -72,6 +72,7 @@ the installation does not know are findings of its audit.`,
 }
 
 func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
+	openUmask()
 	token, err := hostToken(c.Host)
 	if err != nil {
 		return err
@@ -86,6 +87,11 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	stateDir, err := filepath.Abs(c.Host.StateDir)
 	if err != nil {
 		return err
+	}
+	if c.Host.Hypervisor == "libvirt" {
+		if err := libvirt.CheckReach(stateDir, c.Host.QEMUUser); err != nil {
+			return err
+		}
 	}
 	instances := filepath.Join(stateDir, "instances")
 	if err := os.MkdirAll(instances, 0o755); err != nil {
@@ -179,6 +185,10 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	})
 }
 
+// openUmask has folders and files made with the modes that the code says, whatever the shell's umask is: with 077 QEMU's own
+// user could not pass the folders of its guests. What is secret says so with its mode.
+func openUmask() { syscall.Umask(0o022) }
+
 // lockState keeps a second host service away from the folder: what orders a server's steps is in one process only.
 func lockState(dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, "lock")
@@ -221,19 +231,12 @@ func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) 
 	if c.Hypervisor == "fake" {
 		return fake.New(fake.Options{Hostname: hostname, Dir: filepath.Join(stateDir, "fake"), StartLatency: c.FakeStartLatency})
 	}
-	asRoot, err := libvirt.NeedsRoot(stateDir)
-	if err != nil {
-		return nil, err
-	}
-	if asRoot {
-		log.Warn("Guests run as root here: QEMU's own user cannot pass the folders above the state folder.", "state_dir", stateDir)
-	}
 	virt, err := c.Virt()
 	if err != nil {
 		return nil, err
 	}
 	return libvirt.New(libvirt.Options{
-		Socket: c.LibvirtSocket, NetNS: c.LibvirtNetNS, Host: hostname, RunQEMUAsRoot: asRoot, Logger: log,
+		Socket: c.LibvirtSocket, NetNS: c.LibvirtNetNS, Host: hostname, Logger: log,
 		Virt: virt, TrialDir: filepath.Join(stateDir, "trial"),
 	})
 }

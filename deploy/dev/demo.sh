@@ -26,6 +26,11 @@ field() { awk -v name="$1" 'index($0, name) == 1 { sub("^" name "  *", ""); prin
 umask 077
 mkdir -p "$work"
 
+# A guest that is emulated takes its time, and whoever has the hardware for more wants to know why.
+(. "$state/openrc" && "$slipway" host show dev-1) >"$work/host"
+why=$(field 'guests why' "$work/host")
+echo "guests on this machine are $(field guests "$work/host")${why:+: $why}"
+
 step "1/4 An image"
 file=$state/guest/slipway-demo.qcow2
 [ -e "$file" ] || die "$file is missing: make guest"

@@ -40,8 +40,6 @@ const (
 // LibvirtOptions says where a libvirtd of our own keeps its configuration and log.
 type LibvirtOptions struct {
 	Dir string
-	// StateDir is where guests' disks lie; default Dir. Where QEMU's own user can't reach it, guests run as root.
-	StateDir string
 	// Reaper is a command that calls Reap with the arguments that are added to it. libvirtd runs under it, and under
 	// nothing where it is empty: then guests stop as slowly as the machine's first process reaps them.
 	Reaper []string
@@ -105,10 +103,7 @@ func EnsureLibvirt(ctx context.Context, o LibvirtOptions) (*Libvirt, error) {
 		if os.Geteuid() != 0 {
 			return nil, fmt.Errorf("no libvirtd answers on %s (%w), and only root can start one", libvirtSocket, err)
 		}
-		if o.StateDir == "" {
-			o.StateDir = dir
-		}
-		if err := l.configure(o.StateDir); err != nil {
+		if err := l.configure(); err != nil {
 			return nil, fmt.Errorf("configure libvirt: %w", err)
 		}
 		rec, err := l.start(ctx)
@@ -154,11 +149,15 @@ func (l *Libvirt) start(ctx context.Context) (runningLibvirt, error) {
 	// A sysfs of the network namespace replaces the machine's: libvirt looks there for bridges. The old one is taken away
 	// rather than covered, cgroups with it: libvirt would go by their entries in the table of mounts, not find them, and
 	// report an error for each guest that it takes over.
-	const script = `umount --recursive --lazy /sys && mount -t sysfs sysfs /sys && mount --bind "$1" ` + qemuConf + ` && exec /usr/sbin/libvirtd --config "$2" --pid-file "$3"`
+	script := `umount --recursive --lazy /sys && mount -t sysfs sysfs /sys && mount --bind "$1/qemu.conf" ` + qemuConf +
+		` && exec /usr/sbin/libvirtd --config "$1/libvirtd.conf" --pid-file "$1/libvirtd.pid"`
+	if owner, ok := qemuOwner(); ok && !usableKVM(owner) {
+		l.log.Info("libvirtd does not see /dev/kvm: QEMU's own user cannot use it", "user", qemuUser)
+		script = hideKVM + script
+	}
 	pidFile := filepath.Join(l.dir, "libvirtd.pid")
 	command := append(slices.Clone(l.reaper),
-		"nsenter", "--net="+netnsPath(rec.Netns), "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "libvirtd",
-		filepath.Join(l.dir, "qemu.conf"), filepath.Join(l.dir, "libvirtd.conf"), pidFile)
+		"nsenter", "--net="+netnsPath(rec.Netns), "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "libvirtd", l.dir)
 	p, err := Start(ctx, Command{
 		Name: "libvirtd", Path: command[0], Args: command[1:], LogFile: filepath.Join(l.dir, "libvirtd.log"),
 		Ready:        pingLibvirt,
@@ -180,14 +179,12 @@ func (l *Libvirt) start(ctx context.Context) (runningLibvirt, error) {
 }
 
 // configure writes the two configuration files of our libvirtd.
-func (l *Libvirt) configure(stateDir string) error {
+func (l *Libvirt) configure() error {
 	if _, err := os.Stat(qemuConf); err != nil {
 		return fmt.Errorf("libvirt is not installed (the packages libvirt-daemon-system and libvirt-daemon-driver-qemu): %w", err)
 	}
-	for _, dir := range []string{l.dir, stateDir} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(l.dir, 0o755); err != nil {
+		return err
 	}
 	// https://libvirt.org/daemons.html: libvirtd.conf. Only root may connect.
 	daemon := []string{
@@ -210,10 +207,6 @@ func (l *Libvirt) configure(stateDir string) error {
 		`remember_owner = 0`,
 		// Guests' consoles go through virtlogd, so they are kept while libvirtd is restarted.
 		`stdio_handler = "logd"`,
-	}
-	if owner, ok := qemuOwner(); !ok || !reachable(stateDir, owner) {
-		l.log.Warn("QEMU's own user can't reach the folder of the guests' disks; guests run as root", "folder", stateDir)
-		qemu = append(qemu, `user = "root"`, `group = "root"`)
 	}
 	for name, lines := range map[string][]string{"libvirtd.conf": daemon, "qemu.conf": qemu} {
 		content := "# Written by Slipway at each start of its libvirtd.\n" + strings.Join(lines, "\n") + "\n"
@@ -364,9 +357,11 @@ func hostUUID(dir string) string {
 	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
 }
 
-// qemuOwner is the user as which Debian's libvirt runs QEMU.
+// qemuUser is the user as which Debian's libvirt runs QEMU.
+const qemuUser = "libvirt-qemu"
+
 func qemuOwner() (*syscall.Credential, bool) {
-	u, err := user.Lookup("libvirt-qemu")
+	u, err := user.Lookup(qemuUser)
 	if err != nil {
 		return nil, false
 	}

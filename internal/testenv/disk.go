@@ -13,7 +13,7 @@ func SmallDisk(t testing.TB, size string) string {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test fills a disk, and only root can mount one of its own")
 	}
-	dir := t.TempDir()
+	dir := GuestDir(t)
 	if err := unix.Mount("slipway-test", dir, "tmpfs", 0, "size="+size); err != nil {
 		t.Fatalf("mounting a small filesystem: %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +104,18 @@ type LibvirtEnv struct{ Socket, NetNS string }
 func Libvirt(t testing.TB) LibvirtEnv {
 	t.Helper()
 	return LibvirtEnv{Socket: need(t, LibvirtVariable), NetNS: os.Getenv(NetNSVariable)}
+}
+
+// GuestDir is a folder that QEMU's own user can pass, for files of guests. It goes with the test.
+func GuestDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{filepath.Dir(dir), dir} { // the outer one is made for this process alone
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // Guest is the folder with the demo guest's images (deploy/dev/guest).

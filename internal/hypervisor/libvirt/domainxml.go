@@ -39,9 +39,8 @@ type platform struct {
 	// firmware are the machine types, of those that were asked about, that UEFI firmware is installed for.
 	firmware map[string]bool
 	// video are the models of display adapters that QEMU has; nil is not known.
-	video     map[string]bool
-	tbCache   int  // MiB
-	runAsRoot bool // see NeedsRoot
+	video   map[string]bool
+	tbCache int // MiB
 	// usual are the machine types of servers whose image names none, by architecture; others are imageprops'.
 	usual map[string]string
 }
@@ -166,9 +165,6 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 			}
 			dom.Clock.Timer = append(dom.Clock.Timer, libvirtxml.DomainTimer{Name: "hypervclock", Present: "yes"})
 		}
-	}
-	if p.runAsRoot {
-		dom.SecLabel = []libvirtxml.DomainSecLabel{{Type: "static", Model: "dac", Relabel: "yes", Label: "+0:+0"}}
 	}
 	if err := addDisks(dom, d, hw); err != nil {
 		return nil, err

@@ -63,7 +63,6 @@ var goldens = map[string]struct {
 }{
 	"emulated":   {server(), emulated},
 	"kvm":        {server(), withKVM},
-	"as-root":    {server(), platform{arch: "x86_64", virt: way{cpu: plain}, machines: machines, tbCache: 32, runAsRoot: true}},
 	"all-disks":  {with(server(), allDisks), emulated},
 	"kernel":     {with(server(), direct), emulated},
 	"windows":    {with(server(), setProperties("os_type", "windows", "hw_disk_bus", "sata", "hw_vif_model", "e1000", "hw_machine_type", "q35", "hw_video_model", "qxl")), withKVM},

@@ -36,7 +36,7 @@ func lookAtKVM() (kvmNode, error) {
 func (n kvmNode) advice() string {
 	switch {
 	case !n.present:
-		return "load the kernel module kvm_intel or kvm_amd, with virtualization switched on in the machine's firmware"
+		return "load the kernel module kvm_intel or kvm_amd, which makes /dev/kvm, with virtualization switched on in the machine's firmware"
 	case n.mode&syscall.S_IFMT != syscall.S_IFCHR || n.rdev != unix.Mkdev(10, 232): // Documentation/admin-guide/devices.txt
 		return kvmPath + " is not the kernel's KVM device: remove it and load the kernel module kvm_intel or kvm_amd"
 	case n.mode&0o006 != 0o006 && (n.mode&0o060 != 0o060 || n.gid == 0):

@@ -39,8 +39,6 @@ type Options struct {
 	Host string
 	// TBCacheMiB bounds the memory that QEMU keeps translated code in when it emulates; 0 is 64.
 	TBCacheMiB int
-	// RunQEMUAsRoot starts guests as root, for where NeedsRoot says so.
-	RunQEMUAsRoot bool
 	// Virt is how the settings want guests to run.
 	Virt hypervisor.Virt
 	// TrialDir is a folder for the guest of the trial, beside the instances' and reached by QEMU as theirs is. Without one
@@ -95,7 +93,7 @@ func New(o Options) (*Hypervisor, error) {
 		host:    o.Host,
 		timeout: o.CallTimeout,
 		log:     o.Logger,
-		base:    platform{tbCache: o.TBCacheMiB, runAsRoot: o.RunQEMUAsRoot, usual: o.Virt.Machines},
+		base:    platform{tbCache: o.TBCacheMiB, usual: o.Virt.Machines},
 		trials:  newTrials(o),
 	}, nil
 }

@@ -29,10 +29,9 @@ import (
 // realOptions are those of the run's libvirtd, for guests below dir.
 func realOptions(t *testing.T, dir string) Options {
 	env := testenv.Libvirt(t)
-	root, err := NeedsRoot(dir)
-	require.NoError(t, err)
+	require.NoError(t, CheckReach(dir, ""))
 	return Options{
-		Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: root, TBCacheMiB: 32,
+		Socket: env.Socket, NetNS: env.NetNS, TBCacheMiB: 32,
 		Virt: hypervisor.Virt{Type: hypervisor.QEMU}, TrialDir: filepath.Join(dir, "trial"),
 	}
 }
@@ -40,7 +39,7 @@ func realOptions(t *testing.T, dir string) Options {
 // emptyGuest has nothing on its disk: its firmware looks for something to boot for as long as it runs.
 func emptyGuest(t *testing.T) hypervisor.Domain {
 	id := uuid.NewString()
-	dir := t.TempDir()
+	dir := testenv.GuestDir(t)
 	disk := filepath.Join(dir, "disk")
 	require.NoError(t, os.WriteFile(disk, nil, 0o644))
 	require.NoError(t, os.Truncate(disk, 128<<20))
@@ -62,12 +61,12 @@ func removeLater(t *testing.T, h *Hypervisor, d hypervisor.Domain) {
 }
 
 func TestLibvirtKeepsTheContract(t *testing.T) {
-	o := realOptions(t, t.TempDir())
+	o := realOptions(t, testenv.GuestDir(t))
 	hypervisortest.Run(t, func(t *testing.T) hypervisor.Hypervisor { return newHypervisor(t, o) }, emptyGuest)
 }
 
 func TestLibvirtAcceptsEveryDefinitionByItsSchema(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	for name, g := range goldens {
 		t.Run(name, func(t *testing.T) {
 			id := uuid.NewString()
@@ -97,7 +96,7 @@ func TestLibvirtAcceptsEveryDefinitionByItsSchema(t *testing.T) {
 // TestLibvirtAcceptsWhateverAnImageMayAskFor defines every pair of buses on every machine with every firmware. What shares
 // nothing with them, cards and adapters, takes turns until each has been on each machine with each firmware.
 func TestLibvirtAcceptsWhateverAnImageMayAskFor(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	values, met := map[string][]string{}, map[string]bool{}
 	for _, p := range imageprops.Obeyed {
 		values[p.Name] = p.Values
@@ -156,7 +155,7 @@ func validated(h *Hypervisor, c *client, d hypervisor.Domain) error {
 }
 
 func TestAGuestWithUEFIHasVariablesOfItsOwnForAsLongAsItIsDefined(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	caps, err := h.Capabilities(t.Context())
 	require.NoError(t, err)
 	require.True(t, caps.UEFI, "deploy/dev/install.sh installs the firmware (ovmf)")
@@ -215,7 +214,7 @@ func link(t *testing.T, h *Hypervisor, name string) netlink.Link {
 }
 
 func TestANetworksBridgeIsThereWhileAGuestRunsOnItAndNoLonger(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	one, two := emptyGuest(t), emptyGuest(t)
 	name := one.NICs[0].Bridge
 	two.NICs[0].Bridge = name
@@ -251,7 +250,7 @@ func TestANetworksBridgeIsThereWhileAGuestRunsOnItAndNoLonger(t *testing.T) {
 }
 
 func TestABridgeThatSomebodyElseMadeIsUsedAndLeftAlone(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	d := emptyGuest(t)
 	removeLater(t, h, d)
 	d.NICs[0].Bridge = "br-" + d.UUID[:8]
@@ -277,7 +276,7 @@ func TestABridgeThatSomebodyElseMadeIsUsedAndLeftAlone(t *testing.T) {
 }
 
 func TestStartingAndStoppingOnOneBridgeDoNotRace(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	guests := []hypervisor.Domain{emptyGuest(t), emptyGuest(t), emptyGuest(t)}
 	name := guests[0].NICs[0].Bridge
 	errs := make([]error, len(guests))
@@ -298,7 +297,7 @@ func TestStartingAndStoppingOnOneBridgeDoNotRace(t *testing.T) {
 }
 
 func TestADiskThatIsMissingMakesTheHostUnfitAndLeavesNoBridge(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	d := emptyGuest(t)
 	removeLater(t, h, d)
 	require.NoError(t, os.Remove(d.Disks[0].Path))
@@ -315,7 +314,7 @@ func TestADiskThatIsMissingMakesTheHostUnfitAndLeavesNoBridge(t *testing.T) {
 }
 
 func TestADomainThatSlipwayDidNotMakeIsNeitherTakenOverNorListed(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	d := emptyGuest(t)
 	removeLater(t, h, d)
 	foreign := fmt.Sprintf(`<domain type='qemu'><name>%s</name><uuid>%s</uuid><memory unit='MiB'>64</memory><os><type>hvm</type></os></domain>`, d.Name, d.UUID)
@@ -411,7 +410,7 @@ func (p *proxy) stop() {
 }
 
 func TestARestartOfLibvirtdIsNotNoticedByTheNextCall(t *testing.T) {
-	o := realOptions(t, t.TempDir())
+	o := realOptions(t, testenv.GuestDir(t))
 	p := newProxy(t, o.Socket)
 	o.Socket = p.path
 	h := newHypervisor(t, o)
@@ -434,7 +433,7 @@ func TestARestartOfLibvirtdIsNotNoticedByTheNextCall(t *testing.T) {
 }
 
 func TestALibvirtdThatStopsAnsweringInTheMiddleEndsTheCallByItsDeadline(t *testing.T) {
-	o := realOptions(t, t.TempDir())
+	o := realOptions(t, testenv.GuestDir(t))
 	p := newProxy(t, o.Socket)
 	o.Socket = p.path
 	h := newHypervisor(t, o)
@@ -456,7 +455,7 @@ func TestALibvirtdThatStopsAnsweringInTheMiddleEndsTheCallByItsDeadline(t *testi
 }
 
 func TestAConnectionThatBreaksWhileACallRunsIsUnavailable(t *testing.T) {
-	o := realOptions(t, t.TempDir())
+	o := realOptions(t, testenv.GuestDir(t))
 	p := newProxy(t, o.Socket)
 	o.Socket = p.path
 	h := newHypervisor(t, o)
@@ -474,7 +473,7 @@ func TestAConnectionThatBreaksWhileACallRunsIsUnavailable(t *testing.T) {
 }
 
 func TestGuestsStartWithWhateverDevicesTheirImageAsksFor(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	for name, properties := range map[string][]string{
 		"ide, rtl8139, cirrus":      {"hw_disk_bus", "ide", "hw_vif_model", "rtl8139", "hw_video_model", "cirrus"},
 		"scsi, agent, vga":          {"hw_disk_bus", "scsi", "hw_cdrom_bus", "scsi", "hw_qemu_guest_agent", "yes", "hw_video_model", "vga"},
@@ -502,7 +501,7 @@ func TestGuestsStartWithWhateverDevicesTheirImageAsksFor(t *testing.T) {
 }
 
 func TestADeviceThatThisHostsQEMULacksMayBeHadOnAnother(t *testing.T) {
-	h := newHypervisor(t, realOptions(t, t.TempDir()))
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	for name, properties := range map[string][]string{
 		"machine": {"hw_machine_type", "pc-i440fx-99.0"},
 		"card":    {"hw_vif_model", "igb"}, // of QEMU 8.0
@@ -524,7 +523,7 @@ func TestADeviceThatThisHostsQEMULacksMayBeHadOnAnother(t *testing.T) {
 
 func BenchmarkLibvirt(b *testing.B) {
 	env := testenv.Libvirt(b)
-	h, err := New(Options{Socket: env.Socket, NetNS: env.NetNS, RunQEMUAsRoot: true, Virt: hypervisor.Virt{Type: hypervisor.QEMU}})
+	h, err := New(Options{Socket: env.Socket, NetNS: env.NetNS, Virt: hypervisor.Virt{Type: hypervisor.QEMU}})
 	require.NoError(b, err)
 	defer h.Close()
 	d := with(server(), allDisks)

@@ -134,7 +134,7 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (contract.Trial, err
 	if err := h.do(ctx, "read capabilities", func(_ context.Context, c *client) (err error) { p, err = h.detect(c); return err }); err != nil {
 		return contract.Trial{}, err
 	}
-	out, found, tries, err := h.try(ctx, p, node)
+	out, found, failed, err := h.try(ctx, p, node)
 	if err != nil {
 		return contract.Trial{}, err
 	}
@@ -146,7 +146,7 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (contract.Trial, err
 		out.Since = before.Since
 	}
 	if t.last == nil || t.last.Reason != out.Reason {
-		h.tell(ctx, out, tries)
+		h.tell(ctx, out, failed)
 	}
 	t.last = &out
 	t.remember(out)
@@ -156,21 +156,36 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (contract.Trial, err
 	return out, nil
 }
 
-// try gives the outcome, the way to define servers from now on, and why each way that did not run failed, in libvirt's
-// whole words. An error says that libvirt went away meanwhile, or ctx ended.
-func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out contract.Trial, found way, tries []string, err error) {
+// attempt is a way that did not run the guest, and libvirt's or our words for it.
+type attempt struct{ way, said string }
+
+// told lists attempts in one line. Those that failed alike stand together.
+func told(all []attempt, form func(string) string) string {
+	var parts []string
+	for i := 0; i < len(all); {
+		var names []string
+		said := all[i].said
+		for ; i < len(all) && all[i].said == said; i++ {
+			names = append(names, all[i].way)
+		}
+		parts = append(parts, strings.Join(names, ", ")+": "+form(said))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// try gives the outcome, the way to define servers from now on, and the ways that did not run the guest. An error says that
+// libvirt went away meanwhile, or ctx ended.
+func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out contract.Trial, found way, failed []attempt, err error) {
 	all := ways(h.trials.virt, p.arch)
 	outcome := func(w way, passed bool, reason string) contract.Trial {
 		return contract.Trial{
-			At: time.Now(), Passed: passed, VirtType: w.domainType(), CPU: w.cpu.String(), Accelerated: w.kvm && passed,
-			Reason: strings.ToValidUTF8(reason[:min(len(reason), contract.HostReasonMax)], ""),
+			At: time.Now(), Passed: passed, VirtType: w.domainType(), CPU: w.cpu.String(), Accelerated: w.kvm && passed, Reason: reason,
 		}
 	}
-	var reasons []string
 	for _, w := range all {
 		if w.kvm && !node.present {
-			if len(reasons) == 0 {
-				reasons, tries = []string{"there is no " + kvmPath}, []string{"there is no " + kvmPath}
+			if failed == nil {
+				failed = []attempt{{hypervisor.KVM, "there is no KVM device"}}
 			}
 			continue
 		}
@@ -183,29 +198,25 @@ func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out con
 			return out, w, nil, nil
 		}
 		said, err := h.run(ctx, p, w)
-		if err != nil {
+		switch {
+		case err != nil:
 			return out, w, nil, err
+		case said == "" && failed == nil:
+			return outcome(w, true, ""), w, nil, nil
+		case said == "":
+			return outcome(w, true, because(failed, advice(node, w, all))), w, failed, nil
 		}
-		if said == "" {
-			out = outcome(w, true, "")
-			if len(reasons) > 0 {
-				out.Reason = outcome(w, true, because(reasons, advice(node, w, all))).Reason
-			}
-			return out, w, tries, nil
-		}
-		tries = append(tries, fmt.Sprintf("%s with CPU %s: %s", w.domainType(), w.cpu, said))
-		reasons = append(reasons, fmt.Sprintf("%s with CPU %s: %s", w.domainType(), w.cpu, publicText(said)))
+		failed = append(failed, attempt{w.domainType() + " with CPU " + w.cpu.String(), said})
 	}
 	last := all[len(all)-1]
-	return outcome(last, false, because(reasons, advice(node, last, all))), last, tries, nil
+	return outcome(last, false, because(failed, advice(node, last, all))), last, failed, nil
 }
 
-func because(reasons []string, advice string) string {
-	text := strings.Join(reasons, "; ")
-	if advice != "" {
-		text += ". To do: " + advice
-	}
-	return text
+// because is what operators are told of the ways that did not run, without the host's paths and within what the API takes.
+func because(failed []attempt, advice string) string {
+	advice = ". To do: " + advice
+	text := told(failed, publicText)
+	return strings.ToValidUTF8(text[:min(len(text), contract.HostReasonMax-len(advice))], "") + advice
 }
 
 // advice is what to do so that guests run by hardware with the CPU that was asked for; w is what ran, or was the last to
@@ -223,20 +234,23 @@ func advice(node kvmNode, w way, all []way) string {
 	return "this kernel's KVM does not run an ordinary guest (nested virtualization?): mend it, or set host.virt_type to qemu"
 }
 
-// tell logs an outcome, once for as long as it stays.
-func (h *Hypervisor) tell(ctx context.Context, out contract.Trial, tries []string) {
-	attrs := []any{"host", h.host, "virt_type", out.VirtType, "cpu", out.CPU, "reason", out.Reason}
+// tell logs an outcome, once for as long as it stays, with libvirt's whole words.
+func (h *Hypervisor) tell(ctx context.Context, out contract.Trial, failed []attempt) {
+	attrs := []any{"virt_type", out.VirtType, "cpu", out.CPU, "reason", out.Reason}
+	if failed != nil {
+		attrs = append(attrs, "tries", told(failed, strings.TrimSpace))
+	}
 	switch {
-	case out.Passed && len(tries) == 0:
+	case out.Passed && failed == nil:
 		h.log.InfoContext(ctx, "A trial guest ran.", attrs...)
 	case out.Untried:
 		h.log.WarnContext(ctx, "Guests are started without a trial.", attrs...)
 	case out.Accelerated:
-		h.log.WarnContext(ctx, "Guests run with another CPU than asked for.", append(attrs, "tries", tries)...)
+		h.log.WarnContext(ctx, "Guests run with another CPU than asked for.", attrs...)
 	case out.Passed:
-		h.log.WarnContext(ctx, "Guests are emulated and run many times slower.", append(attrs, "tries", tries)...)
+		h.log.WarnContext(ctx, "Guests are emulated and run many times slower.", attrs...)
 	default:
-		h.log.WarnContext(ctx, "No guest runs here: this host takes no servers.", append(attrs, "tries", tries)...)
+		h.log.WarnContext(ctx, "No guest runs here: this host takes no servers.", attrs...)
 	}
 }
 
@@ -260,7 +274,7 @@ func (h *Hypervisor) run(ctx context.Context, p platform, w way) (said string, e
 		if err := h.trials.prepare(); err != nil {
 			return err
 		}
-		said, err = "", nil
+		said = ""
 		// It goes with this connection, so also when this process dies; the next trial removes what is left when libvirtd dies
 		// with it.
 		_, err = c.DomainCreateXML(doc, golibvirt.DomainStartAutodestroy)

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
 func newHypervisor(t *testing.T, o Options) *Hypervisor {
@@ -202,20 +203,27 @@ func TestAFolderIsPassableByTheFirstClassThatApplies(t *testing.T) {
 			link := parent + "-link"
 			require.NoError(t, os.Symlink(parent, link))
 			for _, dir := range []string{parent, filepath.Join(parent, "child"), filepath.Join(parent, "child", "to", "be"), link} {
-				got, err := passable(dir, uid, member)
+				by, _, err := blocks(dir, uid, member)
 				require.NoError(t, err)
-				require.Equal(t, c.want, got, dir)
+				require.Equal(t, c.want, by == "", "%s: %s", dir, by)
 			}
 		})
 	}
-	needs, err := NeedsRoot("/")
-	require.NoError(t, err)
-	require.False(t, needs)
-	private := filepath.Join(root, "private")
+}
+
+func TestAStateFolderThatQEMUsUserCannotReachIsRefusedWithWhatToDo(t *testing.T) {
+	require.NoError(t, CheckReach("/", ""))
+	private := filepath.Join(testenv.GuestDir(t), "private")
 	require.NoError(t, os.Mkdir(private, 0o700))
-	needs, err = NeedsRoot(filepath.Join(private, "instances"))
-	require.NoError(t, err)
-	require.True(t, needs)
+	state := filepath.Join(private, "slipway", "host")
+	err := CheckReach(state, "")
+	require.ErrorContains(t, err, private+" (mode 0700)")
+	require.ErrorContains(t, err, state)
+	require.ErrorContains(t, err, "run chmod o+x "+private+", or set host.state_dir")
+	require.NoError(t, CheckReach(state, "root"), "who has libvirt run QEMU as root says so")
+	require.ErrorContains(t, CheckReach(state, "no-such-user"), "host.qemu_user")
+	require.NoError(t, os.Chmod(private, 0o701))
+	require.NoError(t, CheckReach(state, ""))
 }
 
 func TestTheBridgesOfNetworksAreOnesThatSlipwayMakes(t *testing.T) {

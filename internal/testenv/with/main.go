@@ -108,7 +108,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 				return 0, err
 			}
 			libvirt, err := stack.EnsureLibvirt(ctx, stack.LibvirtOptions{
-				Dir: filepath.Join(dir, "libvirt"), StateDir: dir, Reaper: []string{self, "--reap"}, Logger: log,
+				Dir: filepath.Join(dir, "libvirt"), Reaper: []string{self, "--reap"}, Logger: log,
 			})
 			if err != nil {
 				return 0, err
