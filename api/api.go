@@ -1,6 +1,6 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans) and requests for several servers
-// (/reservations).
+// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans, /installation) and requests for
+// several servers (/reservations).
 package api
 
 import (
@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
+	"github.com/slipway-cloud/slipway/api/installation"
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/api/reservations"
 	"github.com/slipway-cloud/slipway/api/rest"
@@ -45,7 +46,8 @@ type Options struct {
 	Store  *models.Store
 	Images *images.Service
 	Builds Builds
-	Audits audit.Audits // none: what audits found is shown, and none can be started
+	Audits audit.Audits        // none: what audits found is shown, and none can be started
+	Engine installation.Engine // none: it is not shown to whom it belongs
 
 	Identity identity.Config
 	Image    image.Config
@@ -123,6 +125,9 @@ func New(o Options) (*Server, error) {
 		if err := o.Metrics.Register(audit.NewMetrics(o.Store, o.Logger)); err != nil {
 			return nil, fmt.Errorf("register the metrics of audits: %w", err)
 		}
+		if err := o.Metrics.Register(installation.NewMetrics(o.Store, o.Logger)); err != nil {
+			return nil, fmt.Errorf("register the metrics of the installation: %w", err)
+		}
 	}
 
 	s := &Server{options: o, echo: echo.New()}
@@ -141,6 +146,7 @@ func New(o Options) (*Server, error) {
 	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
 	reservations.New(o.Store).Mount(e.Group("/reservations"))
+	installation.New(o.Store, o.Engine).Mount(e.Group("/installation"))
 	audit.New(o.Store, o.Audits, o.Compute.Deadlines).Mount(e.Group("/audits"))
 
 	e.GET("/healthz", s.alive)
@@ -165,7 +171,7 @@ func styleOf(u *url.URL) rest.Style {
 		return rest.Glance
 	case "network":
 		return rest.Neutron
-	case "hosts", "builds", "audits", "reservations", "image-orphans", "healthz", "readyz":
+	case "hosts", "builds", "audits", "installation", "reservations", "image-orphans", "healthz", "readyz":
 		return rest.Plain
 	}
 	return rest.Keystone

@@ -43,6 +43,7 @@ type AuditFinding struct {
 	Text       string
 	Repair     string
 	Warning    bool
+	Named      bool // only who names it has it repaired
 	Scope      string
 	FirstSeen  time.Time
 	LastSeen   time.Time
@@ -111,10 +112,11 @@ func (s *Store) RecordFindings(ctx context.Context, runID string, scope AuditSco
 		Text     string `json:"text"`
 		Repair   string `json:"repair"`
 		Warning  bool   `json:"warning"`
+		Named    bool   `json:"named"`
 	}
 	rows, kept := make([]row, 0, len(found)), append([]string{}, left...)
 	for _, f := range found {
-		rows = append(rows, row{f.ID, f.Kind, f.Object, f.ServerID, f.Host, f.Text, f.Repair, f.Warning})
+		rows = append(rows, row{f.ID, f.Kind, f.Object, f.ServerID, f.Host, f.Text, f.Repair, f.Warning, f.Named})
 		kept = append(kept, f.ID)
 	}
 	err := s.batch(ctx, func(b *pgx.Batch) {
@@ -124,10 +126,10 @@ WHERE resolved_at IS NULL AND scope = $1 AND id <> ALL($4)
   AND (($2 = '' OR server_id > $2) AND ($3 = '' OR server_id <= $3) OR object = $1 || $2)`,
 			scope.Name, scope.After, scope.Through, kept, at)
 		b.Queue(`
-INSERT INTO audit_findings (id, kind, object, server_id, host, text, repair, warning, scope, first_seen, last_seen)
-SELECT f.id, f.kind, f.object, f.server_id, f.host, f.text, f.repair, f.warning, $2, $3, $3
-FROM jsonb_to_recordset($1) AS f(id text, kind text, object text, server_id text, host text, text text, repair text, warning boolean)
-ON CONFLICT (id) WHERE resolved_at IS NULL DO UPDATE SET text = EXCLUDED.text, repair = EXCLUDED.repair, scope = EXCLUDED.scope, last_seen = EXCLUDED.last_seen`,
+INSERT INTO audit_findings (id, kind, object, server_id, host, text, repair, warning, named, scope, first_seen, last_seen)
+SELECT f.id, f.kind, f.object, f.server_id, f.host, f.text, f.repair, f.warning, f.named, $2, $3, $3
+FROM jsonb_to_recordset($1) AS f(id text, kind text, object text, server_id text, host text, text text, repair text, warning boolean, named boolean)
+ON CONFLICT (id) WHERE resolved_at IS NULL DO UPDATE SET text = EXCLUDED.text, repair = EXCLUDED.repair, named = EXCLUDED.named, scope = EXCLUDED.scope, last_seen = EXCLUDED.last_seen`,
 			asJSON(rows), scope.Name, at)
 		b.Queue(`UPDATE audit_runs SET looked = array_append(looked, $2) WHERE id = $1 AND $2 <> '' AND $2 <> ALL(looked)`, runID, looked)
 	})
@@ -194,7 +196,7 @@ type AuditFindingFilter struct {
 	IDs            []string
 	Kind, Host     string
 	ServerID       string
-	OnlyRepairable bool
+	OnlyRepairable bool // without being named
 }
 
 // AuditFindings lists the open findings that the filter selects, in order of kind and object.
@@ -208,7 +210,7 @@ func (s *Store) AuditFindings(ctx context.Context, f AuditFindingFilter) ([]Audi
 		}
 	}
 	if f.OnlyRepairable {
-		q = q.Where("repair <> ''")
+		q = q.Where("repair <> '' AND NOT named")
 	}
 	err := q.Order("warning, kind, object").Find(&all).Error
 	return all, failed(err, "list the findings")

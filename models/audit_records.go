@@ -32,7 +32,7 @@ UNION SELECT unnest($5::text[])`
 	// How many NICs a server has, its build's events tell: those after its last choice of a host. The first server of its
 	// reservation matters while the reservation may still work on it.
 	auditServersSQL = `
-SELECT s.id, s.project_id, s.name, s.status, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''),
+SELECT s.id, s.created_at, s.project_id, s.name, s.status, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''),
        s.flavor, COALESCE(i.virtual_bytes, i.size_bytes, 0),
        COALESCE((SELECT a.request_id FROM instance_actions a WHERE a.server_id = s.id AND a.action = 'create' ORDER BY a.started_at LIMIT 1), ''),
        CASE WHEN s.status = 'ACTIVE' THEN (
@@ -74,7 +74,7 @@ func auditRecords(ctx context.Context, tx pgx.Tx, q AuditQuestion) (audit.Record
 		var flavor FlavorSnapshot
 		var imageBytes int64
 		_, err := pgx.ForEachRow(rows, []any{
-			&v.ID, &v.ProjectID, &v.Name, &v.Status, &v.TaskState, &v.Launched, &v.Host, &flavor, &imageBytes, &v.RequestID, &v.NICs, &v.First,
+			&v.ID, &v.CreatedAt, &v.ProjectID, &v.Name, &v.Status, &v.TaskState, &v.Launched, &v.Host, &flavor, &imageBytes, &v.RequestID, &v.NICs, &v.First,
 		}, func() error {
 			v.VCPUs, v.RAMMiB, v.Resources = flavor.VCPUs, flavor.RAMMiB, roomOf(flavor, imageBytes)
 			r.Servers = append(r.Servers, v)
@@ -105,6 +105,13 @@ FROM images WHERE status = 'active' AND sha512 = ANY($1) ORDER BY sha512, id`, a
 			r.Images[i.SHA512] = i
 			return nil
 		})
+		return err
+	})
+	b.Queue(installationSQL).QueryRow(func(row pgx.Row) error {
+		i, err := scanInstallation(row)
+		if i.Restore != nil {
+			r.Restore = audit.Restore{At: i.Restore.NoticedAt, Acknowledged: !i.Restored(), Witnesses: i.Restore.Witnesses()}
+		}
 		return err
 	})
 	return r, tx.SendBatch(ctx, &b).Close()

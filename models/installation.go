@@ -210,6 +210,24 @@ func (s *Store) AdoptInstallation(ctx context.Context, id string) error {
 	return s.NoticeRestore(ctx, "operator", RestoreEvidence{At: now()})
 }
 
+// MayUndoImport is MayUndo for an import: only what was made since the restore was noticed, or is deleted, loses bytes.
+func (s *Store) MayUndoImport(ctx context.Context, imageID string) error {
+	i, err := s.Installation(ctx)
+	if err != nil || !i.Restored() {
+		return err
+	}
+	var may bool
+	err = s.pool.QueryRow(ctx, `SELECT COALESCE((SELECT created_at > $2 OR status IN ('deleted', 'pending_delete') FROM images WHERE id = $1), false)`,
+		imageID, i.Restore.NoticedAt).Scan(&may)
+	if err != nil {
+		return failed(err, "look image %s up", imageID)
+	}
+	if !may {
+		return i.Stopped()
+	}
+	return nil
+}
+
 // MayUndo says whether a host may take away what it has of a server: nil, or why not now. After a restore a workflow of the
 // older state may give up a build that went well since; so until it is acknowledged, only what was made since it was
 // noticed, what a user deletes, and what belongs on another host is undone.

@@ -199,7 +199,7 @@ func (a *Audit) keep(ctx context.Context, runID string, scope models.AuditScope,
 func row(f audit.Finding) models.AuditFinding {
 	return models.AuditFinding{
 		ID: f.ID, Kind: string(f.Kind), Object: f.Object, ServerID: f.ServerID, Host: f.Host, Text: f.Text, Repair: f.Repair,
-		Warning: f.Kind.Warning(),
+		Warning: f.Kind.Warning(), Named: f.Named,
 	}
 }
 

@@ -94,7 +94,8 @@ type finding struct {
 	ServerID  *string `json:"server_id"`
 	Host      *string `json:"host"`
 	Text      string  `json:"text"`
-	Repair    *string `json:"repair"` // what a repair would do; null: only an operator can do something
+	Repair    *string `json:"repair"`     // what a repair would do; null: only an operator can do something
+	NamedOnly bool    `json:"named_only"` // a repair of all that can be repaired leaves it out
 	FirstSeen string  `json:"first_seen_at"`
 	LastSeen  string  `json:"last_seen_at"`
 }
@@ -102,7 +103,7 @@ type finding struct {
 func findingOf(f models.AuditFinding) finding {
 	v := finding{
 		ID: f.ID, Kind: f.Kind, Severity: "finding", Object: f.Object, ServerID: optional(f.ServerID), Host: optional(f.Host), Text: f.Text,
-		Repair: optional(f.Repair), FirstSeen: rest.TimeMicro(f.FirstSeen), LastSeen: rest.TimeMicro(f.LastSeen),
+		Repair: optional(f.Repair), NamedOnly: f.Named, FirstSeen: rest.TimeMicro(f.FirstSeen), LastSeen: rest.TimeMicro(f.LastSeen),
 	}
 	if f.Warning {
 		v.Severity = "warning"
@@ -195,7 +196,7 @@ var repairSchema = rest.Schema(`{
 	}}
 }`)
 
-// repair has findings repaired, or says what it would do. Without findings it is all that can be repaired.
+// repair has findings repaired, or says what it would do. Without findings it is all that can be repaired without being named.
 func (a *API) repair(c echo.Context) error {
 	var body struct {
 		Repair struct {

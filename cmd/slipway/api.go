@@ -81,6 +81,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Images: service,
 		Builds: engine.NewClient(temporal, c.Temporal.ControlQueue),
 		Audits: engine.NewClient(temporal, c.Temporal.ControlQueue),
+		Engine: keeper.Engine(),
 		Image: image.Config{
 			Idle: c.Images.Idle, Imports: engine.NewClient(temporal, c.Temporal.ControlQueue), Web: web,
 			ImportDeadline: c.Images.ImportDeadline, ImportPatience: c.Images.ImportPatience, UndoPatience: c.Build.UndoPatience, TaskTTL: c.Images.TaskTTL,

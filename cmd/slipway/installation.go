@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
 
+	"github.com/slipway-cloud/slipway/internal/cli"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/installation"
@@ -39,6 +40,7 @@ that, nothing is removed because the database does not know it.
 
 join and adopt run where the settings of the api are (flags, SLIPWAY_..., --config), with the api and the workers stopped.`,
 	}
+	cmd.AddCommand(cli.InstallationCommands()...)
 	cmd.AddCommand(joinCommand(), adoptCommand())
 	return cmd
 }

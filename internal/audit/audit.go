@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -28,6 +29,7 @@ const (
 	DeleteWithoutWorkflow   Kind = "delete-without-workflow"
 	BytesWithoutImage       Kind = "bytes-without-image"
 	ManyWithoutImage        Kind = "many-without-image" // so many that nothing of the store is removed
+	DatabaseRestored        Kind = "database-restored"
 
 	DomainWithoutServer Kind = "domain-without-server" // of a server that is not placed there
 	FolderWithoutServer Kind = "folder-without-server" // of a server that is not placed there
@@ -49,7 +51,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
-		BuildWithoutWorkflow, DeleteWithoutWorkflow, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
+		BuildWithoutWorkflow, DeleteWithoutWorkflow, DatabaseRestored, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
 		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, PartialDownload, HostNotLookedAt, StoresNotLookedAt, MoreFindings,
 	}
 }
@@ -68,6 +70,8 @@ type Finding struct {
 	Host     string // hostname
 	Text     string // for an operator: what is wrong, and what to do where Repair is empty
 	Repair   string // what a repair would do; "" is nothing
+	// Named says that only who names it has it repaired: it may be the database that is wrong.
+	Named bool
 }
 
 // namespace makes ids of findings: the name is their kind and object.
@@ -86,6 +90,15 @@ type Records struct {
 	Ports       []Port
 	// Images are the active ones that the question was about, by SHA-512.
 	Images map[string]contract.Image
+	// Restore is the latest time at which it was noticed that the database had been restored.
+	Restore Restore
+}
+
+// Restore of the database. Without a time there was none.
+type Restore struct {
+	At           time.Time
+	Acknowledged bool
+	Witnesses    []string // who saw a later state
 }
 
 // Server is a row. Strings are the database's.
@@ -100,6 +113,7 @@ type Server struct {
 	Resources contract.Resources // what it takes of a host
 	RequestID string             // that made it
 	First     string             // the first server of its reservation
+	CreatedAt time.Time
 }
 
 // Claim of a server.
@@ -165,6 +179,7 @@ const (
 
 // index finds records by server.
 type index struct {
+	restore Restore
 	servers map[string]*Server
 	claims  map[string]bool
 	rooms   map[Allocation]bool
@@ -172,7 +187,7 @@ type index struct {
 }
 
 func newIndex(r Records) index {
-	x := index{servers: map[string]*Server{}, claims: map[string]bool{}, rooms: map[Allocation]bool{}, nics: map[string][]int{}}
+	x := index{restore: r.Restore, servers: map[string]*Server{}, claims: map[string]bool{}, rooms: map[Allocation]bool{}, nics: map[string][]int{}}
 	for i := range r.Servers {
 		x.servers[r.Servers[i].ID] = &r.Servers[i]
 	}
@@ -206,6 +221,22 @@ func (x index) of(id string) (s *Server, may standing, why string) {
 	return s, entitled, ""
 }
 
+// doubtful says whether a server may be more than its row tells: it has none, or one of before the last restore. Only an
+// operator knows then whether what it has is to go.
+func (x index) doubtful(id string) bool {
+	s := x.servers[id]
+	return s == nil || !x.restore.At.IsZero() && s.Status != statusDeleted && !s.CreatedAt.After(x.restore.At)
+}
+
+// named marks a finding that a repair may be wrong about.
+func (x index) named(f Finding) Finding {
+	if x.doubtful(f.ServerID) {
+		f.Named = true
+		f.Repair += "; only if it is named, since a database that was restored may not know it"
+	}
+	return f
+}
+
 // placed says whether a server's things may lie on a host, and why not. known is false while its workflow answers for it.
 func (x index) placed(id, host string) (here, known bool, why string) {
 	s, may, why := x.of(id)
@@ -234,8 +265,8 @@ func OfRecords(r Records) []Finding {
 	}
 	for _, a := range r.Allocations {
 		if here, known, why := x.placed(a.ServerID, a.Host); known && !here {
-			all = append(all, found(AllocationWithoutServer, on(a.ServerID, a.Host), a.ServerID, a.Host,
-				"room on "+a.Host+" is held for server "+a.ServerID+", and "+why, clearing(a.Host)+", and give its room back"))
+			all = append(all, x.named(found(AllocationWithoutServer, on(a.ServerID, a.Host), a.ServerID, a.Host,
+				"room on "+a.Host+" is held for server "+a.ServerID+", and "+why, clearing(a.Host)+", and give its room back")))
 		}
 	}
 	for _, p := range r.Ports {
@@ -250,6 +281,10 @@ func OfRecords(r Records) []Finding {
 	for i := range r.Servers {
 		all = append(all, x.ofServer(&r.Servers[i])...)
 	}
+	if re := r.Restore; !re.At.IsZero() && !re.Acknowledged {
+		all = append(all, found(DatabaseRestored, "database", "", "", "the database is older than what "+strings.Join(re.Witnesses, ", ")+
+			" saw of it: it was restored, which was noticed at "+re.At.UTC().Format("2006-01-02 15:04")+" UTC; `slipway installation show` tells more, `slipway installation acknowledge` makes it the truth", ""))
+	}
 	sorted(all)
 	return all
 }
@@ -258,8 +293,8 @@ func (x index) ofServer(s *Server) []Finding {
 	_, may, _ := x.of(s.ID)
 	switch may {
 	case building:
-		return []Finding{found(BuildWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is in BUILD, and nothing builds it",
-			"give back what it took, and put it into ERROR")}
+		return []Finding{x.named(found(BuildWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is in BUILD, and nothing builds it",
+			"give back what it took, and put it into ERROR"))}
 	case deleting:
 		return []Finding{found(DeleteWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is being deleted, and nothing deletes it",
 			"start its delete again")}
@@ -292,7 +327,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	x, host := newIndex(r), inv.Hostname
 	var all []Finding
 	add := func(kind Kind, id, text, repair string) {
-		all = append(all, found(kind, on(id, host), id, host, text, repair))
+		all = append(all, x.named(found(kind, on(id, host), id, host, text, repair)))
 	}
 	things := map[string]contract.Instance{}
 	for _, t := range inv.Things {

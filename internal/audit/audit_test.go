@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,6 +68,9 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 		"its build is deleted":        {gone(func(s *Server) { s.Status, s.TaskState = "BUILD", "deleting" }), []string{"delete-without-workflow hv1"}},
 		"in ERROR, and being deleted": {gone(func(s *Server) { s.Status, s.TaskState = "ERROR", "deleting" }), []string{"delete-without-workflow hv1"}},
 
+		"the database was restored": {func(w *World) { w.Records.Restore.At = time.Now() }, []string{"database-restored "}},
+		"and that is acknowledged":  {func(w *World) { w.Records.Restore = Restore{At: time.Now(), Acknowledged: true} }, nil},
+
 		"it runs on another host": {gone(func(s *Server) { s.Host = "hv2" }), []string{
 			"allocation-without-server hv1", "domain-without-server hv1", "folder-without-server hv1",
 			"server-without-allocation hv2", "server-without-domain hv2", "server-without-folder hv2",
@@ -130,7 +134,7 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 }
 
 func TestEveryKindIsFoundByATestAbove(t *testing.T) {
-	require.Len(t, Kinds(), 22, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
+	require.Len(t, Kinds(), 23, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
 	seen := map[string]bool{}
 	for _, k := range Kinds() {
 		require.False(t, seen[string(k)])
@@ -218,6 +222,55 @@ func TestARepairRepairsNothingThatWasNotChosen(t *testing.T) {
 		{FindingID: ID(ServerWithoutClaim, id), Outcome: contract.OutcomeGone, Text: "it is not so any more"},
 		{FindingID: ID(PortWithoutServer, "port0"), Outcome: contract.OutcomeLeft, Text: "its address may still be in use on hv1: repair what is left there first"},
 	}, plan.Outcomes)
+}
+
+func TestWhatTheDatabaseMayBeWrongAboutIsRepairedOnlyByName(t *testing.T) {
+	restored := time.Now()
+	for name, c := range map[string]struct {
+		change func(*World)
+		named  []Kind
+	}{
+		"there is no row": {func(w *World) { w.Records.Servers = nil }, []Kind{AllocationWithoutServer, DomainWithoutServer, FolderWithoutServer}},
+		"a build that failed before the restore was noticed": {
+			gone(func(s *Server) { s.Status, s.Host, s.Launched = "ERROR", "", false }), []Kind{AllocationWithoutServer, DomainWithoutServer, FolderWithoutServer},
+		},
+		"a build that was lost before it": {gone(func(s *Server) { s.Status, s.Launched = "BUILD", false }), []Kind{BuildWithoutWorkflow}},
+		"a build that was lost since":     {gone(func(s *Server) { s.Status, s.Launched, s.CreatedAt = "BUILD", false, restored.Add(time.Second) }), nil},
+		"the server is deleted":           {gone(func(s *Server) { s.Status, s.Host = "DELETED", "" }), nil},
+		"it is being deleted":             {gone(func(s *Server) { s.TaskState = "deleting" }), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, restore := range []Restore{{}, {At: restored}, {At: restored, Acknowledged: true}} {
+				w := running()
+				w.Records.Restore = restore
+				c.change(&w)
+				plan, found := planFor(w)
+				var named []Kind
+				for _, f := range found {
+					if f.Named {
+						require.Contains(t, f.Repair, "only if it is named")
+						named = append(named, f.Kind)
+					}
+				}
+				want := c.named
+				if restore.At.IsZero() && len(w.Records.Servers) > 0 {
+					want = nil // the database is what it always was
+				}
+				require.Equal(t, want, named)
+				var left int
+				for _, o := range plan.Outcomes {
+					if o.Outcome == contract.OutcomeLeft && strings.Contains(o.Text, "slipway installation acknowledge") {
+						left++
+					}
+				}
+				if !restore.At.IsZero() && !restore.Acknowledged {
+					require.Equal(t, len(want), left, "not even by name before somebody has acknowledged the restore")
+				} else {
+					require.Zero(t, left)
+				}
+			}
+		})
+	}
 }
 
 func TestARepairNeverTouchesAServerThatIsWhereItBelongs(t *testing.T) {

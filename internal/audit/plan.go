@@ -21,6 +21,8 @@ func Plan(r Records, in contract.PlanRepairInput) contract.RepairPlan {
 		switch {
 		case i >= 0 && stands[i].Repair == "":
 			p.outcome(f.ID, contract.OutcomeManual, stands[i].Text)
+		case i >= 0 && stands[i].Named && !r.Restore.At.IsZero() && !r.Restore.Acknowledged:
+			p.outcome(f.ID, contract.OutcomeLeft, "the database was restored, and nobody has acknowledged that: slipway installation acknowledge")
 		case i >= 0:
 			chosen = append(chosen, stands[i])
 		case slices.Contains(in.Unasked, f.Host):

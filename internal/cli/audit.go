@@ -45,7 +45,8 @@ all hosts, in both directions. What a build, a delete or a clean-up works on is 
 (audit.every); this runs one now and waits for it.
 
 A finding keeps its id for as long as it is found. -o wide shows what a repair would do. --repair shows it first, asks,
-repairs the named findings (or all that can be repaired), and audits again. Each is looked at again at that moment, under
+repairs the named findings (or all that can be repaired, but those that the database may be wrong about: a server that it does
+not know may have been made after the backup that it was restored from), and audits again. Each is looked at again at that moment, under
 the server's lock; one that has gone, or on whose server something works, is left alone.
 
 Exit status: 0 nothing was found, 3 something was found, 4 nothing was found but something was not looked at (a host does
@@ -264,6 +265,11 @@ func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *sess
 	for _, f := range chosen {
 		shown = append(shown, text(f, "id"))
 	}
+	if len(ids) == 0 {
+		if err := c.tellNamedOnly(ctx, cmd, s); err != nil {
+			return false, err
+		}
+	}
 	if len(chosen) == 0 {
 		c.say(cmd, "nothing that is known of can be repaired; looking again")
 		return true, nil
@@ -306,4 +312,22 @@ func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *sess
 		return false, &Error{Code: ExitFailed, What: "the repair failed", Reason: why, Hints: []string{"slipway audit shows what is left"}}
 	}
 	return true, nil
+}
+
+// tellNamedOnly says how many findings a repair of all leaves out.
+func (c *client) tellNamedOnly(ctx context.Context, cmd *cobra.Command, s *session) error {
+	answer, err := s.audits(ctx, http.MethodGet, "/findings", nil)
+	if err != nil {
+		return doing(err, "list the findings")
+	}
+	left := 0
+	for _, f := range objects(answer["findings"]) {
+		if named, _ := f["named_only"].(bool); named {
+			left++
+		}
+	}
+	if left > 0 {
+		c.say(cmd, "%s left out, since the database may be wrong about what it does not know; name those that are to be repaired: slipway audit --repair ID...", countedAs(left, "finding"))
+	}
+	return nil
 }

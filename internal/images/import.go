@@ -112,9 +112,23 @@ func underWay(err error) error {
 
 // EndImport ends an import. What lies in its stores and does not belong to the image is removed, and so are the bytes that
 // waited in the store that is named, if one is. Again is success.
+//
+// An import that is older than the database's last restore may have gone well since: until that is acknowledged, its undo is
+// Unavailable. One of an image that no row knows leaves all bytes where they are, for the sweep to judge.
 func (s *Service) EndImport(ctx context.Context, caller Caller, e models.ImportEnd, stores []string, staged string) error {
 	var held holding
+	known, err := s.rows.KnownImages(ctx, []string{e.Task.ImageID})
+	if err != nil {
+		return err
+	}
+	if !known[e.Task.ImageID] {
+		s.log.Warn("an import ends of an image that the database does not know: its bytes stay where they are", "image_id", e.Task.ImageID, "task_id", e.Task.ID)
+		return nil
+	}
 	if !e.Success {
+		if err := s.rows.MayUndoImport(ctx, e.Task.ImageID); err != nil {
+			return err
+		}
 		// First the locks: so nobody brings anything any more when the image is free for the next.
 		for _, name := range stores {
 			store, err := s.stores.Store(name)

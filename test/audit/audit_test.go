@@ -247,9 +247,16 @@ func TestWhatGoesWrongBehindSlipwaysBackIsFoundAndRepaired(t *testing.T) {
 	again, _ = r.audit(t)
 	requireFound(t, want, again)
 
+	// What no row knows may be the database's mistake, and has to be named.
+	unknown := []string{audit.ID(audit.DomainWithoutServer, stray+"@"+host), audit.ID(audit.FolderWithoutServer, stray+"@"+host)}
 	_, stderr, code = r.Slipway(t, "audit", "--repair", "--yes")
+	require.Equal(t, 3, code, stderr)
+	require.Contains(t, stderr, "2 findings left out")
+	require.Equal(t, len(want)-len(unknown), strings.Count(stderr, ": repaired")+strings.Count(stderr, ": gone"), stderr) // servers share an image: one fetch repairs them all
+	require.DirExists(t, filepath.Join(r.instances(host), stray))
+	_, stderr, code = r.Slipway(t, "audit", "--repair", unknown[0], unknown[1], "--yes")
 	require.Zero(t, code, stderr)
-	require.Equal(t, len(want), strings.Count(stderr, ": repaired")+strings.Count(stderr, ": gone"), stderr) // servers share an image: one fetch repairs them all
+	require.Equal(t, 2, strings.Count(stderr, ": repaired"), stderr)
 	r.waitFor(t, lostDelete, "DELETED")
 	r.waitFor(t, lostBuild, "ERROR")
 	r.settled(t, engine, lostDelete)
