@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a development machine (Debian 12) needs: Postgres, libvirt with QEMU, and the tools that build disks,
+# Installs what a development machine (Debian 12 or 13, Ubuntu 24.04) needs: Postgres, libvirt with QEMU, and the tools that build disks,
 # config drives and the demo guest. Asks apt only for what is missing; when nothing is, it is done at once.
 #
 #   deploy/dev/install.sh           install what is missing
@@ -7,8 +7,16 @@
 #   deploy/dev/install.sh --check   only say what is missing; exit 1 if something is
 set -eu
 
+[ ! -r /etc/os-release ] || . /etc/os-release
+case "${ID:-}-${VERSION_ID:-}" in
+debian-12) postgres=postgresql-15 ;;
+debian-13) postgres=postgresql-17 ;;
+ubuntu-24.04) postgres=postgresql-16 ;;
+*) postgres= ;;
+esac
+
 packages="
-postgresql-15
+${postgres:-postgresql}
 libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu
 qemu-system-x86 qemu-utils qemu-system-common ovmf
 genisoimage mtools dosfstools e2fsprogs fdisk fuse3
@@ -34,9 +42,8 @@ fi
 echo "install: missing:$missing"
 [ "${1:-}" != --check ] || exit 1
 
-. /etc/os-release
-[ "${ID:-}" = debian ] && [ "${VERSION_ID:-}" = 12 ] ||
-	fail "this is ${PRETTY_NAME:-an unknown system}, not Debian 12; install the equivalents of these packages yourself:$missing"
+[ -n "$postgres" ] ||
+	fail "this is ${PRETTY_NAME:-an unknown system}, and not Debian 12 or 13 or Ubuntu 24.04; install the equivalents of these packages yourself:$missing"
 [ "$(id -u)" = 0 ] || fail "only root can install packages; run: sudo $0"
 
 # Slipway runs a private cluster. Debian's package would create and start one of its own; whoever has Postgres already
@@ -50,6 +57,11 @@ export DEBIAN_FRONTEND=noninteractive
 began=$(date +%s)
 echo "install: 1/2 fetching the lists of packages"
 apt-get update -q
+unknown=
+for p in $missing; do
+	apt-cache show "$p" >/dev/null 2>&1 || unknown="$unknown $p"
+done
+[ -z "$unknown" ] || fail "apt does not know these packages; are all of the release's components enabled (Ubuntu: universe)?$unknown"
 echo "install: 2/2 installing $(echo $missing | wc -w) packages (a few minutes the first time)"
 apt-get install -q -y --no-install-recommends $missing
 echo "install: done in $(($(date +%s) - began)) s"

@@ -51,6 +51,7 @@ need mke2fs e2fsprogs
 need qemu-img qemu-utils
 need grub-mkimage grub-common
 need objcopy binutils
+need xz xz-utils
 [ -e "$grub/kernel.img" ] || missing="$missing grub-pc-bin"
 [ -z "$missing" ] || die "missing packages; run: apt-get install$missing"
 
@@ -78,7 +79,7 @@ trap 'exit 1' INT TERM
 # The metapackage names the current kernel; a kernel that is in the cache already is used as it is.
 kernel=$(ls "$cache" 2>/dev/null | sed -n 's/^\(linux-image-[0-9][^_]*-cloud-amd64\)_.*\.deb$/\1/p' | sort -V | tail -1)
 [ -n "$kernel" ] || kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -1)
-[ -n "$kernel" ] || die "apt knows no linux-image-cloud-amd64; run: apt-get update"
+[ -n "$kernel" ] || die "apt knows no linux-image-cloud-amd64; run: apt-get update. A release that has none (Ubuntu) needs Debian's: put its linux-image-*-cloud-amd64_*.deb into $cache"
 deb "$kernel"
 deb busybox-static
 
@@ -95,9 +96,16 @@ printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
 printf 'root:x:0:\n' >"$tree/etc/group"
 cp -a "$tree" "$work/ramdisk"
 mkdir "$work/ramdisk/modules"
+lib=$work/$kernel/lib/modules
+[ -d "$lib" ] || lib=$work/$kernel/usr/lib/modules # since Debian 13
 for m in $modules; do
-	ko=$(find "$work/$kernel/lib/modules" -name "$m.ko" -o -name "$(echo "$m" | tr _ -).ko")
-	[ -n "$ko" ] || die "$kernel has no module $m"
+	file=$(echo "$m" | sed 's/_/[_-]/g').ko
+	ko=$(find "$lib" -name "$file" -o -name "$file.xz")
+	if [ -z "$ko" ]; then
+		cat "$lib"/*/modules.builtin | grep -q "/$file\$" || die "$kernel has no module $m"
+		continue
+	fi
+	case $ko in *.xz) xz -d "$ko"; ko=${ko%.xz} ;; esac
 	# Debugging data and the signature only cost time: the kernel would check both while it loads the module.
 	objcopy --strip-debug --remove-section=.BTF "$ko" "$work/ramdisk/modules/$m.ko"
 done
