@@ -176,13 +176,19 @@ type liveLine struct {
 	done bool
 }
 
+// drawn is a line that draws itself.
+type drawn mpb.BarFillerFunc
+
+// Build makes the filler of it that mpb asks for.
+func (d drawn) Build() mpb.BarFiller { return mpb.BarFillerFunc(d) }
+
 func (v *liveView) show(steps []step) {
 	for i, key := range keys(steps) {
 		line := v.lines[key]
 		if line == nil {
 			line = &liveLine{step: steps[i]}
 			v.lines[key] = line
-			line.bar = v.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, stat decor.Statistics) error {
+			line.bar = v.progress.New(0, drawn(func(w io.Writer, stat decor.Statistics) error {
 				line.mu.Lock()
 				defer line.mu.Unlock()
 				_, err := io.WriteString(w, cut(stepLine(line.step, v.now()), stat.AvailableWidth))

@@ -40,7 +40,7 @@ func (v *statusView) show(text string) {
 		fmt.Fprintf(v.w, "  %s: %s\n", v.name, text)
 	case v.bar == nil:
 		v.progress = mpb.New(mpb.WithOutput(v.w), mpb.WithRefreshRate(100*time.Millisecond))
-		v.bar = v.progress.MustAdd(0, mpb.BarFillerFunc(func(w io.Writer, stat decor.Statistics) error {
+		v.bar = v.progress.New(0, drawn(func(w io.Writer, stat decor.Statistics) error {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			now := v.now()

@@ -88,9 +88,15 @@ func flagWords(err error) error {
 	switch want := valueWords[wrong.GetFlag().Value.Type()]; {
 	case want == "":
 		return fmt.Errorf("--%s %q: %w", name, value, wrong.Unwrap())
-	case errors.Is(err, strconv.ErrRange):
+	case strings.HasPrefix(want, "a whole number") && tooLarge(value):
 		return fmt.Errorf("--%s: %s is too large a number", name, value)
 	default:
 		return fmt.Errorf("--%s wants %s, not %q", name, want, value)
 	}
+}
+
+// tooLarge says whether a text is a number and no int; pflag does not tell.
+func tooLarge(text string) bool {
+	_, err := strconv.ParseInt(text, 0, 0)
+	return errors.Is(err, strconv.ErrRange)
 }
