@@ -272,3 +272,16 @@ func BenchmarkUpload(b *testing.B) {
 		}
 	})
 }
+
+func TestAFileThatIsNoDiskIsRefusedByItsFirstBytes(t *testing.T) {
+	w := newWorld(t)
+	for declared, file := range map[string]string{"qcow2": "\x1f\x8b\x08", "raw": "<!DOCTYPE html><html><title>404</title></html>"} {
+		id := w.queued("demo", object{"disk_format": declared})
+		a := w.do("demo", "PUT", "/image/v2/images/"+id+"/file", []byte(file+strings.Repeat("x", 1<<20)))
+		require.Equal(t, 400, a.status, string(a.body))
+		require.Contains(t, string(a.body), map[string]string{
+			"qcow2": "its content is a gzip file. Unpack it first (gunzip)", "raw": "its content is an HTML page. ",
+		}[declared])
+		require.Equal(t, "queued", w.do("demo", "GET", "/image/v2/images/"+id, nil).json(t)["status"], "it can be uploaded anew")
+	}
+}

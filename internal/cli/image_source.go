@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/imageformat"
 )
 
 // source is where the bytes of an upload come from: a file, which can be read again, or a stream, which cannot.
@@ -18,8 +20,8 @@ type source struct {
 	size   int64    // -1 when nobody knows
 }
 
-// headBytes is how much of an image its format is guessed from: ISO 9660 has its mark at 32 KiB.
-const headBytes = 64 << 10
+// sector is how much of an image's end its format is guessed from.
+const sector = 512
 
 // openSource opens a file, or standard input for "-". The opening of a pipe waits for its writer, at most as long as ctx.
 func openSource(ctx context.Context, cmd *cobra.Command, name string) (*source, error) {
@@ -110,13 +112,13 @@ func (s *source) rewind() error {
 // ends are the first bytes of the image and, where they can be read ahead, its last sector; nothing is used up.
 func (s *source) ends(ctx context.Context) (head, tail []byte, err error) {
 	if s.stream != nil {
-		head, err = s.stream.peek(ctx, headBytes)
+		head, err = s.stream.peek(ctx, imageformat.HeadBytes)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, nil, fmt.Errorf("reading %s: %w", s.name, err)
 		}
 		return head, nil, nil
 	}
-	head = make([]byte, min(headBytes, s.size))
+	head = make([]byte, min(imageformat.HeadBytes, s.size))
 	if _, err := s.file.ReadAt(head, 0); err != nil {
 		return nil, nil, fmt.Errorf("reading the beginning of %s: %w", s.name, err)
 	}

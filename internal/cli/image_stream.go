@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"io"
+
+	"github.com/slipway-cloud/slipway/internal/imageformat"
 )
 
 // stream is what can be read only once: standard input, or a pipe. Who writes it may be silent for good, so one goroutine
@@ -29,7 +31,7 @@ func newStream(from io.Reader) *stream {
 }
 
 func (s *stream) pump() {
-	buffer := make([]byte, headBytes)
+	buffer := make([]byte, imageformat.HeadBytes)
 	for {
 		n, err := s.from.Read(buffer)
 		select {

@@ -370,7 +370,7 @@ func TestDiskFormatsAreGuessedFromTheFilesMarks(t *testing.T) {
 		require.NoError(t, err, tc.name)
 		require.Equal(t, tc.want, got, tc.name)
 	}
-	for _, head := range []string{"QED\x00", "\x1f\x8b\x08", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd", "BZh9", "PK\x03\x04", "QFI\xfb\x00\x00\x00\x01"} {
+	for _, head := range []string{"QED\x00", "\x1f\x8b\x08", "\xfd7zXZ\x00", "\x28\xb5\x2f\xfd", "BZh91AY&SY", "PK\x03\x04", "<!DOCTYPE html>", "QFI\xfb\x00\x00\x00\x01"} {
 		_, err := guessFormat("f", []byte(head), nil)
 		require.Error(t, err, "%q", head)
 		require.Contains(t, err.Error(), "f is ")

@@ -71,6 +71,9 @@ func TestAGoodImageIsTaken(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, c.want, got)
 			}
+			got, err = stream(b, windowBytes, Rules{Declared: c.declared, Upload: true})
+			require.NoError(t, err)
+			require.Equal(t, c.want, got)
 		})
 	}
 }
@@ -274,7 +277,7 @@ func TestDiscsAndPartitionedDisksOfRealToolsAreTaken(t *testing.T) {
 	for name, declared := range map[string]string{
 		"disc": "iso", "unpadded": "iso", "udf": "iso", "mbr": "raw", "gpt": "raw", "fat": "raw", "fat16": "raw", "ext4": "ami",
 	} {
-		got, err := inspectFile(t, filepath.Join(dir, name), Rules{Declared: declared})
+		got, err := inspectFile(t, filepath.Join(dir, name), Rules{Declared: declared, Upload: true})
 		require.NoError(t, err, name)
 		require.Equal(t, Info{Raw, virtualSize(t, filepath.Join(dir, name), Raw)}, got, name)
 	}

@@ -69,6 +69,9 @@ type Rules struct {
 	Declared string
 	// MaxVirtualBytes is the largest disk that is taken; 0 is the package's MaxVirtualBytes, which it cannot exceed.
 	MaxVirtualBytes int64
+	// Upload refuses what would do no harm and that nobody can boot as a disk: a compressed image, an archive, a page that says
+	// that there is no such file. Whoever inspects again what was taken once leaves it out.
+	Upload bool
 }
 
 // Inspect judges an image that can be read at random, such as a host's file, by the same rules as an Inspector. It reads
@@ -126,7 +129,7 @@ func mismatch(declared string, found []string) error {
 		if disk, ok := uploadAs[found[0]]; ok {
 			return refusal("%s Upload it with disk_format %s.", text, disk)
 		}
-		return refusal("%s Convert it with qemu-img convert -O qcow2 and upload the result with disk_format qcow2.", text)
+		return refusal("%s %s.", text, upper(convert))
 	}
 	return refusal("%s", text)
 }

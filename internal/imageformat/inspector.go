@@ -180,6 +180,9 @@ func (i *Inspector) atEnd(check func(size int64) error) { i.ends = append(i.ends
 // head judges the first window by its marks and hands it to the format that was declared.
 func (i *Inspector) head(b []byte) error {
 	i.found = headMarks(b)
+	if other := stranger(b); other != nil && len(i.found) == 0 && i.refuses(*other) {
+		return refusal("The image is declared to be %s but its content is %s. %s.", i.rules.Declared, other.kind, upper(other.advice))
+	}
 	if i.want == Raw {
 		return i.raw(b)
 	}
@@ -204,6 +207,17 @@ func (i *Inspector) head(b []byte) error {
 	default:
 		return i.vhd(b)
 	}
+}
+
+// refuses says whether a file of a kind that is no disk is refused under the declaration. Kernels and ramdisks are such files.
+func (i *Inspector) refuses(other other) bool {
+	switch i.rules.Declared {
+	case "aki", "ari":
+		return false
+	case "raw", "ami", "vhd": // a fixed VHD begins as a raw disk does
+		return i.rules.Upload
+	}
+	return true
 }
 
 func ambiguous(found []string) error {

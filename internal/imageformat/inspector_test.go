@@ -84,7 +84,7 @@ func TestThePackageHasNoMeansToFollowAnything(t *testing.T) {
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	allowed := []string{
-		"bytes", "crypto/sha256", "encoding/binary", "fmt", "hash/crc32", "io", "strconv", "strings",
+		"bytes", "crypto/sha256", "encoding/binary", "fmt", "hash/crc32", "io", "slices", "strconv", "strings",
 		"github.com/slipway-cloud/slipway/internal/fault",
 	}
 	seen := 0

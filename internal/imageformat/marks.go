@@ -15,40 +15,65 @@ const (
 	isoMark   = "iso9660"
 )
 
+// mark is what the files of a kind have at a place near their beginning.
+type mark struct {
+	at    int
+	magic string
+	kind  string
+}
+
+func (m mark) on(b []byte) bool {
+	return len(b) >= m.at+len(m.magic) && string(b[m.at:m.at+len(m.magic)]) == m.magic
+}
+
+// formats are the marks of disk images, whoever could open them. Discs and VMDK descriptors have theirs at several places.
+var formats = []mark{
+	{0, "QFI\xfb", qcow2Mark},
+	{0, "QED\x00", "qed"},
+	{0, "KDMV", vmdkMark}, {0, "COWD", vmdkMark},
+	{0, "\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02", vmdkMark}, // seSparse: its header's magic and version (QEMU's block/vmdk.c)
+	{0x40, "\x7f\x10\xda\xbe", vdiMark},
+	{0, "conectix", vhdMark},
+	{0, "vhdxfile", vhdxMark},
+	{0, "LUKS\xba\xbe", "luks"},
+	{0, "WithoutFreeSpace", "parallels"}, {0, "WithouFreSpacExt", "parallels"},
+	{0, "Bochs Virtual HD Image", "bochs"},
+	{0, "#!/bin/sh\n#V2.0 Format", "cloop"},
+}
+
 // headMarks lists every format whose mark the beginning bears; a bare disk or filesystem has none. b is the first window,
 // or the whole image where that is shorter.
 func headMarks(b []byte) (found []string) {
-	add := func(name string, is bool) {
-		if is {
-			found = append(found, name)
+	if isDisc(b) {
+		found = append(found, isoMark)
+	}
+	for _, m := range formats {
+		if !m.on(b) {
+			continue
+		}
+		if m.kind == qcow2Mark && len(b) >= 8 && binary.BigEndian.Uint32(b[4:]) == 1 {
+			m.kind = "qcow (version 1)"
+		}
+		if !contains(found, m.kind) {
+			found = append(found, m.kind)
 		}
 	}
-	has := func(off int, magic string) bool {
-		return len(b) >= off+len(magic) && string(b[off:off+len(magic)]) == magic
+	if !contains(found, vmdkMark) && vmdkDescriptor(b) {
+		found = append(found, vmdkMark)
 	}
-	disc := false
-	for _, sector := range []int{16, 17, 18} { // the first volume descriptors: ISO 9660, or UDF's extended area
-		for _, magic := range []string{"CD001", "BEA01", "NSR02", "NSR03"} {
-			disc = disc || has(sector*discSector+1, magic)
-		}
-	}
-	add(isoMark, disc)
-	if has(0, "QFI\xfb") {
-		first := len(b) >= 8 && binary.BigEndian.Uint32(b[4:]) == 1
-		add("qcow (version 1)", first)
-		add(qcow2Mark, !first)
-	}
-	add("qed", has(0, "QED\x00"))
-	// seSparse: the constant header's magic and version (QEMU's block/vmdk.c).
-	add(vmdkMark, has(0, "KDMV") || has(0, "COWD") || has(0, "\xbe\xba\xfe\xca\x00\x00\x00\x00\x01\x00\x00\x00\x02") || vmdkDescriptor(b))
-	add(vdiMark, has(0x40, "\x7f\x10\xda\xbe"))
-	add(vhdMark, has(0, "conectix"))
-	add(vhdxMark, has(0, "vhdxfile"))
-	add("luks", has(0, "LUKS\xba\xbe"))
-	add("parallels", has(0, "WithoutFreeSpace") || has(0, "WithouFreSpacExt"))
-	add("bochs", has(0, "Bochs Virtual HD Image"))
-	add("cloop", has(0, "#!/bin/sh\n#V2.0 Format"))
 	return found
+}
+
+// isDisc looks for the first volume descriptors: ISO 9660, or UDF's extended area.
+func isDisc(b []byte) bool {
+	for _, sector := range []int{16, 17, 18} {
+		for _, magic := range []string{"CD001", "BEA01", "NSR02", "NSR03"} {
+			if (mark{sector*discSector + 1, magic, isoMark}).on(b) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // tailMarks lists the formats that are told by their end. QEMU reads a file as whole sectors, so that in a file of an odd

@@ -228,8 +228,8 @@ func hasBytes(s models.ImageStatus) bool {
 // take stores, sums and judges the bytes in one pass.
 func (l *location) take(ctx context.Context, up imagestore.Upload, declared string, signature *imagesignature.Verifier, data Data) (models.ImageBytes, error) {
 	var none models.ImageBytes
-	look := imageformat.New(imageformat.Rules{Declared: declared, MaxVirtualBytes: l.config.Virtual})
-	to := []io.Writer{up, look}
+	look := imageformat.New(imageformat.Rules{Declared: declared, MaxVirtualBytes: l.config.Virtual, Upload: true})
+	to := []io.Writer{up, judge{look}}
 	if signature != nil {
 		to = append(to, signature)
 	}
@@ -253,6 +253,14 @@ func (l *location) take(ctx context.Context, up imagestore.Upload, declared stri
 		}
 	}
 	return stored, nil
+}
+
+// judge ends the copying as soon as it is certain that the image is refused.
+type judge struct{ *imageformat.Inspector }
+
+func (j judge) Write(p []byte) (int, error) {
+	n, _ := j.Inspector.Write(p)
+	return n, j.Refused()
 }
 
 // Open implements Repository.

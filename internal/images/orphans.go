@@ -358,7 +358,11 @@ func (s *Service) Recognise(ctx context.Context, o Orphan) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read the head of %s: %w", o.ID, err)
 	}
-	return imageformat.Recognise(head), nil
+	format, trouble := imageformat.Recognise(head, nil)
+	if trouble != "" || format == "aki" || format == "ari" {
+		format = string(imageformat.Raw) // of a disk it is a proposal: the inspection says what it thinks of it
+	}
+	return format, nil
 }
 
 // OpenOrphan reads the bytes of an orphan.
