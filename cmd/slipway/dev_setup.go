@@ -46,7 +46,7 @@ func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
 		// A machine for trying things out has little memory, and its guests use less than they are given.
 		"host": map[string]any{
 			"hostname": devHostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
-			"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "libvirt_netns": virt.Netns,
+			"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket,
 			"cpu_ratio": 16.0, "resume_guests": virt.Started,
 		},
 	}
@@ -183,7 +183,7 @@ func (d *dev) stopGuests(virt *stack.Libvirt) func(context.Context) error {
 
 // eachGuest does something with each domain of this stack, and with no other's.
 func (o devOptions) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slog.Logger, do func(hypervisor.Hypervisor, hypervisor.Status) error) error {
-	h, err := libvirt.New(libvirt.Options{Socket: virt.Socket, NetNS: virt.Netns, Logger: log})
+	h, err := libvirt.New(libvirt.Options{Socket: virt.Socket, Logger: log})
 	if err != nil {
 		return err
 	}

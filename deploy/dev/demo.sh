@@ -133,7 +133,8 @@ else
 fi
 [ "$wrong" = 0 ] || die "$wrong of these differ from what was given; the console is in $work/console"
 
-ui=$(sed -n 's/^ *ui_url: *//p' "$state/slipway.yaml" | tr -d "\"'")
+setting() { sed -n "s/^ *$1: *//p" "$state/slipway.yaml" | tr -d "\"'"; }
+ui=$(setting ui_url)
 cat <<END
 
 ${bold}$name is built, booted, and has what it was given.${plain}
@@ -145,7 +146,7 @@ ${bold}$name is built, booted, and has what it was given.${plain}
   look              . .slipway/openrc-demo
                     .slipway/bin/slipway server events $name
                     openstack server list        (any OpenStack client; apt-get install python3-openstackclient)
-                    virsh -c qemu:///system list
+                    virsh -c 'qemu+unix:///system?socket=$(setting libvirt_socket)' list
   again             make demo
   delete it         .slipway/bin/slipway server delete $name --wait
   stop everything   make down                    (the state stays; make purge deletes it)

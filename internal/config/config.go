@@ -268,7 +268,7 @@ type Host struct {
 	StateDir         string        `koanf:"state_dir" help:"folder of instances and cached images"`
 	Hypervisor       string        `koanf:"hypervisor" help:"libvirt, or fake for load tests"`
 	LibvirtSocket    string        `koanf:"libvirt_socket" help:"libvirtd's socket"`
-	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace that libvirtd runs in; empty: this process's"`
+	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace in which bridges are made; empty: the one that libvirtd runs in"`
 	QEMUUser         string        `koanf:"qemu_user" help:"user that libvirt runs QEMU as, where its qemu.conf names one; empty: libvirt-qemu or qemu, as the packages have it"`
 	VirtType         string        `koanf:"virt_type" help:"how guests run: kvm, qemu (emulated), or auto for the first of them that runs a trial guest"`
 	CPUMode          string        `koanf:"cpu_mode" help:"the CPU that guests see: host-passthrough, host-model, custom, none (QEMU's default); empty: host-model with kvm, a plain model emulated"`

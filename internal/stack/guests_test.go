@@ -77,7 +77,7 @@ func TestGuestsLieWhereQEMUsUserReachesThem(t *testing.T) {
 }
 
 func TestALibvirtdOfOurOwnSeesNoKVMThatItsGuestsCannotUse(t *testing.T) {
-	if !privately(t) {
+	if !alone(t) {
 		return
 	}
 	dir := clusterDir(t)
@@ -103,7 +103,7 @@ func TestALibvirtdOfOurOwnSeesNoKVMThatItsGuestsCannotUse(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	rec, _ := readRecord()
+	rec, _ := l.record()
 	seen := filepath.Join("/proc", strconv.Itoa(rec.Libvirtd.Pid), "root", "dev")
 	if _, err := os.Stat(filepath.Join(seen, "kvm")); !os.IsNotExist(err) {
 		t.Errorf("libvirtd sees /dev/kvm (%v)", err)
@@ -111,5 +111,5 @@ func TestALibvirtdOfOurOwnSeesNoKVMThatItsGuestsCannotUse(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(seen, "null")); err != nil {
 		t.Errorf("libvirtd sees no /dev/null: %v", err)
 	}
-	runGuest(t, filepath.Join(dir, "libvirt", "libvirtd.log"))()
+	runGuest(t, l)()
 }

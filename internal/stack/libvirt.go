@@ -7,10 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
+	"net"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -21,14 +20,12 @@ import (
 
 	"github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
+	"golang.org/x/sys/unix"
 )
 
 const (
-	libvirtSocket = "/run/libvirt/libvirt-sock"
-	// libvirtRecord says which libvirtd Slipway started, so that a later process knows whose it is and in which
-	// network namespace it runs. It lies where a reboot clears it, as a reboot ends the processes it names.
-	libvirtRecord = "/run/slipway-libvirt.json"
-	libvirtLock   = "/run/slipway-libvirt.lock"
+	// machineSocket is where a libvirtd listens that the machine's init system runs.
+	machineSocket = "/run/libvirt/libvirt-sock"
 	// qemuConf is where libvirt reads the settings of its QEMU driver; no option names another file.
 	qemuConf = "/etc/libvirt/qemu.conf"
 
@@ -37,7 +34,7 @@ const (
 	libvirtReadyTimeout = 90 * time.Second
 )
 
-// LibvirtOptions says where a libvirtd of our own keeps its configuration and log.
+// LibvirtOptions says where a libvirtd of our own keeps its configuration, its domains and its log.
 type LibvirtOptions struct {
 	Dir string
 	// Reaper is a command that calls Reap with the arguments that are added to it. libvirtd runs under it, and under
@@ -50,23 +47,19 @@ type LibvirtOptions struct {
 type Libvirt struct {
 	// Socket is its unix socket.
 	Socket string
-	// Netns is the path of the network namespace in which it runs and in which guests' bridges and taps belong; empty
-	// where it is the machine's own.
-	Netns string
 	// Started says that it was started for the Dir asked for, by this process or by an earlier one, and that Stop ends it.
 	Started bool
 
 	dir    string
+	run    string // what a reboot clears, as it ends the processes: sockets, states of guests, the record
 	reaper []string
 	log    *slog.Logger
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
-// runningLibvirt is the content of libvirtRecord.
+// runningLibvirt is the content of the record: what Slipway started for a Dir. virtlogd holds the network namespace.
 type runningLibvirt struct {
-	Dir      string     `json:"dir"`
-	Netns    string     `json:"netns"` // a name below /run/netns
 	Virtlogd processRef `json:"virtlogd"`
 	Libvirtd processRef `json:"libvirtd"`
 }
@@ -77,105 +70,136 @@ type processRef struct {
 	StartTime uint64 `json:"start_time"` // clock ticks after boot: proc(5), stat, field 22
 }
 
-// EnsureLibvirt returns the libvirtd that answers on the system's socket, or starts one with virtlogd beside it.
+// EnsureLibvirt returns the libvirtd that the machine runs, which is used as it is and never stopped, or starts one for
+// Dir alone, with virtlogd beside it.
 //
-// A libvirtd that the machine runs is used as it is and never stopped. One that is started here gets a network
-// namespace of its own, so that nothing of the guests touches the machine's network, and a mount namespace in which
-// Slipway's qemu.conf lies over the machine's. It outlives this process, and the guests outlive it: a later call with
-// the same Dir takes it over. While it is in use it is started again when it dies.
+// One that is started here gets a network namespace, so that nothing of the guests touches the machine's network, and a
+// mount namespace in which folders of Dir lie over libvirt's, and Slipway's qemu.conf over the machine's: any number of
+// them run side by side and none sees another's guests. It outlives this process, and the guests outlive it: a later call
+// with the same Dir takes it over. While it is in use it is started again when it dies. A Dir that has had one of its own
+// keeps it, since that one knows the guests.
 func EnsureLibvirt(ctx context.Context, o LibvirtOptions) (*Libvirt, error) {
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
-	l := &Libvirt{Socket: libvirtSocket, dir: dir, reaper: o.Reaper, log: logger(o.Logger)}
-	lock, err := waitLock(ctx, libvirtLock)
+	run := elsewhere(dir, "run")[0]
+	l := &Libvirt{Socket: filepath.Join(run, "libvirt", "libvirt-sock"), Started: true, dir: dir, run: run, reaper: o.Reaper, log: logger(o.Logger)}
+	if _, err := os.Stat(l.domains()); err != nil {
+		err := answersForMachine(ctx)
+		if err == nil {
+			return &Libvirt{Socket: machineSocket}, nil
+		}
+		if os.Geteuid() != 0 {
+			return nil, fmt.Errorf("the machine runs no libvirtd (%w), and only root can start one", err)
+		}
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("libvirt: %w", err)
+	}
+	lock, err := waitLock(ctx, l.lockFile())
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
 	defer lock.Close()
-
-	if err := pingLibvirt(ctx); err == nil {
-		if rec, ok := readRecord(); ok && rec.Libvirtd.alive() {
-			l.Netns, l.Started = netnsPath(rec.Netns), rec.Dir == dir
-		}
-	} else {
-		if os.Geteuid() != 0 {
-			return nil, fmt.Errorf("no libvirtd answers on %s (%w), and only root can start one", libvirtSocket, err)
-		}
+	if pingLibvirt(ctx, l.Socket) != nil {
 		if err := l.configure(); err != nil {
 			return nil, fmt.Errorf("configure libvirt: %w", err)
 		}
-		rec, err := l.start(ctx)
-		if err != nil {
+		if err := l.start(ctx); err != nil {
 			return nil, err
 		}
-		l.Netns, l.Started = netnsPath(rec.Netns), true
 	}
-	if l.Started {
-		run, cancel := context.WithCancel(context.Background())
-		l.cancel, l.done = cancel, make(chan struct{})
-		go l.keep(run)
-	}
+	supervised, cancel := context.WithCancel(context.Background())
+	l.cancel, l.done = cancel, make(chan struct{})
+	go l.keep(supervised)
 	return l, nil
 }
 
+func (l *Libvirt) lockFile() string { return filepath.Join(l.dir, "lock") }
+func (l *Libvirt) domains() string  { return filepath.Join(l.dir, "domains") }
+
+// inPlace begins a script: folders of the Dir ($1) and of the run folder ($2) take the place of libvirt's.
+const inPlace = `mount --bind "$1/domains" /etc/libvirt/qemu && mount --bind "$1/lib" /var/lib/libvirt && ` +
+	`mount --bind "$1/log" /var/log/libvirt && mount --bind "$2/libvirt" /run/libvirt && `
+
 // start brings up whichever of the two daemons does not run and records both. The caller holds the lock.
-func (l *Libvirt) start(ctx context.Context) (runningLibvirt, error) {
-	rec, ok := readRecord()
-	if !ok || rec.Dir != l.dir {
-		if ok && rec.Libvirtd.alive() {
-			return rec, fmt.Errorf("libvirtd (pid %d), started for %s, runs but does not answer", rec.Libvirtd.Pid, rec.Dir)
-		}
-		rec = runningLibvirt{Dir: l.dir, Netns: netnsName(l.dir), Virtlogd: rec.Virtlogd}
+func (l *Libvirt) start(ctx context.Context) error {
+	rec, _ := l.record()
+	if rec.Libvirtd.alive() {
+		return fmt.Errorf("libvirtd (pid %d), started for %s, runs but does not answer", rec.Libvirtd.Pid, l.dir)
 	}
-	if err := ensureNetns(ctx, rec.Netns); err != nil {
-		return rec, err
-	}
+	isolated := []string{"unshare", "--mount", "--propagation", "slave", "sh", "-c"}
 	if !rec.Virtlogd.alive() {
+		network := []string{"unshare", "--net"}
+		if guests := l.guests(); len(guests) > 0 {
+			network = []string{"nsenter", "--net=" + netnsOf(guests[0])}
+		}
+		const script = inPlace + `ip link set lo up && exec /usr/sbin/virtlogd --pid-file "$1/virtlogd.pid"`
+		command := slices.Concat(network, isolated, []string{script, "virtlogd", l.dir, l.run})
 		p, err := Start(ctx, Command{
-			Name: "virtlogd", Path: "/usr/sbin/virtlogd", LogFile: filepath.Join(l.dir, "virtlogd.log"),
-			Ready: func(context.Context) error { _, err := os.Stat("/run/libvirt/virtlogd-sock"); return err },
+			Name: "virtlogd", Path: command[0], Args: command[1:], LogFile: filepath.Join(l.dir, "virtlogd.log"),
+			Ready: func(ctx context.Context) error {
+				conn, err := new(net.Dialer).DialContext(ctx, "unix", filepath.Join(l.run, "libvirt", "virtlogd-sock"))
+				if err != nil {
+					return err
+				}
+				return conn.Close()
+			},
 		})
 		if err != nil {
-			return rec, err
+			return err
 		}
 		rec.Virtlogd = refTo(p.Pid())
-		if err := writeRecord(rec); err != nil {
-			return rec, errors.Join(err, p.Stop(ctx))
+		if err := l.writeRecord(rec); err != nil {
+			return errors.Join(err, p.Stop(ctx))
 		}
 	}
-	l.log.Info("starting libvirtd; the first time takes about 10 s", "netns", rec.Netns, "dir", l.dir)
+	l.log.Info("starting libvirtd; the first time takes about 10 s", "dir", l.dir)
 	// A sysfs of the network namespace replaces the machine's: libvirt looks there for bridges. The old one is taken away
 	// rather than covered, cgroups with it: libvirt would go by their entries in the table of mounts, not find them, and
 	// report an error for each guest that it takes over.
-	script := `umount --recursive --lazy /sys && mount -t sysfs sysfs /sys && mount --bind "$1/qemu.conf" ` + qemuConf +
+	script := inPlace + `umount --recursive --lazy /sys && mount -t sysfs sysfs /sys && mount --bind "$1/qemu.conf" ` + qemuConf +
 		` && exec /usr/sbin/libvirtd --config "$1/libvirtd.conf" --pid-file "$1/libvirtd.pid"`
 	if owner, ok := qemuOwner(); ok && !usableKVM(owner) {
 		l.log.Info("libvirtd does not see /dev/kvm: QEMU's own user cannot use it", "user", qemuUser)
 		script = hideKVM + script
 	}
-	pidFile := filepath.Join(l.dir, "libvirtd.pid")
-	command := append(slices.Clone(l.reaper),
-		"nsenter", "--net="+netnsPath(rec.Netns), "unshare", "--mount", "--propagation", "slave", "sh", "-c", script, "libvirtd", l.dir)
+	command := slices.Concat(l.reaper, []string{"nsenter", "--net=" + netnsOf(rec.Virtlogd.Pid)}, isolated, []string{script, "libvirtd", l.dir, l.run})
 	p, err := Start(ctx, Command{
 		Name: "libvirtd", Path: command[0], Args: command[1:], LogFile: filepath.Join(l.dir, "libvirtd.log"),
-		Ready:        pingLibvirt,
+		Ready:        func(ctx context.Context) error { return pingLibvirt(ctx, l.Socket) },
 		ReadyTimeout: libvirtReadyTimeout,
 	})
 	if err != nil {
-		return rec, errors.Join(err, rec.Virtlogd.stop(context.WithoutCancel(ctx)))
+		return errors.Join(err, rec.Virtlogd.stop(context.WithoutCancel(ctx)))
 	}
 	// What was started may be the reaper. It stays for as long as there are guests to reap, also when libvirtd has ended.
-	pid, err := readPid(pidFile)
+	pid, err := readPid(filepath.Join(l.dir, "libvirtd.pid"))
 	if err != nil {
-		return rec, errors.Join(fmt.Errorf("find libvirtd's process: %w", err), p.Stop(ctx))
+		return errors.Join(fmt.Errorf("find libvirtd's process: %w", err), p.Stop(ctx))
 	}
 	rec.Libvirtd = refTo(pid)
-	if err := writeRecord(rec); err != nil {
-		return rec, errors.Join(err, p.Stop(ctx))
+	if err := l.writeRecord(rec); err != nil {
+		return errors.Join(err, p.Stop(ctx))
 	}
-	return rec, nil
+	return nil
+}
+
+// guests are the processes of the guests that run, as this libvirtd or the one before it wrote them down.
+func (l *Libvirt) guests() []int {
+	var pids []int
+	files, _ := filepath.Glob(filepath.Join(l.run, "libvirt", "qemu", "*.pid"))
+	for _, file := range files {
+		pid, err := readPid(file)
+		if err != nil {
+			continue
+		}
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && strings.HasPrefix(filepath.Base(exe), "qemu-") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // configure writes the two configuration files of our libvirtd.
@@ -183,8 +207,17 @@ func (l *Libvirt) configure() error {
 	if _, err := os.Stat(qemuConf); err != nil {
 		return fmt.Errorf("libvirt is not installed (the packages libvirt-daemon-system and libvirt-daemon-driver-qemu): %w", err)
 	}
-	if err := os.MkdirAll(l.dir, 0o755); err != nil {
-		return err
+	for _, dir := range []string{
+		l.domains(), filepath.Join(l.dir, "lib"), filepath.Join(l.dir, "log"), // what stays
+		l.run, filepath.Join(l.run, "libvirt"), "/run/libvirt", // what a reboot clears; the last to mount upon
+	} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// Whatever the umask: QEMU's own user goes through them.
+		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
 	}
 	// https://libvirt.org/daemons.html: libvirtd.conf. Only root may connect.
 	daemon := []string{
@@ -222,8 +255,8 @@ func (l *Libvirt) keep(ctx context.Context) {
 	defer close(l.done)
 	var pauses backoff
 	for {
-		rec, ok := readRecord()
-		if !ok || rec.Dir != l.dir {
+		rec, ok := l.record()
+		if !ok {
 			return // somebody stopped it for good
 		}
 		began := time.Now()
@@ -235,13 +268,13 @@ func (l *Libvirt) keep(ctx context.Context) {
 			return
 		case <-time.After(pauses.after(time.Since(began))):
 		}
-		lock, err := waitLock(ctx, libvirtLock)
+		lock, err := waitLock(ctx, l.lockFile())
 		if err != nil {
 			return
 		}
-		if now, ok := readRecord(); ok && now.Libvirtd == rec.Libvirtd {
+		if now, ok := l.record(); ok && now.Libvirtd == rec.Libvirtd {
 			l.log.Warn("libvirtd has ended; starting it again", "pid", rec.Libvirtd.Pid)
-			if _, err := l.start(ctx); err != nil && ctx.Err() == nil {
+			if err := l.start(ctx); err != nil && ctx.Err() == nil {
 				l.log.Error("could not start libvirtd", "error", err)
 			}
 		}
@@ -250,12 +283,20 @@ func (l *Libvirt) keep(ctx context.Context) {
 }
 
 // Pid is the process id of the libvirtd that was started for this Dir; 0 while it is being started again, and where it is
-// somebody else's.
+// the machine's.
 func (l *Libvirt) Pid() int {
-	if rec, ok := readRecord(); ok && rec.Dir == l.dir && rec.Libvirtd.alive() {
+	if rec, ok := l.record(); ok && rec.Libvirtd.alive() {
 		return rec.Libvirtd.Pid
 	}
 	return 0
+}
+
+// Netns is the path of the network namespace in which its guests are; empty where it is the machine's own.
+func (l *Libvirt) Netns() string {
+	if rec, ok := l.record(); ok && rec.Virtlogd.alive() {
+		return netnsOf(rec.Virtlogd.Pid)
+	}
+	return ""
 }
 
 // Release gives up the supervision and leaves libvirtd running, for a later EnsureLibvirt with the same Dir.
@@ -266,36 +307,69 @@ func (l *Libvirt) Release() {
 	}
 }
 
-// Stop ends what was started for this Dir: libvirtd, virtlogd, and, when no guest is left in it, the network
-// namespace. A libvirtd of the machine's or of another Dir's is left alone. Guests go on running.
+// Stop ends what was started for this Dir: libvirtd and virtlogd, and with the last guest that is in it the network
+// namespace. A libvirtd of the machine's is left alone. Guests go on running.
 func (l *Libvirt) Stop(ctx context.Context) error {
 	l.Release()
 	if !l.Started {
 		return nil
 	}
-	lock, err := waitLock(ctx, libvirtLock)
+	lock, err := waitLock(ctx, l.lockFile())
 	if err != nil {
 		return fmt.Errorf("stop libvirt: %w", err)
 	}
 	defer lock.Close()
-	rec, ok := readRecord()
-	if !ok || rec.Dir != l.dir {
+	rec, ok := l.record()
+	if !ok {
 		return nil
 	}
 	if err := errors.Join(rec.Libvirtd.stop(ctx), rec.Virtlogd.stop(ctx)); err != nil {
 		return fmt.Errorf("stop libvirt: %w", err)
 	}
-	if err := os.Remove(libvirtRecord); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("stop libvirt: %w", err)
+	left := l.run
+	if len(l.guests()) > 0 {
+		left = l.recordFile() // the next libvirtd finds them by the rest
 	}
-	if err := dropNetns(ctx, rec.Netns); err != nil {
+	if err := os.RemoveAll(left); err != nil {
 		return fmt.Errorf("stop libvirt: %w", err)
 	}
 	return nil
 }
 
-func pingLibvirt(ctx context.Context) error {
-	conn := libvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(libvirtSocket), dialers.WithLocalTimeout(2*time.Second)))
+// answersForMachine returns nil where a libvirtd answers on the machine's socket. One in another network namespace is
+// somebody's private one and not the machine's.
+func answersForMachine(ctx context.Context) error {
+	if err := pingLibvirt(ctx, machineSocket); err != nil {
+		return err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", machineSocket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var peer *unix.Ucred
+	if err := errors.Join(raw.Control(func(fd uintptr) {
+		peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}), err); err != nil {
+		return fmt.Errorf("find who serves %s: %w", machineSocket, err)
+	}
+	theirs, err := os.Stat(netnsOf(int(peer.Pid)))
+	if err != nil {
+		return nil // not ours to look at
+	}
+	ours, err := os.Stat("/proc/self/ns/net")
+	if err == nil && !os.SameFile(ours, theirs) {
+		err = fmt.Errorf("the libvirtd at %s (pid %d) is in a network namespace of its own", machineSocket, peer.Pid)
+	}
+	return err
+}
+
+func pingLibvirt(ctx context.Context, socket string) error {
+	conn := libvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(socket), dialers.WithLocalTimeout(2*time.Second)))
 	answer := make(chan error, 1)
 	go func() {
 		err := conn.ConnectToURI(libvirt.QEMUSystem)
@@ -312,42 +386,9 @@ func pingLibvirt(ctx context.Context) error {
 	}
 }
 
-func netnsName(dir string) string {
-	sum := sha256.Sum256([]byte(dir))
-	return "slipway-" + hex.EncodeToString(sum[:4])
-}
-
-func netnsPath(name string) string { return filepath.Join("/run/netns", name) }
-
-// ensureNetns makes the namespace where it is missing. One that exists may hold guests.
-func ensureNetns(ctx context.Context, name string) error {
-	if err := ip(ctx, "netns", "add", name); err != nil {
-		names, listErr := exec.CommandContext(ctx, "ip", "netns", "list").Output()
-		exists := slices.ContainsFunc(strings.Split(string(names), "\n"), func(line string) bool {
-			first, _, _ := strings.Cut(line, " ")
-			return first == name
-		})
-		if !exists {
-			return errors.Join(fmt.Errorf("make network namespace %s: %w", name, err), listErr)
-		}
-	}
-	return ip(ctx, "-n", name, "link", "set", "lo", "up")
-}
-
-func dropNetns(ctx context.Context, name string) error {
-	out, err := exec.CommandContext(ctx, "ip", "netns", "pids", name).Output()
-	if err != nil || len(strings.TrimSpace(string(out))) > 0 {
-		return nil // gone already, or guests live in it
-	}
-	return ip(ctx, "netns", "delete", name)
-}
-
-func ip(ctx context.Context, args ...string) error {
-	if out, err := exec.CommandContext(ctx, "ip", args...).CombinedOutput(); err != nil {
-		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
+// netnsOf is a process's network namespace. Unlike a name below /run/netns, which is a mount, it is the same in each mount
+// namespace.
+func netnsOf(pid int) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
 
 func hostUUID(dir string) string {
 	machine, _ := os.ReadFile("/etc/machine-id") // absent in some containers; the folder still tells hosts apart
@@ -379,25 +420,27 @@ func readPid(file string) (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-func readRecord() (runningLibvirt, bool) {
-	b, err := os.ReadFile(libvirtRecord)
+// recordFile says what was started, so that a later process finds it.
+func (l *Libvirt) recordFile() string { return filepath.Join(l.run, "libvirt.json") }
+
+func (l *Libvirt) record() (rec runningLibvirt, ok bool) {
+	b, err := os.ReadFile(l.recordFile())
 	if err != nil {
 		return runningLibvirt{}, false
 	}
-	var rec runningLibvirt
 	return rec, json.Unmarshal(b, &rec) == nil
 }
 
-func writeRecord(rec runningLibvirt) error {
+func (l *Libvirt) writeRecord(rec runningLibvirt) error {
 	b, err := json.MarshalIndent(rec, "", "  ")
 	if err != nil {
 		return fmt.Errorf("record the libvirtd that was started: %w", err)
 	}
-	fresh := libvirtRecord + ".new"
+	fresh := l.recordFile() + ".new"
 	if err := os.WriteFile(fresh, append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("record the libvirtd that was started: %w", err)
 	}
-	if err := os.Rename(fresh, libvirtRecord); err != nil {
+	if err := os.Rename(fresh, l.recordFile()); err != nil {
 		return fmt.Errorf("record the libvirtd that was started: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package stack
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,12 +15,12 @@ import (
 	"github.com/digitalocean/go-libvirt/socket/dialers"
 )
 
-// insideEnv marks the run of a test inside the mount namespace that privately makes.
+// insideEnv marks the run of a test inside the mount namespace that alone makes.
 const insideEnv = "SLIPWAY_STACK_TEST_INSIDE"
 
-// privately runs the calling test again where /run and libvirt's state are empty and its own, so that neither the
-// machine's libvirtd nor another test's is seen or touched. It returns true in that inner run.
-func privately(t *testing.T) bool {
+// alone runs the calling test again where /run is empty and its own, and mounts reach nobody: a libvirtd of the machine's is
+// not seen there. It returns true in that inner run.
+func alone(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(insideEnv) != "" {
 		return true
@@ -27,8 +28,7 @@ func privately(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		t.Skip("only root starts a libvirtd")
 	}
-	const script = `mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib/libvirt && exec "$0" "$@"`
-	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script,
+	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", `mount -t tmpfs tmpfs /run && exec "$0" "$@"`,
 		os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "5m")
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	out, err := cmd.CombinedOutput()
@@ -43,7 +43,7 @@ func privately(t *testing.T) bool {
 }
 
 func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testing.T) {
-	if !privately(t) {
+	if !alone(t) {
 		return
 	}
 	dir := clusterDir(t)
@@ -60,10 +60,10 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !first.Started || first.Netns == "" {
+	if !first.Started || first.Netns() == "" {
 		t.Fatalf("got %+v, want one started here in a namespace of its own", first)
 	}
-	rec, _ := readRecord()
+	rec, _ := first.record()
 	t.Cleanup(func() { _ = rec.Libvirtd.stop(context.Background()); _ = rec.Virtlogd.stop(context.Background()) })
 	first.Release()
 	if !rec.Libvirtd.alive() {
@@ -74,35 +74,26 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if now, _ := readRecord(); now != rec || !second.Started || second.Netns != first.Netns {
+	if now, _ := second.record(); now != rec || !second.Started || second.Netns() != first.Netns() {
 		t.Fatalf("second start: %+v, record %+v, want the first one taken over", second, now)
 	}
-	stranger, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir + "-other"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if stranger.Started || stranger.Netns != first.Netns {
-		t.Errorf("another folder got %+v, want to use it without owning it", stranger)
-	}
-	if err := stranger.Stop(t.Context()); err != nil || !rec.Libvirtd.alive() {
-		t.Fatalf("a stranger stopped it (%v)", err)
-	}
 
-	guest := runGuest(t, filepath.Join(dir, "libvirtd.log"))
+	guest := runGuest(t, second)
 	reaping := refTo(parentOf(t, rec.Libvirtd.Pid))
-	qemu, err := readPid("/run/libvirt/qemu/slipway-stack-test.pid")
-	if err != nil {
-		t.Fatal(err)
-	}
+	qemu := second.guests()[0]
 	if parent := parentOf(t, qemu); parent != reaping.Pid {
 		t.Fatalf("QEMU is left to process %d, which reaps it when it likes; want the reaper %d", parent, reaping.Pid)
 	}
+	network := namespaceOf(t, qemu)
+	if network == namespaceOf(t, os.Getpid()) {
+		t.Fatal("the guest is in the machine's network")
+	}
 
-	if err := syscall.Kill(rec.Libvirtd.Pid, syscall.SIGKILL); err != nil {
+	if err := errors.Join(syscall.Kill(rec.Libvirtd.Pid, syscall.SIGKILL), rec.Virtlogd.stop(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(time.Minute)
-	for pingLibvirt(t.Context()) != nil || rec.Libvirtd.alive() {
+	for pingLibvirt(t.Context(), second.Socket) != nil || rec.Libvirtd.alive() || second.Pid() == 0 {
 		if time.Now().After(deadline) {
 			t.Fatal("libvirtd was not started again")
 		}
@@ -111,6 +102,9 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 	if parent := parentOf(t, qemu); parent != reaping.Pid {
 		t.Errorf("QEMU was left to process %d when libvirtd died, want the reaper %d", parent, reaping.Pid)
 	}
+	if got := namespaceOf(t, second.Pid()); got != network {
+		t.Errorf("libvirtd is back in network namespace %s, its guest is in %s", got, network)
+	}
 	guest()
 	ended, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -118,9 +112,9 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 		t.Errorf("the reaper has nothing left to reap, and lives (%v)", err)
 	}
 
-	now, _ := readRecord()
+	now, _ := second.record()
 	reaping = refTo(parentOf(t, now.Libvirtd.Pid))
-	t.Cleanup(func() { _ = now.Libvirtd.stop(context.Background()) })
+	t.Cleanup(func() { _ = now.Libvirtd.stop(context.Background()); _ = now.Virtlogd.stop(context.Background()) })
 	if err := second.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -130,24 +124,71 @@ func TestALibvirtdOfOurOwnRunsGuestsOutlivesItsStarterAndIsStoppedByPid(t *testi
 	if err := reaping.wait(ended); err != nil {
 		t.Errorf("the reaper outlives libvirtd without guests (%v)", err)
 	}
-	if _, err := os.Stat(first.Netns); !os.IsNotExist(err) {
-		t.Errorf("namespace %s is left (%v)", first.Netns, err)
+	if _, err := os.Stat(second.run); !os.IsNotExist(err) {
+		t.Errorf("%s is left (%v)", second.run, err)
 	}
 	if after := links(); after != before {
 		t.Errorf("the machine's links changed:\n%s\nbefore:\n%s", after, before)
 	}
 }
 
-// runGuest starts an empty guest with a disk owned by root and returns a check that it still runs, which ends it.
-func runGuest(t *testing.T, clusterLog string) (check func()) {
-	t.Helper()
-	connect := func() *libvirt.Libvirt {
-		l := libvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(libvirtSocket)))
-		if err := l.ConnectToURI(libvirt.QEMUSystem); err != nil {
+func TestLibvirtdsOfTwoFoldersDoNotMeet(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	start := func(dir string) *Libvirt {
+		l, err := EnsureLibvirt(t.Context(), LibvirtOptions{Dir: dir, Reaper: reaper(t)})
+		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() {
+			if err := l.Stop(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
 		return l
 	}
+	dir := clusterDir(t)
+	one, other := start(filepath.Join(dir, "one")), start(filepath.Join(dir, "other"))
+	if !one.Started || !other.Started || one.Socket == other.Socket || one.Pid() == other.Pid() {
+		t.Fatalf("got %+v and %+v, want one for each folder", one, other)
+	}
+	if namespaceOf(t, one.Pid()) == namespaceOf(t, other.Pid()) {
+		t.Error("both are in one network namespace")
+	}
+	guest := runGuest(t, one)
+	l := connect(t, other)
+	domains, _, err := l.ConnectListAllDomains(1, 0)
+	if err != nil || len(domains) != 0 {
+		t.Errorf("the other folder's libvirtd knows of %v (%v)", domains, err)
+	}
+	if err := errors.Join(l.Disconnect(), other.Stop(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	guest()
+}
+
+func namespaceOf(t *testing.T, pid int) string {
+	t.Helper()
+	name, err := os.Readlink(netnsOf(pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func connect(t *testing.T, to *Libvirt) *libvirt.Libvirt {
+	t.Helper()
+	l := libvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(to.Socket)))
+	if err := l.ConnectToURI(libvirt.QEMUSystem); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// runGuest starts an empty guest with a disk owned by root and returns a check that it still runs, which ends it.
+func runGuest(t *testing.T, on *Libvirt) (check func()) {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "slipway-guest-")
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +201,7 @@ func runGuest(t *testing.T, clusterLog string) (check func()) {
 	if err := os.WriteFile(disk, make([]byte, 1<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l := connect()
+	l := connect(t, on)
 	d, err := l.DomainCreateXML(`<domain type='qemu'><name>slipway-stack-test</name><memory unit='MiB'>64</memory>
 		<os><type machine='pc'>hvm</type></os>
 		<features><tcg><tb-cache unit='MiB'>32</tb-cache></tcg></features>
@@ -173,7 +214,7 @@ func runGuest(t *testing.T, clusterLog string) (check func()) {
 		t.Fatal(err)
 	}
 	return func() {
-		l := connect()
+		l := connect(t, on)
 		defer l.Disconnect()
 		if state, _, err := l.DomainGetState(d, 0); err != nil || libvirt.DomainState(state) != libvirt.DomainRunning {
 			t.Errorf("guest is in state %d (%v) after libvirtd was killed, want running", state, err)
@@ -184,7 +225,7 @@ func runGuest(t *testing.T, clusterLog string) (check func()) {
 			t.Errorf("libvirtd has lost its guest: %v", err)
 		}
 		if err := l.DomainDestroy(d); err != nil {
-			t.Errorf("destroy the guest: %v%s", err, logTail(clusterLog))
+			t.Errorf("destroy the guest: %v%s", err, logTail(filepath.Join(on.dir, "libvirtd.log")))
 		}
 	}
 }

@@ -61,6 +61,7 @@ type cloud struct {
 	images   []string
 	temporal client.Client
 	zones    map[string]string // of the hosts
+	netns    func() string     // where guests' interfaces are
 }
 
 // start brings up Postgres, Temporal and libvirtd as `slipway dev` does, and Slipway's processes on them.
@@ -106,9 +107,9 @@ func start(t *testing.T, boots int) *cloud {
 	stopped(libvirt.Stop)
 
 	zones := []string{zoneFake, zoneFake, zoneLibvirt}
-	c := &cloud{zones: map[string]string{}, System: system.Start(t, system.Options{
+	c := &cloud{zones: map[string]string{}, netns: libvirt.Netns, System: system.Start(t, system.Options{
 		Hosts: len(zones), Hypervisor: "fake", DSN: postgres.DSN("slipway"), Temporal: temporal.FrontendAddr,
-		Libvirt: testenv.LibvirtEnv{Socket: libvirt.Socket, NetNS: libvirt.Netns},
+		Libvirt: testenv.LibvirtEnv{Socket: libvirt.Socket},
 		Zone:    func(i int) string { return zones[i] },
 		HostSettings: func(_ *system.System, i int) map[string]any {
 			return map[string]any{"hypervisor": zones[i], "fake_start_latency": "200ms", "disk_ratio": 1000.0}
@@ -227,7 +228,7 @@ func (c *cloud) look(t *testing.T) world {
 			w["guests"] = append(w["guests"], fmt.Sprintf("process %d %s", pid, p.name))
 		}
 	}
-	links, err := exec.CommandContext(t.Context(), "ip", "-n", filepath.Base(c.Libvirt.NetNS), "-o", "-br", "link").Output()
+	links, err := exec.CommandContext(t.Context(), "nsenter", "--net="+c.netns(), "ip", "-o", "-br", "link").Output()
 	require.NoError(t, err)
 	for line := range strings.Lines(string(links)) {
 		w["links"] = append(w["links"], strings.Fields(line)[0])

@@ -325,7 +325,7 @@ func (s *System) addHost(ctx context.Context, i int, o Options) {
 	settings := map[string]any{"log": s.settings["log"], "temporal": s.settings["temporal"], "build": s.settings["build"], "operator": s.settings["operator"]}
 	host := map[string]any{
 		"api_url": s.APIURL, "token": made.Host.Token, "hostname": hostname, "state_dir": state, "heartbeat_every": "1s",
-		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "libvirt_netns": s.Libvirt.NetNS, "cpu_ratio": 64.0,
+		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "cpu_ratio": 64.0,
 	}
 	maps.Copy(host, s.settings["host"].(map[string]any))
 	if o.HostSettings != nil {

@@ -37,7 +37,7 @@ func isOurs(name string) bool { return strings.HasPrefix(name, bridgePrefix) }
 // The mutex covers the count and the netlink requests (some 100 µs), never a call to libvirt, so starts do not wait for
 // each other.
 type bridges struct {
-	netns string // path; "" is the process's own
+	netns string // path; "" is that of the process which serves the socket
 	log   *slog.Logger
 
 	mu   sync.Mutex
@@ -51,13 +51,13 @@ type bridge struct {
 }
 
 // hold makes the bridges that are not there and keeps all of them until release is called, exactly once.
-func (b *bridges) hold(ctx context.Context, want []bridge) (release func(), err error) {
+func (b *bridges) hold(c *client, want []bridge) (release func(), err error) {
 	if len(want) == 0 {
 		return func() {}, nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err = b.inNamespace(func(h *netlink.Handle) error {
+	err = b.inNamespace(c, func(h *netlink.Handle) error {
 		for _, br := range want {
 			if err := b.ensure(h, br); err != nil {
 				return fmt.Errorf("make bridge %s: %w", br.name, err)
@@ -83,13 +83,13 @@ func (b *bridges) hold(ctx context.Context, want []bridge) (release func(), err 
 }
 
 // removeUnused removes those of the bridges that Slipway made, that carry no interface and that no start holds.
-func (b *bridges) removeUnused(ctx context.Context, of []bridge) error {
+func (b *bridges) removeUnused(ctx context.Context, c *client, of []bridge) error {
 	if len(of) == 0 {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	err := b.inNamespace(func(h *netlink.Handle) error {
+	err := b.inNamespace(c, func(h *netlink.Handle) error {
 		var links []netlink.Link
 		for _, br := range of {
 			link, err := h.LinkByName(br.name)
@@ -188,34 +188,51 @@ func (b *bridges) ensure(h *netlink.Handle, want bridge) error {
 // inNamespace runs f in the network namespace of libvirtd: netlink sockets belong to the namespace in which they are made,
 // and /proc/sys/net shows the namespace of the thread that reads it. The thread that enters ends with the goroutine, which
 // never unlocks it, so nothing else can run there by mistake.
-func (b *bridges) inNamespace(f func(*netlink.Handle) error) error {
-	run := func() error {
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open netlink: %w", err)
-		}
-		defer h.Close()
-		return f(h)
-	}
-	if b.netns == "" {
-		return run()
-	}
+func (b *bridges) inNamespace(c *client, f func(*netlink.Handle) error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		ns, err := netns.GetFromPath(b.netns)
-		if err != nil {
-			done <- fmt.Errorf("open network namespace %s: %w", b.netns, err)
-			return
-		}
-		defer ns.Close()
-		if err := netns.Set(ns); err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", b.netns, err)
-			return
-		}
-		done <- run()
+		done <- func() error {
+			if err := b.enter(c); err != nil {
+				return err
+			}
+			h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+			if err != nil {
+				return fmt.Errorf("open netlink: %w", err)
+			}
+			defer h.Close()
+			return f(h)
+		}()
 	}()
 	return <-done
+}
+
+// enter moves this thread. Where no namespace is named it goes by the process at the other end of the connection, which
+// holds in each mount namespace and after every restart of libvirtd.
+func (b *bridges) enter(c *client) error {
+	path := b.netns
+	if path == "" {
+		pid, err := c.peer()
+		if err != nil {
+			return err
+		}
+		if pid == 0 {
+			return nil // of another pid namespace: a libvirtd in a container, say
+		}
+		path = fmt.Sprintf("/proc/%d/ns/net", pid)
+	}
+	ns, err := netns.GetFromPath(path)
+	if b.netns == "" && errors.Is(err, os.ErrPermission) {
+		return nil // who may not look may not enter either
+	}
+	if err != nil {
+		return fmt.Errorf("open network namespace %s: %w", path, err)
+	}
+	defer ns.Close()
+	if err := netns.Set(ns); err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", path, err)
+	}
+	return nil
 }
 
 func isNoLink(err error) bool {

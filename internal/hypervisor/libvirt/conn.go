@@ -12,6 +12,7 @@ import (
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+	"golang.org/x/sys/unix"
 )
 
 // maxIdle bounds the connections that are kept for the next call. Each costs libvirtd a client and us two goroutines; one
@@ -70,6 +71,27 @@ func (c *watchedConn) Read(b []byte) (int, error) {
 		})
 	}
 	return n, err
+}
+
+// peer is the process that serves the socket, 0 where it can't be seen from here.
+func (c *client) peer() (pid int, err error) {
+	socket, ok := c.conn.Conn.(syscall.Conn)
+	if !ok {
+		return 0, nil
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var peer *unix.Ucred
+	var asked error
+	err = raw.Control(func(fd uintptr) {
+		peer, asked = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err = errors.Join(err, asked); err != nil {
+		return 0, fmt.Errorf("find libvirtd's process: %w", err)
+	}
+	return int(peer.Pid), nil
 }
 
 func (c *client) isBroken() bool {

@@ -33,7 +33,7 @@ type Options struct {
 	// Socket is libvirtd's unix socket: a path, or a libvirt URI with one (qemu+unix:///system?socket=<path>). ""
 	// is the system's.
 	Socket string
-	// NetNS is the path of the network namespace that libvirtd runs in; "" is this process's own. Bridges are made there.
+	// NetNS is the path of the network namespace in which bridges are made; "" is the one that libvirtd runs in.
 	NetNS string
 	// Host is this host's name in errors; "" asks the operating system.
 	Host string
@@ -406,7 +406,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		release, err := h.bridges.hold(ctx, def.bridges)
+		release, err := h.bridges.hold(c, def.bridges)
 		if err != nil {
 			return err
 		}
@@ -429,7 +429,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 			err = fault.New(fault.HostUnfit, "The server stopped on %s as soon as it was started (it is %s)", h.host, state)
 		}
 		// Without a start there may be nobody else who removes the bridges. The first error is the one to tell.
-		if cleanup := h.bridges.removeUnused(ctx, def.bridges); cleanup != nil {
+		if cleanup := h.bridges.removeUnused(ctx, c, def.bridges); cleanup != nil {
 			h.log.WarnContext(ctx, "after a start that failed", "server_id", id, "error", cleanup)
 		}
 		return err
@@ -465,7 +465,7 @@ func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 		case state == hypervisor.Running || state == hypervisor.Paused:
 			return fault.New(fault.Unavailable, "The server is still %s on %s after it was stopped", state, h.host)
 		}
-		return h.bridges.removeUnused(ctx, def.bridges)
+		return h.bridges.removeUnused(ctx, c, def.bridges)
 	})
 }
 
@@ -497,7 +497,7 @@ func (h *Hypervisor) Undefine(ctx context.Context, id string) error {
 			return err
 		}
 		// The bridges go first: once the definition is gone nothing tells which they were.
-		if err := h.bridges.removeUnused(ctx, def.bridges); err != nil {
+		if err := h.bridges.removeUnused(ctx, c, def.bridges); err != nil {
 			return err
 		}
 		if err := c.DomainUndefineFlags(dom, undefineFlags); err != nil && !hasCode(err, errNoDomain) {

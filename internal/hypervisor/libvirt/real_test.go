@@ -31,7 +31,7 @@ func realOptions(t *testing.T, dir string) Options {
 	env := testenv.Libvirt(t)
 	require.NoError(t, CheckReach(dir, ""))
 	return Options{
-		Socket: env.Socket, NetNS: env.NetNS, TBCacheMiB: 32,
+		Socket: env.Socket, TBCacheMiB: 32,
 		Virt: hypervisor.Virt{Type: hypervisor.QEMU}, TrialDir: filepath.Join(dir, "trial"),
 	}
 }
@@ -200,10 +200,16 @@ func variablesOf(t *testing.T, h *Hypervisor, d hypervisor.Domain) string {
 	return dom.OS.NVRam.NVRam
 }
 
+func inNamespace(t *testing.T, h *Hypervisor, f func(*netlink.Handle) error) error {
+	return h.do(context.WithoutCancel(t.Context()), "look at the network", func(_ context.Context, c *client) error {
+		return h.bridges.inNamespace(c, f)
+	})
+}
+
 // link looks at an interface in libvirtd's network namespace; nil is none.
 func link(t *testing.T, h *Hypervisor, name string) netlink.Link {
 	var l netlink.Link
-	err := h.bridges.inNamespace(func(n *netlink.Handle) (err error) {
+	err := inNamespace(t, h, func(n *netlink.Handle) (err error) {
 		if l, err = n.LinkByName(name); isNoLink(err) {
 			l, err = nil, nil
 		}
@@ -230,7 +236,7 @@ func TestANetworksBridgeIsThereWhileAGuestRunsOnItAndNoLonger(t *testing.T) {
 	require.NotNil(t, br)
 	require.Equal(t, 1450, br.Attrs().MTU)
 	require.NotZero(t, br.Attrs().Flags&net.FlagUp)
-	require.NoError(t, h.bridges.inNamespace(func(n *netlink.Handle) error {
+	require.NoError(t, inNamespace(t, h, func(n *netlink.Handle) error {
 		addrs, err := n.AddrList(br, netlink.FAMILY_ALL)
 		require.Empty(t, addrs, "the host has no address on its guests' networks")
 		off, readErr := os.ReadFile("/proc/sys/net/ipv6/conf/" + name + "/disable_ipv6")
@@ -256,9 +262,9 @@ func TestABridgeThatSomebodyElseMadeIsUsedAndLeftAlone(t *testing.T) {
 	d.NICs[0].Bridge = "br-" + d.UUID[:8]
 	theirs := netlink.NewLinkAttrs()
 	theirs.Name, theirs.MTU = d.NICs[0].Bridge, 1400
-	require.NoError(t, h.bridges.inNamespace(func(n *netlink.Handle) error { return n.LinkAdd(&netlink.Bridge{LinkAttrs: theirs}) }))
+	require.NoError(t, inNamespace(t, h, func(n *netlink.Handle) error { return n.LinkAdd(&netlink.Bridge{LinkAttrs: theirs}) }))
 	t.Cleanup(func() {
-		require.NoError(t, h.bridges.inNamespace(func(n *netlink.Handle) error { return n.LinkDel(&netlink.Bridge{LinkAttrs: theirs}) }))
+		require.NoError(t, inNamespace(t, h, func(n *netlink.Handle) error { return n.LinkDel(&netlink.Bridge{LinkAttrs: theirs}) }))
 	})
 	require.NoError(t, h.Define(t.Context(), d))
 	require.NoError(t, h.Start(t.Context(), d.UUID))
@@ -523,7 +529,7 @@ func TestADeviceThatThisHostsQEMULacksMayBeHadOnAnother(t *testing.T) {
 
 func BenchmarkLibvirt(b *testing.B) {
 	env := testenv.Libvirt(b)
-	h, err := New(Options{Socket: env.Socket, NetNS: env.NetNS, Virt: hypervisor.Virt{Type: hypervisor.QEMU}})
+	h, err := New(Options{Socket: env.Socket, Virt: hypervisor.Virt{Type: hypervisor.QEMU}})
 	require.NoError(b, err)
 	defer h.Close()
 	d := with(server(), allDisks)

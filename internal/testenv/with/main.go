@@ -118,7 +118,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 					fmt.Fprintln(os.Stderr, "with: stopping libvirtd:", stopErr)
 				}
 			}()
-			env = append(env, testenv.LibvirtVariable+"="+libvirt.Socket, testenv.NetNSVariable+"="+libvirt.Netns)
+			env = append(env, testenv.LibvirtVariable+"="+libvirt.Socket, testenv.NetNSVariable+"="+libvirt.Netns())
 		case "guest":
 			guest := filepath.Join(filepath.Dir(dir), "guest")
 			build := exec.CommandContext(ctx, "deploy/dev/guest/build.sh", guest)
