@@ -31,6 +31,7 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 	"go.yaml.in/yaml/v3"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/faultinject"
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -549,15 +550,27 @@ func Eventually(t testing.TB, patience time.Duration, done func() (bool, string)
 }
 
 // freeAddress is one that nothing listens on, and a port that the kernel gives no connection of its own accord
-// (net.ipv4.ip_local_port_range): the process that it is meant for listens seconds later, while others connect.
+// (net.ipv4.ip_local_port_range): the process that it is meant for listens seconds later, while others connect. Until the
+// test ends no other gets it, in this process or another: it is locked by a file.
 func freeAddress(t testing.TB) string {
 	t.Helper()
+	dir := filepath.Join(os.TempDir(), "slipway-test-ports")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
 	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		port := strconv.Itoa(20_000 + rand.IntN(12_000))
+		lock, err := os.OpenFile(filepath.Join(dir, port), os.O_CREATE|os.O_RDONLY, 0o644)
+		require.NoError(t, err)
+		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+			lock.Close()
+			continue
+		}
+		address := net.JoinHostPort("127.0.0.1", port)
 		if l, err := net.Listen("tcp", address); err == nil {
 			require.NoError(t, l.Close())
+			t.Cleanup(func() { lock.Close() })
 			return address
 		}
+		lock.Close()
 	}
 	t.Fatal("no port is free")
 	return ""
