@@ -209,13 +209,18 @@ func (l *Libvirt) configure() error {
 	}
 	for _, dir := range []string{
 		l.domains(), filepath.Join(l.dir, "lib"), filepath.Join(l.dir, "log"), // what stays
-		l.run, filepath.Join(l.run, "libvirt"), "/run/libvirt", // what a reboot clears; the last to mount upon
+		l.run, filepath.Join(l.run, "libvirt"), // what a reboot clears
 	} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 		// Whatever the umask: QEMU's own user goes through them.
 		if err := os.Chmod(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, under := range []string{"/run/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/etc/libvirt/qemu"} { // inPlace
+		if err := os.MkdirAll(under, 0o755); err != nil {
 			return err
 		}
 	}

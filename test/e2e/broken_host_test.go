@@ -75,11 +75,12 @@ func TestLibvirtGoesAway(t *testing.T) {
 			"build": map[string]any{"host_down_after": "2h", "host_lost": "10s", "host_unavailable": "8s", "undo_patience": "2s", "max_hosts": 2},
 		},
 		// One libvirtd cannot be two hypervisors: a domain would be on both. The second host is the fake.
-		HostSettings: func(_ *system.System, i int) map[string]any {
+		HostSettings: func(s *system.System, i int) map[string]any {
 			if i == 1 {
 				return map[string]any{"hypervisor": "fake"}
 			}
-			return map[string]any{"libvirt_socket": libvirt.path}
+			// Whose namespace it is the gate cannot tell.
+			return map[string]any{"libvirt_socket": libvirt.path, "libvirt_netns": s.Libvirt.NetNS}
 		},
 	})
 	image := r.upload(t, r.adminImages, images.CreateOpts{Name: "nothing", DiskFormat: "raw", ContainerFormat: "bare"}, "", noise(1<<20)...)

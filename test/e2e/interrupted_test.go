@@ -29,7 +29,8 @@ func TestInterruptedBuilds(t *testing.T) {
 		},
 		HostSettings: func(s *system.System, _ int) map[string]any {
 			downloads = newImageGate(t, s.APIURL)
-			return map[string]any{"libvirt_socket": libvirt.path, "api_url": downloads.URL}
+			// Whose namespace it is the gate cannot tell.
+			return map[string]any{"libvirt_socket": libvirt.path, "libvirt_netns": s.Libvirt.NetNS, "api_url": downloads.URL}
 		},
 	})
 	host := r.Hosts[0]
