@@ -24,7 +24,7 @@ var _ control.Engine = Engine{}
 
 // Latest asks the engine for the newest run itself, not for the list that it searches in, which is late.
 func (e Engine) Latest(ctx context.Context, workflowID string) (runID string, running bool, err error) {
-	described, err := e.Temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+	described, err := e.Temporal.DescribeWorkflow(ctx, workflowID, "")
 	var absent *serviceerror.NotFound
 	if errors.As(err, &absent) {
 		return "", false, nil
@@ -32,7 +32,7 @@ func (e Engine) Latest(ctx context.Context, workflowID string) (runID string, ru
 	if err != nil {
 		return "", false, fmt.Errorf("describing workflow %s: %w", workflowID, err)
 	}
-	info := described.GetWorkflowExecutionInfo()
+	info := described.RawResponse.GetWorkflowExecutionInfo()
 	return info.GetExecution().GetRunId(), info.GetCloseTime() == nil, nil
 }
 

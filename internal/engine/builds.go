@@ -254,15 +254,15 @@ func (c *Client) Build(ctx context.Context, id string) (Build, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookPatience)
 	defer cancel()
-	described, err := c.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+	described, err := c.temporal.DescribeWorkflow(ctx, workflowID, "")
 	if err != nil {
 		if errors.As(err, new(*serviceerror.NotFound)) {
 			return Build{}, noBuild(id, err)
 		}
 		return Build{}, answer(err, "The build could not be read", again)
 	}
-	info := described.GetWorkflowExecutionInfo()
-	b := Build{BuildSummary: summaryOf(info), Pending: pendingOf(described.GetPendingActivities())}
+	info := described.RawResponse.GetWorkflowExecutionInfo()
+	b := Build{BuildSummary: summaryOf(info), Pending: pendingOf(described.RawResponse.GetPendingActivities())}
 	if b.State, err = c.state(ctx, workflowID, b.RunID); err != nil {
 		b.Unanswered = fault.FromTemporal(err).Text
 		return b, nil
@@ -352,7 +352,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 	}
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, act.RequestID), submitPatience)
 	defer cancel()
-	described, err := c.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+	described, err := c.temporal.DescribeWorkflow(ctx, workflowID, "")
 	if errors.As(err, new(*serviceerror.NotFound)) {
 		return noBuild(id, err)
 	}
@@ -363,7 +363,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 		UpdateID:   act.Act + "-" + act.RequestID,
 		WorkflowID: workflowID,
 		// Where the answer gets lost it is asked for again, of this run: the next one under the id never had the undo.
-		RunID:        described.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
+		RunID:        described.RawResponse.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
 		UpdateName:   contract.UpdateUndo,
 		Args:         []any{act},
 		WaitForStage: client.WorkflowUpdateStageCompleted,

@@ -91,9 +91,9 @@ func (r *rig) waitFor(t *testing.T, id, status string) {
 func (r *rig) settled(t *testing.T, engine client.Client, id string) {
 	t.Helper()
 	system.Eventually(t, patience, func() (bool, string) {
-		d, err := engine.DescribeWorkflowExecution(context.Background(), contract.ServerWorkflowID(id), "")
+		d, err := engine.DescribeWorkflow(context.Background(), contract.ServerWorkflowID(id), "")
 		require.NoError(t, err)
-		return d.GetWorkflowExecutionInfo().GetCloseTime() != nil, "the workflow of " + id + " runs"
+		return d.RawResponse.GetWorkflowExecutionInfo().GetCloseTime() != nil, "the workflow of " + id + " runs"
 	})
 }
 

@@ -45,9 +45,9 @@ func TestWhatAnOperatorSkippedIsFoundAndUndosThatWaitAreNot(t *testing.T) {
 		require.NoError(t, err, u.ID)
 	}
 	system.Eventually(t, patience, func() (bool, string) {
-		d, err := engine.DescribeWorkflowExecution(context.Background(), contract.CleanUpWorkflowID(id), "")
+		d, err := engine.DescribeWorkflow(context.Background(), contract.CleanUpWorkflowID(id), "")
 		require.NoError(t, err)
-		return d.GetWorkflowExecutionInfo().GetCloseTime() != nil, "the clean-up runs"
+		return d.RawResponse.GetWorkflowExecutionInfo().GetCloseTime() != nil, "the clean-up runs"
 	})
 
 	room := audit.ID(audit.AllocationWithoutServer, id+"@"+lost)

@@ -306,9 +306,9 @@ func (r *rig) failed(t *testing.T, id string) *servers.Server {
 func (r *rig) givenBack(t *testing.T, id string) {
 	t.Helper()
 	system.Eventually(t, buildPatience, func() (bool, string) {
-		d, err := r.temporal.DescribeWorkflowExecution(t.Context(), contract.ServerWorkflowID(id), "")
+		d, err := r.temporal.DescribeWorkflow(t.Context(), contract.ServerWorkflowID(id), "")
 		require.NoError(t, err)
-		return d.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, "the build's workflow has not failed: " + r.progress(id)
+		return d.RawResponse.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, "the build's workflow has not failed: " + r.progress(id)
 	})
 	r.idle(t, id)
 	require.NotContains(t, r.domains(t), id)

@@ -161,9 +161,9 @@ func (r *rig) enable(t *testing.T, hostname string, enabled bool) {
 func (r *rig) tries(t *testing.T, id, step string, n int32) {
 	t.Helper()
 	system.Eventually(t, buildPatience, func() (bool, string) {
-		d, err := r.temporal.DescribeWorkflowExecution(t.Context(), contract.ServerWorkflowID(id), "")
+		d, err := r.temporal.DescribeWorkflow(t.Context(), contract.ServerWorkflowID(id), "")
 		require.NoError(t, err)
-		for _, p := range d.GetPendingActivities() {
+		for _, p := range d.RawResponse.GetPendingActivities() {
 			if p.GetActivityType().GetName() == step && p.GetAttempt() >= n {
 				return true, ""
 			}

@@ -324,7 +324,7 @@ func (sc *scenario) operate(t *testing.T, act string) []string {
 	id := sc.ends(t, sc.create(t, sc.options("good", "fits")), "ERROR")
 	cleanup := contract.CleanUpWorkflowID(id)
 	system.Eventually(t, patience, func() (bool, string) {
-		_, err := sc.temporal.DescribeWorkflowExecution(t.Context(), cleanup, "")
+		_, err := sc.temporal.DescribeWorkflow(t.Context(), cleanup, "")
 		return err == nil, fmt.Sprint(err)
 	})
 	if act == contract.ActRetry {
@@ -470,9 +470,9 @@ func (sc *scenario) closed(t *testing.T, workflowID string) {
 }
 
 func (sc *scenario) status(t *testing.T, workflowID string) enumspb.WorkflowExecutionStatus {
-	d, err := sc.temporal.DescribeWorkflowExecution(t.Context(), workflowID, "")
+	d, err := sc.temporal.DescribeWorkflow(t.Context(), workflowID, "")
 	require.NoError(t, err)
-	return d.WorkflowExecutionInfo.Status
+	return d.RawResponse.WorkflowExecutionInfo.Status
 }
 
 func (sc *scenario) history(t *testing.T, workflowID string) *historypb.History {

@@ -204,11 +204,14 @@ func (l *lane) running(ctx context.Context, id string) (bool, error) {
 
 // runs says whether a workflow runs.
 func (l *lane) runs(ctx context.Context, workflowID string) (bool, error) {
-	d, err := l.temporal.DescribeWorkflowExecution(ctx, workflowID, "")
+	d, err := l.temporal.DescribeWorkflow(ctx, workflowID, "")
 	if errors.As(err, new(*serviceerror.NotFound)) {
 		return false, nil
 	}
-	return d.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, err
+	if err != nil {
+		return false, err
+	}
+	return d.RawResponse.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, nil
 }
 
 func (l *lane) progress(id string) ([]contract.StepProgress, error) {

@@ -812,11 +812,11 @@ func (tr *trial) loseHostForLong() {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
 	system.Eventually(tr.t, settlePatience, func() (bool, string) {
-		d, err := tr.temporal.DescribeWorkflowExecution(ctx, contract.CleanUpWorkflowID(tr.id), "")
+		d, err := tr.temporal.DescribeWorkflow(ctx, contract.CleanUpWorkflowID(tr.id), "")
 		if err != nil {
 			return false, err.Error()
 		}
-		for _, a := range d.GetPendingActivities() {
+		for _, a := range d.RawResponse.GetPendingActivities() {
 			if a.GetActivityType().GetName() == tr.target.shown && a.GetAttempt() > 1 {
 				return true, ""
 			}
