@@ -266,6 +266,9 @@ func (l *lane) world(t testing.TB) world {
 			if err != nil {
 				return err
 			}
+			if line == "installation" { // whose the folder is, and how far the database has come: nobody takes it
+				return nil
+			}
 			if info, err := d.Info(); err == nil && !d.IsDir() {
 				line = fmt.Sprintf("%s (%d bytes)", line, info.Size())
 			}
