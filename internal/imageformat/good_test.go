@@ -2,7 +2,9 @@ package imageformat
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -386,8 +388,6 @@ func TestWhatIsNotOneSelfContainedFileIsRefused(t *testing.T) {
 		"monolithicFlat":       {"vmdk", []string{"-f", "vmdk", "-o", "subformat=monolithicFlat"}, "self-contained"},
 		"twoGbMaxExtentSparse": {"vmdk", []string{"-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse"}, "self-contained"},
 		"twoGbMaxExtentFlat":   {"vmdk", []string{"-f", "vmdk", "-o", "subformat=twoGbMaxExtentFlat"}, "self-contained"},
-		"luks":                 {"raw", []string{"-f", "luks", "--object", "secret,id=s,data=x", "-o", "key-secret=s,iter-time=10"}, "luks"},
-		"qcow2 with luks":      {"qcow2", []string{"-f", "qcow2", "--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"}, "encrypted"},
 		"qcow2 with data file": {"qcow2", []string{"-f", "qcow2", "-o", "data_file=data"}, "another file"},
 		"parallels":            {"raw", []string{"-f", "parallels"}, "parallels"},
 	} {
@@ -396,6 +396,27 @@ func TestWhatIsNotOneSelfContainedFileIsRefused(t *testing.T) {
 			path := filepath.Join(dir, "image")
 			qemuImg(t, dir, append(append([]string{"create", "-q"}, c.args...), path, "8M")...)
 			_, err := inspectFile(t, path, Rules{Declared: c.declared})
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+}
+
+// Encrypted images, as qemu-img 7.2 wrote them (8 MiB; key material zeroed, so that they are small). It is not asked
+// for new ones: it measures key derivation in CPU time, and gives up where the kernel counts that too coarsely.
+func TestAnEncryptedImageIsRefused(t *testing.T) {
+	for file, c := range map[string]struct{ declared, says string }{
+		"luks":       {"raw", "luks"},
+		"luks.qcow2": {"qcow2", "encrypted"},
+	} {
+		t.Run(file, func(t *testing.T) {
+			packed, err := os.Open(filepath.Join("testdata", file+".gz"))
+			require.NoError(t, err)
+			defer packed.Close()
+			unpacked, err := gzip.NewReader(packed)
+			require.NoError(t, err)
+			image, err := io.ReadAll(unpacked)
+			require.NoError(t, err)
+			_, err = Inspect(bytes.NewReader(image), int64(len(image)), Rules{Declared: c.declared})
 			require.ErrorContains(t, err, c.says)
 		})
 	}
