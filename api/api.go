@@ -143,7 +143,7 @@ func New(o Options) (*Server, error) {
 	imageAPI.MountOrphans(e.Group("/image-orphans"))
 	compute.New(o.Store, o.Builds, o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
-	hosts.New(o.Store, o.Images, o.Hosts).Mount(e.Group("/hosts"))
+	hosts.New(o.Store, o.Images, o.Builds, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
 	reservations.New(o.Store).Mount(e.Group("/reservations"))
 	installation.New(o.Store, o.Engine).Mount(e.Group("/installation"))

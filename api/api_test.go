@@ -57,6 +57,7 @@ func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSumma
 func (noBuilds) Build(context.Context, string) (engine.Build, error) {
 	return engine.Build{}, errNoBuilds
 }
+func (noBuilds) Do(context.Context, string, contract.ActionInput) error  { return errNoBuilds }
 func (noBuilds) Act(context.Context, string, contract.OperatorAct) error { return errNoBuilds }
 func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
 	return engine.BuildCounts{}, errNoBuilds

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-cloud/slipway/api/builds"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -115,7 +116,7 @@ func (m *buildMetrics) gauges() []prometheus.Metric {
 		}
 		add(m.suspended, suspended)
 		for _, c := range servers {
-			add(m.servers, c.Servers, string(c.Status), c.TaskState)
+			add(m.servers, c.Servers, lifecycle.Status(c.VMState), c.TaskState)
 		}
 	}
 	return all

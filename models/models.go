@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // Project owns everything a user makes (Keystone's project).
@@ -151,7 +152,8 @@ type KeyPair struct {
 	CreatedAt   time.Time
 }
 
-// ServerStatus is the API's status of a server (Nova's), see serverTransitions.
+// ServerStatus is a server's state as claims, ports and allocations go by it: a server that was built is ACTIVE, stopped or not.
+// See serverTransitions.
 type ServerStatus string
 
 // States of a server.
@@ -170,9 +172,10 @@ type Server struct {
 	Name             string
 	Hostname         string
 	Description      *string
-	Status           ServerStatus
-	TaskState        *string // Nova's OS-EXT-STS:task_state
-	PowerState       int     // Nova's: 0 none, 1 running, 3 paused, 4 shut down, 6 crashed
+	Status           ServerStatus      // as processes of the version before know it; VMState says more
+	VMState          lifecycle.VMState `gorm:"column:vm_state"`
+	TaskState        *string           // Nova's OS-EXT-STS:task_state
+	PowerState       int               // Nova's: 0 none, 1 running, 3 paused, 4 shut down, 6 crashed
 	ImageID          string
 	FlavorID         string
 	Flavor           FlavorSnapshot `gorm:"serializer:json"`

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 func TestAnOperatorsActIsKeptOnceAndOutlivesItsServer(t *testing.T) {
@@ -59,5 +61,5 @@ func TestServersAreCountedByStatusAndTask(t *testing.T) {
 	}
 	got, err = w.CountServers(ctx)
 	require.NoError(t, err)
-	require.Equal(t, []ServerCount{{ServerBuild, TaskScheduling, 2}, {ServerError, "", 1}}, got)
+	require.Equal(t, []ServerCount{{lifecycle.Building, TaskScheduling, 2}, {lifecycle.Error, "", 1}}, got)
 }

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // ServerFilter selects servers. Name and IP are regular expressions, as in Nova. Sort keys are Nova's: created_at
@@ -20,7 +21,7 @@ type ServerFilter struct {
 	UserID           string
 	IDs              []string
 	Name             string
-	Statuses         []ServerStatus
+	VMStates         []lifecycle.VMState
 	TaskState        string
 	ImageID          string
 	FlavorID         string
@@ -71,7 +72,7 @@ var serverOrder = order{
 	id: "id", preset: Sort{Key: "created_at", Desc: true},
 	keys: map[string]string{
 		"created_at": "created_at", "updated_at": "updated_at", "uuid": "id", "id": "id", "display_name": "name", "name": "name",
-		"hostname": "hostname", "vm_state": "status", "status": "status", "power_state": "power_state", "project_id": "project_id",
+		"hostname": "hostname", "vm_state": "vm_state", "status": "vm_state", "power_state": "power_state", "project_id": "project_id",
 		"user_id": "user_id", "image_ref": "image_id", "instance_type_id": "flavor_id", "availability_zone": "availability_zone",
 		"launch_index": "launch_index", "host": "COALESCE(host_id, '')", "key_name": "COALESCE(key_name, '')",
 		"task_state": "COALESCE(task_state, '')", "launched_at": "COALESCE(launched_at, 'epoch')",
@@ -297,7 +298,7 @@ func (f ServerFilter) narrow(q *gorm.DB) *gorm.DB {
 	equal("availability_zone", f.AvailabilityZone)
 	equal("reservation_id", f.ReservationID)
 	q = among(q, "id", f.IDs)
-	q = among(q, "status", f.Statuses)
+	q = among(q, "vm_state", f.VMStates)
 	if f.Hostname != "" {
 		q = q.Where("host_id = (SELECT id FROM hosts WHERE hostname = ?)", f.Hostname)
 	}

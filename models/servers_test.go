@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 func TestTransitionsAllowExactlyTheDeclaredSteps(t *testing.T) {
@@ -331,7 +332,7 @@ func TestAServerListingSelectsByEachFilter(t *testing.T) {
 		"user":                          {ServerFilter{UserID: "u1"}, []Server{web, db}},
 		"ids":                           {ServerFilter{IDs: []string{db.ID, old.ID}}, []Server{db}},
 		"name as a regular expression":  {ServerFilter{Name: "^w.b"}, []Server{web}},
-		"statuses":                      {ServerFilter{Statuses: []ServerStatus{ServerActive, ServerBuild}}, []Server{web}},
+		"statuses":                      {ServerFilter{VMStates: []lifecycle.VMState{lifecycle.Active, lifecycle.Building}}, []Server{web}},
 		"image":                         {ServerFilter{ImageID: w.image.ID}, []Server{web, db}},
 		"flavor":                        {ServerFilter{FlavorID: "2"}, nil},
 		"host":                          {ServerFilter{HostID: h.ID}, []Server{web}},

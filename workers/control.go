@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/workflows/actions"
 	"github.com/slipway-cloud/slipway/workflows/audit"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
@@ -71,6 +72,7 @@ func deployment(buildID string) worker.DeploymentOptions {
 // RegisterWorkflows makes the workflows known under their contract names; replay tests use it too.
 func RegisterWorkflows(w worker.WorkflowRegistry) {
 	ends := teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}
+	does := actions.Actions{Ends: ends}
 	for name, f := range map[string]any{
 		contract.WorkflowBoot:    boot.New().BootServer,
 		contract.WorkflowDelete:  ends.DeleteServer,
@@ -81,6 +83,9 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowAuditTick:    audit.AuditTick,
 		contract.WorkflowRepair:       audit.RepairFindings,
 		contract.WorkflowRepairServer: audit.RepairServer,
+
+		contract.WorkflowStop:  does.StopServer,
+		contract.WorkflowStart: does.StartServer,
 
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,
@@ -109,6 +114,9 @@ func registerControl(w worker.ActivityRegistry, a *control.Activities) {
 		contract.AdmitServers:      a.AdmitServers,
 		contract.DropServers:       a.DropServers,
 		contract.StartBuilds:       a.StartBuilds,
+		contract.BeginAction:       a.BeginAction,
+		contract.FinishAction:      a.FinishAction,
+		contract.FailAction:        a.FailAction,
 		contract.BeginImport:       a.BeginImport,
 		contract.AbandonImport:     a.AbandonImport,
 		contract.StoreImage:        a.StoreImage,

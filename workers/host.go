@@ -72,6 +72,9 @@ func registerHost(w worker.ActivityRegistry, a *host.Activities) {
 		contract.UndefineDomain:    a.UndefineDomain,
 		contract.StartDomain:       a.StartDomain,
 		contract.DestroyDomain:     a.DestroyDomain,
+		contract.StopDomain:        a.StopDomain,
+		contract.PowerOnDomain:     a.PowerOnDomain,
+		contract.PowerOffDomain:    a.PowerOffDomain,
 		contract.ReadConsole:       a.ReadConsoleLog,
 
 		contract.TakeInventory:         a.TakeInventory,

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -192,11 +193,18 @@ func machineMemoryMiB() int {
 }
 
 func (r *Registration) send(ctx context.Context, method, path string, report any) (status int, trialWanted bool, err error) {
+	if report != nil {
+		report = map[string]any{"host": report}
+	}
+	return r.ask(ctx, method, path, report)
+}
+
+func (r *Registration) ask(ctx context.Context, method, path string, question any) (status int, trialWanted bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	var body io.Reader
-	if report != nil {
-		text, err := json.Marshal(map[string]any{"host": report})
+	if question != nil {
+		text, err := json.Marshal(question)
 		if err != nil {
 			return 0, false, err
 		}
@@ -231,6 +239,17 @@ func messageOf(body []byte) string {
 		return said.Error.Message
 	}
 	return string(bytes.TrimSpace(body))
+}
+
+// Resume asks the API to have the guests of servers started that should run and are off. It takes a while where there are many.
+func (r *Registration) Resume(ctx context.Context, servers []string) error {
+	const atOnce = 50 // starts of workflows, within reportTimeout
+	for some := range slices.Chunk(servers, atOnce) {
+		if _, _, err := r.ask(ctx, http.MethodPost, "/hosts/self/resume", map[string]any{"servers": some}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // MayUndo asks the API whether this host may take away what it has of a server: after a restore of the database an undo may

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/workers"
+	"github.com/slipway-cloud/slipway/workflows/actions"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
@@ -31,6 +32,12 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	}
 	for _, end := range []string{"", "-fails-StoreImage", "-answer-lost", "-fails-CopyImage", "-partly", "-finish-again", "-undo-again", "-refused", "-cancel", "-deleted", "-copy"} {
 		wanted = append(wanted, "import"+end)
+	}
+	for action, steps := range actions.Tables() {
+		wanted = append(wanted, action)
+		for _, s := range steps[1:] {
+			wanted = append(wanted, "fails-"+action+"-"+s.Name)
+		}
 	}
 	for _, name := range wanted {
 		require.Contains(t, files, "testdata/histories/"+name+".json.gz", "record the table's new row: docs/checklists/add-a-step.md")

@@ -27,6 +27,7 @@ type Builds interface {
 	Delete(ctx context.Context, in contract.DeleteInput) error
 	Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error)
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
+	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 }
 
 // Config of the compute API. Zero fields take the defaults that are named beside them.

@@ -26,6 +26,8 @@ type builds struct {
 	reserved  []contract.ReserveInput
 	deleted   []contract.DeleteInput
 	consoles  []contract.ConsoleInput
+	actions   []contract.ActionInput
+	do        func(contract.ActionInput) error
 	steps     []contract.StepProgress
 	console   string
 	err       error
@@ -65,6 +67,16 @@ func (b *builds) Console(_ context.Context, in contract.ConsoleInput) (string, e
 	defer b.mu.Unlock()
 	b.consoles = append(b.consoles, in)
 	return b.console, b.err
+}
+
+func (b *builds) Do(_ context.Context, workflow string, in contract.ActionInput) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.actions = append(b.actions, in)
+	if b.do != nil {
+		return b.do(in)
+	}
+	return b.err
 }
 
 // take is what was submitted since the last take.

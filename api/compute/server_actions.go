@@ -6,12 +6,14 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -34,9 +36,57 @@ func (a *API) act(c echo.Context) error {
 		if name == "os-getConsoleOutput" {
 			return a.consoleOutput(c, raw)
 		}
+		if action, ok := lifecycle.OfUsers(name, minorOf(c)); ok {
+			return a.do(c, action)
+		}
 		return invalid("There is no such action: %s", name)
 	}
 	return nil
+}
+
+// How often an action is submitted where the server's lock is held although its row says that nothing is done to it: what
+// held it is about to end.
+const (
+	submissions    = 10
+	submissionRest = 100 * time.Millisecond
+)
+
+// do starts an action that is a workflow. It is accepted when the server is marked.
+func (a *API) do(c echo.Context, action lifecycle.Action) error {
+	if err := allow(rest.CallerOf(c).CanWrite(), action.Policy); err != nil {
+		return err
+	}
+	ctx := c.Request().Context()
+	for n := 1; ; n++ {
+		s, err := a.server(c)
+		if err != nil {
+			return err
+		}
+		if err := s.CanBegin(action); err != nil {
+			return err
+		}
+		refused := a.builds.Do(ctx, action.Workflow, contract.ActionInput{
+			Action: action.Name, ServerID: s.ID, ProjectID: s.ProjectID, UserID: rest.CallerOf(c).UserID,
+			RequestID: rest.RequestID(c), Name: s.Name, Deadlines: a.config.Deadlines,
+		})
+		if refused == nil {
+			return c.NoContent(http.StatusAccepted)
+		}
+		// The row says who was accepted, as of a build (docs/decisions/0018-the-row-answers.md).
+		switch _, err := a.store.Action(ctx, s.ID, rest.RequestID(c)); {
+		case err == nil:
+			return c.NoContent(http.StatusAccepted)
+		case !fault.Is(err, fault.NotFound):
+			return fmt.Errorf("look for what was asked of server %s: %w", s.ID, err)
+		case !fault.Is(refused, fault.Conflict) || n == submissions:
+			return fmt.Errorf("%s server %s: %w", action.Method, s.ID, refused)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(submissionRest):
+		}
+	}
 }
 
 var (

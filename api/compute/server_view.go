@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -20,14 +21,6 @@ func hostIDOf(hostname, projectID string) string {
 	}
 	sum := sha256.Sum224([]byte(projectID + hostname))
 	return hex.EncodeToString(sum[:])
-}
-
-// vmStates are Nova's OS-EXT-STS:vm_state of each status.
-var vmStates = map[models.ServerStatus]string{
-	models.ServerBuild:   "building",
-	models.ServerActive:  "active",
-	models.ServerError:   "error",
-	models.ServerDeleted: "deleted",
 }
 
 // diskConfig is what a server's OS-DCF:diskConfig always is: its partitions are left as the image has them.
@@ -54,7 +47,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	v := basicView(c, s)
 	v["accessIPv4"], v["accessIPv6"] = "", ""
 	v["addresses"] = object{}
-	if s.Status != models.ServerBuild { // Nova hides them while it builds
+	if s.VMState != lifecycle.Building { // Nova hides them while it builds
 		v["addresses"] = addresses(s.Ports, true)
 	}
 	v["created"], v["updated"] = rest.Time(s.CreatedAt), rest.Time(s.UpdatedAt)
@@ -65,17 +58,17 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		v["image"] = object{"id": s.ImageID, "links": bookmark(c, "images", s.ImageID)}
 	}
 	v["metadata"] = emptyIfNil(s.Metadata)
-	v["status"] = s.Status
+	v["status"] = lifecycle.Status(s.VMState)
 	v["tenant_id"], v["user_id"] = s.ProjectID, s.UserID
 	v["OS-DCF:diskConfig"] = diskConfig
-	if s.Fault != nil && (s.Status == models.ServerError || s.Status == models.ServerDeleted) {
+	if s.Fault != nil && (s.VMState == lifecycle.Error || s.VMState == lifecycle.Deleted) {
 		f := object{"code": s.Fault.Code, "created": rest.Time(s.Fault.CreatedAt), "message": s.Fault.Message}
 		if s.Fault.Details != "" && admin {
 			f["details"] = s.Fault.Details
 		}
 		v["fault"] = f
 	}
-	if s.Status == models.ServerActive || s.Status == models.ServerBuild {
+	if s.VMState == lifecycle.Active || s.VMState == lifecycle.Building {
 		v["progress"] = 0
 	}
 	zone := s.AvailabilityZone
@@ -89,7 +82,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	v["OS-SRV-USG:terminated_at"] = rest.TimeNaivePtr(s.TerminatedAt)
 	v["security_groups"] = defaultGroups()
 	v["OS-EXT-STS:task_state"] = s.TaskState
-	v["OS-EXT-STS:vm_state"] = vmStates[s.Status]
+	v["OS-EXT-STS:vm_state"] = s.VMState
 	v["OS-EXT-STS:power_state"] = s.PowerState
 	v["os-extended-volumes:volumes_attached"] = []any{}
 	if admin {

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -110,7 +111,7 @@ func (a *API) listServers(c echo.Context) error {
 	return c.JSON(http.StatusOK, body)
 }
 
-// novaStatuses are the statuses that Nova knows (nova/api/openstack/common.py); servers here have the first four.
+// novaStatuses are the statuses that Nova knows (nova/api/openstack/common.py); servers here have those of internal/lifecycle.
 var novaStatuses = []string{
 	"ACTIVE", "BUILD", "ERROR", "DELETED",
 	"HARD_REBOOT", "MIGRATING", "PASSWORD", "PAUSED", "REBOOT", "REBUILD", "RESCUE", "RESIZE", "REVERT_RESIZE", "SHELVED",
@@ -285,28 +286,24 @@ func filterStatus(f *models.ServerFilter, statuses []string, vmState string, min
 	for _, s := range statuses {
 		s = strings.ToUpper(s)
 		known = known || slices.Contains(novaStatuses, s)
-		if vmStates[models.ServerStatus(s)] != "" {
-			f.Statuses = append(f.Statuses, models.ServerStatus(s))
-		}
+		f.VMStates = append(f.VMStates, lifecycle.OfStatus(s)...)
 	}
 	if len(statuses) == 0 { // a status says more than a vm_state, so Nova lets it win
 		known = true
-		for status, state := range vmStates {
-			if state == vmState {
-				f.Statuses = append(f.Statuses, status)
-			}
+		if state := lifecycle.VMState(vmState); slices.Contains(lifecycle.States(), state) {
+			f.VMStates = append(f.VMStates, state)
 		}
 	}
 	if !known && minor >= 38 {
 		return false, invalid("Invalid status value")
 	}
-	if slices.Equal(f.Statuses, []models.ServerStatus{models.ServerDeleted}) {
+	if slices.Equal(f.VMStates, []lifecycle.VMState{lifecycle.Deleted}) {
 		if !admin {
 			return false, fault.New(fault.Forbidden, "Only administrators may list deleted instances")
 		}
 		f.Deleted = true
 	}
-	return len(f.Statuses) == 0, nil
+	return len(f.VMStates) == 0, nil
 }
 
 // serverSorts are Nova's sort keys that order servers here; hidden ones Nova drops silently.

@@ -30,18 +30,26 @@ type Config struct {
 	// left: DownAfter.
 	GivenUpAfter time.Duration
 	DefaultZone  string // of a host that is admitted without one: "nova"
+	// Deadlines travel with what a host asks to be done to its servers: contract.DefaultDeadlines().
+	Deadlines contract.Deadlines
+}
+
+// Actions starts actions on servers: engine.Client.
+type Actions interface {
+	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 }
 
 // API serves /hosts.
 type API struct {
 	store  *models.Store
+	does   Actions
 	images *images.Service
 	config Config
 	now    func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, service *images.Service, config Config) *API {
+func New(store *models.Store, service *images.Service, does Actions, config Config) *API {
 	if config.HeartbeatInterval <= 0 {
 		config.HeartbeatInterval = 10 * time.Second
 	}
@@ -51,10 +59,13 @@ func New(store *models.Store, service *images.Service, config Config) *API {
 	if config.GivenUpAfter <= 0 {
 		config.GivenUpAfter = config.DownAfter
 	}
+	if config.Deadlines.HostLost == 0 {
+		config.Deadlines = contract.DefaultDeadlines()
+	}
 	if config.DefaultZone == "" {
 		config.DefaultZone = "nova"
 	}
-	return &API{store: store, images: service, config: config, now: time.Now}
+	return &API{store: store, images: service, does: does, config: config, now: time.Now}
 }
 
 // Mount adds the routes to g, which is the group "/hosts". Echo prefers fixed path elements to parameters, so a host can
@@ -65,6 +76,7 @@ func (a *API) Mount(g *echo.Group) {
 	g.PUT("/self", a.register, append(own, rest.Expect(400, 403, 409))...)
 	g.POST("/self/heartbeat", a.heartbeat, append(own, rest.Expect(400, 404))...)
 	g.GET("/self/undo", a.undo, append(own, rest.Expect(400))...)
+	g.POST("/self/resume", a.resume, append(own, rest.Expect(400))...)
 	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 

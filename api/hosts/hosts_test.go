@@ -14,8 +14,10 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/hosts"
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -25,6 +27,15 @@ type env struct {
 	*apitest.Env
 	bytes         *imagestore.Stores
 	admin, member apitest.User
+	done          actions
+}
+
+// actions stands at the port to Temporal.
+type actions []contract.ActionInput
+
+func (a *actions) Do(_ context.Context, _ string, in contract.ActionInput) error {
+	*a = append(*a, in)
+	return nil
 }
 
 func newEnv(t *testing.T) *env {
@@ -32,7 +43,7 @@ func newEnv(t *testing.T) *env {
 	e := &env{}
 	e.bytes = newBytes(t)
 	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) {
-		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
+		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), &e.done, hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
 	})
 	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
 	return e
@@ -402,4 +413,38 @@ func TestASuspendedHostThatKnowsNoTrialsIsBackWithThePauses(t *testing.T) {
 	e.fail(t, id, "hv1", 1)
 	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status)
 	require.True(t, suspended(), "the pause has grown")
+}
+
+func TestAHostThatComesBackHasTheGuestsStartedThatShouldRun(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.admit(t, "hv1")
+	other, others := e.admit(t, "hv2")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	require.Equal(t, 200, e.self(t, others, "PUT", "/self", registration("hv2")).Status)
+	ctx := context.Background()
+	image, err := e.Store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: e.member.ProjectID, Visibility: "private"}, nil)
+	require.NoError(t, err)
+	server := func(on string) models.Server {
+		v := models.Server{
+			ID: uuid.NewString(), ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "web", Hostname: "web", ImageID: image.ID, FlavorID: "1",
+		}
+		request := "req-" + v.ID
+		require.NoError(t, e.Store.RecordServer(ctx, v, models.InstanceAction{ServerID: v.ID, RequestID: request, Action: "create", UserID: v.UserID, ProjectID: v.ProjectID}))
+		require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: v.ID, HostID: on}, "spawning"))
+		require.NoError(t, e.Store.ActivateServer(ctx, models.Activation{ServerID: v.ID, RequestID: request, PowerState: 1}))
+		return v
+	}
+	runs, stopped, elsewhere := server(id), server(id), server(other)
+	stop, _ := lifecycle.Find("os-stop")
+	_, err = e.Store.BeginAction(ctx, stopped.ID, stop, models.InstanceAction{ServerID: stopped.ID, RequestID: "req-stop", Action: "stop", UserID: stopped.UserID, ProjectID: stopped.ProjectID})
+	require.NoError(t, err)
+	require.NoError(t, e.Store.FinishAction(ctx, stopped.ID, "req-stop", stop, nil))
+
+	a := e.self(t, token, "POST", "/self/resume", fields{"servers": []string{stopped.ID, elsewhere.ID, uuid.NewString(), runs.ID}})
+	require.Equal(t, 202, a.Status, a.Body)
+	require.JSONEq(t, `{"servers":["`+runs.ID+`"]}`, a.Body)
+	require.Len(t, e.done, 1)
+	require.Equal(t, []string{runs.ID, "resume-guest"}, []string{e.done[0].ServerID, e.done[0].Action})
+	require.Equal(t, 400, e.self(t, token, "POST", "/self/resume", fields{"servers": []string{"x"}}).Status)
+	require.Equal(t, 401, e.self(t, "nobody", "POST", "/self/resume", fields{"servers": []string{}}).Status)
 }

@@ -168,7 +168,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		}
 		if c.Host.ResumeGuests {
 			group.Go(func() error {
-				if err := resumeGuests(ctx, virt, instances, log); err != nil {
+				if err := resumeGuests(ctx, virt, registration.Resume, instances, log); err != nil {
 					log.Warn("Guests that were off could not be started.", "error", err)
 				}
 				return nil
@@ -241,26 +241,41 @@ func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) 
 	})
 }
 
-// resumePatience bounds the start of the guests that were off.
-const resumePatience = 5 * time.Minute
+// resumePatience bounds the question for the guests that were off, resumeRest is the pause between two.
+const (
+	resumePatience = 5 * time.Minute
+	resumeRest     = 5 * time.Second
+)
 
-// resumeGuests starts the domains of this state folder that are off. A build that was interrupted between define and start may find its domain
-// running: starting it again is success, and so is undoing it.
-func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, instances string, log *slog.Logger) error {
+// resumeGuests has those domains of this state folder started that are off and should run.
+func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, resume func(context.Context, []string) error, instances string, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, resumePatience)
 	defer cancel()
-	domains, err := virt.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range domains {
-		if d.State != hypervisor.ShutOff || !ours(instances, d.UUID) {
-			continue
+	for {
+		off, err := guestsOff(ctx, virt, instances)
+		if err == nil && len(off) > 0 {
+			log.Info("Guests are off. Those that should run are started again.", "servers", off)
+			err = resume(ctx, off)
 		}
-		log.Info("Starting a guest that was off.", "server_id", d.UUID)
-		err = errors.Join(err, virt.Start(ctx, d.UUID))
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(resumeRest):
+		}
 	}
-	return err
+}
+
+func guestsOff(ctx context.Context, virt hypervisor.Hypervisor, instances string) (off []string, err error) {
+	domains, err := virt.List(ctx)
+	for _, d := range domains {
+		if d.State == hypervisor.ShutOff && ours(instances, d.UUID) {
+			off = append(off, d.UUID)
+		}
+	}
+	return off, err
 }
 
 // ours says whether a domain's instance folder lies here. One libvirtd may serve more than one installation.

@@ -103,6 +103,10 @@ var Rules = []Rule{
 		Why: "a contract names what is exchanged, not with what",
 	},
 	{
+		Who: []string{"internal/lifecycle"}, Never: []string{"..."},
+		Why: "what can be done to a server is a table that everybody reads and that asks nobody",
+	},
+	{
 		Who: []string{"internal/fault"}, Never: []string{"..."},
 		Why: "every package speaks of failure in its words, so it can speak of no other",
 	},

@@ -123,6 +123,7 @@ func TestABrokenRuleIsFound(t *testing.T) {
 		"an internal package that stands on the command":     {who: "internal/config", imports: slipway("cmd/slipway")},
 		"a contract that takes types from elsewhere":         {who: "internal/contract", imports: slipway("internal/metadata")},
 		"a contract that knows Temporal":                     {who: "internal/contract", imports: "go.temporal.io/sdk/temporal"},
+		"a table of actions that looks something up":         {who: "internal/lifecycle", imports: slipway("models")},
 		"a fault that knows more than faults":                {who: "internal/fault", imports: slipway("internal/contract")},
 		"a decision that looks something up":                 {who: "internal/imagepolicy", imports: slipway("models")},
 		"a decision that speaks HTTP":                        {who: "internal/imagepolicy", imports: "net/http"},

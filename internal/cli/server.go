@@ -96,6 +96,7 @@ func (c *client) serverCommand() *cobra.Command {
 	}
 	cmd.AddCommand(c.serverList(), c.showCommand(serverKind, "  slipway server show web\n  slipway server show web -o json"),
 		c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
+	cmd.AddCommand(c.serverActionCommands()...)
 	return cmd
 }
 
@@ -142,7 +143,7 @@ func (c *client) serverList() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "only names that match (a regular expression)")
-	flags.StringVar(&status, "status", "", "only this status: ACTIVE, BUILD, ERROR")
+	flags.StringVar(&status, "status", "", "only this status: ACTIVE, SHUTOFF, BUILD, ERROR")
 	flags.StringVar(&host, "host", "", "only servers on this hypervisor (admin)")
 	flags.StringVar(&reservation, "reservation", "", "only servers of this reservation (r-...)")
 	c.completeFlag(cmd, "reservation", reservationKind)

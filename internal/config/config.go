@@ -284,7 +284,7 @@ type Host struct {
 	RAMRatio         float64       `koanf:"ram_ratio" help:"how often memory may be given away"`
 	DiskRatio        float64       `koanf:"disk_ratio" help:"how often disk may be given away"`
 	ReservedMemory   int           `koanf:"reserved_memory_mib" help:"memory kept for the host itself, MiB"`
-	ResumeGuests     bool          `koanf:"resume_guests" help:"start the guests that are off when this host starts (Nova's resume_guests_state_on_host_boot)"`
+	ResumeGuests     bool          `koanf:"resume_guests" help:"start the guests that are off and should run when this host starts (Nova's resume_guests_state_on_host_boot)"`
 	FakeStartLatency time.Duration `koanf:"fake_start_latency" help:"with the fake hypervisor: how long a start takes"`
 }
 

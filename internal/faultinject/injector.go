@@ -288,6 +288,10 @@ func (h *injected) Start(ctx context.Context, uuid string) error {
 	return h.do(ctx, "Start", uuid, func() error { return h.to.Start(ctx, uuid) })
 }
 
+func (h *injected) Shutdown(ctx context.Context, uuid string) error {
+	return h.do(ctx, "Shutdown", uuid, func() error { return h.to.Shutdown(ctx, uuid) })
+}
+
 func (h *injected) Destroy(ctx context.Context, uuid string) error {
 	return h.do(ctx, "Destroy", uuid, func() error { return h.to.Destroy(ctx, uuid) })
 }

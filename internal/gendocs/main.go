@@ -1,5 +1,5 @@
 // Command gendocs writes the documents that derive from the code, below docs/: build-steps.md from the build table,
-// image-properties.md from those of internal/imageprops.
+// image-properties.md from those of internal/imageprops, server-actions.md from internal/lifecycle.
 // `make generate` runs it; `make check` runs it with --check, which writes nothing and fails where a document is stale.
 //
 //	go run ./internal/gendocs [--check] [--root DIR]
@@ -41,10 +41,14 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
+	actions, err := serverActions(sentences)
+	if err != nil {
+		return err
+	}
 	for _, document := range []struct {
 		name string
 		text []byte
-	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}} {
+	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}, {"server-actions.md", actions}} {
 		if err := put(filepath.Join(root, "docs", document.name), document.text, check); err != nil {
 			return err
 		}
@@ -117,10 +121,15 @@ build leaves a host; the others run when the build ends. [architecture.md](archi
 |---|---|---|---|---|---|---|
 `
 
-// buildSteps renders the table. A step or undo without a comment is an error: the reader would learn nothing.
 func buildSteps(steps []boot.Step, sentences map[string]sentence) ([]byte, error) {
 	var b bytes.Buffer
-	var missing []error
+	b.WriteString(head)
+	missing := writeSteps(&b, steps, sentences)
+	return b.Bytes(), errors.Join(missing...)
+}
+
+// writeSteps renders the rows of a table. A step or undo without a comment is an error: the reader would learn nothing.
+func writeSteps(b *bytes.Buffer, steps []boot.Step, sentences map[string]sentence) (missing []error) {
 	say := func(activity string) string {
 		s, ok := sentences[activity]
 		if !ok {
@@ -128,7 +137,6 @@ func buildSteps(steps []boot.Step, sentences map[string]sentence) ([]byte, error
 		}
 		return cell(s.text)
 	}
-	b.WriteString(head)
 	for i, s := range steps {
 		name := fmt.Sprintf("[%s](../%s)", s.Name, sentences[s.Name].file)
 		switch {
@@ -148,9 +156,9 @@ func buildSteps(steps []boot.Step, sentences map[string]sentence) ([]byte, error
 			}
 			undo += ": " + say(s.Undo)
 		}
-		fmt.Fprintf(&b, "| %d | %s | %s | %s | %s | %s | %s |\n", i+1, name, s.Scope, s.Timeout, s.Phase, say(s.Name), undo)
+		fmt.Fprintf(b, "| %d | %s | %s | %s | %s | %s | %s |\n", i+1, name, s.Scope, s.Timeout, s.Phase, say(s.Name), undo)
 	}
-	return b.Bytes(), errors.Join(missing...)
+	return missing
 }
 
 // cell is text that cannot end a table's cell.

@@ -27,6 +27,9 @@ type Hypervisor interface {
 	Start(ctx context.Context, uuid string) error
 	// Destroy stops a domain at once. One that does not run, or does not exist, is success.
 	Destroy(ctx context.Context, uuid string) error
+	// Shutdown asks the guest to shut down, as by its power button, and returns at once. One that does not run, or does not
+	// exist, is success.
+	Shutdown(ctx context.Context, uuid string) error
 	// Undefine forgets a stopped domain with all that libvirt keeps of it (NVRAM, managed save). An absent one is success, one
 	// that runs is a Conflict.
 	Undefine(ctx context.Context, uuid string) error

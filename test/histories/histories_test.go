@@ -54,7 +54,7 @@ type scenario struct {
 }
 
 // always run, also without -record: a few that between them take every way through the workflows.
-var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "import", "import-deleted"}
+var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "import", "import-deleted", "os-stop", "fails-os-start-StartDomain"}
 
 func TestEveryScenarioReplays(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testdata, "payload.keys"))
@@ -207,6 +207,7 @@ func (sc *scenario) all() []scene {
 		}},
 	}
 	cases = append(cases, sc.imports()...)
+	cases = append(cases, sc.actions()...)
 	for _, step := range boot.Table() {
 		fails := []faultinject.Rule{{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}}
 		cases = append(cases, scene{"fails-" + step.Name, func(t *testing.T) []string { return server(sc.fails(t, step.Name, fails...)) }})

@@ -42,9 +42,10 @@ func (w Workflow) BootServer(ctx workflow.Context, in contract.BootInput) error 
 	about := server.Subject{
 		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Name: in.Name, Deadlines: in.Deadlines,
 	}
-	b := &build{in: in, ever: run.Until(w.table.Specs(), version), ports: make([]contract.Port, len(in.Networks))}
-	b.deletes = workflow.GetSignalChannel(ctx, contract.SignalDelete)
-	b.run = run.New(ctx, b.frame(about))
+	b := &build{in: in, ports: make([]contract.Port, len(in.Networks))}
+	frame := b.frame(about)
+	b.deletion = teardown.Workflow{Rows: w.table.Specs(), Version: TableVersion}.Follows(ctx, &frame)
+	b.run = run.New(ctx, frame)
 	if err := about.Serve(ctx, b.run); err != nil {
 		return err
 	}
@@ -70,9 +71,7 @@ type build struct {
 	host  contract.HostSelection
 	ports []contract.Port
 
-	ever     []run.Spec // the rows that may have built the server that is torn down
-	deletes  workflow.ReceiveChannel
-	deletion *contract.DeleteInput
+	deletion *teardown.Asked
 }
 
 func (b *build) frame(about server.Subject) run.Frame {
@@ -86,18 +85,7 @@ func (b *build) frame(about server.Subject) run.Frame {
 	f.Left = b.blame
 	f.Finished = func(ctx workflow.Context) { b.run.Show(ctx, attributes.PhaseActive) }
 	f.Explain = b.explain
-	f.Stop = b.deleteAsked
-	f.Stopped = func(ctx workflow.Context, r *run.Run) error { return teardown.Server(ctx, r, b.ever, *b.deletion) }
 	return f
-}
-
-// deleteAsked says whether somebody has asked for the server's end. The first request counts.
-func (b *build) deleteAsked() bool {
-	var d contract.DeleteInput
-	if b.deletion == nil && b.deletes.ReceiveAsync(&d) {
-		b.deletion = &d
-	}
-	return b.deletion != nil
 }
 
 // How often a build that waits for room looks again.

@@ -30,7 +30,7 @@ var steps = run.Table[*build]{
 		GivenBackBy(contract.ReleaseAllocation).ByPlace(),
 
 	control(contract.AllocateNetwork, allocateNetwork).Each(server.NIC, nics).In(networking).
-		GivenBackBy(contract.ReleaseNetwork).BehindPlaces(),
+		GivenBackBy(contract.ReleaseNetwork).BehindPlaces("network"),
 
 	host(contract.BuildConfigDrive, buildConfigDrive, time.Minute).When(wantsConfigDrive).
 		GivenBackBy(contract.RemoveConfigDrive).BesideUntil(contract.DefineDomain),
@@ -116,7 +116,7 @@ func recordServer(b *build, _ int) (contract.RecordServerInput, func(run.None)) 
 // its row goes.
 func failServer(b *build) (any, bool) {
 	f := b.run.Failure()
-	if b.deletion != nil || f == nil {
+	if f == nil || b.deletion.Came() {
 		return nil, false
 	}
 	return contract.FailServerInput{

@@ -30,7 +30,7 @@ type UndoState struct {
 func (r *Run) Undos() []UndoState {
 	var all []UndoState
 	for _, e := range r.saga.Entries() {
-		u := UndoState{ID: e.ID(), Chain: e.Chain, Activity: e.What.undo, Place: e.What.place(), State: string(e.State)}
+		u := UndoState{ID: e.ID(), Chain: e.Chain, Activity: e.What.undo, Place: e.What.where(), State: string(e.State)}
 		if !e.Since.IsZero() {
 			since := e.Since
 			u.Since = &since

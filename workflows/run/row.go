@@ -21,9 +21,9 @@ type Spec struct {
 	// Patience bounds a control row in all, with its further tries.
 	Patience time.Duration
 
-	PerPlace    bool // given back when the run leaves the place, not only when it ends
-	Behind      bool // given back only when no place holds anything any more that may use it
-	Conditional bool // some runs do without it
+	PerPlace    bool   // given back when the run leaves the place, not only when it ends
+	Behind      string // the chain in which it is given back, once no place holds anything any more that may use it; "" is at once
+	Conditional bool   // some runs do without it
 
 	// since is the version of the table that added the row, until the one that took it out; 0 is always. A run goes on with
 	// the version that it began with (docs/checklists/change-a-workflow.md).
@@ -145,8 +145,8 @@ func (r Row[S]) In(phase string) Row[S] { r.Phase = phase; return r }
 // ByPlace has the row's takings given back when the run leaves the place.
 func (r Row[S]) ByPlace() Row[S] { r.PerPlace = true; return r }
 
-// BehindPlaces has them given back behind everything on places.
-func (r Row[S]) BehindPlaces() Row[S] { r.Behind = true; return r }
+// BehindPlaces has them given back behind everything on places, in a chain of that name.
+func (r Row[S]) BehindPlaces(chain string) Row[S] { r.Behind = chain; return r }
 
 // BesideUntil runs the row beside those that follow it, until the one of that name.
 func (r Row[S]) BesideUntil(row string) Row[S] { r.Beside = row; return r }

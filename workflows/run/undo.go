@@ -12,9 +12,8 @@ import (
 // Chains of undos: what a place holds is given back when the run leaves the place, the rest when the run ends, what places may
 // still use behind them. Their names are recorded. What waits in any but the first can be handed over.
 const (
-	ownChain    = "server"
-	behindChain = "network"
-	placeChain  = "host/" // and the place's name: where no attempt of this run took it
+	ownChain   = "server"
+	placeChain = "host/" // and the place's name: where no attempt of this run took it
 )
 
 func (r *Run) attemptChain() string { return fmt.Sprintf("attempt/%d", len(r.tried)+1) }
@@ -49,14 +48,10 @@ type taking struct {
 	index int
 	// what is asked for when the undo begins: by then the place is known. needed is false where there is nothing to do.
 	what    func() (u Undo, needed bool)
+	where   func() string // whose queue it runs on, as far as that is known; "" is the control plane's
 	options func(*workflow.ActivityOptions)
 	asRow   bool  // the undo is what the run does, and is shown as a row of its own
 	line    *Line // of asRow, once it has begun
-}
-
-func (t *taking) place() string {
-	u, _ := t.what()
-	return u.Place
 }
 
 // register makes sure that what the row may take is given back. A row that is done again at another place keeps the undo that
@@ -66,9 +61,12 @@ func register[S any](r *Run, row *Row[S], s S, n int) *saga.Entry[*taking] {
 		return nil
 	}
 	at, tried := r.place, r.tried
-	t := &taking{undo: row.Undo, index: n, options: row.undoOpts}
+	t := &taking{undo: row.Undo, index: n, options: row.undoOpts, where: func() string { return "" }}
+	if row.Scope == Placed {
+		t.where = func() string { return at.name }
+	}
 	t.what = func() (Undo, bool) {
-		u := Undo{Activity: row.Undo}
+		u := Undo{Activity: row.Undo, Place: t.where()}
 		if row.undoing != nil {
 			input, needed := row.undoing(s)
 			u.Input = input
@@ -77,10 +75,7 @@ func register[S any](r *Run, row *Row[S], s S, n int) *saga.Entry[*taking] {
 		taken := Taken{Index: n}
 		if row.PerPlace {
 			taken.Place = at.name
-			switch {
-			case row.Scope == Placed:
-				u.Place = at.name
-			case at.name == "":
+			if row.Scope != Placed && at.name == "" {
 				for _, other := range tried {
 					taken.Except = append(taken.Except, other.Place)
 				}
@@ -93,10 +88,10 @@ func register[S any](r *Run, row *Row[S], s S, n int) *saga.Entry[*taking] {
 	switch {
 	case row.PerPlace:
 		chain = r.attemptChain()
-	case row.Behind:
-		chain = behindChain
+	case row.Behind != "":
+		chain = row.Behind
 	}
-	return r.saga.Register(saga.Entry[*taking]{Name: undoName(row.Undo, n), Chain: chain, Behind: row.Behind, What: t})
+	return r.saga.Register(saga.Entry[*taking]{Name: undoName(row.Undo, n), Chain: chain, Behind: row.Behind != "", What: t})
 }
 
 func undoName(activity string, n int) string { return fmt.Sprintf("%s/%d", activity, n) }
@@ -148,7 +143,7 @@ func (r *Run) observe(ctx workflow.Context, e *saga.Entry[*taking]) {
 func (r *Run) observeAsRow(ctx workflow.Context, e *saga.Entry[*taking]) {
 	t, now := e.What, workflow.Now(ctx)
 	if t.line == nil {
-		t.line = &Line{Row: t.undo, Place: t.place(), Index: t.index, Phase: r.phase, Started: now}
+		t.line = &Line{Row: t.undo, Place: t.where(), Index: t.index, Phase: r.phase, Started: now}
 		r.lines = append(r.lines, t.line)
 	}
 	t.line.State = asRowStates[e.State]
@@ -166,7 +161,8 @@ func (r *Run) Restart(f Frame) {
 // Owe registers an undo that is a row of its own, done after everything else.
 func (r *Run) Owe(activity string, input func() any) {
 	r.saga.Register(saga.Entry[*taking]{Name: activity, Chain: ownChain, What: &taking{
-		undo: activity, asRow: true, what: func() (Undo, bool) { return Undo{Activity: activity, Input: input()}, true },
+		undo: activity, asRow: true, where: func() string { return "" },
+		what: func() (Undo, bool) { return Undo{Activity: activity, Input: input()}, true },
 	}})
 }
 
@@ -189,16 +185,17 @@ func (r *Run) OweAll(rows []Spec, places []string, counts map[string]int) {
 			switch {
 			case name != "":
 				chain = placeChain + name
-			case row.Behind:
-				chain = behindChain
+			case row.Behind != "":
+				chain = row.Behind
 			}
 			for n := range times {
 				u := Undo{Activity: row.Undo, Input: r.frame.UndoInput(Taken{Index: n, Place: name})}
 				if row.Scope == Placed {
 					u.Place = name
 				}
-				r.saga.Register(saga.Entry[*taking]{Name: undoName(row.Undo, n), Chain: chain, Behind: row.Behind, What: &taking{
-					undo: row.Undo, index: n, asRow: true, what: func() (Undo, bool) { return u, true },
+				r.saga.Register(saga.Entry[*taking]{Name: undoName(row.Undo, n), Chain: chain, Behind: row.Behind != "", What: &taking{
+					undo: row.Undo, index: n, asRow: true,
+					where: func() string { return u.Place }, what: func() (Undo, bool) { return u, true },
 				}})
 			}
 		}
@@ -214,7 +211,8 @@ func (r *Run) TakeOver(batch int, pending []Pending) {
 			chain = fmt.Sprintf("%d/%s", batch, chain)
 		}
 		r.saga.Register(saga.Entry[*taking]{Name: p.Name, Chain: chain, Behind: p.Behind, What: &taking{
-			undo: p.Activity, index: p.Index, what: func() (Undo, bool) { return p.Undo, true },
+			undo: p.Activity, index: p.Index,
+			where: func() string { return p.Place }, what: func() (Undo, bool) { return p.Undo, true },
 		}})
 	}
 }

@@ -36,6 +36,33 @@ func (w Workflow) DeleteServer(ctx workflow.Context, in contract.DeleteInput) er
 	return err
 }
 
+// Asked is the delete that may arrive while something else is done to a server.
+type Asked struct {
+	deletes workflow.ReceiveChannel
+	in      *contract.DeleteInput
+}
+
+// Came says whether it has come.
+func (a *Asked) Came() bool { return a.in != nil }
+
+// look takes the first request; the others ask for the same.
+func (a *Asked) look() bool {
+	var in contract.DeleteInput
+	if a.in == nil && a.deletes.ReceiveAsync(&in) {
+		a.in = &in
+	}
+	return a.Came()
+}
+
+// Follows makes a delete end what the frame surrounds, and follow it in the same run.
+func (w Workflow) Follows(ctx workflow.Context, f *run.Frame) *Asked {
+	rows := run.Until(w.Rows, run.Version(ctx, w.Version, w.Rows))
+	a := &Asked{deletes: workflow.GetSignalChannel(ctx, contract.SignalDelete)}
+	f.Stop = a.look
+	f.Stopped = func(ctx workflow.Context, r *run.Run) error { return Server(ctx, r, rows, *a.in) }
+	return a
+}
+
 func subject(in contract.DeleteInput) server.Subject {
 	return server.Subject{ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Deadlines: in.Deadlines}
 }

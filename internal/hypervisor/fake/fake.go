@@ -255,6 +255,18 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 	})
 }
 
+// Shutdown stops a domain: its guest does what it is asked.
+func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
+	return h.call(ctx, "Shutdown", id, 0, func() error {
+		r, ok := h.world[id]
+		if !ok || r.State != hypervisor.Running {
+			return nil
+		}
+		r.State = hypervisor.ShutOff
+		return h.put(r)
+	})
+}
+
 // Destroy stops a domain.
 func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 	return h.call(ctx, "Destroy", id, h.o.DestroyLatency, func() error {

@@ -469,6 +469,28 @@ func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 	})
 }
 
+// Shutdown presses the guest's power button (ACPI), whether or not it listens.
+func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
+	key, err := parseUUID(id)
+	if err != nil {
+		return err
+	}
+	return h.do(ctx, "shut down domain "+id, func(_ context.Context, c *client) error {
+		dom, err := c.DomainLookupByUUID(key)
+		if hasCode(err, errNoDomain) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		err = c.DomainShutdownFlags(dom, golibvirt.DomainShutdownAcpiPowerBtn)
+		if hasCode(err, errOperationInvalid) || hasCode(err, errNoDomain) { // it does not run
+			return nil
+		}
+		return err
+	})
+}
+
 // undefineFlags forget everything that libvirt keeps beside the definition and that would make it refuse.
 const undefineFlags = golibvirt.DomainUndefineManagedSave | golibvirt.DomainUndefineSnapshotsMetadata |
 	golibvirt.DomainUndefineNvram | golibvirt.DomainUndefineCheckpointsMetadata

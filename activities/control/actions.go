@@ -1,0 +1,79 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// defaultShutdown is Nova's shutdown_timeout, for images that say nothing.
+const defaultShutdown = time.Minute
+
+// BeginAction marks the server with the action's task and records the action; Conflict, in Nova's words, where the server is
+// in a state in which it cannot be done.
+func (a *Activities) BeginAction(ctx context.Context, in contract.ActionInput) (contract.BegunAction, error) {
+	action, err := rowOf(in.Action)
+	if err != nil {
+		return contract.BegunAction{}, err
+	}
+	server, err := a.store.BeginAction(ctx, in.ServerID, action, models.InstanceAction{
+		ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(),
+	})
+	if err != nil {
+		return contract.BegunAction{}, err
+	}
+	timeout, err := a.shutdownTimeout(ctx, server.ImageID)
+	return contract.BegunAction{
+		Hostname: server.Host.Hostname, ShutdownTimeout: timeout, VMState: string(server.VMState), PowerState: server.PowerState,
+	}, err
+}
+
+// shutdownTimeout is what the image allows a guest to shut down, as long as it can be read.
+func (a *Activities) shutdownTimeout(ctx context.Context, imageID string) (time.Duration, error) {
+	image, err := a.store.Image(ctx, imageID)
+	if fault.Is(err, fault.NotFound) {
+		return defaultShutdown, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up how long the guest may take to shut down: %w", err)
+	}
+	if seconds, err := strconv.Atoi(image.Properties["os_shutdown_timeout"]); err == nil && seconds >= 0 {
+		return time.Duration(seconds) * time.Second, nil
+	}
+	return defaultShutdown, nil
+}
+
+// FinishAction puts the server into the state that the action ends in, with the steps as the action's events.
+func (a *Activities) FinishAction(ctx context.Context, in contract.FinishActionInput) error {
+	action, err := rowOf(in.Action)
+	if err != nil {
+		return err
+	}
+	return a.store.FinishAction(ctx, in.ServerID, in.RequestID, action, events(in.Steps, contract.FinishAction, a.now()))
+}
+
+// FailAction makes the server what it was before the action, and keeps why.
+func (a *Activities) FailAction(ctx context.Context, in contract.FailActionInput) error {
+	action, err := rowOf(in.Action)
+	if err != nil {
+		return err
+	}
+	was := models.Server{VMState: lifecycle.VMState(in.VMState), PowerState: in.PowerState}
+	return a.store.FailAction(ctx, in.ServerID, in.RequestID, action, was, models.ServerFault{
+		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details,
+	}, events(in.Steps, "", a.now()))
+}
+
+func rowOf(name string) (lifecycle.Action, error) {
+	action, ok := lifecycle.Find(name)
+	if !ok {
+		return action, fault.New(fault.Internal, "there is no action %s", name)
+	}
+	return action, nil
+}

@@ -1,0 +1,114 @@
+package compute_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+func TestAnActionIsAcceptedFromItsStatesAndRefusedInNovasWordsFromOthers(t *testing.T) {
+	c := newCloud(t)
+	c.builds.do = func(in contract.ActionInput) error { // what the workflow's first step does
+		action, _ := lifecycle.Find(in.Action)
+		s, err := c.Store.Server(context.Background(), in.ServerID)
+		if err != nil {
+			return err
+		}
+		_, err = c.Store.BeginAction(context.Background(), s.ID, action, instanceAction(in, action))
+		return err
+	}
+	n := c.network(t, c.member, "n", "10.0.0.0/24", "10.0.0.2", "10.0.0.9")
+	act := func(id, name string) (int, string) {
+		a := c.nova(t, c.member, at96, "POST", "/servers/"+id+"/action", fields{name: nil})
+		return a.Status, a.Body
+	}
+	finish := func(id string) {
+		in := c.builds.actions[len(c.builds.actions)-1]
+		action, _ := lifecycle.Find(in.Action)
+		require.NoError(t, c.Store.FinishAction(context.Background(), id, in.RequestID, action, nil))
+	}
+	s := c.row(t, c.member, "web", time.Now())
+	status, body := act(s.ID, "os-stop")
+	require.Equal(t, 409, status)
+	require.Contains(t, body, "Cannot 'stop' instance "+s.ID+" while it is in vm_state building")
+	c.place(t, s, n)
+	c.activate(t, s, time.Now())
+
+	for _, step := range []struct{ action, shown, task, refused, why string }{
+		{"os-stop", "SHUTOFF", "powering-off", "os-stop", "while it is in vm_state stopped"},
+		{"os-start", "ACTIVE", "powering-on", "os-start", "while it is in vm_state active"},
+	} {
+		status, body = act(s.ID, step.action)
+		require.Equal(t, 202, status, body)
+		require.Empty(t, body)
+		require.Equal(t, step.task, c.nova(t, c.member, at96, "GET", "/servers/"+s.ID, nil).At(t, "server", "OS-EXT-STS:task_state"))
+		status, body = act(s.ID, step.action)
+		require.Equal(t, 409, status)
+		require.Contains(t, body, "while it is in task_state "+step.task)
+		finish(s.ID)
+		shown := c.nova(t, c.member, at96, "GET", "/servers/"+s.ID, nil)
+		require.Equal(t, step.shown, shown.At(t, "server", "status"))
+		require.Nil(t, shown.At(t, "server", "OS-EXT-STS:task_state"))
+		require.Len(t, c.nova(t, c.member, at96, "GET", "/servers?status="+step.shown, nil).At(t, "servers"), 1)
+		status, body = act(s.ID, step.refused)
+		require.Equal(t, 409, status)
+		require.Contains(t, body, step.why)
+	}
+	require.Len(t, c.builds.actions, 2, "what the row refuses starts no workflow")
+
+	require.Equal(t, 403, c.nova(t, c.reader, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil}).Status)
+	require.Equal(t, 404, c.nova(t, c.stranger, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil}).Status)
+	status, body = act(s.ID, "resume-guest")
+	require.Equal(t, 400, status, "it is no user's: %s", body)
+	status, _ = act(s.ID, "os-fly")
+	require.Equal(t, 400, status)
+}
+
+func TestAnActionWhoseAnswerWasLostIsAccepted(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(t, c.member, "n", "10.0.0.0/24", "10.0.0.2", "10.0.0.9")
+	s := c.row(t, c.member, "web", time.Now())
+	c.place(t, s, n)
+	c.activate(t, s, time.Now())
+	c.builds.do = func(in contract.ActionInput) error {
+		action, _ := lifecycle.Find(in.Action)
+		_, err := c.Store.BeginAction(context.Background(), in.ServerID, action, instanceAction(in, action))
+		require.NoError(t, err)
+		return fault.New(fault.Unavailable, "the answer got lost")
+	}
+	a := c.nova(t, c.member, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil})
+	require.Equal(t, 202, a.Status, a.Body)
+}
+
+func TestAnActionIsAskedForAgainWhileWhatHeldTheServerEnds(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(t, c.member, "n", "10.0.0.0/24", "10.0.0.2", "10.0.0.9")
+	s := c.row(t, c.member, "web", time.Now())
+	c.place(t, s, n)
+	c.activate(t, s, time.Now())
+	tries := 0
+	c.builds.do = func(contract.ActionInput) error {
+		if tries++; tries < 3 {
+			return fault.New(fault.Conflict, "a workflow of the server runs")
+		}
+		return nil
+	}
+	a := c.nova(t, c.member, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil})
+	require.Equal(t, 202, a.Status, a.Body)
+	require.Equal(t, 3, tries)
+
+	c.builds.do = func(contract.ActionInput) error { return fault.New(fault.Unavailable, "The engine does not answer.") }
+	a = c.nova(t, c.member, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil})
+	require.Equal(t, 503, a.Status, a.Body)
+}
+
+func instanceAction(in contract.ActionInput, action lifecycle.Action) models.InstanceAction {
+	return models.InstanceAction{ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID}
+}

@@ -1,0 +1,117 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// serverActions are the verbs that are one action of the API each.
+var serverActions = []struct{ verb, action, done, short, long string }{
+	{"stop", "os-stop", "stopped", "Shut servers down",
+		"Shut servers down: the guest is asked by ACPI, and turned off when it has not shut down in time (the image's\nos_shutdown_timeout, or a minute). A stopped server keeps its host, its disks and its addresses."},
+	{"start", "os-start", "started", "Start servers that are stopped",
+		"Start servers that are stopped, on the host where their disks are."},
+}
+
+func (c *client) serverActionCommands() []*cobra.Command {
+	var all []*cobra.Command
+	for _, a := range serverActions {
+		var wait bool
+		var timeout time.Duration
+		cmd := &cobra.Command{
+			Use: a.verb + " REF...", Short: a.short, Long: a.long + " If one of several cannot be found, nothing is done.",
+			Example:           "  slipway server " + a.verb + " web\n  slipway server " + a.verb + " web db --wait",
+			Args:              cobra.MinimumNArgs(1),
+			ValidArgsFunction: c.complete(serverKind, true),
+			RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+				servers, err := s.findAll(ctx, serverKind, args)
+				if err != nil {
+					return err
+				}
+				began := c.now()
+				requests := make([]string, len(servers))
+				for i, server := range servers {
+					_, header, err := s.call(ctx, request{
+						service: "compute", method: http.MethodPost, path: serverKind.item(text(server, "id"), "action"), body: object{a.action: nil},
+					})
+					if err != nil {
+						return doing(err, "%s the server %q", a.verb, text(server, "name"))
+					}
+					requests[i] = header.Get("X-Compute-Request-Id")
+					if !wait {
+						c.say(cmd, "asked server %s (%s) to %s", text(server, "name"), text(server, "id"), a.verb)
+					}
+				}
+				if !wait {
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(ctx, timeout)
+				defer cancel()
+				ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+				defer stop()
+				for i, server := range servers {
+					if err := c.waitDone(ctx, s, server, a.verb, requests[i]); err != nil {
+						return err
+					}
+					c.say(cmd, "%s server %s (%s) after %s", a.done, text(server, "name"), text(server, "id"), duration(c.now().Sub(began)))
+				}
+				return nil
+			}),
+		}
+		cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is done")
+		cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "with --wait: give up waiting after this long (the action goes on)")
+		all = append(all, cmd)
+	}
+	return all
+}
+
+// waitDone waits until nothing is done to a server any more, and tells by its instance action how the action ended.
+func (c *client) waitDone(ctx context.Context, s *session, server object, verb, requestID string) error {
+	id, name := text(server, "id"), text(server, "name")
+	ticker := time.NewTicker(c.poll)
+	defer ticker.Stop()
+	for {
+		now, err := s.get(ctx, serverKind, id)
+		if err != nil && ctx.Err() == nil && !passing(err) {
+			return doing(err, "wait for the %s of server %q", verb, name)
+		}
+		if err == nil && text(now, "OS-EXT-STS:task_state") == "" {
+			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions", requestID)})
+			if err == nil && text(answer, "instanceAction", "message") == "Error" {
+				return &Error{Code: ExitFailed, What: fmt.Sprintf("the %s of server %q (%s) failed", verb, name, id), Reason: reasonOf(answer),
+					Hints: []string{"slipway server events " + id + "   (what was done, and where)", "slipway server " + verb + " " + id + "   (tries again)"}}
+			}
+			if err == nil {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			result := &Error{Code: ExitInterrupted, What: fmt.Sprintf("stopped waiting; the %s of server %q (%s) goes on", verb, name, id),
+				Hints: []string{"slipway server show " + id}}
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				result.Code = ExitFailed
+			}
+			return result
+		case <-ticker.C:
+		}
+	}
+}
+
+// reasonOf is what the step of an action said that failed.
+func reasonOf(action object) string {
+	inner, _ := action["instanceAction"].(object)
+	for _, e := range objects(inner["events"]) {
+		if text(e, "result") == "Error" && text(e, "details") != "" {
+			return text(e, "event") + ": " + text(e, "details")
+		}
+	}
+	return "the API gives no reason"
+}

@@ -1,0 +1,81 @@
+package contract
+
+import "time"
+
+// Workflows of actions on a server. They run under the server's id (ServerWorkflowID).
+const (
+	WorkflowStop  = "StopServer"
+	WorkflowStart = "StartServer"
+)
+
+// Activities of actions.
+const (
+	BeginAction  = "BeginAction"
+	FinishAction = "FinishAction"
+	FailAction   = "FailAction"
+
+	StopDomain     = "StopDomain"
+	PowerOnDomain  = "PowerOnDomain"
+	PowerOffDomain = "PowerOffDomain"
+)
+
+// ActionInput asks for an action on a server. It is the whole input of the action's workflow.
+type ActionInput struct {
+	Action    string    `json:"action"` // the row of internal/lifecycle: os-stop
+	ServerID  string    `json:"server_id"`
+	ProjectID string    `json:"project_id"`
+	UserID    string    `json:"user_id"`
+	RequestID string    `json:"request_id"`
+	Name      string    `json:"name"` // of the server
+	Deadlines Deadlines `json:"deadlines"`
+}
+
+// Summary is the input in a few words.
+func (in ActionInput) Summary() string { return in.Action }
+
+// BegunAction is what an action that was accepted has to know.
+type BegunAction struct {
+	Hostname string `json:"hostname"`
+	// ShutdownTimeout is how long the guest may take to shut down by itself: the image's os_shutdown_timeout.
+	ShutdownTimeout time.Duration `json:"shutdown_timeout,omitempty"`
+	// What the server is, for when the action fails.
+	VMState    string `json:"vm_state"`
+	PowerState int    `json:"power_state"`
+}
+
+// FinishActionInput ends an action.
+type FinishActionInput struct {
+	Action    string         `json:"action"`
+	ServerID  string         `json:"server_id"`
+	RequestID string         `json:"request_id"`
+	Steps     []StepProgress `json:"steps"`
+}
+
+// Summary is the input in a few words.
+func (in FinishActionInput) Summary() string { return in.Action }
+
+// FailActionInput is the undo of BeginAction: the server is what it was, and the action says why.
+type FailActionInput struct {
+	Action    string         `json:"action"`
+	ServerID  string         `json:"server_id"`
+	RequestID string         `json:"request_id"`
+	Code      int            `json:"code"`    // as Nova's fault code
+	Message   string         `json:"message"` // for the user
+	Details   string         `json:"details"` // for admins
+	Steps     []StepProgress `json:"steps"`
+	// What the server was; "" where the answer of BeginAction was lost, and nothing has changed it.
+	VMState    string `json:"vm_state,omitempty"`
+	PowerState int    `json:"power_state,omitempty"`
+}
+
+// Undoes marks the inputs of undos.
+func (FailActionInput) Undoes() {}
+
+// StopDomainInput shuts a guest down.
+type StopDomainInput struct {
+	ServerID string        `json:"server_id"`
+	Timeout  time.Duration `json:"timeout"` // until it is turned off; 0: at once
+}
+
+// Server is the id of the server that the step works on.
+func (in StopDomainInput) Server() string { return in.ServerID }

@@ -1,0 +1,71 @@
+// Package lifecycle is what states a server can be in, and the table of what can be done to one. It decides and does nothing:
+// the store compares and sets by it, the API refuses by it, the documents are written from it.
+package lifecycle
+
+import "slices"
+
+// VMState is what a server is, whatever is being done to it (Nova's vm_state, nova/compute/vm_states.py).
+type VMState string
+
+// States of a server.
+const (
+	Building VMState = "building"
+	Active   VMState = "active"
+	Stopped  VMState = "stopped"
+	Error    VMState = "error"
+	Deleted  VMState = "deleted"
+)
+
+// Task states: what is being done (nova/compute/task_states.py). A build's are its phases.
+const (
+	PoweringOff = "powering-off"
+	PoweringOn  = "powering-on"
+)
+
+// Power states: what the hypervisor says (nova/compute/power_state.py).
+const (
+	NoState  = 0
+	Running  = 1
+	Shutdown = 4
+)
+
+// status is what users see of each state (nova/api/openstack/common.py, _STATE_MAP). None of the tasks that there are changes it.
+var status = []struct {
+	state  VMState
+	status string
+}{
+	{Building, "BUILD"}, {Active, "ACTIVE"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+}
+
+// Status is Nova's status of a state; "UNKNOWN" for one that it does not know.
+func Status(state VMState) string {
+	for _, s := range status {
+		if s.state == state {
+			return s.status
+		}
+	}
+	return "UNKNOWN"
+}
+
+// OfStatus are the states that show as a status; none for one that no server has.
+func OfStatus(text string) []VMState {
+	var states []VMState
+	for _, s := range status {
+		if s.status == text {
+			states = append(states, s.state)
+		}
+	}
+	return states
+}
+
+// States are all of them.
+func States() []VMState {
+	var all []VMState
+	for _, s := range status {
+		all = append(all, s.state)
+	}
+	return all
+}
+
+// Allows says whether the action may begin in a state.
+func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }

@@ -1,0 +1,167 @@
+// Package actions does every action to a server of a running system and fails each of its steps in every way. What it stands on
+// is derived from the tables: a new action is covered by being there.
+package actions
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/faultinject"
+	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/test/system"
+	"github.com/slipway-cloud/slipway/workflows/actions"
+)
+
+const patience = time.Minute
+
+type rig struct {
+	*system.System
+	compute  *gophercloud.ServiceClient
+	temporal client.Client
+	image    string
+}
+
+// ways are what may happen to a step. Where it is repaired by another try the action succeeds; else the server is what it was.
+var ways = []struct {
+	name     string
+	rule     faultinject.Rule
+	succeeds bool
+}{
+	{"fails before its effect", faultinject.Rule{Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1}, false},
+	{"fails after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}, false},
+	{"is unfit after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1}, false},
+	{"is unavailable for a moment", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Unavailable, Times: 2}, true},
+	{"kills its process before its effect", faultinject.Rule{Mode: faultinject.KillBefore, Times: 1}, true},
+	{"kills its process after its effect", faultinject.Rule{Mode: faultinject.KillAfter, Times: 1}, true},
+	{"is done twice", faultinject.Rule{Mode: faultinject.Twice, Times: 1}, true},
+}
+
+func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
+	r := &rig{System: system.Start(t, system.Options{Hypervisor: "fake", Faults: true, Settings: map[string]any{
+		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s"},
+	}})}
+	r.Flavor(t, "small", 64)
+	r.temporal = r.Temporal()
+	r.compute = system.Compute(t, r.Demo())
+	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "raw"}, strings.NewReader(strings.Repeat("x", 4096)))
+	before := r.World(t)
+	for _, action := range lifecycle.Actions {
+		for _, step := range actions.Tables()[action.Name] {
+			for _, way := range ways {
+				t.Run(fmt.Sprintf("%s: %s %s", action.Name, step.Name, way.name), func(t *testing.T) {
+					t.Cleanup(func() { require.NoError(t, r.Faults.Clear()) })
+					id := r.in(t, action.From[0])
+					rule := way.rule
+					rule.Step, rule.Server = step.Name, id
+					_, err := r.Faults.Set(rule)
+					require.NoError(t, err)
+					accepted := r.do(t, id, action.Name)
+					require.NoError(t, err)
+					state := r.rests(t, id)
+					if way.succeeds {
+						require.True(t, accepted)
+						require.Equal(t, action.To, state)
+					} else {
+						require.Equal(t, action.From[0], state, "it is what it was")
+					}
+					require.Equal(t, state == lifecycle.Active, r.runs(t, id), "the guest is what its server says")
+					r.gone(t, id)
+				})
+			}
+		}
+	}
+	require.Equal(t, before, r.World(t), "nothing is left")
+}
+
+// in is a server in a state.
+func (r *rig) in(t *testing.T, state lifecycle.VMState) string {
+	t.Helper()
+	made, err := servers.Create(t.Context(), r.compute, servers.CreateOpts{Name: "web", ImageRef: r.image, FlavorRef: "small", Networks: "none"}, nil).Extract()
+	require.NoError(t, err)
+	require.Equal(t, lifecycle.Active, r.becomes(t, made.ID, lifecycle.Active))
+	for _, a := range lifecycle.Actions {
+		if state != lifecycle.Active && a.To == state {
+			require.True(t, r.do(t, made.ID, a.Name))
+			require.Equal(t, state, r.becomes(t, made.ID, state))
+		}
+	}
+	return made.ID
+}
+
+// do asks for an action, again while the process that would answer has just died; accepted is false where it was refused.
+func (r *rig) do(t *testing.T, id, action string) (accepted bool) {
+	t.Helper()
+	system.Eventually(t, patience, func() (bool, string) {
+		_, err := r.compute.Post(t.Context(), r.compute.ServiceURL("servers", id, "action"), map[string]any{action: nil}, nil, &gophercloud.RequestOpts{OkCodes: []int{202}}) //nolint:bodyclose // gophercloud closes it
+		accepted = err == nil
+		return err == nil || gophercloud.ResponseCodeIs(err, 500), fmt.Sprint(err)
+	})
+	return accepted
+}
+
+func (r *rig) state(t *testing.T, id string) (state lifecycle.VMState, task string) {
+	t.Helper()
+	v, err := r.Store.Server(t.Context(), id)
+	require.NoError(t, err)
+	if v.TaskState != nil {
+		task = *v.TaskState
+	}
+	return v.VMState, task
+}
+
+func (r *rig) becomes(t *testing.T, id string, state lifecycle.VMState) lifecycle.VMState {
+	t.Helper()
+	system.Eventually(t, patience, func() (bool, string) {
+		now, task := r.state(t, id)
+		return now == state && task == "" || now == lifecycle.Error, fmt.Sprintf("%s, %s", now, task)
+	})
+	now, _ := r.state(t, id)
+	return now
+}
+
+// rests is the state when nothing is done to the server any more.
+func (r *rig) rests(t *testing.T, id string) (state lifecycle.VMState) {
+	t.Helper()
+	system.Eventually(t, patience, func() (bool, string) {
+		d, err := r.temporal.DescribeWorkflow(t.Context(), contract.ServerWorkflowID(id), "")
+		require.NoError(t, err)
+		var task string
+		state, task = r.state(t, id)
+		return task == "" && d.Status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, task + ", " + d.Status.String()
+	})
+	return state
+}
+
+func (r *rig) runs(t *testing.T, id string) bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(r.HostState(r.Hosts[0]), "fake", id+".json"))
+	require.NoError(t, err)
+	var domain fake.Record
+	require.NoError(t, json.Unmarshal(text, &domain))
+	return domain.State == hypervisor.Running
+}
+
+func (r *rig) gone(t *testing.T, id string) {
+	t.Helper()
+	require.NoError(t, servers.Delete(t.Context(), r.compute, id).ExtractErr())
+	system.Eventually(t, patience, func() (bool, string) {
+		_, err := r.Store.Server(t.Context(), id)
+		return fault.Is(err, fault.NotFound), fmt.Sprint(err)
+	})
+}

@@ -1,0 +1,104 @@
+// Package actions is what can be done to a server that is there: a table of steps in a file for each action. The rows of
+// internal/lifecycle say when each may be done, and what the server is meanwhile and afterwards.
+package actions
+
+import (
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/workflows/run"
+	"github.com/slipway-cloud/slipway/workflows/server"
+	"github.com/slipway-cloud/slipway/workflows/teardown"
+)
+
+// Actions runs actions on servers. A delete that arrives while one runs ends it, and tears the server down in the same run.
+type Actions struct{ Ends teardown.Workflow }
+
+// action is the state of one.
+type action struct {
+	in       contract.ActionInput
+	run      *run.Run
+	begun    contract.BegunAction
+	deletion *teardown.Asked
+}
+
+// Tables are the steps of each action, by the name of its row in internal/lifecycle.
+func Tables() map[string][]run.Spec {
+	return map[string][]run.Spec{"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs()}
+}
+
+// table is an action's own steps between those that all have.
+func table(own ...run.Row[*action]) run.Table[*action] {
+	return slices.Concat(run.Table[*action]{
+		run.OnControl(contract.BeginAction, run.AdmissionPatience, begin).Accepts().Chooses(where).
+			GivenBackBy(contract.FailAction).GivenBackWith(fail).BehindPlaces("server"),
+	}, own, run.Table[*action]{
+		run.OnControl(contract.FinishAction, run.ControlPatience, finish).
+			TakesNothing("the last step"),
+	})
+}
+
+func host[I, O any](name string, timeout time.Duration, io run.Describe[*action, I, O]) run.Row[*action] {
+	return run.AtPlace(name, timeout, io)
+}
+
+// do runs an action's table under the server's lock. It answers its submission once the server is marked, or is not because
+// of the state that it is in.
+func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action]) error {
+	about := server.Subject{
+		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Name: in.Name, Deadlines: in.Deadlines,
+	}
+	a := &action{in: in}
+	frame := about.Frame(in.Action)
+	frame.Ended = in.Action
+	// Nothing is left to a clean-up: it would give back on the host what a later action has taken. The server stays locked until
+	// its host has answered; a delete takes over.
+	frame.HandOver = nil
+	frame.Explain = a.explain
+	a.deletion = w.Ends.Follows(ctx, &frame)
+	a.run = run.New(ctx, frame)
+	if err := about.Serve(ctx, a.run); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, a.run.Submitted); err != nil {
+		return err
+	}
+	return run.Drive(ctx, a.run, steps, a)
+}
+
+// explain is the failure of the one host that an action can be done on.
+func (a *action) explain(last *fault.Error) *fault.Error {
+	if tried := a.run.Tried(); last == nil && len(tried) > 0 {
+		return tried[0].Fault
+	}
+	return last
+}
+
+func begin(a *action, _ int) (contract.ActionInput, func(contract.BegunAction)) {
+	return a.in, func(begun contract.BegunAction) { a.begun = begun }
+}
+
+func where(a *action) string { return a.begun.Hostname }
+
+func finish(a *action, _ int) (contract.FinishActionInput, func(run.None)) {
+	return contract.FinishActionInput{
+		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run),
+	}, nil
+}
+
+// fail gives the server its state back. One that is being deleted needs none.
+func fail(a *action) (any, bool) {
+	f := a.run.Failure()
+	if f == nil || a.deletion.Came() {
+		return nil, false
+	}
+	return contract.FailActionInput{
+		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID,
+		Code: f.Kind.Status(), Message: f.Text, Details: f.Error(), Steps: server.Steps(a.run),
+		VMState: a.begun.VMState, PowerState: a.begun.PowerState,
+	}, true
+}

@@ -1,0 +1,192 @@
+package actions
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/workflows/boot"
+	"github.com/slipway-cloud/slipway/workflows/teardown"
+)
+
+// guest is a server and its guest without any of the real parts.
+type guest struct {
+	mu       sync.Mutex
+	done     []string // activities, in order
+	task     string
+	state    string
+	on       bool
+	failed   contract.FailActionInput
+	before   map[string]error // fails an activity before it has an effect
+	after    map[string]error // and after
+	reached  func(activity string)
+	answered bool
+	answer   error
+}
+
+func (g *guest) does(name string, effect func()) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.done = append(g.done, name)
+	if g.reached != nil {
+		g.reached(name)
+	}
+	if err := g.before[name]; err != nil {
+		return fault.ToTemporal(err)
+	}
+	effect()
+	return fault.ToTemporal(g.after[name])
+}
+
+func perform(t *testing.T, g *guest, action any, name string, script ...func(*testsuite.TestWorkflowEnvironment)) error {
+	t.Helper()
+	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
+	env := suite.NewTestWorkflowEnvironment()
+	env.SetTestTimeout(20 * time.Second)
+	none := func() {}
+	for activityName, f := range map[string]any{
+		contract.BeginAction: func(_ context.Context, in contract.ActionInput) (contract.BegunAction, error) {
+			return contract.BegunAction{Hostname: "hv1", ShutdownTimeout: time.Minute}, g.does(contract.BeginAction, func() { g.task = in.Action })
+		},
+		contract.FinishAction: func(context.Context, contract.FinishActionInput) error {
+			return g.does(contract.FinishAction, func() { g.task, g.state = "", "done" })
+		},
+		contract.FailAction: func(_ context.Context, in contract.FailActionInput) error {
+			return g.does(contract.FailAction, func() { g.task, g.failed = "", in })
+		},
+		contract.StopDomain: func(_ context.Context, in contract.StopDomainInput) error {
+			return g.does(contract.StopDomain, func() { g.on = in.Timeout != time.Minute })
+		},
+		contract.StartDomain: func(context.Context, contract.StartDomainInput) error {
+			return g.does(contract.StartDomain, func() { g.on = true })
+		},
+		contract.PowerOnDomain: func(context.Context, contract.Undo) error {
+			return g.does(contract.PowerOnDomain, func() { g.on = true })
+		},
+		contract.PowerOffDomain: func(context.Context, contract.Undo) error {
+			return g.does(contract.PowerOffDomain, func() { g.on = false })
+		},
+		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
+		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Placement, error) {
+			return contract.Placement{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
+		},
+		contract.RemoveServer: func(context.Context, contract.RemoveServerInput) error {
+			return g.does(contract.RemoveServer, func() { g.state = "deleted" })
+		},
+		contract.RecordOperatorAct: func(context.Context, contract.OperatorActRecord) error { return nil },
+	} {
+		env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: activityName})
+	}
+	for _, row := range boot.Table() {
+		if row.Undo != "" && row.Undo != contract.FailServer {
+			env.RegisterActivityWithOptions(func(context.Context, contract.Undo) error { return g.does(row.Undo, none) }, activity.RegisterOptions{Name: row.Undo})
+		}
+	}
+	env.RegisterDelayedCallback(func() {
+		env.UpdateWorkflow(contract.UpdateSubmit, "submit", &testsuite.TestUpdateCallback{
+			OnAccept: func() {}, OnReject: func(err error) { t.Errorf("rejected: %v", err) },
+			OnComplete: func(_ any, err error) { g.answer, g.answered = err, true },
+		})
+	}, 0)
+	for _, s := range script {
+		s(env)
+	}
+	env.ExecuteWorkflow(action, contract.ActionInput{
+		Action: name, ServerID: "11111111-2222-3333-4444-555555555555", RequestID: "req-1", Deadlines: contract.DefaultDeadlines(),
+	})
+	require.True(t, env.IsWorkflowCompleted())
+	require.True(t, g.answered, "every submission is answered")
+	return env.GetWorkflowError()
+}
+
+var does = Actions{Ends: teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}}
+
+func TestAStopEndsTheGuestAndKeepsTheServer(t *testing.T) {
+	g := &guest{on: true}
+	require.NoError(t, perform(t, g, does.StopServer, "os-stop"))
+	require.NoError(t, g.answer)
+	require.False(t, g.on)
+	require.Equal(t, []string{contract.BeginAction, contract.StopDomain, contract.FinishAction}, g.done)
+}
+
+func TestAStartRunsTheGuest(t *testing.T) {
+	g := &guest{}
+	require.NoError(t, perform(t, g, does.StartServer, "os-start"))
+	require.True(t, g.on)
+	require.Equal(t, "done", g.state)
+}
+
+func TestAnActionThatIsRefusedSaysWhyAndTouchesNothing(t *testing.T) {
+	g := &guest{on: true, before: map[string]error{contract.BeginAction: fault.New(fault.Conflict, "Cannot 'stop' instance x while it is in vm_state stopped")}}
+	require.Error(t, perform(t, g, does.StopServer, "os-stop"))
+	require.Equal(t, fault.Conflict, fault.FromTemporal(g.answer).Kind)
+	require.True(t, g.on)
+	require.NotContains(t, g.done, contract.StopDomain)
+}
+
+func TestAStartThatFailsLeavesTheGuestOffAndTheServerAsItWas(t *testing.T) {
+	for name, g := range map[string]*guest{
+		"before": {before: map[string]error{contract.StartDomain: fault.New(fault.HostUnfit, "hv1 has no memory left")}},
+		"after":  {after: map[string]error{contract.StartDomain: fault.New(fault.HostUnfit, "hv1 has no memory left")}},
+		"bug":    {after: map[string]error{contract.StartDomain: fault.New(fault.Internal, "hv1 has no memory left")}},
+	} {
+		err := perform(t, g, does.StartServer, "os-start")
+		require.ErrorContains(t, err, "hv1 has no memory left", name)
+		require.NoError(t, g.answer, "it was accepted: %s", name)
+		require.False(t, g.on, name)
+		require.Empty(t, g.task, name)
+		require.Equal(t, "hv1 has no memory left", g.failed.Message, name)
+		require.Less(t, slices.Index(g.done, contract.PowerOffDomain), slices.Index(g.done, contract.FailAction), "the server stays locked until its guest is off: %s", name)
+	}
+}
+
+func TestAStopThatFailsLeavesTheGuestRunning(t *testing.T) {
+	g := &guest{on: true, after: map[string]error{contract.StopDomain: fault.New(fault.HostUnfit, "the host did not finish the step")}}
+	require.Error(t, perform(t, g, does.StopServer, "os-stop"))
+	require.True(t, g.on)
+	require.Empty(t, g.task)
+	require.Equal(t, "the host did not finish the step", g.failed.Message)
+}
+
+func TestEveryActionOfTheTableHasSteps(t *testing.T) {
+	for _, a := range lifecycle.Actions {
+		steps := Tables()[a.Name]
+		require.Equal(t, contract.BeginAction, steps[0].Name, a.Name)
+		require.Equal(t, contract.FinishAction, steps[len(steps)-1].Name, a.Name)
+		for _, s := range steps {
+			require.True(t, (s.Undo == "") != (s.WhyNoUndo == ""), "%s needs an undo, or the reason why it has none", s.Name)
+		}
+	}
+}
+
+func TestADeleteDuringAnActionTearsTheServerDown(t *testing.T) {
+	for _, step := range []string{contract.BeginAction, contract.StopDomain, contract.FinishAction} {
+		g := &guest{on: true}
+		sent := false
+		err := perform(t, g, does.StopServer, "os-stop", func(env *testsuite.TestWorkflowEnvironment) {
+			g.reached = func(activity string) {
+				if activity == step && !sent {
+					sent = true
+					env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: "s", RequestID: "req-2", Deadlines: contract.DefaultDeadlines()})
+				}
+			}
+		})
+		require.NoError(t, err, step)
+		require.True(t, sent)
+		require.Equal(t, "deleted", g.state, step)
+		require.Contains(t, g.done, contract.DestroyDomain, step)
+		require.Contains(t, g.done, contract.RemoveDisk, step)
+	}
+}
