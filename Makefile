@@ -5,7 +5,7 @@ SHELL := /bin/sh
 
 bin   := .slipway/bin
 tools := go tool -modfile=deploy/tools/go.mod
-with  := go run $(buildvcs) ./internal/testenv/with
+with  := go run $(buildvcs) ./internal/dev/testenv/with
 
 # The commit goes into the binary where git can tell it; a tarball, or a checkout of another user, builds without.
 buildvcs := $(shell git status --porcelain >/dev/null 2>&1 || echo -buildvcs=false)
@@ -72,7 +72,7 @@ guest:
 
 .PHONY: generate
 generate: ## write the documents that derive from the code
-	go run $(buildvcs) ./internal/gendocs
+	go run $(buildvcs) ./internal/dev/gendocs
 
 # ---------------------------------------------------------------------------------------------------------- test it
 
@@ -106,11 +106,11 @@ test: install-tests build-faults temporal s3server ## run every test on real par
 		[ -n "$(PACKAGES)" ] || go list -e -export -test -v $(buildvcs) ./test/...; } 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
 	@echo "make: test 2/2: running; a package that starts machines or clusters takes a minute or more"
-	@$(with) go run $(buildvcs) ./internal/testenv/report --skips internal/testenv/report/skips.txt $(suites)
+	@$(with) go run $(buildvcs) ./internal/dev/testenv/report --skips internal/dev/testenv/report/skips.txt $(suites)
 
 .PHONY: e2e
 e2e: install-tests build-faults temporal ## boot real guests and look at what they were given
-	@$(with) go run $(buildvcs) ./internal/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
+	@$(with) go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
 
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
@@ -138,9 +138,9 @@ check: ## everything that is checked without running: format, vet, linters, dete
 	@cd deploy/tools && GOWORK=off go mod tidy -diff
 	@cd deploy/s3server && GOWORK=off go mod tidy -diff
 	@echo "make: 4/8 generated files"
-	@go run $(buildvcs) ./internal/gendocs --check
+	@go run $(buildvcs) ./internal/dev/gendocs --check
 	@echo "make: 5/8 direction of imports"
-	@go test $(buildvcs) -vet=off ./internal/archtest
+	@go test $(buildvcs) -vet=off ./internal/dev/archtest
 	@echo "make: 6/8 determinism of workflows (the first time builds the tool)"
 	@$(tools) workflowcheck ./workflows/...
 	@echo "make: 7/8 linters (the first time builds golangci-lint: about 2 minutes)"

@@ -29,9 +29,9 @@ import (
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/api/reservations"
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/images"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/listener"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 

@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
-	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/space"
-	"github.com/slipway-cloud/slipway/internal/testenv"
 )
 
 func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {

@@ -3,8 +3,8 @@ package host
 import (
 	"context"
 
-	"github.com/slipway-cloud/slipway/internal/configdrive"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 )
 
 // BuildConfigDrive makes the server's config drive.

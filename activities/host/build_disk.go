@@ -4,8 +4,8 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/disk"
-	"github.com/slipway-cloud/slipway/internal/guestfs"
+	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/program"
 )

@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/guestfs"
+	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 )
 
 // InjectData writes into the root disk's filesystem. It has no undo: what it wrote goes with the disk.

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
-	"github.com/slipway-cloud/slipway/internal/imagecache"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 )
 
 // asHost makes the test's binary a host that does one step: its value is a killedHost.

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 )
 
 // How often a guest that shuts down is looked at, and asked again: some pass over a button that is pressed while they boot.

@@ -1,4 +1,4 @@
-// Package image answers the Glance v2 API, and Slipway's own of bytes that no image has: paths, bodies, statuses and headers. What happens to images is internal/images'.
+// Package image answers the Glance v2 API, and Slipway's own of bytes that no image has: paths, bodies, statuses and headers. What happens to images is internal/service/images'.
 // Bodies, statuses and texts follow glance/api/v2 and its API reference (docs.openstack.org/api-ref/image/v2).
 package image
 
@@ -15,7 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
-	"github.com/slipway-cloud/slipway/internal/images"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
 )

@@ -21,10 +21,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/libpq"
 	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/payload"
-	"github.com/slipway-cloud/slipway/internal/stack"
 )
 
 // devOptions of the development stack.

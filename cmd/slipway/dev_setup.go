@@ -16,9 +16,9 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
-	"github.com/slipway-cloud/slipway/internal/hypervisor/libvirt"
-	"github.com/slipway-cloud/slipway/internal/stack"
+	"github.com/slipway-cloud/slipway/internal/dev/stack"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
 )
 
 // devHostname is the one hypervisor of a development stack; more can be started beside it.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 )
 
 // elsewhere are variables with which somebody else's database is reached.

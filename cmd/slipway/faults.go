@@ -5,7 +5,7 @@ package main
 import (
 	"go.temporal.io/sdk/interceptor"
 
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 )
 
 // injectFaults is for the binary of the fault tests (the build tag faultinject); this one has no faults but its own.

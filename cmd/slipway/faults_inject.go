@@ -7,8 +7,8 @@ import (
 
 	"go.temporal.io/sdk/interceptor"
 
-	"github.com/slipway-cloud/slipway/internal/faultinject"
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 )
 
 // injectFaults puts the faults of a test around a process's activities and, on a host, its hypervisor.

@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
-	"github.com/slipway-cloud/slipway/internal/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 )
 
 func TestOnlyTheGuestsOfThisStateFolderThatAreOffAreNamedToTheAPI(t *testing.T) {

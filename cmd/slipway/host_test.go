@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/config"
-	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 )
 
 func TestAHostDoesNotStartWhereQEMUsUserCannotReachItsGuests(t *testing.T) {

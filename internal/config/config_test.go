@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 )
 
 func settings(t *testing.T, yaml string, env map[string]string, args ...string) (Config, error) {

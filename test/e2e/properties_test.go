@@ -11,7 +11,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/testenv"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 )
 
 // lookAround has a guest print what machine it finds itself in: its virtio devices by number (1 is a network card, 2 a disk,

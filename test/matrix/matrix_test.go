@@ -3,7 +3,7 @@
 // Postgres, and holds after each that nothing leaked and nothing got stuck; and `slipway audit` holds it at the end. Its
 // cases come from boot.Table() and the port's own methods: a new step is covered by being there.
 //
-//	go run ./internal/testenv/with --parts postgres,temporal go test ./test/matrix -args -seed 7
+//	go run ./internal/dev/testenv/with --parts postgres,temporal go test ./test/matrix -args -seed 7
 //
 // Some cases again: -run 'TestMatrix/case/build/BuildDisk_fails'.
 package matrix
@@ -28,7 +28,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 

@@ -1,4 +1,4 @@
-// Package system runs Slipway's own processes (api, worker, hosts) for a test, on the real parts of internal/testenv, and
+// Package system runs Slipway's own processes (api, worker, hosts) for a test, on the real parts of internal/dev/testenv, and
 // gives clients for them. What it starts ends with the test, and what a test leaves behind on the hypervisor is an error
 // of that test.
 package system
@@ -33,10 +33,10 @@ import (
 	"go.yaml.in/yaml/v3"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-cloud/slipway/internal/faultinject"
+	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
+	"github.com/slipway-cloud/slipway/internal/dev/stack"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/payload"
-	"github.com/slipway-cloud/slipway/internal/stack"
-	"github.com/slipway-cloud/slipway/internal/testenv"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -55,7 +55,7 @@ type Options struct {
 	// Faults runs processes that can be told to fail, by System.Faults.
 	Faults bool
 
-	// Parts of the test's own, for one that breaks them. "" are those that internal/testenv gives, which tests share.
+	// Parts of the test's own, for one that breaks them. "" are those that internal/dev/testenv gives, which tests share.
 	DSN      string // an empty database
 	Temporal string // address of a server with the namespace slipway
 	// APITemporal is the address by which the API alone reaches that server.

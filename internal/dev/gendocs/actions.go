@@ -1,0 +1,47 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/workflows/actions"
+)
+
+const actionsHead = `<!-- Written by internal/dev/gendocs from internal/lifecycle/actions.go, workflows/actions and the comments of activities/: run ` + "`make generate`" + `. -->
+
+# What can be done to a server
+
+One row of the table in [internal/lifecycle/actions.go](../internal/lifecycle/actions.go) for each action. Each is a workflow under
+the server's own id, its lock: it is accepted with 202 when the server is marked with the task, and refused with 409 in Nova's
+words in any other state, or while anything else is done. One that fails gives back what it took: the server is what it was,
+and the instance action says why. A delete that comes meanwhile ends it.
+
+| action | since | policy rule | from vm_state | task_state | to vm_state | what it does |
+|---|---|---|---|---|---|---|
+`
+
+// serverActions renders the actions and the steps of each.
+func serverActions(sentences map[string]sentence) ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteString(actionsHead)
+	for _, a := range lifecycle.Actions {
+		var from []string
+		for _, s := range a.From {
+			from = append(from, string(s))
+		}
+		fmt.Fprintf(&b, "| `%s` | 2.%d | `%s` | %s | %s | %s | %s |\n", a.Name, a.Since, a.Policy, strings.Join(from, ", "), a.Task, a.To, cell(a.Does))
+	}
+	var missing []error
+	for _, a := range lifecycle.Actions {
+		fmt.Fprintf(&b, "\n## %s\n\n| | step | runs on | deadline of one try | task_state | does | undo |\n|---|---|---|---|---|---|---|\n", a.Name)
+		steps := actions.Tables()[a.Name]
+		for i := range steps {
+			steps[i].Phase = a.Task
+		}
+		missing = append(missing, writeSteps(&b, steps, sentences)...)
+	}
+	return b.Bytes(), errors.Join(missing...)
+}

@@ -1,0 +1,143 @@
+package configdrive
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/metadata"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+var md = contract.InstanceMetadata{
+	ServerID: "83679162-1378-4288-a2d4-70e13ec132aa", Name: "web", Hostname: "web", AdminPass: "s3cret",
+	UserData: bytes.Repeat([]byte("user data "), 5000),
+	Files:    []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}},
+	Ports:    []contract.Port{{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", MAC: "fa:16:3e:9c:bf:3d"}},
+}
+
+// read reads one file of a drive with a program that did not make it.
+func read(t *testing.T, format, image, path string) []byte {
+	t.Helper()
+	cmd := exec.Command("isoinfo", "-i", image, "-R", "-x", "/"+path)
+	if format == VFAT {
+		cmd = exec.Command("mtype", "-i", image, "::/"+path)
+	}
+	out, err := cmd.Output()
+	require.NoError(t, err, path)
+	return out
+}
+
+func TestADriveHoldsTheWholeTreeUnderItsNames(t *testing.T) {
+	for _, format := range []string{ISO9660, VFAT} {
+		t.Run(format, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, md))
+			image := filepath.Join(dir, Name)
+			label, err := exec.Command("blkid", "-o", "value", "-s", "LABEL", image).Output()
+			require.NoError(t, err)
+			require.Equal(t, "config-2", strings.TrimSpace(string(label)))
+			st, err := os.Stat(image)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), st.Mode().Perm(), "a password lies in it")
+			files, err := metadata.Files(md)
+			require.NoError(t, err)
+			for _, f := range files {
+				got := read(t, format, image, f.Path)
+				if strings.HasSuffix(f.Path, "meta_data.json") { // holds a fresh random seed
+					var m map[string]any
+					require.NoError(t, json.Unmarshal(got, &m))
+					require.Equal(t, md.ServerID, m["uuid"])
+					continue
+				}
+				require.Equal(t, f.Contents, got, f.Path)
+			}
+			if format == ISO9660 {
+				out, err := exec.Command("isoinfo", "-d", "-i", image).Output()
+				require.NoError(t, err)
+				require.Contains(t, string(out), "Publisher id: Slipway")
+				out, err = exec.Command("isoinfo", "-J", "-f", "-i", image).Output()
+				require.NoError(t, err)
+				require.Contains(t, string(out), "/openstack/2020-10-14/network_data.json")
+			}
+			left, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			require.Len(t, left, 1, "only the drive is left")
+		})
+	}
+}
+
+func TestADriveIsKeptByTheSameStepAgainAndGoneAfterItsUndo(t *testing.T) {
+	dir := t.TempDir()
+	image := filepath.Join(dir, Name)
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, md))
+	first, err := os.ReadFile(image)
+	require.NoError(t, err)
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, md))
+	again, err := os.ReadFile(image)
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(first, again))
+
+	require.NoError(t, os.Truncate(image, 1000))
+	require.NoError(t, os.MkdirAll(image+treeSuffix+"/x", 0o700))
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, md), "a broken one is made anew")
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, VFAT, md), "another format is made anew")
+	format, err := formatOf(image)
+	require.NoError(t, err)
+	require.Equal(t, VFAT, format)
+
+	require.NoError(t, Remove(dir))
+	require.NoError(t, Remove(dir))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// The mode is that of the file's first moment: nothing changes it afterwards.
+func TestADriveIsClosedToOtherUsersFromItsFirstMoment(t *testing.T) {
+	for _, format := range []string{ISO9660, VFAT} {
+		dir := t.TempDir()
+		require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, md))
+		st, err := os.Stat(filepath.Join(dir, Name))
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), st.Mode(), format)
+	}
+}
+
+func TestAnUnknownFormatIsRefused(t *testing.T) {
+	require.True(t, fault.Is(Build(t.Context(), program.Limits{}, t.TempDir(), "ext4", md), fault.Invalid))
+}
+
+func TestTheTreeIsGoneAfterAFailureToo(t *testing.T) {
+	dir := t.TempDir()
+	err := Build(t.Context(), program.Limits{Deadline: time.Nanosecond}, dir, ISO9660, md)
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	left, readErr := os.ReadDir(dir)
+	require.NoError(t, readErr)
+	require.Empty(t, left)
+}
+
+func BenchmarkBuild(b *testing.B) {
+	for _, format := range []string{ISO9660, VFAT} {
+		b.Run(format, func(b *testing.B) {
+			dir := b.TempDir()
+			for b.Loop() {
+				if err := Build(b.Context(), program.Limits{}, dir, format, md); err != nil {
+					b.Fatal(err)
+				}
+				if err := Remove(dir); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,275 @@
+package guestfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-cloud/slipway/internal/imageformat"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// workName is the folder, within the instance folder, under which a disk is exported while it is written.
+const workName = "inject"
+
+// export is a running qemu-storage-daemon that shows parts of a disk as files. It speaks QMP over its stdin and stdout,
+// and dies with this process.
+type export struct {
+	dir     string // the work folder
+	in      *os.File
+	out     *os.File
+	replies *json.Decoder
+	stderr  bytes.Buffer
+	ended   chan error
+	cancel  context.CancelFunc
+	deleted bool // an export was taken back since this was set to false
+}
+
+// open starts the daemon on a disk made by internal/guest/disk. The chain of nodes is spelled out from the header that Slipway
+// wrote: "backing": null keeps QEMU from following anything that an image names.
+func open(ctx context.Context, limits program.Limits, diskPath, workDir string) (_ *export, err error) {
+	if err := Cleanup(filepath.Dir(workDir)); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(workDir, 0o700); err != nil {
+		return nil, err
+	}
+	nodes, virtual, err := chain(diskPath)
+	if err != nil {
+		return nil, err
+	}
+	childIn, in, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer childIn.Close()
+	out, childOut, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	defer childOut.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	limits.FileBytes = virtual + virtual/512 + 64<<20
+	limits.MemoryBytes = 2 << 30 // threads reserve address space
+	cmd := program.Exec(ctx, program.Command{Name: "qemu-storage-daemon", Limits: limits,
+		Args: []string{"--chardev", "stdio,id=qmp,signal=off", "--monitor", "chardev=qmp"}})
+	e := &export{dir: workDir, in: in, out: out, replies: json.NewDecoder(io.LimitReader(out, 8<<20)), ended: make(chan error, 1), cancel: cancel}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, &limitedBuffer{&e.stderr}
+	started := make(chan error, 1)
+	go func() { e.ended <- program.Locked(func() error { return startAndWait(cmd, started) }) }()
+	if err := <-started; err != nil {
+		<-e.ended
+		cancel()
+		return nil, errors.Join(err, in.Close(), out.Close())
+	}
+	childOut.Close() // so that the daemon's end is the end of out
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, e.close(ctx))
+		}
+	}()
+	var greeting struct{ QMP json.RawMessage }
+	if err := e.replies.Decode(&greeting); err != nil {
+		return nil, e.failure("greeting", err)
+	}
+	if err := e.execute("qmp_capabilities", nil); err != nil {
+		return nil, err
+	}
+	for _, node := range nodes {
+		if err := e.execute("blockdev-add", node); err != nil {
+			return nil, err
+		}
+	}
+	return e, nil
+}
+
+func startAndWait(cmd *exec.Cmd, started chan<- error) error {
+	err := cmd.Start()
+	started <- err
+	if err != nil {
+		return err
+	}
+	return cmd.Wait()
+}
+
+// chain is the disk's nodes, the lowest first; "disk" is the top.
+func chain(path string) (nodes []map[string]any, virtual int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	h, err := imageformat.ReadQCOW2(f, st.Size())
+	if err != nil {
+		return nil, 0, err
+	}
+	file := func(name, path string, readOnly bool) map[string]any {
+		return map[string]any{"driver": "file", "node-name": name, "filename": path, "read-only": readOnly}
+	}
+	top := map[string]any{"driver": "qcow2", "node-name": "disk", "file": "disk-file", "backing": nil}
+	if h.BackingFile != "" {
+		base := map[string]any{"driver": h.BackingFormat, "node-name": "base", "file": "base-file", "read-only": true}
+		switch imageformat.Format(h.BackingFormat) {
+		case imageformat.QCOW2:
+			base["backing"] = nil
+		case imageformat.Raw:
+		default:
+			return nil, 0, fmt.Errorf("%s leans on a file of format %q", path, h.BackingFormat)
+		}
+		nodes = append(nodes, file("base-file", h.BackingFile, true), base)
+		top["backing"] = "base"
+	}
+	return append(nodes, file("disk-file", path, false), top), h.VirtualBytes, nil
+}
+
+// whole shows the whole disk, read-only.
+func (e *export) whole() (path string, err error) {
+	return e.show("whole", "disk", false)
+}
+
+// partition shows one partition.
+func (e *export) partition(name string, p Partition, writable bool) (path string, err error) {
+	err = e.execute("blockdev-add", map[string]any{"driver": "raw", "node-name": name, "file": "disk", "offset": p.Start, "size": p.Size})
+	if err != nil {
+		return "", err
+	}
+	return e.show(name, name, writable)
+}
+
+func (e *export) show(id, node string, writable bool) (string, error) {
+	path := filepath.Join(e.dir, id)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return "", err
+	}
+	return path, e.execute("block-export-add", map[string]any{
+		"type": "fuse", "id": id, "node-name": node, "mountpoint": path, "writable": writable, "growable": false, "allow-other": "off",
+	})
+}
+
+// hide takes back what partition showed, so that another node may have the range.
+func (e *export) hide(name string) error {
+	e.deleted = false
+	if err := e.execute("block-export-del", map[string]any{"id": name}); err != nil {
+		return err
+	}
+	for !e.deleted {
+		if _, err := e.reply(); err != nil {
+			return e.failure("block-export-del", err)
+		}
+	}
+	return e.execute("blockdev-del", map[string]any{"node-name": name})
+}
+
+// reply is one message of the daemon.
+type reply struct {
+	Event  string          `json:"event"`
+	Return json.RawMessage `json:"return"`
+	Error  *struct {
+		Desc string `json:"desc"`
+	} `json:"error"`
+}
+
+func (e *export) reply() (r reply, err error) {
+	err = e.replies.Decode(&r)
+	if r.Event == "BLOCK_EXPORT_DELETED" {
+		e.deleted = true
+	}
+	return r, err
+}
+
+// execute runs one QMP command; events that come in between are passed over.
+func (e *export) execute(command string, args any) error {
+	request := map[string]any{"execute": command}
+	if args != nil {
+		request["arguments"] = args
+	}
+	if err := json.NewEncoder(e.in).Encode(request); err != nil {
+		return e.failure(command, err)
+	}
+	for {
+		r, err := e.reply()
+		switch {
+		case err != nil:
+			return e.failure(command, err)
+		case r.Error != nil:
+			return fmt.Errorf("qemu-storage-daemon: %s: %s", command, r.Error.Desc)
+		case r.Return != nil:
+			return nil
+		}
+	}
+}
+
+func (e *export) failure(command string, err error) error {
+	return fmt.Errorf("qemu-storage-daemon: %s: %w", command, err)
+}
+
+// close flushes and ends the daemon and removes the work folder. What was written is on the disk afterwards; an error
+// means that this is not sure.
+func (e *export) close(ctx context.Context) error {
+	defer e.cancel()
+	err := e.execute("quit", nil)
+	err = errors.Join(err, e.in.Close())
+	var ended error
+	select {
+	case ended = <-e.ended:
+	case <-time.After(30 * time.Second):
+		e.cancel()
+		<-e.ended
+		ended = errors.New("it did not end")
+	}
+	e.out.Close()
+	if ended != nil && ctx.Err() != nil {
+		ended = ctx.Err()
+	}
+	if ended != nil {
+		err = errors.Join(err, fmt.Errorf("qemu-storage-daemon: %w: %s", ended, bytes.TrimSpace(e.stderr.Bytes())))
+	}
+	return errors.Join(err, Cleanup(filepath.Dir(e.dir)))
+}
+
+// Cleanup takes away what an injection that was killed left in an instance folder: dead mounts and the work folder.
+func Cleanup(instanceDir string) error {
+	dir := filepath.Join(instanceDir, workName)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if errors.Is(err, unix.EPERM) {
+			// Not root: the helper that mounted it unmounts it; it refuses what is not mounted, and the removal below tells.
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			_ = exec.CommandContext(ctx, "fusermount3", "-u", "-z", "-q", path).Run()
+			cancel()
+		}
+	}
+	return os.RemoveAll(dir)
+}
+
+// limitedBuffer keeps the first 16 KiB.
+type limitedBuffer struct{ b *bytes.Buffer }
+
+func (l *limitedBuffer) Write(p []byte) (int, error) {
+	if room := 16<<10 - l.b.Len(); room > 0 {
+		l.b.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}

@@ -1,0 +1,342 @@
+// Package guestfs injects data into the filesystem of a guest's root disk before the guest has ever run, for builds
+// without a config drive: what Nova's virt/disk/api.py injects, without mounting anything and without root. The disk is
+// shown through a qemu-storage-daemon, its partition table read here, its ext filesystem written with debugfs.
+package guestfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/guest/metadata"
+	"github.com/slipway-cloud/slipway/internal/program"
+)
+
+// Inject writes keys, network, metadata, admin password and files into the root disk in instanceDir. Injecting again
+// changes nothing. As in Nova only files are owed: where they cannot be written that is an Invalid fault; what else the
+// image does not take is told in notes. What is this host's failure is always an error.
+func Inject(ctx context.Context, limits program.Limits, instanceDir string, md contract.InstanceMetadata) (notes []string, err error) {
+	doing := "injecting into the disk of " + md.ServerID
+	items := itemsOf(md)
+	if len(items) == 0 {
+		return nil, nil
+	}
+	e, err := open(ctx, limits, filepath.Join(instanceDir, disk.RootName), filepath.Join(instanceDir, workName))
+	if err != nil {
+		return nil, program.Fault(err, doing)
+	}
+	defer func() {
+		if closeErr := e.close(ctx); closeErr != nil {
+			err = errors.Join(err, program.Fault(closeErr, doing))
+		}
+	}()
+	g, err := e.guest(ctx, limits)
+	if err != nil {
+		if hosts(ctx, err) {
+			return nil, program.Fault(err, doing)
+		}
+		if len(md.Files) > 0 {
+			return nil, refusal(err)
+		}
+		return []string{"nothing was injected: " + err.Error()}, nil
+	}
+	for _, item := range items {
+		err := item.inject(ctx, g)
+		switch {
+		case err == nil:
+		case hosts(ctx, err):
+			return notes, program.Fault(err, doing)
+		case item.owed:
+			return notes, refusal(err)
+		default:
+			notes = append(notes, fmt.Sprintf("%s not injected: %v", item.name, err))
+		}
+	}
+	return notes, nil
+}
+
+func refusal(err error) error {
+	return fault.Wrap(fault.Invalid, err, "The files could not be injected into the image. Use a config drive, or an image with an ext filesystem that has room.")
+}
+
+// hosts tells whether a failure is this host's and not the image's.
+func hosts(ctx context.Context, err error) bool {
+	kind := fault.KindOf(program.Fault(err, ""))
+	return ctx.Err() != nil || kind == fault.HostUnfit || kind == fault.Unavailable
+}
+
+type item struct {
+	name   string
+	owed   bool
+	inject func(ctx context.Context, g guest) error
+}
+
+// itemsOf lists what there is to inject, in Nova's order.
+func itemsOf(md contract.InstanceMetadata) []item {
+	var items []item
+	add := func(name string, owed bool, f func(ctx context.Context, g guest) error) {
+		items = append(items, item{name, owed, f})
+	}
+	for _, k := range md.KeyPairs {
+		if k.Type == "" || k.Type == "ssh" {
+			add("the key "+k.Name, false, func(ctx context.Context, g guest) error { return g.injectKey(ctx, k.PublicKey) })
+		}
+	}
+	if text := interfaces(md.Ports); text != "" {
+		add("the network", false, func(ctx context.Context, g guest) error {
+			return g.write(ctx, "/etc/network/interfaces", []byte(text), 0o644, 0)
+		})
+	}
+	if len(md.Metadata) > 0 {
+		add("the metadata", false, func(ctx context.Context, g guest) error {
+			b, err := json.Marshal(md.Metadata)
+			if err != nil {
+				return err
+			}
+			return g.write(ctx, "/meta.js", b, 0o644, 0)
+		})
+	}
+	if md.AdminPass != "" {
+		add("the admin password", false, func(ctx context.Context, g guest) error { return g.injectPassword(ctx, md.AdminPass) })
+	}
+	for _, f := range md.Files {
+		add("the file "+f.Path, true, func(ctx context.Context, g guest) error { return g.write(ctx, f.Path, f.Contents, 0o644, 0) })
+	}
+	return items
+}
+
+// guest finds the root filesystem: the only ext filesystem, or the first whose root has /etc, and shows it writable.
+func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error) {
+	whole, err := e.whole()
+	if err != nil {
+		return guest{}, err
+	}
+	candidates, err := extPartitions(whole)
+	if err != nil {
+		return guest{}, err
+	}
+	switch len(candidates) {
+	case 0:
+		return guest{}, errors.New("the image has no ext filesystem")
+	case 1:
+		return e.writable(ctx, limits, "root", candidates[0])
+	}
+	for i, p := range candidates {
+		name := fmt.Sprintf("look%d", i)
+		path, err := e.partition(name, p, false)
+		if err != nil {
+			return guest{}, err
+		}
+		look := guest{image: path, work: e.dir, limits: limits.WithFile(p.Size)}
+		n, err := look.stat(ctx, "/etc")
+		if err != nil && hosts(ctx, err) {
+			return guest{}, err
+		}
+		if err := e.hide(name); err != nil {
+			return guest{}, err
+		}
+		if err == nil && (n.kind == "directory" || n.kind == "symlink") {
+			return e.writable(ctx, limits, "root", p)
+		}
+	}
+	return guest{}, errors.New("none of the image's ext filesystems looks like a Linux root")
+}
+
+func (e *export) writable(ctx context.Context, limits program.Limits, name string, p Partition) (guest, error) {
+	path, err := e.partition(name, p, true)
+	if err != nil {
+		return guest{}, err
+	}
+	g := guest{image: path, work: e.dir, limits: limits.WithFile(max(p.Size, maxFile))}
+	return g, g.check(ctx)
+}
+
+func extPartitions(path string) ([]Partition, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	all, err := Partitions(f, st.Size())
+	if err != nil {
+		return nil, err
+	}
+	var found []Partition
+	for _, p := range all {
+		is, err := isExt(f, p)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			found = append(found, p)
+		}
+	}
+	return found, nil
+}
+
+// injectKey appends the key to root's, as Nova does, once.
+func (g guest) injectKey(ctx context.Context, key string) error {
+	if err := g.mkdirAll(ctx, "/root/.ssh", 0o700); err != nil {
+		return err
+	}
+	block := "\n# The following ssh key was injected by Slipway\n" + strings.TrimSpace(key) + "\n"
+	if err := g.append(ctx, "/root/.ssh/authorized_keys", block, 0o600); err != nil {
+		return err
+	}
+	return g.relabelKeys(ctx)
+}
+
+// relabelKeys lets an SELinux guest label the keys at its first boot, as Nova does: only the guest knows its policy.
+func (g guest) relabelKeys(ctx context.Context) error {
+	if ok, err := g.has(ctx, "/etc/selinux"); err != nil || !ok {
+		return err
+	}
+	rc := "/etc/rc.local"
+	if ok, err := g.has(ctx, rc); err != nil {
+		return err
+	} else if !ok {
+		if ok, err := g.has(ctx, "/etc/rc.d"); err != nil {
+			return err
+		} else if ok {
+			rc = "/etc/rc.d/rc.local"
+		}
+	}
+	block := "\n# Added by Slipway to ensure injected ssh keys have the right context\nrestorecon -RF /root/.ssh 2>/dev/null || :\n"
+	if ok, err := g.has(ctx, rc); err != nil {
+		return err
+	} else if !ok {
+		block = "#!/bin/sh" + block
+	}
+	return g.append(ctx, rc, block, 0o700)
+}
+
+func (g guest) has(ctx context.Context, p string) (bool, error) {
+	_, _, missing, err := g.resolve(ctx, p)
+	return err == nil && len(missing) == 0, err
+}
+
+// append adds a block to a file unless it is there already.
+func (g guest) append(ctx context.Context, p, block string, mode uint32) error {
+	old, err := g.read(ctx, p)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if !bytes.Contains(old, []byte(block)) {
+		old = append(old, block...)
+	}
+	return g.write(ctx, p, old, mode, mode)
+}
+
+// injectPassword sets root's password in /etc/shadow, hashed with SHA-512 crypt.
+func (g guest) injectPassword(ctx context.Context, password string) error {
+	old, err := g.read(ctx, "/etc/shadow")
+	if err != nil {
+		return err
+	}
+	if strings.ContainsAny(password, "\n\r\x00") {
+		return errors.New("the password has a line break in it")
+	}
+	lines := strings.Split(string(old), "\n")
+	for i, line := range lines {
+		fields := strings.Split(line, ":")
+		if fields[0] != "root" || len(fields) < 2 {
+			continue
+		}
+		if matches(fields[1], password) {
+			return nil
+		}
+		if fields[1], err = crypt(password); err != nil {
+			return err
+		}
+		lines[i] = strings.Join(fields, ":")
+		return g.write(ctx, "/etc/shadow", []byte(strings.Join(lines, "\n")), 0o640, 0)
+	}
+	return errors.New("/etc/shadow has no line for root")
+}
+
+// matches tells whether a hash is of the password already: an injection that is repeated then changes nothing. A hash that
+// crypt would not make is no match: the guest wrote it, and its salt and rounds would say how long we compute.
+func matches(hash, password string) bool {
+	f := strings.Split(hash, "$")
+	if len(f) != 4 || f[1] != shacrypt.AlgIdentifierSHA512 || len(f[2]) > shacrypt.SaltLengthMax {
+		return false
+	}
+	digest, err := shacrypt.Decode(hash)
+	return err == nil && digest.Match(password)
+}
+
+// crypt is crypt(3)'s SHA-512 with a fresh salt and the default rounds, which every guest's libc reads.
+func crypt(password string) (string, error) {
+	hasher, err := shacrypt.New(shacrypt.WithSHA512(), shacrypt.WithIterations(shacrypt.IterationsDefaultOmitted))
+	if err != nil {
+		return "", err
+	}
+	digest, err := hasher.Hash(password)
+	if err != nil {
+		return "", err
+	}
+	return digest.Encode(), nil
+}
+
+// interfaces is Debian's /etc/network/interfaces for the ports, after Nova's interfaces.template; the first address of
+// each family, as there. "" where no port has an address.
+func interfaces(ports []contract.Port) string {
+	var b strings.Builder
+	n := 0
+	for i, p := range ports {
+		var seen [2]bool
+		for _, a := range p.Addresses {
+			ip, err := netip.ParseAddr(a.IP)
+			if err != nil {
+				continue
+			}
+			prefix, err := netip.ParsePrefix(a.CIDR)
+			if err != nil {
+				continue
+			}
+			family, index := "inet", 0
+			if ip.Is6() {
+				family, index = "inet6", 1
+			}
+			if seen[index] {
+				continue
+			}
+			n++
+			if seen[index] = true; seen[0] != seen[1] { // the port's first address
+				fmt.Fprintf(&b, "\nauto eth%d\n", i)
+			}
+			fmt.Fprintf(&b, "iface eth%d %s static\n    hwaddress ether %s\n    address %s\n", i, family, p.MAC, a.IP)
+			if index == 0 {
+				fmt.Fprintf(&b, "    netmask %s\n", metadata.Netmask(prefix))
+			} else {
+				fmt.Fprintf(&b, "    netmask %d\n", prefix.Bits())
+			}
+			if a.Gateway != "" {
+				fmt.Fprintf(&b, "    gateway %s\n", a.Gateway)
+			}
+			if len(a.DNSServers) > 0 {
+				fmt.Fprintf(&b, "    dns-nameservers %s\n", strings.Join(a.DNSServers, " "))
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return "# Injected by Slipway at the first boot of the server; see interfaces(5).\n\nauto lo\niface lo inet loopback\n" + b.String()
+}

@@ -1,0 +1,364 @@
+// Package fake is a hypervisor in memory, for load and fault tests: the contract of the port without guests, with latencies
+// and failures where a test wants them and a world that a test can compare.
+package fake
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+)
+
+// Hook is called around a method's effect, with the method's name ("Define", "Start", ...) and the domain's uuid ("" for
+// Capabilities, Trial and List). An error before the effect prevents it; an error after it is returned although the effect took
+// place. A hook may block until ctx ends, to make a step time out.
+type Hook func(ctx context.Context, method, uuid string) error
+
+// Options of a Hypervisor. The zero value is a host of 64 vCPUs and 256 GiB that answers at once.
+type Options struct {
+	Hostname      string // "fake" when empty
+	Architectures []string
+	UEFI          bool
+	VCPUs         int
+	MemoryMiB     int
+
+	// How long each method takes. The effect comes at the end; a context that ends earlier prevents it.
+	DefineLatency   time.Duration
+	StartLatency    time.Duration
+	DestroyLatency  time.Duration
+	UndefineLatency time.Duration
+	ReadLatency     time.Duration // Capabilities, State, List
+
+	// Dir keeps the world, one JSON file for each domain, so that it outlives the process as guests outlive the host
+	// service. "" keeps it in memory only. One Hypervisor at a time may use a folder.
+	Dir string
+
+	Before, After Hook
+}
+
+// Record is one domain of the world.
+type Record struct {
+	Domain hypervisor.Domain `json:"domain"`
+	State  hypervisor.State  `json:"state"`
+}
+
+// World is every domain there is, by uuid.
+type World map[string]Record
+
+// Hypervisor is safe for concurrent use.
+type Hypervisor struct {
+	o Options
+
+	mu    sync.Mutex
+	world World
+	trial contract.Trial
+}
+
+var _ hypervisor.Hypervisor = (*Hypervisor)(nil)
+
+// New makes a host with the world that its folder holds, if any.
+func New(o Options) (*Hypervisor, error) {
+	if o.Hostname == "" {
+		o.Hostname = "fake"
+	}
+	if len(o.Architectures) == 0 {
+		o.Architectures = []string{map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]}
+	}
+	if o.VCPUs == 0 {
+		o.VCPUs = 64
+	}
+	if o.MemoryMiB == 0 {
+		o.MemoryMiB = 256 * 1024
+	}
+	h := &Hypervisor{o: o, world: World{}}
+	if o.Dir == "" {
+		return h, nil
+	}
+	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the fake hypervisor's folder: %w", err)
+	}
+	entries, err := os.ReadDir(o.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the fake hypervisor's folder: %w", err)
+	}
+	for _, e := range entries {
+		f := filepath.Join(o.Dir, e.Name())
+		if strings.HasSuffix(f, freshSuffix) { // of a process that died; it had told nobody of the change
+			if err := os.Remove(f); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("remove half a fake domain: %w", err)
+			}
+		}
+		if filepath.Ext(f) != ".json" {
+			continue
+		}
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("read a fake domain: %w", err)
+		}
+		var r Record
+		if err := json.Unmarshal(b, &r); err != nil {
+			return nil, fmt.Errorf("parse the fake domain %s: %w", f, err)
+		}
+		h.world[r.Domain.UUID] = r
+	}
+	return h, nil
+}
+
+// Close ends nothing: the world stays, as guests do.
+func (h *Hypervisor) Close() error { return nil }
+
+// Snapshot is a copy of the whole world, to compare with another.
+func (h *Hypervisor) Snapshot() World {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make(World, len(h.world))
+	for id, r := range h.world {
+		r.Domain = clone(r.Domain)
+		out[id] = r
+	}
+	return out
+}
+
+// SetState puts a domain that is known into a state, as a guest that crashed or an operator at the host would.
+func (h *Hypervisor) SetState(id string, state hypervisor.State) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.world[id]
+	if !ok {
+		return fmt.Errorf("set the state of fake domain %s: there is none", id)
+	}
+	r.State = state
+	return h.put(r)
+}
+
+// call is the frame of every method: hooks, latency, and the effect under the lock.
+func (h *Hypervisor) call(ctx context.Context, method, id string, latency time.Duration, effect func() error) error {
+	if err := ctx.Err(); err != nil {
+		return h.overdue(err)
+	}
+	if method != "Capabilities" && method != "Trial" && method != "List" {
+		if _, err := uuid.Parse(id); err != nil {
+			return fault.Wrap(fault.Internal, err, "%q is no domain's uuid", id)
+		}
+	}
+	if h.o.Before != nil {
+		if err := h.o.Before(ctx, method, id); err != nil {
+			return err
+		}
+	}
+	if latency > 0 {
+		t := time.NewTimer(latency)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return h.overdue(ctx.Err())
+		}
+	}
+	h.mu.Lock()
+	err := effect()
+	h.mu.Unlock()
+	if err == nil && h.o.After != nil {
+		err = h.o.After(ctx, method, id)
+	}
+	return err
+}
+
+func (h *Hypervisor) overdue(err error) error {
+	return fault.Wrap(fault.Unavailable, err, "The fake hypervisor on %s did not answer in time", h.o.Hostname)
+}
+
+// Capabilities gives what Options say.
+func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilities, err error) {
+	err = h.call(ctx, "Capabilities", "", h.o.ReadLatency, func() error {
+		out = hypervisor.Capabilities{
+			Hostname: h.o.Hostname, Type: "fake", Version: 1_000_000, Architectures: slices.Clone(h.o.Architectures),
+			UEFI: h.o.UEFI, VCPUs: h.o.VCPUs, MemoryMiB: h.o.MemoryMiB,
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Trial passes: what is made up runs.
+func (h *Hypervisor) Trial(ctx context.Context, again bool) (out contract.Trial, err error) {
+	err = h.call(ctx, "Trial", "", h.o.ReadLatency, func() error {
+		if h.trial.At.IsZero() || again {
+			h.trial.At = time.Now()
+		}
+		if h.trial.Since.IsZero() {
+			h.trial = contract.Trial{At: h.trial.At, Since: h.trial.At, Passed: true, VirtType: hypervisor.QEMU, CPU: "fake", Reason: "the fake hypervisor runs no guests"}
+		}
+		out = h.trial
+		return nil
+	})
+	return out, err
+}
+
+// Define makes the domain known.
+func (h *Hypervisor) Define(ctx context.Context, d hypervisor.Domain) error {
+	return h.call(ctx, "Define", d.UUID, h.o.DefineLatency, func() error {
+		if d.Name == "" || d.VCPUs < 1 || d.MemoryMiB < 1 {
+			return fault.New(fault.Invalid, "A domain needs a name, at least 1 vCPU and 1 MiB of memory.")
+		}
+		d = clone(d)
+		state := hypervisor.ShutOff
+		if known, ok := h.world[d.UUID]; ok {
+			switch {
+			case known.Domain.Name != d.Name:
+				return fault.New(fault.Conflict, "The domain %s on %s is named %s, not %s", d.UUID, h.o.Hostname, known.Domain.Name, d.Name)
+			case reflect.DeepEqual(known.Domain, d):
+				return nil
+			case active(known.State):
+				return fault.New(fault.Conflict, "The domain %s runs on %s with another definition", d.UUID, h.o.Hostname)
+			}
+			state = known.State
+		}
+		for id, other := range h.world {
+			if id != d.UUID && other.Domain.Name == d.Name {
+				return fault.New(fault.Conflict, "The name %s belongs to the domain %s on %s", d.Name, id, h.o.Hostname)
+			}
+		}
+		return h.put(Record{Domain: d, State: state})
+	})
+}
+
+// Start starts a defined domain.
+func (h *Hypervisor) Start(ctx context.Context, id string) error {
+	return h.call(ctx, "Start", id, h.o.StartLatency, func() error {
+		r, ok := h.world[id]
+		switch {
+		case !ok:
+			return fault.New(fault.NotFound, "The domain is not defined on %s", h.o.Hostname)
+		case r.State == hypervisor.Running:
+			return nil
+		case r.State == hypervisor.Paused:
+			return fault.New(fault.Conflict, "The domain %s is paused on %s; resume it or destroy it", id, h.o.Hostname)
+		}
+		r.State = hypervisor.Running
+		return h.put(r)
+	})
+}
+
+// Shutdown stops a domain: its guest does what it is asked.
+func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
+	return h.call(ctx, "Shutdown", id, 0, func() error {
+		r, ok := h.world[id]
+		if !ok || r.State != hypervisor.Running {
+			return nil
+		}
+		r.State = hypervisor.ShutOff
+		return h.put(r)
+	})
+}
+
+// Destroy stops a domain.
+func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
+	return h.call(ctx, "Destroy", id, h.o.DestroyLatency, func() error {
+		r, ok := h.world[id]
+		if !ok || !active(r.State) {
+			return nil
+		}
+		r.State = hypervisor.ShutOff
+		return h.put(r)
+	})
+}
+
+// Undefine forgets a stopped domain.
+func (h *Hypervisor) Undefine(ctx context.Context, id string) error {
+	return h.call(ctx, "Undefine", id, h.o.UndefineLatency, func() error {
+		r, ok := h.world[id]
+		if !ok {
+			return nil
+		}
+		if active(r.State) {
+			return fault.New(fault.Conflict, "The domain %s still runs on %s; destroy it first", id, h.o.Hostname)
+		}
+		if h.o.Dir != "" {
+			if err := os.Remove(h.file(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fault.Wrap(fault.Internal, err, "The fake domain could not be removed")
+			}
+		}
+		delete(h.world, id)
+		return nil
+	})
+}
+
+// State tells how a domain is.
+func (h *Hypervisor) State(ctx context.Context, id string) (state hypervisor.State, err error) {
+	err = h.call(ctx, "State", id, h.o.ReadLatency, func() error {
+		state = hypervisor.Absent
+		if r, ok := h.world[id]; ok {
+			state = r.State
+		}
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	return state, nil
+}
+
+// List tells of every domain.
+func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err error) {
+	err = h.call(ctx, "List", "", h.o.ReadLatency, func() error {
+		for id, r := range h.world {
+			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(out, func(a, b hypervisor.Status) int { return strings.Compare(a.UUID, b.UUID) })
+	return out, nil
+}
+
+func active(s hypervisor.State) bool { return s == hypervisor.Running || s == hypervisor.Paused }
+
+// freshSuffix marks a record that is being written.
+const freshSuffix = ".new"
+
+func (h *Hypervisor) file(id string) string { return filepath.Join(h.o.Dir, id+".json") }
+
+// put keeps a record, in the folder first: a process that dies in between has told nobody of the change. The caller holds
+// the lock.
+func (h *Hypervisor) put(r Record) error {
+	if h.o.Dir != "" {
+		b, err := json.MarshalIndent(r, "", "  ")
+		if err == nil {
+			fresh := h.file(r.Domain.UUID) + freshSuffix
+			if err = os.WriteFile(fresh, append(b, '\n'), 0o644); err == nil {
+				err = os.Rename(fresh, h.file(r.Domain.UUID))
+			}
+		}
+		if err != nil {
+			return fault.Wrap(fault.Internal, err, "The fake domain could not be kept")
+		}
+	}
+	h.world[r.Domain.UUID] = r
+	return nil
+}
+
+// clone keeps callers and the world apart. Empty slices become nil, as they do on the way through a file, so that
+// worlds compare equal.
+func clone(d hypervisor.Domain) hypervisor.Domain {
+	d.Disks = append([]hypervisor.Disk(nil), d.Disks...)
+	d.NICs = append([]hypervisor.NIC(nil), d.NICs...)
+	return d
+}

@@ -1,0 +1,324 @@
+// Package hypervisortest is the contract of the port hypervisor.Hypervisor as tests, which every implementation passes.
+package hypervisortest
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+)
+
+// timeout bounds one call. An emulated guest starts in half a second; the rest is for a machine that is busy.
+const timeout = 2 * time.Minute
+
+// Run runs the contract. newHypervisor gives an implementation that closes itself with the test. newDomain gives a domain
+// that can run there, with a fresh uuid and the name slipway-<uuid>; it is removed again after the test.
+func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, newDomain func(*testing.T) hypervisor.Domain) {
+	s := suite{newHypervisor, newDomain}
+	t.Run("a domain goes through its life", s.life)
+	t.Run("doing twice is doing once", s.doTwice)
+	t.Run("undoing twice is undoing once", s.undoTwice)
+	t.Run("undoing what never happened succeeds", s.undoNothing)
+	t.Run("starting what is not defined is not found", s.startAbsent)
+	t.Run("a name that belongs to another domain is a conflict", s.nameTaken)
+	t.Run("a uuid that has another name is a conflict", s.renamed)
+	t.Run("another definition replaces one that does not run", s.redefine)
+	t.Run("another definition of a running domain is a conflict", s.redefineRunning)
+	t.Run("a running domain is not undefined", s.undefineRunning)
+	t.Run("concurrent starts of one domain start it once and all succeed", s.concurrentStarts)
+	t.Run("concurrent lives of several domains do not disturb each other", s.concurrentLives)
+	t.Run("a cancelled context changes nothing and is reported", s.cancelled)
+	t.Run("a string that is no uuid is refused", s.noUUID)
+	t.Run("a domain tells where its log lies", s.folder)
+	t.Run("the capabilities tell what a scheduler needs", s.capabilities)
+	t.Run("the trial passes, and is made again when it is asked for", s.trial)
+}
+
+type suite struct {
+	newHypervisor func(*testing.T) hypervisor.Hypervisor
+	newDomain     func(*testing.T) hypervisor.Domain
+}
+
+func (s suite) setup(t *testing.T) (hypervisor.Hypervisor, hypervisor.Domain) {
+	h := s.newHypervisor(t)
+	return h, s.domain(t, h)
+}
+
+func (s suite) domain(t *testing.T, h hypervisor.Hypervisor) hypervisor.Domain {
+	d := s.newDomain(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		require.NoError(t, h.Destroy(ctx, d.UUID))
+		require.NoError(t, h.Undefine(ctx, d.UUID))
+	})
+	return d
+}
+
+func ctxOf(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (s suite) folder(t *testing.T) {
+	h, d := s.setup(t)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	folder, err := h.Folder(ctx, d.UUID)
+	require.NoError(t, err)
+	require.Empty(t, folder, "before it is defined")
+	if d.ConsoleLog == "" {
+		d.ConsoleLog = filepath.Join(t.TempDir(), "console.log")
+	}
+	require.NoError(t, h.Define(ctx, d))
+	folder, err = h.Folder(ctx, d.UUID)
+	require.NoError(t, err)
+	require.Equal(t, filepath.Dir(d.ConsoleLog), folder)
+}
+
+func requireState(t *testing.T, h hypervisor.Hypervisor, d hypervisor.Domain, want hypervisor.State) {
+	t.Helper()
+	state, err := h.State(ctxOf(t), d.UUID)
+	require.NoError(t, err)
+	require.Equal(t, want, state)
+	list, err := h.List(ctxOf(t))
+	require.NoError(t, err)
+	status := hypervisor.Status{UUID: d.UUID, Name: d.Name, State: want}
+	if want == hypervisor.Absent {
+		for _, s := range list {
+			require.NotEqual(t, d.UUID, s.UUID)
+		}
+		return
+	}
+	require.Contains(t, list, status)
+}
+
+func requireFault(t *testing.T, err error, kind fault.Kind) {
+	t.Helper()
+	require.Error(t, err)
+	require.True(t, errors.As(err, new(*fault.Error)), "not a fault: %v", err)
+	require.Equal(t, kind, fault.KindOf(err), "%v", err)
+	require.NotEmpty(t, fault.Public(err))
+}
+
+func (s suite) life(t *testing.T) {
+	h, d := s.setup(t)
+	requireState(t, h, d, hypervisor.Absent)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	requireState(t, h, d, hypervisor.ShutOff)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	requireState(t, h, d, hypervisor.Running)
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID))
+	requireState(t, h, d, hypervisor.ShutOff)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID), "what was stopped starts again")
+	requireState(t, h, d, hypervisor.Running)
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID))
+	require.NoError(t, h.Undefine(ctxOf(t), d.UUID))
+	requireState(t, h, d, hypervisor.Absent)
+}
+
+func (s suite) doTwice(t *testing.T) {
+	h, d := s.setup(t)
+	for range 2 {
+		require.NoError(t, h.Define(ctxOf(t), d))
+	}
+	requireState(t, h, d, hypervisor.ShutOff)
+	for range 2 {
+		require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	}
+	requireState(t, h, d, hypervisor.Running)
+	require.NoError(t, h.Define(ctxOf(t), d), "the same definition again is success, running or not")
+	requireState(t, h, d, hypervisor.Running)
+}
+
+func (s suite) undoTwice(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	for range 2 {
+		require.NoError(t, h.Destroy(ctxOf(t), d.UUID))
+	}
+	requireState(t, h, d, hypervisor.ShutOff)
+	for range 2 {
+		require.NoError(t, h.Undefine(ctxOf(t), d.UUID))
+	}
+	requireState(t, h, d, hypervisor.Absent)
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID), "nor does the order matter")
+}
+
+func (s suite) undoNothing(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID))
+	require.NoError(t, h.Undefine(ctxOf(t), d.UUID))
+	requireState(t, h, d, hypervisor.Absent)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID), "defined, but never started")
+	requireState(t, h, d, hypervisor.ShutOff)
+}
+
+func (s suite) startAbsent(t *testing.T) {
+	h, d := s.setup(t)
+	requireFault(t, h.Start(ctxOf(t), d.UUID), fault.NotFound)
+	requireState(t, h, d, hypervisor.Absent)
+}
+
+func (s suite) nameTaken(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	other := s.domain(t, h)
+	other.Name = d.Name
+	requireFault(t, h.Define(ctxOf(t), other), fault.Conflict)
+	requireState(t, h, other, hypervisor.Absent)
+	requireState(t, h, d, hypervisor.ShutOff)
+}
+
+func (s suite) renamed(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	other := d
+	other.Name = "slipway-" + uuid.NewString()
+	requireFault(t, h.Define(ctxOf(t), other), fault.Conflict)
+	requireState(t, h, d, hypervisor.ShutOff)
+}
+
+func (s suite) redefine(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	d.Title += ", renamed"
+	require.NoError(t, h.Define(ctxOf(t), d))
+	requireState(t, h, d, hypervisor.ShutOff)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	require.NoError(t, h.Define(ctxOf(t), d), "it runs with the second definition")
+}
+
+func (s suite) redefineRunning(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	other := d
+	other.Title += ", renamed"
+	requireFault(t, h.Define(ctxOf(t), other), fault.Conflict)
+	requireState(t, h, d, hypervisor.Running)
+	require.NoError(t, h.Define(ctxOf(t), d), "the first definition is still the one")
+}
+
+func (s suite) undefineRunning(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	requireFault(t, h.Undefine(ctxOf(t), d.UUID), fault.Conflict)
+	requireState(t, h, d, hypervisor.Running)
+}
+
+func (s suite) concurrentStarts(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	ctx := ctxOf(t)
+	errs := make([]error, 8)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { errs[i] = h.Start(ctx, d.UUID) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		require.NoError(t, err)
+	}
+	requireState(t, h, d, hypervisor.Running)
+}
+
+func (s suite) concurrentLives(t *testing.T) {
+	h := s.newHypervisor(t)
+	ctx := ctxOf(t)
+	var wg sync.WaitGroup
+	errs := make([]error, 4)
+	for i := range errs {
+		d := s.domain(t, h)
+		wg.Go(func() {
+			for range 2 {
+				errs[i] = errors.Join(errs[i],
+					h.Define(ctx, d), h.Start(ctx, d.UUID), h.Destroy(ctx, d.UUID), h.Undefine(ctx, d.UUID))
+			}
+		})
+	}
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+}
+
+func (s suite) cancelled(t *testing.T) {
+	h, d := s.setup(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	all := func(d hypervisor.Domain) {
+		t.Helper()
+		_, capsErr := h.Capabilities(gone)
+		_, stateErr := h.State(gone, d.UUID)
+		_, listErr := h.List(gone)
+		for _, err := range []error{
+			capsErr, stateErr, listErr,
+			h.Define(gone, d), h.Start(gone, d.UUID), h.Destroy(gone, d.UUID), h.Undefine(gone, d.UUID),
+		} {
+			requireFault(t, err, fault.Unavailable)
+			require.ErrorIs(t, err, context.Canceled)
+		}
+	}
+	all(d)
+	requireState(t, h, d, hypervisor.Absent)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	all(d)
+	requireState(t, h, d, hypervisor.ShutOff)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	all(d)
+	requireState(t, h, d, hypervisor.Running)
+}
+
+func (s suite) noUUID(t *testing.T) {
+	h, d := s.setup(t)
+	d.UUID = "../../etc/passwd"
+	requireFault(t, h.Define(ctxOf(t), d), fault.Internal)
+	requireFault(t, h.Start(ctxOf(t), d.UUID), fault.Internal)
+	requireFault(t, h.Destroy(ctxOf(t), d.UUID), fault.Internal)
+	requireFault(t, h.Undefine(ctxOf(t), d.UUID), fault.Internal)
+	_, err := h.State(ctxOf(t), d.UUID)
+	requireFault(t, err, fault.Internal)
+}
+
+func (s suite) trial(t *testing.T) {
+	h := s.newHypervisor(t)
+	first, err := h.Trial(ctxOf(t), false)
+	require.NoError(t, err)
+	require.True(t, first.Passed, first.Reason)
+	same, err := h.Trial(ctxOf(t), false)
+	require.NoError(t, err)
+	require.Equal(t, first, same)
+	again, err := h.Trial(ctxOf(t), true)
+	require.NoError(t, err)
+	require.True(t, again.Passed, again.Reason)
+	require.True(t, again.At.After(first.At))
+	require.True(t, again.Since.Equal(first.Since), "it runs as before")
+	all, err := h.List(ctxOf(t))
+	require.NoError(t, err)
+	for _, d := range all {
+		require.NotContains(t, d.Name, "trial", "the trial's guest is no server")
+	}
+}
+
+func (s suite) capabilities(t *testing.T) {
+	h := s.newHypervisor(t)
+	c, err := h.Capabilities(ctxOf(t))
+	require.NoError(t, err)
+	require.NotEmpty(t, c.Hostname)
+	require.NotEmpty(t, c.Type)
+	require.Positive(t, c.Version)
+	require.NotEmpty(t, c.Architectures)
+	require.Positive(t, c.VCPUs)
+	require.Greater(t, c.MemoryMiB, 64)
+}
