@@ -86,9 +86,21 @@ var Rules = []Rule{
 		Why: "HTTP frameworks end at the API; the operators' listener and the clients need net/http only",
 	},
 	{
-		Who: []string{"internal/..."}, Except: []string{"internal/dev/testenv/...", "internal/dev/archtest", "internal/dev/gendocs", "internal/engine"},
+		Who: []string{"internal/..."}, Except: []string{"internal/dev/...", "internal/engine"},
 		Never: []string{"api/...", "activities/...", "workflows/...", "workers", "cmd/..."},
 		Why:   "internal packages are the bottom: everything stands on them, so they stand on nothing above",
+	},
+	{
+		Who: []string{"internal/..."}, Except: []string{"internal/service/...", "internal/notify", "internal/installation", "internal/dev/..."}, Never: []string{"models"},
+		Why: "what has rows asks for them in the words of its own interface; only services, and what tells of their changes, read and write the store",
+	},
+	{
+		Who: []string{"internal/service/..."}, Never: []string{echo, sdk, "net/http"},
+		Why: "a service is asked by every protocol: caller in, fault out, no status and no body of one of them",
+	},
+	{
+		Who: []string{"..."}, Except: []string{"internal/dev/...", "cmd/...", "test/..."}, Never: []string{"internal/dev/stack", "internal/dev/archtest", "internal/dev/gendocs"},
+		Why: "what development needs has no place in the roles that operators run",
 	},
 	{
 		Who: []string{"internal/engine"}, Never: []string{"api/...", "activities/...", "models", "workers", "cmd/..."},
