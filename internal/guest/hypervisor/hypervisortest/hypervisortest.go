@@ -27,6 +27,7 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("doing twice is doing once", s.doTwice)
 	t.Run("undoing twice is undoing once", s.undoTwice)
 	t.Run("undoing what never happened succeeds", s.undoNothing)
+	t.Run("asking to shut down returns at once, and is success where nothing runs", s.shutdown)
 	t.Run("starting what is not defined is not found", s.startAbsent)
 	t.Run("a name that belongs to another domain is a conflict", s.nameTaken)
 	t.Run("a uuid that has another name is a conflict", s.renamed)
@@ -163,6 +164,23 @@ func (s suite) undoNothing(t *testing.T) {
 	require.NoError(t, h.Define(ctxOf(t), d))
 	require.NoError(t, h.Destroy(ctxOf(t), d.UUID), "defined, but never started")
 	requireState(t, h, d, hypervisor.ShutOff)
+}
+
+// The guest of this contract has no system that would hear its power button: whether it went is its own business.
+func (s suite) shutdown(t *testing.T) {
+	h, d := s.setup(t)
+	require.NoError(t, h.Shutdown(ctxOf(t), d.UUID), "never defined")
+	requireState(t, h, d, hypervisor.Absent)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	require.NoError(t, h.Shutdown(ctxOf(t), d.UUID), "never started")
+	requireState(t, h, d, hypervisor.ShutOff)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	for range 2 {
+		require.NoError(t, h.Shutdown(ctxOf(t), d.UUID))
+		got, err := h.State(ctxOf(t), d.UUID)
+		require.NoError(t, err)
+		require.Contains(t, []hypervisor.State{hypervisor.Running, hypervisor.ShutOff}, got)
+	}
 }
 
 func (s suite) startAbsent(t *testing.T) {

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestStopWaitsUntilNothingIsDoneToTheServerAnyMore(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("POST /compute/v2.1/servers/1/action", 202, "", "X-Compute-Request-Id", requestID)
+	a.sequence("GET /compute/v2.1/servers/1",
+		`{"server":{"id":"1","status":"ACTIVE","OS-EXT-STS:task_state":"powering-off"}}`,
+		`{"server":{"id":"1","status":"SHUTOFF","OS-EXT-STS:task_state":null}}`)
+	a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200, `{"instanceAction":{"action":"stop","message":null,"events":[]}}`)
+	got := run(t, "server", "stop", "web", "--wait")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "stopped server web (1) after 0 ms\n", got.err)
+	require.JSONEq(t, `{"os-stop":null}`, a.made("POST /compute/v2.1/servers/1/action")[0].body)
+}
+
+func TestAnActionThatTheServersStateForbidsIsToldInTheAPIsWords(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("POST /compute/v2.1/servers/1/action", 409,
+		`{"conflictingRequest":{"code":409,"message":"Cannot 'start' instance 1 while it is in vm_state active"}}`)
+	got := run(t, "server", "start", "web")
+	require.NotZero(t, got.code)
+	require.Contains(t, got.err, "start the server \"web\"")
+	require.Contains(t, got.err, "Cannot 'start' instance 1 while it is in vm_state active")
+}
+
+func TestAnActionThatFailsSaysWhichStepAndWhatToLookAt(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("POST /compute/v2.1/servers/1/action", 202, "", "X-Compute-Request-Id", requestID)
+	a.json("GET /compute/v2.1/servers/1", 200, `{"server":{"id":"1","status":"SHUTOFF","OS-EXT-STS:task_state":null}}`)
+	a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200,
+		`{"instanceAction":{"action":"start","message":"Error","events":[{"event":"PowerOnDomain","result":"Error","details":"hv1 has no room"}]}}`)
+	got := run(t, "server", "start", "web", "--wait")
+	require.Equal(t, ExitFailed, got.code)
+	require.Contains(t, got.err, "Error: the start of server \"web\" (1) failed\n  PowerOnDomain: hv1 has no room\n")
+	require.Contains(t, got.err, "slipway server events 1")
+}
