@@ -69,7 +69,8 @@ var without = map[string]string{
 	"Trial":        "only what a host reports of itself comes from it",
 	"List":         "only audits ask for it",
 	"Folder":       "only audits ask for it",
-	"State":        "nothing asks for it but tests",
+	"State":        "no row of the build asks for it; test/actions fails the step that does",
+	"Shutdown":     "no row of the build asks for it; test/actions fails the step that does",
 	"Close":        "a process that ends",
 }
 
