@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
@@ -136,9 +138,9 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	}
 	s.metrics.seconds.WithLabelValues(t.info.ActivityType.Name, outcome).Observe(took.Seconds())
 	if t.undoes || t.owed {
-		return out, fault.ToTemporalAgain(err)
+		return out, failure.Retryable(err)
 	}
-	return out, fault.ToTemporal(err)
+	return out, failure.Of(err)
 }
 
 // try is one try of an activity.

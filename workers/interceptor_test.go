@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -68,8 +70,8 @@ func TestAStepThatTookAllItsTimeIsForAnotherHost(t *testing.T) {
 		<-ctx.Done()
 		return fmt.Errorf("copying: %w", ctx.Err())
 	}}, contract.BuildDiskInput{})[contract.BuildDisk]
-	require.Equal(t, fault.HostUnfit, fault.FromTemporal(err).Kind)
-	require.Contains(t, fault.FromTemporal(err).Text, "within 50ms")
+	require.Equal(t, fault.HostUnfit, failure.Fault(err).Kind)
+	require.Contains(t, failure.Fault(err).Text, "within 50ms")
 	require.False(t, retryable(err))
 }
 
@@ -79,8 +81,8 @@ func TestWhatAStepGaveUpByItselfIsNoCancellation(t *testing.T) {
 		cancel()
 		return fault.Wrap(fault.Unavailable, inner.Err(), "the image could not be read to its end")
 	}}, contract.BuildDiskInput{})[contract.BuildDisk]
-	require.Equal(t, fault.Unavailable, fault.FromTemporal(err).Kind)
-	require.Equal(t, "the image could not be read to its end", fault.FromTemporal(err).Text)
+	require.Equal(t, fault.Unavailable, failure.Fault(err).Kind)
+	require.Equal(t, "the image could not be read to its end", failure.Fault(err).Text)
 	require.True(t, retryable(err))
 }
 
@@ -95,7 +97,7 @@ func TestAnUndoAndWhatWasPromisedAreTriedAgainWhateverTheyAnswer(t *testing.T) {
 		contract.StartBuilds: {contract.StartBuildsInput{}, func(context.Context, contract.StartBuildsInput) error { return bug }, true},
 	} {
 		err := onHost(t, time.Minute, map[string]any{name: c.activity}, c.in)[name]
-		require.Equal(t, fault.Internal, fault.FromTemporal(err).Kind)
+		require.Equal(t, fault.Internal, failure.Fault(err).Kind)
 		require.Equal(t, c.again, retryable(err), name)
 	}
 }

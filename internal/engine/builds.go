@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -264,7 +266,7 @@ func (c *Client) Build(ctx context.Context, id string) (Build, error) {
 	info := described.RawResponse.GetWorkflowExecutionInfo()
 	b := Build{BuildSummary: summaryOf(info), Pending: pendingOf(described.RawResponse.GetPendingActivities())}
 	if b.State, err = c.state(ctx, workflowID, b.RunID); err != nil {
-		b.Unanswered = fault.FromTemporal(err).Text
+		b.Unanswered = failure.Fault(err).Text
 		return b, nil
 	}
 	b.merge()
@@ -303,8 +305,8 @@ func pendingOf(all []*workflowpb.PendingActivityInfo) []PendingStep {
 			at := next.AsTime()
 			p.NextTry = &at
 		}
-		if failure := a.GetLastFailure(); failure != nil {
-			p.Error = cut(fault.FromTemporal(temporal.GetDefaultFailureConverter().FailureToError(failure)).Error(), shownFailure)
+		if last := a.GetLastFailure(); last != nil {
+			p.Error = cut(failure.Fault(temporal.GetDefaultFailureConverter().FailureToError(last)).Error(), shownFailure)
 		}
 		pending = append(pending, p)
 	}

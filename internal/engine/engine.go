@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -218,7 +220,7 @@ func answer(err error, what, next string) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &app):
-		return fault.FromTemporal(err)
+		return failure.Fault(err)
 	case errors.As(err, &started):
 		return fault.Wrap(fault.Conflict, err, "%s: this server has been built already.", what)
 	case errors.As(err, &notFound):

@@ -1,6 +1,6 @@
 // Package fault is the one vocabulary of failure: a closed set of kinds, a text that is safe and useful to show to the
-// user, and the internal cause. Three mappers turn it into other forms and no others exist: Temporal application errors
-// (temporal.go, both ways), OpenStack fault bodies (api/fault.go) and the EC2 error document.
+// user, and the internal cause. Two mappers turn it into other forms and no others exist: Temporal application errors
+// (internal/fault/failure, both ways) and OpenStack fault bodies (api/rest).
 package fault
 
 import (

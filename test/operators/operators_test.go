@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -75,7 +77,7 @@ func (r *rig) undo(name string) func(context.Context, contract.Undo) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if r.broken && name != contract.ReleaseAllocation {
-			return fault.ToTemporalAgain(fault.Wrap(fault.Unavailable, errors.New("input/output error"), "The disk does not answer."))
+			return failure.Retryable(fault.Wrap(fault.Unavailable, errors.New("input/output error"), "The disk does not answer."))
 		}
 		r.done = append(r.done, name)
 		return nil

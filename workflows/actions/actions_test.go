@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/log"
@@ -43,10 +45,10 @@ func (g *guest) does(name string, effect func()) error {
 		g.reached(name)
 	}
 	if err := g.before[name]; err != nil {
-		return fault.ToTemporal(err)
+		return failure.Of(err)
 	}
 	effect()
-	return fault.ToTemporal(g.after[name])
+	return failure.Of(g.after[name])
 }
 
 func perform(t *testing.T, g *guest, action any, name string, script ...func(*testsuite.TestWorkflowEnvironment)) error {
@@ -131,7 +133,7 @@ func TestAStartRunsTheGuest(t *testing.T) {
 func TestAnActionThatIsRefusedSaysWhyAndTouchesNothing(t *testing.T) {
 	g := &guest{on: true, before: map[string]error{contract.BeginAction: fault.New(fault.Conflict, "Cannot 'stop' instance x while it is in vm_state stopped")}}
 	require.Error(t, perform(t, g, does.StopServer, "os-stop"))
-	require.Equal(t, fault.Conflict, fault.FromTemporal(g.answer).Kind)
+	require.Equal(t, fault.Conflict, failure.Fault(g.answer).Kind)
 	require.True(t, g.on)
 	require.NotContains(t, g.done, contract.StopDomain)
 }

@@ -6,12 +6,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 const (
@@ -52,7 +53,7 @@ func Audit(ctx workflow.Context, in contract.AuditInput) error {
 		err = auditAll(ctx, in, run.RunID, start.Hosts)
 	}
 	if err != nil {
-		end.Error = fault.FromTemporal(err).Text
+		end.Error = failure.Fault(err).Text
 		recording, _ = workflow.NewDisconnectedContext(recording) // a cancelled audit says that it was
 	}
 	return errors.Join(err, workflow.ExecuteActivity(recording, contract.EndAudit, end).Get(recording, nil))
@@ -153,5 +154,5 @@ func whyMissed(err error) string {
 	if errors.As(err, &timeout) && timeout.TimeoutType() == enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START {
 		return "it took no work in time; is slipway host running there?"
 	}
-	return fault.FromTemporal(err).Text
+	return failure.Fault(err).Text
 }

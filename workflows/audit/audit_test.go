@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -62,7 +64,7 @@ func TestAnAuditLooksAtEachPageOfEachHostAndAgainAtWhatLooksWrong(t *testing.T) 
 	var asked []contract.InventoryInput
 	env.OnActivity(contract.TakeInventory, mock.Anything, mock.Anything).Return(func(ctx context.Context, in contract.InventoryInput) (contract.Inventory, error) {
 		if strings.TrimPrefix(activity.GetInfo(ctx).TaskQueue, contract.HostQueue("")) == "dead" {
-			return contract.Inventory{}, fault.ToTemporal(fault.New(fault.HostUnfit, "libvirtd does not answer"))
+			return contract.Inventory{}, failure.Of(fault.New(fault.HostUnfit, "libvirtd does not answer"))
 		}
 		asked = append(asked, in)
 		out := contract.Inventory{Hostname: "hv1", After: in.After, Only: in.Only, Servers: in.Servers}
@@ -104,7 +106,7 @@ func TestAnAuditLooksAtEachPageOfEachHostAndAgainAtWhatLooksWrong(t *testing.T) 
 
 func TestAnAuditThatFailsSaysSo(t *testing.T) {
 	env := auditEnv(t)
-	env.OnActivity(contract.AuditRecords, mock.Anything, mock.Anything).Return(fault.ToTemporal(fault.New(fault.Invalid, "no such table")))
+	env.OnActivity(contract.AuditRecords, mock.Anything, mock.Anything).Return(failure.Of(fault.New(fault.Invalid, "no such table")))
 	var end contract.AuditEnd
 	env.OnActivity(contract.EndAudit, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.AuditEnd) error { end = in; return nil })
 	env.ExecuteWorkflow(Audit, contract.AuditInput{HostPatience: time.Second})
@@ -125,7 +127,7 @@ func TestARepairLooksAgainAndStopsAtTheFirstStepThatFails(t *testing.T) {
 	env.OnActivity(contract.TakeInventory, mock.Anything, mock.Anything).Return(func(ctx context.Context, in contract.InventoryInput) (contract.Inventory, error) {
 		host := strings.TrimPrefix(activity.GetInfo(ctx).TaskQueue, contract.HostQueue(""))
 		if host == "dead" {
-			return contract.Inventory{}, fault.ToTemporal(fault.New(fault.HostUnfit, "gone"))
+			return contract.Inventory{}, failure.Of(fault.New(fault.HostUnfit, "gone"))
 		}
 		return contract.Inventory{Hostname: host, Only: in.Only, Servers: in.Servers}, nil
 	})
@@ -137,7 +139,7 @@ func TestARepairLooksAgainAndStopsAtTheFirstStepThatFails(t *testing.T) {
 			{Findings: []string{"f2"}, Activity: contract.ReleaseQuota, Undo: &contract.Undo{ServerID: "s"}},
 		}}, nil
 	})
-	env.OnActivity(contract.DestroyDomain, mock.Anything, mock.Anything).Return(fault.ToTemporal(fault.New(fault.Invalid, "no")))
+	env.OnActivity(contract.DestroyDomain, mock.Anything, mock.Anything).Return(failure.Of(fault.New(fault.Invalid, "no")))
 	env.OnActivity(contract.ReleaseQuota, mock.Anything, mock.Anything).Never()
 	var end contract.RepairEnd
 	env.OnActivity(contract.EndRepair, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.RepairEnd) error { end = in; return nil })

@@ -4,12 +4,13 @@ import (
 	"errors"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
@@ -26,7 +27,7 @@ func RepairFindings(ctx workflow.Context, in contract.RepairInput) error {
 		err = repairAll(recording, in, order)
 	}
 	if err != nil {
-		end.Error = fault.FromTemporal(err).Text
+		end.Error = failure.Fault(err).Text
 		recording, _ = workflow.NewDisconnectedContext(recording)
 	}
 	return errors.Join(err, workflow.ExecuteActivity(recording, contract.EndRepair, end).Get(recording, nil))
@@ -82,7 +83,7 @@ func repairLocked(ctx workflow.Context, s contract.RepairServerInput) error {
 		}
 	}
 	if err != nil {
-		return settle(ctx, s.RepairInput, outcomesOf(s.Findings, contract.OutcomeFailed, fault.FromTemporal(err).Text))
+		return settle(ctx, s.RepairInput, outcomesOf(s.Findings, contract.OutcomeFailed, failure.Fault(err).Text))
 	}
 	return nil
 }
@@ -110,7 +111,7 @@ func removePartial(ctx workflow.Context, in contract.RepairInput, p contract.Rep
 	options.HeartbeatTimeout, options.Summary = 0, "on "+p.Hostname // it waits for no turn
 	err := workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, options), contract.RemovePartialDownload, p).Get(ctx, nil)
 	if err != nil {
-		outcome.Outcome, outcome.Text = contract.OutcomeFailed, fault.FromTemporal(err).Text
+		outcome.Outcome, outcome.Text = contract.OutcomeFailed, failure.Fault(err).Text
 	}
 	return settle(ctx, in, []contract.RepairOutcome{outcome})
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -39,7 +41,7 @@ func RepairServer(ctx workflow.Context, in contract.RepairServerInput) error {
 		return err
 	}
 	if err := workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, func(workflow.Context) error {
-		return fault.ToTemporal(fault.New(fault.Conflict, "Instance %s is being repaired by an operator.", in.ServerID))
+		return failure.Of(fault.New(fault.Conflict, "Instance %s is being repaired by an operator.", in.ServerID))
 	}); err != nil {
 		return err
 	}
@@ -144,7 +146,7 @@ func (r *repairing) note(s contract.RepairStep, outcome, text string) {
 
 func (r *repairing) options(s contract.RepairStep) (workflow.ActivityOptions, error) {
 	if inputOf(s) == nil {
-		return workflow.ActivityOptions{}, fault.ToTemporal(fault.New(fault.Internal, "the repair's step %s has no input", s.Activity))
+		return workflow.ActivityOptions{}, failure.Of(fault.New(fault.Internal, "the repair's step %s has no input", s.Activity))
 	}
 	options := repairOptions(r.in.RepairInput, s.Host, r.in.ServerID)
 	if s.Fetch != nil {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -72,7 +74,7 @@ func (w *world) do(step, host, thing string) error {
 		return context.Canceled
 	}
 	if err := w.before(step, host); err != nil {
-		return fault.ToTemporal(err)
+		return failure.Of(err)
 	}
 	if thing != "" {
 		w.held[thing] = true
@@ -80,7 +82,7 @@ func (w *world) do(step, host, thing string) error {
 	if err := w.raw(step, host); err != nil {
 		return err
 	}
-	return fault.ToTemporal(w.after(step, host))
+	return failure.Of(w.after(step, host))
 }
 
 func (w *world) undo(thing string) error {
@@ -129,7 +131,7 @@ func (w *world) register(r registry) {
 		contract.SelectHost: func(_ context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
 			i := slices.IndexFunc(w.hosts, func(h string) bool { return !slices.Contains(in.Excluded, h) })
 			if i < 0 {
-				return contract.HostSelection{}, fault.ToTemporal(fault.New(fault.NoValidHost, "No valid host was found."))
+				return contract.HostSelection{}, failure.Of(fault.New(fault.NoValidHost, "No valid host was found."))
 			}
 			return contract.HostSelection{Hostname: w.hosts[i], HostID: "id-" + w.hosts[i]}, w.do(contract.SelectHost, w.hosts[i], "allocation@"+w.hosts[i])
 		},
@@ -372,7 +374,7 @@ func TestARefusalKeepsItsKind(t *testing.T) {
 		w := newWorld()
 		failing(w, step, kind, false)
 		o := boot(t, w, input())
-		require.Equal(t, kind, fault.FromTemporal(o.submitted).Kind)
+		require.Equal(t, kind, failure.Fault(o.submitted).Kind)
 		require.Empty(t, w.server, "nothing was recorded")
 	}
 }
@@ -425,11 +427,11 @@ func TestAFailureOfTheHostsOwnCountsAgainstItOnceForEachAttempt(t *testing.T) {
 	w.raw = func(s, host string) error {
 		switch {
 		case s == contract.BuildDisk && host == "hv1":
-			return fault.ToTemporal(fault.New(fault.HostUnfit, "the host's disk cannot be written"))
+			return failure.Of(fault.New(fault.HostUnfit, "the host's disk cannot be written"))
 		case s == contract.StartDomain && host == "hv2":
 			return temporal.NewTimeoutError(enumspb.TIMEOUT_TYPE_SCHEDULE_TO_START, nil)
 		case s == contract.DefineDomain && host == "hv3":
-			return fault.ToTemporal(fault.New(fault.Unavailable, "libvirt does not answer"))
+			return failure.Of(fault.New(fault.Unavailable, "libvirt does not answer"))
 		}
 		return nil
 	}
@@ -496,7 +498,7 @@ func TestWhatIsNotTheHostsOwnDoesNotCountAgainstIt(t *testing.T) {
 func TestABuildGoesOnWhenItsHostsFailureCannotBeCounted(t *testing.T) {
 	w := newWorld()
 	w.more = map[string]any{contract.CountHostFailure: func(context.Context, contract.CountHostFailureInput) error {
-		return fault.ToTemporal(fault.New(fault.Unavailable, "The database does not answer."))
+		return failure.Of(fault.New(fault.Unavailable, "The database does not answer."))
 	}}
 	w.before = func(s, host string) error {
 		if s == contract.StartDomain && host == "hv1" {
@@ -557,7 +559,7 @@ func TestADeleteTakesOverFromAParkedUndo(t *testing.T) {
 	tries := 0
 	env.OnActivity(contract.ReleaseQuota, mock.Anything, mock.Anything).Return(func(context.Context, contract.Undo) error {
 		if tries++; tries < 30 {
-			return fault.ToTemporalAgain(errors.New("the database does not answer"))
+			return failure.Retryable(errors.New("the database does not answer"))
 		}
 		return w.undo("claim")
 	})
@@ -614,7 +616,7 @@ func away(env *testsuite.TestWorkflowEnvironment, w *world, host string, back *b
 	} {
 		env.OnActivity(activity, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.Undo) error {
 			if in.Hostname == host && !*back {
-				return fault.ToTemporalAgain(errors.New(host + " does not answer"))
+				return failure.Retryable(errors.New(host + " does not answer"))
 			}
 			return w.undo(thing + "@" + in.Hostname)
 		}).Maybe()
@@ -717,7 +719,7 @@ func TestAnOperatorSkipsAnUndoThatCannotSucceed(t *testing.T) {
 		act(t, env, after, a, func(err error) {
 			kinds[after] = ""
 			if err != nil {
-				kinds[after] = fault.FromTemporal(err).Kind
+				kinds[after] = failure.Fault(err).Kind
 			}
 		})
 	}
@@ -754,12 +756,12 @@ func TestARetryThatCannotBeRecordedIsNotDone(t *testing.T) {
 	left, _ := handedOver(t, w, func(env *testsuite.TestWorkflowEnvironment) { away(env, w, "hv1", &back) }, New().BootServer, input())
 	env := environment(w)
 	away(env, w, "hv1", &back)
-	env.OnActivity(contract.RecordOperatorAct, mock.Anything, mock.Anything).Return(fault.ToTemporal(errors.New("no database")))
+	env.OnActivity(contract.RecordOperatorAct, mock.Anything, mock.Anything).Return(failure.Of(errors.New("no database")))
 	var answer error
 	act(t, env, time.Hour, contract.OperatorAct{Act: contract.ActSkip, Undo: "attempt/1:DestroyDomain/0", Reason: "x"}, func(err error) { answer = err })
 	env.RegisterDelayedCallback(func() { back = true }, 2*time.Hour)
 	env.ExecuteWorkflow(cleanup.CleanUp, *left)
-	require.Equal(t, fault.Internal, fault.FromTemporal(answer).Kind)
+	require.Equal(t, fault.Internal, failure.Fault(answer).Kind)
 	require.NotContains(t, w.holds(), "running@hv1", "it was not skipped")
 }
 

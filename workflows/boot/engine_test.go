@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -218,7 +220,7 @@ func TestAnActWhoseAnswerGotLostIsAnsweredByTheRunThatTookIt(t *testing.T) {
 		if back.Load() {
 			return w.undo("claim")
 		}
-		return fault.ToTemporalAgain(fault.New(fault.Unavailable, "The database does not answer."))
+		return failure.Retryable(fault.New(fault.Unavailable, "The database does not answer."))
 	}}
 	e := newEngine(t, w)
 	e.control(steps)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -80,7 +82,7 @@ func (m *importing) serve(ctx workflow.Context) error {
 	// histories hold submissions that the handler refused.
 	ours := func(_ workflow.Context, task string) error {
 		if task != m.in.Task.ID {
-			return fault.ToTemporal(fault.New(fault.Conflict, "Image %s is being imported already.", m.in.Task.ImageID))
+			return failure.Of(fault.New(fault.Conflict, "Image %s is being imported already.", m.in.Task.ImageID))
 		}
 		return nil
 	}
@@ -168,7 +170,7 @@ const silence = 10 * time.Second
 func bringOptions(ctx workflow.Context, m *importing) (workflow.ActivityOptions, error) {
 	left := m.until.Sub(workflow.Now(ctx))
 	if left <= 0 {
-		return workflow.ActivityOptions{}, fault.ToTemporal(fault.New(fault.Unavailable, "There was no time left."))
+		return workflow.ActivityOptions{}, failure.Of(fault.New(fault.Unavailable, "There was no time left."))
 	}
 	return workflow.ActivityOptions{
 		ScheduleToCloseTimeout: left,

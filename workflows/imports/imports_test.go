@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -47,7 +49,7 @@ func newImported() *imported {
 	for name, f := range map[string]any{
 		contract.BeginImport: func(_ context.Context, in contract.ImportInput) (contract.ImportBegun, error) {
 			if err := i.begin(); err != nil {
-				return contract.ImportBegun{}, fault.ToTemporal(err)
+				return contract.ImportBegun{}, failure.Of(err)
 			}
 			i.status = "importing"
 			return contract.ImportBegun{Stores: in.Stores, Staged: "hot"}, nil
@@ -71,7 +73,7 @@ func newImported() *imported {
 		},
 		contract.AbandonImport: func(ctx context.Context, in contract.AbandonImportInput) error {
 			if err := i.abandon(int(activity.GetInfo(ctx).Attempt)); err != nil {
-				return fault.ToTemporalAgain(err)
+				return failure.Retryable(err)
 			}
 			i.undone, i.in = &in, nil
 			if i.status == "importing" {
@@ -90,7 +92,7 @@ func (i *imported) bring(name, store string) error {
 	defer i.mu.Unlock()
 	i.tried = append(i.tried, name+" "+store)
 	if err := i.store(name, store); err != nil {
-		return fault.ToTemporal(err)
+		return failure.Of(err)
 	}
 	i.in = append(i.in, store)
 	return nil
@@ -132,7 +134,7 @@ func TestAnImportFillsEveryStoreAndThenMakesTheImageActive(t *testing.T) {
 	i := newImported()
 	require.NoError(t, i.run(t, importInput(contract.ImportWeb, true, "hot", "cold", "warm"), "t2"))
 	require.NoError(t, i.answers["t1"])
-	require.Equal(t, fault.Conflict, fault.FromTemporal(i.answers["t2"]).Kind, "one import at a time")
+	require.Equal(t, fault.Conflict, failure.Fault(i.answers["t2"]).Kind, "one import at a time")
 	require.Equal(t, []string{"StoreImage hot", "CopyImage cold", "CopyImage warm"}, i.tried)
 	require.True(t, i.stays, "it is not active before every store has it")
 	require.Nil(t, i.undone)
@@ -151,7 +153,7 @@ func TestARefusedImportTakesNothingBack(t *testing.T) {
 	i := newImported()
 	i.begin = func() error { return fault.New(fault.Conflict, "Image needs to be staged") }
 	require.Error(t, i.run(t, importInput(contract.ImportStaged, true, "hot")))
-	refusal := fault.FromTemporal(i.answers["t1"])
+	refusal := failure.Fault(i.answers["t1"])
 	require.Equal(t, []any{fault.Conflict, "Image needs to be staged"}, []any{refusal.Kind, refusal.Text})
 	require.Nil(t, i.undone, "it would take the staged bytes of an image that it never had")
 	require.Empty(t, i.tried)
@@ -161,7 +163,7 @@ func TestAnImportThatMayHaveBegunIsTakenBack(t *testing.T) {
 	i := newImported()
 	i.begin = func() error { return fault.New(fault.Unavailable, "The database does not answer.") }
 	require.Error(t, i.run(t, importInput(contract.ImportWeb, true, "hot", "cold")))
-	require.Equal(t, fault.Unavailable, fault.FromTemporal(i.answers["t1"]).Kind)
+	require.Equal(t, fault.Unavailable, failure.Fault(i.answers["t1"]).Kind)
 	require.Equal(t, []string{"hot", "cold"}, i.undone.Failed)
 	require.Nil(t, i.undone.Begun.Stores)
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/log"
@@ -57,7 +59,7 @@ func newReserving(t *testing.T) *reserving {
 	}
 	for name, f := range map[string]any{
 		contract.ResolveImage: func(_ context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
-			return contract.ResolvedImage{Root: contract.Image{ID: in.ImageID}}, fault.ToTemporal(r.resolve())
+			return contract.ResolvedImage{Root: contract.Image{ID: in.ImageID}}, failure.Of(r.resolve())
 		},
 		contract.AdmitServers: func(_ context.Context, in contract.AdmitServersInput) (contract.Admitted, error) {
 			r.mu.Lock()
@@ -70,7 +72,7 @@ func newReserving(t *testing.T) *reserving {
 			r.steps = append(r.steps, in)
 			out, err := r.start(in, int(activity.GetInfo(ctx).Attempt))
 			if err != nil {
-				return out, fault.ToTemporal(err)
+				return out, failure.Of(err)
 			}
 			for place := in.From; place < in.To; place++ {
 				if !slices.Contains(out.Refused, place) {
@@ -84,7 +86,7 @@ func newReserving(t *testing.T) *reserving {
 			defer r.mu.Unlock()
 			r.drops = append(r.drops, in)
 			if err := r.drop(int(activity.GetInfo(ctx).Attempt)); err != nil {
-				return fault.ToTemporalAgain(err)
+				return failure.Retryable(err)
 			}
 			r.admitted = slices.DeleteFunc(r.admitted, func(place int) bool { return slices.Contains(in.Places, place) })
 			return nil
@@ -167,13 +169,13 @@ func TestARefusedReservationAnswersWhyAndLeavesNothing(t *testing.T) {
 		kind  fault.Kind
 	}{
 		"over quota": {func(*reserving, contract.AdmitServersInput) (contract.Admitted, error) {
-			return contract.Admitted{}, fault.ToTemporal(fault.New(fault.OverQuota, "Quota exceeded"))
+			return contract.Admitted{}, failure.Of(fault.New(fault.OverQuota, "Quota exceeded"))
 		}, fault.OverQuota},
 		"the answer is lost": {func(r *reserving, in contract.AdmitServersInput) (contract.Admitted, error) {
 			for place := range in.Max {
 				r.admitted = append(r.admitted, place)
 			}
-			return contract.Admitted{}, fault.ToTemporal(fault.New(fault.Internal, "x"))
+			return contract.Admitted{}, failure.Of(fault.New(fault.Internal, "x"))
 		}, fault.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -186,8 +188,8 @@ func TestARefusedReservationAnswersWhyAndLeavesNothing(t *testing.T) {
 				return nil
 			}
 			err := r.run(t, several(2, 5))
-			require.Equal(t, c.kind, fault.FromTemporal(r.refusal).Kind)
-			require.Equal(t, c.kind, fault.FromTemporal(errors.Unwrap(err)).Kind, "a failed run lets the same key try again")
+			require.Equal(t, c.kind, failure.Fault(r.refusal).Kind)
+			require.Equal(t, c.kind, failure.Fault(errors.Unwrap(err)).Kind, "a failed run lets the same key try again")
 			require.Empty(t, r.admitted)
 			require.Empty(t, r.built)
 			require.Len(t, r.drops, 3)
@@ -196,7 +198,7 @@ func TestARefusedReservationAnswersWhyAndLeavesNothing(t *testing.T) {
 	r := newReserving(t)
 	r.resolve = func() error { return fault.New(fault.Invalid, "injected into ResolveImage") }
 	require.Error(t, r.run(t, several(2, 5)))
-	require.Equal(t, fault.Invalid, fault.FromTemporal(r.refusal).Kind)
+	require.Equal(t, fault.Invalid, failure.Fault(r.refusal).Kind)
 	require.Empty(t, r.drops, "nothing was taken")
 }
 

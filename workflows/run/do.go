@@ -3,6 +3,8 @@ package run
 import (
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
@@ -123,7 +125,7 @@ func rows[S any](ctx workflow.Context, r *Run, s S, rows []Row[S]) *Failure {
 // step registers a row's undo and does the row.
 func step[S any](ctx workflow.Context, r *Run, row *Row[S], s S, n int) *Failure {
 	if err := ctx.Err(); err != nil && !row.detached {
-		return &Failure{Row: row.Name, Fault: fault.FromTemporal(err)}
+		return &Failure{Row: row.Name, Fault: failure.Fault(err)}
 	}
 	if row.detached || row.uncancelled {
 		ctx, _ = workflow.NewDisconnectedContext(ctx)
@@ -145,7 +147,7 @@ func step[S any](ctx workflow.Context, r *Run, row *Row[S], s S, n int) *Failure
 		}
 		return nil
 	}
-	f := &Failure{Row: row.Name, Fault: fault.FromTemporal(err), lost: lost(err)}
+	f := &Failure{Row: row.Name, Fault: failure.Fault(err), lost: lost(err)}
 	f.elsewhere = row.Scope == Placed && tryElsewhere(f.Fault)
 	survived := row.survived != nil && row.survived(ctx, s, n, f)
 	line.State, line.Error = Failed, f.Fault.Text

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -172,7 +174,7 @@ func (r *Run) Submitted(ctx workflow.Context) error {
 	if r.accepted {
 		return nil
 	}
-	return fault.ToTemporal(r.failure)
+	return failure.Of(r.failure)
 }
 
 // Show enters a phase and tells the engine, so that it can be searched for.
@@ -240,7 +242,7 @@ func Drive[S any](ctx workflow.Context, r *Run, t Table[S], s S) error {
 	}
 	if r.failure != nil {
 		r.Show(ctx, r.frame.Failed)
-		return fault.ToTemporal(r.failure)
+		return failure.Of(r.failure)
 	}
 	if r.frame.Ended != "" {
 		r.Show(ctx, r.frame.Ended)

@@ -5,12 +5,13 @@ package server
 import (
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 )
@@ -186,10 +187,10 @@ func (d *desk) act(ctx workflow.Context, act contract.OperatorAct) error {
 			ServerID: d.subject.ServerID, ProjectID: d.subject.ProjectID,
 		}).Get(ctx, nil)
 		if err != nil {
-			return fault.FromTemporal(err)
+			return failure.Fault(err)
 		}
 		d.acts = append(d.acts, act)
 		return nil
 	})
-	return fault.ToTemporal(err)
+	return failure.Of(err)
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
@@ -408,7 +410,7 @@ type outermostActivity struct {
 func (o *outermostActivity) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	out, err := o.Next.ExecuteActivity(ctx, in)
 	*o.saw = err
-	return out, fault.ToTemporal(err)
+	return out, failure.Of(err)
 }
 
 func TestAnActivityIsChosenByItsNameServerAndNICAndItsFaultPassesTheOuterInterceptors(t *testing.T) {
