@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/engine"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -92,9 +93,9 @@ func oneServer(t *testing.T, store *models.Store) {
 	require.NoError(t, err)
 	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: p.ID, Visibility: "private"}, nil)
 	require.NoError(t, err)
-	task := models.TaskScheduling
+	task := lifecycle.Scheduling
 	require.NoError(t, store.RecordServer(ctx, models.Server{
-		ID: uuid.NewString(), ProjectID: p.ID, UserID: u.ID, Name: "s", Hostname: "s", Status: models.ServerBuild, TaskState: &task, ImageID: image.ID, FlavorID: "1",
+		ID: uuid.NewString(), ProjectID: p.ID, UserID: u.ID, Name: "s", Hostname: "s", TaskState: &task, ImageID: image.ID, FlavorID: "1",
 	}, models.InstanceAction{RequestID: "req-1", Action: "create", UserID: u.ID, ProjectID: p.ID}))
 }
 
@@ -112,7 +113,7 @@ func failingHost(t *testing.T, store *models.Store) {
 		}
 		all, err := store.ListServers(ctx, models.ServerFilter{})
 		require.NoError(t, err)
-		require.NoError(t, store.Allocate(ctx, models.Allocation{ServerID: all[0].ID, HostID: h.ID, VCPUs: 1}, models.TaskScheduling))
+		require.NoError(t, store.Allocate(ctx, models.Allocation{ServerID: all[0].ID, HostID: h.ID, VCPUs: 1}, lifecycle.Scheduling))
 		_, counted, err := store.CountBuildFailure(ctx, models.BuildFailure{ServerID: all[0].ID, Hostname: name, Text: "StartDomain: no", At: time.Now(), Limit: 1})
 		require.NoError(t, err)
 		require.True(t, counted)

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 const (
@@ -28,12 +29,12 @@ WITH host AS (
      elsewhere AS (
          SELECT FROM allocations a JOIN hosts h ON h.id = a.host_id
          WHERE a.server_id = $2 AND a.host_id <> $1 AND h.hostname <> ALL($8::text[])),
-     server AS (SELECT id, status FROM servers WHERE id = $2 FOR NO KEY UPDATE),
+     server AS (SELECT id, vm_state FROM servers WHERE id = $2 FOR NO KEY UPDATE),
      made AS (
          INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
          SELECT server.id, $1, $3::integer, $4::integer, $5::integer, $6
          FROM host, used, server
-         WHERE server.status = 'BUILD' AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
+         WHERE server.` + isBuilding + ` AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
            AND used.vcpus + $3::integer <= host.vcpus AND used.memory_mib + $4::integer <= host.memory_mib AND used.disk_gib + $5::integer <= host.disk_gib
          RETURNING server_id),
@@ -43,7 +44,7 @@ WITH host AS (
          RETURNING id)
 SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
        COALESCE(h.vcpus, 0) - used.vcpus, COALESCE(h.memory_mib, 0) - used.memory_mib, COALESCE(h.disk_gib, 0) - used.disk_gib,
-       EXISTS (SELECT FROM host), COALESCE((SELECT status FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
+       EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE vcpus = $3::integer AND memory_mib = $4::integer AND disk_gib = $5::integer),
        EXISTS (SELECT FROM elsewhere)
 FROM used LEFT JOIN host h ON true`
@@ -58,7 +59,8 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, le
 		a.CreatedAt = now()
 	}
 	var (
-		hostname, status           string
+		hostname                   string
+		state                      lifecycle.VMState
 		enabled, ready, known      bool
 		vcpus, memoryMiB, diskGiB  int // still free
 		placed, allocated, theSame bool
@@ -68,7 +70,7 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, le
 		b.Queue(lockHostSQL, a.HostID)
 		b.Queue(lockServerSQL, a.ServerID)
 		b.Queue(allocateSQL, a.HostID, a.ServerID, a.VCPUs, a.MemoryMiB, a.DiskGiB, a.CreatedAt, taskState, append([]string{}, left...)).QueryRow(func(r pgx.Row) error {
-			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &status, &placed, &allocated, &theSame, &elsewhere)
+			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &placed, &allocated, &theSame, &elsewhere)
 		})
 	})
 	unfit := func(format string, args ...any) error {
@@ -79,12 +81,12 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, le
 		return failed(err, "allocate host %s to server %s", a.HostID, a.ServerID)
 	case placed || theSame:
 		return nil
-	case status == "" || status == string(ServerDeleted):
+	case state == "" || state == lifecycle.Deleted:
 		return noServer(a.ServerID)
 	case allocated:
 		return fault.New(fault.Conflict, "Instance %s has another allocation on host %s already.", a.ServerID, hostname)
-	case status != string(ServerBuild):
-		return wrongState(a.ServerID, status, "allocate a host")
+	case state != lifecycle.Building:
+		return wrongState(a.ServerID, state, "allocate a host")
 	case elsewhere:
 		return fault.New(fault.Unavailable, "Instance %s has just been placed on another host.", a.ServerID)
 	case !known:
@@ -109,8 +111,8 @@ WITH host AS (SELECT id FROM hosts WHERE hostname = $2),
      gone AS (DELETE FROM allocations WHERE server_id = $1 AND host_id IN (SELECT id FROM host))
 UPDATE servers
 SET host_id = NULL, updated_at = $3,
-    task_state = CASE WHEN status = 'BUILD' AND task_state IS DISTINCT FROM $4 THEN $5 ELSE task_state END
-WHERE id = $1 AND host_id IN (SELECT id FROM host)`, serverID, hostname, now(), TaskDeleting, TaskScheduling)
+    task_state = CASE WHEN `+isBuilding+` AND task_state IS DISTINCT FROM $4 THEN $5 ELSE task_state END
+WHERE id = $1 AND host_id IN (SELECT id FROM host)`, serverID, hostname, now(), lifecycle.Deleting, lifecycle.Scheduling)
 	return failed(err, "release the allocation of server %s on host %s", serverID, hostname)
 }
 

@@ -318,7 +318,7 @@ func (s *Store) RestoreAllocation(ctx context.Context, serverID, hostname string
 		return tx.Exec(`
 INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
 SELECT s.id, h.id, ?, ?, ?, ? FROM servers s JOIN hosts h ON h.id = s.host_id
-WHERE s.id = ? AND h.hostname = ? AND s.status = 'ACTIVE' AND s.task_state IS DISTINCT FROM 'deleting'
+WHERE s.id = ? AND h.hostname = ? AND s.`+wasBuilt+` AND s.`+isDeleting+` IS NOT TRUE
 ON CONFLICT DO NOTHING`, vcpus, memoryMiB, diskGiB, now(), serverID, hostname).Error
 	})
 	return failed(err, "hold room for server %s on host %s again", serverID, hostname)

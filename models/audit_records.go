@@ -32,15 +32,15 @@ UNION SELECT unnest($5::text[])`
 	// How many NICs a server has, its build's events tell: those after its last choice of a host. The first server of its
 	// reservation matters while the reservation may still work on it.
 	auditServersSQL = `
-SELECT s.id, s.created_at, s.project_id, s.name, s.status, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''),
+SELECT s.id, s.created_at, s.project_id, s.name, s.vm_state, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''),
        s.flavor, COALESCE(i.virtual_bytes, i.size_bytes, 0),
        COALESCE((SELECT a.request_id FROM instance_actions a WHERE a.server_id = s.id AND a.action = 'create' ORDER BY a.started_at LIMIT 1), ''),
-       CASE WHEN s.status = 'ACTIVE' THEN (
+       CASE WHEN s.` + wasBuilt + ` THEN (
            SELECT count(*) FROM instance_action_events e
            WHERE e.server_id = s.id AND e.event = 'AllocateNetwork' AND e.seq > (
                SELECT max(c.seq) FROM instance_action_events c
                WHERE c.server_id = e.server_id AND c.request_id = e.request_id AND c.event = 'SelectHost')) ELSE 0 END,
-       CASE WHEN s.status = 'BUILD' AND s.reservation_id <> '' THEN COALESCE((
+       CASE WHEN s.` + isBuilding + ` AND s.reservation_id <> '' THEN COALESCE((
            SELECT f.id FROM servers f WHERE f.reservation_id = s.reservation_id AND f.project_id = s.project_id AND f.launch_index = 0 LIMIT 1), '') ELSE '' END
 FROM servers s LEFT JOIN hosts h ON h.id = s.host_id LEFT JOIN images i ON i.id = s.image_id
 WHERE s.id = ANY($1) ORDER BY s.id`
@@ -74,7 +74,7 @@ func auditRecords(ctx context.Context, tx pgx.Tx, q AuditQuestion) (audit.Record
 		var flavor FlavorSnapshot
 		var imageBytes int64
 		_, err := pgx.ForEachRow(rows, []any{
-			&v.ID, &v.CreatedAt, &v.ProjectID, &v.Name, &v.Status, &v.TaskState, &v.Launched, &v.Host, &flavor, &imageBytes, &v.RequestID, &v.NICs, &v.First,
+			&v.ID, &v.CreatedAt, &v.ProjectID, &v.Name, &v.VMState, &v.TaskState, &v.Launched, &v.Host, &flavor, &imageBytes, &v.RequestID, &v.NICs, &v.First,
 		}, func() error {
 			v.VCPUs, v.RAMMiB, v.Resources = flavor.VCPUs, flavor.RAMMiB, roomOf(flavor, imageBytes)
 			r.Servers = append(r.Servers, v)

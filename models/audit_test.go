@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 func aFinding(kind, object, serverID, host string) AuditFinding {
@@ -162,7 +163,7 @@ func TestAnAuditReadsEverythingThatAServerOwns(t *testing.T) {
 	require.Len(t, all.Servers, 1)
 	require.WithinDuration(t, time.Now(), all.Servers[0].CreatedAt, time.Minute)
 	require.Equal(t, []audit.Server{{
-		ID: v.ID, CreatedAt: all.Servers[0].CreatedAt, ProjectID: "p1", Name: "web", Status: "ACTIVE", Launched: true, Host: "hv1", NICs: 2, VCPUs: 1, RAMMiB: 512,
+		ID: v.ID, CreatedAt: all.Servers[0].CreatedAt, ProjectID: "p1", Name: "web", VMState: lifecycle.Active, Launched: true, Host: "hv1", NICs: 2, VCPUs: 1, RAMMiB: 512,
 		Resources: contract.Resources{VCPUs: 1, RAMMiB: 512, DiskGiB: 1}, RequestID: "req-" + v.ID,
 	}}, all.Servers, "its NICs are those of the last host that was tried")
 	require.Equal(t, []audit.Allocation{{ServerID: v.ID, Host: "hv1"}}, all.Allocations)

@@ -239,7 +239,7 @@ func (s *Store) MayUndo(ctx context.Context, hostID, serverID string) error {
 	var may bool
 	err = s.pool.QueryRow(ctx, `
 SELECT COALESCE((
-    SELECT created_at > $3 OR deleted_at IS NOT NULL OR task_state = 'deleting' OR status = 'ACTIVE' AND host_id IS DISTINCT FROM $2
+    SELECT created_at > $3 OR deleted_at IS NOT NULL OR `+isDeleting+` OR `+wasBuilt+` AND host_id IS DISTINCT FROM $2
     FROM servers WHERE id = $1), false)`, serverID, hostID, i.Restore.NoticedAt).Scan(&may)
 	if err != nil {
 		return failed(err, "look server %s up", serverID)

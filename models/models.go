@@ -152,18 +152,6 @@ type KeyPair struct {
 	CreatedAt   time.Time
 }
 
-// ServerStatus is a server's state as claims, ports and allocations go by it: a server that was built is ACTIVE, stopped or not.
-// See serverTransitions.
-type ServerStatus string
-
-// States of a server.
-const (
-	ServerBuild   ServerStatus = "BUILD"
-	ServerActive  ServerStatus = "ACTIVE"
-	ServerError   ServerStatus = "ERROR"
-	ServerDeleted ServerStatus = "DELETED"
-)
-
 // Server is one virtual machine. Rows of deleted servers stay, with DeletedAt set (Nova lists them to admins).
 type Server struct {
 	ID               string `gorm:"primaryKey"`
@@ -172,7 +160,6 @@ type Server struct {
 	Name             string
 	Hostname         string
 	Description      *string
-	Status           ServerStatus      // as processes of the version before know it; VMState says more
 	VMState          lifecycle.VMState `gorm:"column:vm_state"`
 	TaskState        *string           // Nova's OS-EXT-STS:task_state
 	PowerState       int               // Nova's: 0 none, 1 running, 3 paused, 4 shut down, 6 crashed

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 func openStore(t testing.TB, dsn string) *Store {
@@ -57,7 +58,7 @@ func newWorld(t testing.TB) *world {
 func (w *world) server(name string) (Server, InstanceAction) {
 	id := uuid.NewString()
 	v := Server{
-		ID: id, ProjectID: "p1", UserID: "u1", Name: name, Hostname: name, Status: ServerBuild, TaskState: new(TaskScheduling),
+		ID: id, ProjectID: "p1", UserID: "u1", Name: name, Hostname: name, TaskState: new(lifecycle.Scheduling),
 		ImageID: w.image.ID, FlavorID: "1", Flavor: FlavorSnapshot{ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 512, DiskGiB: 1},
 		Metadata: map[string]string{"role": "web"}, Tags: []string{"blue"},
 	}

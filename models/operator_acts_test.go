@@ -61,5 +61,5 @@ func TestServersAreCountedByStatusAndTask(t *testing.T) {
 	}
 	got, err = w.CountServers(ctx)
 	require.NoError(t, err)
-	require.Equal(t, []ServerCount{{lifecycle.Building, TaskScheduling, 2}, {lifecycle.Error, "", 1}}, got)
+	require.Equal(t, []ServerCount{{lifecycle.Building, lifecycle.Scheduling, 2}, {lifecycle.Error, "", 1}}, got)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ipam"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 var portOrder = order{
@@ -49,7 +50,7 @@ const (
 	// addresses and MACs it finds free are free.
 	makePortSQL = `
 WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR shared)),
-     server AS (SELECT id, status FROM servers WHERE id = $4 AND deleted_at IS NULL FOR NO KEY UPDATE),
+     server AS (SELECT id, vm_state FROM servers WHERE id = $4 AND deleted_at IS NULL FOR NO KEY UPDATE),
      same AS (SELECT * FROM ports WHERE id = $1),
      wanted AS (SELECT w.subnet_id, w.ip::inet AS ip FROM jsonb_to_recordset($9) AS w(subnet_id text, ip text)),
      placed AS (SELECT w.ip, s.id AS subnet_id FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = $2 WHERE w.ip IS NOT NULL),
@@ -72,13 +73,13 @@ WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR share
          SELECT $1, net.id, $3, $11, free_mac.mac, $4, $5, $4::text IS NOT NULL, (SELECT id FROM hosts WHERE hostname = $6), NULLIF($7::text, ''), $13::text, $10, $10
          FROM net, free_mac, families
          WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM taken)
-           AND ($4::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE status = 'BUILD'))
+           AND ($4::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE ` + isBuilding + `))
            AND ($13::text = 'none' OR (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n))
          RETURNING id),
      addressed AS (INSERT INTO fixed_ips (port_id, subnet_id, ip) SELECT made.id, chosen.subnet_id, chosen.ip FROM made, chosen),
      moved AS ( -- on the next host of the same build
          UPDATE ports p SET host_id = h.id, updated_at = $10 FROM hosts h, server
-         WHERE p.id = $1 AND p.server_id = $4 AND p.nic_index = $5 AND server.status = 'BUILD'
+         WHERE p.id = $1 AND p.server_id = $4 AND p.nic_index = $5 AND server.` + isBuilding + `
            AND h.hostname = $6 AND p.host_id IS DISTINCT FROM h.id
          RETURNING p.id),
      shown AS (
@@ -86,18 +87,18 @@ WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR share
          WHERE id IN (SELECT server.id FROM server, (SELECT id FROM made UNION ALL SELECT id FROM moved) taken_now) AND $12::text IS NOT NULL)
 SELECT EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE network_id = $2 AND server_id = $4 AND nic_index = $5),
-       EXISTS (SELECT FROM net), COALESCE((SELECT status FROM server), ''), (SELECT n FROM families),
+       EXISTS (SELECT FROM net), COALESCE((SELECT vm_state FROM server), ''), (SELECT n FROM families),
        (SELECT ip FROM taken), (SELECT subnet_id FROM taken), (SELECT server_id FROM taken), EXISTS (SELECT FROM free_mac)`
 
 	// bindPortSQL gives a server the port that its user made, if no server has it.
 	bindPortSQL = `
-WITH server AS (SELECT id, status FROM servers WHERE id = $3 AND deleted_at IS NULL FOR NO KEY UPDATE),
+WITH server AS (SELECT id, vm_state FROM servers WHERE id = $3 AND deleted_at IS NULL FOR NO KEY UPDATE),
      same AS (SELECT * FROM ports WHERE id = $1 AND project_id = $2),
      bound AS (
          UPDATE ports p
          SET server_id = server.id, nic_index = $4, host_id = (SELECT id FROM hosts WHERE hostname = $5), tag = NULLIF($6::text, ''), updated_at = $7
          FROM server
-         WHERE p.id = $1 AND p.project_id = $2 AND server.status = 'BUILD'
+         WHERE p.id = $1 AND p.project_id = $2 AND server.` + isBuilding + `
            AND (p.server_id IS NULL OR p.server_id = server.id AND p.nic_index = $4 -- on the next host of the same build
                 AND p.host_id IS DISTINCT FROM (SELECT id FROM hosts WHERE hostname = $5))
          RETURNING p.id),
@@ -105,7 +106,7 @@ WITH server AS (SELECT id, status FROM servers WHERE id = $3 AND deleted_at IS N
          UPDATE servers SET task_state = $8::text, updated_at = $7
          WHERE id IN (SELECT server.id FROM server, bound) AND $8::text IS NOT NULL)
 SELECT EXISTS (SELECT FROM bound), EXISTS (SELECT FROM same), EXISTS (SELECT FROM same WHERE server_id = $3 AND nic_index = $4),
-       COALESCE((SELECT status FROM server), '')`
+       COALESCE((SELECT vm_state FROM server), '')`
 )
 
 // macs are the addresses that a port may get, in the order of preference: OpenStack's prefix and three bytes derived from
@@ -282,7 +283,7 @@ func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
 		p                                       Port
 		found                                   bool
 		made, exists, same, net, freeMAC        bool
-		status                                  string
+		state                                   lifecycle.VMState
 		families                                int
 		takenIP, takenIn, takenBy, serverOrNone *string
 	)
@@ -293,7 +294,7 @@ func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
 		b.Queue(lockNetworkSQL, m.NetworkID)
 		b.Queue(makePortSQL, m.ID, m.NetworkID, m.ProjectID, serverOrNone, m.Index, m.Hostname, m.Tag, m.macs, asJSON(wanted), now(), m.name, m.TaskState, m.ipAllocation).
 			QueryRow(func(r pgx.Row) error {
-				return r.Scan(&made, &exists, &same, &net, &status, &families, &takenIP, &takenIn, &takenBy, &freeMAC)
+				return r.Scan(&made, &exists, &same, &net, &state, &families, &takenIP, &takenIn, &takenBy, &freeMAC)
 			})
 		queuePort(b, m.ID, &p, &found)
 	})
@@ -311,12 +312,12 @@ func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
 		return Port{}, failed(err, "make port %s on network %s", m.ID, m.NetworkID)
 	case (made || same) && found:
 		return p, nil
-	case building && status == "":
+	case building && state == "":
 		return Port{}, noServer(m.ServerID)
 	case exists:
 		return Port{}, fault.New(fault.Conflict, "Port %s already exists.", m.ID)
-	case building && status != string(ServerBuild):
-		return Port{}, wrongState(m.ServerID, status, "allocate a port")
+	case building && state != lifecycle.Building:
+		return Port{}, wrongState(m.ServerID, state, "allocate a port")
 	case !net:
 		return Port{}, noNetwork(m.NetworkID)
 	case building && families == 0:
@@ -376,11 +377,11 @@ func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
 		p                    Port
 		found                bool
 		bound, visible, same bool
-		status               string
+		state                lifecycle.VMState
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(bindPortSQL, r.PortID, r.ProjectID, r.ServerID, r.Index, r.Hostname, r.Tag, now(), r.TaskState).
-			QueryRow(func(row pgx.Row) error { return row.Scan(&bound, &visible, &same, &status) })
+			QueryRow(func(row pgx.Row) error { return row.Scan(&bound, &visible, &same, &state) })
 		queuePort(b, r.PortID, &p, &found)
 	})
 	switch {
@@ -390,12 +391,12 @@ func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
 		return Port{}, failed(err, "bind port %s to server %s", r.PortID, r.ServerID)
 	case (bound || same) && found:
 		return p, nil
-	case status == "":
+	case state == "":
 		return Port{}, noServer(r.ServerID)
 	case !visible:
 		return Port{}, noPort(r.PortID)
-	case status != string(ServerBuild):
-		return Port{}, wrongState(r.ServerID, status, "bind a port")
+	case state != lifecycle.Building:
+		return Port{}, wrongState(r.ServerID, state, "bind a port")
 	}
 	return Port{}, fault.New(fault.Conflict, "Port %s is still in use.", r.PortID)
 }

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // Reservation is one request for several servers.
@@ -153,9 +154,9 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 	b.Queue(`INSERT INTO claims (server_id, project_id, instances, cores, ram_mib, created_at)
 		SELECT id, $2, $3, $4, $5, $6 FROM unnest($1::text[]) id`,
 		ids, v.ProjectID, c.Instances, c.Cores, c.RAMMiB, v.CreatedAt)
-	b.Queue(`INSERT INTO servers (id, project_id, user_id, name, hostname, description, status, task_state, power_state, image_id,
+	b.Queue(`INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
 			flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
-		SELECT u.id, $4, $5, u.name, u.hostname, $6, 'BUILD', $7, 0, $8, $9, $10, $11, $12, $13, $14, u.n - 1, $15, $15, $16
+		SELECT u.id, $4, $5, u.name, u.hostname, $6, '`+building+`', $7, 0, $8, $9, $10, $11, $12, $13, $14, u.n - 1, $15, $15, $16
 		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(id, name, hostname, n)`,
 		ids, names, hostnames, v.ProjectID, v.UserID, v.Description, v.TaskState, v.ImageID, v.FlavorID, asJSON(v.Flavor), v.KeyName,
 		v.AvailabilityZone, v.ConfigDrive, a.Reservation.ID, v.CreatedAt, v.Fingerprint)
@@ -181,15 +182,15 @@ func (s *Store) DropServers(ctx context.Context, ids []string, requestID string,
 	}
 	err := s.exec(ctx, `
 WITH moved AS (
-         UPDATE servers SET status = 'ERROR', task_state = NULL, updated_at = $3
-         WHERE id = ANY($1) AND status = 'BUILD' AND host_id IS NULL AND task_state IS DISTINCT FROM $4
+         UPDATE servers SET `+isError+`, task_state = NULL, updated_at = $3
+         WHERE id = ANY($1) AND `+isBuilding+` AND host_id IS NULL AND task_state IS DISTINCT FROM $4
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = $2)
          RETURNING id),
      fault AS (
          INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $3 FROM moved),
      freed AS (DELETE FROM claims WHERE server_id IN (SELECT id FROM moved))
 UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-		ids, requestID, f.CreatedAt, TaskDeleting, f.Code, f.Message, f.Details)
+		ids, requestID, f.CreatedAt, lifecycle.Deleting, f.Code, f.Message, f.Details)
 	return failed(err, "drop %d servers of request %s", len(ids), requestID)
 }
 
@@ -198,8 +199,8 @@ func noReservation(id string) error {
 }
 
 const countServersSQL = `
-SELECT count(*) AS admitted, count(*) FILTER (WHERE status = 'BUILD') AS building, count(*) FILTER (WHERE status = 'ACTIVE') AS active,
-       count(*) FILTER (WHERE status = 'ERROR') AS failed, count(*) FILTER (WHERE status = 'DELETED') AS deleted,
+SELECT count(*) AS admitted, count(*) FILTER (WHERE ` + isBuilding + `) AS building, count(*) FILTER (WHERE ` + wasBuilt + `) AS active,
+       count(*) FILTER (WHERE ` + isError + `) AS failed, count(*) FILTER (WHERE ` + isDeleted + `) AS deleted,
        reservation_id AS id, project_id, min(created_at) AS created_at, (array_agg(id ORDER BY launch_index))[1] AS server_id,
        (array_agg(user_id ORDER BY launch_index))[1] AS user_id, 1 AS min_count, 1 AS max_count
 FROM servers WHERE reservation_id = ANY(?) AND (? = '' OR project_id = ?)

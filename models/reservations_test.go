@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // admission asks for servers of one vCPU and 512 MiB.
@@ -54,8 +55,8 @@ func TestAReservationAdmitsAsManyServersAsFitOrNone(t *testing.T) {
 		require.Equal(t, i, v.LaunchIndex)
 		require.Equal(t, fmt.Sprintf("web-%d-of-5", i+1), v.Name)
 		require.Equal(t, fmt.Sprintf("web-%d", i+1), v.Hostname)
-		require.Equal(t, ServerBuild, v.Status)
-		require.Equal(t, TaskScheduling, *v.TaskState)
+		require.Equal(t, lifecycle.Building, v.VMState)
+		require.Equal(t, lifecycle.Scheduling, *v.TaskState)
 		require.Equal(t, map[string]string{"role": "web"}, v.Metadata)
 		require.Equal(t, []string{"blue"}, v.Tags)
 		require.Equal(t, a.Server.Flavor, v.Flavor)
@@ -200,11 +201,11 @@ func TestDroppedServersFailAndGiveTheirQuotaBackUnlessSomethingElseHasThem(t *te
 	once := w.snapshot(t)
 	require.NoError(t, w.DropServers(ctx, ids, a.Action.RequestID, f))
 	require.Equal(t, once, w.snapshot(t), "again")
-	for i, want := range []ServerStatus{ServerError, ServerBuild, ServerBuild, ServerDeleted, ServerError, ServerError} {
+	for i, want := range []lifecycle.VMState{lifecycle.Error, lifecycle.Building, lifecycle.Building, lifecycle.Deleted, lifecycle.Error, lifecycle.Error} {
 		v, err := w.ServerEvenDeleted(ctx, ids[i])
 		require.NoError(t, err)
-		require.Equal(t, want, v.Status, i)
-		if want == ServerError {
+		require.Equal(t, want, v.VMState, i)
+		if want == lifecycle.Error {
 			require.Equal(t, f.Message, v.Fault.Message)
 			action, err := w.Action(ctx, v.ID, a.Action.RequestID)
 			require.NoError(t, err)

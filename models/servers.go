@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -62,12 +61,6 @@ type Placement struct {
 	Gone      bool     // the row is absent or deleted already
 }
 
-// Task states that the store itself writes (Nova's).
-const (
-	TaskScheduling = "scheduling"
-	TaskDeleting   = "deleting"
-)
-
 var serverOrder = order{
 	id: "id", preset: Sort{Key: "created_at", Desc: true},
 	keys: map[string]string{
@@ -85,15 +78,15 @@ func noServer(id string) error {
 }
 
 // wrongState is Nova's InstanceInvalidState.
-func wrongState(id, status, what string) error {
-	return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in vm_state %s", what, id, strings.ToLower(status))
+func wrongState(id string, state lifecycle.VMState, what string) error {
+	return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in vm_state %s", what, id, state)
 }
 
 const recordSQL = `
 WITH made AS (
-         INSERT INTO servers (id, project_id, user_id, name, hostname, description, status, task_state, power_state, image_id,
+         INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
              flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
-         VALUES ($1, $2, $3, $4, $5, $6, 'BUILD', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16, $24)
+         VALUES ($1, $2, $3, $4, $5, $6, '` + building + `', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16, $24)
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
      metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text($17) m),
@@ -114,14 +107,14 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 	if v.Metadata == nil {
 		v.Metadata = map[string]string{}
 	}
-	var status string // of what this request recorded
+	var state lifecycle.VMState // of what this request recorded
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
 			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
 			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint)
-		b.Queue(`SELECT COALESCE((SELECT s.status FROM servers s JOIN instance_actions a ON a.server_id = s.id
+		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id
 			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), '')`,
-			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&status) })
+			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&state) })
 	})
 	switch {
 	case violates(err, "servers_project_id_fkey"):
@@ -132,12 +125,12 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 		return noImage(v.ImageID)
 	case err != nil:
 		return failed(err, "record server %s", v.ID)
-	case status == "":
+	case state == "":
 		return fault.New(fault.Conflict, "Instance %s already exists.", v.ID)
-	case status == string(ServerDeleted):
+	case state == lifecycle.Deleted:
 		return noServer(v.ID)
-	case status != string(ServerBuild):
-		return wrongState(v.ID, status, "build")
+	case state != lifecycle.Building:
+		return wrongState(v.ID, state, "build")
 	}
 	return nil
 }
@@ -339,20 +332,6 @@ func distinct(list []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
-// SetServerTask changes the task state of a server that is in one of the states; Conflict otherwise.
-func (s *Store) SetServerTask(ctx context.Context, id string, from []ServerStatus, taskState *string) error {
-	u := among(s.db.WithContext(ctx).Model(&Server{}).Where("id = ? AND deleted_at IS NULL", id), "status", from).
-		Updates(map[string]any{"task_state": taskState, "updated_at": now()})
-	if u.Error != nil || u.RowsAffected == 1 {
-		return failed(u.Error, "set the task state of server %s", id)
-	}
-	v, err := s.Server(ctx, id)
-	if err != nil {
-		return err
-	}
-	return wrongState(id, string(v.Status), "change the task of")
-}
-
 // eventsSQL writes an action's events, the newest word winning. $1 server, $2 request, $3 events as JSON.
 const eventsSQL = `
 INSERT INTO instance_action_events (server_id, request_id, seq, event, host, started_at, ended_at, result, details, traceback)
@@ -387,32 +366,33 @@ func (s *Store) ActivateServer(ctx context.Context, a Activation) error {
 	if a.LaunchedAt.IsZero() {
 		a.LaunchedAt = now()
 	}
-	var status, hostname *string
+	var state *lifecycle.VMState
+	var hostname *string
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET status = 'ACTIVE', task_state = NULL, power_state = $3, launched_at = $4, updated_at = $5
-         WHERE id = $1 AND status = ANY($6) AND deleted_at IS NULL
+         UPDATE servers SET `+isActive+`, task_state = NULL, power_state = $3, launched_at = $4, updated_at = $5
+         WHERE id = $1 AND vm_state = ANY($6) AND deleted_at IS NULL
            AND ($7 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $7))
          RETURNING id, host_id),
      forgiven AS (
          UPDATE hosts SET build_failures = 0, suspended = false, trial_due_at = NULL, trial_pause = 0
          WHERE id IN (SELECT host_id FROM moved) AND build_failures > 0)
 UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			a.ServerID, a.RequestID, a.PowerState, a.LaunchedAt, now(), serverTransitions.origins(ServerActive), a.Hostname)
+			a.ServerID, a.RequestID, a.PowerState, a.LaunchedAt, now(), statesOf(lifecycle.Built.From), a.Hostname)
 		b.Queue(eventsSQL, a.ServerID, a.RequestID, eventsJSON(a.Events))
-		b.Queue(`SELECT s.status, h.hostname FROM (SELECT) one LEFT JOIN servers s ON s.id = $1 LEFT JOIN hosts h ON h.id = s.host_id`, a.ServerID).
-			QueryRow(func(r pgx.Row) error { return r.Scan(&status, &hostname) })
+		b.Queue(`SELECT s.vm_state, h.hostname FROM (SELECT) one LEFT JOIN servers s ON s.id = $1 LEFT JOIN hosts h ON h.id = s.host_id`, a.ServerID).
+			QueryRow(func(r pgx.Row) error { return r.Scan(&state, &hostname) })
 	})
 	switch {
 	case err != nil:
 		return failed(err, "activate server %s", a.ServerID)
-	case status == nil || *status == string(ServerDeleted):
+	case state == nil || *state == lifecycle.Deleted:
 		return noServer(a.ServerID)
-	case *status == string(ServerActive):
+	case *state == lifecycle.Active:
 		return nil
-	case *status != string(ServerBuild):
-		return serverTransitions.check("Instance", ServerStatus(*status), ServerActive)
+	case *state != lifecycle.Building:
+		return wrongState(a.ServerID, *state, "build")
 	}
 	on := "no host"
 	if hostname != nil {
@@ -431,15 +411,15 @@ func (s *Store) FailServer(ctx context.Context, id, requestID string, f ServerFa
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET status = 'ERROR', task_state = NULL, updated_at = $3,
-             host_id = CASE WHEN status = 'BUILD' THEN NULL ELSE host_id END
-         WHERE id = $1 AND status = ANY($4) AND deleted_at IS NULL
+         UPDATE servers SET `+isError+`, task_state = NULL, updated_at = $3,
+             host_id = CASE WHEN `+isBuilding+` THEN NULL ELSE host_id END
+         WHERE id = $1 AND vm_state = ANY($4) AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = $2)
          RETURNING id),
      fault AS (
          INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $8 FROM moved)
 UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			id, requestID, now(), serverTransitions.origins(ServerError), f.Code, f.Message, f.Details, f.CreatedAt)
+			id, requestID, now(), statesOf(lifecycle.Failed.From), f.Code, f.Message, f.Details, f.CreatedAt)
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 	})
 	return failed(err, "fail server %s", id)
@@ -454,7 +434,7 @@ func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAct
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH marked AS (
-         UPDATE servers SET task_state = $7, updated_at = $6 WHERE id = $1 AND status = ANY($8) AND deleted_at IS NULL RETURNING id, host_id),
+         UPDATE servers SET task_state = $7, updated_at = $6 WHERE id = $1 AND vm_state = ANY($8) AND deleted_at IS NULL RETURNING id, host_id),
      action AS (
          INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
          SELECT id, $2, $3, $4, $5, $6, $6 FROM marked ON CONFLICT (server_id, request_id) DO NOTHING)
@@ -462,7 +442,7 @@ SELECT NOT EXISTS (SELECT FROM marked),
        ARRAY(SELECT hostname FROM hosts
              WHERE id IN (SELECT host_id FROM allocations WHERE server_id = $1 UNION SELECT host_id FROM marked) ORDER BY hostname),
        (SELECT COALESCE(max(nic_index) + 1, 0) FROM ports WHERE server_id = $1)`,
-			id, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, TaskDeleting, serverTransitions.origins(ServerDeleted)).
+			id, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, lifecycle.Deleting, statesOf(lifecycle.Removed.From)).
 			QueryRow(func(r pgx.Row) error {
 				p = Placement{}
 				return r.Scan(&p.Gone, &p.Hostnames, &p.NICs)
@@ -476,12 +456,12 @@ func (s *Store) RemoveServer(ctx context.Context, id, requestID string, events [
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET status = 'DELETED', task_state = NULL, power_state = 0, host_id = NULL,
+         UPDATE servers SET `+isDeleted+`, task_state = NULL, power_state = 0, host_id = NULL,
              deleted_at = $3, terminated_at = $3, updated_at = $3
-         WHERE id = $1 AND status = ANY($4) AND deleted_at IS NULL
+         WHERE id = $1 AND vm_state = ANY($4) AND deleted_at IS NULL
          RETURNING id)
 UPDATE instance_actions SET updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			id, requestID, now, serverTransitions.origins(ServerDeleted))
+			id, requestID, now, statesOf(lifecycle.Removed.From))
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 	})
 	return failed(err, "remove server %s", id)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // The times of a row that exists before and after may differ.
@@ -142,7 +143,7 @@ func TestFiftyAllocationsAtOnceNeverOvercommitAHost(t *testing.T) {
 		if err != nil {
 			requireFault(t, err, fault.HostUnfit, "Host n1 has 240 MiB of memory left, 1000 are needed.")
 			require.Nil(t, v.HostID)
-			require.Equal(t, TaskScheduling, *v.TaskState)
+			require.Equal(t, lifecycle.Scheduling, *v.TaskState)
 			continue
 		}
 		require.Equal(t, h.ID, *v.HostID)

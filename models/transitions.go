@@ -9,14 +9,6 @@ import (
 // transitions says which states may follow each state. Every state is a key.
 type transitions[S ~string] map[S][]S
 
-// serverTransitions are a server's. The first state is BUILD.
-var serverTransitions = transitions[ServerStatus]{
-	ServerBuild:   {ServerActive, ServerError, ServerDeleted},
-	ServerActive:  {ServerError, ServerDeleted},
-	ServerError:   {ServerDeleted},
-	ServerDeleted: {},
-}
-
 // imageTransitions are an image's (Glance's domain.Image.valid_state_targets). The first state is queued, to which every
 // way to bring bytes goes back when it fails, so it can be tried again.
 var imageTransitions = transitions[ImageStatus]{

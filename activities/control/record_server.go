@@ -22,7 +22,6 @@ func serverOf(in contract.RecordServerInput) models.Server {
 		Name:             in.Name,
 		Hostname:         in.Hostname,
 		Description:      optional(in.Description),
-		Status:           models.ServerBuild,
 		TaskState:        optional(string(in.Phase)),
 		ImageID:          in.ImageID,
 		FlavorID:         in.Flavor.ID,

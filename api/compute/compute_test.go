@@ -146,7 +146,7 @@ func (c *cloud) network(t testing.TB, owner apitest.User, name, cidr, pool, end 
 func (c *cloud) row(t testing.TB, owner apitest.User, name string, created time.Time) models.Server {
 	t.Helper()
 	s := models.Server{
-		ID: uuid.NewString(), ProjectID: owner.ProjectID, UserID: owner.UserID, Name: name, Hostname: compute.Hostname(name), Status: models.ServerBuild,
+		ID: uuid.NewString(), ProjectID: owner.ProjectID, UserID: owner.UserID, Name: name, Hostname: compute.Hostname(name),
 		ImageID: c.image, FlavorID: c.flavor.ID, ReservationID: "r-abcdefgh", ConfigDrive: true, CreatedAt: created, UpdatedAt: created,
 		Flavor:   models.FlavorSnapshot{ID: c.flavor.ID, Name: c.flavor.Name, VCPUs: 1, RAMMiB: 512, DiskGiB: 1, ExtraSpecs: map[string]string{"hw:x": "y"}},
 		Metadata: map[string]string{"role": "web"}, Tags: []string{"blue"},

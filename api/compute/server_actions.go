@@ -253,8 +253,8 @@ func (a *API) showAction(c echo.Context) error {
 // liveEvents turns the progress of a running build into events. Where the progress cannot be had now, the action is shown
 // without events: they are an extra, and the row's own come when the build ends.
 func (a *API) liveEvents(c echo.Context, s models.Server, x models.InstanceAction) ([]models.InstanceActionEvent, error) {
-	running := x.Action == "create" && s.Status == models.ServerBuild ||
-		x.Action == "delete" && s.TaskState != nil && *s.TaskState == string(contract.PhaseDeleting)
+	running := x.Action == "create" && s.VMState == lifecycle.Building ||
+		x.Action == "delete" && s.TaskState != nil && *s.TaskState == lifecycle.Deleting
 	if !running {
 		return nil, nil
 	}

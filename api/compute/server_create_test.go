@@ -301,7 +301,7 @@ func TestAKeyIsForAllServersOfItsRequest(t *testing.T) {
 	first := compute.ServerIDOf(c.member.ProjectID, "many-7")
 	taken := func(in contract.BootInput) {
 		require.NoError(t, c.Store.RecordServer(t.Context(), models.Server{
-			ID: first, ProjectID: in.ProjectID, UserID: in.UserID, Name: "web-1", Hostname: "web-1", Status: models.ServerBuild,
+			ID: first, ProjectID: in.ProjectID, UserID: in.UserID, Name: "web-1", Hostname: "web-1",
 			ImageID: c.image, FlavorID: "1", Fingerprint: &in.Fingerprint, ReservationID: contract.ReservationID(first),
 		}, models.InstanceAction{ServerID: first, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: in.UserID, ProjectID: in.ProjectID}))
 	}
@@ -388,7 +388,7 @@ func TestARepeatedRequestWithItsKeyMeansTheSameServer(t *testing.T) {
 	require.Equal(t, first, compute.ServerIDOf(c.member.ProjectID, "deploy-7"))
 	require.NotEqual(t, first, compute.ServerIDOf(c.stranger.ProjectID, "deploy-7"), "another project's key is another server")
 
-	recorded := models.Server{ID: first, ProjectID: c.member.ProjectID, UserID: c.member.UserID, Name: "web", Hostname: "web", Status: models.ServerBuild, ImageID: c.image, FlavorID: "1"}
+	recorded := models.Server{ID: first, ProjectID: c.member.ProjectID, UserID: c.member.UserID, Name: "web", Hostname: "web", ImageID: c.image, FlavorID: "1"}
 	require.NoError(t, c.Store.RecordServer(t.Context(), recorded, models.InstanceAction{ServerID: first, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: c.member.UserID, ProjectID: c.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
 	third, pass := post()
 	require.Equal(t, first, third)

@@ -207,7 +207,7 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 	require.NoError(t, err)
 	_, err = e.Store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "f", VCPUs: 1, RAMMiB: 1, RxTxFactor: 1, Public: true})
 	require.NoError(t, err)
-	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", Status: models.ServerBuild, ImageID: image, FlavorID: "1"},
+	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: image, FlavorID: "1"},
 		models.InstanceAction{ServerID: server, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
 	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: server, HostID: id, VCPUs: 2, MemoryMiB: 1024, DiskGiB: 5}, "networking"))
 	a := e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil)
@@ -334,9 +334,9 @@ func (e *env) fail(t *testing.T, hostID, hostname string, limit int) {
 	require.NoError(t, err)
 	id := uuid.NewString()
 	require.NoError(t, e.Store.RecordServer(ctx, models.Server{
-		ID: id, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", Status: models.ServerBuild, ImageID: image.ID, FlavorID: "1",
+		ID: id, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: image.ID, FlavorID: "1",
 	}, models.InstanceAction{RequestID: "req-" + id, Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID}))
-	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: id, HostID: hostID}, models.TaskScheduling))
+	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: id, HostID: hostID}, lifecycle.Scheduling))
 	_, counted, err := e.Store.CountBuildFailure(ctx, models.BuildFailure{ServerID: id, Hostname: hostname, Text: "StartDomain: no memory", At: time.Now(), Limit: limit})
 	require.NoError(t, err)
 	require.True(t, counted)

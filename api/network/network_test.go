@@ -109,7 +109,7 @@ func TestAPortOfAServerIsNotItsUsersToDelete(t *testing.T) {
 	host, err := e.Store.RegisterHost(ctx, models.Host{ID: uuid.NewString(), Hostname: "hv1", AvailabilityZone: "nova", TokenHash: []byte("12345678901234567890123456789012"), Architectures: []string{}, VCPUs: 4, MemoryMiB: 4096, DiskGiB: 10, CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, SeenAt: time.Now(), StartedAt: time.Now()})
 	require.NoError(t, err)
 	server := uuid.NewString()
-	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", Status: models.ServerBuild, ImageID: image, FlavorID: "1"},
+	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: image, FlavorID: "1"},
 		models.InstanceAction{ServerID: server, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
 	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: server, HostID: host.ID, VCPUs: 1, MemoryMiB: 1}, "networking"))
 	p, err := e.Store.AllocatePort(ctx, models.PortRequest{ID: uuid.NewString(), ServerID: server, ProjectID: e.member.ProjectID, NetworkID: net, Hostname: "hv1"})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // Kind says what does not agree.
@@ -103,7 +104,9 @@ type Restore struct {
 
 // Server is a row. Strings are the database's.
 type Server struct {
-	ID, ProjectID, Name, Status, TaskState string
+	ID, ProjectID, Name string
+	VMState             lifecycle.VMState
+	TaskState           string
 
 	Launched  bool   // it has been ACTIVE
 	Host      string // hostname, "" is placed nowhere
@@ -168,15 +171,6 @@ const (
 	entitled                 // what its row says
 )
 
-// Task states and states as the database has them.
-const (
-	statusBuild   = "BUILD"
-	statusActive  = "ACTIVE"
-	statusError   = "ERROR"
-	statusDeleted = "DELETED"
-	taskDeleting  = "deleting"
-)
-
 // index finds records by server.
 type index struct {
 	restore Restore
@@ -209,13 +203,13 @@ func (x index) of(id string) (s *Server, may standing, why string) {
 	switch {
 	case s == nil:
 		return nil, nothing, "there is no such server"
-	case s.Status == statusDeleted:
+	case s.VMState == lifecycle.Deleted:
 		return s, nothing, "the server is deleted"
-	case s.TaskState == taskDeleting:
+	case s.TaskState == lifecycle.Deleting:
 		return s, deleting, ""
-	case s.Status == statusBuild:
+	case s.VMState == lifecycle.Building:
 		return s, building, ""
-	case s.Status == statusError && !s.Launched:
+	case s.VMState == lifecycle.Error && !s.Launched:
 		return s, nothing, "the server's build failed"
 	}
 	return s, entitled, ""
@@ -225,7 +219,7 @@ func (x index) of(id string) (s *Server, may standing, why string) {
 // operator knows then whether what it has is to go.
 func (x index) doubtful(id string) bool {
 	s := x.servers[id]
-	return s == nil || !x.restore.At.IsZero() && s.Status != statusDeleted && !s.CreatedAt.After(x.restore.At)
+	return s == nil || !x.restore.At.IsZero() && s.VMState != lifecycle.Deleted && !s.CreatedAt.After(x.restore.At)
 }
 
 // named marks a finding that a repair may be wrong about.
@@ -299,7 +293,7 @@ func (x index) ofServer(s *Server) []Finding {
 		return []Finding{found(DeleteWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is being deleted, and nothing deletes it",
 			"start its delete again")}
 	}
-	if may != entitled || s.Status != statusActive {
+	if may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) {
 		return nil
 	}
 	var all []Finding
@@ -348,7 +342,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	}
 	for i := range r.Servers {
 		s := &r.Servers[i]
-		if _, may, _ := x.of(s.ID); may != entitled || s.Status != statusActive || s.Host != host || !inv.Covers(s.ID) {
+		if _, may, _ := x.of(s.ID); may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) || s.Host != host || !inv.Covers(s.ID) {
 			continue
 		}
 		all = append(all, ofPlaced(s.ID, host, things[s.ID], r.Images)...)

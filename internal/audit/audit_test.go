@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 func running() World {
 	return World{
 		Records: Records{
-			Servers:     []Server{{ID: id, ProjectID: "p1", Status: "ACTIVE", Launched: true, Host: "hv1", NICs: 2}},
+			Servers:     []Server{{ID: id, ProjectID: "p1", VMState: lifecycle.Active, Launched: true, Host: "hv1", NICs: 2}},
 			Claims:      []Claim{{id, "p1"}},
 			Allocations: []Allocation{{id, "hv1"}},
 			Ports:       []Port{{"port0", id, 0, true}, {"port1", id, 1, false}},
@@ -58,15 +59,15 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 	}{
 		"everything agrees":              {func(*World) {}, nil},
 		"a guest that its user shut off": {func(w *World) { thing(w).Domain = "shutoff" }, nil},
-		"a server in ERROR that has run": {gone(func(s *Server) { s.Status = "ERROR" }), nil},
+		"a server in ERROR that has run": {gone(func(s *Server) { s.VMState = lifecycle.Error }), nil},
 
-		"the server is deleted":       {gone(func(s *Server) { s.Status, s.Host = "DELETED", "" }), leftOnHV1},
-		"its build failed":            {gone(func(s *Server) { s.Status, s.Host, s.Launched = "ERROR", "", false }), leftOnHV1},
+		"the server is deleted":       {gone(func(s *Server) { s.VMState, s.Host = lifecycle.Deleted, "" }), leftOnHV1},
+		"its build failed":            {gone(func(s *Server) { s.VMState, s.Host, s.Launched = lifecycle.Error, "", false }), leftOnHV1},
 		"there is no row":             {func(w *World) { w.Records.Servers = nil }, leftOnHV1},
 		"it is being deleted":         {gone(func(s *Server) { s.TaskState = "deleting" }), []string{"delete-without-workflow hv1"}},
-		"it is being built":           {gone(func(s *Server) { s.Status, s.Launched = "BUILD", false }), []string{"build-without-workflow hv1"}},
-		"its build is deleted":        {gone(func(s *Server) { s.Status, s.TaskState = "BUILD", "deleting" }), []string{"delete-without-workflow hv1"}},
-		"in ERROR, and being deleted": {gone(func(s *Server) { s.Status, s.TaskState = "ERROR", "deleting" }), []string{"delete-without-workflow hv1"}},
+		"it is being built":           {gone(func(s *Server) { s.VMState, s.Launched = lifecycle.Building, false }), []string{"build-without-workflow hv1"}},
+		"its build is deleted":        {gone(func(s *Server) { s.VMState, s.TaskState = lifecycle.Building, "deleting" }), []string{"delete-without-workflow hv1"}},
+		"in ERROR, and being deleted": {gone(func(s *Server) { s.VMState, s.TaskState = lifecycle.Error, "deleting" }), []string{"delete-without-workflow hv1"}},
 
 		"the database was restored": {func(w *World) { w.Records.Restore.At = time.Now() }, []string{"database-restored "}},
 		"and that is acknowledged":  {func(w *World) { w.Records.Restore = Restore{At: time.Now(), Acknowledged: true} }, nil},
@@ -186,7 +187,7 @@ func stepsOf(p contract.RepairPlan) []string {
 
 func TestARepairGivesBackWhatIsLeftAndThePortLast(t *testing.T) {
 	w := running()
-	w.Records.Servers[0].Status, w.Records.Servers[0].Host = "DELETED", ""
+	w.Records.Servers[0].VMState, w.Records.Servers[0].Host = lifecycle.Deleted, ""
 	plan, _ := planFor(w)
 	require.Empty(t, plan.Outcomes)
 	require.Equal(t, []string{
@@ -199,7 +200,7 @@ func TestARepairGivesBackWhatIsLeftAndThePortLast(t *testing.T) {
 
 func TestARepairLeavesThePortAndTheRoomWhileAHostDoesNotAnswer(t *testing.T) {
 	w := running()
-	w.Records.Servers[0].Status, w.Records.Servers[0].Host = "DELETED", ""
+	w.Records.Servers[0].VMState, w.Records.Servers[0].Host = lifecycle.Deleted, ""
 	plan, found := planFor(w, "hv1")
 	require.Equal(t, []string{"ReleaseQuota "}, stepsOf(plan))
 	require.Len(t, plan.Outcomes, len(found)-1)
@@ -210,7 +211,7 @@ func TestARepairLeavesThePortAndTheRoomWhileAHostDoesNotAnswer(t *testing.T) {
 
 func TestARepairRepairsNothingThatWasNotChosen(t *testing.T) {
 	w := running()
-	w.Records.Servers[0].Status, w.Records.Servers[0].Host = "DELETED", ""
+	w.Records.Servers[0].VMState, w.Records.Servers[0].Host = lifecycle.Deleted, ""
 	plan := Plan(w.Records, contract.PlanRepairInput{
 		RepairServerInput: contract.RepairServerInput{ServerID: id, Findings: []contract.RepairFinding{
 			{ID: ID(ClaimWithoutServer, id)}, {ID: ID(PortWithoutServer, "port0")}, {ID: ID(ServerWithoutClaim, id)},
@@ -232,12 +233,14 @@ func TestWhatTheDatabaseMayBeWrongAboutIsRepairedOnlyByName(t *testing.T) {
 	}{
 		"there is no row": {func(w *World) { w.Records.Servers = nil }, []Kind{AllocationWithoutServer, DomainWithoutServer, FolderWithoutServer}},
 		"a build that failed before the restore was noticed": {
-			gone(func(s *Server) { s.Status, s.Host, s.Launched = "ERROR", "", false }), []Kind{AllocationWithoutServer, DomainWithoutServer, FolderWithoutServer},
+			gone(func(s *Server) { s.VMState, s.Host, s.Launched = lifecycle.Error, "", false }), []Kind{AllocationWithoutServer, DomainWithoutServer, FolderWithoutServer},
 		},
-		"a build that was lost before it": {gone(func(s *Server) { s.Status, s.Launched = "BUILD", false }), []Kind{BuildWithoutWorkflow}},
-		"a build that was lost since":     {gone(func(s *Server) { s.Status, s.Launched, s.CreatedAt = "BUILD", false, restored.Add(time.Second) }), nil},
-		"the server is deleted":           {gone(func(s *Server) { s.Status, s.Host = "DELETED", "" }), nil},
-		"it is being deleted":             {gone(func(s *Server) { s.TaskState = "deleting" }), nil},
+		"a build that was lost before it": {gone(func(s *Server) { s.VMState, s.Launched = lifecycle.Building, false }), []Kind{BuildWithoutWorkflow}},
+		"a build that was lost since": {gone(func(s *Server) {
+			s.VMState, s.Launched, s.CreatedAt = lifecycle.Building, false, restored.Add(time.Second)
+		}), nil},
+		"the server is deleted": {gone(func(s *Server) { s.VMState, s.Host = lifecycle.Deleted, "" }), nil},
+		"it is being deleted":   {gone(func(s *Server) { s.TaskState = "deleting" }), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, restore := range []Restore{{}, {At: restored}, {At: restored, Acknowledged: true}} {
@@ -317,7 +320,7 @@ func TestARepairFetchesAnImageThatTheStoreStillHas(t *testing.T) {
 
 func TestARepairEndsALostBuildAsItsUndosWouldHave(t *testing.T) {
 	w := running()
-	w.Records.Servers[0].Status, w.Records.Servers[0].Launched, w.Records.Servers[0].RequestID = "BUILD", false, "req-1"
+	w.Records.Servers[0].VMState, w.Records.Servers[0].Launched, w.Records.Servers[0].RequestID = lifecycle.Building, false, "req-1"
 	plan, _ := planFor(w)
 	require.Equal(t, []string{
 		"DestroyDomain hv1", "UndefineDomain hv1", "RemoveDisk hv1", "RemoveConfigDrive hv1", "ReleaseAllocation ",

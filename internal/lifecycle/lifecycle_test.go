@@ -42,3 +42,19 @@ func TestEveryStateHasAStatusAndTheWayBack(t *testing.T) {
 	require.Equal(t, "UNKNOWN", Status("flying"))
 	require.Empty(t, OfStatus("UNKNOWN"))
 }
+
+func TestEveryStateCanBeReachedAndADeletedServerStaysDeleted(t *testing.T) {
+	reached := map[VMState]bool{Building: true}
+	for _, way := range Transitions() {
+		for _, from := range way.From {
+			require.Contains(t, States(), from, way.By)
+			require.NotEqual(t, Deleted, from, way.By)
+		}
+		require.Contains(t, States(), way.To, way.By)
+		require.NotEqual(t, Building, way.To, "%s: no server is built twice", way.By)
+		reached[way.To] = true
+	}
+	for _, s := range States() {
+		require.True(t, reached[s], s)
+	}
+}

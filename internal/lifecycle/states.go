@@ -16,8 +16,10 @@ const (
 	Deleted  VMState = "deleted"
 )
 
-// Task states: what is being done (nova/compute/task_states.py). A build's are its phases.
+// Task states: what is being done (nova/compute/task_states.py). A build's others are its phases.
 const (
+	Scheduling  = "scheduling"
+	Deleting    = "deleting"
 	PoweringOff = "powering-off"
 	PoweringOn  = "powering-on"
 )
@@ -26,7 +28,9 @@ const (
 const (
 	NoState  = 0
 	Running  = 1
+	Paused   = 3
 	Shutdown = 4
+	Crashed  = 6
 )
 
 // status is what users see of each state (nova/api/openstack/common.py, _STATE_MAP). None of the tasks that there are changes it.
@@ -66,6 +70,33 @@ func States() []VMState {
 	}
 	return all
 }
+
+// Transition is a way from one state to another that is no action of a user.
+type Transition struct {
+	By   string // for the documents
+	From []VMState
+	To   VMState
+}
+
+// The transitions, besides those of Actions. A server begins as Building.
+var (
+	Built    = Transition{"a build that succeeds", []VMState{Building}, Active}
+	Failed   = Transition{"a build that fails, and whatever loses the guest", []VMState{Building, Active, Stopped}, Error}
+	WentDown = Transition{"a guest that shuts itself down, or crashes", []VMState{Active}, Stopped}
+	Removed  = Transition{"a delete", []VMState{Building, Active, Stopped, Error}, Deleted}
+)
+
+// Transitions are all ways between states, those of actions too.
+func Transitions() []Transition {
+	all := []Transition{Built, Failed, WentDown, Removed}
+	for _, a := range Actions {
+		all = append(all, Transition{a.Name, a.From, a.To})
+	}
+	return all
+}
+
+// WasBuilt are the states of a server that has a guest, whether it runs or not.
+func WasBuilt() []VMState { return []VMState{Active, Stopped} }
 
 // Allows says whether the action may begin in a state.
 func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }

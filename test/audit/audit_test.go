@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -76,7 +77,7 @@ func (r *rig) status(t *testing.T, id string) string {
 	t.Helper()
 	v, err := r.Store.ServerEvenDeleted(context.Background(), id)
 	require.NoError(t, err)
-	return string(v.Status)
+	return lifecycle.Status(v.VMState)
 }
 
 func (r *rig) waitFor(t *testing.T, id, status string) {

@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -336,7 +337,7 @@ func (c *cloud) findings(t *testing.T) []string {
 	require.NoError(t, err)
 	want := world{}
 	for _, s := range servers {
-		if s.Status != models.ServerActive {
+		if s.VMState != lifecycle.Active {
 			continue
 		}
 		hostname := s.Host.Hostname

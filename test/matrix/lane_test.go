@@ -27,6 +27,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -122,7 +123,7 @@ func (l *lane) warm(t testing.TB) {
 			a := <-l.submit(v)
 			require.NoError(t, a.err, "a build without faults")
 			s := l.settled(t, a.id, nil)
-			require.Equal(t, models.ServerActive, s.Status, "a build without faults: %s", l.explain(a.id))
+			require.Equal(t, lifecycle.Active, s.VMState, "a build without faults: %s", l.explain(a.id))
 			on, ids = append(on, *s.HostID), append(ids, a.id)
 			steps, err := l.progress(a.id)
 			require.NoError(t, err)

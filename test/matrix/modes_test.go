@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workflows/boot"
@@ -342,12 +343,12 @@ func (tr *trial) settle(check func(*models.Server), allowed ...end) {
 	switch {
 	case s == nil:
 		tr.ended = refused
-	case s.Status == models.ServerActive:
+	case s.VMState == lifecycle.Active:
 		tr.ended = recovered
-	case s.Status == models.ServerError:
+	case s.VMState == lifecycle.Error:
 		tr.ended = failed
 	default:
-		tr.t.Fatalf("server %s is %s", tr.id, s.Status)
+		tr.t.Fatalf("server %s is %s", tr.id, s.VMState)
 	}
 	if tr.ended == failed && tr.isAdmission() {
 		tr.ended = refused // its row remembers why
@@ -760,7 +761,7 @@ func (tr *trial) cleaned(times int) {
 		return
 	}
 	require.NoError(tr.t, err)
-	require.Equal(tr.t, models.ServerError, s.Status)
+	require.Equal(tr.t, lifecycle.Error, s.VMState)
 	require.NotNil(tr.t, s.Fault)
 	require.Equal(tr.t, last()+" "+madeToFail, s.Fault.Message)
 	tr.ended = failed
@@ -956,7 +957,7 @@ func skipped(tr *trial) {
 	}
 	s := tr.settled(tr.t, tr.id, tr.answered)
 	require.NotNil(tr.t, s)
-	require.Equal(tr.t, models.ServerError, s.Status)
+	require.Equal(tr.t, lifecycle.Error, s.VMState)
 	tr.ended = failed
 	tr.restored(tr.t, tr.before, tr.id)
 	tr.cleared(s)
@@ -970,7 +971,7 @@ func (tr *trial) active() {
 	require.NoError(tr.t, a.err)
 	tr.id = a.id
 	s := tr.settled(tr.t, tr.id, nil)
-	require.Equal(tr.t, models.ServerActive, s.Status, tr.explain(tr.id))
+	require.Equal(tr.t, lifecycle.Active, s.VMState, tr.explain(tr.id))
 }
 
 // deletedWhole waits for the end of a delete and holds that the target was hit and is told of.

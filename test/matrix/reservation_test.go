@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -186,7 +187,7 @@ func (tr *trial) built(all []models.Server, n int) {
 	tr.t.Helper()
 	require.Len(tr.t, all, n)
 	for _, s := range all {
-		require.Equal(tr.t, models.ServerActive, s.Status, tr.explain(s.ID))
+		require.Equal(tr.t, lifecycle.Active, s.VMState, tr.explain(s.ID))
 	}
 }
 
@@ -194,7 +195,7 @@ func (tr *trial) built(all []models.Server, n int) {
 func (tr *trial) unbuilt(all []models.Server, why string) {
 	tr.t.Helper()
 	for _, s := range all {
-		require.Equal(tr.t, models.ServerError, s.Status)
+		require.Equal(tr.t, lifecycle.Error, s.VMState)
 		require.NotNil(tr.t, s.Fault)
 		require.Contains(tr.t, s.Fault.Message, why)
 	}

@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -184,7 +185,7 @@ func (s *site) becomes(id, status string) {
 		if err != nil {
 			return false, err.Error()
 		}
-		return string(v.Status) == status, fmt.Sprintf("server %s is %s, not %s", id, v.Status, status)
+		return lifecycle.Status(v.VMState) == status, fmt.Sprintf("server %s is %s, not %s", id, lifecycle.Status(v.VMState), status)
 	})
 }
 

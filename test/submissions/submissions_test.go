@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -263,8 +264,8 @@ func (r *rig) create(count int, key string) (status int, id, pass string) {
 	return status, id, pass
 }
 
-// become waits until all servers but the deleted have the status, and gives them.
-func (r *rig) become(t *testing.T, count int, status models.ServerStatus) []models.Server {
+// become waits until all servers but the deleted are in the state, and gives them.
+func (r *rig) become(t *testing.T, count int, state lifecycle.VMState) []models.Server {
 	t.Helper()
 	var all []models.Server
 	system.Eventually(t, patience, func() (bool, string) {
@@ -272,9 +273,9 @@ func (r *rig) become(t *testing.T, count int, status models.ServerStatus) []mode
 		all, err = r.Store.ListServers(t.Context(), models.ServerFilter{})
 		word := fmt.Sprint(err)
 		for _, s := range all {
-			word += " " + s.ID + " " + string(s.Status)
+			word += " " + s.ID + " " + string(s.VMState)
 		}
-		return err == nil && len(all) == count && !slices.ContainsFunc(all, func(s models.Server) bool { return s.Status != status }), word
+		return err == nil && len(all) == count && !slices.ContainsFunc(all, func(s models.Server) bool { return s.VMState != state }), word
 	})
 	return all
 }
@@ -300,7 +301,7 @@ func (r *rig) cleared(t *testing.T) {
 	for _, s := range all {
 		require.Equal(t, 204, r.delete(s.ID))
 	}
-	r.become(t, 0, models.ServerDeleted)
+	r.become(t, 0, lifecycle.Deleted)
 	world := r.World(t)
 	for _, table := range []string{"claims", "allocations", "ports"} {
 		require.Empty(t, world[table], table)
@@ -314,7 +315,7 @@ func (r *rig) server(t *testing.T) {
 			status, id, pass := r.create(1, "")
 			require.Equal(t, 202, status)
 			require.NotEmpty(t, pass)
-			require.Equal(t, id, r.become(t, 1, models.ServerActive)[0].ID)
+			require.Equal(t, id, r.become(t, 1, lifecycle.Active)[0].ID)
 			r.cleared(t)
 		})
 		t.Run("that fails: "+name, func(t *testing.T) {
@@ -323,7 +324,7 @@ func (r *rig) server(t *testing.T) {
 			r.engine.loses(t, how, r.ended)
 			status, id, _ := r.create(1, "")
 			require.Equal(t, 202, status)
-			require.Equal(t, id, r.become(t, 1, models.ServerError)[0].ID)
+			require.Equal(t, id, r.become(t, 1, lifecycle.Error)[0].ID)
 			require.NoError(t, r.Faults.Clear())
 			r.ended(contract.ServerWorkflowID(id))
 			require.Empty(t, r.World(t)["claims"], "a second run has given back what it took")
@@ -362,7 +363,7 @@ func (r *rig) several(t *testing.T) {
 			r.engine.loses(t, how, r.ended)
 			status, id, _ := r.create(many, "")
 			require.Equal(t, 202, status)
-			all := r.become(t, many, models.ServerActive)
+			all := r.become(t, many, lifecycle.Active)
 			require.True(t, slices.ContainsFunc(all, func(s models.Server) bool { return s.ID == id }))
 			r.cleared(t)
 		})
@@ -396,7 +397,7 @@ func (r *rig) oneKey(t *testing.T) {
 				}))
 				require.Len(t, ids, 1, "%v", slices.Collect(maps.Keys(ids)))
 				require.Equal(t, 1, told)
-				r.become(t, count, models.ServerActive)
+				r.become(t, count, lifecycle.Active)
 				r.cleared(t)
 			})
 		}
@@ -406,7 +407,7 @@ func (r *rig) oneKey(t *testing.T) {
 func (r *rig) deletes(t *testing.T) {
 	status, id, _ := r.create(1, "")
 	require.Equal(t, 202, status)
-	r.become(t, 1, models.ServerActive)
+	r.become(t, 1, lifecycle.Active)
 	counts := atOnce(func(int) int { return r.delete(id) })
 	require.Positive(t, counts[204])
 	require.Equal(t, clients, counts[204]+counts[404], "gone already: %v", counts)
@@ -414,7 +415,7 @@ func (r *rig) deletes(t *testing.T) {
 
 	status, id, _ = r.create(1, "")
 	require.Equal(t, 202, status)
-	r.become(t, 1, models.ServerActive)
+	r.become(t, 1, lifecycle.Active)
 	var once sync.Once
 	r.engine.meets(t, func(_ context.Context, c call) (any, error) {
 		answer, err := c.do()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
@@ -23,6 +24,16 @@ and the instance action says why. A delete that comes meanwhile ends it.
 |---|---|---|---|---|---|---|
 `
 
+const statesHead = `
+## States
+
+What a server is (Nova's vm_state), the status that users see of it, and how it may go on. Every write compares with the states
+that it may come from ([internal/lifecycle/states.go](../internal/lifecycle/states.go)).
+
+| vm_state | status | may become |
+|---|---|---|
+`
+
 // serverActions renders the actions and the steps of each.
 func serverActions(sentences map[string]sentence) ([]byte, error) {
 	var b bytes.Buffer
@@ -33,6 +44,16 @@ func serverActions(sentences map[string]sentence) ([]byte, error) {
 			from = append(from, string(s))
 		}
 		fmt.Fprintf(&b, "| `%s` | 2.%d | `%s` | %s | %s | %s | %s |\n", a.Name, a.Since, a.Policy, strings.Join(from, ", "), a.Task, a.To, cell(a.Does))
+	}
+	b.WriteString(statesHead)
+	for _, s := range lifecycle.States() {
+		var ways []string
+		for _, t := range lifecycle.Transitions() {
+			if slices.Contains(t.From, s) && t.To != s {
+				ways = append(ways, fmt.Sprintf("%s, by %s", t.To, t.By))
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", s, lifecycle.Status(s), strings.Join(ways, "; "))
 	}
 	var missing []error
 	for _, a := range lifecycle.Actions {
