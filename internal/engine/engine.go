@@ -97,7 +97,8 @@ func (c *Client) submit(ctx context.Context, update client.UpdateWorkflowOptions
 		if err == nil {
 			err = handle.Get(sending, out)
 		}
-		return err != nil && sending.Err() != nil || errors.As(err, new(*serviceerror.NotFound)), err
+		unanswered := sending.Err() != nil || errors.As(err, new(*client.WorkflowUpdateServiceTimeoutOrCanceledError)) // either may be noticed first
+		return err != nil && (unanswered || errors.As(err, new(*serviceerror.NotFound))), err
 	}
 	for {
 		again, err := send()
