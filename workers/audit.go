@@ -11,7 +11,6 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
-	"go.temporal.io/sdk/worker"
 
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -34,20 +33,6 @@ func (e Engine) Latest(ctx context.Context, workflowID string) (runID string, ru
 	}
 	info := described.RawResponse.GetWorkflowExecutionInfo()
 	return info.GetExecution().GetRunId(), info.GetCloseTime() == nil, nil
-}
-
-func registerAudit(w worker.ActivityRegistry, a *control.Audit) {
-	register(w, map[string]any{
-		contract.BeginAudit:        a.BeginAudit,
-		contract.AuditRecords:      a.AuditRecords,
-		contract.AuditHost:         a.AuditHost,
-		contract.MissHost:          a.MissHost,
-		contract.EndAudit:          a.EndAudit,
-		contract.BeginRepair:       a.BeginRepair,
-		contract.PlanRepair:        a.PlanRepair,
-		contract.EndRepair:         a.EndRepair,
-		contract.RestoreAllocation: a.RestoreAllocation,
-	})
 }
 
 // scheduleTimeout bounds the look at the schedule when a worker starts.

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
@@ -54,8 +53,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	}, func(options worker.Options) worker.Worker {
 		w := worker.New(o.Temporal, o.Queue, options)
 		RegisterWorkflows(w)
-		registerControl(w, o.Activities)
-		registerAudit(w, o.Audit)
+		register(w, contract.OnControl, o.Activities, o.Audit)
 		return w
 	})
 }
@@ -91,43 +89,6 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowImport:  imports.ImportImage,
 	} {
 		w.RegisterWorkflowWithOptions(f, workflow.RegisterOptions{Name: name})
-	}
-}
-
-func registerControl(w worker.ActivityRegistry, a *control.Activities) {
-	register(w, map[string]any{
-		contract.ResolveImage:      a.ResolveImage,
-		contract.ClaimQuota:        a.ClaimQuota,
-		contract.ReleaseQuota:      a.ReleaseQuota,
-		contract.RecordServer:      a.RecordServer,
-		contract.FailServer:        a.FailServer,
-		contract.SelectHost:        a.SelectHost,
-		contract.ReleaseAllocation: a.ReleaseAllocation,
-		contract.AllocateNetwork:   a.AllocateNetwork,
-		contract.ReleaseNetwork:    a.ReleaseNetwork,
-		contract.Activate:          a.Activate,
-		contract.HostSeen:          a.HostSeen,
-		contract.CountHostFailure:  a.CountHostFailure,
-		contract.MarkDeleting:      a.MarkDeleting,
-		contract.RemoveServer:      a.RemoveServer,
-		contract.RecordOperatorAct: a.RecordOperatorAct,
-		contract.AdmitServers:      a.AdmitServers,
-		contract.DropServers:       a.DropServers,
-		contract.StartBuilds:       a.StartBuilds,
-		contract.BeginAction:       a.BeginAction,
-		contract.FinishAction:      a.FinishAction,
-		contract.FailAction:        a.FailAction,
-		contract.BeginImport:       a.BeginImport,
-		contract.AbandonImport:     a.AbandonImport,
-		contract.StoreImage:        a.StoreImage,
-		contract.CopyImage:         a.CopyImage,
-		contract.FinishImport:      a.FinishImport,
-	})
-}
-
-func register(w worker.ActivityRegistry, activities map[string]any) {
-	for name, f := range activities {
-		w.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
 }
 

@@ -8,10 +8,10 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/worker"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/slipway-cloud/slipway/activities/host"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/guest/admission"
 )
 
 // stopPatience is how long a worker that was told to stop lets its running steps finish. What does not finish runs again
@@ -43,8 +43,7 @@ func RunHost(ctx context.Context, o HostOptions) error {
 	queue := contract.HostQueue(o.Hostname)
 	return run(ctx, queue, worker.Options{
 		Interceptors: append([]interceptor.WorkerInterceptor{&steps{
-			log: o.Logger, metrics: o.Metrics, turn: semaphore.NewWeighted(int64(o.MaxBuilds)),
-			order: newOrder(), grace: leaveBehindAfter, mayUndo: o.MayUndo,
+			log: o.Logger, metrics: o.Metrics, host: admission.New(o.MaxBuilds, o.MayUndo),
 			wanted: func(ctx context.Context, token []byte) error { return o.Temporal.RecordActivityHeartbeat(ctx, token) },
 		}}, o.Interceptors...),
 		DisableWorkflowWorker:              true,
@@ -55,29 +54,7 @@ func RunHost(ctx context.Context, o HostOptions) error {
 		DeploymentOptions:                  deployment(o.BuildID),
 	}, func(options worker.Options) worker.Worker {
 		w := worker.New(o.Temporal, queue, options)
-		registerHost(w, o.Activities)
+		register(w, contract.OnHost, o.Activities)
 		return w
-	})
-}
-
-func registerHost(w worker.ActivityRegistry, a *host.Activities) {
-	register(w, map[string]any{
-		contract.FetchImage:        a.FetchImage,
-		contract.BuildDisk:         a.BuildDisk,
-		contract.RemoveDisk:        a.RemoveDisk,
-		contract.BuildConfigDrive:  a.BuildConfigDrive,
-		contract.RemoveConfigDrive: a.RemoveConfigDrive,
-		contract.InjectData:        a.InjectData,
-		contract.DefineDomain:      a.DefineDomain,
-		contract.UndefineDomain:    a.UndefineDomain,
-		contract.StartDomain:       a.StartDomain,
-		contract.DestroyDomain:     a.DestroyDomain,
-		contract.StopDomain:        a.StopDomain,
-		contract.PowerOnDomain:     a.PowerOnDomain,
-		contract.PowerOffDomain:    a.PowerOffDomain,
-		contract.ReadConsole:       a.ReadConsoleLog,
-
-		contract.TakeInventory:         a.TakeInventory,
-		contract.RemovePartialDownload: a.RemovePartialDownload,
 	})
 }

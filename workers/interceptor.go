@@ -5,30 +5,24 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
-
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/guest/admission"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 )
 
 // heartbeatEvery is how often a running step says that it lives and learns that it was cancelled; more often where the
 // engine waits for less than three of them.
 const heartbeatEvery = 2 * time.Second
-
-// leaveBehindAfter lets a step clean up after it was told to stop: a program is killed at once and reaped within seconds.
-const leaveBehindAfter = 10 * time.Second
 
 // Steps measures what activities cost; register it once for a process.
 type Steps struct {
@@ -47,26 +41,16 @@ func NewSteps(r prometheus.Registerer) *Steps {
 }
 
 // steps is what every activity of Slipway has in common, so that the steps themselves hold only their own matter: faults
-// become Temporal's errors, host steps wait their turn and heartbeat, and each try is logged and measured.
+// become Temporal's errors, host steps heartbeat and are admitted by their host, and each try is logged and measured.
 type steps struct {
 	interceptor.WorkerInterceptorBase
 	log     *slog.Logger
 	metrics *Steps
-	// turn limits how many steps work on this host at once; nil in the control plane. Undos do not wait: they free room.
-	turn *semaphore.Weighted
+	// host admits the steps of this host; nil in the control plane.
+	host *admission.Host
 	// wanted asks the engine whether it still waits for the activity with this task token.
 	wanted func(ctx context.Context, token []byte) error
-	// order keeps undos behind dos on this host; nil in the control plane.
-	order *order
-	// mayUndo says why what the host has of a server must not be taken away now; nil: it always may.
-	mayUndo func(ctx context.Context, serverID string) error
-	// grace is how long a step on this host may go on after its context has ended before it is left behind.
-	grace time.Duration
 }
-
-// waitsForOthers are steps that need no turn: they wait for the network, many of them for the same download, and would keep
-// the host's builds that have all they need from working.
-var waitsForOthers = map[string]bool{contract.FetchImage: true}
 
 func (s *steps) InterceptActivity(_ context.Context, next interceptor.ActivityInboundInterceptor) interceptor.ActivityInboundInterceptor {
 	return &step{ActivityInboundInterceptorBase: interceptor.ActivityInboundInterceptorBase{Next: next}, steps: s}
@@ -95,14 +79,11 @@ func (h *heartbeats) RecordHeartbeat(ctx context.Context, details ...any) {
 
 func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActivityInput) (any, error) {
 	t := try{info: activity.GetInfo(ctx)}
+	t.activity = contract.ActivityOf(t.info.ActivityType.Name)
 	if len(in.Args) > 0 {
-		_, t.undoes = in.Args[0].(interface{ Undoes() })
-		_, t.owed = in.Args[0].(interface{ Owed() })
-		if of, ok := in.Args[0].(interface{ Server() string }); ok {
-			t.server = of.Server()
-		}
+		t.server = t.activity.Server(in.Args[0])
 	}
-	log := s.log.With("step", t.info.ActivityType.Name, "workflow_id", t.info.WorkflowExecution.ID, "attempt", t.info.Attempt)
+	log := s.log.With("step", t.activity.Name, "workflow_id", t.info.WorkflowExecution.ID, "attempt", t.info.Attempt)
 	if id := requestid.Of(ctx); id != "" {
 		log = log.With("request_id", id)
 	}
@@ -118,7 +99,7 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	began := time.Now()
 	var out any
 	var err error
-	if s.order != nil {
+	if s.host != nil {
 		out, began, err = s.onHost(ctx, t, in)
 	} else {
 		out, err = s.Next.ExecuteActivity(ctx, in)
@@ -136,8 +117,8 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	} else {
 		log.Info("A step is done.", "duration", took)
 	}
-	s.metrics.seconds.WithLabelValues(t.info.ActivityType.Name, outcome).Observe(took.Seconds())
-	if t.undoes || t.owed {
+	s.metrics.seconds.WithLabelValues(t.activity.Name, outcome).Observe(took.Seconds())
+	if t.activity.Owes != contract.OwesNothing {
 		return out, failure.Retryable(err)
 	}
 	return out, failure.Of(err)
@@ -145,135 +126,22 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 
 // try is one try of an activity.
 type try struct {
-	info   activity.Info
-	undoes bool
-	owed   bool
-	server string // whose order it keeps on its host; "" keeps none
-	log    *slog.Logger
+	info     activity.Info
+	activity contract.Activity
+	server   string // that it works on; "" is none, or not one alone
+	log      *slog.Logger
 }
 
-// onHost does a host's step in its server's order and, where it is a do, in its turn and within its own deadline. began
-// is when it began to work.
-func (s *step) onHost(asked context.Context, t try, in *interceptor.ExecuteActivityInput) (out any, began time.Time, err error) {
-	began = time.Now()
-	ctx, giveUp := context.WithCancelCause(asked)
-	defer giveUp(nil)
-	end := func() {}
-	if t.undoes && t.server != "" && s.mayUndo != nil {
-		if err := s.mayUndo(ctx, t.server); err != nil {
-			return nil, began, err
-		}
-	}
-	if t.server != "" {
-		if end, err = s.begin(ctx, t, giveUp); err != nil {
-			return nil, began, err
-		}
-	}
-	deadline := time.Duration(0)
-	if !t.undoes && t.info.HeartbeatTimeout > 0 {
-		if !waitsForOthers[t.info.ActivityType.Name] {
-			if err := s.takeTurn(ctx, t.info); err != nil {
-				end()
-				return nil, began, judged(asked, ctx, deadline, err)
-			}
-			defer s.turn.Release(1)
-		}
-		// The step's own deadline begins with its turn.
-		deadline = t.info.StartToCloseTimeout - contract.HostTurn
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, deadline)
-		defer cancel()
-	}
-	began = time.Now()
-	out, err = s.call(ctx, t, in, end)
-	return out, began, judged(asked, ctx, deadline, err)
-}
-
-// begin waits until the try may work on its server.
-func (s *step) begin(ctx context.Context, t try, giveUp context.CancelCauseFunc) (end func(), err error) {
-	// What has to be said in the end has to be said while the engine still listens.
-	if deadline, ok := ctx.Deadline(); ok {
-		early, cancel := context.WithDeadline(ctx, deadline.Add(-min(5*time.Second, time.Until(deadline)/10)))
-		defer cancel()
-		ctx = early
-	}
-	if t.undoes {
-		return s.order.undo(ctx, t.server, t.info.ActivityType.Name, t.info.ScheduledTime)
-	}
-	return s.order.do(ctx, t.server, t.info.ActivityType.Name, t.info.ScheduledTime, giveUp)
-}
-
-// judged says why a step on a host failed whose context ended for a reason of the host's own.
-func judged(asked, ctx context.Context, deadline time.Duration, err error) error {
-	switch {
-	case err == nil, asked.Err() != nil, ctx.Err() == nil:
-		return err
-	case errors.Is(context.Cause(ctx), errOvertaken):
-		return fault.Wrap(fault.HostUnfit, err, "the step was given up and is being undone")
-	default:
-		// It had all the time that it may take. Again here would be as slow, and a build would wait for every try.
-		late := fault.Wrap(fault.HostUnfit, err, "the host did not finish the step within %s", deadline)
-		var waited *fault.Error
-		late.Blameless = errors.As(err, &waited) && waited.Blameless
-		return late
-	}
-}
-
-// call runs the activity. One that goes on although its context ended is left behind after the grace: whoever asked is not
-// kept waiting, but it still counts as running, so that its undo waits for it. ended is called when it has ended in truth.
-func (s *step) call(ctx context.Context, t try, in *interceptor.ExecuteActivityInput, ended func()) (any, error) {
-	type answer struct {
-		out any
-		err error
-	}
-	answered, abandoned := make(chan answer, 1), make(chan struct{})
-	go func() {
-		var a answer
-		defer func() {
-			if p := recover(); p != nil {
-				a = answer{err: fault.Wrap(fault.Internal, fmt.Errorf("panic: %v\n%s", p, debug.Stack()), "the host could not do the step")}
-			}
-			ended()
-			answered <- a
-			select {
-			case <-abandoned:
-				t.log.Warn("A step that was left behind has ended.", "error", a.err)
-			default:
-			}
-		}()
-		a.out, a.err = s.Next.ExecuteActivity(ctx, in)
-	}()
-	select {
-	case a := <-answered:
-		return a.out, a.err
-	case <-ctx.Done():
-	}
-	late := time.NewTimer(s.grace)
-	defer late.Stop()
-	select {
-	case a := <-answered:
-		return a.out, a.err
-	case <-late.C:
-		close(abandoned)
-		t.log.Warn("A step does not end although it was told to; it is left behind, and undos of its server wait for it.", "grace", s.grace)
-		return nil, fmt.Errorf("it was told to stop and still runs: %w", ctx.Err())
-	}
-}
-
-// takeTurn waits until the step may work. One that had to wait asks the engine whether it is still wanted: meanwhile it may
-// have been given up and undone, and would take what nobody gives back.
-func (s *step) takeTurn(ctx context.Context, info activity.Info) error {
-	if s.turn.TryAcquire(1) {
-		return nil
-	}
-	if err := s.turn.Acquire(ctx, 1); err != nil {
-		return fault.Wrap(fault.Unavailable, err, "the host was too busy to begin the step in time").NotTheHosts()
-	}
-	if err := s.wanted(ctx, info.TaskToken); err != nil {
-		s.turn.Release(1)
-		return fault.Wrap(fault.Unavailable, err, "the step was given up while it waited for its turn").NotTheHosts()
-	}
-	return nil
+// onHost does a step when its host admits it.
+func (s *step) onHost(ctx context.Context, t try, in *interceptor.ExecuteActivityInput) (out any, began time.Time, err error) {
+	return s.host.Do(ctx, admission.Step{
+		Name: t.activity.Name, Server: t.server, Undo: t.activity.Owes == contract.OwesUndo, Turn: t.activity.Turn(),
+		Scheduled: t.info.ScheduledTime,
+		// A do was given the time of its turn beside its own; an undo takes none and has less.
+		Deadline: max(0, t.info.StartToCloseTimeout-contract.HostTurn),
+		Wanted:   func(ctx context.Context) error { return s.wanted(ctx, t.info.TaskToken) },
+		Log:      t.log,
+	}, func(ctx context.Context) (any, error) { return s.Next.ExecuteActivity(ctx, in) })
 }
 
 // keepAlive heartbeats beside the step until stop, repeating what the step itself last reported.

@@ -18,10 +18,10 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/admission"
 )
 
 // onHost runs activities, by name, on a host that does one step at a time, all at once and each of them once, with
@@ -34,8 +34,7 @@ func onHost(t *testing.T, deadline time.Duration, activities map[string]any, in 
 	suite.SetLogger(slog.New(slog.DiscardHandler))
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetWorkerOptions(worker.Options{Interceptors: []interceptor.WorkerInterceptor{&steps{
-		log: slog.New(slog.DiscardHandler), metrics: NewSteps(prometheus.NewRegistry()), turn: semaphore.NewWeighted(1),
-		order: newOrder(), grace: 10 * time.Second,
+		log: slog.New(slog.DiscardHandler), metrics: NewSteps(prometheus.NewRegistry()), host: admission.New(1, nil),
 		wanted: func(context.Context, []byte) error { return wanted },
 	}}})
 	for name, f := range activities {

@@ -1,7 +1,6 @@
 package workers
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -140,17 +139,4 @@ func TestAnUndoWaitsForTheWordOfTheAPI(t *testing.T) {
 	require.Contains(t, fault.Public(err), "The database was restored.")
 	api.Close()
 	require.True(t, fault.Is(r.MayUndo(t.Context(), "s1"), fault.Unavailable))
-
-	// What may not be undone ends nothing of the server and waits for nothing; what is done is not asked about.
-	h, worked := newHost(), 0
-	var refused error
-	h.steps.mayUndo = func(context.Context, string) error { return refused }
-	work := func(context.Context) error { worked++; return nil }
-	refused = fault.New(fault.Unavailable, "not now")
-	began := time.Now()
-	require.Equal(t, refused, h.try(t.Context(), contract.RemoveDisk, "s1", true, began, work))
-	require.NoError(t, h.try(t.Context(), contract.BuildDisk, "s1", false, began.Add(-time.Second), work), "no undo has begun here")
-	refused = nil
-	require.NoError(t, h.try(t.Context(), contract.RemoveDisk, "s1", true, began, work))
-	require.Equal(t, 2, worked)
 }

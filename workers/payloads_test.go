@@ -28,6 +28,8 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/slipway-cloud/slipway/activities/control"
+	"github.com/slipway-cloud/slipway/activities/host"
 	"github.com/slipway-cloud/slipway/internal/contract"
 )
 
@@ -75,8 +77,8 @@ func TestPayloadsKeepTheirShape(t *testing.T) {
 // shape is the JSON of a payload: what stands at each path. "" is the payload itself.
 type shape map[string]string
 
-// payloads are the shapes of all that is exchanged, by what it is. They follow from what workers register and from what
-// the registered workflows ask the engine for.
+// payloads are the shapes of all that is exchanged, by what it is. They follow from the table of activities, from the workflows
+// that workers register and from what these ask the engine for.
 func payloads(t *testing.T) map[string]shape {
 	t.Helper()
 	all := map[string]shape{}
@@ -101,16 +103,15 @@ func payloads(t *testing.T) map[string]shape {
 	}
 	r := &registered{activities: map[string]reflect.Type{}, workflows: map[string]reflect.Type{}}
 	RegisterWorkflows(r)
-	registerControl(r, nil)
-	registerAudit(r, nil)
-	registerHost(r, nil)
+	register(r, contract.OnControl, (*control.Activities)(nil), (*control.Audit)(nil))
+	register(r, contract.OnHost, (*host.Activities)(nil))
 	require.NotEmpty(t, r.workflows)
-	require.NotEmpty(t, r.activities)
+	require.Len(t, r.activities, len(contract.Activities()))
 	for name, f := range r.workflows {
 		add("workflow "+name, f)
 	}
-	for name, f := range r.activities {
-		add("activity "+name, f)
+	for _, a := range contract.Activities() {
+		add("activity "+a.Name, signature(a))
 	}
 	for name, details := range heartbeatDetails {
 		require.Contains(t, r.activities, name)
@@ -141,6 +142,20 @@ func payloads(t *testing.T) map[string]shape {
 		}
 	}
 	return all
+}
+
+// registered keeps what a worker registers, by name.
+type registered struct {
+	worker.Registry
+	activities, workflows map[string]reflect.Type
+}
+
+func (r *registered) RegisterActivityWithOptions(f any, o activity.RegisterOptions) {
+	r.activities[o.Name] = reflect.TypeOf(f)
+}
+
+func (r *registered) RegisterWorkflowWithOptions(f any, o workflow.RegisterOptions) {
+	r.workflows[o.Name] = reflect.TypeOf(f)
 }
 
 // message is what a workflow takes from outside.

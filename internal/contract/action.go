@@ -30,9 +30,6 @@ type ActionInput struct {
 	Deadlines Deadlines `json:"deadlines"`
 }
 
-// Summary is the input in a few words.
-func (in ActionInput) Summary() string { return in.Action }
-
 // BegunAction is what an action that was accepted has to know.
 type BegunAction struct {
 	Hostname string `json:"hostname"`
@@ -51,9 +48,6 @@ type FinishActionInput struct {
 	Steps     []StepProgress `json:"steps"`
 }
 
-// Summary is the input in a few words.
-func (in FinishActionInput) Summary() string { return in.Action }
-
 // FailActionInput is the undo of BeginAction: the server is what it was, and the action says why.
 type FailActionInput struct {
 	Action    string         `json:"action"`
@@ -68,14 +62,8 @@ type FailActionInput struct {
 	PowerState int    `json:"power_state,omitempty"`
 }
 
-// Undoes marks the inputs of undos.
-func (FailActionInput) Undoes() {}
-
 // StopDomainInput shuts a guest down.
 type StopDomainInput struct {
 	ServerID string        `json:"server_id"`
 	Timeout  time.Duration `json:"timeout"` // until it is turned off; 0: at once
 }
-
-// Server is the id of the server that the step works on.
-func (in StopDomainInput) Server() string { return in.ServerID }

@@ -1,9 +1,6 @@
 package contract
 
-import (
-	"fmt"
-	"time"
-)
+import "time"
 
 // Workflow types of the audit.
 const (
@@ -272,12 +269,4 @@ type RepairEnd struct {
 	Outcomes []RepairOutcome `json:"outcomes,omitempty"`
 	Last     bool            `json:"last,omitempty"` // the repair has ended
 	Error    string          `json:"error,omitempty"`
-}
-
-// Summary is the input in a few words.
-func (in AuditHostInput) Summary() string {
-	if in.Final {
-		return fmt.Sprintf("%s again: %d candidates", in.Inventory.Hostname, len(in.Candidates))
-	}
-	return fmt.Sprintf("%s: %d servers", in.Inventory.Hostname, len(in.Inventory.Things))
 }

@@ -1,10 +1,6 @@
 package contract
 
-import (
-	"fmt"
-	"strings"
-	"time"
-)
+import "time"
 
 // BootInput is one accepted-looking request for one server: the API has validated its shape and pinned what it names.
 // It is the whole input of the BootServer workflow.
@@ -267,9 +263,6 @@ type Undo struct {
 	RequestID string `json:"request_id,omitempty"`
 }
 
-// Undoes marks the inputs of undos: whatever an undo answers, it is tried again.
-func (Undo) Undoes() {}
-
 // FailServerInput is the undo of RecordServer: the row becomes ERROR with the first failure, whole.
 type FailServerInput struct {
 	ServerID  string         `json:"server_id"`
@@ -279,9 +272,6 @@ type FailServerInput struct {
 	Details   string         `json:"details"` // for admins: every attempt's host and cause
 	Steps     []StepProgress `json:"steps"`
 }
-
-// Undoes marks the inputs of undos.
-func (FailServerInput) Undoes() {}
 
 // ActivateInput ends a build.
 type ActivateInput struct {
@@ -301,9 +291,6 @@ type DeleteInput struct {
 	Deadlines Deadlines `json:"deadlines"`
 }
 
-// Undoes marks the inputs of undos: a delete that has begun does not give up at its first step.
-func (DeleteInput) Undoes() {}
-
 // Placement is where a server's takings lie, for its teardown.
 type Placement struct {
 	Hostnames []string `json:"hostnames"` // every host that holds an allocation for it
@@ -318,9 +305,6 @@ type RemoveServerInput struct {
 	Steps     []StepProgress `json:"steps"`
 }
 
-// Undoes marks the inputs of undos.
-func (RemoveServerInput) Undoes() {}
-
 // ConsoleInput asks a host for the end of a server's serial console.
 type ConsoleInput struct {
 	ServerID string `json:"server_id"`
@@ -330,41 +314,3 @@ type ConsoleInput struct {
 
 // ConsoleMaxBytes bounds what one console read returns (Nova's libvirt driver: MAX_CONSOLE_BYTES).
 const ConsoleMaxBytes = 100 * 1024
-
-// What the engine's Web UI shows beside a control step's name: its input in a few words.
-
-// Summary is the input in a few words.
-func (in ResolveImageInput) Summary() string {
-	return fmt.Sprintf("image %s for flavor %s", in.ImageID, in.Flavor.Name)
-}
-
-// Summary is the input in a few words.
-func (in ClaimQuotaInput) Summary() string {
-	return fmt.Sprintf("%d vCPUs, %d MiB of project %s", in.VCPUs, in.RAMMiB, in.ProjectID)
-}
-
-// Summary is the input in a few words.
-func (in RecordServerInput) Summary() string { return in.Name }
-
-// Summary is the input in a few words.
-func (in SelectHostInput) Summary() string {
-	s := fmt.Sprintf("%d vCPUs, %d MiB, %d GiB", in.Resources.VCPUs, in.Resources.RAMMiB, in.Resources.DiskGiB)
-	if in.AvailabilityZone != "" {
-		s += " in " + in.AvailabilityZone
-	}
-	if len(in.Excluded) > 0 {
-		s += ", not " + strings.Join(in.Excluded, ", ")
-	}
-	return s
-}
-
-// Summary is the input in a few words.
-func (in AllocateNetworkInput) Summary() string {
-	if in.Request.PortID != "" {
-		return fmt.Sprintf("NIC %d: port %s on %s", in.Index, in.Request.PortID, in.Hostname)
-	}
-	return fmt.Sprintf("NIC %d: network %s on %s", in.Index, in.Request.NetworkID, in.Hostname)
-}
-
-// Summary is the input in a few words.
-func (in ActivateInput) Summary() string { return "on " + in.Hostname }

@@ -92,9 +92,6 @@ type CountHostFailureInput struct {
 	Text     string `json:"text"` // the fault's, for users
 }
 
-// Summary is the input in a few words.
-func (in CountHostFailureInput) Summary() string { return in.Step + " on " + in.Hostname }
-
 // HostSeenInput asks whether a host has reported to the API within a time.
 type HostSeenInput struct {
 	Hostname string        `json:"hostname"`

@@ -2,7 +2,6 @@ package contract
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 )
 
@@ -66,9 +65,6 @@ type ImportInput struct {
 	KeepTask     time.Duration `json:"keep_task"`     // after its end
 }
 
-// Summary is the input in a few words.
-func (in ImportInput) Summary() string { return fmt.Sprintf("%s to %v", in.Method, in.Stores) }
-
 // ImportBegun is what an import has to do.
 type ImportBegun struct {
 	Stores []string `json:"stores"`           // that get the bytes
@@ -85,17 +81,11 @@ type StoreImageInput struct {
 	Stays bool `json:"stays,omitempty"`
 }
 
-// Summary is the input in a few words.
-func (in StoreImageInput) Summary() string { return "to " + in.Store }
-
 // CopyImageInput brings the bytes from the stores that have them to one more.
 type CopyImageInput struct {
 	Task  ImportTask `json:"task"`
 	Store string     `json:"store"`
 }
-
-// Summary is the input in a few words.
-func (in CopyImageInput) Summary() string { return "to " + in.Store }
 
 // StoredImage is what a store got.
 type StoredImage struct {
@@ -117,9 +107,6 @@ type FinishImportInput struct {
 	Message string `json:"message"`
 }
 
-// Owed marks the inputs of what has to be said in the end: whatever it answers, it is tried again.
-func (FinishImportInput) Owed() {}
-
 // AbandonImportInput is the undo of an import: what it did not finish is taken back.
 type AbandonImportInput struct {
 	Import  ImportInput `json:"import"`
@@ -127,9 +114,6 @@ type AbandonImportInput struct {
 	Failed  []string    `json:"failed"` // stores that did not get it
 	Message string      `json:"message"`
 }
-
-// Undoes marks the inputs of undos: whatever an undo answers, it is tried again.
-func (AbandonImportInput) Undoes() {}
 
 // ImportState is an import as its workflow sees it.
 type ImportState struct {

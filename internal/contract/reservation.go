@@ -96,14 +96,6 @@ type AdmitServersInput struct {
 	Limits Quota             `json:"limits"`
 }
 
-// Summary is the input in a few words.
-func (in AdmitServersInput) Summary() string {
-	if in.Min == in.Max {
-		return fmt.Sprintf("%d × %s", in.Max, in.Server.Name)
-	}
-	return fmt.Sprintf("%d to %d × %s", in.Min, in.Max, in.Server.Name)
-}
-
 // StartBuildsInput names the servers from one place up to another, whose rows exist and whose builds are to begin. Boot is
 // the request's, so what servers have in common is recorded once for all of them.
 type StartBuildsInput struct {
@@ -112,14 +104,6 @@ type StartBuildsInput struct {
 	From     int       `json:"from"`
 	To       int       `json:"to"` // not this one any more
 }
-
-// Summary is the input in a few words.
-func (in StartBuildsInput) Summary() string {
-	return fmt.Sprintf("%d to %d of %d", in.From+1, in.To, in.Admitted)
-}
-
-// Owed marks the inputs of steps whose servers were accepted: whatever such a step answers, it is tried again.
-func (StartBuildsInput) Owed() {}
 
 // StartedBuilds are the places of those that the engine refuses for good, and why the first of them; the others have begun.
 type StartedBuilds struct {
@@ -137,6 +121,3 @@ type DropServersInput struct {
 	Message       string `json:"message"` // for the user
 	Details       string `json:"details"` // for admins
 }
-
-// Undoes marks the inputs of undos: whatever an undo answers, it is tried again.
-func (DropServersInput) Undoes() {}

@@ -28,7 +28,7 @@ func (c *Client) Import(ctx context.Context, in contract.ImportInput) error {
 		WorkflowTaskTimeout: server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			attributes.Image.ValueSet(in.Task.ImageID), attributes.Project.ValueSet(in.Task.ProjectID), attributes.Phase.ValueSet(attributes.PhaseImporting)),
-		StaticSummary: run.Summary("import " + in.Task.ImageID + ": " + in.Summary()),
+		StaticSummary: run.Summary("import " + in.Task.ImageID + ": " + contract.Summary(contract.BeginImport, in)),
 		StaticDetails: fmt.Sprintf("image %s, task %s, project %s, %s", in.Task.ImageID, in.Task.ID, in.Task.ProjectID, in.Task.RequestID),
 		// The run that it meets knows that it is another import's.
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,

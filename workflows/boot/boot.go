@@ -122,7 +122,7 @@ func (b *build) blame(ctx workflow.Context, left run.Attempt) {
 	in := contract.CountHostFailureInput{ServerID: b.in.ServerID, Hostname: left.Place, Step: left.Row, Text: left.Fault.Text}
 	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: run.ControlTry, ScheduleToCloseTimeout: run.AdmissionPatience,
-		RetryPolicy: run.RetryFor(run.AdmissionPatience), Summary: run.Summary(in.Summary()),
+		RetryPolicy: run.RetryFor(run.AdmissionPatience), Summary: run.Summary(contract.Summary(contract.CountHostFailure, in)),
 	})
 	if err := workflow.ExecuteLocalActivity(ctx, contract.CountHostFailure, in).Get(ctx, nil); err != nil {
 		workflow.GetLogger(ctx).Warn("A host's failure could not be counted.", "server_id", b.in.ServerID, "host", left.Place, "error", err)

@@ -65,6 +65,7 @@ func (m *importing) frame() run.Frame {
 		Shown: func(ctx workflow.Context, phase string) {
 			_ = workflow.UpsertTypedSearchAttributes(ctx, attributes.Phase.ValueSet(phase))
 		},
+		Words:       contract.Summary,
 		RefusesLast: true,
 	}
 }

@@ -65,7 +65,7 @@ func (r *Run) controlOptions(row *Spec, in any) workflow.LocalActivityOptions {
 		StartToCloseTimeout:    r.timeout(row),
 		ScheduleToCloseTimeout: row.Patience,
 		RetryPolicy:            RetryFor(row.Patience),
-		Summary:                summaryOf(in),
+		Summary:                r.words(row.Name, in),
 	}
 }
 
@@ -100,10 +100,10 @@ func Summary(text string) string {
 	return strings.ToValidUTF8(text[:summaryBytes], "") + "…"
 }
 
-// summaryOf is an input in a few words, where it has them.
-func summaryOf(in any) string {
-	if describing, ok := in.(interface{ Summary() string }); ok {
-		return Summary(describing.Summary())
+// words are what a row is given, in a few words.
+func (r *Run) words(row string, in any) string {
+	if r.frame.Words == nil {
+		return ""
 	}
-	return ""
+	return Summary(r.frame.Words(row, in))
 }

@@ -84,14 +84,14 @@ func OnControl[S, I, O any](name string, patience time.Duration, io Describe[S, 
 func OnWorker[S, I, O any](name string, options func(workflow.Context, S) (workflow.ActivityOptions, error), io Describe[S, I, O]) Row[S] {
 	return Row[S]{
 		Spec: Spec{Name: name, Scope: Remote},
-		do: func(ctx workflow.Context, _ *Run, _ *Spec, s S, n int) error {
+		do: func(ctx workflow.Context, r *Run, _ *Spec, s S, n int) error {
 			in, keep := io(s, n)
 			o, err := options(ctx, s)
 			if err != nil {
 				return err
 			}
 			if o.Summary == "" {
-				o.Summary = summaryOf(in)
+				o.Summary = r.words(name, in)
 			}
 			return keepAnswer(ctx, workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, o), name, in), keep)
 		},

@@ -31,6 +31,7 @@ type Frame struct {
 	Ended  string // and where it does not; "" leaves the one that Finished has shown
 
 	Queue     func(place string) string                                        // that a place polls
+	Words     func(row string, in any) string                                  // what a row is given, in a few words
 	Shown     func(ctx workflow.Context, phase string)                         // tells the engine of a phase, for searches
 	Overdue   func(ctx workflow.Context, phase string)                         // and of one that takes too long; "" of none
 	Chosen    func(ctx workflow.Context, place string) (phase string)          // and of a place, with the phase that it told of

@@ -42,6 +42,7 @@ func (s Subject) Frame(phase string) run.Frame {
 		Phase:  phase,
 		Failed: attributes.PhaseFailed,
 		Queue:  contract.HostQueue,
+		Words:  contract.Summary,
 		Shown: func(ctx workflow.Context, phase string) {
 			_ = workflow.UpsertTypedSearchAttributes(ctx, attributes.Phase.ValueSet(phase))
 		},

@@ -115,6 +115,10 @@ var Rules = []Rule{
 		Why: "a contract names what is exchanged, not with what",
 	},
 	{
+		Who: []string{"internal/guest/admission"}, Never: []string{"...", sdk}, Only: []string{"internal/fault"},
+		Why: "when a step may begin on a host follows from what runs there: it is shown without an engine, and knows no step by name",
+	},
+	{
 		Who: []string{"internal/lifecycle"}, Never: []string{"..."},
 		Why: "what can be done to a server is a table that everybody reads and that asks nobody",
 	},

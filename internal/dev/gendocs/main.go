@@ -1,5 +1,6 @@
 // Command gendocs writes the documents that derive from the code, below docs/: build-steps.md from the build table,
-// image-properties.md from those of internal/imageprops, server-actions.md from internal/lifecycle.
+// image-properties.md from those of internal/imageprops, server-actions.md from internal/lifecycle, activities.md from the
+// table of internal/contract.
 // `make generate` runs it; `make check` runs it with --check, which writes nothing and fails where a document is stale.
 //
 //	go run ./internal/dev/gendocs [--check] [--root DIR]
@@ -45,10 +46,14 @@ func run(root string, check bool) error {
 	if err != nil {
 		return err
 	}
+	table, err := activities(sentences)
+	if err != nil {
+		return err
+	}
 	for _, document := range []struct {
 		name string
 		text []byte
-	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}, {"server-actions.md", actions}} {
+	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}, {"server-actions.md", actions}, {"activities.md", table}} {
 		if err := put(filepath.Join(root, "docs", document.name), document.text, check); err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-package workers
+package admission
 
 import (
 	"context"
@@ -6,71 +6,46 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"reflect"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/interceptor"
-	"go.temporal.io/sdk/worker"
-	"go.temporal.io/sdk/workflow"
-	"golang.org/x/sync/semaphore"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 // hostUnderTest is a host that does as many steps at once as a test likes. In a synctest bubble its clock is the test's.
-type hostUnderTest struct{ steps *steps }
+type hostUnderTest struct{ *Host }
 
-func newHost() *hostUnderTest {
-	return &hostUnderTest{&steps{
-		log: slog.New(slog.DiscardHandler), metrics: NewSteps(prometheus.NewRegistry()), turn: semaphore.NewWeighted(100),
-		order: newOrder(), grace: 10 * time.Second,
-		wanted: func(context.Context, []byte) error { return nil },
-	}}
-}
+func newHost() *hostUnderTest { return &hostUnderTest{New(100, nil)} }
 
-// work is what an activity does.
+// work is what a step does.
 type work func(ctx context.Context) error
-
-type activityOf struct {
-	interceptor.ActivityInboundInterceptorBase
-	work work
-}
-
-func (a *activityOf) ExecuteActivity(ctx context.Context, _ *interceptor.ExecuteActivityInput) (any, error) {
-	return nil, a.work(ctx)
-}
 
 const ownDeadline = time.Minute
 
 // try runs one try of a step to its answer.
-func (h *hostUnderTest) try(ctx context.Context, name, server string, undoes bool, scheduled time.Time, w work) error {
-	s := &step{steps: h.steps}
-	s.Next = &activityOf{work: w}
-	info := activity.Info{ScheduledTime: scheduled, HeartbeatTimeout: time.Second, StartToCloseTimeout: ownDeadline + contract.HostTurn}
-	info.ActivityType.Name = name
-	_, _, err := s.onHost(ctx, try{info: info, undoes: undoes, server: server, log: h.steps.log}, nil)
+func (h *hostUnderTest) try(ctx context.Context, s Step, w work) error {
+	s.Log, s.Wanted = slog.New(slog.DiscardHandler), func(context.Context) error { return nil }
+	_, _, err := h.Do(ctx, s, func(ctx context.Context) (any, error) { return nil, w(ctx) })
 	return err
 }
 
 // do and undo begin a try, and give its answer when there is one. An undo has a minute, as the build gives it.
 func (h *hostUnderTest) do(ctx context.Context, server string, scheduled time.Time, w work) <-chan error {
-	return later(func() error { return h.try(ctx, contract.BuildDisk, server, false, scheduled, w) })
+	return later(func() error {
+		return h.try(ctx, Step{Name: "BuildDisk", Server: server, Turn: true, Scheduled: scheduled, Deadline: ownDeadline}, w)
+	})
 }
 
 func (h *hostUnderTest) undo(ctx context.Context, server string, scheduled time.Time, w work) <-chan error {
 	return later(func() error {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		return h.try(ctx, contract.RemoveDisk, server, true, scheduled, w)
+		return h.try(ctx, Step{Name: "RemoveDisk", Server: server, Undo: true, Scheduled: scheduled}, w)
 	})
 }
 
@@ -122,12 +97,12 @@ func TestAnUndoCancelsTheDosOfItsServerAndWaitsForTheirEnd(t *testing.T) {
 func TestAnUndoReachesADoThatWaitsForItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, start := newHost(), time.Now()
-		require.NoError(t, h.steps.turn.Acquire(t.Context(), 100))
+		require.NoError(t, h.turns.Acquire(t.Context(), 100))
 		do := h.do(t.Context(), "a", start, func(context.Context) error { t.Error("it was undone before it began"); return nil })
 		waiting(t, do)
 		require.NoError(t, <-h.undo(t.Context(), "a", start.Add(time.Second), nothing))
 		require.Equal(t, fault.HostUnfit, fault.KindOf(<-do))
-		h.steps.turn.Release(100)
+		h.turns.Release(100)
 		require.NoError(t, <-h.do(t.Context(), "b", start, nothing), "the turns are all back")
 	})
 }
@@ -202,14 +177,14 @@ func TestAStepThatIgnoresItsDeadlineIsLeftBehindAndItsUndoWaitsForIt(t *testing.
 		err := <-h.do(t.Context(), "a", start, func(context.Context) error { <-stop; return nil })
 		require.Equal(t, fault.HostUnfit, fault.KindOf(err))
 		require.ErrorContains(t, err, "within 1m0s")
-		require.Equal(t, ownDeadline+h.steps.grace, time.Since(start), "not the %s for which a step may wait for its turn", contract.HostTurn)
-		require.True(t, h.steps.turn.TryAcquire(100), "others have its turn")
-		h.steps.turn.Release(100)
+		require.Equal(t, ownDeadline+h.grace, time.Since(start))
+		require.True(t, h.turns.TryAcquire(100), "others have its turn")
+		h.turns.Release(100)
 
 		asked := time.Now()
 		err = <-h.undo(t.Context(), "a", asked, func(context.Context) error { t.Error("it overtook its do"); return nil })
 		require.Equal(t, fault.Unavailable, fault.KindOf(err))
-		require.ErrorContains(t, err, contract.BuildDisk, "an operator sees what it waits for")
+		require.ErrorContains(t, err, "BuildDisk", "an operator sees what it waits for")
 		require.Less(t, time.Since(asked), time.Minute, "the engine hears nothing of what is said after the deadline")
 
 		undo := h.undo(t.Context(), "a", asked, nothing) // the next try
@@ -228,7 +203,7 @@ func TestAStepThatTheEngineCancelledIsLeftBehindToo(t *testing.T) {
 		waiting(t, do)
 		cancel()
 		require.ErrorIs(t, <-do, context.Canceled, "the answer to a cancellation is that it was cancelled")
-		require.Equal(t, h.steps.grace, time.Since(start))
+		require.Equal(t, h.grace, time.Since(start))
 		undo := h.undo(t.Context(), "a", time.Now(), nothing)
 		waiting(t, undo)
 		close(stop)
@@ -255,7 +230,7 @@ func TestAPanicIsTheStepsBugAndNotTheEndOfTheHost(t *testing.T) {
 		err := <-h.do(t.Context(), "a", time.Now(), func(context.Context) error { panic("nil map") })
 		require.Equal(t, fault.Internal, fault.KindOf(err))
 		require.ErrorContains(t, err, "nil map")
-		require.ErrorContains(t, err, "order_test.go", "the stack is the panic's")
+		require.ErrorContains(t, err, "admission_test.go", "the stack is the panic's")
 		require.NoError(t, <-h.undo(t.Context(), "a", time.Now(), nothing))
 	})
 }
@@ -267,7 +242,7 @@ func TestTheOrderForgetsServersAnHourAfterTheirLastUndo(t *testing.T) {
 		for i := range 50 {
 			require.NoError(t, <-h.do(t.Context(), fmt.Sprint("never undone ", i), start, nothing))
 		}
-		require.Empty(t, h.steps.order.servers)
+		require.Empty(t, h.order.servers)
 		for i := range 50 {
 			require.NoError(t, <-h.undo(t.Context(), fmt.Sprint("undone ", i), start, nothing))
 		}
@@ -275,12 +250,26 @@ func TestTheOrderForgetsServersAnHourAfterTheirLastUndo(t *testing.T) {
 		require.Error(t, <-stuck)
 		time.Sleep(remembered - 2*time.Minute)
 		require.NoError(t, <-h.do(t.Context(), "another", time.Now(), nothing))
-		require.Len(t, h.steps.order.servers, 51)
+		require.Len(t, h.order.servers, 51)
 		time.Sleep(3 * time.Minute)
 		require.NoError(t, <-h.do(t.Context(), "another", time.Now(), nothing))
-		require.Len(t, h.steps.order.servers, 1, "what still runs is not forgotten")
+		require.Len(t, h.order.servers, 1, "what still runs is not forgotten")
 		close(stop)
 	})
+}
+
+// What may not be undone ends nothing of the server and waits for nothing; what is done is not asked about.
+func TestAnUndoThatMayNotBeHasNotBegun(t *testing.T) {
+	var refused error
+	h, worked := &hostUnderTest{New(1, func(context.Context, string) error { return refused })}, 0
+	work := func(context.Context) error { worked++; return nil }
+	refused = fault.New(fault.Unavailable, "not now")
+	began := time.Now()
+	require.Equal(t, refused, <-h.undo(t.Context(), "a", began, work))
+	require.NoError(t, <-h.do(t.Context(), "a", began.Add(-time.Second), work), "no undo has begun here")
+	refused = nil
+	require.NoError(t, <-h.undo(t.Context(), "a", began, work))
+	require.Equal(t, 2, worked)
 }
 
 // Whatever happens at the same moment, a server's undo is alone with it, and what is scheduled before an undo that has
@@ -336,33 +325,5 @@ func TestNoUndoIsEverBesideAnythingOfItsServer(t *testing.T) {
 	for name, s := range o.servers {
 		require.Zero(t, s.users, name)
 		require.Empty(t, s.dos, name)
-	}
-}
-
-// registered keeps what a worker registers, by name.
-type registered struct {
-	worker.Registry
-	activities, workflows map[string]reflect.Type
-}
-
-func (r *registered) RegisterActivityWithOptions(f any, o activity.RegisterOptions) {
-	r.activities[o.Name] = reflect.TypeOf(f)
-}
-
-func (r *registered) RegisterWorkflowWithOptions(f any, o workflow.RegisterOptions) {
-	r.workflows[o.Name] = reflect.TypeOf(f)
-}
-
-// ofNoServer are the steps on a host that change nothing of one server.
-var ofNoServer = []string{contract.ReadConsole, contract.TakeInventory, contract.RemovePartialDownload}
-
-func TestEveryStepOnAHostNamesTheServerWhoseOrderItKeeps(t *testing.T) {
-	r := &registered{activities: map[string]reflect.Type{}}
-	registerHost(r, nil)
-	require.NotEmpty(t, r.activities)
-	named := reflect.TypeFor[interface{ Server() string }]()
-	for name, f := range r.activities {
-		require.Equal(t, !slices.Contains(ofNoServer, name), f.In(1).Implements(named),
-			"%s takes %s: give it a Server() in internal/contract/server.go, or an undo will not wait for it", name, f.In(1))
 	}
 }

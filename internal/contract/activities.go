@@ -1,0 +1,236 @@
+package contract
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Activity is what everybody has to know of an activity: how workers register it and what they do for it, what its payloads
+// are, and what the documents say. Which undo belongs to which do, the tables of the workflows say: a domain that was started
+// is destroyed where a build fails, and powered off where a start does.
+type Activity struct {
+	Name   string // also its method's in activities/
+	Scope  Scope
+	Input  reflect.Type
+	Output reflect.Type // nil where it answers nothing
+	Owes   Owing
+
+	// NoTurn and NoServer say why a step on a host needs no turn, and keeps no server's order. "" is one that does.
+	NoTurn   string
+	NoServer string
+
+	server, summary func(in any) string
+}
+
+// Scope is who runs an activity.
+type Scope string
+
+// Scopes.
+const (
+	OnControl Scope = "control" // any worker of the control plane
+	OnHost    Scope = "host"    // the hypervisor whose queue it is on
+)
+
+// Owing is what an activity owes to those who were promised it. One that owes something is tried again whatever it answers.
+type Owing string
+
+// What may be owed.
+const (
+	OwesNothing Owing = ""
+	OwesUndo    Owing = "undo" // it gives back what others took
+	OwesEnd     Owing = "end"  // it ends what was accepted, or has begun
+)
+
+// Activities is the table of all of them.
+func Activities() []Activity { return slices.Clone(activities) }
+
+var activities = table(
+	// The build and the delete.
+	control[ResolveImageInput, ResolvedImage](ResolveImage).summed(func(in ResolveImageInput) string {
+		return fmt.Sprintf("image %s for flavor %s", in.ImageID, in.Flavor.Name)
+	}),
+	control[ClaimQuotaInput, none](ClaimQuota).summed(func(in ClaimQuotaInput) string {
+		return fmt.Sprintf("%d vCPUs, %d MiB of project %s", in.VCPUs, in.RAMMiB, in.ProjectID)
+	}),
+	control[Undo, none](ReleaseQuota).givesBack(),
+	control[RecordServerInput, none](RecordServer).summed(func(in RecordServerInput) string { return in.Name }),
+	control[FailServerInput, none](FailServer).owes(OwesUndo),
+	control[SelectHostInput, HostSelection](SelectHost).summed(selection),
+	control[Undo, none](ReleaseAllocation).givesBack(),
+	control[AllocateNetworkInput, Port](AllocateNetwork).summed(nic),
+	control[Undo, none](ReleaseNetwork).givesBack(),
+	host[FetchImageInput, FetchImageOutput](FetchImage).of(func(in FetchImageInput) string { return in.ServerID }).
+		noTurn("it waits for the network, many for the same download, and would keep those from working that have all they need"),
+	host[BuildConfigDriveInput, none](BuildConfigDrive).of(func(in BuildConfigDriveInput) string { return in.ServerID }),
+	host[Undo, none](RemoveConfigDrive).givesBack(),
+	host[BuildDiskInput, none](BuildDisk).of(func(in BuildDiskInput) string { return in.ServerID }),
+	host[Undo, none](RemoveDisk).givesBack(),
+	host[InjectDataInput, none](InjectData).of(func(in InjectDataInput) string { return in.ServerID }),
+	host[DefineDomainInput, none](DefineDomain).of(func(in DefineDomainInput) string { return in.ServerID }),
+	host[Undo, none](UndefineDomain).givesBack(),
+	host[StartDomainInput, none](StartDomain).of(func(in StartDomainInput) string { return in.ServerID }),
+	host[Undo, none](DestroyDomain).givesBack(),
+	control[ActivateInput, none](Activate).summed(func(in ActivateInput) string { return "on " + in.Hostname }),
+	control[DeleteInput, Placement](MarkDeleting).owes(OwesEnd),
+	control[RemoveServerInput, none](RemoveServer).owes(OwesEnd),
+
+	// What workflows about servers ask beside their tables.
+	control[HostSeenInput, bool](HostSeen),
+	control[CountHostFailureInput, none](CountHostFailure).summed(func(in CountHostFailureInput) string { return in.Step + " on " + in.Hostname }),
+	control[OperatorActRecord, none](RecordOperatorAct),
+	host[ConsoleInput, string](ReadConsole).ofNone("reading changes nothing and waits for nobody"),
+
+	// Actions.
+	control[ActionInput, BegunAction](BeginAction).summed(func(in ActionInput) string { return in.Action }),
+	control[FinishActionInput, none](FinishAction).summed(func(in FinishActionInput) string { return in.Action }),
+	control[FailActionInput, none](FailAction).owes(OwesUndo),
+	host[StopDomainInput, none](StopDomain).of(func(in StopDomainInput) string { return in.ServerID }),
+	host[Undo, none](PowerOnDomain).givesBack(),
+	host[Undo, none](PowerOffDomain).givesBack(),
+
+	// Reservations.
+	control[AdmitServersInput, Admitted](AdmitServers).summed(admission),
+	control[DropServersInput, none](DropServers).owes(OwesUndo),
+	control[StartBuildsInput, StartedBuilds](StartBuilds).owes(OwesEnd).summed(func(in StartBuildsInput) string {
+		return fmt.Sprintf("%d to %d of %d", in.From+1, in.To, in.Admitted)
+	}),
+
+	// Imports of images.
+	control[ImportInput, ImportBegun](BeginImport).summed(func(in ImportInput) string { return fmt.Sprintf("%s to %v", in.Method, in.Stores) }),
+	control[AbandonImportInput, none](AbandonImport).owes(OwesUndo),
+	control[StoreImageInput, StoredImage](StoreImage).summed(func(in StoreImageInput) string { return "to " + in.Store }),
+	control[CopyImageInput, StoredImage](CopyImage).summed(func(in CopyImageInput) string { return "to " + in.Store }),
+	control[FinishImportInput, none](FinishImport).owes(OwesEnd),
+
+	// The audit and its repairs.
+	control[AuditRun, AuditStart](BeginAudit),
+	control[AuditRun, none](AuditRecords),
+	host[InventoryInput, Inventory](TakeInventory).ofNone("it looks at all servers and changes nothing"),
+	control[AuditHostInput, AuditHostOutput](AuditHost).summed(look),
+	control[MissHostInput, none](MissHost),
+	control[AuditEnd, none](EndAudit),
+	control[RepairInput, RepairOrder](BeginRepair),
+	control[PlanRepairInput, RepairPlan](PlanRepair),
+	control[RoomInput, none](RestoreAllocation),
+	host[RepairPartial, none](RemovePartialDownload).ofNone("what it removes belongs to no server"),
+	control[RepairEnd, none](EndRepair),
+)
+
+// ActivityOf is the row of that name. One that is not in the table owes nothing and is of no server.
+func ActivityOf(name string) Activity {
+	for i := range activities {
+		if activities[i].Name == name {
+			return activities[i]
+		}
+	}
+	return Activity{Name: name, NoTurn: "unknown"}
+}
+
+// Turn says whether it waits on its host until few enough others work there.
+func (a Activity) Turn() bool { return a.Scope == OnHost && a.NoTurn == "" }
+
+// Server is the id of the server that the step with this input works on: its host keeps the server's undos behind its dos,
+// whatever workflow asks for them (a clean-up's id is not the server's). "" is none.
+func (a Activity) Server(in any) string {
+	if a.server == nil {
+		return ""
+	}
+	return a.server(in)
+}
+
+// Summary is the input of the activity of that name in a few words, which the engine's Web UI shows beside it; "" where the
+// table has none.
+func Summary(name string, in any) string {
+	if a := ActivityOf(name); a.summary != nil {
+		return a.summary(in)
+	}
+	return ""
+}
+
+// none is the answer of an activity that has none.
+type none struct{}
+
+// row is a row whose input is known to the compiler, for the functions that read it.
+type row[I any] struct{ Activity }
+
+func (a Activity) activity() Activity { return a }
+
+func table(rows ...interface{ activity() Activity }) []Activity {
+	all := make([]Activity, len(rows))
+	for i, r := range rows {
+		all[i] = r.activity()
+	}
+	return all
+}
+
+func control[I, O any](name string) row[I] { return newRow[I, O](name, OnControl) }
+
+func host[I, O any](name string) row[I] { return newRow[I, O](name, OnHost) }
+
+func newRow[I, O any](name string, scope Scope) row[I] {
+	a := Activity{Name: name, Scope: scope, Input: reflect.TypeFor[I](), Output: reflect.TypeFor[O]()}
+	if a.Output == reflect.TypeFor[none]() {
+		a.Output = nil
+	}
+	return row[I]{a}
+}
+
+func (r row[I]) owes(what Owing) row[I] { r.Owes = what; return r }
+
+func (r row[I]) of(server func(I) string) row[I] { r.server = read(server); return r }
+
+func (r row[I]) ofNone(why string) row[I] { r.NoServer, r.NoTurn = why, why; return r }
+
+func (r row[I]) noTurn(why string) row[I] { r.NoTurn = why; return r }
+
+func (r row[I]) summed(words func(I) string) row[I] { r.summary = read(words); return r }
+
+// givesBack is an undo that needs no more than what its do took.
+func (r row[I]) givesBack() row[I] {
+	r.Owes, r.NoTurn = OwesUndo, "it frees room"
+	r.server = read(func(in Undo) string { return in.ServerID })
+	return r
+}
+
+func read[I any](f func(I) string) func(any) string {
+	return func(in any) string {
+		if in, ok := in.(I); ok {
+			return f(in)
+		}
+		return ""
+	}
+}
+
+func selection(in SelectHostInput) string {
+	s := fmt.Sprintf("%d vCPUs, %d MiB, %d GiB", in.Resources.VCPUs, in.Resources.RAMMiB, in.Resources.DiskGiB)
+	if in.AvailabilityZone != "" {
+		s += " in " + in.AvailabilityZone
+	}
+	if len(in.Excluded) > 0 {
+		s += ", not " + strings.Join(in.Excluded, ", ")
+	}
+	return s
+}
+
+func nic(in AllocateNetworkInput) string {
+	if in.Request.PortID != "" {
+		return fmt.Sprintf("NIC %d: port %s on %s", in.Index, in.Request.PortID, in.Hostname)
+	}
+	return fmt.Sprintf("NIC %d: network %s on %s", in.Index, in.Request.NetworkID, in.Hostname)
+}
+
+func admission(in AdmitServersInput) string {
+	if in.Min == in.Max {
+		return fmt.Sprintf("%d × %s", in.Max, in.Server.Name)
+	}
+	return fmt.Sprintf("%d to %d × %s", in.Min, in.Max, in.Server.Name)
+}
+
+func look(in AuditHostInput) string {
+	if in.Final {
+		return fmt.Sprintf("%s again: %d candidates", in.Inventory.Hostname, len(in.Candidates))
+	}
+	return fmt.Sprintf("%s: %d servers", in.Inventory.Hostname, len(in.Inventory.Things))
+}
