@@ -196,40 +196,51 @@ func (r *Registration) send(ctx context.Context, method, path string, report any
 	if report != nil {
 		report = map[string]any{"host": report}
 	}
-	return r.ask(ctx, method, path, report)
+	var said struct{ Host contract.HostOrders }
+	status, err = r.ask(ctx, method, path, report, &said)
+	return status, said.Host.TrialWanted, err
 }
 
-func (r *Registration) ask(ctx context.Context, method, path string, question any) (status int, trialWanted bool, err error) {
+// answerMax bounds what is read of an answer, which tells of each guest of a host, and errorMax what is shown of one that refuses.
+const (
+	answerMax = 16 << 20
+	errorMax  = 1 << 10
+)
+
+// ask puts the question to the API as JSON, nil without a body, and reads its answer into answer where it has one.
+func (r *Registration) ask(ctx context.Context, method, path string, question, answer any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	var body io.Reader
 	if question != nil {
 		text, err := json.Marshal(question)
 		if err != nil {
-			return 0, false, err
+			return 0, err
 		}
 		body = bytes.NewReader(text)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(r.API, "/")+path, body)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
 	request.Header.Set("Authorization", "Bearer "+r.Token())
 	request.Header.Set("Content-Type", "application/json")
-	answer, err := r.Member.Client().Do(request)
+	got, err := r.Member.Client().Do(request)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	defer answer.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(answer.Body, 1<<10))
-	if answer.StatusCode >= http.StatusMultipleChoices {
-		return answer.StatusCode, false, fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, messageOf(text))
+	defer got.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(got.Body, answerMax))
+	if got.StatusCode >= http.StatusMultipleChoices {
+		return got.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, got.Status, messageOf(text[:min(len(text), errorMax)]))
 	}
-	var said struct{ Host contract.HostOrders }
-	if answer.StatusCode == http.StatusOK {
-		_ = json.Unmarshal(text, &said) // an API of another version may say other things
+	if err == nil && got.StatusCode == http.StatusOK && answer != nil {
+		err = json.Unmarshal(text, answer)
 	}
-	return answer.StatusCode, said.Host.TrialWanted, nil
+	if err != nil {
+		return got.StatusCode, fmt.Errorf("%s %s: read the answer: %w", method, path, err)
+	}
+	return got.StatusCode, nil
 }
 
 // messageOf is the text of an error's body.
@@ -245,7 +256,28 @@ func messageOf(body []byte) string {
 func (r *Registration) Resume(ctx context.Context, servers []string) error {
 	const atOnce = 50 // starts of workflows, within reportTimeout
 	for some := range slices.Chunk(servers, atOnce) {
-		if _, _, err := r.ask(ctx, http.MethodPost, "/hosts/self/resume", map[string]any{"servers": some}); err != nil {
+		if _, err := r.ask(ctx, http.MethodPost, "/hosts/self/resume", map[string]any{"servers": some}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Guests asks the API for what it knows of the guests here. An API of before there was the question knows of none.
+func (r *Registration) Guests(ctx context.Context) ([]contract.Guest, error) {
+	var known struct{ Guests []contract.Guest }
+	status, err := r.ask(ctx, http.MethodGet, "/hosts/self/guests", nil, &known)
+	if status == http.StatusNotFound {
+		return nil, nil
+	}
+	return known.Guests, err
+}
+
+// Saw tells the API how guests are.
+func (r *Registration) Saw(ctx context.Context, seen []contract.Sighting) error {
+	const atOnce = 200 // writes, within reportTimeout
+	for some := range slices.Chunk(seen, atOnce) {
+		if _, err := r.ask(ctx, http.MethodPut, "/hosts/self/guests", map[string]any{"guests": some}, nil); err != nil {
 			return err
 		}
 	}

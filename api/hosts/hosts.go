@@ -76,6 +76,8 @@ func (a *API) Mount(g *echo.Group) {
 	g.PUT("/self", a.register, append(own, rest.Expect(400, 403, 409))...)
 	g.POST("/self/heartbeat", a.heartbeat, append(own, rest.Expect(400, 404))...)
 	g.GET("/self/undo", a.undo, append(own, rest.Expect(400))...)
+	g.GET("/self/guests", a.guests, own...)
+	g.PUT("/self/guests", a.sightings, append(own, rest.Expect(400))...)
 	g.POST("/self/resume", a.resume, append(own, rest.Expect(400))...)
 	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)

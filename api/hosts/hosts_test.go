@@ -415,16 +415,19 @@ func TestASuspendedHostThatKnowsNoTrialsIsBackWithThePauses(t *testing.T) {
 	require.True(t, suspended(), "the pause has grown")
 }
 
-func TestAHostThatComesBackHasTheGuestsStartedThatShouldRun(t *testing.T) {
-	e := newEnv(t)
-	id, token := e.admit(t, "hv1")
-	other, others := e.admit(t, "hv2")
+// twoHosts are hv1 and hv2, with what builds an active server of the member on one of them.
+func twoHosts(t *testing.T) (e *env, id, token, other string, server func(on string) models.Server) {
+	t.Helper()
+	e = newEnv(t)
+	id, token = e.admit(t, "hv1")
+	var others string
+	other, others = e.admit(t, "hv2")
 	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
 	require.Equal(t, 200, e.self(t, others, "PUT", "/self", registration("hv2")).Status)
 	ctx := context.Background()
 	image, err := e.Store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: e.member.ProjectID, Visibility: "private"}, nil)
 	require.NoError(t, err)
-	server := func(on string) models.Server {
+	server = func(on string) models.Server {
 		v := models.Server{
 			ID: uuid.NewString(), ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "web", Hostname: "web", ImageID: image.ID, FlavorID: "1",
 		}
@@ -434,9 +437,15 @@ func TestAHostThatComesBackHasTheGuestsStartedThatShouldRun(t *testing.T) {
 		require.NoError(t, e.Store.ActivateServer(ctx, models.Activation{ServerID: v.ID, RequestID: request, PowerState: 1}))
 		return v
 	}
+	return e, id, token, other, server
+}
+
+func TestAHostThatComesBackHasTheGuestsStartedThatShouldRun(t *testing.T) {
+	e, id, token, other, server := twoHosts(t)
+	ctx := t.Context()
 	runs, stopped, elsewhere := server(id), server(id), server(other)
 	stop, _ := lifecycle.Find("os-stop")
-	_, err = e.Store.BeginAction(ctx, stopped.ID, stop, models.InstanceAction{ServerID: stopped.ID, RequestID: "req-stop", Action: "stop", UserID: stopped.UserID, ProjectID: stopped.ProjectID})
+	_, err := e.Store.BeginAction(ctx, stopped.ID, stop, models.InstanceAction{ServerID: stopped.ID, RequestID: "req-stop", Action: "stop", UserID: stopped.UserID, ProjectID: stopped.ProjectID})
 	require.NoError(t, err)
 	require.NoError(t, e.Store.FinishAction(ctx, stopped.ID, "req-stop", stop, nil))
 
@@ -447,4 +456,37 @@ func TestAHostThatComesBackHasTheGuestsStartedThatShouldRun(t *testing.T) {
 	require.Equal(t, []string{runs.ID, "resume-guest"}, []string{e.done[0].ServerID, e.done[0].Action})
 	require.Equal(t, 400, e.self(t, token, "POST", "/self/resume", fields{"servers": []string{"x"}}).Status)
 	require.Equal(t, 401, e.self(t, "nobody", "POST", "/self/resume", fields{"servers": []string{}}).Status)
+}
+
+func TestAHostTellsOfItsOwnGuestsAlone(t *testing.T) {
+	e, id, token, other, server := twoHosts(t)
+	mine, theirs := server(id), server(other)
+	a := e.self(t, token, "GET", "/self/guests", nil)
+	require.Equal(t, 200, a.Status, a.Body)
+	known := a.At(t, "guests").([]any)
+	require.Len(t, known, 1)
+	asOf := known[0].(fields)["as_of"]
+	require.Equal(t, fields{"server_id": mine.ID, "active": true, "power_state": 1.0, "as_of": asOf}, known[0])
+	foreign, err := e.Store.Guests(t.Context(), other)
+	require.NoError(t, err)
+	require.Equal(t, theirs.ID, foreign[0].ServerID)
+
+	tell := func(guests ...fields) apitest.Answer {
+		return e.self(t, token, "PUT", "/self/guests", fields{"guests": guests})
+	}
+	for _, bad := range []fields{
+		{"server_id": "x", "as_of": asOf, "power_state": 4}, {"server_id": mine.ID, "as_of": "now", "power_state": 4},
+		{"server_id": mine.ID, "as_of": asOf, "power_state": 7}, {"server_id": mine.ID, "power_state": 4},
+	} {
+		require.Equal(t, 400, tell(bad).Status, bad)
+	}
+	a = tell(fields{"server_id": mine.ID, "as_of": asOf, "power_state": 4}, fields{"server_id": theirs.ID, "as_of": foreign[0].AsOf, "power_state": 4},
+		fields{"server_id": uuid.NewString(), "as_of": asOf, "power_state": 4})
+	require.Equal(t, 204, a.Status, a.Body)
+	for server, want := range map[string]lifecycle.VMState{mine.ID: lifecycle.Stopped, theirs.ID: lifecycle.Active} {
+		got, err := e.Store.Server(t.Context(), server)
+		require.NoError(t, err)
+		require.Equal(t, want, got.VMState)
+	}
+	require.Equal(t, 401, e.self(t, "nobody", "GET", "/self/guests", nil).Status)
 }

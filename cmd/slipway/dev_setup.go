@@ -193,7 +193,7 @@ func (o devOptions) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slo
 		return err
 	}
 	for _, domain := range domains {
-		if ours(o.path("host", "instances"), domain.UUID) {
+		if _, absent := os.Stat(o.path("host", "instances", domain.UUID)); absent == nil { // else it is another stack's
 			err = errors.Join(err, do(h, domain))
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -166,14 +165,10 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		case <-ctx.Done():
 			return group.Wait()
 		}
-		if c.Host.ResumeGuests {
-			group.Go(func() error {
-				if err := resumeGuests(ctx, virt, registration.Resume, instances, log); err != nil {
-					log.Warn("Guests that were off could not be started.", "error", err)
-				}
-				return nil
-			})
+		guests := workers.Guests{
+			Hypervisor: virt, API: &registration, Instances: instances, Resume: c.Host.ResumeGuests, Every: c.Host.SyncPowerEvery, Logger: log,
 		}
+		group.Go(func() error { return guests.Run(ctx) })
 		group.Go(func() error {
 			return workers.RunHost(ctx, workers.HostOptions{
 				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,
@@ -239,47 +234,4 @@ func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) 
 		Socket: c.LibvirtSocket, NetNS: c.LibvirtNetNS, Host: hostname, Logger: log,
 		Virt: virt, TrialDir: filepath.Join(stateDir, "trial"),
 	})
-}
-
-// resumePatience bounds the question for the guests that were off, resumeRest is the pause between two.
-const (
-	resumePatience = 5 * time.Minute
-	resumeRest     = 5 * time.Second
-)
-
-// resumeGuests has those domains of this state folder started that are off and should run.
-func resumeGuests(ctx context.Context, virt hypervisor.Hypervisor, resume func(context.Context, []string) error, instances string, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, resumePatience)
-	defer cancel()
-	for {
-		off, err := guestsOff(ctx, virt, instances)
-		if err == nil && len(off) > 0 {
-			log.Info("Guests are off. Those that should run are started again.", "servers", off)
-			err = resume(ctx, off)
-		}
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(resumeRest):
-		}
-	}
-}
-
-func guestsOff(ctx context.Context, virt hypervisor.Hypervisor, instances string) (off []string, err error) {
-	domains, err := virt.List(ctx)
-	for _, d := range domains {
-		if d.State == hypervisor.ShutOff && ours(instances, d.UUID) {
-			off = append(off, d.UUID)
-		}
-	}
-	return off, err
-}
-
-// ours says whether a domain's instance folder lies here. One libvirtd may serve more than one installation.
-func ours(instances, uuid string) bool {
-	_, err := os.Stat(filepath.Join(instances, uuid))
-	return err == nil
 }

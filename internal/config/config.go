@@ -285,6 +285,7 @@ type Host struct {
 	DiskRatio        float64       `koanf:"disk_ratio" help:"how often disk may be given away"`
 	ReservedMemory   int           `koanf:"reserved_memory_mib" help:"memory kept for the host itself, MiB"`
 	ResumeGuests     bool          `koanf:"resume_guests" help:"start the guests that are off and should run when this host starts (Nova's resume_guests_state_on_host_boot)"`
+	SyncPowerEvery   time.Duration `koanf:"sync_power_every" help:"how often the host looks whether its guests run as the API knows it, besides the hypervisor's own word (Nova's sync_power_state_interval); 0: only at that"`
 	FakeStartLatency time.Duration `koanf:"fake_start_latency" help:"with the fake hypervisor: how long a start takes"`
 }
 
@@ -324,7 +325,7 @@ func Default() Config {
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt", VirtType: hypervisor.Auto,
-			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second,
+			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second, SyncPowerEvery: 10 * time.Minute,
 			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512,
 		},
 		Notifications: Notifications{Log: true, WebhookTimeout: 10 * time.Second, GiveUp: 3 * 24 * time.Hour, Keep: 7 * 24 * time.Hour},
@@ -506,6 +507,9 @@ func (c Config) check() error {
 		wrong = append(wrong, fmt.Errorf("audit.every must be 0 or at least %s, not %s", minAuditEvery, e))
 	}
 	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
+	if c.Host.SyncPowerEvery < 0 {
+		wrong = append(wrong, fmt.Errorf("host.sync_power_every must be 0 or more, not %s", c.Host.SyncPowerEvery))
+	}
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("images.max_bytes", c.Images.MaxBytes)
 	positive("images.idle", int64(c.Images.Idle))

@@ -61,3 +61,18 @@ const (
 	// HeaderGeneration is the highest generation of the database that the host has seen, and the one that it is given.
 	HeaderGeneration = "Slipway-Generation"
 )
+
+// Guest is what the API knows of a guest on a host, while nothing is being done to its server.
+type Guest struct {
+	ServerID   string    `json:"server_id"`
+	Active     bool      `json:"active"` // its guest should run
+	PowerState int       `json:"power_state"`
+	AsOf       time.Time `json:"as_of"` // said again with a Sighting: it counts while nothing has changed since
+}
+
+// Sighting is how a host found a guest to be, after it had asked what the API knows.
+type Sighting struct {
+	ServerID   string    `json:"server_id"`
+	AsOf       time.Time `json:"as_of"`
+	PowerState int       `json:"power_state"`
+}

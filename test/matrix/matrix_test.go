@@ -69,6 +69,7 @@ var without = map[string]string{
 	"Trial":        "only what a host reports of itself comes from it",
 	"List":         "only audits ask for it",
 	"Folder":       "only audits ask for it",
+	"Watch":        "only what a host reports of its guests comes from it",
 	"State":        "no row of the build asks for it; test/actions fails the step that does",
 	"Shutdown":     "no row of the build asks for it; test/actions fails the step that does",
 	"Close":        "a process that ends",

@@ -308,6 +308,10 @@ func (h *injected) List(ctx context.Context) ([]hypervisor.Status, error) {
 	return onHypervisor(ctx, h, "List", "", func() ([]hypervisor.Status, error) { return h.to.List(ctx) })
 }
 
+func (h *injected) Watch(ctx context.Context, connected, changed func()) error {
+	return h.to.Watch(ctx, connected, changed)
+}
+
 func (h *injected) Close() error {
 	return h.do(context.Background(), "Close", "", h.to.Close)
 }

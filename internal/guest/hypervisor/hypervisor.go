@@ -37,6 +37,9 @@ type Hypervisor interface {
 	State(ctx context.Context, uuid string) (State, error)
 	// List tells of every domain that Slipway defined here.
 	List(ctx context.Context) ([]Status, error)
+	// Watch tells of changes until the connection breaks or ctx ends, and then says why: connected is called once it will
+	// notice, for what was before that it cannot know; changed after each change of a domain's state. Both must return soon.
+	Watch(ctx context.Context, connected, changed func()) error
 	// Folder is the folder of the domain's console log, which tells whose it is where one hypervisor serves several
 	// installations; "" where there is no such domain, or no log.
 	Folder(ctx context.Context, uuid string) (string, error)
@@ -61,6 +64,9 @@ type Status struct {
 	UUID  string
 	Name  string
 	State State
+	// ByItself says of a domain that is shut off that its guest ended it, as on its user's word; not that it crashed, was
+	// turned off, or that nobody knows.
+	ByItself bool
 }
 
 // Capabilities of a host. Memory in MiB.

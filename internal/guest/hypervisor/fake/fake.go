@@ -53,8 +53,9 @@ type Options struct {
 
 // Record is one domain of the world.
 type Record struct {
-	Domain hypervisor.Domain `json:"domain"`
-	State  hypervisor.State  `json:"state"`
+	Domain   hypervisor.Domain `json:"domain"`
+	State    hypervisor.State  `json:"state"`
+	ByItself bool              `json:"by_itself,omitempty"`
 }
 
 // World is every domain there is, by uuid.
@@ -64,9 +65,10 @@ type World map[string]Record
 type Hypervisor struct {
 	o Options
 
-	mu    sync.Mutex
-	world World
-	trial contract.Trial
+	mu       sync.Mutex
+	world    World
+	trial    contract.Trial
+	watchers map[*func()]bool
 }
 
 var _ hypervisor.Hypervisor = (*Hypervisor)(nil)
@@ -85,7 +87,7 @@ func New(o Options) (*Hypervisor, error) {
 	if o.MemoryMiB == 0 {
 		o.MemoryMiB = 256 * 1024
 	}
-	h := &Hypervisor{o: o, world: World{}}
+	h := &Hypervisor{o: o, world: World{}, watchers: map[*func()]bool{}}
 	if o.Dir == "" {
 		return h, nil
 	}
@@ -134,6 +136,21 @@ func (h *Hypervisor) Snapshot() World {
 	return out
 }
 
+// Watch tells of each change that is put into the world.
+func (h *Hypervisor) Watch(ctx context.Context, connected, changed func()) error {
+	h.mu.Lock()
+	h.watchers[&changed] = true
+	h.mu.Unlock()
+	defer func() {
+		h.mu.Lock()
+		delete(h.watchers, &changed)
+		h.mu.Unlock()
+	}()
+	connected()
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // SetState puts a domain that is known into a state, as a guest that crashed or an operator at the host would.
 func (h *Hypervisor) SetState(id string, state hypervisor.State) error {
 	h.mu.Lock()
@@ -142,7 +159,19 @@ func (h *Hypervisor) SetState(id string, state hypervisor.State) error {
 	if !ok {
 		return fmt.Errorf("set the state of fake domain %s: there is none", id)
 	}
-	r.State = state
+	r.State, r.ByItself = state, false
+	return h.put(r)
+}
+
+// PowerOff is a guest that shuts itself down.
+func (h *Hypervisor) PowerOff(id string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r, ok := h.world[id]
+	if !ok {
+		return fmt.Errorf("power off the fake domain %s: there is none", id)
+	}
+	r.State, r.ByItself = hypervisor.ShutOff, true
 	return h.put(r)
 }
 
@@ -250,7 +279,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 		case r.State == hypervisor.Paused:
 			return fault.New(fault.Conflict, "The domain %s is paused on %s; resume it or destroy it", id, h.o.Hostname)
 		}
-		r.State = hypervisor.Running
+		r.State, r.ByItself = hypervisor.Running, false
 		return h.put(r)
 	})
 }
@@ -262,7 +291,7 @@ func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
 		if !ok || r.State != hypervisor.Running {
 			return nil
 		}
-		r.State = hypervisor.ShutOff
+		r.State, r.ByItself = hypervisor.ShutOff, true
 		return h.put(r)
 	})
 }
@@ -274,7 +303,7 @@ func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 		if !ok || !active(r.State) {
 			return nil
 		}
-		r.State = hypervisor.ShutOff
+		r.State, r.ByItself = hypervisor.ShutOff, false
 		return h.put(r)
 	})
 }
@@ -318,7 +347,7 @@ func (h *Hypervisor) State(ctx context.Context, id string) (state hypervisor.Sta
 func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err error) {
 	err = h.call(ctx, "List", "", h.o.ReadLatency, func() error {
 		for id, r := range h.world {
-			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State})
+			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself})
 		}
 		return nil
 	})
@@ -352,6 +381,9 @@ func (h *Hypervisor) put(r Record) error {
 		}
 	}
 	h.world[r.Domain.UUID] = r
+	for changed := range h.watchers {
+		(*changed)()
+	}
 	return nil
 }
 

@@ -39,6 +39,7 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("a cancelled context changes nothing and is reported", s.cancelled)
 	t.Run("a string that is no uuid is refused", s.noUUID)
 	t.Run("a domain tells where its log lies", s.folder)
+	t.Run("a watch tells of each change, and ends with its context", s.watch)
 	t.Run("the capabilities tell what a scheduler needs", s.capabilities)
 	t.Run("the trial passes, and is made again when it is asked for", s.trial)
 }
@@ -164,6 +165,41 @@ func (s suite) undoNothing(t *testing.T) {
 	require.NoError(t, h.Define(ctxOf(t), d))
 	require.NoError(t, h.Destroy(ctxOf(t), d.UUID), "defined, but never started")
 	requireState(t, h, d, hypervisor.ShutOff)
+}
+
+func (s suite) watch(t *testing.T) {
+	h, d := s.setup(t)
+	ctx, stop := context.WithCancel(ctxOf(t))
+	connected, changed, ended := make(chan struct{}), make(chan struct{}, 100), make(chan error, 1)
+	go func() {
+		ended <- h.Watch(ctx, func() { close(connected) }, func() { changed <- struct{}{} })
+	}()
+	heard := func(from <-chan struct{}) {
+		t.Helper()
+		select {
+		case <-from:
+		case err := <-ended:
+			t.Fatalf("the watch ended: %v", err)
+		case <-ctx.Done():
+			t.Fatal("nothing was heard")
+		}
+	}
+	heard(connected)
+	require.NoError(t, h.Define(ctx, d))
+	for _, change := range []func(context.Context, string) error{h.Start, h.Destroy} {
+		for len(changed) > 0 {
+			<-changed
+		}
+		require.NoError(t, change(ctx, d.UUID))
+		heard(changed)
+	}
+	all, err := h.List(ctx)
+	require.NoError(t, err)
+	for _, one := range all {
+		require.False(t, one.UUID == d.UUID && one.ByItself, "it was turned off")
+	}
+	stop()
+	require.ErrorIs(t, <-ended, context.Canceled)
 }
 
 // The guest of this contract has no system that would hear its power button: whether it went is its own business.

@@ -603,12 +603,16 @@ func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err err
 					reason = v
 				}
 			}
-			out = append(out, hypervisor.Status{UUID: id, Name: r.Dom.Name, State: stateFrom(state, reason)})
+			out = append(out, hypervisor.Status{UUID: id, Name: r.Dom.Name, State: stateFrom(state, reason), ByItself: byItself(state, reason)})
 		}
 		slices.SortFunc(out, func(a, b hypervisor.Status) int { return strings.Compare(a.UUID, b.UUID) })
 		return nil
 	})
 	return out, err
+}
+
+func byItself(state, reason int32) bool {
+	return golibvirt.DomainState(state) == golibvirt.DomainShutoff && golibvirt.DomainShutoffReason(reason) == golibvirt.DomainShutoffShutdown
 }
 
 func parseUUID(s string) (golibvirt.UUID, error) {

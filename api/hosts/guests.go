@@ -1,0 +1,69 @@
+package hosts
+
+import (
+	"net/http"
+	"slices"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// guests tells a host what is known of its guests. It looks at them after that, and says what is otherwise (sightings).
+func (a *API) guests(c echo.Context) error {
+	all, err := a.store.Guests(c.Request().Context(), hostOf(c).ID)
+	if err != nil {
+		return err
+	}
+	known := make([]contract.Guest, 0, len(all))
+	for _, g := range all {
+		known = append(known, contract.Guest{
+			ServerID: g.ServerID, Active: slices.Contains(lifecycle.WentDown.From, g.VMState), PowerState: g.PowerState, AsOf: g.AsOf,
+		})
+	}
+	return c.JSON(http.StatusOK, map[string]any{"guests": known})
+}
+
+var sightingsSchema = rest.Schema(`{
+	"type": "object", "required": ["guests"], "additionalProperties": false,
+	"properties": {"guests": {"type": "array", "maxItems": 1000, "items": {
+		"type": "object", "required": ["server_id", "as_of", "power_state"], "additionalProperties": false,
+		"properties": {
+			"server_id": {"type": "string", "format": "uuid"}, "as_of": {"type": "string", "format": "date-time"},
+			"power_state": {"type": "integer", "enum": [0, 1, 3, 4, 6]}
+		}
+	}}}
+}`)
+
+// happened is what is recorded of a guest that went down by itself.
+var happened = map[int]string{
+	lifecycle.Shutdown: "The guest shut down by itself.",
+	lifecycle.Crashed:  "The guest crashed: its QEMU ended. The host's log of the domain may say why.",
+}
+
+// sightings writes what a host saw of its guests (Nova's sync of power states, nova/compute/manager.py). One that is older
+// than the last thing that was done to the server says nothing, and no server is touched that is not placed on the host.
+func (a *API) sightings(c echo.Context) error {
+	var body struct {
+		Guests []contract.Sighting `json:"guests"`
+	}
+	if err := rest.Bind(c, sightingsSchema, &body); err != nil {
+		return err
+	}
+	host := hostOf(c)
+	for _, g := range body.Guests {
+		moved, err := a.store.SawGuest(c.Request().Context(), host.ID, models.Sighting{
+			ServerID: g.ServerID, AsOf: g.AsOf, PowerState: g.PowerState, Hostname: host.Hostname, What: happened[g.PowerState],
+		})
+		if err != nil {
+			return err
+		}
+		if moved {
+			rest.Logger(c).Info("A guest went down; its server is stopped.", "server_id", g.ServerID, "host", host.Hostname, "what", happened[g.PowerState])
+		}
+	}
+	return c.NoContent(http.StatusNoContent)
+}
