@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/labstack/echo/v4"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -105,89 +105,84 @@ func ReadBody(c echo.Context, contentTypes ...string) ([]byte, error) {
 
 func malformed() error { return fault.New(fault.Invalid, "Malformed request body") }
 
-// parse reads one JSON document. Duplicate keys, bytes that are no text, numbers that no field could hold and deep nesting
+// parse reads one JSON document. Duplicate keys, text that is no Unicode, numbers that no field could hold and deep nesting
 // are refused: readers that disagree on them are how checks are walked around.
 func parse(raw []byte) (any, error) {
-	if len(bytes.TrimSpace(raw)) == 0 || !utf8.Valid(raw) {
-		return nil, malformed()
+	dec := jsontext.NewDecoder(bytes.NewBuffer(raw))
+	doc, err := value(dec)
+	if err == nil {
+		if _, err = dec.ReadToken(); errors.Is(err, io.EOF) {
+			return doc, nil
+		}
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	doc, err := value(dec, 0)
+	var (
+		f      *fault.Error
+		syntax *jsontext.SyntacticError
+	)
+	switch {
+	case errors.As(err, &f):
+		return nil, err
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
+		return nil, fault.New(fault.Invalid, "Malformed request body: the key '%s' occurs twice", show(syntax.JSONPointer.LastToken()))
+	}
+	return nil, malformed()
+}
+
+func value(dec *jsontext.Decoder) (any, error) {
+	if dec.StackDepth() > maxDepth {
+		return nil, fault.New(fault.Invalid, "Malformed request body: it nests deeper than %d levels", maxDepth)
+	}
+	tok, err := dec.ReadToken()
 	if err != nil {
 		return nil, err
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, malformed()
-	}
-	return doc, nil
-}
-
-func value(dec *json.Decoder, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, fault.New(fault.Invalid, "Malformed request body: it nests deeper than %d levels", maxDepth)
-	}
-	tok, err := dec.Token()
-	if err != nil {
-		return nil, malformed()
-	}
-	switch t := tok.(type) {
-	case string:
-		return t, checkText(t)
-	case json.Number:
-		return whole(t), checkNumber(t)
-	case json.Delim:
-		if t == '[' {
-			list := []any{}
-			for dec.More() {
-				v, err := value(dec, depth+1)
-				if err != nil {
-					return nil, err
-				}
-				list = append(list, v)
+	switch tok.Kind() {
+	case '"':
+		return text(tok)
+	case '0':
+		n := json.Number(tok.String())
+		return whole(n), checkNumber(n)
+	case 't', 'f':
+		return tok.Bool(), nil
+	case '[':
+		list := []any{}
+		for dec.PeekKind() != ']' {
+			v, err := value(dec)
+			if err != nil {
+				return nil, err
 			}
-			if _, err := dec.Token(); err != nil {
-				return nil, malformed()
-			}
-			return list, nil
+			list = append(list, v)
 		}
+		_, err := dec.ReadToken()
+		return list, err
+	case '{':
 		object := map[string]any{}
-		for dec.More() {
-			k, err := dec.Token()
-			if err != nil {
-				return nil, malformed()
-			}
-			key, ok := k.(string)
-			if !ok {
-				return nil, malformed()
-			}
-			if _, twice := object[key]; twice {
-				return nil, fault.New(fault.Invalid, "Malformed request body: the key '%s' occurs twice", show(key))
-			}
-			if err := checkText(key); err != nil {
-				return nil, err
-			}
-			v, err := value(dec, depth+1)
+		for dec.PeekKind() != '}' {
+			name, err := dec.ReadToken()
 			if err != nil {
 				return nil, err
 			}
-			object[key] = v
+			key, err := text(name)
+			if err != nil {
+				return nil, err
+			}
+			if object[key], err = value(dec); err != nil {
+				return nil, err
+			}
 		}
-		if _, err := dec.Token(); err != nil {
-			return nil, malformed()
-		}
-		return object, nil
-	default:
-		return t, nil
+		_, err := dec.ReadToken()
+		return object, err
 	}
+	return nil, nil //nolint:nilnil // null
 }
 
-// checkText refuses the one character that Postgres cannot keep.
-func checkText(s string) error {
+// text refuses the one character that Postgres cannot keep.
+func text(tok jsontext.Token) (string, error) {
+	s := tok.String()
 	if strings.ContainsRune(s, 0) {
-		return fault.New(fault.Invalid, "Malformed request body: a text holds a null character")
+		return s, fault.New(fault.Invalid, "Malformed request body: a text holds a null character")
 	}
-	return nil
+	return s, nil
 }
 
 // checkNumber refuses numbers that are costly to compare exactly (1e999999999 as a fraction) or that nothing could hold.

@@ -93,6 +93,8 @@ func TestABadBodyIsRefusedInNovasWords(t *testing.T) {
 		"tiny number":       {`{"thing": {"name": "x", "count": 1E-999999999}}`, "Malformed request body: the number 1E-999999999 is out of range"},
 		"long number":       {`{"thing": {"name": "x", "count": 12345678901234567890123456789012345678901}}`, "Malformed request body: the number 12345678901234567890123456789012345678901 is out of range"},
 		"deep":              {`{"thing": ` + deep + `}`, "Malformed request body: it nests deeper than 64 levels"},
+		"no text":           {"{\"thing\": {\"name\": \"a\xff\"}}", "Malformed request body"},
+		"half a character":  {`{"thing": {"name": "a\ud83d"}}`, "Malformed request body"},
 		"null character":    {`{"thing": {"name": "a\u0000"}}`, "Malformed request body: a text holds a null character"},
 		"echo of a novel":   {`{"thing": {"name": "` + strings.Repeat("ä", 1000) + `"}}`, "Invalid input for field/attribute name. Value: " + strings.Repeat("ä", 300) + ".... '" + strings.Repeat("ä", 300) + "...' is too long"},
 	} {
