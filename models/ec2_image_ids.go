@@ -6,10 +6,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/slipway-cloud/slipway/internal/ec2id"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
-// EC2ImageID is the image's number in EC2's ids (internal/ec2id has their text). It is given on first use and for good: a
+// EC2ImageID is the image's number in EC2's ids (internal/ids has their text). It is given on first use and for good: a
 // deleted image keeps it, and no other image ever gets it. NotFound for an image that never was.
 func (s *Store) EC2ImageID(ctx context.Context, imageID string) (int64, error) {
 	const read = `SELECT number FROM ec2_image_ids WHERE image_id = $1`
@@ -34,7 +34,7 @@ func (s *Store) ImageByEC2ID(ctx context.Context, number int64) (imageID string,
 		return s.pool.QueryRow(ctx, `SELECT image_id FROM ec2_image_ids WHERE number = $1`, number).Scan(&imageID)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return "", ec2id.NoImage(ec2id.Image(ec2id.Machine, number))
+		return "", ids.NoEC2Image(ids.EC2Image(ids.EC2Machine, number))
 	}
 	return imageID, failed(err, "find the image with EC2 number %d", number)
 }

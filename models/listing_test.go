@@ -14,6 +14,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 func tokenOf(name string) []byte {
@@ -656,7 +657,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 	explain("Allocate's lock", lockHostSQL, "h")
 	explain("Allocate", allocateSQL, "h", "s", 1, 1, 1, now(), "networking", []string{})
 	explain("AllocatePort's lock", lockNetworkSQL, "n")
-	explain("AllocatePort", makePortSQL, "id", w.network.ID, "p1", nil, 0, "n1", "", macs("id"), "[]", now(), "", nil, AllocateIPs)
+	explain("AllocatePort", makePortSQL, "id", w.network.ID, "p1", nil, 0, "n1", "", ids.MACs("id"), "[]", now(), "", nil, AllocateIPs)
 	explain("AllocatePort of a user's port", bindPortSQL, "id", "p1", "s", 0, "n1", "", now(), nil)
 
 	v := w.record(t, "s")

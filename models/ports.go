@@ -6,9 +6,7 @@ package models
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -17,6 +15,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
@@ -108,17 +107,6 @@ WITH server AS (SELECT id, vm_state FROM servers WHERE id = $3 AND deleted_at IS
 SELECT EXISTS (SELECT FROM bound), EXISTS (SELECT FROM same), EXISTS (SELECT FROM same WHERE server_id = $3 AND nic_index = $4),
        COALESCE((SELECT vm_state FROM server), '')`
 )
-
-// macs are the addresses that a port may get, in the order of preference: OpenStack's prefix and three bytes derived from
-// the port's id, so that the same port gets the same one. Ten are enough to find a free one among millions.
-func macs(portID string) []string {
-	sum := sha256.Sum256([]byte(portID))
-	var all []string
-	for i := 0; i+3 <= len(sum); i += 3 {
-		all = append(all, fmt.Sprintf("fa:16:3e:%02x:%02x:%02x", sum[i], sum[i+1], sum[i+2]))
-	}
-	return all
-}
 
 // queuePort reads a port with its network, subnets and addresses as part of a pipeline. found stays false where it is not.
 func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
@@ -342,7 +330,7 @@ func (s *Store) CreatePort(ctx context.Context, p Port) (Port, error) {
 	}
 	m := making{
 		PortRequest: PortRequest{ID: p.ID, ProjectID: p.ProjectID, NetworkID: p.NetworkID},
-		name:        p.Name, macs: macs(p.ID), ipAllocation: cmp.Or(p.IPAllocation, AllocateIPs), wanted: p.FixedIPs,
+		name:        p.Name, macs: ids.MACs(p.ID), ipAllocation: cmp.Or(p.IPAllocation, AllocateIPs), wanted: p.FixedIPs,
 	}
 	if p.MAC != "" {
 		mac, err := ipam.MAC(p.MAC)
@@ -365,7 +353,7 @@ func (s *Store) AllocatePort(ctx context.Context, r PortRequest) (Port, error) {
 	if r.ServerID == "" {
 		return Port{}, errors.New("allocate a port: no server is named")
 	}
-	m := making{PortRequest: r, macs: macs(r.ID), ipAllocation: AllocateIPs}
+	m := making{PortRequest: r, macs: ids.MACs(r.ID), ipAllocation: AllocateIPs}
 	if r.FixedIP != "" {
 		m.wanted = []FixedIP{{IP: r.FixedIP}}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -420,7 +421,7 @@ func TestAPortGetsAnAddressOfEachFamily(t *testing.T) {
 func TestACollidingMACIsReplacedByTheNextOfThePort(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
-	candidates := macs("late")
+	candidates := ids.MACs("late")
 	require.Len(t, candidates, 10)
 	for _, m := range candidates[:3] {
 		_, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: w.network.ID, MAC: m})

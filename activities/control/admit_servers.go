@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -14,7 +15,7 @@ func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersI
 	n, err := a.store.AdmitServers(ctx, models.Admission{
 		Reservation: models.Reservation{
 			ServerID:  first.ServerID,
-			ID:        contract.ReservationID(first.ServerID),
+			ID:        ids.Reservation(first.ServerID),
 			ProjectID: first.ProjectID,
 			UserID:    first.UserID,
 			MinCount:  in.Min,
@@ -22,8 +23,8 @@ func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersI
 		},
 		Server: serverOf(first),
 		Row: func(i, of int) (id, name, hostname string) {
-			id = contract.ReservedServerID(first.ServerID, i)
-			name, hostname = contract.ReservedNames(id, first.Name, first.Hostname, i, of)
+			id = ids.ReservedServer(first.ServerID, i)
+			name, hostname = ids.Reserved(id, first.Name, first.Hostname, i, of)
 			return id, name, hostname
 		},
 		Claim:  models.Claim{Instances: 1, Cores: first.Flavor.VCPUs, RAMMiB: first.Flavor.RAMMiB},
@@ -35,11 +36,11 @@ func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersI
 
 // DropServers is its undo, for servers whose builds were never started: the rows stay, in ERROR, and the quota is free.
 func (a *Activities) DropServers(ctx context.Context, in contract.DropServersInput) error {
-	ids := make([]string, len(in.Places))
+	servers := make([]string, len(in.Places))
 	for i, place := range in.Places {
-		ids[i] = contract.ReservedServerID(in.FirstServerID, place)
+		servers[i] = ids.ReservedServer(in.FirstServerID, place)
 	}
-	return a.store.DropServers(ctx, ids, in.RequestID, models.ServerFault{
+	return a.store.DropServers(ctx, servers, in.RequestID, models.ServerFault{
 		Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: a.now(),
 	})
 }

@@ -2,23 +2,21 @@ package control
 
 import (
 	"context"
-	"fmt"
-
-	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // AllocateNetwork makes one NIC's port, named from the server's id and the NIC's place, or binds the port that the user
 // made. On the next host of the same build it moves the binding.
 func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNetworkInput) (contract.Port, error) {
-	server, err := uuid.Parse(in.ServerID)
+	id, err := ids.Port(in.ServerID, in.Index)
 	if err != nil {
-		return contract.Port{}, fmt.Errorf("server id %q: %w", in.ServerID, err)
+		return contract.Port{}, err
 	}
 	port, err := a.store.AllocatePort(ctx, models.PortRequest{
-		ID:        uuid.NewSHA1(server, fmt.Appendf(nil, "port/%d", in.Index)).String(),
+		ID:        id,
 		ServerID:  in.ServerID,
 		ProjectID: in.ProjectID,
 		NetworkID: in.Request.NetworkID,
@@ -43,7 +41,7 @@ func (a *Activities) ReleaseNetwork(ctx context.Context, in contract.Undo) error
 func forHost(p models.Port) contract.Port {
 	out := contract.Port{
 		ID: p.ID, NetworkID: p.NetworkID, Network: p.Network.Name, MAC: p.MAC, MTU: p.Network.MTU,
-		Bridge: contract.BridgeOf(p.NetworkID), Tag: value(p.Tag),
+		Bridge: ids.Bridge(p.NetworkID), Tag: value(p.Tag),
 	}
 	for _, f := range p.FixedIPs {
 		address := contract.Address{IP: f.IP, SubnetID: f.SubnetID}

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -30,7 +31,7 @@ func serverOf(in contract.RecordServerInput) models.Server {
 		AvailabilityZone: in.AvailabilityZone,
 		ConfigDrive:      in.ConfigDrive,
 		Fingerprint:      optional(in.Fingerprint),
-		ReservationID:    cmp.Or(in.ReservationID, contract.ReservationID(in.ServerID)),
+		ReservationID:    cmp.Or(in.ReservationID, ids.Reservation(in.ServerID)),
 		LaunchIndex:      in.LaunchIndex,
 		Metadata:         in.Metadata,
 		Tags:             in.Tags,

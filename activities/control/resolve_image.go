@@ -7,8 +7,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/ec2id"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/service/images"
@@ -87,7 +87,7 @@ func (a *Activities) usable(ctx context.Context, caller imagepolicy.Caller, imag
 		MinDiskGiB:      image.MinDiskGiB,
 		MinRAMMiB:       image.MinRAMMiB,
 		Properties:      image.Properties,
-		EC2ID:           ec2id.Image(ec2id.KindOf(value(image.ContainerFormat)), number),
+		EC2ID:           ids.EC2Image(ids.EC2ImageKind(value(image.ContainerFormat)), number),
 	}
 	if image.VirtualBytes != nil {
 		pinned.VirtualBytes = *image.VirtualBytes

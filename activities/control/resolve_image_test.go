@@ -11,8 +11,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
-	"github.com/slipway-cloud/slipway/internal/ec2id"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -44,13 +44,13 @@ func TestAResolvedImageHasTheEC2IDOfItsContainerFormat(t *testing.T) {
 	got, err := a.ResolveImage(ctx, in)
 	require.NoError(t, err)
 	for id, c := range map[string]struct {
-		kind  ec2id.Kind
+		kind  ids.EC2Kind
 		image contract.Image
 	}{
-		root: {ec2id.Machine, got.Root}, kernel: {ec2id.Kernel, *got.Kernel}, ramdisk: {ec2id.Ramdisk, *got.Ramdisk},
+		root: {ids.EC2Machine, got.Root}, kernel: {ids.EC2Kernel, *got.Kernel}, ramdisk: {ids.EC2Ramdisk, *got.Ramdisk},
 	} {
 		require.Equal(t, id, c.image.ID)
-		kind, number, err := ec2id.ParseImage(c.image.EC2ID)
+		kind, number, err := ids.ParseEC2Image(c.image.EC2ID)
 		require.NoError(t, err)
 		require.Equal(t, c.kind, kind)
 		back, err := store.ImageByEC2ID(ctx, number)

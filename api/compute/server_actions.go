@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -310,7 +311,7 @@ func eventView(e models.InstanceActionEvent, projectID string, admin bool, minor
 		if admin {
 			v["host"] = e.Host
 		}
-		v["hostId"] = hostIDOf(hostname, projectID)
+		v["hostId"] = ids.Host(projectID, hostname)
 	}
 	if minor >= 84 {
 		v["details"] = e.Details

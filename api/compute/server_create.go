@@ -20,17 +20,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
-	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
-
-// serverIDs is the namespace of server ids that are made of an idempotency key. It is part of the API: with another one a
-// retry across an upgrade would build a second server.
-var serverIDs = uuid.MustParse("6d2a4b1e-58c0-4f0b-9a6e-3f6f2b0c7d11")
 
 // Limits of a request that Nova keeps in its configuration (quota.metadata_items, quota.injected_file*).
 const (
@@ -245,7 +241,7 @@ func (a *API) createServer(c echo.Context) error {
 	var refused error
 	if most == 1 {
 		if in.Hostname == "" {
-			in.Hostname = contract.HostnameOf(id)
+			in.Hostname = ids.Hostname(id)
 		}
 		refused = a.builds.Submit(ctx, in)
 	} else {
@@ -273,7 +269,7 @@ func (a *API) createServer(c echo.Context) error {
 // request wants that.
 func accepted(c echo.Context, id, adminPass string, r createRequest) error {
 	if r.ReservationID {
-		return c.JSON(http.StatusAccepted, object{"reservation_id": contract.ReservationID(id)})
+		return c.JSON(http.StatusAccepted, object{"reservation_id": ids.Reservation(id)})
 	}
 	self := links(c, "servers", id)
 	v := object{"id": id, "links": self, "OS-DCF:diskConfig": diskConfig, "security_groups": defaultGroups()}
@@ -293,7 +289,7 @@ func serverID(c echo.Context) (id, key string, err error) {
 	if len(key) > maxKeyHeader || !printable(key) {
 		return "", "", invalid("Invalid Idempotency-Key: it may have at most %d printable characters.", maxKeyHeader)
 	}
-	return ServerIDOf(rest.CallerOf(c).ProjectID, key), key, nil
+	return ids.Server(rest.CallerOf(c).ProjectID, key), key, nil
 }
 
 // maker is whose request a server was accepted for.
@@ -342,11 +338,6 @@ func requestHash(key string, r createRequest) string {
 	sum := hmac.New(sha256.New, []byte(key))
 	sum.Write(text)
 	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// ServerIDOf is the id of the server that a project asks for under an idempotency key (EC2's ClientToken too).
-func ServerIDOf(projectID, key string) string {
-	return uuid.NewSHA1(serverIDs, []byte(projectID+"\x00"+key)).String()
 }
 
 // bootInput checks a request and loads what it names; everything but the server's id.
@@ -470,7 +461,7 @@ func (a *API) countsOf(r createRequest, networks []contract.NICRequest) (least, 
 	case r.Hostname != "":
 		return 0, 0, invalid("Unable to allocate a single hostname to multiple instances")
 	}
-	if numbered, _ := contract.ReservedNames("", r.Name, "", most-1, most); utf8.RuneCountInString(numbered) > maxName {
+	if numbered, _ := ids.Reserved("", r.Name, "", most-1, most); utf8.RuneCountInString(numbered) > maxName {
 		return 0, 0, field("name", r.Name, fmt.Sprintf("is too long: with its number a name has at most %d characters", maxName))
 	}
 	for _, n := range networks {
@@ -775,7 +766,7 @@ func (a *API) checkPort(ctx context.Context, caller rest.Caller, id string) erro
 // checkGroups lets the one security group through that every project has, by name or id.
 func checkGroups(r createRequest, projectID string) error {
 	for _, g := range r.SecurityGroups {
-		if g.Name != "" && g.Name != "default" && g.Name != network.DefaultSecurityGroupID(projectID) {
+		if g.Name != "" && g.Name != "default" && g.Name != ids.SecurityGroup(projectID) {
 			return invalid("Security group %s not found.", g.Name)
 		}
 	}
@@ -784,7 +775,7 @@ func checkGroups(r createRequest, projectID string) error {
 
 func defaultGroup(projectID string) object {
 	return object{
-		"id": network.DefaultSecurityGroupID(projectID), "name": "default", "description": "Default security group",
+		"id": ids.SecurityGroup(projectID), "name": "default", "description": "Default security group",
 		"tenant_id": projectID, "rules": []any{},
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -287,10 +288,10 @@ func TestSeveralServersAreOneReservation(t *testing.T) {
 	}
 	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"max_count": 5, "return_reservation_id": true}))
 	require.Equal(t, 202, a.Status, a.Body)
-	require.Equal(t, fields{"reservation_id": contract.ReservationID(c.builds.reserved[0].Boot.ServerID)}, a.JSON(t))
+	require.Equal(t, fields{"reservation_id": ids.Reservation(c.builds.reserved[0].Boot.ServerID)}, a.JSON(t))
 	a = c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{"return_reservation_id": true}))
 	require.Equal(t, 202, a.Status, a.Body)
-	require.Equal(t, fields{"reservation_id": contract.ReservationID(c.builds.take()[0].ServerID)}, a.JSON(t), "a single server has one too")
+	require.Equal(t, fields{"reservation_id": ids.Reservation(c.builds.take()[0].ServerID)}, a.JSON(t), "a single server has one too")
 }
 
 func TestAKeyIsForAllServersOfItsRequest(t *testing.T) {
@@ -298,11 +299,11 @@ func TestAKeyIsForAllServersOfItsRequest(t *testing.T) {
 	post := func(asked fields) apitest.Answer {
 		return c.nova(t, c.member, at96, "POST", "/servers", c.with(asked), "Idempotency-Key", "many-7")
 	}
-	first := compute.ServerIDOf(c.member.ProjectID, "many-7")
+	first := ids.Server(c.member.ProjectID, "many-7")
 	taken := func(in contract.BootInput) {
 		require.NoError(t, c.Store.RecordServer(t.Context(), models.Server{
 			ID: first, ProjectID: in.ProjectID, UserID: in.UserID, Name: "web-1", Hostname: "web-1",
-			ImageID: c.image, FlavorID: "1", Fingerprint: &in.Fingerprint, ReservationID: contract.ReservationID(first),
+			ImageID: c.image, FlavorID: "1", Fingerprint: &in.Fingerprint, ReservationID: ids.Reservation(first),
 		}, models.InstanceAction{ServerID: first, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: in.UserID, ProjectID: in.ProjectID}))
 	}
 	several := fields{"max_count": 5}
@@ -385,8 +386,8 @@ func TestARepeatedRequestWithItsKeyMeansTheSameServer(t *testing.T) {
 
 	s := c.row(t, c.member, "web", time.Now())
 	require.NotEqual(t, first, s.ID)
-	require.Equal(t, first, compute.ServerIDOf(c.member.ProjectID, "deploy-7"))
-	require.NotEqual(t, first, compute.ServerIDOf(c.stranger.ProjectID, "deploy-7"), "another project's key is another server")
+	require.Equal(t, first, ids.Server(c.member.ProjectID, "deploy-7"))
+	require.NotEqual(t, first, ids.Server(c.stranger.ProjectID, "deploy-7"), "another project's key is another server")
 
 	recorded := models.Server{ID: first, ProjectID: c.member.ProjectID, UserID: c.member.UserID, Name: "web", Hostname: "web", ImageID: c.image, FlavorID: "1"}
 	require.NoError(t, c.Store.RecordServer(t.Context(), recorded, models.InstanceAction{ServerID: first, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: c.member.UserID, ProjectID: c.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))

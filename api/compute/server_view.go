@@ -1,27 +1,16 @@
 package compute
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"net/netip"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
-
-// hostIDOf tells servers of one project on one host apart from others without naming the host (nova/utils.py
-// generate_hostid).
-func hostIDOf(hostname, projectID string) string {
-	if hostname == "" {
-		return ""
-	}
-	sum := sha256.Sum224([]byte(projectID + hostname))
-	return hex.EncodeToString(sum[:])
-}
 
 // diskConfig is what a server's OS-DCF:diskConfig always is: its partitions are left as the image has them.
 const diskConfig = "MANUAL"
@@ -52,7 +41,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	}
 	v["created"], v["updated"] = rest.Time(s.CreatedAt), rest.Time(s.UpdatedAt)
 	v["flavor"] = flavorInServer(c, s)
-	v["hostId"] = hostIDOf(hostname, s.ProjectID)
+	v["hostId"] = ids.Host(s.ProjectID, hostname)
 	v["image"] = ""
 	if s.ImageID != "" {
 		v["image"] = object{"id": s.ImageID, "links": bookmark(c, "images", s.ImageID)}

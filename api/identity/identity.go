@@ -4,13 +4,12 @@ package identity
 
 import (
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -83,14 +82,6 @@ func versionDocument(c echo.Context) map[string]any {
 	}
 }
 
-// namespace of the ids that Slipway derives from names (roles, services, endpoints): the same in every installation.
-var namespace = uuid.MustParse("5f0c2f44-2e0b-4c6e-9a57-6f1d3f0f5a11")
-
-// idOf is a stable id in Keystone's form, 32 hexadecimal digits.
-func idOf(kind, name string) string {
-	return strings.ReplaceAll(uuid.NewSHA1(namespace, []byte(kind+"/"+name)).String(), "-", "")
-}
-
 // service is one entry of the catalog. Where clients append the version themselves (image, network) the path is without.
 type service struct {
 	kind, name, path string
@@ -111,12 +102,12 @@ func catalog(c echo.Context) []any {
 		endpoints := make([]any, 0, len(interfaces))
 		for _, i := range interfaces {
 			endpoints = append(endpoints, map[string]any{
-				"id": idOf("endpoint", s.kind+"/"+i), "interface": i,
+				"id": ids.Identity("endpoint", s.kind+"/"+i), "interface": i,
 				"region": regionID, "region_id": regionID, "url": rest.URL(c, s.path),
 			})
 		}
 		list = append(list, map[string]any{
-			"id": idOf("service", s.kind), "type": s.kind, "name": s.name, "endpoints": endpoints,
+			"id": ids.Identity("service", s.kind), "type": s.kind, "name": s.name, "endpoints": endpoints,
 		})
 	}
 	return list

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -216,7 +217,7 @@ func (a *API) showRegion(c echo.Context) error  { return one(c, "region", region
 func roles(c echo.Context) []map[string]any {
 	var list []map[string]any
 	for _, r := range auth.Roles() {
-		id := idOf("role", r)
+		id := ids.Identity("role", r)
 		list = append(list, map[string]any{
 			"id": id, "name": r, "domain_id": nil, "description": nil, "options": map[string]any{}, "links": self(c, "roles", id),
 		})
@@ -230,7 +231,7 @@ func (a *API) showRole(c echo.Context) error  { return one(c, "role", roles(c)) 
 func serviceList(c echo.Context) []map[string]any {
 	var list []map[string]any
 	for _, s := range services {
-		id := idOf("service", s.kind)
+		id := ids.Identity("service", s.kind)
 		list = append(list, map[string]any{
 			"id": id, "name": s.name, "type": s.kind, "enabled": true, "description": "", "links": self(c, "services", id),
 		})
@@ -245,9 +246,9 @@ func endpoints(c echo.Context) []map[string]any {
 	var list []map[string]any
 	for _, s := range services {
 		for _, i := range interfaces {
-			id := idOf("endpoint", s.kind+"/"+i)
+			id := ids.Identity("endpoint", s.kind+"/"+i)
 			list = append(list, map[string]any{
-				"id": id, "interface": i, "region": regionID, "region_id": regionID, "service_id": idOf("service", s.kind),
+				"id": id, "interface": i, "region": regionID, "region_id": regionID, "service_id": ids.Identity("service", s.kind),
 				"url": rest.URL(c, s.path), "enabled": true, "links": self(c, "endpoints", id),
 			})
 		}

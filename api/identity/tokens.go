@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -341,7 +342,7 @@ func tokenBody(c echo.Context, info models.TokenInfo) map[string]any {
 	if info.Project != nil {
 		roles := []any{}
 		for _, r := range auth.Implied(info.Roles) {
-			roles = append(roles, map[string]any{"id": idOf("role", r), "name": r})
+			roles = append(roles, map[string]any{"id": ids.Identity("role", r), "name": r})
 		}
 		token["project"] = map[string]any{"id": info.Project.ID, "name": info.Project.Name, "domain": domain}
 		token["is_domain"] = false

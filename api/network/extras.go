@@ -3,11 +3,11 @@ package network
 import (
 	"net/http"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // mountExtras adds what clients read before they create servers: extensions, the security group, quotas.
@@ -54,18 +54,10 @@ func (a *API) showExtension(c echo.Context) error {
 	return rest.NeutronType("HTTPNotFound", fault.New(fault.NotFound, "Extension with alias %s does not exist", alias))
 }
 
-// groupIDs is the namespace of the ids of the projects' security groups.
-var groupIDs = uuid.MustParse("b0b7f6a2-5a1d-4f55-8a0e-7a3a0e2f6c55")
-
-// DefaultSecurityGroupID is the id of the one security group that a project has, made of the project's.
-func DefaultSecurityGroupID(projectID string) string {
-	return uuid.NewSHA1(groupIDs, []byte(projectID)).String()
-}
-
 // group is read-only: packets are not filtered yet, and a rule that nothing enforces would be a lie.
 func group(projectID string) object {
 	return object{
-		"id": DefaultSecurityGroupID(projectID), "name": "default", "description": "Default security group: all traffic passes",
+		"id": ids.SecurityGroup(projectID), "name": "default", "description": "Default security group: all traffic passes",
 		"project_id": projectID, "tenant_id": projectID, "security_group_rules": []any{}, "stateful": true, "tags": []string{},
 		"shared": false, "revision_number": 1, "created_at": nil, "updated_at": nil,
 	}
@@ -82,7 +74,7 @@ func (a *API) listGroups(c echo.Context) error {
 
 func (a *API) showGroup(c echo.Context) error {
 	project := rest.CallerOf(c).ProjectID
-	if id := c.Param("id"); id != DefaultSecurityGroupID(project) {
+	if id := c.Param("id"); id != ids.SecurityGroup(project) {
 		return rest.NeutronType("SecurityGroupNotFound", fault.New(fault.NotFound, "Security group %s does not exist", id))
 	}
 	return c.JSON(http.StatusOK, object{"security_group": group(project)})

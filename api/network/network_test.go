@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/network"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -318,7 +319,7 @@ func TestWhatClientsReadFirst(t *testing.T) {
 	require.Contains(t, e.neutron(t, e.member, "GET", "/extensions", nil).Body, `"alias":"binding"`)
 	require.Equal(t, 200, e.neutron(t, e.member, "GET", "/extensions/net-mtu", nil).Status)
 	require.Equal(t, 404, e.neutron(t, e.member, "GET", "/extensions/router", nil).Status)
-	group := network.DefaultSecurityGroupID(e.member.ProjectID)
+	group := ids.SecurityGroup(e.member.ProjectID)
 	require.Contains(t, e.neutron(t, e.member, "GET", "/security-groups?name=default", nil).Body, group)
 	require.NotContains(t, e.neutron(t, e.member, "GET", "/security-groups?name=web", nil).Body, group)
 	require.Equal(t, 404, e.neutron(t, e.stranger, "GET", "/security-groups/"+group, nil).Status)

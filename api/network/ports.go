@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -36,7 +37,7 @@ func portView(p models.Port, hosts map[string]string) object {
 	v := object{
 		"id": p.ID, "name": p.Name, "description": "", "network_id": p.NetworkID, "project_id": p.ProjectID, "tenant_id": p.ProjectID,
 		"mac_address": p.MAC, "fixed_ips": ips, "ip_allocation": p.IPAllocation, "admin_state_up": true, "status": status, "device_id": device,
-		"device_owner": deviceOwner, "security_groups": []string{DefaultSecurityGroupID(p.ProjectID)},
+		"device_owner": deviceOwner, "security_groups": []string{ids.SecurityGroup(p.ProjectID)},
 		"port_security_enabled": true, "allowed_address_pairs": []any{}, "extra_dhcp_opts": []any{}, "binding:vnic_type": "normal",
 		"dns_name": "", "dns_assignment": []any{}, "qos_policy_id": nil, "tags": []string{},
 		"created_at": rest.Time(p.CreatedAt), "updated_at": rest.Time(p.UpdatedAt), "revision_number": 1,
@@ -211,7 +212,7 @@ func (a *API) createPort(c echo.Context) error {
 		return err
 	}
 	for _, g := range in.Groups {
-		if g != DefaultSecurityGroupID(project) {
+		if g != ids.SecurityGroup(project) {
 			return rest.NeutronType("SecurityGroupNotFound", fault.New(fault.NotFound, "Security group %s does not exist", g))
 		}
 	}

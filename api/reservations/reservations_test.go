@@ -11,7 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/reservations"
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -23,12 +23,12 @@ func admit(t *testing.T, e *apitest.Env, owner apitest.User, image string, least
 	first := uuid.NewString()
 	_, err := e.Store.AdmitServers(t.Context(), models.Admission{
 		Reservation: models.Reservation{
-			ServerID: first, ID: contract.ReservationID(first), ProjectID: owner.ProjectID, UserID: owner.UserID, MinCount: least, MaxCount: most,
+			ServerID: first, ID: ids.Reservation(first), ProjectID: owner.ProjectID, UserID: owner.UserID, MinCount: least, MaxCount: most,
 		},
 		Server: models.Server{ProjectID: owner.ProjectID, UserID: owner.UserID, ImageID: image, FlavorID: "1", CreatedAt: at},
 		Row: func(i, of int) (id, name, hostname string) {
-			id = contract.ReservedServerID(first, i)
-			name, hostname = contract.ReservedNames(id, "web", "web", i, of)
+			id = ids.ReservedServer(first, i)
+			name, hostname = ids.Reserved(id, "web", "web", i, of)
 			return id, name, hostname
 		},
 		Claim: models.Claim{Instances: 1}, Limits: models.Limits{Instances: -1, Cores: -1, RAMMiB: -1},
@@ -46,15 +46,15 @@ func TestAReservationIsCountedForItsProjectAndForAdmins(t *testing.T) {
 	require.NoError(t, err)
 	noon := time.Date(2030, 1, 2, 12, 0, 0, 0, time.UTC)
 	first := admit(t, e, member, image, 2, 4, noon)
-	own := []string{contract.ReservationID(first)}
+	own := []string{ids.Reservation(first)}
 	for i := range 2 {
-		own = append(own, contract.ReservationID(admit(t, e, member, image, 1, 2, noon.Add(time.Duration(i+1)*time.Minute))))
+		own = append(own, ids.Reservation(admit(t, e, member, image, 1, 2, noon.Add(time.Duration(i+1)*time.Minute))))
 	}
-	foreign := contract.ReservationID(admit(t, e, stranger, image, 1, 2, noon.Add(time.Hour)))
+	foreign := ids.Reservation(admit(t, e, stranger, image, 1, 2, noon.Add(time.Hour)))
 	ctx := t.Context()
 	require.NoError(t, e.Store.ActivateServer(ctx, models.Activation{ServerID: first, PowerState: 1}))
-	require.NoError(t, e.Store.FailServer(ctx, contract.ReservedServerID(first, 1), "req-"+first, models.ServerFault{Code: 500, Message: "x"}, nil))
-	require.NoError(t, e.Store.RemoveServer(ctx, contract.ReservedServerID(first, 2), "", nil, time.Now()))
+	require.NoError(t, e.Store.FailServer(ctx, ids.ReservedServer(first, 1), "req-"+first, models.ServerFault{Code: 500, Message: "x"}, nil))
+	require.NoError(t, e.Store.RemoveServer(ctx, ids.ReservedServer(first, 2), "", nil, time.Now()))
 
 	for _, u := range []apitest.User{member, reader, admin} {
 		a := e.Do(t, "GET", "/reservations/"+own[0], u.Token, nil)

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -75,12 +74,9 @@ type Finding struct {
 	Named bool
 }
 
-// namespace makes ids of findings: the name is their kind and object.
-var namespace = uuid.MustParse("6f2f6d0c-5a0e-4c1b-9d55-0f6b2c8f4f2a")
-
 // ID is the id of a finding.
 func ID(kind Kind, object string) string {
-	return uuid.NewSHA1(namespace, []byte(string(kind)+"/"+object)).String()
+	return ids.Finding(string(kind), object)
 }
 
 // Records are the control plane's rows that are looked at: servers with all that they own.

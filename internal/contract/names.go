@@ -1,11 +1,9 @@
 // Package contract holds the names, inputs and outputs that workflows and activities exchange. Temporal records them in
 // histories, so they are a public format: fields are added, never renamed, retyped or removed. The package imports
-// nothing of Slipway but the fault vocabulary, and nothing of Temporal.
+// nothing of Slipway but the fault vocabulary and how ids derive, and nothing of Temporal.
 package contract
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"strings"
 	"time"
 )
@@ -110,19 +108,3 @@ const (
 	CountHostFailure  = "CountHostFailure"
 	RecordOperatorAct = "RecordOperatorAct"
 )
-
-// ReservationID is Nova's r-xxxxxxxx, eight digits and letters that are derived from the first server's id.
-func ReservationID(serverID string) string {
-	const base, length = 36, 8
-	sum := sha256.Sum256([]byte(serverID))
-	id := make([]byte, length)
-	for i, n := 0, binary.BigEndian.Uint64(sum[:]); i < length; i, n = i+1, n/base {
-		id[i] = "0123456789abcdefghijklmnopqrstuvwxyz"[n%base]
-	}
-	return "r-" + string(id)
-}
-
-// BridgeOf names a network's Linux bridge, the same on every host: at most 15 bytes (IFNAMSIZ).
-func BridgeOf(networkID string) string {
-	return "slw" + strings.ReplaceAll(networkID, "-", "")[:11]
-}

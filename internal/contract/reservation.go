@@ -1,12 +1,6 @@
 package contract
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-
-	"github.com/google/uuid"
-)
+import "github.com/slipway-cloud/slipway/internal/ids"
 
 // WorkflowReserve admits several servers that were asked for in one request and starts a build for each.
 const WorkflowReserve = "ReserveServers"
@@ -36,41 +30,10 @@ type ReserveInput struct {
 // ReservedServer is the input of the build of the i-th server, of so many that were admitted. boot is the request's.
 func ReservedServer(boot BootInput, i, admitted int) BootInput {
 	first := boot.ServerID
-	boot.ServerID = ReservedServerID(first, i)
-	boot.Name, boot.Hostname = ReservedNames(boot.ServerID, boot.Name, boot.Hostname, i, admitted)
-	boot.ReservationID, boot.LaunchIndex, boot.Reserved = ReservationID(first), i, true
+	boot.ServerID = ids.ReservedServer(first, i)
+	boot.Name, boot.Hostname = ids.Reserved(boot.ServerID, boot.Name, boot.Hostname, i, admitted)
+	boot.ReservationID, boot.LaunchIndex, boot.Reserved = ids.Reservation(first), i, true
 	return boot
-}
-
-// ReservedServerID is the id of a reservation's i-th server. The first one's is the request's own.
-func ReservedServerID(first string, i int) string {
-	if i == 0 {
-		return first
-	}
-	return uuid.NewSHA1(uuid.MustParse(first), []byte(strconv.Itoa(i))).String()
-}
-
-// HostnameOf is the hostname of a server whose name has nothing that one could be made of, as in Nova.
-func HostnameOf(serverID string) string { return "Server-" + serverID }
-
-// maxHostname is the longest label of a DNS name.
-const maxHostname = 63
-
-// ReservedNames are the name and hostname of the i-th of so many servers: numbered from 1 where there is more than one
-// (Nova's multi_instance_display_name_template). A hostname keeps its number, and so stays apart, however long it is; "" is
-// made of the server's own id.
-func ReservedNames(serverID, name, hostname string, i, of int) (string, string) {
-	number := ""
-	if of > 1 {
-		number = fmt.Sprintf("-%d", i+1)
-	}
-	if hostname == "" {
-		return name + number, HostnameOf(serverID)
-	}
-	if room := maxHostname - len(number); len(hostname) > room {
-		hostname = strings.TrimRight(hostname[:room], "-")
-	}
-	return name + number, hostname + number
 }
 
 // ReservationState is a reservation as its workflow sees it: how many servers were admitted, and how many of their builds

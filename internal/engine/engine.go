@@ -19,6 +19,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/console"
@@ -258,7 +259,7 @@ func bootAttributes(in contract.BootInput) []temporal.SearchAttributeUpdate {
 
 func reservationAttributes(in contract.ReserveInput) []temporal.SearchAttributeUpdate {
 	return []temporal.SearchAttributeUpdate{
-		attributes.Reservation.ValueSet(contract.ReservationID(in.Boot.ServerID)),
+		attributes.Reservation.ValueSet(ids.Reservation(in.Boot.ServerID)),
 		attributes.Project.ValueSet(in.Boot.ProjectID),
 		attributes.Image.ValueSet(in.Boot.ImageID),
 		attributes.Phase.ValueSet(string(contract.PhaseScheduling)),

@@ -22,6 +22,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -214,7 +215,7 @@ func (k *Keeper) adoptable(ctx context.Context, name string, store imagestore.Ma
 	if err != nil {
 		return err
 	}
-	if slices.ContainsFunc(known, func(s models.ImageStore) bool { return s.SeenAt != nil && s.ID == k.storeID(store) }) {
+	if slices.ContainsFunc(known, func(s models.ImageStore) bool { return s.SeenAt != nil && s.ID == ids.Store(k.id, store.Root()) }) {
 		if said, err := store.Mark(ctx); err != nil || said != nil {
 			return err // another process of this installation was faster
 		}
@@ -237,18 +238,13 @@ func (k *Keeper) adoptable(ctx context.Context, name string, store imagestore.Ma
 	return nil
 }
 
-// storeID is the id that a store gets when it joins; it keeps it wherever it moves.
-func (k *Keeper) storeID(store imagestore.Marked) string {
-	return uuid.NewSHA1(uuid.NameSpaceURL, []byte(k.id+" "+store.Root())).String()
-}
-
 // join says in the store that it is this installation's. was is what it said before.
 func (k *Keeper) join(ctx context.Context, name string, store imagestore.Marked, was []byte) error {
 	i, err := k.rows.Installation(ctx)
 	if err != nil {
 		return err
 	}
-	m := mark{Installation: k.id, Store: k.storeID(store), Generation: i.Generation}
+	m := mark{Installation: k.id, Store: ids.Store(k.id, store.Root()), Generation: i.Generation}
 	if err := k.rows.KeepImageStore(ctx, models.ImageStore{ID: m.Store, Name: name, Location: store.Root(), Generation: m.Generation}); err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/ec2id"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -102,7 +102,7 @@ func bootsWithConfigDrive(t *testing.T, r *rig, image string) {
 	require.Regexp(t, `(?m)^boot image=whole-disk `, strings.Join(lines, "\n"))
 	number, err := r.Store.EC2ImageID(t.Context(), image)
 	require.NoError(t, err)
-	require.Regexp(t, `(?m)^ec2 .*\bami-id=`+ec2id.Image(ec2id.Machine, number)+`\b`, strings.Join(lines, "\n"))
+	require.Regexp(t, `(?m)^ec2 .*\bami-id=`+ids.EC2Image(ids.EC2Machine, number)+`\b`, strings.Join(lines, "\n"))
 	require.Regexp(t, `(?m)^nic `+mac+` `+ip+`/24( mtu=\d+)?$`, strings.Join(lines, "\n"))
 	require.NotContains(t, strings.Join(lines, "\n"), password)
 
@@ -236,7 +236,7 @@ func bootsTwoOnOneNetwork(t *testing.T, r *rig, image string) {
 	require.NotEqual(t, firstIP, secondIP)
 	require.NotEqual(t, firstMAC, secondMAC)
 	domains := r.domains(t)
-	bridge := "<source bridge='" + contract.BridgeOf(r.network.ID) + "'/>"
+	bridge := "<source bridge='" + ids.Bridge(r.network.ID) + "'/>"
 	require.Contains(t, domains[first.ID], bridge)
 	require.Contains(t, domains[second.ID], bridge)
 	require.Contains(t, r.console(t, second.ID), "user-data> reached")

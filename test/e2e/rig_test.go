@@ -32,6 +32,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -314,7 +315,7 @@ func (r *rig) bridges(t *testing.T) []string {
 	require.NoError(t, err)
 	names := []string{}
 	for _, l := range links {
-		if l.Attrs().Name == contract.BridgeOf(r.network.ID) {
+		if l.Attrs().Name == ids.Bridge(r.network.ID) {
 			names = append(names, l.Attrs().Name)
 		}
 	}

@@ -27,10 +27,10 @@ import (
 	"go.temporal.io/sdk/worker"
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
@@ -159,7 +159,7 @@ func (sc *scenario) all() []scene {
 			o := sc.options("good", "fits")
 			o.Name, o.Min, o.Max = "many", 1, 5 // the quota has room for two
 			first := sc.create(t, o)
-			second := contract.ReservedServerID(first, 1)
+			second := ids.ReservedServer(first, 1)
 			sc.ends(t, first, "ACTIVE")
 			sc.ends(t, second, "ACTIVE")
 			return []string{contract.ReservationWorkflowID(first), contract.ServerWorkflowID(second)}
@@ -174,7 +174,7 @@ func (sc *scenario) all() []scene {
 			require.True(t, gophercloud.ResponseCodeIs(err, 403), "%v", err)
 			project, err := sc.s.Store.ProjectByName(t.Context(), "default", "demo")
 			require.NoError(t, err)
-			return []string{contract.ReservationWorkflowID(compute.ServerIDOf(project.ID, key))}
+			return []string{contract.ReservationWorkflowID(ids.Server(project.ID, key))}
 		}},
 		{"host-fault", func(t *testing.T) []string {
 			sc.inject(t, hostFault(1))

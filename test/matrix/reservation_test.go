@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
@@ -121,7 +122,7 @@ func (tr *trial) cancelReservation() {
 // deleteOne deletes a server that is admitted.
 func (tr *trial) deleteOne() {
 	tr.t.Helper()
-	id := contract.ReservedServerID(tr.id, 1)
+	id := ids.ReservedServer(tr.id, 1)
 	tr.delete(tr.t, id)
 	tr.gone(tr.t, id)
 }
@@ -154,7 +155,7 @@ func (tr *trial) reservationEnded() (a answer, all []models.Server) {
 		return err == nil && !running, fmt.Sprintf("the reservation runs: %v", err)
 	})
 	for i := range many {
-		if s := tr.settled(tr.t, contract.ReservedServerID(tr.id, i), nil); s != nil {
+		if s := tr.settled(tr.t, ids.ReservedServer(tr.id, i), nil); s != nil {
 			all = append(all, *s)
 		}
 	}

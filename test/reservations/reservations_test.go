@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -58,7 +59,7 @@ type counts struct{ Admitted, Building, Active, Error, Deleted int }
 func (r *rig) counts(t *testing.T, first string) counts {
 	t.Helper()
 	var answer struct{ Reservation counts }
-	_, err := r.compute.Request(t.Context(), http.MethodGet, r.APIURL+"/reservations/"+contract.ReservationID(first), &gophercloud.RequestOpts{
+	_, err := r.compute.Request(t.Context(), http.MethodGet, r.APIURL+"/reservations/"+ids.Reservation(first), &gophercloud.RequestOpts{
 		JSONResponse: &answer, OkCodes: []int{http.StatusOK},
 	})
 	require.NoError(t, err)
@@ -162,7 +163,7 @@ func TestEachServerOfARequestBuildsByItself(t *testing.T) {
 		})
 		// The rows are there, no build has begun: two deletes win.
 		for _, i := range []int{7, 20} {
-			require.NoError(t, servers.Delete(t.Context(), r.compute, contract.ReservedServerID(first, i)).ExtractErr())
+			require.NoError(t, servers.Delete(t.Context(), r.compute, ids.ReservedServer(first, i)).ExtractErr())
 		}
 		system.Eventually(t, patience, func() (bool, string) {
 			c := r.counts(t, first)

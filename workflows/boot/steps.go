@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
 )
@@ -280,7 +281,7 @@ func (b *build) metadata() contract.InstanceMetadata {
 		Name:             b.in.Name,
 		Hostname:         b.in.Hostname,
 		AvailabilityZone: b.host.AvailabilityZone,
-		ReservationID:    cmp.Or(b.in.ReservationID, contract.ReservationID(b.in.ServerID)),
+		ReservationID:    cmp.Or(b.in.ReservationID, ids.Reservation(b.in.ServerID)),
 		LaunchIndex:      b.in.LaunchIndex,
 		FlavorName:       b.in.Flavor.Name,
 		ImageID:          b.in.ImageID,

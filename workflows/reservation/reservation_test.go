@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -150,16 +151,16 @@ func TestAReservationStartsOneBuildForEachServerThatWasAdmitted(t *testing.T) {
 	require.Empty(t, r.drops)
 	require.Len(t, r.steps, 9, "three steps, each at its third try")
 	require.Len(t, r.built, 260)
-	ids := map[string]bool{}
+	built := map[string]bool{}
 	for place, b := range r.built {
-		ids[b.ServerID] = true
+		built[b.ServerID] = true
 		require.Equal(t, fmt.Sprintf("web-%d", place+1), b.Name)
 		require.Equal(t, b.Name, b.Hostname)
 		require.True(t, b.Reserved)
-		require.Equal(t, contract.ReservationID(in.Boot.ServerID), b.ReservationID)
+		require.Equal(t, ids.Reservation(in.Boot.ServerID), b.ReservationID)
 		require.Equal(t, []any{place, in.Boot.RequestID, in.Boot.Networks, in.Boot.Flavor}, []any{b.LaunchIndex, b.RequestID, b.Networks, b.Flavor})
 	}
-	require.Len(t, ids, 260)
+	require.Len(t, built, 260)
 	require.Equal(t, in.Boot.ServerID, r.built[0].ServerID)
 }
 

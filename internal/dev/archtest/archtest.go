@@ -107,12 +107,16 @@ var Rules = []Rule{
 		Why: "the client of the workflows knows how they are named and found, and nothing of who asks or of what they do",
 	},
 	{
-		Who: []string{"internal/contract"}, Never: []string{"..."}, Only: []string{"internal/fault"},
+		Who: []string{"internal/contract"}, Never: []string{"..."}, Only: []string{"internal/fault", "internal/ids"},
 		Why: "histories record its types: nothing may pull a change into them from elsewhere",
 	},
 	{
 		Who: []string{"internal/contract"}, Never: []string{sdk, gorm, echo, libvirt, xml},
 		Why: "a contract names what is exchanged, not with what",
+	},
+	{
+		Who: []string{"internal/ids"}, Never: []string{"..."}, Only: []string{"internal/fault"},
+		Why: "what an id derives from is its arguments alone: every process, host and replayed workflow computes the same",
 	},
 	{
 		Who: []string{"internal/guest/admission"}, Never: []string{"...", sdk}, Only: []string{"internal/fault"},

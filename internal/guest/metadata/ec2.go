@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 type ec2Key struct {
@@ -35,20 +36,21 @@ type ec2Meta struct {
 }
 
 func ec2Metadata(md contract.InstanceMetadata) ec2Meta {
+	// Builds that began before images were numbered have no id of theirs.
 	m := ec2Meta{
-		AMIID:           cmp.Or(md.EC2ImageID, EC2ID("ami", md.ImageID)),
+		AMIID:           cmp.Or(md.EC2ImageID, ids.EC2(ids.EC2Machine, md.ImageID)),
 		AMILaunchIndex:  md.LaunchIndex,
 		AMIManifestPath: "FIXME", // what Nova says, word for word; guests may look for it
 		BlockDevices:    map[string]string{"ami": "vda", "root": "/dev/vda"},
 		Hostname:        md.Hostname,
 		InstanceAction:  "none",
-		InstanceID:      EC2ID("i", md.ServerID),
+		InstanceID:      ids.EC2(ids.EC2Instance, md.ServerID),
 		InstanceType:    md.FlavorName,
-		KernelID:        cmp.Or(md.EC2KernelID, EC2ID("aki", md.KernelID)),
+		KernelID:        cmp.Or(md.EC2KernelID, ids.EC2(ids.EC2Kernel, md.KernelID)),
 		LocalHostname:   md.Hostname,
 		Placement:       map[string]string{"availability-zone": md.AvailabilityZone},
 		PublicHostname:  md.Hostname,
-		RamdiskID:       cmp.Or(md.EC2RamdiskID, EC2ID("ari", md.RamdiskID)),
+		RamdiskID:       cmp.Or(md.EC2RamdiskID, ids.EC2(ids.EC2Ramdisk, md.RamdiskID)),
 		ReservationID:   md.ReservationID,
 		SecurityGroups:  []string{},
 	}
@@ -66,20 +68,4 @@ func ec2Metadata(md contract.InstanceMetadata) ec2Meta {
 		}
 	}
 	return m
-}
-
-// EC2ID is a UUID as EC2 clients expect an id: a kind and hexadecimal digits, of which EC2's long form has 17. It is
-// derived from the UUID alone, so that every part of the system computes the same. "" stays "". Images have one of this form
-// only in builds that began before they were numbered.
-func EC2ID(kind, uuid string) string {
-	digits := make([]byte, 0, 17)
-	for i := 0; i < len(uuid) && len(digits) < 17; i++ {
-		if uuid[i] != '-' {
-			digits = append(digits, uuid[i])
-		}
-	}
-	if len(digits) == 0 {
-		return ""
-	}
-	return kind + "-" + string(digits)
 }

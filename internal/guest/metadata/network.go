@@ -1,11 +1,13 @@
 package metadata
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strconv"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // Network is network_data.json (nova/virt/netutils.py get_network_metadata).
@@ -55,7 +57,7 @@ func NetworkData(ports []contract.Port) (Network, error) {
 	n := Network{Links: []Link{}, Networks: []Subnet{}, Services: []Service{}}
 	seen := map[Service]bool{}
 	for i, p := range ports {
-		link := Link{ID: linkID(p.ID, i), VIF: p.ID, Type: "bridge", MAC: p.MAC}
+		link := Link{ID: cmp.Or(ids.Tap(p.ID), "interface"+strconv.Itoa(i)), VIF: p.ID, Type: "bridge", MAC: p.MAC}
 		if p.MTU > 0 {
 			link.MTU = &p.MTU
 		}
@@ -88,13 +90,6 @@ func NetworkData(ports []contract.Port) (Network, error) {
 		}
 	}
 	return n, nil
-}
-
-func linkID(portID string, index int) string {
-	if len(portID) < 11 {
-		return "interface" + strconv.Itoa(index)
-	}
-	return "tap" + portID[:11]
 }
 
 func addressAndMask(a contract.Address) (netip.Addr, string, error) {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/models"
@@ -300,9 +301,6 @@ func (s *Service) DeleteOrphan(ctx context.Context, id, store string) error {
 	return hold.Abort()
 }
 
-// namespace makes ids of images from names that are none.
-var namespace = uuid.MustParse("0f8a4f0e-5f0e-4d5b-8f6e-3d0b6d0c9a11")
-
 // Adopt makes an image, queued, for bytes that somebody names: its import (contract.ImportOrphan) reads and judges them where
 // they are. draft needs no id and no format. Where an earlier try left the image, that one is taken.
 func (s *Service) Adopt(ctx context.Context, caller Caller, id, store string, draft models.Image) (models.Image, Orphan, error) {
@@ -312,7 +310,7 @@ func (s *Service) Adopt(ctx context.Context, caller Caller, id, store string, dr
 	}
 	draft.ID, _ = isStaged(id)
 	if uuid.Validate(draft.ID) != nil {
-		draft.ID = uuid.NewSHA1(namespace, []byte(id)).String()
+		draft.ID = ids.Adopted(id)
 	}
 	if draft.DiskFormat == nil {
 		format, err := s.Recognise(ctx, o)

@@ -17,17 +17,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // maxInterfaceName is IFNAMSIZ without the closing zero byte.
 const maxInterfaceName = unix.IFNAMSIZ - 1
 
-// bridgePrefix begins the names of the bridges that Slipway makes (contract.BridgeOf); no other mark would be there from a
-// bridge's first moment on, and one without a mark would be left behind by a process that died. A bridge of another name is
-// used but never changed nor removed: somebody else's, perhaps with an uplink.
-const bridgePrefix = "slw"
-
-func isOurs(name string) bool { return strings.HasPrefix(name, bridgePrefix) }
+// isOurs tells the bridges that Slipway makes by their name: one without a mark would be left behind by a process that died.
+// A bridge of another name is used but never changed nor removed: somebody else's, perhaps with an uplink.
+func isOurs(name string) bool { return strings.HasPrefix(name, ids.BridgePrefix) }
 
 // bridges makes and removes the Linux bridges of this host's networks: isolated segments without addresses.
 //

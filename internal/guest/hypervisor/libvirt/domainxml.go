@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
@@ -282,22 +283,13 @@ func networkInterface(nic hypervisor.NIC, hw imageprops.Hardware) libvirtxml.Dom
 		// Servers boot from disk or kernel: without its option ROM the firmware does not try the network first.
 		ROM: &libvirtxml.DomainROM{Enabled: "no"},
 	}
-	if name := tapName(nic.PortID); name != "" {
+	if name := ids.Tap(nic.PortID); name != "" { // else libvirt makes one up
 		x.Target = &libvirtxml.DomainInterfaceTarget{Dev: name}
 	}
 	if nic.MTU > 0 {
 		x.MTU = &libvirtxml.DomainInterfaceMTU{Size: uint(nic.MTU)}
 	}
 	return x
-}
-
-// tapName is the host's side of a port, named as Neutron names it, so that whoever looks at the host finds the port. ""
-// leaves the name to libvirt.
-func tapName(portID string) string {
-	if len(portID) < 11 {
-		return ""
-	}
-	return "tap" + portID[:11]
 }
 
 func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardware) {

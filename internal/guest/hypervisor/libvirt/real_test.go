@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/hypervisortest"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
@@ -250,7 +251,7 @@ func TestANetworksBridgeIsThereWhileAGuestRunsOnItAndNoLonger(t *testing.T) {
 		require.Equal(t, "1", strings.TrimSpace(string(off)))
 		return err
 	}))
-	tap := link(t, h, tapName(one.NICs[0].PortID))
+	tap := link(t, h, ids.Tap(one.NICs[0].PortID))
 	require.NotNil(t, tap, "the tap is named from the port")
 	require.Equal(t, br.Attrs().Index, tap.Attrs().MasterIndex)
 	require.Equal(t, 1450, tap.Attrs().MTU)

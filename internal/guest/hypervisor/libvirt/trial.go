@@ -13,11 +13,11 @@ import (
 	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
-	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
@@ -367,10 +367,9 @@ func (h *Hypervisor) removeTrial(c *client, d hypervisor.Domain) error {
 	return fmt.Errorf("end the trial's guest: %w", err)
 }
 
-// domain is the guest. Its id is the folder's: where one libvirtd serves several installations, each has its own. The name
-// keeps it out of the listing of servers.
+// domain is the guest. The name keeps it out of the listing of servers.
 func (t *trials) domain() hypervisor.Domain {
-	id := uuid.NewSHA1(uuid.NameSpaceURL, []byte("slipway-trial:"+t.dir)).String()
+	id := ids.TrialGuest(t.dir)
 	usual, _ := imageprops.Parse(nil, nil) // nothing is asked for, so nothing is refused
 	return hypervisor.Domain{
 		UUID: id, Name: namePrefix + "trial-" + id[:8], Title: "trial", VCPUs: 1, MemoryMiB: trialMemoryMiB,

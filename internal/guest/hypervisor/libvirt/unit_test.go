@@ -16,10 +16,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 func newHypervisor(t *testing.T, o Options) *Hypervisor {
@@ -227,7 +227,7 @@ func TestAStateFolderThatQEMUsUserCannotReachIsRefusedWithWhatToDo(t *testing.T)
 }
 
 func TestTheBridgesOfNetworksAreOnesThatSlipwayMakes(t *testing.T) {
-	name := contract.BridgeOf(testUUID)
+	name := ids.Bridge(testUUID)
 	require.True(t, isOurs(name))
 	require.LessOrEqual(t, len(name), maxInterfaceName)
 }

@@ -1,4 +1,4 @@
-package ec2id
+package ids
 
 import (
 	"math"
@@ -10,27 +10,27 @@ import (
 )
 
 func TestTheContainerFormatChoosesThePrefix(t *testing.T) {
-	for format, want := range map[string]Kind{
-		"aki": Kernel, "ari": Ramdisk, "ami": Machine, "bare": Machine, "ovf": Machine, "ova": Machine, "docker": Machine, "": Machine, "AKI": Machine,
+	for format, want := range map[string]EC2Kind{
+		"aki": EC2Kernel, "ari": EC2Ramdisk, "ami": EC2Machine, "bare": EC2Machine, "ovf": EC2Machine, "ova": EC2Machine, "docker": EC2Machine, "": EC2Machine, "AKI": EC2Machine,
 	} {
-		require.Equal(t, want, KindOf(format), format)
+		require.Equal(t, want, EC2ImageKind(format), format)
 	}
 }
 
 func TestANumberHasEightDigitsAndMoreWhereTheseDoNotDo(t *testing.T) {
 	for id, c := range map[string]struct {
-		kind   Kind
+		kind   EC2Kind
 		number int64
 	}{
-		"ami-00000001":         {Machine, 1},
-		"aki-0000001f":         {Kernel, 31},
-		"ari-deadbeef":         {Ramdisk, 0xdeadbeef},
-		"ami-ffffffff":         {Machine, math.MaxUint32},
-		"ami-100000000":        {Machine, math.MaxUint32 + 1},
-		"ami-7fffffffffffffff": {Machine, math.MaxInt64},
+		"ami-00000001":         {EC2Machine, 1},
+		"aki-0000001f":         {EC2Kernel, 31},
+		"ari-deadbeef":         {EC2Ramdisk, 0xdeadbeef},
+		"ami-ffffffff":         {EC2Machine, math.MaxUint32},
+		"ami-100000000":        {EC2Machine, math.MaxUint32 + 1},
+		"ami-7fffffffffffffff": {EC2Machine, math.MaxInt64},
 	} {
-		require.Equal(t, id, Image(c.kind, c.number))
-		kind, number, err := ParseImage(id)
+		require.Equal(t, id, EC2Image(c.kind, c.number))
+		kind, number, err := ParseEC2Image(id)
 		require.NoError(t, err)
 		require.Equal(t, c.kind, kind)
 		require.Equal(t, c.number, number)
@@ -43,8 +43,8 @@ func TestWhatIsNoIDOfAnImageIsRefusedInEC2sWords(t *testing.T) {
 		"ami-00000001 ", " ami-00000001", "ami-00000001\n", "ami-+0000001", "ami--0000001", "ami-0x000001", "ami-000_0001", "ami-123456789012345678",
 		"70a599e0-31e7-49b7-b260-868f441e862b", "ami-٠٠٠٠٠٠٠١",
 	} {
-		_, _, err := ParseImage(id)
-		require.ErrorIs(t, err, Malformed, id)
+		_, _, err := ParseEC2Image(id)
+		require.ErrorIs(t, err, EC2ImageMalformed, id)
 		require.Equal(t, fault.Invalid, fault.KindOf(err))
 		require.Equal(t, `Invalid id: "`+id+`" (expecting "ami-...")`, fault.Public(err))
 	}
@@ -55,8 +55,8 @@ func TestWhatIsNoIDOfAnImageIsRefusedInEC2sWords(t *testing.T) {
 		"ami-0123456789abcdef0", // EC2's own long form
 		"aki-fffffffffffffffff",
 	} {
-		_, _, err := ParseImage(id)
-		require.ErrorIs(t, err, NotFound, id)
+		_, _, err := ParseEC2Image(id)
+		require.ErrorIs(t, err, EC2ImageNotFound, id)
 		require.Equal(t, fault.NotFound, fault.KindOf(err))
 		require.Equal(t, "The image id '["+id+"]' does not exist", fault.Public(err))
 	}
