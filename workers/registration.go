@@ -234,7 +234,7 @@ func (r *Registration) ask(ctx context.Context, method, path string, question, a
 	if got.StatusCode >= http.StatusMultipleChoices {
 		return got.StatusCode, fmt.Errorf("%s %s: %s: %s", method, path, got.Status, messageOf(text[:min(len(text), errorMax)]))
 	}
-	if err == nil && got.StatusCode == http.StatusOK && answer != nil {
+	if err == nil && got.StatusCode == http.StatusOK && answer != nil && len(text) > 0 { // without a body it says nothing
 		err = json.Unmarshal(text, answer)
 	}
 	if err != nil {
