@@ -41,8 +41,11 @@ func TestAHostThatIsFitNoMoreWhenItsRoomIsClaimedIsNamedWithTheReason(t *testing
 	a := New(Options{Store: store, DownAfter: time.Hour})
 	server := uuid.NewString()
 	require.NoError(t, a.RecordServer(ctx, contract.RecordServerInput{
-		ServerID: server, ProjectID: "p1", UserID: "u1", RequestID: "req-1", Name: "web", Hostname: "web", ImageID: image.ID,
-		Flavor: contract.Flavor{ID: "small", Name: "small", VCPUs: 1, RAMMiB: 64, DiskGiB: 1}, Phase: contract.PhaseScheduling, StartedAt: time.Now(),
+		Server: contract.Server{
+			ServerID: server, ProjectID: "p1", UserID: "u1", RequestID: "req-1", Name: "web", Hostname: "web", ImageID: image.ID,
+			Flavor: contract.Flavor{ID: "small", Name: "small", VCPUs: 1, RAMMiB: 64, DiskGiB: 1},
+		},
+		Phase: contract.PhaseScheduling, StartedAt: time.Now(),
 	}))
 
 	// The host's report is on the way: whoever looks sees a host that is ready, and the claim waits for the report.

@@ -57,7 +57,7 @@ func TestBuildsAreStartedOnceEachAndSomeAtATime(t *testing.T) {
 			s := &starts{fail: c.fail, full: make(chan struct{})}
 			a := New(Options{Builds: s})
 			out, err := a.StartBuilds(t.Context(), contract.StartBuildsInput{
-				Boot: contract.BootInput{ServerID: uuid.NewString(), Name: "web"}, Admitted: 70, From: 40, To: 70,
+				Boot: contract.BootInput{Server: contract.Server{ServerID: uuid.NewString(), Name: "web"}}, Admitted: 70, From: 40, To: 70,
 			})
 			if c.err != "" {
 				require.True(t, fault.Is(err, c.err), "%v", err)

@@ -344,15 +344,17 @@ func requestHash(key string, r createRequest) string {
 func (a *API) bootInput(c echo.Context, r createRequest) (contract.BootInput, error) {
 	caller, minor := rest.CallerOf(c), minorOf(c)
 	in := contract.BootInput{
-		ProjectID:   caller.ProjectID,
-		UserID:      caller.UserID,
-		Roles:       caller.Roles,
-		RequestID:   rest.RequestID(c),
-		Name:        r.Name,
-		Metadata:    r.Metadata,
-		ConfigDrive: bool(r.ConfigDrive) || a.config.ForceConfigDrive,
-		MaxHosts:    a.config.MaxHosts,
-		Deadlines:   a.config.Deadlines,
+		Server: contract.Server{
+			ProjectID:   caller.ProjectID,
+			UserID:      caller.UserID,
+			RequestID:   rest.RequestID(c),
+			Name:        r.Name,
+			Metadata:    r.Metadata,
+			ConfigDrive: bool(r.ConfigDrive) || a.config.ForceConfigDrive,
+		},
+		Roles:     caller.Roles,
+		MaxHosts:  a.config.MaxHosts,
+		Deadlines: a.config.Deadlines,
 	}
 	if err := refuseWhatIsNotOffered(r); err != nil {
 		return in, err

@@ -226,10 +226,12 @@ func (w *world) holds() []string {
 
 func input() contract.BootInput {
 	return contract.BootInput{
-		ServerID: "11111111-2222-3333-4444-555555555555", ProjectID: "p", RequestID: "req-1", Name: "web", ImageID: "i",
-		Flavor:      contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1},
-		Networks:    []contract.NICRequest{{NetworkID: "n1"}, {NetworkID: "n2"}},
-		ConfigDrive: true, MaxHosts: 3, Deadlines: contract.DefaultDeadlines(),
+		Server: contract.Server{
+			ServerID: "11111111-2222-3333-4444-555555555555", ProjectID: "p", RequestID: "req-1", Name: "web", ImageID: "i",
+			Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1}, ConfigDrive: true,
+		},
+		Networks: []contract.NICRequest{{NetworkID: "n1"}, {NetworkID: "n2"}},
+		MaxHosts: 3, Deadlines: contract.DefaultDeadlines(),
 	}
 }
 

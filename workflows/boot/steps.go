@@ -132,26 +132,8 @@ func failServer(b *build) (any, bool) {
 
 // RecordInput is the row of a server that was asked for at a time.
 func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
-	in := contract.RecordServerInput{
-		ServerID:         boot.ServerID,
-		ProjectID:        boot.ProjectID,
-		UserID:           boot.UserID,
-		RequestID:        boot.RequestID,
-		Name:             boot.Name,
-		Hostname:         boot.Hostname,
-		Description:      boot.Description,
-		ImageID:          boot.ImageID,
-		Flavor:           boot.Flavor,
-		AvailabilityZone: boot.AvailabilityZone,
-		Metadata:         boot.Metadata,
-		Tags:             boot.Tags,
-		ConfigDrive:      boot.ConfigDrive || image.ConfigDrive,
-		Fingerprint:      boot.Fingerprint,
-		ReservationID:    boot.ReservationID,
-		LaunchIndex:      boot.LaunchIndex,
-		Phase:            contract.PhaseScheduling,
-		StartedAt:        at,
-	}
+	in := contract.RecordServerInput{Server: boot.Server, Phase: contract.PhaseScheduling, StartedAt: at}
+	in.ConfigDrive = in.ConfigDrive || image.ConfigDrive
 	if len(boot.KeyPairs) > 0 {
 		in.KeyName = boot.KeyPairs[0].Name
 	}
