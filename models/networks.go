@@ -82,13 +82,8 @@ var (
 	}
 )
 
-// The texts are Neutron's.
-func noNetwork(id string) error {
-	return ipam.Refuse("NetworkNotFound", fault.NotFound, "Network %s could not be found.", id)
-}
-func noSubnet(id string) error {
-	return ipam.Refuse("SubnetNotFound", fault.NotFound, "Subnet %s could not be found.", id)
-}
+func noNetwork(id string) error { return ipam.Absent("Network", id) }
+func noSubnet(id string) error  { return ipam.Absent("Subnet", id) }
 
 // complete fills in what a caller may leave out.
 func (n *Network) complete() {
@@ -236,7 +231,7 @@ func (s *Store) DeleteNetwork(ctx context.Context, id string) error {
 	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Network{})
 	switch {
 	case violates(d.Error, "ports_network_id_fkey"), violates(d.Error, "fixed_ips_subnet_id_fkey"):
-		return fault.New(fault.Conflict, "Unable to complete operation on network %s. There are one or more ports still in use on the network.", id)
+		return ipam.Refuse("NetworkInUse", fault.Conflict, "Unable to complete operation on network %s. There are one or more ports still in use on the network.", id)
 	case d.Error == nil && d.RowsAffected == 0:
 		return noNetwork(id)
 	}
@@ -349,7 +344,7 @@ func (s *Store) DeleteSubnet(ctx context.Context, id string) error {
 	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Subnet{})
 	switch {
 	case violates(d.Error, "fixed_ips_subnet_id_fkey"):
-		return fault.New(fault.Conflict, "Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
+		return ipam.Refuse("SubnetInUse", fault.Conflict, "Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
 	case d.Error == nil && d.RowsAffected == 0:
 		return noSubnet(id)
 	}

@@ -25,7 +25,7 @@ var portOrder = order{
 	keys: map[string]string{"created_at": "created_at", "name": "name", "mac_address": "mac", "id": "id"},
 }
 
-func noPort(id string) error { return fault.New(fault.NotFound, "Port %s could not be found.", id) }
+func noPort(id string) error { return ipam.Absent("Port", id) }
 
 const (
 	lockNetworkSQL = `SELECT FROM networks WHERE id = $1 FOR NO KEY UPDATE`

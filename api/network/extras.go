@@ -1,21 +1,22 @@
 package network
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 )
 
 // mountExtras adds what clients read before they create servers: extensions, the security group, quotas.
 func (a *API) mountExtras(g *echo.Group) {
 	g.GET("/extensions", a.listExtensions)
 	g.GET("/extensions/:alias", a.showExtension, rest.Expect(404))
-	g.GET("/security-groups", a.listGroups, rest.Expect(400))
-	g.GET("/security-groups/:id", a.showGroup, rest.Expect(404))
+	g.GET("/security-groups", list(a, allGroups), rest.Expect(400))
+	g.GET("/security-groups/:id", show(a, allGroups), rest.Expect(400, 404))
 	g.GET("/security-group-rules", a.listRules)
 	g.GET("/quotas/:id", a.showQuota, rest.Expect(403))
 	g.GET("/quotas/:id/default", a.showQuota, rest.Expect(403))
@@ -54,43 +55,36 @@ func (a *API) showExtension(c echo.Context) error {
 	return rest.NeutronType("HTTPNotFound", fault.New(fault.NotFound, "Extension with alias %s does not exist", alias))
 }
 
-// group is read-only: packets are not filtered yet, and a rule that nothing enforces would be a lie.
-func group(projectID string) object {
+var allGroups = collection[networks.SecurityGroup]{
+	one: "security_group", many: "security_groups",
+	sorts:   []string{"name", "id"},
+	matched: []string{"id", "name", "project_id", "tenant_id"},
+	unpaged: true,
+	list: func(_ context.Context, r *networks.Repository, _ query) ([]networks.SecurityGroup, error) {
+		return r.SecurityGroups(), nil
+	},
+	find: func(r *networks.Repository, _ context.Context, id string) (networks.SecurityGroup, error) {
+		return r.SecurityGroup(id)
+	},
+	view: groupView,
+}
+
+func groupView(g networks.SecurityGroup) object {
 	return object{
-		"id": ids.SecurityGroup(projectID), "name": "default", "description": "Default security group: all traffic passes",
-		"project_id": projectID, "tenant_id": projectID, "security_group_rules": []any{}, "stateful": true, "tags": []string{},
+		"id": g.ID, "name": g.Name, "description": g.Description, "project_id": g.ProjectID, "tenant_id": g.ProjectID,
+		"security_group_rules": []any{}, "stateful": true, "tags": []string{},
 		"shared": false, "revision_number": 1, "created_at": nil, "updated_at": nil,
 	}
-}
-
-func (a *API) listGroups(c echo.Context) error {
-	q, err := listQuery(c, map[string]string{"name": "name", "id": "id"})
-	if err != nil {
-		return err
-	}
-	rows := q.keep([]object{group(rest.CallerOf(c).ProjectID)}, "id", "name", "project_id", "tenant_id")
-	return q.answer(c, "security_groups", rows, 0, "")
-}
-
-func (a *API) showGroup(c echo.Context) error {
-	project := rest.CallerOf(c).ProjectID
-	if id := c.Param("id"); id != ids.SecurityGroup(project) {
-		return rest.NeutronType("SecurityGroupNotFound", fault.New(fault.NotFound, "Security group %s does not exist", id))
-	}
-	return c.JSON(http.StatusOK, object{"security_group": group(project)})
 }
 
 func (a *API) listRules(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{"security_group_rules": []any{}})
 }
 
-// showQuota says that networks, subnets and ports are not limited, and that the rest does not exist.
 func (a *API) showQuota(c echo.Context) error {
-	if !see(c, c.Param("id")) {
-		return forbidden("get_quota")
+	quota, err := a.ask(c).Quota(c.Param("id"))
+	if err != nil {
+		return err
 	}
-	return c.JSON(http.StatusOK, object{"quota": map[string]int{
-		"network": -1, "subnet": -1, "port": -1, "subnetpool": 0, "router": 0, "floatingip": 0, "rbac_policy": 0,
-		"security_group": 1, "security_group_rule": 0,
-	}})
+	return c.JSON(http.StatusOK, object{"quota": quota})
 }

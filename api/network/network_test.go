@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -298,16 +299,16 @@ func TestAGatewayInTheRangeIsNeverGivenToAServer(t *testing.T) {
 
 func TestTheDefaultNetworkIsMadeOnce(t *testing.T) {
 	e := newEnv(t)
-	first, err := network.EnsureDefaultNetwork(t.Context(), e.Store, e.admin.ProjectID, "private", "10.20.0.0/24", "1.1.1.1")
+	first, err := networks.New(e.Store).EnsureDefault(t.Context(), e.admin.ProjectID, "private", "10.20.0.0/24", "1.1.1.1")
 	require.NoError(t, err)
-	again, err := network.EnsureDefaultNetwork(t.Context(), e.Store, e.admin.ProjectID, "private", "10.20.0.0/24", "1.1.1.1")
+	again, err := networks.New(e.Store).EnsureDefault(t.Context(), e.admin.ProjectID, "private", "10.20.0.0/24", "1.1.1.1")
 	require.NoError(t, err)
 	require.Equal(t, first.ID, again.ID)
 	require.Equal(t, []string{first.ID}, e.ids(t, e.stranger, "networks", ""), "everybody sees it")
 	a := e.neutron(t, e.stranger, "GET", "/subnets/"+first.Subnets[0].ID, nil)
 	require.Equal(t, []any{"10.20.0.0/24", "10.20.0.1"}, []any{a.At(t, "subnet", "cidr"), a.At(t, "subnet", "gateway_ip")})
 	require.Equal(t, 403, e.neutron(t, e.stranger, "DELETE", "/networks/"+first.ID, nil).Status, "but only admins delete it")
-	_, err = network.EnsureDefaultNetwork(t.Context(), e.Store, e.admin.ProjectID, "odd", "ten")
+	_, err = networks.New(e.Store).EnsureDefault(t.Context(), e.admin.ProjectID, "odd", "ten")
 	require.ErrorContains(t, err, `"ten"`)
 }
 

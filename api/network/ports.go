@@ -1,31 +1,52 @@
 package network
 
 import (
-	"fmt"
+	"cmp"
+	"context"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
-	"github.com/slipway-cloud/slipway/internal/ipam"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 func (a *API) mountPorts(g *echo.Group) {
-	g.GET("/ports", a.listPorts, rest.Expect(400))
-	g.POST("/ports", a.createPort, writer("create_port"), rest.Expect(400, 403, 404, 409))
-	g.GET("/ports/:id", a.showPort, rest.Expect(400, 404))
-	g.DELETE("/ports/:id", a.deletePort, writer("delete_port"), rest.Expect(403, 404, 409))
+	g.GET("/ports", list(a, allPorts), rest.Expect(400))
+	g.POST("/ports", a.createPort, a.writer("create_port"), rest.Expect(400, 403, 404, 409))
+	g.GET("/ports/:id", show(a, allPorts), rest.Expect(400, 404))
+	g.DELETE("/ports/:id", a.remove((*networks.Repository).DeletePort), a.writer("delete_port"), rest.Expect(403, 404, 409))
 }
 
-// portView shows a port; hosts holds the names of hypervisors by id and is nil for those who may not know them.
-func portView(p models.Port, hosts map[string]string) object {
+var allPorts = collection[networks.Port]{
+	one: "port", many: "ports",
+	sorts:   []string{"created_at", "name", "id", "mac_address"},
+	matched: []string{"status", "device_owner", "admin_state_up", "binding:host_id"},
+	list: func(ctx context.Context, r *networks.Repository, q query) ([]networks.Port, error) {
+		f := models.PortFilter{
+			IDs: q.get("id"), ServerIDs: q.get("device_id"), NetworkIDs: q.get("network_id"), ProjectID: q.project(),
+			Names: q.get("name"), MACs: q.get("mac_address"), Sort: q.sorts, Marker: q.page.Marker, Limit: q.page.Limit,
+		}
+		for _, v := range q.get("fixed_ips") { // "ip_address=10.0.0.4", "subnet_id=…"
+			switch key, value, _ := strings.Cut(v, "="); key {
+			case "ip_address":
+				f.IPs = append(f.IPs, value)
+			case "subnet_id":
+				f.SubnetIDs = append(f.SubnetIDs, value)
+			default:
+				return nil, badRequest("Invalid input for fixed_ips. Reason: '%s' is not a filter of fixed_ips.", v)
+			}
+		}
+		return r.Ports(ctx, f)
+	},
+	find: (*networks.Repository).Port,
+	view: portView,
+}
+
+func portView(p networks.Port) object {
 	ips := make([]object, len(p.FixedIPs))
 	for i, ip := range p.FixedIPs {
 		ips[i] = object{"subnet_id": ip.SubnetID, "ip_address": ip.IP}
@@ -42,123 +63,15 @@ func portView(p models.Port, hosts map[string]string) object {
 		"dns_name": "", "dns_assignment": []any{}, "qos_policy_id": nil, "tags": []string{},
 		"created_at": rest.Time(p.CreatedAt), "updated_at": rest.Time(p.UpdatedAt), "revision_number": 1,
 	}
-	if hosts != nil {
-		host, vif := "", "unbound"
+	if p.Host != nil {
+		vif := "unbound"
 		if p.HostID != nil {
-			host, vif = hosts[*p.HostID], "bridge"
+			vif = "bridge"
 		}
-		v["binding:host_id"], v["binding:vif_type"] = host, vif
+		v["binding:host_id"], v["binding:vif_type"] = *p.Host, vif
 		v["binding:profile"], v["binding:vif_details"] = object{}, object{}
 	}
 	return v
-}
-
-// hostNames are the hypervisors' names by id for an admin, nil for others.
-func (a *API) hostNames(c echo.Context) (map[string]string, error) {
-	if !rest.CallerOf(c).Admin() {
-		return nil, nil //nolint:nilnil // others may not know them
-	}
-	hosts, err := a.store.ListHosts(c.Request().Context())
-	if err != nil {
-		return nil, fmt.Errorf("list the hosts: %w", err)
-	}
-	names := make(map[string]string, len(hosts))
-	for _, h := range hosts {
-		names[h.ID] = h.Hostname
-	}
-	return names, nil
-}
-
-var portSorts = map[string]string{"created_at": "created_at", "name": "name", "id": "id", "mac_address": "mac_address"}
-
-func (a *API) listPorts(c echo.Context) error {
-	q, err := listQuery(c, portSorts)
-	if err != nil {
-		return err
-	}
-	caller := rest.CallerOf(c)
-	f := models.PortFilter{
-		Names: q.get("name"), MACs: q.get("mac_address"), Sort: q.sorts, Marker: q.page.Marker, Limit: q.page.Limit,
-	}
-	switch wanted := q.project(); {
-	case caller.Admin():
-		f.ProjectID = wanted
-	case wanted != "" && wanted != caller.ProjectID:
-		return q.answer(c, "ports", []object{}, 0, "")
-	default:
-		f.ProjectID = caller.ProjectID
-	}
-	nothing := false
-	for name, into := range map[string]*[]string{"id": &f.IDs, "device_id": &f.ServerIDs, "network_id": &f.NetworkIDs} {
-		var none bool
-		*into, none = q.ids(name)
-		nothing = nothing || none
-	}
-	for _, v := range q.get("fixed_ips") { // "ip_address=10.0.0.4", "subnet_id=…"
-		switch key, value, _ := strings.Cut(v, "="); key {
-		case "ip_address":
-			ip, err := netip.ParseAddr(value)
-			if err != nil {
-				return badRequest("Invalid input for fixed_ips. Reason: '%s' is not a valid IP address.", value)
-			}
-			f.IPs = append(f.IPs, ip.String())
-		case "subnet_id":
-			nothing = nothing || !isUUID(value)
-			f.SubnetIDs = append(f.SubnetIDs, value)
-		default:
-			return badRequest("Invalid input for fixed_ips. Reason: '%s' is not a filter of fixed_ips.", v)
-		}
-	}
-	var ports []models.Port
-	if !nothing {
-		if ports, err = a.store.ListPorts(c.Request().Context(), f); err != nil {
-			return markerOf(err, q.page.Marker)
-		}
-	}
-	hosts, err := a.hostNames(c)
-	if err != nil {
-		return err
-	}
-	rows := make([]object, len(ports))
-	last := ""
-	for i, p := range ports {
-		rows[i], last = portView(p, hosts), p.ID
-	}
-	rows = q.keep(rows, "status", "device_owner", "admin_state_up", "binding:host_id")
-	return q.answer(c, "ports", rows, len(ports), last)
-}
-
-// port finds one of the caller's.
-func (a *API) port(c echo.Context, id string) (models.Port, error) {
-	if !isUUID(id) {
-		return models.Port{}, notFound("Port", id)
-	}
-	p, err := a.store.Port(c.Request().Context(), id)
-	if err != nil {
-		return p, absent(err, "Port", id)
-	}
-	if !see(c, p.ProjectID) {
-		return p, notFound("Port", id)
-	}
-	return p, nil
-}
-
-func (a *API) showPort(c echo.Context) error {
-	p, err := a.port(c, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	q, err := listQuery(c, portSorts)
-	if err != nil {
-		return err
-	}
-	hosts, err := a.hostNames(c)
-	if err != nil {
-		return err
-	}
-	row := portView(p, hosts)
-	q.cut(row)
-	return c.JSON(http.StatusOK, object{"port": row})
 }
 
 var portSchema = rest.Schema(`{"type": "object", "required": ["port"], "additionalProperties": false, "properties": {"port": {
@@ -183,7 +96,7 @@ var portSchema = rest.Schema(`{"type": "object", "required": ["port"], "addition
 func (a *API) createPort(c echo.Context) error {
 	var body struct {
 		Port struct {
-			Name      *string `json:"name"`
+			Name      string  `json:"name"`
 			Up        *bool   `json:"admin_state_up"`
 			Project   string  `json:"project_id"`
 			Tenant    string  `json:"tenant_id"`
@@ -203,66 +116,18 @@ func (a *API) createPort(c echo.Context) error {
 	if err := alwaysUp(in.Up); err != nil {
 		return err
 	}
-	n, err := a.network(c, in.NetworkID)
-	if err != nil {
-		return err
+	asked := networks.NewPort{
+		NetworkID: in.NetworkID, ProjectID: cmp.Or(in.Project, in.Tenant), Name: in.Name, MAC: in.MAC, SecurityGroups: in.Groups,
 	}
-	project, err := owner(c, in.Project, in.Tenant, "create_port:tenant_id")
-	if err != nil {
-		return err
-	}
-	for _, g := range in.Groups {
-		if g != ids.SecurityGroup(project) {
-			return rest.NeutronType("SecurityGroupNotFound", fault.New(fault.NotFound, "Security group %s does not exist", g))
+	if in.FixedIPs != nil {
+		asked.FixedIPs = make([]networks.NewFixedIP, len(in.FixedIPs))
+		for i, f := range in.FixedIPs {
+			asked.FixedIPs[i] = networks.NewFixedIP(f)
 		}
 	}
-	p := models.Port{
-		ID: uuid.NewString(), NetworkID: n.ID, ProjectID: project, Name: orEmpty(in.Name), CreatedAt: a.now(), UpdatedAt: a.now(),
-	}
-	if in.MAC != nil {
-		if p.MAC, err = ipam.MAC(*in.MAC); err != nil {
-			return err
-		}
-	}
-	if in.FixedIPs != nil && len(in.FixedIPs) == 0 {
-		p.IPAllocation = models.NoIPs
-	}
-	for _, f := range in.FixedIPs {
-		wanted := models.FixedIP{PortID: p.ID, SubnetID: strings.ToLower(f.SubnetID)}
-		if f.IP != nil {
-			ip, err := ipam.Address("fixed_ips", *f.IP)
-			if err != nil {
-				return err
-			}
-			wanted.IP = ip.String()
-			if slices.ContainsFunc(p.FixedIPs, func(other models.FixedIP) bool { return other.IP == wanted.IP }) {
-				return ipam.BadAttribute("fixed_ips", "Duplicate IP address '%s'", wanted.IP)
-			}
-		}
-		p.FixedIPs = append(p.FixedIPs, wanted)
-	}
-	if p, err = a.store.CreatePort(c.Request().Context(), p); err != nil {
-		return fmt.Errorf("create a port on network %s: %w", n.ID, err)
-	}
-	hosts, err := a.hostNames(c)
+	p, err := a.ask(c).CreatePort(c.Request().Context(), asked)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusCreated, object{"port": portView(p, hosts)})
-}
-
-func (a *API) deletePort(c echo.Context) error {
-	p, err := a.port(c, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	err = a.store.DeletePort(c.Request().Context(), p.ID)
-	if fault.Is(err, fault.Conflict) {
-		return rest.NeutronType("PortInUse", fault.Wrap(fault.Conflict, err,
-			"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, orEmpty(p.ServerID)))
-	}
-	if err != nil {
-		return absent(err, "Port", p.ID)
-	}
-	return c.NoContent(http.StatusNoContent)
+	return c.JSON(http.StatusCreated, object{"port": portView(p)})
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
-	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 )
@@ -126,7 +126,7 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 	if err != nil {
 		return fmt.Errorf("making the default network: %w", err)
 	}
-	_, err = network.EnsureDefaultNetwork(ctx, store, project.ID, "private", c.DefaultNetwork)
+	_, err = networks.New(store).EnsureDefault(ctx, project.ID, "private", c.DefaultNetwork)
 	return err
 }
 

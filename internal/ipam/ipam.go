@@ -40,6 +40,11 @@ func BadInput(reason string, args ...any) error {
 	return Refuse("InvalidInput", fault.Invalid, "Invalid input for operation: %s.", fmt.Sprintf(reason, args...))
 }
 
+// Absent is what it says of an object of a kind ("Network") that is not there, or not the asker's to know of.
+func Absent(kind, id string) error {
+	return Refuse(kind+"NotFound", fault.NotFound, "%s %s could not be found.", kind, id)
+}
+
 // Address reads an address.
 func Address(attribute, text string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(text)

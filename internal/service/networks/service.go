@@ -1,0 +1,73 @@
+// Package networks is the network service: what Neutron does between its API and its rows. Whose a network, a subnet or a port
+// may be, who sees it, who may change it and what is taken where nothing is said is decided here, for every protocol.
+//
+// Which addresses there can be says internal/ipam. They are taken in models, under the network's lock.
+package networks
+
+import (
+	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Caller is who asks.
+type Caller struct {
+	ProjectID string
+	Roles     []string
+}
+
+func (c Caller) admin() bool { return auth.Has(c.Roles, auth.RoleAdmin) }
+
+// owns says whether an object of the project is the caller's to see and to change. Everything is an admin's.
+func (c Caller) owns(projectID string) bool { return c.admin() || c.ProjectID == projectID }
+
+// Service is the network service of one process.
+type Service struct{ store *models.Store }
+
+// New makes the service.
+func New(store *models.Store) *Service { return &Service{store} }
+
+// Repository is networks, subnets, ports, security groups and quotas as one caller has them.
+//
+// Errors are faults in Neutron's words, mostly with the name of its exception (ipam.Refusal): NotFound for what the caller may
+// not know of, Forbidden for what it may not do, Invalid, and Conflict for what does not go with what is there.
+type Repository struct {
+	store  *models.Store
+	caller Caller
+}
+
+// For is the service for one caller.
+func (s *Service) For(caller Caller) *Repository { return &Repository{s.store, caller} }
+
+// May refuses readers what changes something; rule is the name of the policy that they are told ("create_network"). Whatever
+// changes something asks it first.
+func (r *Repository) May(rule string) error {
+	if !auth.Has(r.caller.Roles, auth.RoleMember) {
+		return forbidden(rule)
+	}
+	return nil
+}
+
+func forbidden(rule string) error {
+	return ipam.Refuse("PolicyNotAuthorized", fault.Forbidden, "rule:%s is disallowed by policy", rule)
+}
+
+// ownerOf is whose a new object is: the caller's project's, or another's that an admin names.
+func (r *Repository) ownerOf(projectID, rule string) (string, error) {
+	switch {
+	case projectID == "":
+		return r.caller.ProjectID, nil
+	case !r.caller.owns(projectID):
+		return "", forbidden(rule)
+	}
+	return projectID, nil
+}
+
+// markerOf gives an unknown marker of a list Neutron's words.
+func markerOf(err error, marker string) error {
+	if marker != "" && (fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid)) {
+		return ipam.Refuse("HTTPBadRequest", fault.Invalid, "Invalid input for operation: marker %s not found.", marker)
+	}
+	return err
+}
