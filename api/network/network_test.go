@@ -175,6 +175,21 @@ func TestListsAreFilteredCutAndPaged(t *testing.T) {
 	}
 }
 
+func TestEveryKindIsShownWithTheFieldsThatWereAskedFor(t *testing.T) {
+	e := newEnv(t)
+	net := e.make(t, e.member, "network", fields{"name": "ours"})
+	sub := e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/24"})
+	port := e.make(t, e.member, "port", fields{"network_id": net})
+	group := ids.SecurityGroup(e.member.ProjectID)
+	for path, kind := range map[string]string{
+		"/networks/" + net: "network", "/subnets/" + sub: "subnet", "/ports/" + port: "port", "/security-groups/" + group: "security_group",
+	} {
+		a := e.neutron(t, e.member, "GET", path+"?fields=id", nil)
+		require.JSONEq(t, `{"`+kind+`": {"id": "`+path[strings.LastIndex(path, "/")+1:]+`"}}`, a.Body)
+		require.Equal(t, 400, e.neutron(t, e.member, "GET", path+"?limit=x", nil).Status, path)
+	}
+}
+
 func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 	e := newEnv(t)
 	net := e.make(t, e.member, "network", fields{"name": "ours"})
