@@ -32,12 +32,13 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // Builds is what the API asks of the workflows: for users, and for operators.
 type Builds interface {
-	compute.Builds
+	servers.Engine
 	builds.Builds
 }
 
@@ -51,6 +52,7 @@ type Options struct {
 
 	Identity identity.Config
 	Image    image.Config
+	Servers  servers.Config
 	Compute  compute.Config
 	Hosts    hosts.Config
 
@@ -141,13 +143,13 @@ func New(o Options) (*Server, error) {
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))
 	imageAPI.MountOrphans(e.Group("/image-orphans"))
-	compute.New(o.Store, o.Builds, o.Compute).Mount(e.Group("/compute"))
+	compute.New(o.Store, servers.New(o.Store, o.Builds, o.Servers), o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, o.Builds, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
 	reservations.New(o.Store).Mount(e.Group("/reservations"))
 	installation.New(o.Store, o.Engine).Mount(e.Group("/installation"))
-	audit.New(o.Store, o.Audits, o.Compute.Deadlines).Mount(e.Group("/audits"))
+	audit.New(o.Store, o.Audits, o.Servers.Deadlines).Mount(e.Group("/audits"))
 
 	e.GET("/healthz", s.alive)
 	e.GET("/readyz", s.ready)

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -102,7 +103,7 @@ func newCloud(t testing.TB) *cloud {
 	t.Helper()
 	c := &cloud{builds: &builds{}, image: uuid.NewString()}
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
-		compute.New(store, c.builds, compute.Config{}).Mount(e.Group("/compute"))
+		compute.New(store, servers.New(store, c.builds, servers.Config{}), compute.Config{}).Mount(e.Group("/compute"))
 		network.New(store).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")
@@ -146,7 +147,7 @@ func (c *cloud) network(t testing.TB, owner apitest.User, name, cidr, pool, end 
 func (c *cloud) row(t testing.TB, owner apitest.User, name string, created time.Time) models.Server {
 	t.Helper()
 	s := models.Server{
-		ID: uuid.NewString(), ProjectID: owner.ProjectID, UserID: owner.UserID, Name: name, Hostname: compute.Hostname(name),
+		ID: uuid.NewString(), ProjectID: owner.ProjectID, UserID: owner.UserID, Name: name, Hostname: servers.Hostname(name),
 		ImageID: c.image, FlavorID: c.flavor.ID, ReservationID: "r-abcdefgh", ConfigDrive: true, CreatedAt: created, UpdatedAt: created,
 		Flavor:   models.FlavorSnapshot{ID: c.flavor.ID, Name: c.flavor.Name, VCPUs: 1, RAMMiB: 512, DiskGiB: 1, ExtraSpecs: map[string]string{"hw:x": "y"}},
 		Metadata: map[string]string{"role": "web"}, Tags: []string{"blue"},

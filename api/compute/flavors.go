@@ -134,7 +134,7 @@ func (a *API) flavorOf(c echo.Context, id string) (models.Flavor, error) {
 	if err == nil && !f.Public && !rest.CallerOf(c).Admin() {
 		err = fault.New(fault.NotFound, "private")
 	}
-	return f, absentAs(err, fault.NotFound, "Flavor %s could not be found.", id)
+	return f, fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
 }
 
 func (a *API) showFlavor(c echo.Context) error {
@@ -248,7 +248,7 @@ func (a *API) createFlavor(c echo.Context) error {
 func (a *API) deleteFlavor(c echo.Context) error {
 	id := c.Param("id")
 	if err := a.store.DeleteFlavor(c.Request().Context(), id); err != nil {
-		return absentAs(err, fault.NotFound, "Flavor %s could not be found.", id)
+		return fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
 	}
 	return c.NoContent(http.StatusAccepted)
 }
@@ -316,7 +316,7 @@ func (a *API) createExtraSpecs(c echo.Context) error {
 	}
 	id := c.Param("id")
 	if err := a.store.MergeFlavorExtraSpecs(c.Request().Context(), id, specs); err != nil {
-		return absentAs(err, fault.NotFound, "Flavor %s could not be found.", id)
+		return fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
 	}
 	return c.JSON(http.StatusOK, object{"extra_specs": specs})
 }

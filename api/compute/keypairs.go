@@ -86,7 +86,7 @@ func (a *API) createKeyPair(c echo.Context) error {
 	ctx := c.Request().Context()
 	if owner != rest.CallerOf(c).UserID {
 		if _, err := a.store.User(ctx, owner); err != nil {
-			return absentAs(err, fault.Invalid, "User %s could not be found.", owner)
+			return fault.Absent(err, fault.Invalid, "User %s could not be found.", owner)
 		}
 	}
 	if in.Type == "" {
@@ -110,7 +110,7 @@ func (a *API) createKeyPair(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	quota, err := a.quotaOf(ctx, rest.CallerOf(c).ProjectID)
+	quota, err := a.service.Quota(ctx, rest.CallerOf(c).ProjectID)
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (a *API) showKeyPair(c echo.Context) error {
 	name := c.Param("name")
 	k, err := a.store.KeyPair(c.Request().Context(), owner, name)
 	if err != nil {
-		return absentAs(err, fault.NotFound, "Keypair %s not found for user %s", name, owner)
+		return fault.Absent(err, fault.NotFound, "Keypair %s not found for user %s", name, owner)
 	}
 	v := keyPairView(c, k)
 	v["user_id"] = k.UserID
@@ -206,7 +206,7 @@ func (a *API) deleteKeyPair(c echo.Context) error {
 	}
 	name := c.Param("name")
 	if err := a.store.DeleteKeyPair(c.Request().Context(), owner, name); err != nil {
-		return absentAs(err, fault.NotFound, "Keypair %s not found for user %s", name, owner)
+		return fault.Absent(err, fault.NotFound, "Keypair %s not found for user %s", name, owner)
 	}
 	if minorOf(c) < 2 {
 		return c.NoContent(http.StatusAccepted)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -37,7 +38,7 @@ func (a *API) showLimits(c echo.Context) error {
 		}
 		project = id
 	}
-	q, err := a.quotaOf(ctx, project)
+	q, err := a.service.Quota(ctx, project)
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (a *API) showLimits(c echo.Context) error {
 	}
 	v := object{
 		"maxTotalInstances": q.Instances, "maxTotalCores": q.Cores, "maxTotalRAMSize": q.RAMMiB, "maxTotalKeypairs": q.KeyPairs,
-		"maxServerMeta": maxMetadataItems, "maxServerGroups": maxServerGroups, "maxServerGroupMembers": maxServerGroupMembers,
+		"maxServerMeta": servers.MaxMetadataItems, "maxServerGroups": maxServerGroups, "maxServerGroupMembers": maxServerGroupMembers,
 		"totalInstancesUsed": used.Instances, "totalCoresUsed": used.Cores, "totalRAMUsed": used.RAMMiB, "totalServerGroupsUsed": 0,
 	}
 	if minor < 36 {
@@ -55,10 +56,10 @@ func (a *API) showLimits(c echo.Context) error {
 		v["maxSecurityGroups"], v["maxSecurityGroupRules"], v["totalSecurityGroupsUsed"] = -1, -1, 0
 	}
 	if minor < 39 {
-		v["maxImageMeta"] = maxMetadataItems
+		v["maxImageMeta"] = servers.MaxMetadataItems
 	}
 	if minor < 57 {
-		v["maxPersonality"], v["maxPersonalitySize"] = maxFiles, maxFileBytes
+		v["maxPersonality"], v["maxPersonalitySize"] = servers.MaxFiles, servers.MaxFileBytes
 	}
 	return c.JSON(http.StatusOK, object{"limits": object{"rate": []any{}, "absolute": v}})
 }
@@ -73,7 +74,7 @@ func (a *API) quotaProject(c echo.Context, policy string) (string, error) {
 		return "", err
 	}
 	if _, err := a.store.Project(c.Request().Context(), id); err != nil {
-		return "", absentAs(err, fault.Invalid, "Project ID %s is not a valid project.", id)
+		return "", fault.Absent(err, fault.Invalid, "Project ID %s is not a valid project.", id)
 	}
 	return id, nil
 }
@@ -84,9 +85,9 @@ func (a *API) showQuota(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	q := a.config.Quota
+	q := a.service.DefaultQuota()
 	if !strings.HasSuffix(c.Path(), "/defaults") {
-		if q, err = a.quotaOf(ctx, project); err != nil {
+		if q, err = a.service.Quota(ctx, project); err != nil {
 			return err
 		}
 	}
@@ -104,7 +105,7 @@ func (a *API) showQuota(c echo.Context) error {
 // quotaView shows limits, or with used each limit with its use (quota_sets.py _format_quota_set).
 func quotaView(minor int, project string, q models.ProjectQuota, used *models.Usage) object {
 	limits := map[string]int{
-		"instances": q.Instances, "cores": q.Cores, "ram": q.RAMMiB, "key_pairs": q.KeyPairs, "metadata_items": maxMetadataItems,
+		"instances": q.Instances, "cores": q.Cores, "ram": q.RAMMiB, "key_pairs": q.KeyPairs, "metadata_items": servers.MaxMetadataItems,
 		"server_groups": maxServerGroups, "server_group_members": maxServerGroupMembers,
 	}
 	if minor < 36 {
@@ -113,7 +114,7 @@ func quotaView(minor int, project string, q models.ProjectQuota, used *models.Us
 		}
 	}
 	if minor < 57 {
-		limits["injected_files"], limits["injected_file_content_bytes"], limits["injected_file_path_bytes"] = maxFiles, maxFileBytes, maxFilePath
+		limits["injected_files"], limits["injected_file_content_bytes"], limits["injected_file_path_bytes"] = servers.MaxFiles, servers.MaxFileBytes, servers.MaxFilePath
 	}
 	v := object{}
 	for name, limit := range limits {
@@ -155,7 +156,7 @@ func (a *API) updateQuota(c echo.Context) error {
 		return err
 	}
 	ctx, in := c.Request().Context(), body.Quota
-	q, err := a.quotaOf(ctx, project)
+	q, err := a.service.Quota(ctx, project)
 	if err != nil {
 		return err
 	}

@@ -2,17 +2,13 @@ package compute
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"regexp"
 	"strconv"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
@@ -45,49 +41,15 @@ func (a *API) act(c echo.Context) error {
 	return nil
 }
 
-// How often an action is submitted where the server's lock is held although its row says that nothing is done to it: what
-// held it is about to end.
-const (
-	submissions    = 10
-	submissionRest = 100 * time.Millisecond
-)
-
-// do starts an action that is a workflow. It is accepted when the server is marked.
+// do begins an action that is a workflow.
 func (a *API) do(c echo.Context, action lifecycle.Action) error {
 	if err := allow(rest.CallerOf(c).CanWrite(), action.Policy); err != nil {
 		return err
 	}
-	ctx := c.Request().Context()
-	for n := 1; ; n++ {
-		s, err := a.server(c)
-		if err != nil {
-			return err
-		}
-		if err := s.CanBegin(action); err != nil {
-			return err
-		}
-		refused := a.builds.Do(ctx, action.Workflow, contract.ActionInput{
-			Action: action.Name, ServerID: s.ID, ProjectID: s.ProjectID, UserID: rest.CallerOf(c).UserID,
-			RequestID: rest.RequestID(c), Name: s.Name, Deadlines: a.config.Deadlines,
-		})
-		if refused == nil {
-			return c.NoContent(http.StatusAccepted)
-		}
-		// The row says who was accepted, as of a build (docs/decisions/0018-the-row-answers.md).
-		switch _, err := a.store.Action(ctx, s.ID, rest.RequestID(c)); {
-		case err == nil:
-			return c.NoContent(http.StatusAccepted)
-		case !fault.Is(err, fault.NotFound):
-			return fmt.Errorf("look for what was asked of server %s: %w", s.ID, err)
-		case !fault.Is(refused, fault.Conflict) || n == submissions:
-			return fmt.Errorf("%s server %s: %w", action.Method, s.ID, refused)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(submissionRest):
-		}
+	if err := a.servers(c).Act(c.Request().Context(), c.Param("id"), action); err != nil {
+		return err
 	}
+	return c.NoContent(http.StatusAccepted)
 }
 
 var (
@@ -122,20 +84,16 @@ func (a *API) consoleOutput(c echo.Context, raw json.RawMessage) error {
 			return field("length", word, "is less than the minimum of -1")
 		}
 	}
-	s, err := a.server(c)
-	if err != nil {
-		return err
-	}
-	if s.Host == nil {
-		return fault.New(fault.Conflict, "Instance %s is not ready", s.ID)
-	}
 	output := ""
-	if lines != 0 {
-		output, err = a.builds.Console(c.Request().Context(), contract.ConsoleInput{
-			ServerID: s.ID, Hostname: s.Host.Hostname, Lines: max(lines, 0),
-		})
+	if lines == 0 {
+		_, err := a.server(c)
 		if err != nil {
-			return fmt.Errorf("read the console of server %s: %w", s.ID, err)
+			return err
+		}
+	} else {
+		var err error
+		if output, err = a.servers(c).Console(c.Request().Context(), c.Param("id"), max(lines, 0)); err != nil {
+			return err
 		}
 	}
 	return c.JSON(http.StatusOK, map[string]string{"output": unshowable.ReplaceAllString(output, "")})
@@ -155,7 +113,7 @@ func actionView(c echo.Context, x models.InstanceAction) object {
 // actionsServer is the server whose actions are asked for: since 2.21 a deleted one too.
 func (a *API) actionsServer(c echo.Context) (models.Server, error) {
 	if minorOf(c) >= 21 {
-		return a.find(c, a.store.ServerEvenDeleted)
+		return a.servers(c).GetEvenDeleted(c.Request().Context(), c.Param("id"))
 	}
 	return a.server(c)
 }
@@ -176,9 +134,9 @@ func (a *API) listActions(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	actions, err := a.store.Actions(c.Request().Context(), s.ID)
+	actions, err := a.servers(c).Actions(c.Request().Context(), s)
 	if err != nil {
-		return fmt.Errorf("list the actions of server %s: %w", s.ID, err)
+		return err
 	}
 	body := object{}
 	if minor >= 58 {
@@ -226,73 +184,22 @@ func (a *API) showAction(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	request := c.Param("request")
-	x, err := a.store.Action(c.Request().Context(), s.ID, request)
+	admin, minor := rest.CallerOf(c).Admin(), minorOf(c)
+	withEvents := admin || minor >= 51
+	x, err := a.servers(c).Action(c.Request().Context(), s, c.Param("request"), withEvents)
 	if err != nil {
-		return absentAs(err, fault.NotFound, "Action %s not found", request)
+		return err
 	}
 	v := actionView(c, x)
-	admin, minor := rest.CallerOf(c).Admin(), minorOf(c)
-	if !admin && minor < 51 {
+	if !withEvents {
 		return c.JSON(http.StatusOK, object{"instanceAction": v})
 	}
-	events := x.Events
-	if len(events) == 0 && s.DeletedAt == nil {
-		// The row gets its events when the build has ended; until then the running build itself tells.
-		if events, err = a.liveEvents(c, s, x); err != nil {
-			return err
-		}
-	}
-	views := make([]object, len(events))
-	for i, e := range events {
+	views := make([]object, len(x.Events))
+	for i, e := range x.Events {
 		views[i] = eventView(e, s.ProjectID, admin, minor)
 	}
 	v["events"] = views
 	return c.JSON(http.StatusOK, object{"instanceAction": v})
-}
-
-// liveEvents turns the progress of a running build into events. Where the progress cannot be had now, the action is shown
-// without events: they are an extra, and the row's own come when the build ends.
-func (a *API) liveEvents(c echo.Context, s models.Server, x models.InstanceAction) ([]models.InstanceActionEvent, error) {
-	running := x.Action == "create" && s.VMState == lifecycle.Building ||
-		x.Action == "delete" && s.TaskState != nil && *s.TaskState == lifecycle.Deleting
-	if !running {
-		return nil, nil
-	}
-	steps, err := a.builds.Progress(c.Request().Context(), s.ID)
-	if err != nil {
-		if !fault.Is(err, fault.NotFound) {
-			rest.Logger(c).Warn("no progress of a running build", "server_id", s.ID, "error", err.Error())
-		}
-		return nil, nil
-	}
-	return EventsOf(x.ServerID, x.RequestID, steps), nil
-}
-
-// EventsOf shows the steps that have begun as the events of an action.
-func EventsOf(serverID, requestID string, steps []contract.StepProgress) []models.InstanceActionEvent {
-	var events []models.InstanceActionEvent
-	for _, p := range steps {
-		if p.Started == nil {
-			continue
-		}
-		e := models.InstanceActionEvent{
-			ServerID: serverID, RequestID: requestID, Seq: len(events), Event: p.Step, StartedAt: *p.Started, EndedAt: p.Finished,
-		}
-		if p.Host != "" {
-			e.Host = &p.Host
-		}
-		if p.Finished != nil {
-			result := "Success"
-			if p.Error != "" || p.State == contract.StepFailed {
-				result = "Error"
-				e.Details = &p.Error
-			}
-			e.Result = &result
-		}
-		events = append(events, e)
-	}
-	return events
 }
 
 // eventView is one event as instance_actions.py _format_event shows it.

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/api/apitest"
-	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -459,20 +458,5 @@ func TestARequestWhoseServerWasRecordedIsAcceptedWhateverTheEngineAnswers(t *tes
 		require.Equal(t, 202, a.Status, a.Body)
 		require.NotEmpty(t, a.At(t, "server", "adminPass"))
 		require.Equal(t, c.builds.take()[0].ServerID, a.At(t, "server", "id"))
-	}
-}
-
-func TestAHostnameFitsDNS(t *testing.T) {
-	for name, want := range map[string]string{
-		"web":                    "web",
-		"Web Server_1.example":   "web-server-1-example",
-		"-.å-":                   "",
-		"日本":                     "",
-		strings.Repeat("a", 70):  strings.Repeat("a", 63),
-		"x" + "é" + "y":          "xy",
-		"a/../b;rm -rf":          "a--brm--rf",
-		strings.Repeat("a-", 40): strings.TrimRight(strings.Repeat("a-", 32), "-"),
-	} {
-		require.Equal(t, want, compute.Hostname(name), name)
 	}
 }

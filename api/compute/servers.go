@@ -1,8 +1,6 @@
 package compute
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -14,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
@@ -28,26 +25,9 @@ func (a *API) mountServers(g *echo.Group) {
 	g.DELETE("/servers/:id", a.deleteServer, writerOnly("os_compute_api:servers:delete"), rest.Expect(403, 404, 409))
 }
 
-func serverAbsent(id string) error {
-	return fault.New(fault.NotFound, "Instance %s could not be found.", id)
-}
-
-// server finds a server that the caller may see; another project's is as absent as one that never was.
-func (a *API) server(c echo.Context) (models.Server, error) { return a.find(c, a.store.Server) }
-
-func (a *API) find(c echo.Context, get func(context.Context, string) (models.Server, error)) (models.Server, error) {
-	id := c.Param("id")
-	if uuid.Validate(id) != nil {
-		return models.Server{}, serverAbsent(id)
-	}
-	s, err := get(c.Request().Context(), id)
-	if err != nil {
-		return s, absentAs(err, fault.NotFound, "Instance %s could not be found.", id)
-	}
-	if caller := rest.CallerOf(c); s.ProjectID != caller.ProjectID && !caller.Admin() {
-		return models.Server{}, serverAbsent(id)
-	}
-	return s, nil
+// server finds the server of the path.
+func (a *API) server(c echo.Context) (models.Server, error) {
+	return a.servers(c).Get(c.Request().Context(), c.Param("id"))
 }
 
 func (a *API) showServer(c echo.Context) error {
@@ -59,20 +39,8 @@ func (a *API) showServer(c echo.Context) error {
 }
 
 func (a *API) deleteServer(c echo.Context) error {
-	s, err := a.server(c)
-	if err != nil {
+	if err := a.servers(c).Delete(c.Request().Context(), c.Param("id")); err != nil {
 		return err
-	}
-	caller := rest.CallerOf(c)
-	err = a.builds.Delete(c.Request().Context(), contract.DeleteInput{
-		ServerID:  s.ID,
-		ProjectID: s.ProjectID,
-		UserID:    caller.UserID,
-		RequestID: rest.RequestID(c),
-		Deadlines: a.config.Deadlines,
-	})
-	if err != nil {
-		return fmt.Errorf("delete server %s: %w", s.ID, err)
 	}
 	return c.NoContent(http.StatusNoContent)
 }
@@ -87,15 +55,15 @@ func (a *API) listServers(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	var servers []models.Server
+	var found []models.Server
 	if f != nil {
 		f.Marker, f.Limit = page.Marker, page.Limit
-		if servers, err = a.store.ListServers(c.Request().Context(), *f); err != nil {
+		if found, err = a.servers(c).List(c.Request().Context(), *f); err != nil {
 			return markerAs(err, page.Marker)
 		}
 	}
-	views := make([]object, len(servers))
-	for i, s := range servers {
+	views := make([]object, len(found))
+	for i, s := range found {
 		if detail {
 			views[i] = a.serverView(c, s, false)
 		} else {
@@ -103,8 +71,8 @@ func (a *API) listServers(c echo.Context) error {
 		}
 	}
 	body := object{"servers": views}
-	if n := len(servers); n > 0 {
-		if next := page.NextLinks(c, n, servers[n-1].ID); next != nil {
+	if n := len(found); n > 0 {
+		if next := page.NextLinks(c, n, found[n-1].ID); next != nil {
 			body["servers_links"] = next
 		}
 	}

@@ -86,7 +86,7 @@ func document(c echo.Context) map[string]any {
 		"version":     "2." + strconv.Itoa(maxMinor),
 		"min_version": "2." + strconv.Itoa(minMinor),
 		"updated":     "2013-07-23T11:33:21Z",
-		"links":       []rest.Link{{Rel: "self", Href: rest.URL(c, service+"/v2.1/")}},
+		"links":       []rest.Link{{Rel: "self", Href: rest.URL(c, endpoint+"/v2.1/")}},
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
-	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -271,7 +270,7 @@ func (a *API) imageFile(c echo.Context) error {
 	if i.Status != models.ImageActive {
 		return fault.New(fault.NotFound, "Image %s has no bytes: it is %s.", id, i.Status)
 	}
-	return image.ServeBytes(c, known{a.images}, i, imageIdle)
+	return rest.ServeImage(c, known{a.images}, i, imageIdle)
 }
 
 // known is the image service for a host, which asks again for what does not answer now, and for what is gone never.

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 )
@@ -87,13 +88,14 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			ImportDeadline: c.Images.ImportDeadline, ImportPatience: c.Images.ImportPatience, UndoPatience: c.Build.UndoPatience, TaskTTL: c.Images.TaskTTL,
 		},
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
-		Compute: compute.Config{
-			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
-			MaxHosts:      c.Build.MaxHosts,
-			MaxCount:      c.Build.MaxCount,
-			HostDownAfter: c.Build.HostDownAfter,
-			Deadlines:     deadlines,
+		Servers: servers.Config{
+			Quota:     models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
+			MaxHosts:  c.Build.MaxHosts,
+			MaxCount:  c.Build.MaxCount,
+			Deadlines: deadlines,
+			Logger:    log,
 		},
+		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},
 		Addr:            c.API.Listen,
 		PublicURL:       c.API.PublicURL,

@@ -120,6 +120,14 @@ func KindOf(err error) Kind {
 // Is says whether err is a fault of the kind.
 func Is(err error, kind Kind) bool { return err != nil && KindOf(err) == kind }
 
+// Absent gives a NotFound the kind and the words of whoever asked for more than the thing itself; any other error stays as it is.
+func Absent(err error, kind Kind, format string, args ...any) error {
+	if Is(err, NotFound) {
+		return Wrap(kind, err, format, args...)
+	}
+	return err
+}
+
 // Public is the text a user may see: the outermost fault's own, or a general sentence for anything unknown.
 func Public(err error) string {
 	var f *Error

@@ -1,0 +1,53 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+)
+
+// How often an action is submitted where the server's lock is held although its row says that nothing is done to it: what
+// held it is about to end.
+const (
+	submissions    = 10
+	submissionRest = 100 * time.Millisecond
+)
+
+// Act begins an action on a server. It has begun when the server is marked with it; Conflict, in Nova's words, where the
+// server's state does not allow it.
+func (s Servers) Act(ctx context.Context, id string, action lifecycle.Action) error {
+	for n := 1; ; n++ {
+		v, err := s.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if err := v.CanBegin(action); err != nil {
+			return err
+		}
+		refused := s.engine.Do(ctx, action.Workflow, contract.ActionInput{
+			Action: action.Name, ServerID: v.ID, ProjectID: v.ProjectID, UserID: s.caller.UserID,
+			RequestID: s.caller.RequestID, Name: v.Name, Deadlines: s.config.Deadlines,
+		})
+		if refused == nil {
+			return nil
+		}
+		// The row says who was accepted, as of a build (docs/decisions/0018-the-row-answers.md).
+		switch _, err := s.store.Action(ctx, v.ID, s.caller.RequestID); {
+		case err == nil:
+			return nil
+		case !fault.Is(err, fault.NotFound):
+			return fmt.Errorf("look for what was asked of server %s: %w", v.ID, err)
+		case !fault.Is(refused, fault.Conflict) || n == submissions:
+			return fmt.Errorf("%s server %s: %w", action.Method, v.ID, refused)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(submissionRest):
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
+)
+
+// Request is what is asked for: one server, or several that differ in nothing but their number.
+type Request struct {
+	Name        string
+	Hostname    string // "": made of the name
+	Description string
+	ImageID     string
+	FlavorID    string
+	Zone        string // availability zone; "" is any
+	KeyName     string // of the caller's key pairs; "" is none
+	NICs        NICs
+	// SecurityGroups are names or ids. A project has the one named default.
+	SecurityGroups []string
+	Metadata       map[string]string
+	Tags           []string
+	UserData       []byte
+	Files          []contract.File
+	AdminPass      *string // nil: one is made up
+	ConfigDrive    bool
+	Min, Max       int // how many servers, at least and at most
+
+	// Key is what a client calls its request by, so that it may ask again; "" is nothing. Hash tells requests under one key
+	// apart: made of all that was asked for, and of the key, since it is kept and what was asked for may hold a password.
+	Key, Hash string
+}
+
+// Accepted is a build that was accepted: the only one, or the first of several.
+type Accepted struct {
+	ServerID      string
+	ReservationID string
+	// AdminPass is known to the request that was accepted alone; "" where it was an earlier one with the same key.
+	AdminPass string
+}
+
+// Boot has servers built. They are accepted when it returns, and built when they are ACTIVE.
+func (s Servers) Boot(ctx context.Context, r Request) (Accepted, error) {
+	id := uuid.NewString()
+	if r.Key != "" {
+		id = ids.Server(s.caller.ProjectID, r.Key)
+		// Before anything that the request names is looked at: its first try has used it, perhaps.
+		switch made, err := s.madeBy(ctx, id, r.Hash); {
+		case err != nil:
+			return Accepted{}, err
+		case made == byAnother:
+			return accepted(id, ""), nil
+		}
+	}
+	in, err := s.input(ctx, id, r)
+	if err != nil {
+		return Accepted{}, err
+	}
+	var refused error
+	if r.Max == 1 {
+		if in.Hostname == "" {
+			in.Hostname = ids.Hostname(id)
+		}
+		refused = s.engine.Submit(ctx, in)
+	} else {
+		_, refused = s.engine.Reserve(ctx, contract.ReserveInput{Boot: in, Min: r.Min, Max: r.Max})
+	}
+	if refused == nil && r.Key == "" {
+		return accepted(id, in.AdminPass), nil
+	}
+	// The row says who was accepted, whatever the answer says. That of the request which was may have got lost, and another run
+	// have refused it when it was asked again; and another request with the same key may be what was accepted, or what is in
+	// the way.
+	made, err := s.madeBy(ctx, id, r.Hash)
+	switch {
+	case err != nil:
+		return Accepted{}, err
+	case made == byAnother:
+		return accepted(id, ""), nil
+	case refused != nil && made == byNobody:
+		return Accepted{}, fmt.Errorf("submit server %s: %w", id, refused)
+	}
+	return accepted(id, in.AdminPass), nil
+}
+
+func accepted(id, adminPass string) Accepted {
+	return Accepted{ServerID: id, ReservationID: ids.Reservation(id), AdminPass: adminPass}
+}
+
+// maker is whose request a server was accepted for.
+type maker int
+
+const (
+	byNobody  maker = iota // not yet, or never
+	byThis                 // the request that asks
+	byAnother              // with the same key, for the same; the answer to it has no adminPass, which only its first one knew
+)
+
+// madeBy says who made the server of an id; Conflict where it was made by another request under the key of this one, for
+// something else.
+func (s Servers) madeBy(ctx context.Context, id, hash string) (maker, error) {
+	server, err := s.store.ServerEvenDeleted(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return byNobody, nil
+	}
+	if err != nil {
+		return byNobody, fmt.Errorf("look for the server %s that was asked for: %w", id, err)
+	}
+	_, err = s.store.Action(ctx, id, s.caller.RequestID)
+	switch {
+	case err == nil:
+		return byThis, nil
+	case !fault.Is(err, fault.NotFound):
+		return byNobody, fmt.Errorf("look for the request that made server %s: %w", id, err)
+	case server.Fingerprint != nil && *server.Fingerprint != hash:
+		return byNobody, fault.New(fault.Conflict,
+			"This Idempotency-Key was used for another request, which made server %s. Repeat that request, or use a new key.", id)
+	}
+	return byAnother, nil
+}
+
+// input checks a request and loads what it names.
+func (s Servers) input(ctx context.Context, id string, r Request) (contract.BootInput, error) {
+	in := contract.BootInput{
+		Server: contract.Server{
+			ServerID: id, ProjectID: s.caller.ProjectID, UserID: s.caller.UserID, RequestID: s.caller.RequestID,
+			Name: r.Name, Hostname: r.Hostname, Description: r.Description, ImageID: r.ImageID,
+			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
+			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
+		},
+		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
+	}
+	if in.Hostname == "" {
+		in.Hostname = Hostname(r.Name)
+	}
+	if err := checkGroups(s.caller.ProjectID, r.SecurityGroups); err != nil {
+		return in, err
+	}
+	if err := checkSizes(r); err != nil {
+		return in, err
+	}
+	if r.AdminPass != nil {
+		in.AdminPass = *r.AdminPass
+	} else {
+		in.AdminPass = newPassword()
+	}
+	if err := s.resolve(ctx, r, &in); err != nil {
+		return in, err
+	}
+	return in, s.checkCounts(r, in.Networks)
+}
+
+// resolve loads what the request names: flavor, zone, key pair, networks, quota. The image is the build's first step.
+func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput) (err error) {
+	if in.Flavor, err = s.flavor(ctx, r.FlavorID); err != nil {
+		return err
+	}
+	if in.AvailabilityZone, err = s.zone(ctx, r.Zone); err != nil {
+		return err
+	}
+	if r.KeyName != "" {
+		k, err := s.store.KeyPair(ctx, in.UserID, r.KeyName)
+		if err != nil {
+			return fault.Absent(err, fault.Invalid, "Invalid key_name provided.")
+		}
+		in.KeyPairs = []contract.KeyPair{{Name: k.Name, PublicKey: k.PublicKey, Type: k.Type}}
+	}
+	if in.Networks, err = s.networks(ctx, r.NICs); err != nil {
+		return err
+	}
+	q, err := s.Quota(ctx, in.ProjectID)
+	if err != nil {
+		return err
+	}
+	in.Limits = contract.Quota{Instances: q.Instances, Cores: q.Cores, RAMMiB: q.RAMMiB}
+	return nil
+}
+
+// flavor is one that the caller may boot: a private one only admins.
+func (s Servers) flavor(ctx context.Context, id string) (contract.Flavor, error) {
+	f, err := s.store.Flavor(ctx, id)
+	if err == nil && !f.Public && !s.caller.admin() {
+		err = fault.New(fault.NotFound, "private")
+	}
+	if err != nil {
+		return contract.Flavor{}, fault.Absent(err, fault.Invalid, "Flavor %s could not be found.", id)
+	}
+	return contract.Flavor{
+		ID: f.ID, Name: f.Name, VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, DiskGiB: f.DiskGiB, EphemeralGiB: f.EphemeralGiB,
+		SwapMiB: f.SwapMiB, ExtraSpecs: f.ExtraSpecs,
+	}, nil
+}
+
+// zone checks an availability zone: one is there while an enabled host is in it.
+func (s Servers) zone(ctx context.Context, zone string) (string, error) {
+	if zone == "" {
+		return "", nil
+	}
+	hosts, err := s.store.ListHosts(ctx)
+	if err != nil {
+		return "", fmt.Errorf("list the hosts: %w", err)
+	}
+	for _, h := range hosts {
+		if h.Enabled && h.AvailabilityZone == zone {
+			return zone, nil
+		}
+	}
+	return "", fault.New(fault.Invalid, "The requested availability zone is not available")
+}

@@ -1,0 +1,78 @@
+package servers
+
+import (
+	"unicode/utf8"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
+)
+
+// Limits of a request that Nova keeps in its configuration (quota.metadata_items, quota.injected_file*).
+const (
+	MaxMetadataItems = 128
+	MaxFiles         = 5
+	MaxFileBytes     = 10 * 1024
+	MaxFilePath      = 255
+	maxName          = 255
+)
+
+// invalid is a refusal of the request as its client wrote it.
+func invalid(format string, args ...any) error { return fault.New(fault.Invalid, format, args...) }
+
+// checkSizes holds a request within Nova's quotas of what a guest is given.
+func checkSizes(r Request) error {
+	if len(r.Metadata) > MaxMetadataItems {
+		return fault.New(fault.OverQuota, "Maximum number of metadata items exceeds %d", MaxMetadataItems)
+	}
+	if len(r.Files) > MaxFiles {
+		return fault.New(fault.OverQuota, "Quota exceeded, too many injected files: at most %d are allowed.", MaxFiles)
+	}
+	for _, f := range r.Files {
+		switch {
+		case len(f.Path) > MaxFilePath:
+			return fault.New(fault.OverQuota, "Personality file path exceeds maximum %d", MaxFilePath)
+		case len(f.Contents) > MaxFileBytes:
+			return fault.New(fault.OverQuota, "Personality file content exceeds maximum %d", MaxFileBytes)
+		}
+	}
+	return nil
+}
+
+// checkCounts says what cannot be had several times.
+func (s Servers) checkCounts(r Request, nics []contract.NICRequest) error {
+	switch {
+	case r.Min > r.Max:
+		return invalid("min_count must be <= max_count")
+	case r.Max > s.config.MaxCount:
+		return invalid("max_count is %d: one request may build at most %d servers here.", r.Max, s.config.MaxCount)
+	case r.Max == 1:
+		return nil
+	case r.Hostname != "":
+		return invalid("Unable to allocate a single hostname to multiple instances")
+	}
+	if numbered, _ := ids.Reserved("", r.Name, "", r.Max-1, r.Max); utf8.RuneCountInString(numbered) > maxName {
+		return invalid("Invalid input for field/attribute name. Value: %s. '%s' is too long: with its number a name has at most %d characters",
+			r.Name, r.Name, maxName)
+	}
+	for _, n := range nics {
+		switch {
+		case n.PortID != "":
+			return invalid("Failed to launch instances: Unable to launch multiple instances with a single configured port ID. " +
+				"Please launch your instance one by one with different ports.")
+		case n.FixedIP != "":
+			return invalid("Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.")
+		}
+	}
+	return nil
+}
+
+// checkGroups lets the one security group through that every project has, by name or id.
+func checkGroups(projectID string, groups []string) error {
+	for _, g := range groups {
+		if g != "" && g != "default" && g != ids.SecurityGroup(projectID) {
+			return invalid("Security group %s not found.", g)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+// Package servers is what a face may ask for of servers, whatever protocol it speaks: who may see one, what a request for one
+// has to hold, what happens when one is built, acted upon and deleted. Caller in, fault out; the texts of faults are Nova's.
+package servers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Engine changes servers (engine.Client). Submit answers nil once the build is accepted (the server's row exists) or the fault
+// that refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
+// once the delete is certain to happen, Do once an action has begun. Progress is that of a running build; it is empty, or
+// NotFound, when none runs. Console is the end of a server's serial console, Unavailable when its host does not answer.
+type Engine interface {
+	Submit(ctx context.Context, in contract.BootInput) error
+	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
+	Delete(ctx context.Context, in contract.DeleteInput) error
+	Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error)
+	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
+	Do(ctx context.Context, workflow string, in contract.ActionInput) error
+}
+
+// Config of the service. Zero fields take the defaults that are named beside them.
+type Config struct {
+	// Quota is what a project gets that has no limits of its own; -1 is unlimited. Nova's defaults: 10 instances, 20
+	// cores, 51,200 MiB, 100 key pairs.
+	Quota models.ProjectQuota
+	// MaxHosts is how many hosts a build may try: 3.
+	MaxHosts int
+	// MaxCount is how many servers one request may ask for: 1000.
+	MaxCount int
+	// Deadlines travel with every build, action and delete: contract.DefaultDeadlines().
+	Deadlines contract.Deadlines
+	// ForceConfigDrive gives every server a config drive, whatever its request says.
+	ForceConfigDrive bool
+	// Logger is slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.Quota == (models.ProjectQuota{}) {
+		c.Quota = models.ProjectQuota{Instances: 10, Cores: 20, RAMMiB: 51200, KeyPairs: 100}
+	}
+	if c.MaxHosts <= 0 {
+		c.MaxHosts = 3
+	}
+	if c.MaxCount <= 0 {
+		c.MaxCount = 1000
+	}
+	if c.Deadlines.HostLost == 0 {
+		c.Deadlines = contract.DefaultDeadlines()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Service is the server service of one process.
+type Service struct {
+	store  *models.Store
+	engine Engine
+	config Config
+}
+
+// New makes the service.
+func New(store *models.Store, engine Engine, config Config) *Service {
+	return &Service{store: store, engine: engine, config: config.withDefaults()}
+}
+
+// Quota is a project's, with the configured defaults where it has none. Those alone are DefaultQuota.
+func (s *Service) Quota(ctx context.Context, projectID string) (models.ProjectQuota, error) {
+	q, err := s.store.Quota(ctx, projectID, s.config.Quota)
+	if err != nil {
+		return q, fmt.Errorf("read the quota of project %s: %w", projectID, err)
+	}
+	return q, nil
+}
+
+// DefaultQuota is that of a project without one of its own.
+func (s *Service) DefaultQuota() models.ProjectQuota { return s.config.Quota }
+
+// Caller is who asks, and with which request.
+type Caller struct {
+	UserID    string
+	ProjectID string
+	Roles     []string
+	RequestID string
+}
+
+func (c Caller) admin() bool { return auth.Has(c.Roles, auth.RoleAdmin) }
+
+// owns says whether something of a project is the caller's to use; an admin's is everything.
+func (c Caller) owns(projectID string) bool { return projectID == c.ProjectID || c.admin() }
+
+// Servers are those that a caller may see.
+type Servers struct {
+	*Service
+	caller Caller
+}
+
+// For gives the service to a caller.
+func (s *Service) For(caller Caller) Servers { return Servers{s, caller} }
+
+// Get finds a server; another project's is as absent as one that never was.
+func (s Servers) Get(ctx context.Context, id string) (models.Server, error) {
+	return s.find(ctx, id, s.store.Server)
+}
+
+// GetEvenDeleted is Get, and finds deleted ones too.
+func (s Servers) GetEvenDeleted(ctx context.Context, id string) (models.Server, error) {
+	return s.find(ctx, id, s.store.ServerEvenDeleted)
+}
+
+func (s Servers) find(ctx context.Context, id string, get func(context.Context, string) (models.Server, error)) (models.Server, error) {
+	absent := fault.New(fault.NotFound, "Instance %s could not be found.", id)
+	if uuid.Validate(id) != nil {
+		return models.Server{}, absent
+	}
+	v, err := get(ctx, id)
+	if err != nil {
+		return v, fault.Absent(err, fault.NotFound, "Instance %s could not be found.", id)
+	}
+	if !s.caller.owns(v.ProjectID) {
+		return models.Server{}, absent
+	}
+	return v, nil
+}
+
+// List lists the caller's servers that the filter selects; an admin's are those of all projects, or of the filter's.
+func (s Servers) List(ctx context.Context, f models.ServerFilter) ([]models.Server, error) {
+	if !s.caller.admin() {
+		if f.Deleted {
+			return nil, fault.New(fault.Forbidden, "Only administrators may list deleted instances")
+		}
+		f.ProjectID = s.caller.ProjectID
+	}
+	return s.store.ListServers(ctx, f)
+}
+
+// Delete asks for a server's end. It is certain then, and not yet done.
+func (s Servers) Delete(ctx context.Context, id string) error {
+	v, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	err = s.engine.Delete(ctx, contract.DeleteInput{
+		ServerID: v.ID, ProjectID: v.ProjectID, UserID: s.caller.UserID, RequestID: s.caller.RequestID, Deadlines: s.config.Deadlines,
+	})
+	if err != nil {
+		return fmt.Errorf("delete server %s: %w", v.ID, err)
+	}
+	return nil
+}
+
+// Console reads the last lines of a server's serial console; 0 is all that is kept.
+func (s Servers) Console(ctx context.Context, id string, lines int) (string, error) {
+	v, err := s.Get(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if v.Host == nil {
+		return "", fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
+	}
+	text, err := s.engine.Console(ctx, contract.ConsoleInput{ServerID: v.ID, Hostname: v.Host.Hostname, Lines: lines})
+	if err != nil {
+		return "", fmt.Errorf("read the console of server %s: %w", v.ID, err)
+	}
+	return text, nil
+}
