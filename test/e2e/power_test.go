@@ -31,7 +31,8 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	})
 	guest := r.wholeDisk(t, r.demoImages)
 	empty := r.upload(t, r.adminImages, images.CreateOpts{Name: "nothing", DiskFormat: "raw", ContainerFormat: "bare"}, "", noise(1<<20)...)
-	boot := func(name, image, script string) string {
+	boot := func(t *testing.T, name, image, script string) string {
+		r.hostIsReady(t) // the test before may have killed it
 		s := r.create(t, servers.CreateOpts{Name: name, ImageRef: image, FlavorRef: r.flavor, Networks: r.on(), ConfigDrive: ptr(true), UserData: []byte(script)})
 		r.active(t, s.ID)
 		return s.ID
@@ -62,7 +63,7 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	}
 
 	t.Run("it shuts itself down: the server is stopped, and starts when somebody says so", func(t *testing.T) {
-		id := boot("shuts-down", guest, "#!/bin/sh\npoweroff -f\n")
+		id := boot(t, "shuts-down", guest, "#!/bin/sh\npoweroff -f\n")
 		becomes(t, id, "SHUTOFF", lifecycle.Shutdown)
 		action, event := newest(t, id)
 		require.Equal(t, []any{"stop", "", "GuestWentDown", "Success"}, []any{action.Action, action.Message, event.Event, event.Result})
@@ -86,7 +87,7 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	})
 
 	t.Run("its QEMU dies: the server is stopped, with why", func(t *testing.T) {
-		id := boot("crashes", empty, "")
+		id := boot(t, "crashes", empty, "")
 		killQEMU(t, id)
 		becomes(t, id, "SHUTOFF", lifecycle.Crashed)
 		action, event := newest(t, id)
@@ -94,7 +95,7 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	})
 
 	t.Run("its machine goes down: it is started again", func(t *testing.T) {
-		id := boot("runs", empty, "")
+		id := boot(t, "runs", empty, "")
 		r.Lose(r.Hosts[0])
 		killQEMU(t, id)
 		r.Restart(r.Hosts[0])
@@ -106,7 +107,7 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	})
 
 	t.Run("it goes while libvirt is not to be had: it is started again", func(t *testing.T) {
-		id := boot("runs-too", empty, "")
+		id := boot(t, "runs-too", empty, "")
 		libvirt.close(t)
 		killQEMU(t, id)
 		libvirt.open(t)

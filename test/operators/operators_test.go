@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -165,7 +166,8 @@ func TestAnOperatorFindsWhatWaitsSeesWhyAndHasItTriedAgainOrGivenUp(t *testing.T
 	r.mend()
 	require.NoError(t, r.Act(t.Context(), id, act(contract.ActRetry, disk, "")))
 	require.NoError(t, ended.Get(t.Context(), nil))
-	require.Equal(t, []string{contract.RemoveDisk, contract.ReleaseAllocation}, r.done, "what is given up is not done")
+	// What was asked for may have begun by itself just before, and is done once more then.
+	require.Equal(t, []string{contract.RemoveDisk, contract.ReleaseAllocation}, slices.Compact(slices.Clone(r.done)), "what is given up is not done")
 	require.Equal(t, []string{"skip", undefine, "removed by hand", "u1", skip.RequestID, "cleanup/" + server, server}, []string{
 		r.acts[0].Act, r.acts[0].Undo, r.acts[0].Reason, r.acts[0].UserID, r.acts[0].RequestID, r.acts[0].WorkflowID, r.acts[0].ServerID,
 	})
