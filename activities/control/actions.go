@@ -55,7 +55,7 @@ func (a *Activities) FinishAction(ctx context.Context, in contract.FinishActionI
 	if err != nil {
 		return err
 	}
-	return a.store.FinishAction(ctx, in.ServerID, in.RequestID, action, events(in.Steps, contract.FinishAction, a.now()))
+	return a.store.FinishAction(ctx, in.ServerID, in.RequestID, action, models.ActionEvents(in.Steps, contract.FinishAction, a.now()))
 }
 
 // FailAction makes the server what it was before the action, and keeps why.
@@ -67,7 +67,7 @@ func (a *Activities) FailAction(ctx context.Context, in contract.FailActionInput
 	was := models.Server{VMState: lifecycle.VMState(in.VMState), PowerState: in.PowerState}
 	return a.store.FailAction(ctx, in.ServerID, in.RequestID, action, was, models.ServerFault{
 		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details,
-	}, events(in.Steps, "", a.now()))
+	}, models.ActionEvents(in.Steps, "", a.now()))
 }
 
 func rowOf(name string) (lifecycle.Action, error) {

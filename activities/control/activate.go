@@ -19,6 +19,6 @@ func (a *Activities) Activate(ctx context.Context, in contract.ActivateInput) er
 		Hostname:   in.Hostname,
 		PowerState: powerRunning,
 		LaunchedAt: now,
-		Events:     events(in.Steps, contract.Activate, now),
+		Events:     models.ActionEvents(in.Steps, contract.Activate, now),
 	})
 }

@@ -63,31 +63,6 @@ func New(o Options) *Activities {
 	}
 }
 
-// events turns a build's progress into the events of its instance action. own is the step that writes them: it ends with
-// this very transaction.
-func events(steps []contract.StepProgress, own string, now time.Time) []models.InstanceActionEvent {
-	list := make([]models.InstanceActionEvent, 0, len(steps))
-	for _, s := range steps {
-		if s.Started == nil {
-			continue
-		}
-		e := models.InstanceActionEvent{
-			Seq: len(list), Event: s.Step, Host: optional(s.Host), StartedAt: *s.Started, EndedAt: s.Finished, Details: optional(s.Error),
-		}
-		if s.Step == own && s.State == contract.StepRunning {
-			e.EndedAt = &now
-		}
-		switch {
-		case s.Error != "":
-			e.Result = optional("Error")
-		case e.EndedAt != nil:
-			e.Result = optional("Success")
-		}
-		list = append(list, e)
-	}
-	return list
-}
-
 // optional is nil for the empty string: NULL in the database.
 func optional(s string) *string {
 	if s == "" {

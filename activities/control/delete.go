@@ -25,5 +25,5 @@ func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) 
 // RemoveServer ends a delete.
 func (a *Activities) RemoveServer(ctx context.Context, in contract.RemoveServerInput) error {
 	now := a.now()
-	return a.store.RemoveServer(ctx, in.ServerID, in.RequestID, events(in.Steps, contract.RemoveServer, now), now)
+	return a.store.RemoveServer(ctx, in.ServerID, in.RequestID, models.ActionEvents(in.Steps, contract.RemoveServer, now), now)
 }

@@ -57,5 +57,5 @@ func (a *Activities) FailServer(ctx context.Context, in contract.FailServerInput
 	now := a.now()
 	return a.store.FailServer(ctx, in.ServerID, in.RequestID, models.ServerFault{
 		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: now,
-	}, events(in.Steps, contract.FailServer, now))
+	}, models.ActionEvents(in.Steps, contract.FailServer, now))
 }

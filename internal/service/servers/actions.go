@@ -3,8 +3,8 @@ package servers
 import (
 	"context"
 	"fmt"
+	"time"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
@@ -42,32 +42,6 @@ func (s Servers) Action(ctx context.Context, v models.Server, requestID string, 
 		}
 		return a, nil
 	}
-	a.Events = eventsOf(a, steps)
+	a.Events = models.ActionEvents(steps, "", time.Time{})
 	return a, nil
-}
-
-// eventsOf shows the steps that have begun as the events of an action.
-func eventsOf(a models.InstanceAction, steps []contract.StepProgress) []models.InstanceActionEvent {
-	var events []models.InstanceActionEvent
-	for _, p := range steps {
-		if p.Started == nil {
-			continue
-		}
-		e := models.InstanceActionEvent{
-			ServerID: a.ServerID, RequestID: a.RequestID, Seq: len(events), Event: p.Step, StartedAt: *p.Started, EndedAt: p.Finished,
-		}
-		if p.Host != "" {
-			e.Host = &p.Host
-		}
-		if p.Finished != nil {
-			result := "Success"
-			if p.Error != "" || p.State == contract.StepFailed {
-				result = "Error"
-				e.Details = &p.Error
-			}
-			e.Result = &result
-		}
-		events = append(events, e)
-	}
-	return events
 }
