@@ -321,7 +321,7 @@ func TestAnImageThatIsDeletedDuringItsImportLeavesNothing(t *testing.T) {
 		if stored > 1 {
 			require.NoError(t, m.do(m.CopyImage, contract.CopyImageInput{Task: in.Task, Store: "cold"}))
 		}
-		require.NoError(t, m.images.Internally(callerOf(in.Task)).Remove(t.Context(), m.row(t, id), nil))
+		require.NoError(t, m.images.Internally(callerOf(in.Task)).Remove(t.Context(), m.row(t, id)))
 		require.Error(t, m.do(m.StoreImage, m.storeIn(in, "hot")))
 		require.True(t, fault.Is(m.do(m.CopyImage, contract.CopyImageInput{Task: in.Task, Store: "cold"}), fault.NotFound))
 		if stored > 1 { // it did not notice

@@ -143,7 +143,7 @@ func (a *API) create(c echo.Context) error {
 	if d.Owner != nil {
 		draft.OwnerID = *d.Owner
 	}
-	made, err := a.images(c).Add(context.WithoutCancel(c.Request().Context()), draft, nil)
+	made, err := a.images(c).Add(context.WithoutCancel(c.Request().Context()), draft)
 	if fault.Is(err, fault.NotFound) {
 		return fault.Wrap(fault.Invalid, err, "There is no project '%s' to own the image.", draft.OwnerID)
 	}

@@ -186,7 +186,7 @@ func (a *API) show(c echo.Context) error {
 
 func (a *API) delete(c echo.Context) error {
 	err := a.change(c, func(repo images.Repository, image models.Image) error {
-		return repo.Remove(context.WithoutCancel(c.Request().Context()), image, nil)
+		return repo.Remove(context.WithoutCancel(c.Request().Context()), image)
 	})
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (a *API) delete(c echo.Context) error {
 func (a *API) switchTo(status models.ImageStatus) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		err := a.change(c, func(repo images.Repository, image models.Image) error {
-			_, err := repo.Switch(context.WithoutCancel(c.Request().Context()), image, status, nil)
+			_, err := repo.Switch(context.WithoutCancel(c.Request().Context()), image, status)
 			return err
 		})
 		if err != nil {

@@ -70,7 +70,7 @@ func (a *API) share(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := repo.Share(context.WithoutCancel(c.Request().Context()), image, body.Member, nil)
+	m, err := repo.Share(context.WithoutCancel(c.Request().Context()), image, body.Member)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (a *API) answer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	m, err := repo.Answer(context.WithoutCancel(c.Request().Context()), image, c.Param("member"), body.Status, nil)
+	m, err := repo.Answer(context.WithoutCancel(c.Request().Context()), image, c.Param("member"), body.Status)
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (a *API) unshare(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := repo.Unshare(context.WithoutCancel(c.Request().Context()), image, c.Param("member"), nil); err != nil {
+	if err := repo.Unshare(context.WithoutCancel(c.Request().Context()), image, c.Param("member")); err != nil {
 		return err
 	}
 	return rest.NoContent(c)

@@ -51,7 +51,7 @@ func (a *API) stores(c echo.Context, describe func(map[string]any, string) error
 // drop is DELETE /v2/stores/{store}/{image}: the bytes leave one of several stores.
 func (a *API) drop(c echo.Context) error {
 	err := a.change(c, func(repo images.Repository, image models.Image) error {
-		return repo.Drop(context.WithoutCancel(c.Request().Context()), image, c.Param("store"), nil)
+		return repo.Drop(context.WithoutCancel(c.Request().Context()), image, c.Param("store"))
 	})
 	if err != nil {
 		return err

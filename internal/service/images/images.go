@@ -22,21 +22,18 @@ import (
 // Repository is images as one caller has them. An image that is handed in is one that Get or List handed out, and as it was
 // then it is judged. Save finds out when somebody came between; the others go by the row's state when they write.
 //
-// The last argument of what changes something is what is announced with the change. The notification layer says it; callers
-// give nil, and every layer passes on what it got.
-//
 // Errors are faults in Glance's words: NotFound for what the caller may not know of, Forbidden, Invalid, Conflict, and
 // TooLarge for every limit.
 type Repository interface {
 	// Add makes an image, queued: its id, owner and visibility are chosen already.
-	Add(ctx context.Context, draft models.Image, note models.Announce) (models.Image, error)
+	Add(ctx context.Context, draft models.Image) (models.Image, error)
 	Get(ctx context.Context, id string) (models.Image, error)
 	List(ctx context.Context, f models.ImageFilter) ([]models.Image, error)
 	// Save changes the description.
 	Save(ctx context.Context, was models.Image, change models.ImageUpdate) (models.Image, error)
 	// Switch deactivates an image or makes it active again.
-	Switch(ctx context.Context, was models.Image, to models.ImageStatus, note models.Announce) (models.Image, error)
-	Remove(ctx context.Context, was models.Image, note models.Announce) error
+	Switch(ctx context.Context, was models.Image, to models.ImageStatus) (models.Image, error)
+	Remove(ctx context.Context, was models.Image) error
 
 	// Upload stores the bytes of a queued image, judges them in the same pass, and makes the image active. Whatever ends it
 	// early leaves the image queued and no bytes.
@@ -46,7 +43,7 @@ type Repository interface {
 	// Open reads an image's bytes; length as in imagestore.Reader.
 	Open(ctx context.Context, was models.Image, offset, length int64) (io.ReadCloser, error)
 	// Drop removes the bytes from one of several stores.
-	Drop(ctx context.Context, was models.Image, store string, note models.Announce) error
+	Drop(ctx context.Context, was models.Image, store string) error
 
 	Members
 }
@@ -55,21 +52,17 @@ type Repository interface {
 type Members interface {
 	// Members lists all that the caller may see, or only the one that is named.
 	Members(ctx context.Context, of models.Image, project string) ([]models.ImageMember, error)
-	Share(ctx context.Context, of models.Image, project string, note AnnounceMember) (models.ImageMember, error)
+	Share(ctx context.Context, of models.Image, project string) (models.ImageMember, error)
 	// Answer accepts or rejects what is shared, or makes it pending again.
-	Answer(ctx context.Context, of models.Image, project, status string, note AnnounceMember) (models.ImageMember, error)
-	Unshare(ctx context.Context, of models.Image, project string, note AnnounceMember) error
+	Answer(ctx context.Context, of models.Image, project, status string) (models.ImageMember, error)
+	Unshare(ctx context.Context, of models.Image, project string) error
 }
-
-// AnnounceMember is models.Announce for a member of an image.
-type AnnounceMember = func(models.ImageMember) models.Notification
 
 // Data is bytes on their way into a store.
 type Data struct {
 	Body   io.Reader
 	Length int64  // as announced; -1 where nobody knows
 	Store  string // "" is the default one
-	Note   models.Announce
 
 	// From is the status that the image has while its bytes come, "" for an upload by a client: saving. Task is the import
 	// that brings them then; with Stays the image goes on importing when they have come, until every store has them.
@@ -137,10 +130,9 @@ func (s *Service) Stores() *imagestore.Stores { return s.stores }
 // For composes the service for one caller, from the inside out: each layer does its own and leaves the rest to the one
 // below. A request passes them from the last to the first.
 func (s *Service) For(caller Caller) Repository {
-	var r Repository = &location{s}
+	var r Repository = &location{Service: s, notifier: notifier{caller}}
 	r = &room{Repository: r, service: s, requestID: caller.RequestID}
 	r = &quota{Repository: r, service: s}
-	r = &notification{Repository: r, caller: caller}
 	r = &policy{Repository: r, caller: caller.Caller}
 	r = &protection{Repository: r, caller: caller.Caller, rules: s.config.Protections}
 	r = &authorization{Repository: r, caller: caller.Caller, rows: s.rows}
@@ -149,8 +141,7 @@ func (s *Service) For(caller Caller) Repository {
 
 // Internally composes the service for Slipway itself, which imports for a caller that was judged when it asked.
 func (s *Service) Internally(caller Caller) Repository {
-	var r Repository = &location{s}
+	var r Repository = &location{Service: s, notifier: notifier{caller}}
 	r = &room{Repository: r, service: s, requestID: caller.RequestID}
-	r = &quota{Repository: r, service: s}
-	return &notification{Repository: r, caller: caller}
+	return &quota{Repository: r, service: s}
 }

@@ -59,7 +59,7 @@ func (s *Service) CopyImported(ctx context.Context, caller Caller, imageID, task
 	image, err := s.copyTo(ctx, up, row, name, store, task, read)
 	if err != nil {
 		s.tellFull(ctx, imageID, name, caller.RequestID, err)
-		return row, (&location{s}).giveUp(last, up, imageID, name, models.ImageImporting, err)
+		return row, (&location{Service: s}).giveUp(last, up, imageID, name, models.ImageImporting, err)
 	}
 	return image, nil
 }
@@ -142,7 +142,7 @@ func (s *Service) EndImport(ctx context.Context, caller Caller, e models.ImportE
 			held = append(held, heldIn{name, lock})
 		}
 	}
-	e.Announce = (&notification{caller: caller}).announce("image.activate")
+	e.Announce = notifier{caller}.announce("image.activate")
 	image, exists, err := s.rows.EndImport(ctx, e)
 	if err != nil {
 		return errors.Join(err, held.end(models.Image{}, held.names()))

@@ -50,8 +50,6 @@ func TestTheLayersWrapEachOtherInGlancesOrder(t *testing.T) {
 				r = layer.Repository
 			case *policy:
 				r = layer.Repository
-			case *notification:
-				r = layer.Repository
 			case *quota:
 				r = layer.Repository
 			case *room:
@@ -63,8 +61,8 @@ func TestTheLayersWrapEachOtherInGlancesOrder(t *testing.T) {
 		return names
 	}
 	s := New(nil, nil, Config{}, nil)
-	require.Equal(t, []string{"authorization", "protection", "policy", "notification", "quota", "room", "location"}, order(s.For(member)))
-	require.Equal(t, []string{"notification", "quota", "room", "location"}, order(s.Internally(member)))
+	require.Equal(t, []string{"authorization", "protection", "policy", "quota", "room", "location"}, order(s.For(member)))
+	require.Equal(t, []string{"quota", "room", "location"}, order(s.Internally(member)))
 }
 
 func rulesOf(t *testing.T, text string) *imagepolicy.Protections {
@@ -106,7 +104,7 @@ func TestAProtectedPropertyIsHiddenAndKept(t *testing.T) {
 		_, err = mine.Save(ctx, changed, models.ImageUpdate{Properties: &properties})
 		refused(t, fault.Forbidden, err)
 	}
-	_, err = mine.Add(ctx, draft(func(i *models.Image) { i.Properties = map[string]string{"secret_key": "s"} }), nil)
+	_, err = mine.Add(ctx, draft(func(i *models.Image) { i.Properties = map[string]string{"secret_key": "s"} }))
 	refused(t, fault.Forbidden, err)
 	require.Equal(t, before, w.everything())
 
@@ -201,7 +199,7 @@ func TestEveryChangeIsToldOnceAndNoRefusal(t *testing.T) {
 		seen = len(all)
 		return news
 	}
-	image, err := mineIs.Add(ctx, draft(), nil)
+	image, err := mineIs.Add(ctx, draft())
 	require.NoError(t, err)
 	require.Equal(t, []string{"image.create queued u2 req-2"}, next())
 	name := "a name"
@@ -210,7 +208,7 @@ func TestEveryChangeIsToldOnceAndNoRefusal(t *testing.T) {
 	require.Equal(t, []string{"image.update queued u2 req-2"}, next())
 
 	for what, refuse := range map[string]func() error{
-		"a taken id":     func() error { _, err := mineIs.Add(ctx, image, nil); return err },
+		"a taken id":     func() error { _, err := mineIs.Add(ctx, image); return err },
 		"a stale change": func() error { _, err := mineIs.Save(ctx, draft(), models.ImageUpdate{Name: &name}); return err },
 		"a public one": func() error {
 			v := "public"
@@ -229,13 +227,13 @@ func TestEveryChangeIsToldOnceAndNoRefusal(t *testing.T) {
 			return err
 		},
 		"a reader's upload": func() error { _, err := w.For(reader).Upload(ctx, image, bytesTo("", noise(10))); return err },
-		"a reader's delete": func() error { return w.For(reader).Remove(ctx, image, nil) },
-		"a member's switch": func() error { _, err := w.For(reader).Switch(ctx, image, models.ImageDeactivated, nil); return err },
-		"a queued switch":   func() error { _, err := bossIs.Switch(ctx, image, models.ImageDeactivated, nil); return err },
-		"the only store":    func() error { return bossIs.Drop(ctx, image, "local", nil) },
-		"no project":        func() error { _, err := mineIs.Share(ctx, image, "nobody", nil); return err },
-		"no member":         func() error { return mineIs.Unshare(ctx, image, others, nil) },
-		"another's answer":  func() error { _, err := mineIs.Answer(ctx, image, others, "accepted", nil); return err },
+		"a reader's delete": func() error { return w.For(reader).Remove(ctx, image) },
+		"a member's switch": func() error { _, err := w.For(reader).Switch(ctx, image, models.ImageDeactivated); return err },
+		"a queued switch":   func() error { _, err := bossIs.Switch(ctx, image, models.ImageDeactivated); return err },
+		"the only store":    func() error { return bossIs.Drop(ctx, image, "local") },
+		"no project":        func() error { _, err := mineIs.Share(ctx, image, "nobody"); return err },
+		"no member":         func() error { return mineIs.Unshare(ctx, image, others) },
+		"another's answer":  func() error { _, err := mineIs.Answer(ctx, image, others, "accepted"); return err },
 	} {
 		before := w.everything()
 		require.Error(t, refuse(), what)
@@ -246,29 +244,29 @@ func TestEveryChangeIsToldOnceAndNoRefusal(t *testing.T) {
 	image, err = mineIs.Upload(ctx, image, bytesTo("", noise(1000)))
 	require.NoError(t, err)
 	require.Equal(t, []string{"image.upload active u2 req-2", "image.activate active u2 req-2"}, next())
-	_, err = mineIs.Share(ctx, image, others, nil)
+	_, err = mineIs.Share(ctx, image, others)
 	require.NoError(t, err)
 	asTheySee, err := w.For(other).Get(ctx, image.ID)
 	require.NoError(t, err)
-	_, err = w.For(other).Answer(ctx, asTheySee, others, "accepted", nil)
+	_, err = w.For(other).Answer(ctx, asTheySee, others, "accepted")
 	require.NoError(t, err)
-	require.NoError(t, mineIs.Unshare(ctx, image, others, nil))
+	require.NoError(t, mineIs.Unshare(ctx, image, others))
 	require.Equal(t, []string{"image.member.create pending u2 req-2", "image.member.update accepted u4 req-4", "image.member.delete accepted u2 req-2"}, next())
-	image, err = bossIs.Switch(ctx, w.now(image.ID), models.ImageDeactivated, nil)
+	image, err = bossIs.Switch(ctx, w.now(image.ID), models.ImageDeactivated)
 	require.NoError(t, err)
 	require.Equal(t, []string{"image.deactivate deactivated u1 req-1"}, next())
-	again, err := bossIs.Switch(ctx, image, models.ImageDeactivated, nil)
+	again, err := bossIs.Switch(ctx, image, models.ImageDeactivated)
 	require.NoError(t, err)
 	require.Equal(t, models.ImageDeactivated, again.Status)
 	require.Empty(t, next(), "nothing changed")
 	_, err = mineIs.Open(ctx, w.now(image.ID), 0, -1)
 	refused(t, fault.Forbidden, err)
-	image, err = bossIs.Switch(ctx, image, models.ImageActive, nil)
+	image, err = bossIs.Switch(ctx, image, models.ImageActive)
 	require.NoError(t, err)
 	require.Equal(t, []string{"image.reactivate active u1 req-1"}, next())
-	require.NoError(t, mineIs.Remove(ctx, image, nil))
+	require.NoError(t, mineIs.Remove(ctx, image))
 	require.Len(t, next(), 1)
-	refused(t, fault.NotFound, mineIs.Remove(ctx, image, nil))
+	refused(t, fault.NotFound, mineIs.Remove(ctx, image))
 	require.Empty(t, next())
 }
 
@@ -369,9 +367,9 @@ func TestAnImageLeavesOneOfItsStores(t *testing.T) {
 	w := newWorld(t, Config{})
 	ctx, data := t.Context(), noise(10_000)
 	i := w.active("local", data)
-	refused(t, fault.Forbidden, w.For(admin).Drop(ctx, i, "local", nil))
-	refused(t, fault.NotFound, w.For(admin).Drop(ctx, i, "cold", nil))
-	refused(t, fault.Conflict, w.For(admin).Drop(ctx, i, "elsewhere", nil))
+	refused(t, fault.Forbidden, w.For(admin).Drop(ctx, i, "local"))
+	refused(t, fault.NotFound, w.For(admin).Drop(ctx, i, "cold"))
+	refused(t, fault.Conflict, w.For(admin).Drop(ctx, i, "elsewhere"))
 	w.reads(i, data)
 
 	cold := w.store("cold")
@@ -387,12 +385,12 @@ func TestAnImageLeavesOneOfItsStores(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 2*len(data), used, "each place counts")
 
-	require.NoError(t, w.For(admin).Drop(ctx, i, "local", nil))
+	require.NoError(t, w.For(admin).Drop(ctx, i, "local"))
 	e := w.everything()
 	require.Empty(t, e.Files)
 	require.Equal(t, []string{i.ID}, e.Bucket)
 	w.reads(w.now(i.ID), data)
-	refused(t, fault.Forbidden, w.For(admin).Drop(ctx, w.now(i.ID), "cold", nil))
+	refused(t, fault.Forbidden, w.For(admin).Drop(ctx, w.now(i.ID), "cold"))
 }
 
 func TestAnImageWithAsManyPropertiesAsMayBeCanStillBeChanged(t *testing.T) {

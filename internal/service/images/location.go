@@ -15,11 +15,14 @@ import (
 )
 
 // location is the innermost layer: rows in the database, bytes in the stores, and where the ones belong to the others
-// (Glance's location.ImageRepoProxy and StoreImageProxy).
-type location struct{ *Service }
+// (Glance's location.ImageRepoProxy and StoreImageProxy). What is announced of a change is written with it.
+type location struct {
+	*Service
+	notifier
+}
 
-func (l *location) Add(ctx context.Context, draft models.Image, note models.Announce) (models.Image, error) {
-	return l.rows.CreateImage(ctx, draft, note)
+func (l *location) Add(ctx context.Context, draft models.Image) (models.Image, error) {
+	return l.rows.CreateImage(ctx, draft, l.announce("image.create"))
 }
 
 func (l *location) Get(ctx context.Context, id string) (models.Image, error) {
@@ -32,11 +35,12 @@ func (l *location) List(ctx context.Context, f models.ImageFilter) ([]models.Ima
 
 func (l *location) Save(ctx context.Context, was models.Image, change models.ImageUpdate) (models.Image, error) {
 	change.IfUpdatedAt = &was.UpdatedAt
+	change.Announce = l.announce("image.update")
 	change.Frozen = imagesignature.Properties() // what was verified stays what is shown
 	return l.rows.UpdateImage(ctx, was.ID, change)
 }
 
-func (l *location) Switch(ctx context.Context, was models.Image, to models.ImageStatus, note models.Announce) (models.Image, error) {
+func (l *location) Switch(ctx context.Context, was models.Image, to models.ImageStatus) (models.Image, error) {
 	if was.Status == to {
 		return was, nil // Glance: deactivating twice is no error
 	}
@@ -44,7 +48,8 @@ func (l *location) Switch(ctx context.Context, was models.Image, to models.Image
 	if to == models.ImageActive {
 		from, verb = models.ImageDeactivated, "reactivate"
 	}
-	image, err := l.rows.MoveImage(ctx, was.ID, models.ImageMove{From: from, To: to, Announce: note})
+	announced := l.announce("image." + verb)
+	image, err := l.rows.MoveImage(ctx, was.ID, models.ImageMove{From: from, To: to, Announce: announced})
 	if fault.Is(err, fault.Conflict) {
 		return was, fault.Wrap(fault.Forbidden, err, "Not allowed to %s image in status '%s'", verb, was.Status)
 	}
@@ -52,8 +57,8 @@ func (l *location) Switch(ctx context.Context, was models.Image, to models.Image
 }
 
 // Remove takes the row away first: bytes without a row are settled later, a row without bytes would be a broken image.
-func (l *location) Remove(ctx context.Context, was models.Image, note models.Announce) error {
-	gone, err := l.rows.DeleteImage(ctx, was.ID, note)
+func (l *location) Remove(ctx context.Context, was models.Image) error {
+	gone, err := l.rows.DeleteImage(ctx, was.ID, l.announce("image.delete"))
 	if err != nil {
 		return err
 	}
@@ -149,14 +154,14 @@ func (l *location) store(ctx context.Context, was models.Image, name string, sto
 	if err := up.Commit(stored.SHA512); err != nil {
 		return was, fmt.Errorf("publish image %s: %w", was.ID, err)
 	}
-	to := models.ImageActive
+	to, announced := models.ImageActive, l.announce("image.upload", "image.activate")
 	if data.Stays {
-		to = ""
+		to, announced = "", l.announce("image.upload") // EndImport announces the other
 	}
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
 	image, err := l.rows.MoveImage(ctx, was.ID, models.ImageMove{
-		From: data.From, To: to, Task: data.Task, Bytes: &stored, Limit: data.Limits.Project, Announce: data.Note,
+		From: data.From, To: to, Task: data.Task, Bytes: &stored, Limit: data.Limits.Project, Announce: announced,
 		Stored: []models.ImageLocation{{Store: name, URL: store.Location(was.ID)}},
 	})
 	if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
@@ -299,7 +304,7 @@ func (s *Service) Open(ctx context.Context, image models.Image, offset, length i
 }
 
 // Drop implements Repository. The row goes first, as in Remove.
-func (l *location) Drop(ctx context.Context, was models.Image, name string, note models.Announce) error {
+func (l *location) Drop(ctx context.Context, was models.Image, name string) error {
 	store, err := l.stores.Store(name)
 	if err != nil {
 		return fault.Wrap(fault.Conflict, err, "%s", fault.Public(err))
@@ -309,7 +314,7 @@ func (l *location) Drop(ctx context.Context, was models.Image, name string, note
 	if err != nil {
 		return err
 	}
-	if _, err := l.rows.RemoveImageLocation(ctx, was.ID, name, note); err != nil {
+	if _, err := l.rows.RemoveImageLocation(ctx, was.ID, name, l.announce("image.update")); err != nil {
 		return errors.Join(err, lock.Close())
 	}
 	if err := lock.Abort(); err != nil {
@@ -322,16 +327,16 @@ func (l *location) Members(ctx context.Context, of models.Image, project string)
 	return l.rows.ImageMembers(ctx, of.ID, project)
 }
 
-func (l *location) Share(ctx context.Context, of models.Image, project string, note AnnounceMember) (models.ImageMember, error) {
-	return l.rows.AddImageMember(ctx, of.ID, project, maxMembers, note)
+func (l *location) Share(ctx context.Context, of models.Image, project string) (models.ImageMember, error) {
+	return l.rows.AddImageMember(ctx, of.ID, project, maxMembers, l.announceMember("image.member.create"))
 }
 
-func (l *location) Answer(ctx context.Context, of models.Image, project, status string, note AnnounceMember) (models.ImageMember, error) {
-	return l.rows.SetImageMember(ctx, of.ID, project, status, note)
+func (l *location) Answer(ctx context.Context, of models.Image, project, status string) (models.ImageMember, error) {
+	return l.rows.SetImageMember(ctx, of.ID, project, status, l.announceMember("image.member.update"))
 }
 
-func (l *location) Unshare(ctx context.Context, of models.Image, project string, note AnnounceMember) error {
-	return l.rows.RemoveImageMember(ctx, of.ID, project, note)
+func (l *location) Unshare(ctx context.Context, of models.Image, project string) error {
+	return l.rows.RemoveImageMember(ctx, of.ID, project, l.announceMember("image.member.delete"))
 }
 
 // NoMember is what is answered about a project that an image is not shared with.

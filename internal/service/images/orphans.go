@@ -332,7 +332,7 @@ func (s *Service) Adopt(ctx context.Context, caller Caller, id, store string, dr
 	image, err := s.rows.Image(ctx, draft.ID)
 	switch {
 	case fault.Is(err, fault.NotFound):
-		if image, err = s.For(caller).Add(ctx, draft, nil); fault.Is(err, fault.NotFound) {
+		if image, err = s.For(caller).Add(ctx, draft); fault.Is(err, fault.NotFound) {
 			err = fault.Wrap(fault.Invalid, err, "There is no project '%s' to own the image.", draft.OwnerID)
 		}
 	case err == nil && image.Status != models.ImageQueued:

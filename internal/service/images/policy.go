@@ -27,11 +27,11 @@ func (p *policy) may(action imagepolicy.Action, i models.Image) error {
 	return imagepolicy.Check(p.caller, action, Target(i))
 }
 
-func (p *policy) Add(ctx context.Context, draft models.Image, note models.Announce) (models.Image, error) {
+func (p *policy) Add(ctx context.Context, draft models.Image) (models.Image, error) {
 	if err := p.may(imagepolicy.AddImage, draft); err != nil {
 		return draft, err
 	}
-	return p.Repository.Add(ctx, draft, note)
+	return p.Repository.Add(ctx, draft)
 }
 
 func (p *policy) Save(ctx context.Context, was models.Image, change models.ImageUpdate) (models.Image, error) {
@@ -51,7 +51,7 @@ func (p *policy) Save(ctx context.Context, was models.Image, change models.Image
 	return p.Repository.Save(ctx, was, change)
 }
 
-func (p *policy) Switch(ctx context.Context, was models.Image, to models.ImageStatus, note models.Announce) (models.Image, error) {
+func (p *policy) Switch(ctx context.Context, was models.Image, to models.ImageStatus) (models.Image, error) {
 	action := imagepolicy.Reactivate
 	if to == models.ImageDeactivated {
 		action = imagepolicy.Deactivate
@@ -59,14 +59,14 @@ func (p *policy) Switch(ctx context.Context, was models.Image, to models.ImageSt
 	if err := p.may(action, was); err != nil {
 		return was, err
 	}
-	return p.Repository.Switch(ctx, was, to, note)
+	return p.Repository.Switch(ctx, was, to)
 }
 
-func (p *policy) Remove(ctx context.Context, was models.Image, note models.Announce) error {
+func (p *policy) Remove(ctx context.Context, was models.Image) error {
 	if err := p.may(imagepolicy.DeleteImage, was); err != nil {
 		return err
 	}
-	return p.Repository.Remove(ctx, was, note)
+	return p.Repository.Remove(ctx, was)
 }
 
 func (p *policy) Upload(ctx context.Context, was models.Image, data Data) (models.Image, error) {
@@ -90,11 +90,11 @@ func (p *policy) Open(ctx context.Context, was models.Image, offset, length int6
 	return p.Repository.Open(ctx, was, offset, length)
 }
 
-func (p *policy) Drop(ctx context.Context, was models.Image, store string, note models.Announce) error {
+func (p *policy) Drop(ctx context.Context, was models.Image, store string) error {
 	if err := p.may(imagepolicy.DeleteStoreCopy, was); err != nil {
 		return err
 	}
-	return p.Repository.Drop(ctx, was, store, note)
+	return p.Repository.Drop(ctx, was, store)
 }
 
 // Members leaves out what the caller may not know of: a member sees itself alone.
@@ -112,25 +112,25 @@ func (p *policy) Members(ctx context.Context, of models.Image, project string) (
 	}), err
 }
 
-func (p *policy) Share(ctx context.Context, of models.Image, project string, note AnnounceMember) (models.ImageMember, error) {
+func (p *policy) Share(ctx context.Context, of models.Image, project string) (models.ImageMember, error) {
 	if err := p.mayWith(imagepolicy.AddMember, of, project); err != nil {
 		return models.ImageMember{}, err
 	}
-	return p.Repository.Share(ctx, of, project, note)
+	return p.Repository.Share(ctx, of, project)
 }
 
-func (p *policy) Answer(ctx context.Context, of models.Image, project, status string, note AnnounceMember) (models.ImageMember, error) {
+func (p *policy) Answer(ctx context.Context, of models.Image, project, status string) (models.ImageMember, error) {
 	if err := p.mayWith(imagepolicy.ModifyMember, of, project); err != nil {
 		return models.ImageMember{}, err
 	}
-	return p.Repository.Answer(ctx, of, project, status, note)
+	return p.Repository.Answer(ctx, of, project, status)
 }
 
-func (p *policy) Unshare(ctx context.Context, of models.Image, project string, note AnnounceMember) error {
+func (p *policy) Unshare(ctx context.Context, of models.Image, project string) error {
 	if err := p.mayWith(imagepolicy.DeleteMember, of, project); err != nil {
 		return err
 	}
-	return p.Repository.Unshare(ctx, of, project, note)
+	return p.Repository.Unshare(ctx, of, project)
 }
 
 // mayWith is may about one member of the image.

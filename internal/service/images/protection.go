@@ -15,12 +15,12 @@ type protection struct {
 	rules  *imagepolicy.Protections
 }
 
-func (p *protection) Add(ctx context.Context, draft models.Image, note models.Announce) (models.Image, error) {
+func (p *protection) Add(ctx context.Context, draft models.Image) (models.Image, error) {
 	var err error
 	if draft.Properties, err = p.rules.Change(p.caller, nil, draft.Properties); err != nil {
 		return draft, err
 	}
-	image, err := p.Repository.Add(ctx, draft, note)
+	image, err := p.Repository.Add(ctx, draft)
 	return p.shown(image), err
 }
 

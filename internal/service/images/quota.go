@@ -22,11 +22,11 @@ type quota struct {
 	service *Service
 }
 
-func (q *quota) Add(ctx context.Context, draft models.Image, note models.Announce) (models.Image, error) {
+func (q *quota) Add(ctx context.Context, draft models.Image) (models.Image, error) {
 	if err := few(len(draft.Tags), len(draft.Properties)); err != nil {
 		return draft, err
 	}
-	return q.Repository.Add(ctx, draft, note)
+	return q.Repository.Add(ctx, draft)
 }
 
 func (q *quota) Save(ctx context.Context, was models.Image, change models.ImageUpdate) (models.Image, error) {

@@ -113,7 +113,7 @@ func draft(change ...func(*models.Image)) models.Image {
 
 func (w *world) queued(change ...func(*models.Image)) models.Image {
 	w.t.Helper()
-	i, err := w.For(admin).Add(w.t.Context(), draft(change...), nil)
+	i, err := w.For(admin).Add(w.t.Context(), draft(change...))
 	require.NoError(w.t, err)
 	return i
 }
