@@ -50,6 +50,8 @@ type ImportBegin struct {
 	Method string // contract.ImportStaged and so on
 	Stores []string
 	Skip   bool // stores that have the image already are left out; else they are a Conflict
+	// AnswerBy is the instant, by this database's clock, after which it is not begun any more; zero is none.
+	AnswerBy time.Time
 }
 
 // BeginImport takes an image for an import: its bytes are on their way from here, and its task is shown. An image that is
@@ -68,6 +70,13 @@ func (s *Store) BeginImport(ctx context.Context, b ImportBegin) (Image, []string
 		}
 		if i.Properties[ImportTaskProperty] == b.Task.ID {
 			return nil
+		}
+		var late bool
+		if err := tx.Raw("SELECT "+isLate("?"), optionalTime(b.AnswerBy)).Scan(&late).Error; err != nil {
+			return err
+		}
+		if late {
+			return tooLate()
 		}
 		if err := importable(i, b, stores); err != nil {
 			return err

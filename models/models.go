@@ -220,6 +220,8 @@ type InstanceAction struct {
 	StartedAt time.Time
 	UpdatedAt time.Time
 	Events    []InstanceActionEvent `gorm:"-"`
+	// AnswerBy is the instant, by this database's clock, after which the action is not begun any more; zero is none. It is not kept.
+	AnswerBy time.Time `gorm:"-"`
 }
 
 // InstanceActionEvent is one step of an action.

@@ -82,6 +82,7 @@ func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
 	var (
 		r              = a.Reservation
 		known, theSame bool
+		late           bool
 		same           int
 		used           Usage
 		b              pgx.Batch
@@ -96,8 +97,9 @@ func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
 	b.Queue(`SELECT EXISTS (SELECT FROM reservations WHERE server_id = $1),
 		EXISTS (SELECT FROM reservations r JOIN instance_actions a USING (server_id)
 		        WHERE r.server_id = $1 AND r.id = $2 AND r.project_id = $3 AND a.request_id = $4),
-		(SELECT count(*) FROM servers WHERE reservation_id = $2 AND project_id = $3)`,
-		r.ServerID, r.ID, r.ProjectID, a.Action.RequestID).QueryRow(func(row pgx.Row) error { return row.Scan(&known, &theSame, &same) })
+		(SELECT count(*) FROM servers WHERE reservation_id = $2 AND project_id = $3), `+isLate("$5"),
+		r.ServerID, r.ID, r.ProjectID, a.Action.RequestID, optionalTime(a.Action.AnswerBy)).
+		QueryRow(func(row pgx.Row) error { return row.Scan(&known, &theSame, &same, &late) })
 	b.Queue(usageSQL, r.ProjectID).QueryRow(func(row pgx.Row) error { return row.Scan(&used.Instances, &used.Cores, &used.RAMMiB) })
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return 0, err
@@ -107,6 +109,9 @@ func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
 		return same, nil
 	case known:
 		return 0, fault.New(fault.Conflict, "Servers of this request exist already.")
+	}
+	if late {
+		return 0, tooLate()
 	}
 	n := min(r.MaxCount, room(a.Claim, used, a.Limits))
 	if n < r.MinCount {

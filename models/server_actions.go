@@ -10,25 +10,28 @@ import (
 )
 
 // BeginAction sets the action's task on a server that is in one of its states and on which nothing else is done, and records
-// the action. The same request again is success. Conflict says in which state the server is otherwise.
+// the action. The same request again is success. Conflict says in which state the server is otherwise, or that the action's
+// AnswerBy has passed.
 func (s *Store) BeginAction(ctx context.Context, id string, action lifecycle.Action, a InstanceAction) (Server, error) {
 	at := now()
 	if a.StartedAt.IsZero() {
 		a.StartedAt = at
 	}
-	var mine bool
+	var mine, late bool
 	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(lockServerSQL, id)
 		b.Queue(`
 WITH marked AS (
          UPDATE servers SET task_state = $7, updated_at = $6
          WHERE id = $1 AND vm_state = ANY($8) AND task_state IS NULL AND launched_at IS NOT NULL AND host_id IS NOT NULL AND deleted_at IS NULL
-           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2)
+           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2) AND NOT `+isLate("$10")+`
          RETURNING id)
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
 SELECT id, $2, $3, $4, $5, $9, $6 FROM marked`,
-			id, a.RequestID, a.Action, a.UserID, a.ProjectID, at, action.Task, statesOf(action.From), a.StartedAt)
-		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3)`, id, a.RequestID, a.Action).
-			QueryRow(func(r pgx.Row) error { return r.Scan(&mine) })
+			id, a.RequestID, a.Action, a.UserID, a.ProjectID, at, action.Task, statesOf(action.From), a.StartedAt, optionalTime(a.AnswerBy))
+		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3), `+isLate("$4"),
+			id, a.RequestID, a.Action, optionalTime(a.AnswerBy)).
+			QueryRow(func(r pgx.Row) error { return r.Scan(&mine, &late) })
 	})
 	if err != nil {
 		return Server{}, failed(err, "begin to %s server %s", action.Method, id)
@@ -39,6 +42,8 @@ SELECT id, $2, $3, $4, $5, $9, $6 FROM marked`,
 		return v, err
 	case mine && v.TaskState != nil && *v.TaskState == action.Task:
 		return v, nil
+	case late && !mine:
+		return v, tooLate()
 	}
 	if err := v.CanBegin(action); err != nil {
 		return v, err

@@ -82,11 +82,13 @@ func wrongState(id string, state lifecycle.VMState, what string) error {
 	return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in vm_state %s", what, id, state)
 }
 
-const recordSQL = `
+var recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
              flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
-         VALUES ($1, $2, $3, $4, $5, $6, '` + building + `', $7, 0, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16, $24)
+         SELECT $1::text, $2::text, $3::text, $4::text, $5::text, $6::text, '` + building + `', $7::text, 0, $8::text, $9::text, $10::jsonb,
+             $11::text, $12::text, $13::boolean, $14::text, $15::integer, $16::timestamptz, $16::timestamptz, $24::text
+         WHERE NOT ` + isLate("$25") + `
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
      metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text($17) m),
@@ -96,7 +98,7 @@ SELECT made.id, $19, $20, $21, $22, $23, $23 FROM made`
 
 // RecordServer makes the row, in BUILD, with its metadata, tags and instance action. The same id with the same request is
 // success while the server is in BUILD, NotFound when it was deleted since, and Conflict in any other state; with another
-// request it is Conflict.
+// request, and one that is not there yet behind the action's AnswerBy, it is Conflict.
 func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) error {
 	if v.CreatedAt.IsZero() {
 		v.CreatedAt = now()
@@ -108,13 +110,15 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 		v.Metadata = map[string]string{}
 	}
 	var state lifecycle.VMState // of what this request recorded
+	var known bool              // whoever recorded it
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
 			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
-			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint)
+			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint, optionalTime(a.AnswerBy))
 		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id
-			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), '')`,
-			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&state) })
+			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), ''),
+			EXISTS (SELECT FROM servers WHERE id = $1)`,
+			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&state, &known) })
 	})
 	switch {
 	case violates(err, "servers_project_id_fkey"):
@@ -125,6 +129,8 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 		return noImage(v.ImageID)
 	case err != nil:
 		return failed(err, "record server %s", v.ID)
+	case !known:
+		return tooLate()
 	case state == "":
 		return fault.New(fault.Conflict, "Instance %s already exists.", v.ID)
 	case state == lifecycle.Deleted:

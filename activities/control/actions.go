@@ -23,7 +23,7 @@ func (a *Activities) BeginAction(ctx context.Context, in contract.ActionInput) (
 		return contract.BegunAction{}, err
 	}
 	server, err := a.store.BeginAction(ctx, in.ServerID, action, models.InstanceAction{
-		ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(),
+		ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(), AnswerBy: in.AnswerBy,
 	})
 	if err != nil {
 		return contract.BegunAction{}, err

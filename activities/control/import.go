@@ -26,7 +26,7 @@ type Web interface {
 // BeginImport takes an image for an import and records its task. Conflict when the image's state does not allow it.
 func (a *Activities) BeginImport(ctx context.Context, in contract.ImportInput) (contract.ImportBegun, error) {
 	image, stores, err := a.store.BeginImport(ctx, models.ImportBegin{
-		Task: taskOf(in), Method: in.Method, Stores: in.Stores, Skip: in.Skip,
+		Task: taskOf(in), Method: in.Method, Stores: in.Stores, Skip: in.Skip, AnswerBy: in.AnswerBy,
 	})
 	if err != nil {
 		return contract.ImportBegun{}, err

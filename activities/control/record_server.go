@@ -49,6 +49,7 @@ func createOf(in contract.RecordServerInput) models.InstanceAction {
 		ProjectID: in.ProjectID,
 		StartedAt: in.StartedAt,
 		UpdatedAt: in.StartedAt,
+		AnswerBy:  in.AnswerBy,
 	}
 }
 

@@ -76,15 +76,16 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	builds := engine.NewClient(temporal, c.Temporal.ControlQueue).By(store.Now)
 	metrics := prometheus.NewRegistry()
 	server, err := api.New(api.Options{
 		Store:  store,
 		Images: service,
-		Builds: engine.NewClient(temporal, c.Temporal.ControlQueue),
-		Audits: engine.NewClient(temporal, c.Temporal.ControlQueue),
+		Builds: builds,
+		Audits: builds,
 		Engine: keeper.Engine(),
 		Image: image.Config{
-			Idle: c.Images.Idle, Imports: engine.NewClient(temporal, c.Temporal.ControlQueue), Web: web,
+			Idle: c.Images.Idle, Imports: builds, Web: web,
 			ImportDeadline: c.Images.ImportDeadline, ImportPatience: c.Images.ImportPatience, UndoPatience: c.Build.UndoPatience, TaskTTL: c.Images.TaskTTL,
 		},
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},

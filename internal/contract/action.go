@@ -28,6 +28,7 @@ type ActionInput struct {
 	RequestID string    `json:"request_id"`
 	Name      string    `json:"name"` // of the server
 	Deadlines Deadlines `json:"deadlines"`
+	Submission
 }
 
 // BegunAction is what an action that was accepted has to know.

@@ -44,6 +44,7 @@ type BootInput struct {
 
 	MaxHosts  int       `json:"max_hosts"` // how many hosts the build may try; at least 1
 	Deadlines Deadlines `json:"deadlines"`
+	Submission
 }
 
 // Deadlines bound a build's and a delete's waits. They travel with the request because a workflow may not read
@@ -179,6 +180,7 @@ type RecordServerInput struct {
 	KeyName   string    `json:"key_name,omitempty"`
 	Phase     Phase     `json:"phase"`
 	StartedAt time.Time `json:"started_at"`
+	Submission
 }
 
 // SelectHostInput asks for a place. Excluded hosts failed this build already.

@@ -63,6 +63,7 @@ type ImportInput struct {
 	Patience     time.Duration `json:"patience"`      // with what does not answer
 	UndoPatience time.Duration `json:"undo_patience"` // until an undo that does not succeed is shown as parked
 	KeepTask     time.Duration `json:"keep_task"`     // after its end
+	Submission
 }
 
 // ImportBegun is what an import has to do.

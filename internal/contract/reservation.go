@@ -33,6 +33,7 @@ func ReservedServer(boot BootInput, i, admitted int) BootInput {
 	boot.ServerID = ids.ReservedServer(first, i)
 	boot.Name, boot.Hostname = ids.Reserved(boot.ServerID, boot.Name, boot.Hostname, i, admitted)
 	boot.ReservationID, boot.LaunchIndex, boot.Reserved = ids.Reservation(first), i, true
+	boot.Submission = Submission{} // it was accepted
 	return boot
 }
 

@@ -8,7 +8,6 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
@@ -17,9 +16,13 @@ import (
 // Do starts an action on a server and returns as soon as it is accepted (nil: its instance action exists) or refused. Conflict
 // where something else holds the server's lock: its row says what.
 func (c *Client) Do(ctx context.Context, workflow string, in contract.ActionInput) error {
-	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
+	ctx, cancel, asked, err := c.waits(ctx, in.RequestID)
 	defer cancel()
-	err := c.submit(ctx, submission(in.RequestID), nil, client.StartWorkflowOptions{
+	if err != nil {
+		return err
+	}
+	in.Submission = asked
+	err = c.submit(ctx, submission(in.RequestID), nil, client.StartWorkflowOptions{
 		ID:                  contract.ServerWorkflowID(in.ServerID),
 		TaskQueue:           c.queue,
 		WorkflowTaskTimeout: server.TaskTimeout,

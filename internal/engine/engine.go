@@ -34,6 +34,7 @@ const submitPatience = 30 * time.Second
 type Client struct {
 	temporal client.Client
 	queue    string
+	now      func(context.Context) (time.Time, error)
 }
 
 // NewClient makes a client that starts workflows on the control queue.
@@ -41,28 +42,59 @@ func NewClient(temporal client.Client, controlQueue string) *Client {
 	return &Client{temporal: temporal, queue: controlQueue}
 }
 
+// By is the same client, whose submissions are refused once it has stopped waiting for them. The clock has to be the one of
+// those who accept them: the database's.
+func (c Client) By(clock func(context.Context) (time.Time, error)) *Client {
+	c.now = clock
+	return &c
+}
+
+// waits begins a submission's wait. What it says is by when the submission has to be accepted so that nothing of it happens
+// behind the end of the wait: a try to accept it that began in time has ended by then.
+func (c *Client) waits(ctx context.Context, requestID string) (context.Context, context.CancelFunc, contract.Submission, error) {
+	ctx, cancel := context.WithTimeout(requestid.With(ctx, requestID), submitPatience)
+	if c.now == nil {
+		return ctx, cancel, contract.Submission{}, nil
+	}
+	now, err := c.now(ctx)
+	until, _ := ctx.Deadline()
+	return ctx, cancel, contract.Submission{AnswerBy: now.Add(time.Until(until) - run.ControlTry)}, err
+}
+
 // Submit starts a build, or meets the one that already runs for the same server id, and returns as soon as it is accepted
 // (nil: the server's row exists) or refused (a fault, and nothing exists). It never waits for the build.
 func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
-	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
+	ctx, cancel, asked, err := c.waits(ctx, in.RequestID)
 	defer cancel()
+	if err != nil {
+		return err
+	}
+	in.Submission = asked
 	options := c.boot(in)
 	// The same submission again meets the run that answers it; after a refusal it may be tried anew.
 	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
-	err := c.submit(ctx, submission(in.RequestID), nil, options, contract.WorkflowBoot, in)
-	return answer(err, notAccepted, maybeStill)
+	err = c.submit(ctx, submission(in.RequestID, asked), nil, options, contract.WorkflowBoot, in)
+	return answer(err, notAccepted, c.afterwards(ctx))
 }
 
-// submission is a request's one submission of a build or a reservation.
-func submission(requestID string) client.UpdateWorkflowOptions {
-	return client.UpdateWorkflowOptions{UpdateID: "submit-" + requestID, UpdateName: contract.UpdateSubmit}
+// submission is a request's one submission. One that may meet a run which another has begun says how long it waits.
+func submission(requestID string, asked ...any) client.UpdateWorkflowOptions {
+	return client.UpdateWorkflowOptions{UpdateID: "submit-" + requestID, UpdateName: contract.UpdateSubmit, Args: asked}
 }
 
 const (
 	notAccepted = "The build was not accepted"
 	maybeStill  = "It may still be: look for the server before you ask again, or ask again with the same Idempotency-Key."
 )
+
+// afterwards says what may become of a submission that nobody answered: nothing, where the wait is over.
+func (c *Client) afterwards(ctx context.Context) string {
+	if c.now != nil && ctx.Err() != nil {
+		return "It will not be built. " + again
+	}
+	return maybeStill
+}
 
 func (c *Client) boot(in contract.BootInput) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
@@ -116,10 +148,14 @@ func (c *Client) submit(ctx context.Context, update client.UpdateWorkflowOptions
 
 // Reserve is Submit for several servers: it answers how many were accepted, or the fault that refused all of them.
 func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error) {
-	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.Boot.RequestID), submitPatience)
+	ctx, cancel, asked, err := c.waits(ctx, in.Boot.RequestID)
 	defer cancel()
+	if err != nil {
+		return 0, err
+	}
+	in.Boot.Submission = asked
 	var out contract.Admitted
-	err = c.submit(ctx, submission(in.Boot.RequestID), &out, client.StartWorkflowOptions{
+	err = c.submit(ctx, submission(in.Boot.RequestID, asked), &out, client.StartWorkflowOptions{
 		ID:                    contract.ReservationWorkflowID(in.Boot.ServerID),
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   server.TaskTimeout,
@@ -130,7 +166,7 @@ func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitte
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 	}, contract.WorkflowReserve, in)
-	return out.Servers, answer(err, notAccepted, maybeStill)
+	return out.Servers, answer(err, notAccepted, c.afterwards(ctx))
 }
 
 // Start starts the build of a server that was reserved. It is success where a workflow of that server runs or has run: this

@@ -9,7 +9,6 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
@@ -18,9 +17,13 @@ import (
 // Import starts an import and returns as soon as it is accepted (nil: its task exists) or refused. Conflict while another
 // import of the image runs.
 func (c *Client) Import(ctx context.Context, in contract.ImportInput) error {
-	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.Task.RequestID), submitPatience)
+	ctx, cancel, asked, err := c.waits(ctx, in.Task.RequestID)
 	defer cancel()
-	err := c.submit(ctx, client.UpdateWorkflowOptions{
+	if err != nil {
+		return err
+	}
+	in.Submission = asked
+	err = c.submit(ctx, client.UpdateWorkflowOptions{
 		UpdateID: "import-" + in.Task.ID, UpdateName: contract.UpdateImport, Args: []any{in.Task.ID},
 	}, nil, client.StartWorkflowOptions{
 		ID:                  contract.ImageWorkflowID(in.Task.ImageID),

@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	slipway "github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
@@ -93,6 +94,7 @@ func TestWhoeversSubmissionTookEffectIsToldSo(t *testing.T) {
 		"of many imports, although the others began meanwhile": (*rig).importsMeanwhile,
 		"of an import that failed, and another runs":           (*rig).importAfterImport,
 		"of a server":                    (*rig).server,
+		"of a server, too late":          (*rig).tooLate,
 		"of several servers":             (*rig).several,
 		"of many requests with one key":  (*rig).oneKey,
 		"of a delete, of as many as ask": (*rig).deletes,
@@ -354,6 +356,37 @@ func (r *rig) server(t *testing.T) {
 			r.cleared(t)
 		})
 	}
+}
+
+// A worker takes up a submission whose client was told that it was not accepted.
+func (r *rig) tooLate(t *testing.T) {
+	flavor, err := r.Store.Flavor(t.Context(), "small")
+	require.NoError(t, err)
+	demo, err := r.Store.ProjectByName(t.Context(), "default", "demo")
+	require.NoError(t, err)
+	user, err := r.Store.UserByName(t.Context(), "default", "demo")
+	require.NoError(t, err)
+	in := contract.BootInput{
+		Server: contract.Server{
+			ServerID: uuid.NewString(), ProjectID: demo.ID, UserID: user.ID, RequestID: "req-" + uuid.NewString(), Name: "web", Hostname: "web",
+			ImageID: r.booted, Flavor: contract.Flavor{ID: flavor.ID, Name: flavor.Name, VCPUs: flavor.VCPUs, RAMMiB: flavor.RAMMiB},
+		},
+		Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1}, MaxHosts: 1, Deadlines: contract.DefaultDeadlines(),
+	}
+	api := slipway.NewClient(r.temporal, r.ControlQueue())
+	err = api.By(func(ctx context.Context) (time.Time, error) {
+		now, err := r.Store.Now(ctx)
+		return now.Add(-time.Hour), err
+	}).Submit(t.Context(), in)
+	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
+	r.ended(contract.ServerWorkflowID(in.ServerID))
+	r.become(t, 0, lifecycle.Active)
+	require.Empty(t, r.World(t)["claims"])
+
+	in.RequestID = "req-" + uuid.NewString()
+	require.NoError(t, api.By(r.Store.Now).Submit(t.Context(), in), "asked for again")
+	r.become(t, 1, lifecycle.Active)
+	r.cleared(t)
 }
 
 func (r *rig) several(t *testing.T) {

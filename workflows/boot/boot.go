@@ -49,7 +49,7 @@ func (w Workflow) BootServer(ctx workflow.Context, in contract.BootInput) error 
 	if err := about.Serve(ctx, b.run); err != nil {
 		return err
 	}
-	if err := workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, b.run.Submitted); err != nil {
+	if err := workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, b.submitted); err != nil {
 		return err
 	}
 	table := w.table.At(version)
@@ -72,6 +72,12 @@ type build struct {
 	ports []contract.Port
 
 	deletion *teardown.Asked
+}
+
+// submitted answers a submission. Another with the same idempotency key waits for this build from then on.
+func (b *build) submitted(ctx workflow.Context, s contract.Submission) error {
+	b.in.Extend(s)
+	return b.run.Submitted(ctx)
 }
 
 func (b *build) frame(about server.Subject) run.Frame {

@@ -43,6 +43,7 @@ type world struct {
 	seen   bool // hosts report to the API
 	blamed []contract.CountHostFailureInput
 	image  contract.ResolvedImage
+	asked  contract.Submission // of the server's row
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
@@ -114,7 +115,8 @@ func (w *world) register(r registry) {
 			return w.do(contract.ClaimQuota, "", "claim")
 		},
 		contract.ReleaseQuota: func(context.Context, contract.Undo) error { return w.undo("claim") },
-		contract.RecordServer: func(context.Context, contract.RecordServerInput) error {
+		contract.RecordServer: func(_ context.Context, in contract.RecordServerInput) error {
+			w.asked = in.Submission
 			err := w.do(contract.RecordServer, "", "row")
 			if slices.Contains(w.holds(), "row") {
 				w.server = "BUILD"
@@ -263,7 +265,7 @@ func boot(t *testing.T, w *world, in contract.BootInput, script ...func(*testsui
 			OnAccept:   func() {},
 			OnReject:   func(err error) { t.Errorf("the submission was rejected: %v", err) },
 			OnComplete: func(_ any, err error) { o.submitted, o.answered = err, true },
-		})
+		}, in.Submission)
 	}, 0)
 	for _, s := range script {
 		s(env)
@@ -293,6 +295,31 @@ func TestABuildTakesEverythingAndGoesActive(t *testing.T) {
 	for _, p := range progress {
 		require.Equal(t, contract.StepDone, p.State, p.Step)
 		require.NotNil(t, p.Finished, p.Step)
+	}
+}
+
+func TestABuildIsAcceptedForAsLongAsAnybodyWaitsWhoAskedForIt(t *testing.T) {
+	by := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	until := func(after time.Duration) contract.Submission { return contract.Submission{AnswerBy: by.Add(after)} }
+	for name, c := range map[string]struct{ first, second, then contract.Submission }{
+		"the later counts":                     {until(0), until(time.Minute), until(time.Minute)},
+		"in whichever order":                   {until(time.Minute), until(0), until(time.Minute)},
+		"an older API waits for ever":          {until(0), contract.Submission{}, contract.Submission{}},
+		"and nobody who comes later ends that": {contract.Submission{}, until(0), contract.Submission{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, in := newWorld(), input()
+			in.Submission = c.first
+			o := boot(t, w, in, func(env *testsuite.TestWorkflowEnvironment) {
+				env.RegisterDelayedCallback(func() {
+					env.UpdateWorkflow(contract.UpdateSubmit, "again", &testsuite.TestUpdateCallback{
+						OnAccept: func() {}, OnReject: func(err error) { t.Error(err) }, OnComplete: func(any, error) {},
+					}, c.second)
+				}, 0)
+			})
+			require.NoError(t, o.submitted)
+			require.Equal(t, c.then, w.asked)
+		})
 	}
 }
 

@@ -132,7 +132,9 @@ func failServer(b *build) (any, bool) {
 
 // RecordInput is the row of a server that was asked for at a time.
 func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
-	in := contract.RecordServerInput{Server: boot.Server, Phase: contract.PhaseScheduling, StartedAt: at}
+	in := contract.RecordServerInput{
+		Server: boot.Server, Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
+	}
 	in.ConfigDrive = in.ConfigDrive || image.ConfigDrive
 	if len(boot.KeyPairs) > 0 {
 		in.KeyName = boot.KeyPairs[0].Name

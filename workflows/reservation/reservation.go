@@ -73,7 +73,8 @@ func (r *reservation) serve(ctx workflow.Context) error {
 	}); err != nil {
 		return err
 	}
-	return workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, func(ctx workflow.Context) (contract.Admitted, error) {
+	return workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, func(ctx workflow.Context, s contract.Submission) (contract.Admitted, error) {
+		r.in.Boot.Extend(s)
 		if err := r.run.Submitted(ctx); err != nil {
 			return contract.Admitted{}, err
 		}
