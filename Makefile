@@ -126,25 +126,28 @@ bench: install build temporal ## measure builds and images; docs/benchmarks.md s
 
 .PHONY: check
 check: ## everything that is checked without running: format, vet, linters, determinism, imports, generated files, vulnerabilities
-	@echo "make: 1/8 gofmt"
+	@echo "make: 1/9 gofmt"
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go' 2>/dev/null || find . -name '*.go' -not -path './.slipway/*')); \
 		[ -z "$$unformatted" ] || { echo "not formatted (gofmt -w): $$unformatted" >&2; exit 1; }
-	@echo "make: 2/8 go vet"
+	@echo "make: 2/9 go vet"
 	@go vet $(buildvcs) ./...
 	@cd deploy/temporal && GOWORK=off go vet ./...
-	@echo "make: 3/8 go mod tidy"
+	@echo "make: 3/9 go mod tidy"
 	@go mod tidy -diff
 	@cd deploy/temporal && GOWORK=off go mod tidy -diff
 	@cd deploy/tools && GOWORK=off go mod tidy -diff
 	@cd deploy/s3server && GOWORK=off go mod tidy -diff
-	@echo "make: 4/8 generated files"
+	@echo "make: 4/9 generated files"
 	@go run $(buildvcs) ./internal/dev/gendocs --check
-	@echo "make: 5/8 direction of imports"
+	@echo "make: 5/9 direction of imports"
 	@go test $(buildvcs) -vet=off ./internal/dev/archtest
-	@echo "make: 6/8 determinism of workflows (the first time builds the tool)"
+	@echo "make: 6/9 determinism of workflows (the first time builds the tool)"
 	@$(tools) workflowcheck ./workflows/...
-	@echo "make: 7/8 linters (the first time builds golangci-lint: about 2 minutes)"
+	@echo "make: 7/9 linters (the first time builds golangci-lint: about 2 minutes)"
 	@$(tools) golangci-lint run ./...
-	@echo "make: 8/8 known vulnerabilities in what the program calls"
+	@echo "make: 8/9 dead code"
+	@for tags in "" faultinject; do dead=$$($(tools) deadcode -test -tags "$$tags" ./...) || exit 1; \
+		[ -z "$$dead" ] || { echo "nothing calls this: remove it" >&2; echo "$$dead" >&2; exit 1; }; done
+	@echo "make: 9/9 known vulnerabilities in what the program calls"
 	@deploy/dev/vulncheck.sh $(tools) govulncheck
 	@echo "make: all checks pass"

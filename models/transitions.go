@@ -30,15 +30,3 @@ func (t transitions[S]) check(what string, from, to S) error {
 	}
 	return fault.New(fault.Conflict, "%s status transition from %s to %s is not allowed", what, from, to)
 }
-
-// origins lists the states from which to can be reached in one step: what a compare-and-set compares with.
-func (t transitions[S]) origins(to S) []string {
-	from := []string{}
-	for s := range t {
-		if t.check("", s, to) == nil {
-			from = append(from, string(s))
-		}
-	}
-	slices.Sort(from)
-	return from
-}

@@ -95,16 +95,6 @@ func RequireProject(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// RequireWriter refuses readers; comes after RequireToken.
-func RequireWriter(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if !CallerOf(c).CanWrite() {
-			return fault.New(fault.Forbidden, "Policy doesn't allow this to be performed with the role reader.")
-		}
-		return next(c)
-	}
-}
-
 // RequireAdmin refuses everybody else; comes after RequireToken.
 func RequireAdmin(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

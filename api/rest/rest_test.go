@@ -303,11 +303,9 @@ func TestOnlyAGoodTokenComesThrough(t *testing.T) {
 		status int
 	}{
 		"good":             {token, good, RequireProject, 200},
-		"may write":        {token, good, RequireWriter, 200},
 		"is no admin":      {token, good, RequireAdmin, 403},
 		"none":             {"", good, RequireProject, 401},
 		"another":          {token + "x", good, RequireProject, 401},
-		"reader":           {token, tokens{hash: hash, info: models.TokenInfo{Roles: []string{"reader"}}}, RequireWriter, 403},
 		"unscoped":         {token, tokens{hash: hash, info: models.TokenInfo{}}, RequireProject, 403},
 		"database is away": {token, tokens{err: fault.New(fault.Unavailable, "The database does not answer.")}, RequireProject, 503},
 	} {

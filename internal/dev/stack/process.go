@@ -151,16 +151,6 @@ func (p *Process) Pid() int { return p.pid }
 // Exited is closed when the child has ended and was reaped.
 func (p *Process) Exited() <-chan struct{} { return p.exited }
 
-// Err is how the child ended; nil while it runs or when it exited 0.
-func (p *Process) Err() error {
-	select {
-	case <-p.exited:
-		return p.err
-	default:
-		return nil
-	}
-}
-
 func (p *Process) exitError() error {
 	if p.err != nil {
 		return p.err
