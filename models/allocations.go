@@ -14,13 +14,16 @@ const (
 	// Locked before the placement is decided, so that of two selections for one server the second sees what the first took.
 	lockServerSQL = `SELECT FROM servers WHERE id = $1 FOR NO KEY UPDATE`
 
-	// What fits is computed here and shown by the answer's first columns: capacity is what may be given away, with the ratios.
+	// capacitySQL is how much of a host h may be given away, with its ratios and without what is reserved. Nowhere else is it computed.
+	capacitySQL = `
+    floor(h.vcpus * h.cpu_ratio)::bigint AS capacity_vcpus,
+    floor(greatest(h.memory_mib - h.reserved_memory_mib, 0) * h.ram_ratio)::bigint AS capacity_memory_mib,
+    floor(h.disk_gib * h.disk_ratio)::bigint AS capacity_disk_gib`
+
 	allocateSQL = `
 WITH host AS (
          SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AS ready,
-                floor(h.vcpus * h.cpu_ratio)::bigint AS vcpus,
-                floor(greatest(h.memory_mib - h.reserved_memory_mib, 0) * h.ram_ratio)::bigint AS memory_mib,
-                floor(h.disk_gib * h.disk_ratio)::bigint AS disk_gib
+` + capacitySQL + `
          FROM hosts h WHERE h.id = $1),
      used AS (
          SELECT COALESCE(sum(vcpus), 0) AS vcpus, COALESCE(sum(memory_mib), 0) AS memory_mib, COALESCE(sum(disk_gib), 0) AS disk_gib
@@ -36,14 +39,15 @@ WITH host AS (
          FROM host, used, server
          WHERE server.` + isBuilding + ` AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
-           AND used.vcpus + $3::integer <= host.vcpus AND used.memory_mib + $4::integer <= host.memory_mib AND used.disk_gib + $5::integer <= host.disk_gib
+           AND used.vcpus + $3::integer <= host.capacity_vcpus AND used.memory_mib + $4::integer <= host.capacity_memory_mib
+           AND used.disk_gib + $5::integer <= host.capacity_disk_gib
          RETURNING server_id),
      placed AS (
          UPDATE servers SET host_id = $1, task_state = $7, updated_at = $6
          WHERE id IN (SELECT server_id FROM made)
          RETURNING id)
 SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
-       COALESCE(h.vcpus, 0) - used.vcpus, COALESCE(h.memory_mib, 0) - used.memory_mib, COALESCE(h.disk_gib, 0) - used.disk_gib,
+       COALESCE(h.capacity_vcpus, 0) - used.vcpus, COALESCE(h.capacity_memory_mib, 0) - used.memory_mib, COALESCE(h.capacity_disk_gib, 0) - used.disk_gib,
        EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE vcpus = $3::integer AND memory_mib = $4::integer AND disk_gib = $5::integer),
        EXISTS (SELECT FROM elsewhere)

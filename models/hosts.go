@@ -155,7 +155,7 @@ func (s *Store) ListHostsForBuild(ctx context.Context, backSince time.Time) ([]H
 func (s *Store) listHosts(ctx context.Context, backSince time.Time) ([]HostUsage, error) {
 	all := []HostUsage{}
 	err := s.db.WithContext(ctx).Raw(`
-SELECT h.*, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
+SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
        COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib,
        CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
            (SELECT count(*) FROM allocations l JOIN servers s ON s.id = l.server_id

@@ -297,7 +297,12 @@ type Host struct {
 // HostUsage is a host with the sum of its allocations.
 type HostUsage struct {
 	Host
-	Servers       int
+	Servers int
+	// What may be given away, with the ratios and without what is reserved.
+	CapacityVCPUs     int `gorm:"column:capacity_vcpus"`
+	CapacityMemoryMiB int `gorm:"column:capacity_memory_mib"`
+	CapacityDiskGiB   int `gorm:"column:capacity_disk_gib"`
+
 	UsedVCPUs     int `gorm:"column:used_vcpus"`
 	UsedMemoryMiB int `gorm:"column:used_memory_mib"`
 	UsedDiskGiB   int `gorm:"column:used_disk_gib"`

@@ -96,12 +96,8 @@ func schedulable(h models.HostUsage) scheduler.Host {
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures, UEFI: h.UEFI,
 		Enabled: h.Enabled, Ready: ready, Reason: reason, SeenAt: h.SeenAt,
 		BackAt: back, Leftovers: h.Leftovers, BuildFailures: h.BuildFailures,
-		Capacity: contract.Resources{
-			VCPUs:   int(float64(h.VCPUs) * h.CPURatio),
-			RAMMiB:  int(float64(h.MemoryMiB-h.ReservedMemoryMiB) * h.RAMRatio),
-			DiskGiB: int(float64(h.DiskGiB) * h.DiskRatio),
-		},
-		Used: contract.Resources{VCPUs: h.UsedVCPUs, RAMMiB: h.UsedMemoryMiB, DiskGiB: h.UsedDiskGiB},
+		Capacity: contract.Resources{VCPUs: h.CapacityVCPUs, RAMMiB: h.CapacityMemoryMiB, DiskGiB: h.CapacityDiskGiB},
+		Used:     contract.Resources{VCPUs: h.UsedVCPUs, RAMMiB: h.UsedMemoryMiB, DiskGiB: h.UsedDiskGiB},
 	}
 }
 
