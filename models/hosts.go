@@ -10,8 +10,8 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 )
 
 // HostHeartbeat is what a host says about itself every few seconds.
@@ -23,7 +23,7 @@ type HostHeartbeat struct {
 	MemoryMiB         int
 	DiskGiB           int
 	Version           string
-	Trial             *contract.Trial // nil leaves what was said before
+	Trial             *hostapi.Trial // nil leaves what was said before
 	// GivenUpAfter is the silence after which builds have given the host up: a report that comes later says that it is
 	// back (Host.BackAt). 0 is never.
 	GivenUpAfter time.Duration

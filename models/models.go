@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -265,14 +265,14 @@ type Host struct {
 	TokenHash         []byte // SHA-256 of the host's own token
 	HypervisorType    string
 	HypervisorVersion int
-	Architectures     []string        `gorm:"serializer:json"`
-	KVM               bool            `gorm:"column:kvm"`      // hardware runs the guests: Trial's word
-	Trial             *contract.Trial `gorm:"serializer:json"` // how guests run, by the last trial; nil before the first
-	UEFI              bool            `gorm:"column:uefi"`
-	VCPUs             int             `gorm:"column:vcpus"`
-	MemoryMiB         int             `gorm:"column:memory_mib"`
-	DiskGiB           int             `gorm:"column:disk_gib"` // of the filesystem that holds the instances
-	CPURatio          float64         // how often a vCPU may be given away
+	Architectures     []string       `gorm:"serializer:json"`
+	KVM               bool           `gorm:"column:kvm"`      // hardware runs the guests: Trial's word
+	Trial             *hostapi.Trial `gorm:"serializer:json"` // how guests run, by the last trial; nil before the first
+	UEFI              bool           `gorm:"column:uefi"`
+	VCPUs             int            `gorm:"column:vcpus"`
+	MemoryMiB         int            `gorm:"column:memory_mib"`
+	DiskGiB           int            `gorm:"column:disk_gib"` // of the filesystem that holds the instances
+	CPURatio          float64        // how often a vCPU may be given away
 	RAMRatio          float64
 	DiskRatio         float64
 	ReservedMemoryMiB int `gorm:"column:reserved_memory_mib"`

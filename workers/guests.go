@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -30,9 +30,9 @@ type GuestsAPI interface {
 	// Resume has the guests of those of the servers started that should run.
 	Resume(ctx context.Context, servers []string) error
 	// Guests are those of this host's servers to which nothing is being done.
-	Guests(ctx context.Context) ([]contract.Guest, error)
+	Guests(ctx context.Context) ([]hostapi.Guest, error)
 	// Saw tells how guests were found after Guests was asked.
-	Saw(ctx context.Context, seen []contract.Sighting) error
+	Saw(ctx context.Context, seen []hostapi.Sighting) error
 }
 
 // guestsRest is the pause after something failed.
@@ -139,7 +139,7 @@ func (g *Guests) look(ctx context.Context) error {
 	for _, d := range domains {
 		states[d.UUID] = powerStates[d.State]
 	}
-	var seen []contract.Sighting
+	var seen []hostapi.Sighting
 	for _, k := range known {
 		state := states[k.ServerID]
 		down := state == lifecycle.Shutdown || state == lifecycle.Crashed
@@ -147,7 +147,7 @@ func (g *Guests) look(ctx context.Context) error {
 			continue
 		}
 		g.Logger.Info("A guest is not as the API knows it.", "server_id", k.ServerID, "power_state", state, "known_power_state", k.PowerState)
-		seen = append(seen, contract.Sighting{ServerID: k.ServerID, AsOf: k.AsOf, PowerState: state})
+		seen = append(seen, hostapi.Sighting{ServerID: k.ServerID, AsOf: k.AsOf, PowerState: state})
 	}
 	if len(seen) == 0 {
 		return nil

@@ -13,25 +13,25 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // told is an API that knows some guests and keeps what it is told.
 type told struct {
-	known   func() ([]contract.Guest, error)
+	known   func() ([]hostapi.Guest, error)
 	resumed chan []string
-	seen    chan []contract.Sighting
+	seen    chan []hostapi.Sighting
 }
 
 func (a *told) Resume(_ context.Context, servers []string) error {
 	a.resumed <- servers
 	return nil
 }
-func (a *told) Guests(context.Context) ([]contract.Guest, error) { return a.known() }
-func (a *told) Saw(_ context.Context, seen []contract.Sighting) error {
+func (a *told) Guests(context.Context) ([]hostapi.Guest, error) { return a.known() }
+func (a *told) Saw(_ context.Context, seen []hostapi.Sighting) error {
 	a.seen <- seen
 	return nil
 }
@@ -46,8 +46,8 @@ func newGuests(t *testing.T) *guestsRig {
 	virt, err := fake.New(fake.Options{})
 	require.NoError(t, err)
 	api := &told{
-		known:   func() ([]contract.Guest, error) { return nil, nil },
-		resumed: make(chan []string, 10), seen: make(chan []contract.Sighting, 10),
+		known:   func() ([]hostapi.Guest, error) { return nil, nil },
+		resumed: make(chan []string, 10), seen: make(chan []hostapi.Sighting, 10),
 	}
 	return &guestsRig{virt, api, Guests{Hypervisor: virt, API: api, Instances: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}}
 }
@@ -102,14 +102,14 @@ func TestWhatAHostSeesOfItsGuestsIsToldWhenItChanges(t *testing.T) {
 	id, foreign := r.guest(t, true), r.guest(t, false)
 	asOf := time.Now()
 	power := lifecycle.Running
-	r.api.known = func() ([]contract.Guest, error) {
-		return []contract.Guest{{ServerID: id, Active: true, PowerState: power, AsOf: asOf}}, nil
+	r.api.known = func() ([]hostapi.Guest, error) {
+		return []hostapi.Guest{{ServerID: id, Active: true, PowerState: power, AsOf: asOf}}, nil
 	}
 	r.run(t)
 	// Each change is looked at; while it runs as it should there is nothing to tell.
 	require.NoError(t, r.virt.SetState(foreign, hypervisor.Paused))
 	require.NoError(t, r.virt.SetState(id, hypervisor.Paused))
-	require.Equal(t, []contract.Sighting{{ServerID: id, AsOf: asOf, PowerState: lifecycle.Paused}}, heard(t, r.api.seen))
+	require.Equal(t, []hostapi.Sighting{{ServerID: id, AsOf: asOf, PowerState: lifecycle.Paused}}, heard(t, r.api.seen))
 	require.NoError(t, r.virt.PowerOff(id))
 	for {
 		if heard(t, r.api.seen)[0].PowerState == lifecycle.Shutdown {
@@ -125,11 +125,11 @@ func TestAnAPIThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 		id := r.guest(t, true)
 		require.NoError(t, r.virt.SetState(id, hypervisor.Crashed))
 		failures := 1
-		r.api.known = func() ([]contract.Guest, error) {
+		r.api.known = func() ([]hostapi.Guest, error) {
 			if failures--; failures >= 0 {
 				return nil, errors.New("connection refused")
 			}
-			return []contract.Guest{{ServerID: id, Active: true, PowerState: lifecycle.Running}}, nil
+			return []hostapi.Guest{{ServerID: id, Active: true, PowerState: lifecycle.Running}}, nil
 		}
 		r.run(t)
 		require.Equal(t, lifecycle.Crashed, heard(t, r.api.seen)[0].PowerState)

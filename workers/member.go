@@ -13,8 +13,8 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/installation"
 )
 
@@ -79,8 +79,8 @@ func (m *Member) RoundTrip(r *http.Request) (*http.Response, error) {
 	m.mu.Unlock()
 	if says.Installation != "" {
 		r = r.Clone(r.Context())
-		r.Header.Set(contract.HeaderInstallation, says.Installation)
-		r.Header.Set(contract.HeaderGeneration, strconv.FormatInt(says.Generation, 10))
+		r.Header.Set(hostapi.HeaderInstallation, says.Installation)
+		r.Header.Set(hostapi.HeaderGeneration, strconv.FormatInt(says.Generation, 10))
 	}
 	answer, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
@@ -100,11 +100,11 @@ func (m *Member) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // hear takes in what an API says. An older one says nothing.
 func (m *Member) hear(h http.Header) error {
-	id := h.Get(contract.HeaderInstallation)
+	id := h.Get(hostapi.HeaderInstallation)
 	if id == "" {
 		return nil
 	}
-	generation, _ := strconv.ParseInt(h.Get(contract.HeaderGeneration), 10, 64) // none until a restore is acknowledged
+	generation, _ := strconv.ParseInt(h.Get(hostapi.HeaderGeneration), 10, 64) // none until a restore is acknowledged
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	is := m.says

@@ -11,9 +11,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/installation"
 )
 
@@ -31,10 +31,10 @@ func newAPIOf(t *testing.T, installation, generation string) *apiOf {
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.heard = r.Header.Clone()
 		if a.installation != "" {
-			w.Header().Set(contract.HeaderInstallation, a.installation)
+			w.Header().Set(hostapi.HeaderInstallation, a.installation)
 		}
 		if a.generation != "" {
-			w.Header().Set(contract.HeaderGeneration, a.generation)
+			w.Header().Set(hostapi.HeaderGeneration, a.generation)
 		}
 		a.answer(w)
 	}))
@@ -64,7 +64,7 @@ func TestAStateFolderBelongsToTheInstallationThatAnswersFirst(t *testing.T) {
 
 	mine := newAPIOf(t, "A", "7")
 	require.NoError(t, ask(mine))
-	require.Empty(t, mine.heard.Get(contract.HeaderInstallation))
+	require.Empty(t, mine.heard.Get(hostapi.HeaderInstallation))
 	info, err := os.Stat(filepath.Join(dir, "installation"))
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
@@ -74,7 +74,7 @@ func TestAStateFolderBelongsToTheInstallationThatAnswersFirst(t *testing.T) {
 		require.NoError(t, ask(mine))
 	}
 	require.NoError(t, ask(mine))
-	require.Equal(t, []string{"A", "9"}, []string{mine.heard.Get(contract.HeaderInstallation), mine.heard.Get(contract.HeaderGeneration)})
+	require.Equal(t, []string{"A", "9"}, []string{mine.heard.Get(hostapi.HeaderInstallation), mine.heard.Get(hostapi.HeaderGeneration)})
 
 	other := newAPIOf(t, "B", "1")
 	err = ask(other)

@@ -19,9 +19,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/installation"
 	"github.com/slipway-cloud/slipway/internal/space"
 )
@@ -32,7 +32,7 @@ type Registration struct {
 	Token func() string // asked for each request, so that it can be rotated
 	Every time.Duration
 	// Report is what does not change: name, ratios, reserves, version. The rest is asked each time.
-	Report     contract.HostReport
+	Report     hostapi.Report
 	Hypervisor hypervisor.Hypervisor
 	StateDir   string  // its filesystem is the host's disk
 	Member     *Member // whose the state folder is
@@ -42,9 +42,9 @@ type Registration struct {
 	Reserve space.Floor
 	Logger  *slog.Logger
 
-	trial atomic.Pointer[contract.Trial] // the last one; nil before the first
-	again chan struct{}                  // the API wants a new one
-	news  chan struct{}                  // one ended
+	trial atomic.Pointer[hostapi.Trial] // the last one; nil before the first
+	again chan struct{}                 // the API wants a new one
+	news  chan struct{}                 // one ended
 }
 
 // reportTimeout bounds one report, and the question to the hypervisor before it.
@@ -70,7 +70,7 @@ func (r *Registration) Run(ctx context.Context) error {
 	defer every.Stop()
 	for {
 		report, asked := r.observe(ctx)
-		method, path, body := http.MethodPost, "/hosts/self/heartbeat", any(report.HostHeartbeat)
+		method, path, body := http.MethodPost, "/hosts/self/heartbeat", any(report.Heartbeat)
 		// What its hypervisor can run is a part of the registration alone. It is told as soon as the hypervisor answers.
 		register := !registered || asked && !described
 		if register {
@@ -147,7 +147,7 @@ func nudge(c chan struct{}) {
 }
 
 // observe asks the hypervisor and the machine how they are; answered says whether the hypervisor did.
-func (r *Registration) observe(ctx context.Context) (report contract.HostReport, answered bool) {
+func (r *Registration) observe(ctx context.Context) (report hostapi.Report, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	report = r.Report
@@ -181,7 +181,7 @@ func (r *Registration) observe(ctx context.Context) (report contract.HostReport,
 
 // cut keeps a reason within what the API takes.
 func cut(reason string) string {
-	return strings.ToValidUTF8(reason[:min(len(reason), contract.HostReasonMax)], "")
+	return strings.ToValidUTF8(reason[:min(len(reason), hostapi.ReasonMax)], "")
 }
 
 func machineMemoryMiB() int {
@@ -196,7 +196,7 @@ func (r *Registration) send(ctx context.Context, method, path string, report any
 	if report != nil {
 		report = map[string]any{"host": report}
 	}
-	var said struct{ Host contract.HostOrders }
+	var said struct{ Host hostapi.Orders }
 	status, err = r.ask(ctx, method, path, report, &said)
 	return status, said.Host.TrialWanted, err
 }
@@ -264,8 +264,8 @@ func (r *Registration) Resume(ctx context.Context, servers []string) error {
 }
 
 // Guests asks the API for what it knows of the guests here. An API of before there was the question knows of none.
-func (r *Registration) Guests(ctx context.Context) ([]contract.Guest, error) {
-	var known struct{ Guests []contract.Guest }
+func (r *Registration) Guests(ctx context.Context) ([]hostapi.Guest, error) {
+	var known struct{ Guests []hostapi.Guest }
 	status, err := r.ask(ctx, http.MethodGet, "/hosts/self/guests", nil, &known)
 	if status == http.StatusNotFound {
 		return nil, nil
@@ -274,7 +274,7 @@ func (r *Registration) Guests(ctx context.Context) ([]contract.Guest, error) {
 }
 
 // Saw tells the API how guests are.
-func (r *Registration) Saw(ctx context.Context, seen []contract.Sighting) error {
+func (r *Registration) Saw(ctx context.Context, seen []hostapi.Sighting) error {
 	const atOnce = 200 // writes, within reportTimeout
 	for some := range slices.Chunk(seen, atOnce) {
 		if _, err := r.ask(ctx, http.MethodPut, "/hosts/self/guests", map[string]any{"guests": some}, nil); err != nil {

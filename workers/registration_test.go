@@ -15,21 +15,21 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {
 	type request struct {
 		to     string
-		report contract.HostReport
+		report hostapi.Report
 	}
 	requests := make(chan request, 100)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var body struct{ Host contract.HostReport }
+		var body struct{ Host hostapi.Report }
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			t.Error(err)
 		}
@@ -52,7 +52,7 @@ func TestAHostWhoseHypervisorCameUpAfterItTellsWhatItCanRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	next := func(to string) contract.HostReport {
+	next := func(to string) hostapi.Report {
 		t.Helper()
 		select {
 		case got := <-requests:
@@ -98,7 +98,7 @@ func TestAHostWhoseDiskIsFullIsNotReadyUntilThereIsRoom(t *testing.T) {
 	reserve, err := space.Parse("50%")
 	require.NoError(t, err)
 	r := Registration{Hypervisor: hv, StateDir: testenv.SmallDisk(t, "16m"), Reserve: reserve}
-	r.trial.Store(&contract.Trial{Passed: true})
+	r.trial.Store(&hostapi.Trial{Passed: true})
 	report, _ := r.observe(t.Context())
 	require.True(t, report.Ready, report.NotReadyReason)
 	file := filepath.Join(r.StateDir, "disk")
@@ -114,12 +114,12 @@ func TestAHostWhoseDiskIsFullIsNotReadyUntilThereIsRoom(t *testing.T) {
 // trying is a hypervisor whose trials end as the test says.
 type trying struct {
 	hypervisor.Hypervisor
-	tries chan contract.Trial
+	tries chan hostapi.Trial
 	asked chan struct{} // for a new one
-	last  contract.Trial
+	last  hostapi.Trial
 }
 
-func (h *trying) Trial(ctx context.Context, again bool) (contract.Trial, error) {
+func (h *trying) Trial(ctx context.Context, again bool) (hostapi.Trial, error) {
 	if again {
 		h.asked <- struct{}{}
 	}
@@ -130,15 +130,15 @@ func (h *trying) Trial(ctx context.Context, again bool) (contract.Trial, error) 
 	case h.last = <-h.tries:
 		return h.last, nil
 	case <-ctx.Done():
-		return contract.Trial{}, ctx.Err()
+		return hostapi.Trial{}, ctx.Err()
 	}
 }
 
 func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *testing.T) {
-	reports := make(chan contract.HostReport, 1)
+	reports := make(chan hostapi.Report, 1)
 	var wanted atomic.Bool
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var body struct{ Host contract.HostReport }
+		var body struct{ Host hostapi.Report }
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			t.Error(err)
 		}
@@ -155,7 +155,7 @@ func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *test
 	defer api.Close()
 	hv, err := fake.New(fake.Options{})
 	require.NoError(t, err)
-	h := &trying{Hypervisor: hv, tries: make(chan contract.Trial), asked: make(chan struct{}, 10)}
+	h := &trying{Hypervisor: hv, tries: make(chan hostapi.Trial), asked: make(chan struct{}, 10)}
 	r := Registration{
 		API: api.URL, Token: func() string { return "token" }, Every: 10 * time.Millisecond, Hypervisor: h,
 		StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
@@ -163,7 +163,7 @@ func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *test
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- r.Run(ctx) }()
-	until := func(what string, is func(contract.HostReport) bool) contract.HostReport {
+	until := func(what string, is func(hostapi.Report) bool) hostapi.Report {
 		t.Helper()
 		for late := time.After(20 * time.Second); ; {
 			select {
@@ -177,11 +177,11 @@ func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *test
 		}
 	}
 
-	first := until("the first", func(contract.HostReport) bool { return true })
+	first := until("the first", func(hostapi.Report) bool { return true })
 	require.Equal(t, []any{false, "no guest has been tried here yet"}, []any{first.Ready, first.NotReadyReason})
 	began := time.Now()
-	h.tries <- contract.Trial{At: began, Passed: true, VirtType: "kvm", Accelerated: true}
-	until("ready", func(r contract.HostReport) bool { return r.Ready && r.Trial.Accelerated })
+	h.tries <- hostapi.Trial{At: began, Passed: true, VirtType: "kvm", Accelerated: true}
+	until("ready", func(r hostapi.Report) bool { return r.Ready && r.Trial.Accelerated })
 
 	wanted.Store(true)
 	select {
@@ -189,15 +189,15 @@ func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *test
 	case <-time.After(20 * time.Second):
 		t.Fatal("no new trial was made")
 	}
-	until("ready meanwhile", func(r contract.HostReport) bool { return r.Ready })
-	h.tries <- contract.Trial{At: began.Add(time.Second), VirtType: "qemu", Reason: "QEMU is gone"}
-	failed := until("not ready", func(r contract.HostReport) bool { return !r.Ready })
+	until("ready meanwhile", func(r hostapi.Report) bool { return r.Ready })
+	h.tries <- hostapi.Trial{At: began.Add(time.Second), VirtType: "qemu", Reason: "QEMU is gone"}
+	failed := until("not ready", func(r hostapi.Report) bool { return !r.Ready })
 	require.Equal(t, "no guest runs here: QEMU is gone", failed.NotReadyReason)
 	require.Empty(t, h.asked, "once was enough")
 
 	wanted.Store(true)
-	go func() { h.tries <- contract.Trial{At: began.Add(2 * time.Second), Untried: true, VirtType: "qemu"} }()
-	until("ready again", func(r contract.HostReport) bool { return r.Ready && r.Trial.Untried })
+	go func() { h.tries <- hostapi.Trial{At: began.Add(2 * time.Second), Untried: true, VirtType: "qemu"} }()
+	until("ready again", func(r hostapi.Report) bool { return r.Ready && r.Trial.Untried })
 	cancel()
 	require.NoError(t, <-ended)
 }

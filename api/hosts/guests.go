@@ -7,7 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -18,9 +18,9 @@ func (a *API) guests(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	known := make([]contract.Guest, 0, len(all))
+	known := make([]hostapi.Guest, 0, len(all))
 	for _, g := range all {
-		known = append(known, contract.Guest{
+		known = append(known, hostapi.Guest{
 			ServerID: g.ServerID, Active: slices.Contains(lifecycle.WentDown.From, g.VMState), PowerState: g.PowerState, AsOf: g.AsOf,
 		})
 	}
@@ -48,7 +48,7 @@ var happened = map[int]string{
 // than the last thing that was done to the server says nothing, and no server is touched that is not placed on the host.
 func (a *API) sightings(c echo.Context) error {
 	var body struct {
-		Guests []contract.Sighting `json:"guests"`
+		Guests []hostapi.Sighting `json:"guests"`
 	}
 	if err := rest.Bind(c, sightingsSchema, &body); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -95,43 +96,43 @@ func (a *API) Mount(g *echo.Group) {
 
 // view is a host as operators see it.
 type view struct {
-	ID                string          `json:"id"`
-	Hostname          string          `json:"hostname"`
-	AvailabilityZone  string          `json:"availability_zone"`
-	State             string          `json:"state"` // up or down, by the age of the last heartbeat
-	Ready             bool            `json:"ready"` // it is up, says that its hypervisor works, and is not suspended
-	NotReadyReason    *string         `json:"not_ready_reason"`
-	Enabled           bool            `json:"enabled"`
-	DisabledReason    *string         `json:"disabled_reason"`
-	SeenAt            *string         `json:"seen_at"`
-	StartedAt         *string         `json:"started_at"`
-	CreatedAt         string          `json:"created_at"`
-	BackAt            *string         `json:"back_at"` // when it last came back after builds had given it up
-	HypervisorType    string          `json:"hypervisor_type"`
-	HypervisorVersion int             `json:"hypervisor_version"`
-	Architectures     []string        `json:"architectures"`
-	KVM               bool            `json:"kvm"`   // by the trial
-	Trial             *contract.Trial `json:"trial"` // null until the host has told of one
-	UEFI              bool            `json:"uefi"`
-	Version           string          `json:"version"`
-	VCPUs             int             `json:"vcpus"`
-	MemoryMiB         int             `json:"memory_mib"`
-	DiskGiB           int             `json:"disk_gib"`
-	CPURatio          float64         `json:"cpu_ratio"`
-	RAMRatio          float64         `json:"ram_ratio"`
-	DiskRatio         float64         `json:"disk_ratio"`
-	ReservedMemoryMiB int             `json:"reserved_memory_mib"`
-	Servers           int             `json:"servers"`
-	UsedVCPUs         int             `json:"used_vcpus"`
-	UsedMemoryMiB     int             `json:"used_memory_mib"`
-	UsedDiskGiB       int             `json:"used_disk_gib"`
-	BuildFailures     int             `json:"build_failures"` // builds in a row that failed on it, by its own fault
-	LastFailure       *string         `json:"last_failure"`   // which step, and what it said; also when builds have succeeded since
-	LastFailureAt     *string         `json:"last_failure_at"`
-	Suspended         bool            `json:"suspended"`       // too many of them: no new servers until its trial has passed
-	TrialDueAt        *string         `json:"trial_due_at"`    // while it is suspended: when it is asked for a trial
-	Leftovers         int             `json:"leftovers"`       // of its servers: those placed elsewhere or nowhere, of which something is left here
-	Token             string          `json:"token,omitempty"` // only in the answer that made it
+	ID                string         `json:"id"`
+	Hostname          string         `json:"hostname"`
+	AvailabilityZone  string         `json:"availability_zone"`
+	State             string         `json:"state"` // up or down, by the age of the last heartbeat
+	Ready             bool           `json:"ready"` // it is up, says that its hypervisor works, and is not suspended
+	NotReadyReason    *string        `json:"not_ready_reason"`
+	Enabled           bool           `json:"enabled"`
+	DisabledReason    *string        `json:"disabled_reason"`
+	SeenAt            *string        `json:"seen_at"`
+	StartedAt         *string        `json:"started_at"`
+	CreatedAt         string         `json:"created_at"`
+	BackAt            *string        `json:"back_at"` // when it last came back after builds had given it up
+	HypervisorType    string         `json:"hypervisor_type"`
+	HypervisorVersion int            `json:"hypervisor_version"`
+	Architectures     []string       `json:"architectures"`
+	KVM               bool           `json:"kvm"`   // by the trial
+	Trial             *hostapi.Trial `json:"trial"` // null until the host has told of one
+	UEFI              bool           `json:"uefi"`
+	Version           string         `json:"version"`
+	VCPUs             int            `json:"vcpus"`
+	MemoryMiB         int            `json:"memory_mib"`
+	DiskGiB           int            `json:"disk_gib"`
+	CPURatio          float64        `json:"cpu_ratio"`
+	RAMRatio          float64        `json:"ram_ratio"`
+	DiskRatio         float64        `json:"disk_ratio"`
+	ReservedMemoryMiB int            `json:"reserved_memory_mib"`
+	Servers           int            `json:"servers"`
+	UsedVCPUs         int            `json:"used_vcpus"`
+	UsedMemoryMiB     int            `json:"used_memory_mib"`
+	UsedDiskGiB       int            `json:"used_disk_gib"`
+	BuildFailures     int            `json:"build_failures"` // builds in a row that failed on it, by its own fault
+	LastFailure       *string        `json:"last_failure"`   // which step, and what it said; also when builds have succeeded since
+	LastFailureAt     *string        `json:"last_failure_at"`
+	Suspended         bool           `json:"suspended"`       // too many of them: no new servers until its trial has passed
+	TrialDueAt        *string        `json:"trial_due_at"`    // while it is suspended: when it is asked for a trial
+	Leftovers         int            `json:"leftovers"`       // of its servers: those placed elsewhere or nowhere, of which something is left here
+	Token             string         `json:"token,omitempty"` // only in the answer that made it
 }
 
 func moment(t time.Time) *string {

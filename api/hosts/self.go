@@ -14,8 +14,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -55,12 +55,12 @@ func (a *API) acquaint(c echo.Context, h models.Host) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header().Set(contract.HeaderInstallation, i.ID)
-	if of := c.Request().Header.Get(contract.HeaderInstallation); of != "" && of != i.ID {
+	c.Response().Header().Set(hostapi.HeaderInstallation, i.ID)
+	if of := c.Request().Header.Get(hostapi.HeaderInstallation); of != "" && of != i.ID {
 		return rest.Status(http.StatusMisdirectedRequest, "The state folder of host %s belongs to installation %s, and this API is that of installation %s: "+
 			"correct host.api_url or host.state_dir; or give the folder to this installation: slipway host join", h.Hostname, of, i.ID)
 	}
-	holds, err := strconv.ParseInt(c.Request().Header.Get(contract.HeaderGeneration), 10, 64)
+	holds, err := strconv.ParseInt(c.Request().Header.Get(hostapi.HeaderGeneration), 10, 64)
 	if err != nil {
 		holds = 0 // it has seen none, or is older than there are any
 	}
@@ -68,7 +68,7 @@ func (a *API) acquaint(c echo.Context, h models.Host) error {
 		return err
 	}
 	if !i.Restored() {
-		c.Response().Header().Set(contract.HeaderGeneration, strconv.FormatInt(i.Generation, 10))
+		c.Response().Header().Set(hostapi.HeaderGeneration, strconv.FormatInt(i.Generation, 10))
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ var heartbeatSchema = rest.Schema(`{
 // register takes a host's description. Its id, zone and whether it is enabled stay the operator's.
 func (a *API) register(c echo.Context) error {
 	var body struct {
-		Host contract.HostReport `json:"host"`
+		Host hostapi.Report `json:"host"`
 	}
 	if err := rest.Bind(c, registrationSchema, &body); err != nil {
 		return err
@@ -189,7 +189,7 @@ func reason(ready bool, text string) *string {
 
 func (a *API) heartbeat(c echo.Context) error {
 	var body struct {
-		Host contract.HostHeartbeat `json:"host"`
+		Host hostapi.Heartbeat `json:"host"`
 	}
 	if err := rest.Bind(c, heartbeatSchema, &body); err != nil {
 		return err
@@ -211,7 +211,7 @@ func (a *API) heartbeat(c echo.Context) error {
 	case err != nil:
 		return err
 	case wanted:
-		return c.JSON(http.StatusOK, map[string]any{"host": contract.HostOrders{TrialWanted: true}})
+		return c.JSON(http.StatusOK, map[string]any{"host": hostapi.Orders{TrialWanted: true}})
 	}
 	return c.NoContent(http.StatusNoContent)
 }
@@ -219,7 +219,7 @@ func (a *API) heartbeat(c echo.Context) error {
 // reinstate lets a suspended host take servers again, on probation, when it tells of a trial that it had not told of before and
 // that has passed. Old and new are told apart by what was recorded, not by a clock: the host's may be wrong. So it comes
 // before the trial is recorded, and a process that dies in between does it again.
-func (a *API) reinstate(c echo.Context, h models.Host, told *contract.Trial) error {
+func (a *API) reinstate(c echo.Context, h models.Host, told *hostapi.Trial) error {
 	if !h.Suspended || told == nil || !told.Usable() || h.Trial != nil && told.At.Equal(h.Trial.At) {
 		return nil
 	}
@@ -228,7 +228,7 @@ func (a *API) reinstate(c echo.Context, h models.Host, told *contract.Trial) err
 
 // trialWanted says whether a suspended host is to try itself now. One that tells of no trial, since it is of a version that
 // makes none, comes back with the pauses alone.
-func (a *API) trialWanted(c echo.Context, h models.Host, told *contract.Trial) (bool, error) {
+func (a *API) trialWanted(c echo.Context, h models.Host, told *hostapi.Trial) (bool, error) {
 	if !h.Suspended {
 		return false, nil
 	}

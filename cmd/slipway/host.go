@@ -19,11 +19,11 @@ import (
 	"github.com/slipway-cloud/slipway/activities/host"
 	"github.com/slipway-cloud/slipway/internal/cli"
 	"github.com/slipway-cloud/slipway/internal/config"
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/workers"
@@ -151,9 +151,9 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	registration := workers.Registration{
 		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Reserve: reserve, Logger: log,
 		Member: member, Met: func() { close(met) },
-		Report: contract.HostReport{
+		Report: hostapi.Report{
 			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
-			ReservedMemoryMiB: c.Host.ReservedMemory, HostHeartbeat: contract.HostHeartbeat{Version: version()},
+			ReservedMemoryMiB: c.Host.ReservedMemory, Heartbeat: hostapi.Heartbeat{Version: version()},
 		},
 	}
 	metrics := prometheus.NewRegistry()

@@ -23,6 +23,7 @@ import (
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
@@ -304,11 +305,12 @@ func (h Host) Virt() (hypervisor.Virt, error) {
 
 // Default is what every setting starts from. Quotas, ratios and waits are Nova's where it has them.
 func Default() Config {
+	d := contract.DefaultDeadlines()
 	return Config{
 		Log:      Log{Level: "info", Format: "json"},
 		Database: Database{DSN: "host=/run/postgresql user=slipway dbname=slipway", MaxConns: 20},
 		Temporal: Temporal{
-			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: "control",
+			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: contract.DefaultControlQueue,
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys",
 		},
 		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
@@ -318,8 +320,9 @@ func Default() Config {
 			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
 		},
 		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
-		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: 30 * time.Second, HostUnavailable: time.Minute, UndoPatience: 30 * time.Second, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
-			Deadline: 4 * time.Hour, Scheduling: time.Minute, Networking: time.Minute, Spawning: 15 * time.Minute, Deleting: 5 * time.Minute,
+		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
+			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
+			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
 		Audit:    Audit{Every: 10 * time.Minute},
 		Operator: Operator{Listen: "127.0.0.1:8775"},

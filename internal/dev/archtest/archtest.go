@@ -76,7 +76,7 @@ var Rules = []Rule{
 	{
 		Who:   []string{"api/audit", "api/builds", "api/compute", "api/hosts", "api/identity", "api/image", "api/installation", "api/network", "api/reservations"},
 		Never: []string{"api/..."}, Only: []string{"api/rest"},
-		Why:   "a face translates one protocol: what two of them need is a service's, or what all of them share, api/rest",
+		Why: "a face translates one protocol: what two of them need is a service's, or what all of them share, api/rest",
 	},
 	{
 		Who: []string{"models"}, Never: []string{echo, sdk, "net/http", "api/...", "workflows/...", "activities/...", "workers"},
@@ -118,6 +118,10 @@ var Rules = []Rule{
 	{
 		Who: []string{"internal/contract"}, Never: []string{sdk, gorm, echo, libvirt, xml},
 		Why: "a contract names what is exchanged, not with what",
+	},
+	{
+		Who: []string{"internal/hostapi"}, Never: []string{"..."},
+		Why: "a host and an API of two versions read it: nothing may pull a change into it from elsewhere",
 	},
 	{
 		Who: []string{"internal/ids"}, Never: []string{"..."}, Only: []string{"internal/fault"},

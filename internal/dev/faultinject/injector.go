@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 )
 
 // Injector obeys the rules of a folder in one process. It is safe for concurrent use.
@@ -276,8 +277,8 @@ func (h *injected) Capabilities(ctx context.Context) (hypervisor.Capabilities, e
 	return onHypervisor(ctx, h, "Capabilities", "", func() (hypervisor.Capabilities, error) { return h.to.Capabilities(ctx) })
 }
 
-func (h *injected) Trial(ctx context.Context, again bool) (contract.Trial, error) {
-	return onHypervisor(ctx, h, "Trial", "", func() (contract.Trial, error) { return h.to.Trial(ctx, again) })
+func (h *injected) Trial(ctx context.Context, again bool) (hostapi.Trial, error) {
+	return onHypervisor(ctx, h, "Trial", "", func() (hostapi.Trial, error) { return h.to.Trial(ctx, again) })
 }
 
 func (h *injected) Define(ctx context.Context, d hypervisor.Domain) error {

@@ -5,7 +5,7 @@ package hypervisor
 import (
 	"context"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
@@ -18,7 +18,7 @@ type Hypervisor interface {
 	// Trial starts a throw-away guest as a server's and tells whether it was seen to run; from then on servers are defined
 	// in the way that ran. It gives the last outcome where nothing that it depends on has changed since, unless again asks
 	// for a new one. An error says that the hypervisor could not be asked.
-	Trial(ctx context.Context, again bool) (contract.Trial, error)
+	Trial(ctx context.Context, again bool) (hostapi.Trial, error)
 	// Define makes the domain known, without starting it. The same domain again is success; the uuid with another
 	// definition is redefined only while it does not run.
 	Define(ctx context.Context, d Domain) error

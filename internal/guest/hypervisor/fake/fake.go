@@ -19,9 +19,9 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 )
 
 // Hook is called around a method's effect, with the method's name ("Define", "Start", ...) and the domain's uuid ("" for
@@ -67,7 +67,7 @@ type Hypervisor struct {
 
 	mu       sync.Mutex
 	world    World
-	trial    contract.Trial
+	trial    hostapi.Trial
 	watchers map[*func()]bool
 }
 
@@ -225,13 +225,13 @@ func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilit
 }
 
 // Trial passes: what is made up runs.
-func (h *Hypervisor) Trial(ctx context.Context, again bool) (out contract.Trial, err error) {
+func (h *Hypervisor) Trial(ctx context.Context, again bool) (out hostapi.Trial, err error) {
 	err = h.call(ctx, "Trial", "", h.o.ReadLatency, func() error {
 		if h.trial.At.IsZero() || again {
 			h.trial.At = time.Now()
 		}
 		if h.trial.Since.IsZero() {
-			h.trial = contract.Trial{At: h.trial.At, Since: h.trial.At, Passed: true, VirtType: hypervisor.QEMU, CPU: "fake", Reason: "the fake hypervisor runs no guests"}
+			h.trial = hostapi.Trial{At: h.trial.At, Since: h.trial.At, Passed: true, VirtType: hypervisor.QEMU, CPU: "fake", Reason: "the fake hypervisor runs no guests"}
 		}
 		out = h.trial
 		return nil

@@ -14,9 +14,9 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
@@ -56,7 +56,7 @@ type trials struct {
 	accelerated, emulated time.Duration
 
 	turn  chan struct{} // one at a time: full while a trial runs
-	last  *contract.Trial
+	last  *hostapi.Trial
 	under circumstances
 	after time.Time // when one that failed is tried again
 	pause time.Duration
@@ -104,25 +104,25 @@ func (h *Hypervisor) wayOf(ctx context.Context) (way, error) {
 }
 
 // Trial starts a guest in each way that the settings allow, until one of them runs it.
-func (h *Hypervisor) Trial(ctx context.Context, again bool) (contract.Trial, error) {
+func (h *Hypervisor) Trial(ctx context.Context, again bool) (hostapi.Trial, error) {
 	t := &h.trials
 	select {
 	case t.turn <- struct{}{}:
 		defer func() { <-t.turn }()
 	case <-ctx.Done():
-		return contract.Trial{}, fault.Wrap(fault.Unavailable, ctx.Err(), "A trial guest still runs on %s", h.host)
+		return hostapi.Trial{}, fault.Wrap(fault.Unavailable, ctx.Err(), "A trial guest still runs on %s", h.host)
 	}
 	if t.dir == "" {
-		return contract.Trial{}, fault.New(fault.Internal, "The trial on %s has no folder for its guest", h.host)
+		return hostapi.Trial{}, fault.New(fault.Internal, "The trial on %s has no folder for its guest", h.host)
 	}
 	// A libvirtd that ended is noticed by asking it.
 	err := h.do(ctx, "read the version", func(_ context.Context, c *client) error { _, err := c.ConnectGetLibVersion(); return err })
 	if err != nil {
-		return contract.Trial{}, err
+		return hostapi.Trial{}, err
 	}
 	node, err := lookAtKVM()
 	if err != nil {
-		return contract.Trial{}, fault.Wrap(fault.Internal, err, "The trial on %s cannot begin", h.host)
+		return hostapi.Trial{}, fault.Wrap(fault.Internal, err, "The trial on %s cannot begin", h.host)
 	}
 	now := circumstances{lost: h.pool.lost.Load(), kvm: node}
 	if again || now != t.under {
@@ -132,11 +132,11 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (contract.Trial, err
 	}
 	var p platform
 	if err := h.do(ctx, "read capabilities", func(_ context.Context, c *client) (err error) { p, err = h.detect(c); return err }); err != nil {
-		return contract.Trial{}, err
+		return hostapi.Trial{}, err
 	}
 	out, found, failed, err := h.try(ctx, p, node)
 	if err != nil {
-		return contract.Trial{}, err
+		return hostapi.Trial{}, err
 	}
 	t.pause = min(max(2*t.pause, firstPause), lastPause)
 	t.after, t.under = out.At.Add(t.pause), now
@@ -175,10 +175,10 @@ func told(all []attempt, form func(string) string) string {
 
 // try gives the outcome, the way to define servers from now on, and the ways that did not run the guest. An error says that
 // libvirt went away meanwhile, or ctx ended.
-func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out contract.Trial, found way, failed []attempt, err error) {
+func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out hostapi.Trial, found way, failed []attempt, err error) {
 	all := ways(h.trials.virt, p.arch)
-	outcome := func(w way, passed bool, reason string) contract.Trial {
-		return contract.Trial{
+	outcome := func(w way, passed bool, reason string) hostapi.Trial {
+		return hostapi.Trial{
 			At: time.Now(), Passed: passed, VirtType: w.domainType(), CPU: w.cpu.String(), Accelerated: w.kvm && passed, Reason: reason,
 		}
 	}
@@ -216,7 +216,7 @@ func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out con
 func because(failed []attempt, advice string) string {
 	advice = ". To do: " + advice
 	text := told(failed, publicText)
-	return strings.ToValidUTF8(text[:min(len(text), contract.HostReasonMax-len(advice))], "") + advice
+	return strings.ToValidUTF8(text[:min(len(text), hostapi.ReasonMax-len(advice))], "") + advice
 }
 
 // advice is what to do so that guests run by hardware with the CPU that was asked for; w is what ran, or was the last to
@@ -235,7 +235,7 @@ func advice(node kvmNode, w way, all []way) string {
 }
 
 // tell logs an outcome, once for as long as it stays, with libvirt's whole words.
-func (h *Hypervisor) tell(ctx context.Context, out contract.Trial, failed []attempt) {
+func (h *Hypervisor) tell(ctx context.Context, out hostapi.Trial, failed []attempt) {
 	attrs := []any{"virt_type", out.VirtType, "cpu", out.CPU, "reason", out.Reason}
 	if failed != nil {
 		attrs = append(attrs, "tries", told(failed, strings.TrimSpace))
@@ -407,11 +407,11 @@ func (t *trials) clean() {
 }
 
 // remembered is the last outcome, perhaps of an earlier process; only since when it stands is taken from it.
-func (t *trials) remembered() *contract.Trial {
+func (t *trials) remembered() *hostapi.Trial {
 	if t.last != nil {
 		return t.last
 	}
-	var out contract.Trial
+	var out hostapi.Trial
 	text, err := os.ReadFile(t.file("outcome.json"))
 	if err != nil || json.Unmarshal(text, &out) != nil {
 		return nil
@@ -419,7 +419,7 @@ func (t *trials) remembered() *contract.Trial {
 	return &out
 }
 
-func (t *trials) remember(out contract.Trial) {
+func (t *trials) remember(out hostapi.Trial) {
 	text, err := json.Marshal(out)
 	if err == nil {
 		err = os.MkdirAll(t.dir, 0o711)

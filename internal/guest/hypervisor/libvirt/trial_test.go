@@ -14,10 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 )
 
 func TestTheTrialsGuestIsMadeOfItsSource(t *testing.T) {
@@ -274,7 +274,7 @@ func TestWhatToDoIsToldHoweverMuchWentWrong(t *testing.T) {
 		failed = append(failed, attempt{"kvm", "/etc/shadow: ü" + strings.Repeat("x", 290)}, attempt{"qemu", "no"})
 	}
 	reason := because(failed, "mend it")
-	require.LessOrEqual(t, len(reason), contract.HostReasonMax)
+	require.LessOrEqual(t, len(reason), hostapi.ReasonMax)
 	require.True(t, strings.HasSuffix(reason, ". To do: mend it"), reason)
 	require.NotContains(t, reason, "/etc")
 }

@@ -1,11 +1,13 @@
-package contract
+// Package hostapi is what a hypervisor and the API say to each other at /hosts/self: its report and heartbeat, how guests run
+// there, and what the API orders. Hosts and APIs of two versions talk: fields are added, never renamed or retyped.
+package hostapi
 
 import "time"
 
-// HostReport is what a hypervisor says of itself to the API at registration: PUT /hosts/self, {"host": HostReport}.
-type HostReport struct {
+// Report is what a hypervisor says of itself to the API at registration: PUT /hosts/self, {"host": Report}.
+type Report struct {
 	Hostname string `json:"hostname"`
-	HostHeartbeat
+	Heartbeat
 	HypervisorType    string   `json:"hypervisor_type"`
 	Architectures     []string `json:"architectures"`
 	KVM               bool     `json:"kvm"`
@@ -16,9 +18,9 @@ type HostReport struct {
 	ReservedMemoryMiB int      `json:"reserved_memory_mib"`
 }
 
-// HostHeartbeat is what it says again and again: POST /hosts/self/heartbeat, {"host": HostHeartbeat}. Memory in MiB, disk
+// Heartbeat is what it says again and again: POST /hosts/self/heartbeat, {"host": Heartbeat}. Memory in MiB, disk
 // (of the filesystem that holds the instances) in GiB.
-type HostHeartbeat struct {
+type Heartbeat struct {
 	Ready             bool   `json:"ready"`
 	NotReadyReason    string `json:"not_ready_reason,omitempty"` // shown to operators and to users whose build found no host; at most 1024 bytes
 	HypervisorVersion int    `json:"hypervisor_version"`
@@ -29,8 +31,8 @@ type HostHeartbeat struct {
 	Trial             *Trial `json:"trial,omitempty"` // nil until the first one has ended
 }
 
-// HostOrders is what the API may answer a heartbeat, {"host": HostOrders}; an answer without a body orders nothing.
-type HostOrders struct {
+// Orders is what the API may answer a heartbeat, {"host": Orders}; an answer without a body orders nothing.
+type Orders struct {
 	TrialWanted bool `json:"trial_wanted"` // try anew how guests run, and report it
 }
 
@@ -44,14 +46,14 @@ type Trial struct {
 	CPU         string    `json:"cpu"`
 	Accelerated bool      `json:"accelerated"`
 	Since       time.Time `json:"since"`            // of the first trial that ended so
-	Reason      string    `json:"reason,omitempty"` // why guests are emulated, untried or do not run; for operators, at most HostReasonMax bytes
+	Reason      string    `json:"reason,omitempty"` // why guests are emulated, untried or do not run; for operators, at most ReasonMax bytes
 }
 
 // Usable says whether servers may be started as the trial says.
 func (t Trial) Usable() bool { return t.Passed || t.Untried }
 
-// HostReasonMax bounds NotReadyReason and Trial.Reason.
-const HostReasonMax = 1024
+// ReasonMax bounds NotReadyReason and Trial.Reason.
+const ReasonMax = 1024
 
 // Headers of each request of a host to the API, and of its answer: headers and no fields, since an older API refuses what it
 // does not know.
