@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,14 +80,10 @@ const (
 	maxHeaderBytes    = 64 << 10
 )
 
-// settleEvery is how often what dead processes left is looked for, and expired tokens and tasks are deleted.
-const settleEvery = time.Minute
-
 // Server is the API of one process.
 type Server struct {
 	options  Options
 	echo     *echo.Echo
-	identity *identity.API
 	draining atomic.Bool
 }
 
@@ -138,8 +133,7 @@ func New(o Options) (*Server, error) {
 	e.Pre(rest.CanonicalPath, withoutSlashes)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
-	s.identity = identity.New(o.Store, o.Identity)
-	s.identity.Mount(e)
+	identity.New(o.Store, o.Identity).Mount(e)
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))
 	imageAPI.MountOrphans(e.Group("/image-orphans"))
@@ -278,21 +272,11 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.Settle(ctx); err != nil {
-		// Not worth staying down for: it is tried again, and nothing that is new depends on it.
-		o.Logger.Error("what dead processes left could not be settled", "error", err)
-	}
 
 	server := &http.Server{
 		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
-	tending, stop := context.WithCancel(ctx)
-	var owned sync.WaitGroup
-	owned.Go(func() { s.tend(tending) })
-	defer owned.Wait()
-	defer stop()
-
 	served := make(chan error, 1)
 	go func() {
 		if o.TLSCert != "" {
@@ -319,32 +303,4 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	<-served
 	return err
-}
-
-// Settle cleans up after processes that died; Run does it by itself.
-func (s *Server) Settle(ctx context.Context) error {
-	_, err := s.options.Images.Settle(ctx)
-	return err
-}
-
-// tend does from time to time what no request does.
-func (s *Server) tend(ctx context.Context) {
-	tick := time.NewTicker(settleEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if err := s.Settle(ctx); err != nil && ctx.Err() == nil {
-			s.options.Logger.Error("what dead processes left could not be settled", "error", err)
-		}
-		if _, err := s.identity.Purge(ctx); err != nil && ctx.Err() == nil {
-			s.options.Logger.Error("expired tokens could not be deleted", "error", err)
-		}
-		if _, err := s.options.Store.PurgeImageTasks(ctx); err != nil && ctx.Err() == nil {
-			s.options.Logger.Error("expired tasks of images could not be forgotten", "error", err)
-		}
-	}
 }

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -293,14 +292,6 @@ func TestBootstrapMakesWhoIsMissingAndCanBeRepeated(t *testing.T) {
 	d := identity.DefaultBootstrap("a", "")
 	require.Len(t, d.Users, 1, "no demo password, no demo user")
 	require.Len(t, identity.DefaultBootstrap("a", "b").Users, 2)
-}
-
-func TestExpiredTokensArePurged(t *testing.T) {
-	w := newWorld(t)
-	n, err := w.server.identity.Purge(context.Background())
-	require.NoError(t, err)
-	require.EqualValues(t, 1, n)
-	require.Equal(t, http.StatusOK, w.do("demo", "GET", "/v3/auth/projects", nil).status)
 }
 
 func BenchmarkTokenCheckWithPostgres(b *testing.B) {

@@ -21,7 +21,7 @@ func TestAfterACrashTheImageIsQueuedAgainAndStrayBytesAreGone(t *testing.T) {
 			before := w.everything()
 			w.crash(id, at)
 			require.NotEqual(t, before, w.everything(), "the crash left something")
-			require.NoError(t, w.server.Settle(context.Background()))
+			w.settle()
 			require.Equal(t, before, w.everything())
 			require.Equal(t, 204, w.do("demo", "PUT", "/image/v2/images/"+id+"/file", noise(10)).status)
 		})
@@ -30,7 +30,7 @@ func TestAfterACrashTheImageIsQueuedAgainAndStrayBytesAreGone(t *testing.T) {
 	_, err := w.store.DeleteImage(context.Background(), deleted, nil) // and the process died before the bytes went
 	require.NoError(t, err)
 	require.Contains(t, w.bytesKept(), "images/"+deleted)
-	require.NoError(t, w.server.Settle(context.Background()))
+	w.settle()
 	require.NotContains(t, w.bytesKept(), "images/"+deleted)
 	require.Equal(t, 200, w.do("demo", "GET", "/image/v2/images/"+kept+"/file", nil).status)
 }
@@ -46,6 +46,13 @@ func (w *world) crash(id, at string) {
 	require.NoError(w.t, os.WriteFile(filepath.Join(w.dir, "uploads", id+".lock"), nil, 0o600))
 }
 
+// settle does what a worker does from time to time.
+func (w *world) settle() {
+	w.t.Helper()
+	_, err := w.service().Settle(context.Background())
+	require.NoError(w.t, err)
+}
+
 func TestSettlingLeavesALiveUploadOfAnotherProcessAlone(t *testing.T) {
 	w := newWorld(t)
 	id := w.queued("demo", nil)
@@ -58,9 +65,9 @@ func TestSettlingLeavesALiveUploadOfAnotherProcessAlone(t *testing.T) {
 	require.NoError(t, err)
 	w.await(id, models.ImageSaving)
 
-	w.serve() // a second api process starts, and settles before it serves
+	w.serve() // a second api process
 	require.Equal(t, 200, w.do("", "GET", "/readyz", nil).status)
-	require.NoError(t, w.server.Settle(context.Background()))
+	w.settle()
 	require.Equal(t, "saving", w.image("demo", id)["status"])
 	require.NotEqual(t, first, w.url)
 

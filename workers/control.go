@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/boot"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
 	"github.com/slipway-cloud/slipway/workflows/console"
+	"github.com/slipway-cloud/slipway/workflows/housekeeping"
 	"github.com/slipway-cloud/slipway/workflows/imports"
 	"github.com/slipway-cloud/slipway/workflows/reservation"
 	"github.com/slipway-cloud/slipway/workflows/teardown"
@@ -81,6 +82,9 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowAuditTick:    audit.AuditTick,
 		contract.WorkflowRepair:       audit.RepairFindings,
 		contract.WorkflowRepairServer: audit.RepairServer,
+
+		contract.WorkflowKeepHouse:    housekeeping.KeepHouse,
+		contract.WorkflowSettleStores: housekeeping.SettleImageStores,
 
 		contract.WorkflowStop:  does.StopServer,
 		contract.WorkflowStart: does.StartServer,

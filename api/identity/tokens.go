@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -394,13 +393,4 @@ func (a *API) deleteToken(c echo.Context) error {
 		return fmt.Errorf("revoke token %s: %w", info.Token.AuditID, err)
 	}
 	return rest.NoContent(c)
-}
-
-// Purge deletes expired tokens.
-func (a *API) Purge(ctx context.Context) (int64, error) {
-	n, err := a.store.PurgeTokens(ctx, a.now())
-	if err != nil {
-		return 0, fmt.Errorf("purge expired tokens: %w", err)
-	}
-	return n, nil
 }

@@ -36,7 +36,7 @@ func TestAWorkerDeliversNotificationsToWhereTheSettingsSay(t *testing.T) {
 	c := config.Default()
 	c.Database.DSN = testenv.Database(t)
 	c.Temporal.Address, c.Temporal.ControlQueue, c.Temporal.PayloadKeys = testenv.Temporal(t), testenv.Queue(t, "control"), filepath.Join(dir, "keys")
-	c.Audit.Every = 0
+	c.Audit.Every, c.Housekeeping.Every, c.Housekeeping.StoresEvery = 0, 0, 0
 	c.Images.Dir = filepath.Join(dir, "images")
 	c.Operator.Listen = ""
 	c.Notifications.WebhookURL, c.Notifications.WebhookSecretFile = receiver.URL, secret

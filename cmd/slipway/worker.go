@@ -29,7 +29,7 @@ import (
 func workerCommand() *cobra.Command {
 	return role("worker", "Run builds: the control plane's workflows and database steps",
 		"Polls the control task queue of Temporal. Any number may run; builds and imports of images go on when one dies.",
-		[]string{"database", "temporal", "images", "build", "audit", "notifications"}, runWorker)
+		[]string{"database", "temporal", "images", "build", "audit", "housekeeping", "notifications"}, runWorker)
 }
 
 func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
@@ -81,7 +81,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		scheduled := make(chan struct{})
 		go func() {
 			defer close(scheduled)
-			workers.KeepAuditSchedule(scheduling, temporal, c.Temporal.ControlQueue, c.Audit.Every, log)
+			workers.KeepSchedules(scheduling, temporal, schedules(c), log)
 		}()
 		defer func() { stop(); <-scheduled }()
 		delivering, stopDelivering := context.WithCancel(ctx)

@@ -40,8 +40,10 @@ type Config struct {
 	Quota    Quota    `koanf:"quota"`
 	Build    Build    `koanf:"build"`
 	Audit    Audit    `koanf:"audit"`
-	Operator Operator `koanf:"operator"`
-	Host     Host     `koanf:"host"`
+
+	Housekeeping Housekeeping `koanf:"housekeeping"`
+	Operator     Operator     `koanf:"operator"`
+	Host         Host         `koanf:"host"`
 
 	Notifications Notifications `koanf:"notifications"`
 }
@@ -222,6 +224,12 @@ type Audit struct {
 	Every time.Duration `koanf:"every" help:"how often an audit runs by itself; 0: only when asked (slipway audit)"`
 }
 
+// Housekeeping is what no request does: ending what processes that died left, and deleting what has expired.
+type Housekeeping struct {
+	Every       time.Duration `koanf:"every" help:"how often uploads and deletes of images are ended whose process died, and expired tokens and tasks deleted; 0: never"`
+	StoresEvery time.Duration `koanf:"stores_every" help:"how often all that lies in the image stores is compared with the images; 0: never"`
+}
+
 // Notifications is who is told of changes. Every worker needs the same.
 type Notifications struct {
 	Log               bool          `koanf:"log" help:"each notification is a line of a worker's log, at level info"`
@@ -324,7 +332,10 @@ func Default() Config {
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
-		Audit:    Audit{Every: 10 * time.Minute},
+		Audit: Audit{Every: 10 * time.Minute},
+
+		Housekeeping: Housekeeping{Every: time.Minute, StoresEvery: time.Hour},
+
 		Operator: Operator{Listen: "127.0.0.1:8775"},
 		Host: Host{
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt", VirtType: hypervisor.Auto,
@@ -338,8 +349,8 @@ func Default() Config {
 // defaultReserve is 1 GiB: room for Postgres to go on for a while. A small filesystem is not worth so much.
 const defaultReserve = "1073741824,5%"
 
-// minAuditEvery is what the engine's schedules can keep to.
-const minAuditEvery = time.Second
+// minEvery is what the engine's schedules can keep to.
+const minEvery = time.Second
 
 const envPrefix = "SLIPWAY_"
 
@@ -506,9 +517,14 @@ func (c Config) check() error {
 	if _, err := c.Build.Steps(); err != nil {
 		wrong = append(wrong, err)
 	}
-	if e := c.Audit.Every; e < 0 || e > 0 && e < minAuditEvery {
-		wrong = append(wrong, fmt.Errorf("audit.every must be 0 or at least %s, not %s", minAuditEvery, e))
+	scheduled := func(name string, every time.Duration) {
+		if every < 0 || every > 0 && every < minEvery {
+			wrong = append(wrong, fmt.Errorf("%s must be 0 or at least %s, not %s", name, minEvery, every))
+		}
 	}
+	scheduled("audit.every", c.Audit.Every)
+	scheduled("housekeeping.every", c.Housekeeping.Every)
+	scheduled("housekeeping.stores_every", c.Housekeeping.StoresEvery)
 	positive("host.heartbeat_every", int64(c.Host.HeartbeatEvery))
 	if c.Host.SyncPowerEvery < 0 {
 		wrong = append(wrong, fmt.Errorf("host.sync_power_every must be 0 or more, not %s", c.Host.SyncPowerEvery))

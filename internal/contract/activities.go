@@ -116,6 +116,12 @@ var activities = table(
 	control[RoomInput, none](RestoreAllocation),
 	host[RepairPartial, none](RemovePartialDownload).ofNone("what it removes belongs to no server"),
 	control[RepairEnd, none](EndRepair),
+
+	// Housekeeping.
+	control[Housekeeping, none](SettleImages),
+	control[Housekeeping, none](SettleStores),
+	control[Housekeeping, none](PurgeTokens),
+	control[Housekeeping, none](PurgeImageTasks),
 )
 
 // ActivityOf is the row of that name. One that is not in the table owes nothing and is of no server.

@@ -22,13 +22,15 @@ func TestTheScheduleFollowsTheSetting(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(engine.Close)
 	queue := testenv.Queue(t, "control")
-	ensure := func(every time.Duration) {
-		require.NoError(t, workers.EnsureAuditSchedule(t.Context(), engine, queue, every, quiet))
+	audits := workers.Schedule{ID: contract.AuditScheduleID(queue), Of: "audit", Workflow: contract.WorkflowAuditTick, Queue: queue, Patience: time.Hour}
+	ensureBy := func(ctx context.Context, every time.Duration) {
+		s := audits
+		s.Every = every
+		require.NoError(t, s.Ensure(ctx, engine, quiet))
 	}
-	t.Cleanup(func() {
-		require.NoError(t, workers.EnsureAuditSchedule(context.Background(), engine, queue, 0, quiet))
-	})
-	schedule := engine.ScheduleClient().GetHandle(t.Context(), contract.AuditScheduleID(queue))
+	ensure := func(every time.Duration) { ensureBy(t.Context(), every) }
+	t.Cleanup(func() { ensureBy(context.Background(), 0) })
+	schedule := engine.ScheduleClient().GetHandle(t.Context(), audits.ID)
 	every := func() time.Duration {
 		d, err := schedule.Describe(t.Context())
 		require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/imagestore/s3test"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -61,7 +63,8 @@ const (
 	blockedSQL = `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
 )
 
-// die kills the API where it is, lets go of what kept it there, and starts it again when nothing of it is left.
+// die kills the API where it is, lets go of what kept it there, and starts it again when nothing of it is left. Then
+// the stores are settled.
 func (s *stores) die(t *testing.T, release func()) {
 	t.Helper()
 	s.Lose("api")
@@ -74,6 +77,8 @@ func (s *stores) die(t *testing.T, release func()) {
 	})
 	s.client.CloseIdleConnections()
 	s.Restart("api")
+	_, err := images.New(s.Store, s.stores, images.Config{}, slog.New(slog.DiscardHandler)).Settle(t.Context()) // as a worker does
+	require.NoError(t, err)
 }
 
 // hold keeps everybody from the rows that the statement chooses, until release.
@@ -174,7 +179,7 @@ func (s *stores) awaitAll(t *testing.T, u *uploads, status string) {
 }
 
 // The API is killed at the points of an upload and of a delete that can be told apart from outside, each in all kinds of
-// store at once. When it has started again, every image that was active is whole, no byte is there that no image owns, and
+// store at once. When it has started again and the stores are settled, every image that was active is whole, no byte is there that no image owns, and
 // what was interrupted is queued and takes its data.
 func TestAnAPIThatIsKilledAtAnyPointLosesNoImageAndLeaksNoBytes(t *testing.T) {
 	t.Parallel()

@@ -134,8 +134,10 @@ func Start(t testing.TB, o Options) *System {
 		"operator": map[string]any{"listen": ""},
 		// What is broken on purpose is to be built on again.
 		"build": map[string]any{"host_failures": 0, "build_failure_weight_multiplier": 0},
-		"audit": map[string]any{"every": "0s"}, // a schedule would outlive the test, in the engine that all share
-		"host":  map[string]any{},
+		// A schedule would outlive the test, in the engine that all share.
+		"audit":        map[string]any{"every": "0s"},
+		"housekeeping": map[string]any{"every": "0s", "stores_every": "0s"},
+		"host":         map[string]any{},
 	}
 	for section, more := range o.Settings {
 		if s.settings[section] == nil {

@@ -30,6 +30,15 @@ type Settled struct {
 // in its own hand, and decides by the row as it is then. The locks of a dead process are free (the kernel frees a folder's,
 // Postgres an object store's), so nothing has to time out. Imports are workflows, which end by themselves.
 func (s *Service) Settle(ctx context.Context) (Settled, error) {
+	return s.settleIn(ctx, s.stores.Names())
+}
+
+// SettleRows is what of it the rows tell: deletes that had not ended, and images whose bytes are, or were, on their way. It
+// lists no store, so it costs little where nothing is wrong.
+func (s *Service) SettleRows(ctx context.Context) (Settled, error) { return s.settleIn(ctx, nil) }
+
+// settleIn settles what the rows tell, and what a look at these stores does.
+func (s *Service) settleIn(ctx context.Context, names []string) (Settled, error) {
 	var done Settled
 	var problems []error
 	problem := func(err error) {
@@ -46,7 +55,7 @@ func (s *Service) Settle(ctx context.Context) (Settled, error) {
 	swept := map[imagestore.Store][]string{} // by store, names of images that are known
 	suspects := map[string]bool{}            // names in the stores
 	problem(s.interrupted(ctx, suspects))
-	for _, name := range s.stores.Names() {
+	for _, name := range names {
 		store, err := s.stores.Store(name)
 		if err == nil {
 			err = s.config.MaySweep(ctx, name)

@@ -57,6 +57,30 @@ func (w *world) sql(text string, args ...any) {
 	require.NotZero(w.t, tag.RowsAffected())
 }
 
+func TestWhatRowsTellIsSettledWithoutALookAtTheStores(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Config{})
+	ctx, data := t.Context(), noise(20_000)
+	for _, in := range []string{"local", "cold"} {
+		saving, uploading, queued, deleted := w.queued().ID, w.queued().ID, w.queued().ID, w.active(in, data).ID
+		w.move(saving, models.ImageQueued, models.ImageSaving)
+		w.put(in, saving, data)
+		w.move(uploading, models.ImageQueued, models.ImageUploading)
+		w.put(in, stagedID(uploading), data)
+		w.put(in, queued, data)
+		_, err := w.rows.DeleteImage(ctx, deleted, nil)
+		require.NoError(t, err)
+		for _, want := range []Settled{{Requeued: 2, Deleted: 1}, {}} {
+			found, err := w.SettleRows(ctx)
+			require.NoError(t, err)
+			require.Equal(t, want, found)
+		}
+		found, err := w.Settle(ctx)
+		require.NoError(t, err)
+		require.Equal(t, Settled{Removed: 1}, found, "what no row tells of is left for the look at the store")
+	}
+}
+
 // Each case is what a process leaves that dies at one point, of an image that was queued before it began. After Settle, by one
 // process or by two at once, the world is the one from before, and Settle finds nothing more.
 func TestWhatADeadProcessLeftIsSettled(t *testing.T) {
