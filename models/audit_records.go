@@ -25,6 +25,7 @@ SELECT id FROM servers WHERE $1 AND deleted_at IS NULL
 UNION SELECT server_id FROM claims WHERE $1
 UNION SELECT server_id FROM allocations WHERE $1
 UNION SELECT server_id FROM ports WHERE $1 AND server_id IS NOT NULL
+UNION SELECT server_id FROM server_specs WHERE $1
 UNION SELECT s.id FROM servers s JOIN hosts h ON h.id = s.host_id WHERE h.hostname = $2 AND s.id > $3 AND ($4 = '' OR s.id <= $4)
 UNION SELECT a.server_id FROM allocations a JOIN hosts h ON h.id = a.host_id WHERE h.hostname = $2 AND a.server_id > $3 AND ($4 = '' OR a.server_id <= $4)
 UNION SELECT unnest($5::text[])`
@@ -97,6 +98,10 @@ func auditRecords(ctx context.Context, tx pgx.Tx, q AuditQuestion) (audit.Record
 			r.Ports, err = pgx.CollectRows(rows, pgx.RowToStructByPos[audit.Port])
 			return err
 		})
+	b.Queue(`SELECT server_id FROM server_specs WHERE server_id = ANY($1) ORDER BY server_id`, ids).Query(func(rows pgx.Rows) (err error) {
+		r.Specs, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		return err
+	})
 	b.Queue(`
 SELECT DISTINCT ON (sha512) id, COALESCE(name, ''), sha512, size_bytes, COALESCE(virtual_bytes, size_bytes), COALESCE(disk_format, ''), COALESCE(container_format, '')
 FROM images WHERE status = 'active' AND sha512 = ANY($1) ORDER BY sha512, id`, append([]string{}, q.Images...)).Query(func(rows pgx.Rows) error {

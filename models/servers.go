@@ -96,10 +96,10 @@ WITH made AS (
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
 SELECT made.id, $19, $20, $21, $22, $23, $23 FROM made`
 
-// RecordServer makes the row, in BUILD, with its metadata, tags and instance action. The same id with the same request is
-// success while the server is in BUILD, NotFound when it was deleted since, and Conflict in any other state; with another
+// RecordServer makes the row, in BUILD, with its metadata, tags, instance action and spec, if there is one. The same id with the
+// same request is success while the server is in BUILD, NotFound when it was deleted since, and Conflict in any other state; with another
 // request, and one that is not there yet behind the action's AnswerBy, it is Conflict.
-func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) error {
+func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, specs ...ServerSpec) error {
 	if v.CreatedAt.IsZero() {
 		v.CreatedAt = now()
 	}
@@ -115,6 +115,9 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction) er
 		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
 			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
 			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint, optionalTime(a.AnswerBy))
+		for _, spec := range specs {
+			b.Queue(insertSpecSQL, v.ID, a.RequestID, spec.KeyID, spec.Sealed, v.CreatedAt)
+		}
 		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id
 			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), ''),
 			EXISTS (SELECT FROM servers WHERE id = $1)`,
@@ -457,7 +460,7 @@ SELECT NOT EXISTS (SELECT FROM marked),
 	return p, failed(err, "mark server %s as deleting", id)
 }
 
-// RemoveServer moves a server to DELETED and writes the action's events. Absent or deleted is success.
+// RemoveServer moves a server to DELETED, forgets its spec and writes the action's events. Absent or deleted is success.
 func (s *Store) RemoveServer(ctx context.Context, id, requestID string, events []InstanceActionEvent, now time.Time) error {
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
@@ -469,6 +472,7 @@ WITH moved AS (
 UPDATE instance_actions SET updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
 			id, requestID, now, statesOf(lifecycle.Removed.From))
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
+		b.Queue(removeSpecSQL, id)
 	})
 	return failed(err, "remove server %s", id)
 }

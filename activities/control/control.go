@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/scheduler"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
@@ -18,6 +19,7 @@ type Activities struct {
 	store     *models.Store
 	builds    Builds
 	images    *images.Service
+	keys      *payload.Keys
 	web       Web
 	now       func() time.Time
 	downAfter time.Duration
@@ -38,6 +40,7 @@ type Options struct {
 	Store  *models.Store
 	Builds Builds
 	Images *images.Service
+	Keys   *payload.Keys // they seal the specs of servers
 	Web    Web
 	// DownAfter is how long a host may be silent before it gets no new servers.
 	DownAfter time.Duration
@@ -58,7 +61,7 @@ func New(o Options) *Activities {
 		o.Logger = slog.Default()
 	}
 	return &Activities{
-		store: o.Store, builds: o.Builds, images: o.Images, web: o.Web, now: time.Now,
+		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
 		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, failures: o.HostFailures, log: o.Logger,
 	}
 }

@@ -6,12 +6,26 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/serverspec"
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// RecordServer makes the server's row and the instance action "create": from here the user sees the server.
+// RecordServer makes the server's row, its sealed spec and the instance action "create": from here the user sees the server.
 func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerInput) error {
-	return a.store.RecordServer(ctx, serverOf(in), createOf(in))
+	var specs []models.ServerSpec
+	if in.Spec != nil {
+		sealed, err := serverspec.Seal(a.keys, in.ServerID, *in.Spec)
+		if err != nil {
+			return err
+		}
+		specs = append(specs, models.ServerSpec{ServerID: in.ServerID, KeyID: sealed.KeyID, Sealed: sealed.Bytes})
+	}
+	return a.store.RecordServer(ctx, serverOf(in), createOf(in), specs...)
+}
+
+// ForgetSpec removes the spec of a server that is gone.
+func (a *Activities) ForgetSpec(ctx context.Context, in contract.Undo) error {
+	return a.store.ForgetServerSpec(ctx, in.ServerID)
 }
 
 // serverOf is the row of a server that is about to be built.

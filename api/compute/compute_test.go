@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -93,6 +95,7 @@ func (b *builds) take() []contract.BootInput {
 type cloud struct {
 	*apitest.Env
 	builds                          *builds
+	keys                            *payload.Keys
 	admin, member, reader, stranger apitest.User
 	flavor                          models.Flavor
 	host                            models.Host
@@ -101,15 +104,18 @@ type cloud struct {
 
 func newCloud(t testing.TB) *cloud {
 	t.Helper()
-	c := &cloud{builds: &builds{}, image: uuid.NewString()}
+	file := filepath.Join(t.TempDir(), "keys")
+	require.NoError(t, payload.EnsureKeys(file))
+	keys, err := payload.LoadKeys(file)
+	require.NoError(t, err)
+	c := &cloud{builds: &builds{}, keys: keys, image: uuid.NewString()}
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
-		compute.New(store, servers.New(store, c.builds, servers.Config{}), compute.Config{}).Mount(e.Group("/compute"))
+		compute.New(store, servers.New(store, c.builds, servers.Config{Keys: keys}), compute.Config{}).Mount(e.Group("/compute"))
 		network.New(store).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")
 	c.reader, c.stranger = c.User(t, "one", "reader"), c.User(t, "two", "member")
 	ctx := context.Background()
-	var err error
 	c.flavor, err = c.Store.CreateFlavor(ctx, models.Flavor{
 		ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 512, DiskGiB: 1, RxTxFactor: 1, Public: true, ExtraSpecs: map[string]string{"hw:x": "y"},
 	})

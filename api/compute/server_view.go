@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"strings"
 
@@ -128,7 +129,34 @@ func extendedAttributes(v object, s models.Server, hostname string, minor int) {
 	v["OS-EXT-SRV-ATTR:launch_index"] = s.LaunchIndex
 	v["OS-EXT-SRV-ATTR:reservation_id"] = s.ReservationID
 	v["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
-	v["OS-EXT-SRV-ATTR:user_data"] = nil // a secret of the guest: nothing keeps it but the encrypted history
+	v[userDataAttribute] = nil
+}
+
+const userDataAttribute = "OS-EXT-SRV-ATTR:user_data"
+
+// showUserData fills in what the servers were given as user data, where it is shown at all: it lies in their specs. A server
+// of before there were specs shows none.
+func (a *API) showUserData(c echo.Context, servers ...object) error {
+	var wanted []string
+	for _, v := range servers {
+		if _, shown := v[userDataAttribute]; shown {
+			wanted = append(wanted, v["id"].(string))
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	specs, err := a.servers(c).Specs(c.Request().Context(), wanted...)
+	if err != nil {
+		return err
+	}
+	for _, v := range servers {
+		spec := specs[v["id"].(string)]
+		if len(spec.UserData) > 0 {
+			v[userDataAttribute] = base64.StdEncoding.EncodeToString(spec.UserData)
+		}
+	}
+	return nil
 }
 
 // hostStatus is Nova's HostStatus: of the host, as its heartbeats and its operator tell.

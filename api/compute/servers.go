@@ -35,7 +35,11 @@ func (a *API) showServer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, object{"server": a.serverView(c, s, true)})
+	view := a.serverView(c, s, true)
+	if err := a.showUserData(c, view); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, object{"server": view})
 }
 
 func (a *API) deleteServer(c echo.Context) error {
@@ -68,6 +72,11 @@ func (a *API) listServers(c echo.Context) error {
 			views[i] = a.serverView(c, s, false)
 		} else {
 			views[i] = basicView(c, s)
+		}
+	}
+	if detail {
+		if err := a.showUserData(c, views...); err != nil {
+			return err
 		}
 	}
 	body := object{"servers": views}

@@ -2,6 +2,7 @@ package compute_test
 
 import (
 	"context"
+	"encoding/base64"
 	"flag"
 	"fmt"
 	"net/url"
@@ -17,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/serverspec"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -83,6 +85,45 @@ func hostID(t *testing.T, a apitest.Answer) string {
 	}
 	require.Len(t, id, 56)
 	return id
+}
+
+func TestUserDataIsShownToAdminsOfServersThatHaveIt(t *testing.T) {
+	c := newCloud(t)
+	script := []byte("#!/bin/sh\necho hi\n")
+	with := func(spec *contract.ServerSpec) string {
+		s := models.Server{ID: uuid.NewString(), ProjectID: c.member.ProjectID, UserID: c.member.UserID, Name: "s", Hostname: "s", ImageID: c.image, FlavorID: c.flavor.ID}
+		var kept []models.ServerSpec
+		if spec != nil {
+			sealed, err := serverspec.Seal(c.keys, s.ID, *spec)
+			require.NoError(t, err)
+			require.NotContains(t, string(sealed.Bytes), "echo")
+			kept = append(kept, models.ServerSpec{ServerID: s.ID, KeyID: sealed.KeyID, Sealed: sealed.Bytes})
+		}
+		require.NoError(t, c.Store.RecordServer(t.Context(), s, models.InstanceAction{
+			ServerID: s.ID, RequestID: "req-" + s.ID, Action: "create", UserID: s.UserID, ProjectID: s.ProjectID,
+		}, kept...))
+		return s.ID
+	}
+	scripted, plain, before := with(&contract.ServerSpec{UserData: script}), with(&contract.ServerSpec{}), with(nil)
+
+	const attribute = "OS-EXT-SRV-ATTR:user_data"
+	want := map[string]any{scripted: base64.StdEncoding.EncodeToString(script), plain: nil, before: nil}
+	for id, data := range want {
+		alone := c.nova(t, c.admin, "2.3", "GET", "/servers/"+id, nil)
+		require.Equal(t, 200, alone.Status, alone.Body)
+		require.Contains(t, alone.At(t, "server"), attribute)
+		require.Equal(t, data, alone.At(t, "server", attribute))
+		require.NotContains(t, c.nova(t, c.admin, "2.2", "GET", "/servers/"+id, nil).Body, attribute)
+		require.NotContains(t, c.nova(t, c.member, at96, "GET", "/servers/"+id, nil).Body, attribute, "Nova's default policy shows it to admins alone")
+	}
+	listed := c.nova(t, c.admin, "2.3", "GET", "/servers/detail", nil)
+	shown := map[string]any{}
+	for _, v := range listed.At(t, "servers").([]any) {
+		v := v.(map[string]any)
+		shown[v["id"].(string)] = v[attribute]
+	}
+	require.Equal(t, want, shown)
+	require.NotContains(t, c.nova(t, c.member, "2.3", "GET", "/servers/detail", nil).Body, attribute)
 }
 
 func TestServersAreListedPageByPage(t *testing.T) {

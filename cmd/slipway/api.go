@@ -48,7 +48,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := bootstrap(ctx, store, c.API); err != nil {
 		return err
 	}
-	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
+	keys, err := openKeys(ctx, c.Temporal, store)
 	if err != nil {
 		return err
 	}
@@ -90,6 +90,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		},
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
 		Servers: servers.Config{
+			Keys:      keys,
 			Quota:     models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
 			MaxHosts:  c.Build.MaxHosts,
 			MaxCount:  c.Build.MaxCount,

@@ -38,6 +38,10 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer store.Close()
+	keys, err := openKeys(ctx, c.Temporal, store)
+	if err != nil {
+		return err
+	}
 	temporal, err := dialTemporal(ctx, c.Temporal, log)
 	if err != nil {
 		return err
@@ -98,6 +102,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				Store:          store,
 				Builds:         engine.NewClient(temporal, c.Temporal.ControlQueue),
 				Images:         images,
+				Keys:           keys,
 				Web:            webdownload.New(web, log),
 				DownAfter:      c.Build.HostDownAfter,
 				CleanBeforeUse: c.Build.CleanBeforeUse,

@@ -22,6 +22,7 @@ const (
 	ClaimWithoutServer      Kind = "claim-without-server"
 	AllocationWithoutServer Kind = "allocation-without-server" // of a server that is not placed there
 	PortWithoutServer       Kind = "port-without-server"
+	SpecWithoutServer       Kind = "spec-without-server"
 	ServerWithoutClaim      Kind = "server-without-claim"
 	ServerWithoutAllocation Kind = "server-without-allocation"
 	ServerWithoutPort       Kind = "server-without-port"
@@ -50,7 +51,7 @@ const (
 // Kinds are all of them.
 func Kinds() []Kind {
 	return []Kind{
-		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
+		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, SpecWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
 		BuildWithoutWorkflow, DeleteWithoutWorkflow, DatabaseRestored, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
 		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, PartialDownload, HostNotLookedAt, StoresNotLookedAt, MoreFindings,
 	}
@@ -85,6 +86,7 @@ type Records struct {
 	Claims      []Claim
 	Allocations []Allocation
 	Ports       []Port
+	Specs       []string // of those servers that have one
 	// Images are the active ones that the question was about, by SHA-512.
 	Images map[string]contract.Image
 	// Restore is the latest time at which it was noticed that the database had been restored.
@@ -266,6 +268,12 @@ func OfRecords(r Records) []Finding {
 				what, repair = "port "+p.ID+" was made for server "+p.ServerID, "delete the port"
 			}
 			all = append(all, found(PortWithoutServer, p.ID, p.ServerID, "", what+", and "+why, repair))
+		}
+	}
+	for _, id := range r.Specs {
+		if s := x.servers[id]; s == nil || s.VMState == lifecycle.Deleted {
+			all = append(all, found(SpecWithoutServer, id, id, "",
+				"what server "+id+" was built of is kept, user data and all, and the server is deleted", "forget it"))
 		}
 	}
 	for i := range r.Servers {

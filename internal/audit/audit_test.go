@@ -69,6 +69,17 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 		"its build is deleted":        {gone(func(s *Server) { s.VMState, s.TaskState = lifecycle.Building, "deleting" }), []string{"delete-without-workflow hv1"}},
 		"in ERROR, and being deleted": {gone(func(s *Server) { s.VMState, s.TaskState = lifecycle.Error, "deleting" }), []string{"delete-without-workflow hv1"}},
 
+		"its spec is kept": {func(w *World) { w.Records.Specs = []string{id} }, nil},
+		"its spec is kept, and its build failed": {func(w *World) {
+			w.Records.Specs = []string{id}
+			s := &w.Records.Servers[0]
+			s.VMState, s.Host, s.Launched = lifecycle.Error, "", false
+		}, leftOnHV1},
+		"its spec is left": {func(w *World) {
+			w.Records.Specs = []string{id}
+			w.Records.Servers[0].VMState, w.Records.Servers[0].Host = lifecycle.Deleted, ""
+		}, append(slices.Clone(leftOnHV1), "spec-without-server ")},
+
 		"the database was restored": {func(w *World) { w.Records.Restore.At = time.Now() }, []string{"database-restored "}},
 		"and that is acknowledged":  {func(w *World) { w.Records.Restore = Restore{At: time.Now(), Acknowledged: true} }, nil},
 
@@ -135,7 +146,7 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 }
 
 func TestEveryKindIsFoundByATestAbove(t *testing.T) {
-	require.Len(t, Kinds(), 23, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
+	require.Len(t, Kinds(), 24, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
 	seen := map[string]bool{}
 	for _, k := range Kinds() {
 		require.False(t, seen[string(k)])

@@ -115,6 +115,8 @@ func (p *planner) repair(f Finding) {
 		}
 	case ClaimWithoutServer:
 		p.undo(contract.ReleaseQuota, "", contract.Undo{}, f.ID)
+	case SpecWithoutServer:
+		p.undo(contract.ForgetSpec, "", contract.Undo{}, f.ID)
 	case ServerWithoutClaim:
 		p.step(contract.RepairStep{Activity: contract.ClaimQuota, Claim: &contract.ClaimQuotaInput{
 			ServerID: id, ProjectID: s.ProjectID, VCPUs: s.VCPUs, RAMMiB: s.RAMMiB, Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1},

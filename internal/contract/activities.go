@@ -57,6 +57,7 @@ var activities = table(
 	control[Undo, none](ReleaseQuota).givesBack(),
 	control[RecordServerInput, none](RecordServer).summed(func(in RecordServerInput) string { return in.Name }),
 	control[FailServerInput, none](FailServer).owes(OwesUndo),
+	control[Undo, none](ForgetSpec).givesBack(),
 	control[SelectHostInput, HostSelection](SelectHost).summed(selection),
 	control[Undo, none](ReleaseAllocation).givesBack(),
 	control[AllocateNetworkInput, Port](AllocateNetwork).summed(nic),

@@ -174,13 +174,25 @@ type ClaimQuotaInput struct {
 	Limits    Quota  `json:"limits"`
 }
 
-// RecordServerInput makes the server's row. Secrets stay out of it.
+// RecordServerInput makes the server's row. Secrets stay out of it, but for those of Spec, which is sealed.
 type RecordServerInput struct {
 	Server
-	KeyName   string    `json:"key_name,omitempty"`
-	Phase     Phase     `json:"phase"`
-	StartedAt time.Time `json:"started_at"`
+	KeyName   string      `json:"key_name,omitempty"`
+	Phase     Phase       `json:"phase"`
+	StartedAt time.Time   `json:"started_at"`
+	Spec      *ServerSpec `json:"spec,omitempty"` // not in an admission of several: each one's build gives its own
 	Submission
+}
+
+// ServerSpec is what the build knew of a server and no row says: what later actions need of it. It is kept sealed as long
+// as the server is there (internal/serverspec), so it is a public format as histories are. The admin password is not in it:
+// nothing but the build needs it.
+type ServerSpec struct {
+	Image    ResolvedImage `json:"image"`
+	Flavor   Flavor        `json:"flavor"`
+	KeyPairs []KeyPair     `json:"key_pairs,omitempty"`
+	Files    []File        `json:"files,omitempty"` // Nova's personality
+	UserData []byte        `json:"user_data,omitempty"`
 }
 
 // SelectHostInput asks for a place. Excluded hosts failed this build already.

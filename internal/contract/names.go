@@ -82,6 +82,7 @@ const (
 	ResolveImage      = "ResolveImage"
 	ClaimQuota        = "ClaimQuota"
 	ReleaseQuota      = "ReleaseQuota"
+	ForgetSpec        = "ForgetSpec"
 	RecordServer      = "RecordServer"
 	FailServer        = "FailServer"
 	SelectHost        = "SelectHost"

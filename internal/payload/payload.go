@@ -1,6 +1,6 @@
 // Package payload encrypts what Temporal records: inputs, results, queries and summaries are AES-256-GCM, so that admin
 // passwords and user data are never readable in histories. The key id travels in the metadata, so keys can be rotated:
-// the first key of the file encrypts, all of them decrypt.
+// the first key of the file encrypts, all of them decrypt. What the database keeps sealed is sealed with the same keys.
 package payload
 
 import (
@@ -82,6 +82,54 @@ func LoadKeys(path string) (*Keys, error) {
 	return keys, nil
 }
 
+// First is the id of the key that encrypts.
+func (k *Keys) First() string { return k.first }
+
+// Has says whether the ring holds the key of that id.
+func (k *Keys) Has(id string) bool { return k.aeads[id] != nil }
+
+// Sealed is what only a holder of the key can read.
+type Sealed struct {
+	KeyID string
+	Bytes []byte // the nonce, and what AES-256-GCM makes of the plain text
+}
+
+// Seal encrypts with the first key. about says what it is: only who says the same opens it, so that nothing sealed can stand
+// in another's place.
+func (k *Keys) Seal(plain []byte, about string) (Sealed, error) {
+	sealed, err := k.seal(plain, k.first+"\x00"+about)
+	return Sealed{KeyID: k.first, Bytes: sealed}, err
+}
+
+// Open decrypts what Seal made.
+func (k *Keys) Open(s Sealed, about string) ([]byte, error) {
+	return k.open(s.KeyID, s.Bytes, s.KeyID+"\x00"+about)
+}
+
+func (k *Keys) seal(plain []byte, bound string) ([]byte, error) {
+	aead := k.aeads[k.first]
+	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
+	if _, err := rand.Read(nonce); err != nil {
+		return nil, fmt.Errorf("encrypting: %w", err)
+	}
+	return aead.Seal(nonce, nonce, plain, []byte(bound)), nil
+}
+
+func (k *Keys) open(id string, sealed []byte, bound string) ([]byte, error) {
+	aead, ok := k.aeads[id]
+	if !ok {
+		return nil, fmt.Errorf("decrypting: no key with id %q in the key file", id)
+	}
+	if len(sealed) < aead.NonceSize() {
+		return nil, errors.New("decrypting: it is too short")
+	}
+	plain, err := aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], []byte(bound))
+	if err != nil {
+		return nil, fmt.Errorf("decrypting with key %s: %w", id, err)
+	}
+	return plain, nil
+}
+
 // EnsureKeys makes a key file with one random key, mode 0600, unless there is one. Two processes that start at once end
 // with the same file.
 func EnsureKeys(path string) error {
@@ -134,15 +182,14 @@ type codec struct{ keys *Keys }
 
 func (c codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error) {
 	out := make([]*commonpb.Payload, len(payloads))
-	aead := c.keys.aeads[c.keys.first]
 	for i, p := range payloads {
 		plain, err := p.Marshal()
 		if err != nil {
 			return nil, fmt.Errorf("encrypting a payload: %w", err)
 		}
-		nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
-		if _, err := rand.Read(nonce); err != nil {
-			return nil, fmt.Errorf("encrypting a payload: %w", err)
+		sealed, err := c.keys.seal(plain, c.keys.first)
+		if err != nil {
+			return nil, fmt.Errorf("a payload: %w", err)
 		}
 		out[i] = &commonpb.Payload{
 			Metadata: map[string][]byte{
@@ -150,7 +197,7 @@ func (c codec) Encode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error)
 				metaCipher:                 []byte(cipherName),
 				metaKeyID:                  []byte(c.keys.first),
 			},
-			Data: aead.Seal(nonce, nonce, plain, []byte(c.keys.first)),
+			Data: sealed,
 		}
 	}
 	return out, nil
@@ -165,16 +212,9 @@ func (c codec) Decode(payloads []*commonpb.Payload) ([]*commonpb.Payload, error)
 			continue
 		}
 		id := string(p.Metadata[metaKeyID])
-		aead, ok := c.keys.aeads[id]
-		if !ok {
-			return nil, fmt.Errorf("decrypting a payload: no key with id %q in the key file", id)
-		}
-		if len(p.Data) < aead.NonceSize() {
-			return nil, errors.New("decrypting a payload: it is too short")
-		}
-		plain, err := aead.Open(nil, p.Data[:aead.NonceSize()], p.Data[aead.NonceSize():], []byte(id))
+		plain, err := c.keys.open(id, p.Data, id)
 		if err != nil {
-			return nil, fmt.Errorf("decrypting a payload with key %s: %w", id, err)
+			return nil, fmt.Errorf("a payload: %w", err)
 		}
 		out[i] = &commonpb.Payload{}
 		if err := out[i].Unmarshal(plain); err != nil {

@@ -108,3 +108,32 @@ func TestTheWebUIReadsPayloadsThroughTheEndpoint(t *testing.T) {
 	Handler(keys, "http://ui").ServeHTTP(preflight, httptest.NewRequest(http.MethodOptions, "/decode", nil))
 	require.Equal(t, http.StatusNoContent, preflight.Code)
 }
+
+func TestWhatIsSealedOpensOnlyAsWhatItIs(t *testing.T) {
+	old, err := LoadKeys(keyFile(t, key("k1", 1)))
+	require.NoError(t, err)
+	sealed, err := old.Seal([]byte(secret), "server a")
+	require.NoError(t, err)
+	require.Equal(t, "k1", sealed.KeyID)
+	require.NotContains(t, string(sealed.Bytes), secret)
+
+	rotated, err := LoadKeys(keyFile(t, key("k2", 2), key("k1", 1)))
+	require.NoError(t, err)
+	require.Equal(t, "k2", rotated.First())
+	plain, err := rotated.Open(sealed, "server a")
+	require.NoError(t, err)
+	require.Equal(t, secret, string(plain))
+
+	_, err = rotated.Open(sealed, "server b")
+	require.ErrorContains(t, err, "decrypting with key k1")
+	_, err = rotated.Open(Sealed{KeyID: "k2", Bytes: sealed.Bytes}, "server a")
+	require.ErrorContains(t, err, "decrypting with key k2")
+	_, err = rotated.Open(Sealed{KeyID: "k1", Bytes: []byte("short")}, "server a")
+	require.ErrorContains(t, err, "too short")
+
+	without, err := LoadKeys(keyFile(t, key("k2", 2)))
+	require.NoError(t, err)
+	require.False(t, without.Has("k1"))
+	_, err = without.Open(sealed, "server a")
+	require.ErrorContains(t, err, `no key with id "k1"`)
+}

@@ -183,6 +183,8 @@ func TestWhatGoesWrongBehindSlipwaysBackIsFoundAndRepaired(t *testing.T) {
 
 	r.sql(t, `INSERT INTO claims SELECT $1, project_id, 1, 1, 64, now() FROM servers WHERE id = $2`, gone, gone)
 	expect(audit.ClaimWithoutServer, gone, "")
+	r.sql(t, `INSERT INTO server_specs SELECT $1, key_id, sealed, now() FROM server_specs WHERE server_id = $2`, gone, unclaimed)
+	expect(audit.SpecWithoutServer, gone, "")
 	r.sql(t, `DELETE FROM claims WHERE server_id = $1`, unclaimed)
 	expect(audit.ServerWithoutClaim, unclaimed, "")
 	r.sql(t, `INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at) VALUES ($1, `+hostID+`, 1, 64, 1, now())`, unclaimed, oldHost)

@@ -110,7 +110,11 @@ func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(run.None)) {
 }
 
 func recordServer(b *build, _ int) (contract.RecordServerInput, func(run.None)) {
-	return RecordInput(b.in, b.image, b.run.Began()), nil
+	in := RecordInput(b.in, b.image, b.run.Began())
+	in.Spec = &contract.ServerSpec{
+		Image: b.image, Flavor: b.in.Flavor, KeyPairs: b.in.KeyPairs, Files: b.in.Files, UserData: b.in.UserData,
+	}
+	return in, nil
 }
 
 // failServer is the undo of recordServer: the row becomes ERROR and says why. A server that is being deleted needs no fault:

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	Deadlines contract.Deadlines
 	// ForceConfigDrive gives every server a config drive, whatever its request says.
 	ForceConfigDrive bool
+	// Keys open the specs of servers.
+	Keys *payload.Keys
 	// Logger is slog.Default().
 	Logger *slog.Logger
 }

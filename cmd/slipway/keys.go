@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// openKeys reads the payload keys, and refuses to go on without one that something in the database is sealed with.
+func openKeys(ctx context.Context, c config.Temporal, store *models.Store) (*payload.Keys, error) {
+	keys, err := payload.LoadKeys(c.PayloadKeys)
+	if err != nil {
+		return nil, err
+	}
+	needed, err := store.SpecKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(needed)) {
+		if !keys.Has(id) {
+			return nil, fmt.Errorf("payload keys: %s has no key %s any more, and the specs of %d servers are sealed with it: put its line back, run `slipway keys reseal`, and remove it then",
+				c.PayloadKeys, id, needed[id])
+		}
+	}
+	return keys, nil
+}
+
+func keysCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "keys", Short: "Rotate the payload keys (where the settings of the api are)"}
+	cmd.AddCommand(resealCommand())
+	return cmd
+}
+
+func resealCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "reseal",
+		Short: "Seal the specs of all servers anew, with the first payload key",
+		Long: `Seals what the database keeps of servers with the first key of temporal.payload_keys, so that keys behind it can go. Everything
+goes on meanwhile; it may be ended and run again at any time. An api or a worker does not start without a key that is needed.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withStore(cmd, func(ctx context.Context, c config.Config, store *models.Store) error {
+				keys, err := openKeys(ctx, c.Temporal, store)
+				if err != nil {
+					return err
+				}
+				n, err := reseal(ctx, store, keys)
+				fmt.Fprintf(cmd.OutOrStdout(), "Sealed the specs of %d servers anew, with key %s.\n", n, keys.First())
+				return err
+			})
+		},
+	}
+	config.Flags(cmd.Flags(), "database", "temporal", "log")
+	return cmd
+}
+
+// resealAtOnce is how many specs one transaction seals anew: at most 100 KiB each.
+const resealAtOnce = 100
+
+func reseal(ctx context.Context, store *models.Store, keys *payload.Keys) (total int, err error) {
+	for {
+		n, err := store.ResealSpecs(ctx, keys.First(), resealAtOnce, func(s models.ServerSpec) (models.ServerSpec, error) {
+			fresh, err := serverspec.Reseal(keys, s.ServerID, payload.Sealed{KeyID: s.KeyID, Bytes: s.Sealed})
+			s.KeyID, s.Sealed = fresh.KeyID, fresh.Bytes
+			return s, err
+		})
+		total += n
+		if err != nil || n == 0 {
+			return total, err
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package models
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ServerSpec is what a server's build knew of it, sealed: which key opens it, and nothing else, can be read here. It is made
+// with the server and goes with it. Servers of before there were any have none.
+type ServerSpec struct {
+	ServerID  string `gorm:"primaryKey"`
+	KeyID     string
+	Sealed    []byte
+	CreatedAt time.Time
+}
+
+// insertSpecSQL keeps the spec of a server that this request has in BUILD. It waits for a delete of the server, and is
+// waited for: no spec comes after its server has gone.
+const insertSpecSQL = `
+INSERT INTO server_specs (server_id, key_id, sealed, created_at)
+SELECT s.id, $3, $4, $5 FROM servers s
+WHERE s.id = $1 AND s.` + isBuilding + ` AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = s.id AND a.request_id = $2)
+FOR SHARE OF s
+ON CONFLICT (server_id) DO NOTHING`
+
+const removeSpecSQL = `DELETE FROM server_specs WHERE server_id IN (SELECT id FROM servers WHERE id = $1 AND deleted_at IS NOT NULL)`
+
+// ServerSpecs of those of the servers that have one, by server.
+func (s *Store) ServerSpecs(ctx context.Context, serverIDs ...string) (map[string]ServerSpec, error) {
+	var all []ServerSpec
+	if err := s.db.WithContext(ctx).Where("server_id = ANY(?)", texts(serverIDs)).Find(&all).Error; err != nil {
+		return nil, failed(err, "read the specs of %d servers", len(serverIDs))
+	}
+	by := make(map[string]ServerSpec, len(all))
+	for _, spec := range all {
+		by[spec.ServerID] = spec
+	}
+	return by, nil
+}
+
+// ForgetServerSpec removes the spec of a server that is deleted; that of any other stays.
+func (s *Store) ForgetServerSpec(ctx context.Context, serverID string) error {
+	return failed(s.exec(ctx, removeSpecSQL, serverID), "remove the spec of server %s", serverID)
+}
+
+// SpecKeys says how many specs are sealed with each key.
+func (s *Store) SpecKeys(ctx context.Context) (map[string]int, error) {
+	var all []struct {
+		KeyID string
+		Specs int
+	}
+	if err := s.db.WithContext(ctx).Raw(`SELECT key_id, count(*) AS specs FROM server_specs GROUP BY key_id`).Scan(&all).Error; err != nil {
+		return nil, failed(err, "count the specs of each key")
+	}
+	by := make(map[string]int, len(all))
+	for _, k := range all {
+		by[k.KeyID] = k.Specs
+	}
+	return by, nil
+}
+
+// ResealSpecs seals some specs, at most limit, that are sealed with another key than keyID, and says how many; 0 is none left.
+// A spec that cannot be sealed anew leaves all as they were.
+func (s *Store) ResealSpecs(ctx context.Context, keyID string, limit int, reseal func(ServerSpec) (ServerSpec, error)) (int, error) {
+	var done int
+	err := retried(ctx, func() error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			rows, err := tx.Query(ctx, `SELECT server_id, key_id, sealed, created_at FROM server_specs WHERE key_id <> $1
+				ORDER BY server_id LIMIT $2 FOR UPDATE`, keyID, limit)
+			if err != nil {
+				return err
+			}
+			old, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ServerSpec])
+			if err != nil {
+				return err
+			}
+			var b pgx.Batch
+			for _, spec := range old {
+				fresh, err := reseal(spec)
+				if err != nil {
+					return err
+				}
+				b.Queue(`UPDATE server_specs SET key_id = $2, sealed = $3 WHERE server_id = $1`, spec.ServerID, fresh.KeyID, fresh.Sealed)
+			}
+			done = len(old)
+			return tx.SendBatch(ctx, &b).Close()
+		})
+	})
+	return done, failed(err, "seal the specs of servers anew")
+}
