@@ -410,6 +410,15 @@ UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM m
 	return fault.New(fault.Conflict, "Instance %s is placed on %s, not on host %s.", a.ServerID, on, a.Hostname)
 }
 
+// ServerStands says whether a server was built, and is neither deleted nor being deleted.
+func (s *Store) ServerStands(ctx context.Context, id string) (stands bool, err error) {
+	err = retried(ctx, func() error {
+		return s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM servers WHERE id = $1 AND `+wasBuilt+` AND task_state IS DISTINCT FROM $2)`,
+			id, deleting).Scan(&stands)
+	})
+	return stands, failed(err, "look whether server %s stands", id)
+}
+
 // FailServer moves a server to ERROR with its fault and marks the request's action as failed. An absent, deleted or already
 // failed server is success, and so is one that another request recorded: it stays as it is. The fault is written once. A
 // build's server leaves its host; a server that ran stays where it is.

@@ -10,6 +10,12 @@ import (
 // powerRunning is Nova's power_state RUNNING.
 const powerRunning = 1
 
+// ServerStands says whether a server was built and nobody deletes it: what it has on its host, and what it counts for, is its
+// user's.
+func (a *Activities) ServerStands(ctx context.Context, in contract.ServerStandsInput) (bool, error) {
+	return a.store.ServerStands(ctx, in.ServerID)
+}
+
 // Activate ends a build: ACTIVE, running, launched now, with the steps as the action's events.
 func (a *Activities) Activate(ctx context.Context, in contract.ActivateInput) error {
 	now := a.now()

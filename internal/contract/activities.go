@@ -80,6 +80,7 @@ var activities = table(
 	// What workflows about servers ask beside their tables.
 	control[HostSeenInput, bool](HostSeen),
 	control[CountHostFailureInput, none](CountHostFailure).summed(func(in CountHostFailureInput) string { return in.Step + " on " + in.Hostname }),
+	control[ServerStandsInput, bool](ServerStands).owes(OwesEnd),
 	control[OperatorActRecord, none](RecordOperatorAct),
 	host[ConsoleInput, string](ReadConsole).ofNone("reading changes nothing and waits for nobody"),
 

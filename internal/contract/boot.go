@@ -265,6 +265,11 @@ type Undo struct {
 	RequestID string `json:"request_id,omitempty"`
 }
 
+// ServerStandsInput asks whether a server is in use although this build of it has failed.
+type ServerStandsInput struct {
+	ServerID string `json:"server_id"`
+}
+
 // FailServerInput is the undo of RecordServer: the row becomes ERROR with the first failure, whole.
 type FailServerInput struct {
 	ServerID  string         `json:"server_id"`

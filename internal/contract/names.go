@@ -107,5 +107,6 @@ const (
 
 	HostSeen          = "HostSeen"
 	CountHostFailure  = "CountHostFailure"
+	ServerStands      = "ServerStands"
 	RecordOperatorAct = "RecordOperatorAct"
 )

@@ -3,6 +3,7 @@ package boot
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,7 @@ func (b *build) frame(about server.Subject) run.Frame {
 		return spawning
 	}
 	f.Waits = b.waitForRoom
+	f.Stands = b.stands
 	f.Left = b.blame
 	f.Finished = func(ctx workflow.Context) { b.run.Show(ctx, attributes.PhaseActive) }
 	f.Explain = b.explain
@@ -116,6 +118,20 @@ func (b *build) waitForRoom(ctx workflow.Context, line *run.Line, f *fault.Error
 		return false
 	}
 	return true
+}
+
+// stands asks whether another run has built the server, as when the engine was restored from before the end of this build: then
+// it is its user's, and this one takes nothing of it away. What this run itself may have made active it gives back.
+func (b *build) stands(ctx workflow.Context) bool {
+	begun := slices.ContainsFunc(b.run.Lines(), func(l *run.Line) bool { return l.Row == contract.Activate })
+	if begun || b.deletion.Came() || workflow.GetVersion(ctx, "ask before giving back", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return false
+	}
+	var stands bool
+	// It is asked until it is answered, as an undo is done until it is.
+	ctx = workflow.WithActivityOptions(ctx, run.UndoOptions(b.in.ServerID, "", ""))
+	err := workflow.ExecuteActivity(ctx, contract.ServerStands, contract.ServerStandsInput{ServerID: b.in.ServerID}).Get(ctx, &stands)
+	return err != nil || stands
 }
 
 // blame counts a failure against its host, before anything is undone there: what a host can't even undo it should not be

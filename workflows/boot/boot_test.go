@@ -44,6 +44,7 @@ type world struct {
 	blamed []contract.CountHostFailureInput
 	image  contract.ResolvedImage
 	asked  contract.Submission // of the server's row
+	stands bool                // another run has built the server
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
@@ -123,6 +124,7 @@ func (w *world) register(r registry) {
 			}
 			return err
 		},
+		contract.ServerStands: func(context.Context, contract.ServerStandsInput) (bool, error) { return w.stands, nil },
 		contract.FailServer: func(_ context.Context, in contract.FailServerInput) error {
 			w.failed = in
 			if w.server != "" {
@@ -481,6 +483,32 @@ func TestAFailureOfTheHostsOwnCountsAgainstItOnceForEachAttempt(t *testing.T) {
 		counted("hv2", contract.StartDomain, "No worker took the step up in time: it is down or cannot be reached."),
 		counted("hv3", contract.DefineDomain, "libvirt does not answer"),
 	}, w.blamed)
+}
+
+// The engine was restored from before the end of the build: it begins anew in the middle, under a server that is used.
+func TestABuildThatFailsTakesNothingFromAServerThatAnotherRunHasBuilt(t *testing.T) {
+	for _, step := range []string{contract.RecordServer, contract.SelectHost, contract.BuildDisk, contract.StartDomain} {
+		for _, kind := range []fault.Kind{fault.HostUnfit, fault.Internal, fault.Conflict} {
+			t.Run(fmt.Sprintf("%s, %s", step, kind), func(t *testing.T) {
+				w := newWorld()
+				w.stands = true
+				for _, thing := range everything {
+					w.held[thing] = true
+				}
+				w.before = func(s, _ string) error {
+					if s == step {
+						return fault.New(kind, "no")
+					}
+					return nil
+				}
+				o := boot(t, w, input())
+				require.Equal(t, everything, w.holds())
+				require.Empty(t, w.failed.ServerID, "it is no failed server")
+				require.Empty(t, w.undone)
+				require.ErrorContains(t, o.ended, "it is in use: nothing was given back")
+			})
+		}
+	}
 }
 
 func TestWhatIsNotTheHostsOwnDoesNotCountAgainstIt(t *testing.T) {

@@ -36,6 +36,9 @@ func (t Table[S]) do(ctx workflow.Context, r *Run, s S) *ended {
 		if ctx.Err() != nil || !f.elsewhere {
 			return &ended{f.Fault}
 		}
+		if r.keeps(ctx) {
+			return &ended{f.Fault}
+		}
 		chain, patience := r.attemptChain(), r.frame.Limits.UndoPatience
 		if f.lost {
 			patience = 0 // nobody is there who could undo it now

@@ -37,6 +37,7 @@ type Frame struct {
 	Chosen    func(ctx workflow.Context, place string) (phase string)          // and of a place, with the phase that it told of
 	Seen      func(ctx workflow.Context, place string) bool                    // whether the place was heard of lately
 	Waits     func(ctx workflow.Context, line *Line, failed *fault.Error) bool // whether to choose a place again, after a pause
+	Stands    func(ctx workflow.Context) bool                                  // whether another run has finished it: then nothing is given back
 	Left      func(ctx workflow.Context, left Attempt)                         // a place failed; nothing is undone there yet
 	Finished  func(ctx workflow.Context)                                       // all rows are done
 	Explain   func(last *fault.Error) *fault.Error                             // makes the one failure; last is nil where Tries places failed
@@ -119,6 +120,7 @@ type Run struct {
 	ended    bool // the table has
 	settled  bool // and a refusal may be answered
 	stuckAt  string
+	stands   bool // it failed, and is in use all the same
 	failure  *fault.Error
 }
 
@@ -227,7 +229,11 @@ func Drive[S any](ctx workflow.Context, r *Run, t Table[S], s S) error {
 		r.Show(ctx, r.frame.Failed)
 	}
 	r.settled = !r.frame.RefusesLast
-	if r.failure != nil || r.frame.GivesBack != nil && r.frame.GivesBack() {
+	if r.failure != nil && r.keeps(ctx) {
+		r.failure = fault.Wrap(fault.Conflict, r.failure, "Another run has finished this already, and it is in use: nothing was given back.")
+		workflow.GetLogger(ctx).Error("A run failed whose work another one has finished: nothing is given back.",
+			append([]any{"error", r.failure}, r.frame.Log...)...)
+	} else if r.failure != nil || r.frame.GivesBack != nil && r.frame.GivesBack() {
 		r.saga.Unwind(ctx, r.frame.Limits.UndoPatience)
 	}
 	r.HandOver(ctx)
@@ -249,6 +255,16 @@ func Drive[S any](ctx workflow.Context, r *Run, t Table[S], s S) error {
 		r.Show(ctx, r.frame.Ended)
 	}
 	return nil
+}
+
+// keeps asks, before anything is given back, whether another run has finished what this one gives up: the engine may have been
+// put back to before that.
+func (r *Run) keeps(ctx workflow.Context) bool {
+	if !r.stands && r.frame.Stands != nil {
+		ctx, _ = workflow.NewDisconnectedContext(ctx)
+		r.stands = r.frame.Stands(ctx)
+	}
+	return r.stands
 }
 
 func (r *Run) explain(f *ended) *fault.Error {

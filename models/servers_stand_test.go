@@ -1,0 +1,30 @@
+package models
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAServerStandsFromItsBuildToItsDelete(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	stands := func(id string) bool {
+		yes, err := w.ServerStands(ctx, id)
+		require.NoError(t, err)
+		return yes
+	}
+	require.False(t, stands("no-such-server"))
+	require.False(t, stands(w.record(t, "building").ID))
+	v := w.running(t, "web")
+	require.True(t, stands(v.ID))
+	stop := action(t, "os-stop")
+	_, err := w.BeginAction(ctx, v.ID, stop, asked(v, stop, "req-1"))
+	require.NoError(t, err)
+	require.True(t, stands(v.ID))
+	require.NoError(t, w.FinishAction(ctx, v.ID, "req-1", stop, nil))
+	require.True(t, stands(v.ID), "stopped")
+	_, err = w.MarkServerDeleting(ctx, v.ID, InstanceAction{ServerID: v.ID, RequestID: "req-2", Action: "delete", UserID: "u1", ProjectID: "p1"})
+	require.NoError(t, err)
+	require.False(t, stands(v.ID))
+}
