@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/dev/supervisor"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 )
 
@@ -75,7 +76,7 @@ func TestTheDevelopmentStackStartsWhateverItsFolderIsNamedAndWhateverIsSet(t *te
 	require.NoError(t, stack.Start())
 	ready := false
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if strings.HasSuffix(lines.Text(), "] "+readyLine) {
+		if strings.HasSuffix(lines.Text(), "] "+supervisor.ReadyLine) {
 			ready = true
 			require.NoError(t, stack.Process.Signal(syscall.SIGTERM))
 		}

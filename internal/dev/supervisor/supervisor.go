@@ -1,4 +1,6 @@
-package main
+// Package supervisor is the development stack as a command: it starts all of Slipway on one machine, with its state in one folder,
+// keeps it running, and furnishes it with what a newcomer needs.
+package supervisor
 
 import (
 	"bytes"
@@ -27,8 +29,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/payload"
 )
 
-// devOptions of the development stack.
-type devOptions struct {
+// options of the development stack.
+type options struct {
 	state      string
 	hypervisor string
 	api        string
@@ -37,8 +39,9 @@ type devOptions struct {
 	ui         string
 }
 
-func devCommand() *cobra.Command {
-	var o devOptions
+// Command is "slipway dev".
+func Command() *cobra.Command {
+	var o options
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything on this machine: Postgres, Temporal with its Web UI, libvirtd, api, worker and host",
@@ -48,7 +51,7 @@ worker and host. Runs until it is stopped; "slipway dev up" does the same in the
 
 With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one of our own.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDev(cmd.Context(), o, cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, cmd.OutOrStdout()) },
 	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&o.state, "state-dir", ".slipway", "folder of all state")
@@ -60,19 +63,19 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "up", Short: "Start everything in the background and return when it is ready", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return devUp(cmd.Context(), o, cmd.OutOrStdout()) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o, cmd.OutOrStdout()) },
 		},
 		&cobra.Command{
 			Use: "down", Short: "Stop what up started, and nothing else; the state stays", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return devDown(cmd.Context(), o, cmd.OutOrStdout()) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return down(cmd.Context(), o, cmd.OutOrStdout()) },
 		},
 		&cobra.Command{
 			Use: "purge", Short: "Delete the guests and databases of a stopped stack", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return devPurge(cmd.Context(), o) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return purge(cmd.Context(), o) },
 		},
 		&cobra.Command{
 			Use: "status", Short: "Say whether it runs; exit status 1 if not", Args: cobra.NoArgs,
-			RunE: func(cmd *cobra.Command, _ []string) error { return devStatus(o, cmd.OutOrStdout()) },
+			RunE: func(cmd *cobra.Command, _ []string) error { return status(o, cmd.OutOrStdout()) },
 		},
 		&cobra.Command{
 			Use: "reap", Short: "The process over libvirtd that reaps guests", Hidden: true, DisableFlagParsing: true,
@@ -90,7 +93,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 
 // dev is a running development stack.
 type dev struct {
-	devOptions
+	options
 	self    string // this program
 	guests  string // the host's state folder
 	log     *slog.Logger
@@ -98,26 +101,26 @@ type dev struct {
 	secrets secrets
 }
 
-func (o devOptions) path(parts ...string) string {
+func (o options) path(parts ...string) string {
 	return filepath.Join(append([]string{o.state}, parts...)...)
 }
 
 // libvirt is how a libvirtd of this state folder is started, by this program (self).
-func (o devOptions) libvirt(self string, log *slog.Logger) stack.LibvirtOptions {
+func (o options) libvirt(self string, log *slog.Logger) stack.LibvirtOptions {
 	return stack.LibvirtOptions{Dir: o.path("libvirt"), Reaper: []string{self, "dev", "reap"}, Logger: log}
 }
 
-func (o devOptions) pidFile() string { return o.path("dev.pid") }
-func (o devOptions) apiURL() string  { return "http://" + o.api }
-func (o devOptions) uiURL() string   { return "http://" + o.ui }
+func (o options) pidFile() string { return o.path("dev.pid") }
+func (o options) apiURL() string  { return "http://" + o.api }
+func (o options) uiURL() string   { return "http://" + o.ui }
 
-// runDev starts everything in order, writes the files that clients need, and waits for its end. What was started is
+// run starts everything in order, writes the files that clients need, and waits for its end. What was started is
 // stopped in reverse.
-func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
+func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
 	}
-	openUmask()
+	syscall.Umask(0o022) // as slipway host has it: others' users pass the folders that are made here
 	for _, dir := range []string{o.state, o.path("logs"), o.path("images")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the state folder: %w", err)
@@ -137,7 +140,7 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &dev{devOptions: o, self: self, guests: guests, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	d := &dev{options: o, self: self, guests: guests, log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
 	began := time.Now()
 	d.say = func(format string, args ...any) {
 		fmt.Fprintf(out, "slipway: [%5.1fs] %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
@@ -169,13 +172,13 @@ func runDev(ctx context.Context, o devOptions, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	d.say("%s", readyLine)
+	d.say("%s", ReadyLine)
 	<-ctx.Done()
 	return nil
 }
 
-// readyLine ends the start; `up` waits for it in the log.
-const readyLine = "ready"
+// ReadyLine ends the start; `up` waits for it in the log.
+const ReadyLine = "ready"
 
 // start starts the parts one after another and adds how to stop each.
 func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([]func(context.Context) error, error) {
@@ -356,7 +359,7 @@ func (d *dev) prepareSecrets() error {
 
 // claim makes this process the one that runs the stack of this state folder. The lock goes with the process, so a pid
 // file that a killed one left behind holds nobody up.
-func (o devOptions) claim() (release func(), err error) {
+func (o options) claim() (release func(), err error) {
 	f, err := os.OpenFile(o.pidFile(), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
@@ -375,7 +378,7 @@ func (o devOptions) claim() (release func(), err error) {
 func write(w io.Writer, s string) error { _, err := io.WriteString(w, s); return err }
 
 // running gives the pid of the process that runs the stack, 0 if none does.
-func (o devOptions) running() (int, error) {
+func (o options) running() (int, error) {
 	f, err := os.Open(o.pidFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
@@ -394,7 +397,7 @@ func (o devOptions) running() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
-func devUp(ctx context.Context, o devOptions, out io.Writer) error {
+func up(ctx context.Context, o options, out io.Writer) error {
 	pid, err := o.running()
 	if err != nil {
 		return err
@@ -448,7 +451,7 @@ func follow(ctx context.Context, path string, out io.Writer, ended <-chan error)
 			}
 			kept = rest
 			fmt.Fprintf(out, "%s\n", line)
-			ready = ready || bytes.HasSuffix(line, []byte("] "+readyLine))
+			ready = ready || bytes.HasSuffix(line, []byte("] "+ReadyLine))
 		}
 	}
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -471,7 +474,7 @@ func follow(ctx context.Context, path string, out io.Writer, ended <-chan error)
 // downPatience bounds the stop of everything.
 const downPatience = 3 * time.Minute
 
-func devDown(ctx context.Context, o devOptions, out io.Writer) error {
+func down(ctx context.Context, o options, out io.Writer) error {
 	pid, err := o.running()
 	if err != nil {
 		return err
@@ -500,10 +503,10 @@ func devDown(ctx context.Context, o devOptions, out io.Writer) error {
 	}
 }
 
-// devPurge deletes what the stack has outside of its state folder: domains that libvirt knows, and the host's state and
+// purge deletes what the stack has outside of its state folder: domains that libvirt knows, and the host's state and
 // the Postgres clusters of the stack and of the tests, which lie elsewhere where the users of QEMU and of Postgres cannot
 // reach into the folder.
-func devPurge(ctx context.Context, o devOptions) (err error) {
+func purge(ctx context.Context, o options) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
 	}
@@ -521,7 +524,7 @@ func devPurge(ctx context.Context, o devOptions) (err error) {
 	return errors.Join(err, stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
 }
 
-func devStatus(o devOptions, out io.Writer) error {
+func status(o options, out io.Writer) error {
 	pid, err := o.running()
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package main
+package supervisor
 
 import (
 	"bytes"
@@ -182,7 +182,7 @@ func (d *dev) stopGuests(virt *stack.Libvirt) func(context.Context) error {
 }
 
 // eachGuest does something with each domain of this stack, and with no other's.
-func (o devOptions) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slog.Logger, do func(hypervisor.Hypervisor, hypervisor.Status) error) error {
+func (o options) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slog.Logger, do func(hypervisor.Hypervisor, hypervisor.Status) error) error {
 	h, err := libvirt.New(libvirt.Options{Socket: virt.Socket, Logger: log})
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (o devOptions) eachGuest(ctx context.Context, virt *stack.Libvirt, log *slo
 }
 
 // forgetGuests removes the domains of a stopped stack from libvirt.
-func (o devOptions) forgetGuests(ctx context.Context) error {
+func (o options) forgetGuests(ctx context.Context) error {
 	if kept, _ := os.ReadDir(o.path("host", "instances")); len(kept) == 0 {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package main
+package supervisor
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 )
 
 func TestASecretThatWasBeingWrittenAtADeathIsMadeAnew(t *testing.T) {
-	d := &dev{devOptions: devOptions{state: t.TempDir()}}
+	d := &dev{options: options{state: t.TempDir()}}
 	require.NoError(t, d.prepareSecrets())
 	kept := d.secrets
 	require.NoError(t, os.WriteFile(d.path("secrets", "admin-password"), nil, 0o600))
