@@ -2,12 +2,24 @@ package models
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
+
+// Allocation is what one server takes of one host. A server can hold two while a build moves from a failed host to the
+// next and the failed one has not yet been cleaned.
+type Allocation struct {
+	ServerID  string `gorm:"primaryKey"`
+	HostID    string `gorm:"primaryKey"`
+	VCPUs     int    `gorm:"column:vcpus"`
+	MemoryMiB int    `gorm:"column:memory_mib"`
+	DiskGiB   int    `gorm:"column:disk_gib"`
+	CreatedAt time.Time
+}
 
 const (
 	lockHostSQL = `SELECT FROM hosts WHERE id = $1 FOR NO KEY UPDATE`

@@ -2,11 +2,29 @@ package models
 
 import (
 	"context"
+	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
+
+// Flavor is a size of server. ID is the user's own string (Nova's flavorid).
+type Flavor struct {
+	ID           string `gorm:"primaryKey"`
+	Name         string
+	VCPUs        int `gorm:"column:vcpus"`
+	RAMMiB       int `gorm:"column:ram_mib"`
+	DiskGiB      int `gorm:"column:disk_gib"`
+	EphemeralGiB int `gorm:"column:ephemeral_gib"`
+	SwapMiB      int `gorm:"column:swap_mib"`
+	RxTxFactor   float64
+	Public       bool
+	Disabled     bool
+	Description  *string
+	ExtraSpecs   map[string]string `gorm:"serializer:json"`
+	CreatedAt    time.Time
+}
 
 // FlavorFilter selects flavors. Sort keys are Nova's: flavorid (default), name, vcpus, memory_mb, root_gb, ephemeral_gb,
 // swap, created_at.

@@ -14,6 +14,60 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 )
 
+// Host is a hypervisor that registered.
+type Host struct {
+	ID                string `gorm:"primaryKey"`
+	Hostname          string
+	AvailabilityZone  string
+	TokenHash         []byte // SHA-256 of the host's own token
+	HypervisorType    string
+	HypervisorVersion int
+	Architectures     []string       `gorm:"serializer:json"`
+	KVM               bool           `gorm:"column:kvm"`      // hardware runs the guests: Trial's word
+	Trial             *hostapi.Trial `gorm:"serializer:json"` // how guests run, by the last trial; nil before the first
+	UEFI              bool           `gorm:"column:uefi"`
+	VCPUs             int            `gorm:"column:vcpus"`
+	MemoryMiB         int            `gorm:"column:memory_mib"`
+	DiskGiB           int            `gorm:"column:disk_gib"` // of the filesystem that holds the instances
+	CPURatio          float64        // how often a vCPU may be given away
+	RAMRatio          float64
+	DiskRatio         float64
+	ReservedMemoryMiB int `gorm:"column:reserved_memory_mib"`
+	Enabled           bool
+	DisabledReason    *string
+	Ready             bool    // the host's own word: its hypervisor answers
+	NotReadyReason    *string // the host's own word, shown to operators
+	Version           string  // of slipway on it
+	StartedAt         time.Time
+	SeenAt            time.Time // last heartbeat
+	BuildFailures     int       // builds that failed on it one after another, by its own fault
+	LastFailure       *string
+	LastFailureAt     *time.Time
+	Suspended         bool       // too many of them: it takes no servers until its trial has passed
+	TrialDueAt        *time.Time // while it is suspended: when it is asked for a trial
+	// BackAt is when it last came back: it registered, or reported after a silence in which builds had given it up.
+	BackAt     *time.Time
+	CreatedAt  time.Time
+	Generation int64 // of the database, that the host was given last (Installation)
+}
+
+// HostUsage is a host with the sum of its allocations.
+type HostUsage struct {
+	Host
+	Servers int
+	// What may be given away, with the ratios and without what is reserved.
+	CapacityVCPUs     int `gorm:"column:capacity_vcpus"`
+	CapacityMemoryMiB int `gorm:"column:capacity_memory_mib"`
+	CapacityDiskGiB   int `gorm:"column:capacity_disk_gib"`
+
+	UsedVCPUs     int `gorm:"column:used_vcpus"`
+	UsedMemoryMiB int `gorm:"column:used_memory_mib"`
+	UsedDiskGiB   int `gorm:"column:used_disk_gib"`
+	// Leftovers counts the allocations of servers that are not placed here: a build that moved on or failed, or a delete,
+	// has left something that is still to be given back, the allocation last.
+	Leftovers int
+}
+
 // HostHeartbeat is what a host says about itself every few seconds.
 type HostHeartbeat struct {
 	Ready             bool

@@ -11,6 +11,52 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
+// Project owns everything a user makes (Keystone's project).
+type Project struct {
+	ID          string `gorm:"primaryKey"`
+	Name        string
+	DomainID    string // always "default" for now
+	Description string
+	Enabled     bool
+	CreatedAt   time.Time
+}
+
+// User is a person or a program with a password (Keystone's user).
+type User struct {
+	ID           string `gorm:"primaryKey"`
+	Name         string
+	DomainID     string
+	PasswordHash string // bcrypt
+	Enabled      bool
+	CreatedAt    time.Time
+}
+
+// RoleAssignment gives a user a role on a project: admin, member or reader.
+type RoleAssignment struct {
+	UserID    string `gorm:"primaryKey"`
+	ProjectID string `gorm:"primaryKey"`
+	Role      string `gorm:"primaryKey"`
+}
+
+// Token is an issued credential. Only its hash is kept.
+type Token struct {
+	Hash      []byte `gorm:"primaryKey"` // SHA-256 of the token
+	AuditID   string
+	UserID    string
+	ProjectID string // "" for an unscoped token
+	Methods   string // comma separated: password, token
+	IssuedAt  time.Time
+	ExpiresAt time.Time
+}
+
+// TokenInfo is a token with what it stands for.
+type TokenInfo struct {
+	Token   Token
+	User    User
+	Project *Project // nil for an unscoped token
+	Roles   []string
+}
+
 // EnsureProject returns the project of that domain and name, making it if it is not there.
 func (s *Store) EnsureProject(ctx context.Context, p Project) (Project, error) {
 	if p.CreatedAt.IsZero() {

@@ -2,11 +2,21 @@ package models
 
 import (
 	"context"
+	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
+
+// ImageMember is another project that may use a shared image.
+type ImageMember struct {
+	ImageID   string `gorm:"primaryKey"`
+	MemberID  string `gorm:"primaryKey"` // project
+	Status    string // pending, accepted, rejected
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
 
 // ImageMembers lists an image's members by project, or only the one that is named.
 func (s *Store) ImageMembers(ctx context.Context, imageID, memberID string) ([]ImageMember, error) {

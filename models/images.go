@@ -13,6 +13,65 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
+// ImageStatus is where an image stands; see imageTransitions.
+type ImageStatus string
+
+// Image states, Glance's. Bytes are to be had in active and deactivated; pending_delete is deleted for everybody, but bytes
+// are still to be removed.
+const (
+	ImageQueued        ImageStatus = "queued"
+	ImageSaving        ImageStatus = "saving"
+	ImageUploading     ImageStatus = "uploading" // to where imports take it from (stage)
+	ImageImporting     ImageStatus = "importing"
+	ImageActive        ImageStatus = "active"
+	ImageDeactivated   ImageStatus = "deactivated"
+	ImageKilled        ImageStatus = "killed" // declared as in Glance, which leaves it to version 1 of its API
+	ImagePendingDelete ImageStatus = "pending_delete"
+	ImageDeleted       ImageStatus = "deleted"
+)
+
+// Image is one image of the store (Glance's image).
+type Image struct {
+	ID              string `gorm:"primaryKey"`
+	Name            *string
+	OwnerID         string // project
+	Status          ImageStatus
+	Visibility      string // public, private, shared, community
+	Hidden          bool   // Glance's os_hidden: not listed unless asked for
+	Protected       bool
+	DiskFormat      *string
+	ContainerFormat *string
+	MinDiskGiB      int               `gorm:"column:min_disk_gib"`
+	MinRAMMiB       int               `gorm:"column:min_ram_mib"`
+	SizeBytes       *int64            // of the stored bytes
+	VirtualBytes    *int64            // of the disk inside
+	MD5             *string           `gorm:"column:md5"` // Glance's "checksum"
+	SHA512          *string           `gorm:"column:sha512"`
+	StagedStore     *string           // which store has bytes that wait for their import
+	StagedBytes     *int64            // how many
+	Tags            []string          `gorm:"serializer:json"`
+	Properties      map[string]string `gorm:"serializer:json"`
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	DeletedAt       *time.Time
+
+	Locations []ImageLocation `gorm:"-"` // where the bytes lie
+	AskerIs   string          `gorm:"-"` // the status of whoever asks as a member of the shared image; "" is none
+}
+
+// LiesIn says whether the store is one of the places of the image's bytes.
+func (i Image) LiesIn(store string) bool {
+	return slices.ContainsFunc(i.Locations, func(l ImageLocation) bool { return l.Store == store })
+}
+
+// ImageLocation is one of the places where an image's bytes lie.
+type ImageLocation struct {
+	ImageID   string `gorm:"primaryKey"`
+	Store     string `gorm:"primaryKey"` // its name in the configuration
+	URL       string
+	CreatedAt time.Time
+}
+
 // Announce makes the notifications of a change from the image as it is after it: they are written with it, or neither is.
 // nil announces nothing.
 type Announce func(Image) []Notification

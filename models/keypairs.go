@@ -2,12 +2,23 @@ package models
 
 import (
 	"context"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
+
+// KeyPair is a user's public key.
+type KeyPair struct {
+	UserID      string `gorm:"primaryKey"`
+	Name        string `gorm:"primaryKey"`
+	Type        string // ssh or x509
+	PublicKey   string
+	Fingerprint string // MD5, colons, as Nova shows it
+	CreatedAt   time.Time
+}
 
 var keyPairOrder = order{id: "name", preset: Sort{Key: "name"}, keys: map[string]string{"name": "name"}}
 

@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/google/uuid"
 	"gorm.io/gorm"
@@ -11,6 +12,35 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 )
+
+// Network is an isolated segment: one Linux bridge on each host that has a port of it.
+type Network struct {
+	ID          string `gorm:"primaryKey"`
+	ProjectID   string
+	Name        string
+	Description string
+	Shared      bool
+	MTU         int `gorm:"column:mtu"`
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+	Subnets     []Subnet `gorm:"-"`
+}
+
+// Subnet is a range of addresses on a network.
+type Subnet struct {
+	ID         string `gorm:"primaryKey"`
+	NetworkID  string
+	ProjectID  string
+	Name       string
+	CIDR       string `gorm:"column:cidr"`
+	GatewayIP  *string
+	DNSServers []string `gorm:"serializer:json"`
+	PoolStart  string
+	PoolEnd    string
+	EnableDHCP bool `gorm:"column:enable_dhcp"`
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+}
 
 // NetworkFilter selects networks. A project sees its own and the shared ones, an admin all. Sort keys: created_at
 // (default), name, id.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -19,6 +20,40 @@ import (
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
+
+// Port is a NIC's place on a network. A port that a build made goes with the server; one that the user made is only bound
+// and unbound.
+type Port struct {
+	ID          string `gorm:"primaryKey"`
+	NetworkID   string
+	ProjectID   string
+	Name        string
+	MAC         string  `gorm:"column:mac"`
+	ServerID    *string // Neutron's device_id
+	NICIndex    int     `gorm:"column:nic_index"`
+	MadeByBuild bool
+	HostID      *string
+	Tag         *string
+	// IPAllocation is AllocateIPs, or NoIPs for a port that was asked for without any address.
+	IPAllocation string `gorm:"column:ip_allocation"`
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	Network      *Network  `gorm:"-"`
+	FixedIPs     []FixedIP `gorm:"-"`
+}
+
+// How a port comes to its addresses (Neutron's ip_allocation).
+const (
+	AllocateIPs = "immediate"
+	NoIPs       = "none"
+)
+
+// FixedIP is one address of a port.
+type FixedIP struct {
+	PortID   string `gorm:"primaryKey"`
+	SubnetID string `gorm:"primaryKey"`
+	IP       string `gorm:"primaryKey;column:ip"`
+}
 
 var portOrder = order{
 	id: "id", preset: Sort{Key: "created_at"},

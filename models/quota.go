@@ -5,12 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
+
+// Claim is one server's share of its project's quota.
+type Claim struct {
+	ServerID  string `gorm:"primaryKey"`
+	ProjectID string
+	Instances int
+	Cores     int
+	RAMMiB    int `gorm:"column:ram_mib"`
+	CreatedAt time.Time
+}
+
+// ProjectQuota overrides the default limits of one project; -1 is unlimited.
+type ProjectQuota struct {
+	ProjectID string `gorm:"primaryKey"`
+	Instances int
+	Cores     int
+	RAMMiB    int `gorm:"column:ram_mib"`
+	KeyPairs  int
+}
 
 // Limits of a project for one claim; -1 is unlimited.
 type Limits struct {

@@ -2,12 +2,42 @@ package models
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
+
+// InstanceAction is one thing that was asked of a server (Nova's os-instance-actions).
+type InstanceAction struct {
+	ServerID  string `gorm:"primaryKey"`
+	RequestID string `gorm:"primaryKey"`
+	Action    string // create, delete
+	UserID    string
+	ProjectID string
+	Message   *string // "Error" when it failed
+	StartedAt time.Time
+	UpdatedAt time.Time
+	Events    []InstanceActionEvent `gorm:"-"`
+	// AnswerBy is the instant, by this database's clock, after which the action is not begun any more; zero is none. It is not kept.
+	AnswerBy time.Time `gorm:"-"`
+}
+
+// InstanceActionEvent is one step of an action.
+type InstanceActionEvent struct {
+	ServerID  string `gorm:"primaryKey"`
+	RequestID string `gorm:"primaryKey"`
+	Seq       int    `gorm:"primaryKey"`
+	Event     string // the step's name
+	Host      *string
+	StartedAt time.Time
+	EndedAt   *time.Time
+	Result    *string // Success, Error
+	Details   *string // the user's text of the error
+	Traceback *string // never filled with internals for non-admins
+}
 
 // BeginAction sets the action's task on a server that is in one of its states and on which nothing else is done, and records
 // the action. The same request again is success. Conflict says in which state the server is otherwise, or that the action's

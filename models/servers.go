@@ -12,6 +12,63 @@ import (
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
+// Server is one virtual machine. Rows of deleted servers stay, with DeletedAt set (Nova lists them to admins).
+type Server struct {
+	ID               string `gorm:"primaryKey"`
+	ProjectID        string
+	UserID           string
+	Name             string
+	Hostname         string
+	Description      *string
+	VMState          lifecycle.VMState `gorm:"column:vm_state"`
+	TaskState        *string           // Nova's OS-EXT-STS:task_state
+	PowerState       int               // Nova's: 0 none, 1 running, 3 paused, 4 shut down, 6 crashed
+	ImageID          string
+	FlavorID         string
+	Flavor           FlavorSnapshot `gorm:"serializer:json"`
+	KeyName          *string
+	AvailabilityZone string // asked for; "" is any
+	HostID           *string
+	ConfigDrive      bool
+	Fingerprint      *string // of the request, where it came with an idempotency key
+	ReservationID    string
+	LaunchIndex      int
+	LaunchedAt       *time.Time
+	TerminatedAt     *time.Time
+	CreatedAt        time.Time
+	UpdatedAt        time.Time
+	DeletedAt        *time.Time
+
+	// Read with the server, written by their own calls.
+	Metadata map[string]string `gorm:"-"`
+	Tags     []string          `gorm:"-"`
+	Ports    []Port            `gorm:"-"`
+	Fault    *ServerFault      `gorm:"-"`
+	Host     *Host             `gorm:"-"`
+}
+
+// FlavorSnapshot is the flavor as it was when the server was asked for (shown since microversion 2.47).
+type FlavorSnapshot struct {
+	ID           string            `json:"id"`
+	Name         string            `json:"name"`
+	VCPUs        int               `json:"vcpus"`
+	RAMMiB       int               `json:"ram_mib"`
+	DiskGiB      int               `json:"disk_gib"`
+	EphemeralGiB int               `json:"ephemeral_gib"`
+	SwapMiB      int               `json:"swap_mib"`
+	ExtraSpecs   map[string]string `json:"extra_specs,omitempty"`
+}
+
+// ServerFault is why a server is in ERROR: the newest one is shown.
+type ServerFault struct {
+	ID        int64 `gorm:"primaryKey"`
+	ServerID  string
+	Code      int
+	Message   string
+	Details   string // for admins
+	CreatedAt time.Time
+}
+
 // ServerFilter selects servers. Name and IP are regular expressions, as in Nova. Sort keys are Nova's: created_at
 // (default, newest first), updated_at, launched_at, terminated_at, display_name, hostname, host, instance_type_id,
 // image_ref, key_name, power_state, vm_state, task_state, availability_zone, project_id, user_id, uuid, launch_index.

@@ -1,3 +1,6 @@
+// Package models is Slipway's state in Postgres: gorm structs, state tables, queries and migrations. It is the only place
+// that holds a *gorm.DB. Lifecycle writes are compare-and-set on the old state; usage is always a sum of rows (claims of
+// a project, allocations of a host), never a counter that can drift.
 package models
 
 import (
