@@ -55,6 +55,8 @@ func failed(err error, format string, args ...any) error {
 	switch {
 	case unanswered(err):
 		return fault.Wrap(fault.Unavailable, err, "The database does not answer. Please try again later.")
+	case sqlState(err) == givenBack:
+		return fault.Wrap(fault.Conflict, err, "What was asked for has been given back already.")
 	case sqlState(err) == "22021": // character_not_in_repertoire: a NUL byte in a text
 		return fault.Wrap(fault.Invalid, err, "A text contains a character that cannot be stored.")
 	}

@@ -60,6 +60,11 @@ func (s *Store) AdmitServers(ctx context.Context, a Admission) (int, error) {
 	var admitted int
 	err := retried(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+			var b pgx.Batch
+			s.taking.queue(&b)
+			if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+				return err
+			}
 			admitted, err = admit(ctx, tx, a)
 			return err
 		})

@@ -38,6 +38,8 @@ type Store struct {
 	sql  *sql.DB // the same connections, for gorm and the migrations
 	db   *gorm.DB
 	log  *slog.Logger
+
+	taking *Taking // what its transactions take; nil where nothing gives it back
 }
 
 // Open connects to the database that the DSN names (URL or key=value form, both of libpq).
@@ -105,6 +107,7 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 func (s *Store) batch(ctx context.Context, queue func(*pgx.Batch)) error {
 	return retried(ctx, func() error {
 		var b pgx.Batch
+		s.taking.queue(&b)
 		queue(&b)
 		return s.pool.SendBatch(ctx, &b).Close()
 	})
@@ -142,7 +145,14 @@ func (r retrying) ExecContext(ctx context.Context, query string, args ...any) (d
 
 // tx runs f in a transaction, again after a serialization failure.
 func (s *Store) tx(ctx context.Context, f func(tx *gorm.DB) error) error {
-	return retried(ctx, func() error { return s.db.WithContext(ctx).Transaction(f) })
+	return retried(ctx, func() error {
+		return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			if err := s.taking.check(tx); err != nil {
+				return err
+			}
+			return f(tx)
+		})
+	})
 }
 
 // read runs f on one consistent view of all tables.
@@ -152,10 +162,10 @@ func (s *Store) read(ctx context.Context, f func(tx *gorm.DB) error) error {
 	})
 }
 
-// Snapshot is every table as sorted JSON rows, for tests that compare the world before with the world after. omit leaves
+// Snapshot is every table that says how things are, as sorted JSON rows, for tests that compare the world before with the world after. omit leaves
 // out a "table" or a "table.column".
 func (s *Store) Snapshot(ctx context.Context, omit ...string) (map[string][]string, error) {
-	skip := map[string]bool{"goose_db_version": true}
+	skip := map[string]bool{"goose_db_version": true, "given_back": true}
 	columns := map[string][]string{}
 	for _, o := range omit {
 		skip[o] = true

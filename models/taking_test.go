@@ -2,9 +2,11 @@ package models
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -530,4 +532,121 @@ func TestAProjectSeesItsOwnAndSharedNetworks(t *testing.T) {
 	require.Equal(t, shared.ID, subnets[0].NetworkID)
 	_, err = w.CreatePort(ctx, Port{ProjectID: "p2", NetworkID: shared.ID})
 	require.NoError(t, err)
+}
+
+// takings are steps of a build, each on the store that it is given.
+func (w *world) takings(t *testing.T) map[string]func(*Store) error {
+	t.Helper()
+	ctx := t.Context()
+	h := w.host(t, "n1", 4, 4096, 40)
+	v := w.record(t, "web")
+	users, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: w.network.ID})
+	require.NoError(t, err)
+	port := func(r PortRequest) func(*Store) error {
+		r.ServerID, r.ProjectID, r.Hostname = v.ID, "p1", "n1"
+		return func(s *Store) error { _, err := s.AllocatePort(ctx, r); return err }
+	}
+	other, action := w.server("other")
+	return map[string]func(*Store) error{
+		"claim": func(s *Store) error {
+			return s.ClaimQuota(ctx, Claim{ServerID: v.ID, ProjectID: "p1", Instances: 1}, Limits{-1, -1, -1})
+		},
+		"allocation": func(s *Store) error {
+			return s.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking")
+		},
+		"made port":  port(PortRequest{ID: "made", NetworkID: w.network.ID, Index: 0}),
+		"bound port": port(PortRequest{PortID: users.ID, Index: 1}),
+		"row":        func(s *Store) error { return s.RecordServer(ctx, other, action) },
+		"servers": func(s *Store) error {
+			first := uuid.NewString()
+			a := action
+			a.ServerID, a.RequestID = first, "req-"+first
+			_, err := s.AdmitServers(ctx, Admission{
+				Reservation: Reservation{ServerID: first, ID: "r-" + first[:8], ProjectID: "p1", UserID: "u1", MinCount: 1, MaxCount: 2},
+				Server:      other, Limits: Limits{-1, -1, -1}, Claim: Claim{Instances: 1}, Action: a,
+				Row: func(i, _ int) (string, string, string) {
+					id := ids.ReservedServer(first, i)
+					return id, fmt.Sprint("many-", i), fmt.Sprint("many-", i)
+				},
+			})
+			return err
+		},
+	}
+}
+
+func TestWhatARunHasGivenBackItCannotTakeAnyMore(t *testing.T) {
+	ctx := t.Context()
+	w := newWorld(t)
+	for name, take := range w.takings(t) {
+		t.Run(name, func(t *testing.T) {
+			before := w.snapshot(t)
+			given := Taking{Run: "run-1", Step: name}
+			require.NoError(t, w.GiveBack(ctx, given))
+			require.NoError(t, w.GiveBack(ctx, given), "twice is once")
+			for _, hostname := range []string{"", "n1"} { // what is given back on any host is given back on each
+				err := take(w.For(Taking{Run: "run-1", Step: name, Hostname: hostname}))
+				require.Equal(t, fault.Conflict, fault.KindOf(err), "%v", err)
+				require.Equal(t, before, w.snapshot(t))
+			}
+			require.NoError(t, take(w.For(Taking{Run: "run-2", Step: name})), "another run")
+			require.NotEqual(t, before, w.snapshot(t))
+		})
+	}
+	take := w.takings(t)["claim"]
+	require.NoError(t, w.GiveBack(ctx, Taking{Run: "run-3", Step: "SelectHost", Hostname: "n1"}))
+	require.NoError(t, w.GiveBack(ctx, Taking{Run: "run-3", Step: "AllocateNetwork", Index: 1}))
+	for _, other := range []Taking{{Step: "SelectHost", Hostname: "n2"}, {Step: "AllocateNetwork"}, {Step: "ClaimQuota"}} {
+		other.Run = "run-3"
+		require.NoError(t, take(w.For(other)), "%+v", other)
+	}
+}
+
+// A worker that is killed leaves its statement in Postgres, which waits for its lock and takes when it gets it.
+func TestAnUndoWaitsForADoThatWaitsForItsLock(t *testing.T) {
+	ctx := t.Context()
+	w := newWorld(t)
+	before := w.snapshot(t)
+	blocker, err := w.pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = blocker.Exec(ctx, lockProjectSQL, "p1")
+	require.NoError(t, err)
+
+	taking := Taking{Run: "run-1", Step: "ClaimQuota"}
+	taken, undone := make(chan error, 1), make(chan error, 1)
+	go func() {
+		taken <- w.For(taking).ClaimQuota(ctx, Claim{ServerID: "s1", ProjectID: "p1", Instances: 1}, Limits{-1, -1, -1})
+	}()
+	w.waiting(t, 1)
+	go func() {
+		err := w.GiveBack(ctx, taking)
+		undone <- errors.Join(err, w.ReleaseClaim(ctx, "s1"))
+	}()
+	w.waiting(t, 2)
+	require.NoError(t, blocker.Rollback(ctx))
+	require.NoError(t, <-taken)
+	require.NoError(t, <-undone)
+	require.Equal(t, before, w.snapshot(t))
+}
+
+// waiting returns when so many statements wait for a lock.
+func (w *world) waiting(t *testing.T, n int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		var waits int
+		err := w.pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks l JOIN pg_stat_activity s USING (pid)
+			WHERE NOT l.granted AND s.datname = current_database()`).Scan(&waits)
+		return err == nil && waits == n
+	}, time.Minute, 5*time.Millisecond)
+}
+
+func TestWhatWasGivenBackLongAgoIsForgotten(t *testing.T) {
+	ctx := t.Context()
+	w := newWorld(t)
+	require.NoError(t, w.GiveBack(ctx, Taking{Run: "old", Step: "ClaimQuota"}))
+	_, err := w.pool.Exec(ctx, `UPDATE given_back SET at = at - interval '25 hours'`)
+	require.NoError(t, err)
+	require.NoError(t, w.GiveBack(ctx, Taking{Run: "new", Step: "ClaimQuota"}))
+	var runs []string
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT array_agg(run_id) FROM given_back`).Scan(&runs))
+	require.Equal(t, []string{"new"}, runs)
 }

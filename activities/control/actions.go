@@ -22,7 +22,7 @@ func (a *Activities) BeginAction(ctx context.Context, in contract.ActionInput) (
 	if err != nil {
 		return contract.BegunAction{}, err
 	}
-	server, err := a.store.BeginAction(ctx, in.ServerID, action, models.InstanceAction{
+	server, err := a.taking(ctx, contract.BeginAction, 0, "").BeginAction(ctx, in.ServerID, action, models.InstanceAction{
 		ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(), AnswerBy: in.AnswerBy,
 	})
 	if err != nil {
@@ -60,6 +60,9 @@ func (a *Activities) FinishAction(ctx context.Context, in contract.FinishActionI
 
 // FailAction makes the server what it was before the action, and keeps why.
 func (a *Activities) FailAction(ctx context.Context, in contract.FailActionInput) error {
+	if err := a.giveBack(ctx, "", contract.BeginAction, 0, ""); err != nil {
+		return err
+	}
 	action, err := rowOf(in.Action)
 	if err != nil {
 		return err

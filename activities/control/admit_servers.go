@@ -12,7 +12,7 @@ import (
 // OverQuota when fewer fit than were asked for at least.
 func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersInput) (contract.Admitted, error) {
 	first := in.Server
-	n, err := a.store.AdmitServers(ctx, models.Admission{
+	n, err := a.taking(ctx, contract.AdmitServers, 0, "").AdmitServers(ctx, models.Admission{
 		Reservation: models.Reservation{
 			ServerID:  first.ServerID,
 			ID:        ids.Reservation(first.ServerID),
@@ -36,6 +36,9 @@ func (a *Activities) AdmitServers(ctx context.Context, in contract.AdmitServersI
 
 // DropServers is its undo, for servers whose builds were never started: the rows stay, in ERROR, and the quota is free.
 func (a *Activities) DropServers(ctx context.Context, in contract.DropServersInput) error {
+	if err := a.giveBack(ctx, "", contract.AdmitServers, 0, ""); err != nil {
+		return err
+	}
 	servers := make([]string, len(in.Places))
 	for i, place := range in.Places {
 		servers[i] = ids.ReservedServer(in.FirstServerID, place)

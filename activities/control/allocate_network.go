@@ -15,7 +15,7 @@ func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNe
 	if err != nil {
 		return contract.Port{}, err
 	}
-	port, err := a.store.AllocatePort(ctx, models.PortRequest{
+	port, err := a.taking(ctx, contract.AllocateNetwork, in.Index, "").AllocatePort(ctx, models.PortRequest{
 		ID:        id,
 		ServerID:  in.ServerID,
 		ProjectID: in.ProjectID,
@@ -35,6 +35,9 @@ func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNe
 
 // ReleaseNetwork deletes the port that the build made, or unbinds the user's.
 func (a *Activities) ReleaseNetwork(ctx context.Context, in contract.Undo) error {
+	if err := a.giveBack(ctx, in.Run, contract.AllocateNetwork, in.Index, ""); err != nil {
+		return err
+	}
 	return a.store.ReleasePort(ctx, in.ServerID, in.Index)
 }
 

@@ -20,7 +20,7 @@ func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerI
 		}
 		specs = append(specs, models.ServerSpec{ServerID: in.ServerID, KeyID: sealed.KeyID, Sealed: sealed.Bytes})
 	}
-	return a.store.RecordServer(ctx, serverOf(in), createOf(in), specs...)
+	return a.taking(ctx, contract.RecordServer, 0, "").RecordServer(ctx, serverOf(in), createOf(in), specs...)
 }
 
 // ForgetSpec removes the spec of a server that is gone.
@@ -69,6 +69,9 @@ func createOf(in contract.RecordServerInput) models.InstanceAction {
 
 // FailServer is its undo: the row stays, in ERROR, with the build's first failure.
 func (a *Activities) FailServer(ctx context.Context, in contract.FailServerInput) error {
+	if err := a.giveBack(ctx, "", contract.RecordServer, 0, ""); err != nil {
+		return err
+	}
 	now := a.now()
 	return a.store.FailServer(ctx, in.ServerID, in.RequestID, models.ServerFault{
 		ServerID: in.ServerID, Code: in.Code, Message: in.Message, Details: in.Details, CreatedAt: now,

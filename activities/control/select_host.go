@@ -69,7 +69,7 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 }
 
 func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
-	err := a.store.Allocate(ctx, models.Allocation{
+	err := a.taking(ctx, contract.SelectHost, 0, h.Hostname).Allocate(ctx, models.Allocation{
 		ServerID: in.ServerID, HostID: h.ID,
 		VCPUs: in.Resources.VCPUs, MemoryMiB: in.Resources.RAMMiB, DiskGiB: in.Resources.DiskGiB,
 	}, string(in.NextPhase), in.Excluded...)
@@ -104,6 +104,9 @@ func schedulable(h models.HostUsage) scheduler.Host {
 // ReleaseAllocation gives the room back: on the named host, or, where the selection's answer was lost, on every host but
 // the excepted.
 func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) error {
+	if err := a.giveBack(ctx, in.Run, contract.SelectHost, 0, in.Hostname); err != nil {
+		return err
+	}
 	if in.Hostname != "" {
 		return a.store.ReleaseAllocation(ctx, in.ServerID, in.Hostname)
 	}

@@ -40,12 +40,14 @@ func TestAHostThatIsFitNoMoreWhenItsRoomIsClaimedIsNamedWithTheReason(t *testing
 	require.NoError(t, err)
 	a := New(Options{Store: store, DownAfter: time.Hour})
 	server := uuid.NewString()
-	require.NoError(t, a.RecordServer(ctx, contract.RecordServerInput{
-		Server: contract.Server{
-			ServerID: server, ProjectID: "p1", UserID: "u1", RequestID: "req-1", Name: "web", Hostname: "web", ImageID: image.ID,
-			Flavor: contract.Flavor{ID: "small", Name: "small", VCPUs: 1, RAMMiB: 64, DiskGiB: 1},
-		},
-		Phase: contract.PhaseScheduling, StartedAt: time.Now(),
+	require.NoError(t, asStep(t, func(ctx context.Context) error {
+		return a.RecordServer(ctx, contract.RecordServerInput{
+			Server: contract.Server{
+				ServerID: server, ProjectID: "p1", UserID: "u1", RequestID: "req-1", Name: "web", Hostname: "web", ImageID: image.ID,
+				Flavor: contract.Flavor{ID: "small", Name: "small", VCPUs: 1, RAMMiB: 64, DiskGiB: 1},
+			},
+			Phase: contract.PhaseScheduling, StartedAt: time.Now(),
+		})
 	}))
 
 	// The host's report is on the way: whoever looks sees a host that is ready, and the claim waits for the report.
@@ -58,8 +60,10 @@ func TestAHostThatIsFitNoMoreWhenItsRoomIsClaimedIsNamedWithTheReason(t *testing
 	require.NoError(t, err)
 	selected := make(chan error, 1)
 	go func() {
-		_, err := a.SelectHost(ctx, contract.SelectHostInput{ServerID: server, Resources: contract.Resources{VCPUs: 1, RAMMiB: 64, DiskGiB: 1}})
-		selected <- err
+		selected <- asStep(t, func(ctx context.Context) error {
+			_, err := a.SelectHost(ctx, contract.SelectHostInput{ServerID: server, Resources: contract.Resources{VCPUs: 1, RAMMiB: 64, DiskGiB: 1}})
+			return err
+		})
 	}()
 	watch, err := pgx.Connect(ctx, dsn)
 	require.NoError(t, err)

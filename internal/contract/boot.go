@@ -263,6 +263,8 @@ type Undo struct {
 	// RequestID is the build's whose undo it is, "" in a teardown. ReleaseQuota leaves the claim of a server that another
 	// request recorded.
 	RequestID string `json:"request_id,omitempty"`
+	// Run is the workflow's that took it, where another one gives it back.
+	Run string `json:"run,omitempty"`
 }
 
 // ServerStandsInput asks whether a server is in use although this build of it has failed.

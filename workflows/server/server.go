@@ -93,6 +93,7 @@ func (s Subject) handOver(ctx workflow.Context, pending []run.Pending) {
 	in := contract.CleanUpInput{ServerID: s.ServerID, ProjectID: s.ProjectID, RequestID: s.RequestID, Deadlines: s.Deadlines}
 	for _, p := range pending {
 		undo, _ := p.Input.(contract.Undo)
+		undo.Run = workflow.GetInfo(ctx).WorkflowExecution.RunID
 		in.Undos = append(in.Undos, contract.PendingUndo{
 			Undoing: contract.Undoing{Activity: p.Activity, Input: undo, Host: p.Place}, Name: p.Name, Chain: p.Chain, Behind: p.Behind,
 		})
