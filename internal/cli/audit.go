@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // Exit codes of `slipway audit` alone, for monitoring; every failure of it is ExitFailed, a wrong command line ExitUsage.
@@ -21,14 +25,14 @@ const (
 	ExitIncomplete = 4 // nothing was found, and something was not looked at
 )
 
-var findingLayout = layout{id: "id", name: "id", list: []column{
-	col("ID", "id"), col("KIND", "kind"), col("HOST", "host"), col("SERVER", "server_id"), col("WHAT", "text"),
-	col("REPAIR", "repair").onlyWide(), col("SINCE", "first_seen_at").onlyWide(), col("SEVERITY", "severity").onlyWide(), col("OBJECT", "object").onlyWide(),
+var findingLayout = show.Layout{ID: "id", Name: "id", List: []show.Column{
+	show.Col("ID", "id"), show.Col("KIND", "kind"), show.Col("HOST", "host"), show.Col("SERVER", "server_id"), show.Col("WHAT", "text"),
+	show.Col("REPAIR", "repair").OnlyWide(), show.Col("SINCE", "first_seen_at").OnlyWide(), show.Col("SEVERITY", "severity").OnlyWide(), show.Col("OBJECT", "object").OnlyWide(),
 }}
 
-var repairLayout = layout{id: "id", name: "id", list: []column{
-	col("ID", "id"), col("KIND", "kind"), col("HOST", "host"), col("SERVER", "server_id"), col("WHAT", "text"),
-	computed("REPAIR", func(o object) string { return first(text(o, "repair"), "none: an operator has to do it") }),
+var repairLayout = show.Layout{ID: "id", Name: "id", List: []show.Column{
+	show.Col("ID", "id"), show.Col("KIND", "kind"), show.Col("HOST", "host"), show.Col("SERVER", "server_id"), show.Col("WHAT", "text"),
+	show.Computed("REPAIR", func(o show.Object) string { return cmp.Or(show.Text(o, "repair"), "none: an operator has to do it") }),
 }}
 
 type auditFlags struct {
@@ -67,17 +71,17 @@ not answer), 1 the audit failed, 2 the command line is wrong.`,
 
 // ofAudit keeps the exit status of failures apart from what was found.
 func ofAudit(err error) error {
-	var failure *Error
+	var failure *show.Error
 	if err == nil {
 		return nil
 	}
 	if !errors.As(err, &failure) {
-		failure = explain(err)
+		failure = session.Explain(err)
 	}
 	switch failure.Code {
-	case ExitNotFound, ExitRefused:
+	case show.ExitNotFound, show.ExitRefused:
 		if !errors.Is(failure.Cause, errFound) {
-			failure.Code = ExitFailed
+			failure.Code = show.ExitFailed
 		}
 	}
 	return failure
@@ -88,22 +92,22 @@ var errFound = errors.New("the audit found something")
 
 func (c *client) audit(cmd *cobra.Command, args []string, f auditFlags) error {
 	if len(args) > 0 && !f.repair {
-		return usage("ids go with --repair only")
+		return show.UsageError("ids go with --repair only")
 	}
 	if f.yes && !f.repair {
-		return usage("--yes goes with --repair only")
+		return show.UsageError("--yes goes with --repair only")
 	}
 	if f.repair && !f.yes && !c.answers(cmd) {
-		return &Error{Code: ExitUsage, What: "there is no terminal to ask on", Hints: []string{"give --yes to repair without being asked", "slipway audit -o wide shows what a repair would do"}}
+		return &show.Error{Code: show.ExitUsage, What: "there is no terminal to ask on", Hints: []string{"give --yes to repair without being asked", "slipway audit -o wide shows what a repair would do"}}
 	}
-	return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, ids []string) error {
+	return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, ids []string) error {
 		if f.repair {
 			done, err := c.repairFindings(ctx, cmd, s, ids, f.yes)
 			if err != nil || !done {
 				return err
 			}
 		}
-		var run object
+		var run show.Object
 		var err error
 		if f.last {
 			run, err = lastAudit(ctx, s)
@@ -118,22 +122,22 @@ func (c *client) audit(cmd *cobra.Command, args []string, f auditFlags) error {
 }
 
 // call of the audits' own resource, which lies at the root of the API beside /hosts.
-func (s *session) audits(ctx context.Context, method, path string, body any) (object, error) {
-	answer, _, err := s.call(ctx, request{service: "hosts", method: method, path: "audits" + path, body: body})
+func askAudits(ctx context.Context, s *session.Session, method, path string, body any) (show.Object, error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: method, Path: "audits" + path, Body: body})
 	return answer, err
 }
 
-func objectIn(answer object, key string) object {
-	o, _ := answer[key].(object)
+func objectIn(answer show.Object, key string) show.Object {
+	o, _ := answer[key].(show.Object)
 	return o
 }
 
 // runAudit runs one that begins now. One that runs already may have looked before now: it is waited for first.
-func (c *client) runAudit(ctx context.Context, cmd *cobra.Command, s *session) (object, error) {
+func (c *client) runAudit(ctx context.Context, cmd *cobra.Command, s *session.Session) (show.Object, error) {
 	for {
-		answer, err := s.audits(ctx, http.MethodPost, "", nil)
+		answer, err := askAudits(ctx, s, http.MethodPost, "", nil)
 		if err != nil {
-			return nil, doing(err, "start an audit")
+			return nil, session.Doing(err, "start an audit")
 		}
 		run := objectIn(answer, "audit")
 		joined, _ := answer["joined"].(bool)
@@ -146,8 +150,8 @@ func (c *client) runAudit(ctx context.Context, cmd *cobra.Command, s *session) (
 		if joined {
 			continue
 		}
-		if text(run, "state") != "done" {
-			return nil, &Error{Code: ExitFailed, What: "the audit failed", Reason: text(run, "error"), Hints: []string{"look into the worker's log"}}
+		if show.Text(run, "state") != "done" {
+			return nil, &show.Error{Code: show.ExitFailed, What: "the audit failed", Reason: show.Text(run, "error"), Hints: []string{"look into the worker's log"}}
 		}
 		return run, nil
 	}
@@ -156,22 +160,22 @@ func (c *client) runAudit(ctx context.Context, cmd *cobra.Command, s *session) (
 // auditPatience bounds the wait for a run; the engine ends it earlier.
 const auditPatience = 35 * time.Minute
 
-func (c *client) waitForAudit(ctx context.Context, cmd *cobra.Command, s *session, run object, quietly bool) (object, error) {
+func (c *client) waitForAudit(ctx context.Context, cmd *cobra.Command, s *session.Session, run show.Object, quietly bool) (show.Object, error) {
 	said, until := "", c.now().Add(auditPatience)
-	for text(run, "state") == "running" {
-		if now := fmt.Sprintf("%s of %s hosts looked at", text(run, "hosts_looked_at"), text(run, "hosts")); !quietly && now != said && text(run, "hosts") != "0" {
+	for show.Text(run, "state") == "running" {
+		if now := fmt.Sprintf("%s of %s hosts looked at", show.Text(run, "hosts_looked_at"), show.Text(run, "hosts")); !quietly && now != said && show.Text(run, "hosts") != "0" {
 			said = now
 			c.say(cmd, "%s", now)
 		}
 		if c.now().After(until) {
-			return nil, &Error{Code: ExitFailed, What: "the audit does not end", Hints: []string{"does a slipway worker run?"}}
+			return nil, &show.Error{Code: show.ExitFailed, What: "the audit does not end", Hints: []string{"does a slipway worker run?"}}
 		}
 		if err := pause(ctx, c.poll); err != nil {
 			return nil, err
 		}
-		answer, err := s.audits(ctx, http.MethodGet, "/"+url.PathEscape(text(run, "id")), nil)
+		answer, err := askAudits(ctx, s, http.MethodGet, "/"+url.PathEscape(show.Text(run, "id")), nil)
 		if err != nil {
-			return nil, doing(err, "ask how far the audit is")
+			return nil, session.Doing(err, "ask how far the audit is")
 		}
 		run = objectIn(answer, "audit")
 	}
@@ -187,36 +191,36 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func lastAudit(ctx context.Context, s *session) (object, error) {
-	answer, _, err := s.call(ctx, request{service: "hosts", method: http.MethodGet, path: "audits", query: url.Values{"limit": {"50"}}})
+func lastAudit(ctx context.Context, s *session.Session) (show.Object, error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: http.MethodGet, Path: "audits", Query: url.Values{"limit": {"50"}}})
 	if err != nil {
-		return nil, doing(err, "list the audits")
+		return nil, session.Doing(err, "list the audits")
 	}
-	for _, run := range objects(answer["audits"]) {
-		if text(run, "state") == "done" {
+	for _, run := range show.Objects(answer["audits"]) {
+		if show.Text(run, "state") == "done" {
 			return run, nil
 		}
 	}
-	return nil, &Error{Code: ExitFailed, What: "no audit has come to its end yet", Hints: []string{"slipway audit runs one"}}
+	return nil, &show.Error{Code: show.ExitFailed, What: "no audit has come to its end yet", Hints: []string{"slipway audit runs one"}}
 }
 
-func (c *client) showFindings(ctx context.Context, cmd *cobra.Command, s *session, run object) error {
-	answer, err := s.audits(ctx, http.MethodGet, "/findings", nil)
+func (c *client) showFindings(ctx context.Context, cmd *cobra.Command, s *session.Session, run show.Object) error {
+	answer, err := askAudits(ctx, s, http.MethodGet, "/findings", nil)
 	if err != nil {
-		return doing(err, "list the findings")
+		return session.Doing(err, "list the findings")
 	}
-	open := objects(answer["findings"])
+	open := show.Objects(answer["findings"])
 	found := 0
 	for _, f := range open {
-		if text(f, "severity") == "finding" {
+		if show.Text(f, "severity") == "finding" {
 			found++
 		}
 	}
 	switch {
-	case c.output.format == "json" || c.output.format == "yaml":
-		err = c.output.one(cmd.OutOrStdout(), &findingLayout, object{"audit": run, "findings": answer["findings"]})
+	case c.output.Format == "json" || c.output.Format == "yaml":
+		err = c.output.One(cmd.OutOrStdout(), &findingLayout, show.Object{"audit": run, "findings": answer["findings"]})
 	case len(open) > 0:
-		err = c.output.many(cmd.OutOrStdout(), &findingLayout, open)
+		err = c.output.Many(cmd.OutOrStdout(), &findingLayout, open)
 	}
 	if err != nil {
 		return err
@@ -224,12 +228,12 @@ func (c *client) showFindings(ctx context.Context, cmd *cobra.Command, s *sessio
 	switch {
 	case found > 0:
 		c.say(cmd, "%s; slipway audit --repair shows what a repair would do, and asks", countedAs(found, "finding"))
-		return &Error{Code: ExitFindings, Cause: errFound}
+		return &show.Error{Code: ExitFindings, Cause: errFound}
 	case len(open) > 0:
 		c.say(cmd, "nothing was found, and not everything was looked at")
-		return &Error{Code: ExitIncomplete, Cause: errFound}
+		return &show.Error{Code: ExitIncomplete, Cause: errFound}
 	}
-	c.say(cmd, "nothing was found (%s)", text(run, "finished_at"))
+	c.say(cmd, "nothing was found (%s)", show.Text(run, "finished_at"))
 	return nil
 }
 
@@ -247,23 +251,23 @@ func onTerminal(cmd *cobra.Command) bool {
 }
 
 // repairFindings shows what it would do, asks, and does it. done is false where there was nothing to do or the answer was no.
-func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *session, ids []string, yes bool) (done bool, err error) {
-	order := object{}
+func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *session.Session, ids []string, yes bool) (done bool, err error) {
+	order := show.Object{}
 	if len(ids) > 0 {
 		order["findings"] = ids
 	}
-	ask := object{"dry_run": true}
+	ask := show.Object{"dry_run": true}
 	for k, v := range order {
 		ask[k] = v
 	}
-	answer, err := s.audits(ctx, http.MethodPost, "/repairs", object{"repair": ask})
+	answer, err := askAudits(ctx, s, http.MethodPost, "/repairs", show.Object{"repair": ask})
 	if err != nil {
-		return false, doing(err, "see what there is to repair")
+		return false, session.Doing(err, "see what there is to repair")
 	}
-	chosen := objects(objectIn(answer, "repair")["findings"])
+	chosen := show.Objects(objectIn(answer, "repair")["findings"])
 	var shown []string
 	for _, f := range chosen {
-		shown = append(shown, text(f, "id"))
+		shown = append(shown, show.Text(f, "id"))
 	}
 	if len(ids) == 0 {
 		if err := c.tellNamedOnly(ctx, cmd, s); err != nil {
@@ -274,8 +278,8 @@ func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *sess
 		c.say(cmd, "nothing that is known of can be repaired; looking again")
 		return true, nil
 	}
-	plain := output{format: "table"}
-	if err := plain.many(cmd.ErrOrStderr(), &repairLayout, chosen); err != nil {
+	plain := show.Output{Format: "table"}
+	if err := plain.Many(cmd.ErrOrStderr(), &repairLayout, chosen); err != nil {
 		return false, err
 	}
 	if !yes {
@@ -287,41 +291,41 @@ func (c *client) repairFindings(ctx context.Context, cmd *cobra.Command, s *sess
 		}
 	}
 	// What was shown is repaired, and nothing that was found since.
-	answer, err = s.audits(ctx, http.MethodPost, "/repairs", object{"repair": object{"findings": shown}})
+	answer, err = askAudits(ctx, s, http.MethodPost, "/repairs", show.Object{"repair": show.Object{"findings": shown}})
 	if err != nil {
-		return false, doing(err, "start the repair")
+		return false, session.Doing(err, "start the repair")
 	}
 	repair := objectIn(answer, "repair")
-	for text(repair, "finished_at") == "" {
+	for show.Text(repair, "finished_at") == "" {
 		if err := pause(ctx, c.poll); err != nil {
 			return false, err
 		}
-		if answer, err = s.audits(ctx, http.MethodGet, "/repairs/"+url.PathEscape(text(repair, "id")), nil); err != nil {
-			return false, doing(err, "ask how far the repair is")
+		if answer, err = askAudits(ctx, s, http.MethodGet, "/repairs/"+url.PathEscape(show.Text(repair, "id")), nil); err != nil {
+			return false, session.Doing(err, "ask how far the repair is")
 		}
 		repair = objectIn(answer, "repair")
 	}
-	for _, f := range objects(repair["findings"]) {
-		line := text(f, "id") + ": " + first(text(f, "outcome"), "not known")
-		if why := text(f, "text"); why != "" {
+	for _, f := range show.Objects(repair["findings"]) {
+		line := show.Text(f, "id") + ": " + cmp.Or(show.Text(f, "outcome"), "not known")
+		if why := show.Text(f, "text"); why != "" {
 			line += ": " + why
 		}
 		c.say(cmd, "%s", line)
 	}
-	if why := text(repair, "error"); why != "" {
-		return false, &Error{Code: ExitFailed, What: "the repair failed", Reason: why, Hints: []string{"slipway audit shows what is left"}}
+	if why := show.Text(repair, "error"); why != "" {
+		return false, &show.Error{Code: show.ExitFailed, What: "the repair failed", Reason: why, Hints: []string{"slipway audit shows what is left"}}
 	}
 	return true, nil
 }
 
 // tellNamedOnly says how many findings a repair of all leaves out.
-func (c *client) tellNamedOnly(ctx context.Context, cmd *cobra.Command, s *session) error {
-	answer, err := s.audits(ctx, http.MethodGet, "/findings", nil)
+func (c *client) tellNamedOnly(ctx context.Context, cmd *cobra.Command, s *session.Session) error {
+	answer, err := askAudits(ctx, s, http.MethodGet, "/findings", nil)
 	if err != nil {
-		return doing(err, "list the findings")
+		return session.Doing(err, "list the findings")
 	}
 	left := 0
-	for _, f := range objects(answer["findings"]) {
+	for _, f := range show.Objects(answer["findings"]) {
 		if named, _ := f["named_only"].(bool); named {
 			left++
 		}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const (
@@ -30,7 +32,7 @@ func TestAnAuditSaysByItsExitStatusWhatItFound(t *testing.T) {
 		code     int
 		says     string
 	}{
-		"nothing":                {nil, ExitOK, "nothing was found"},
+		"nothing":                {nil, show.ExitOK, "nothing was found"},
 		"something":              {[]string{leak}, ExitFindings, "1 finding;"},
 		"not everything":         {[]string{missed}, ExitIncomplete, "not everything was looked at"},
 		"something all the same": {[]string{leak, missed}, ExitFindings, "1 finding;"},
@@ -54,15 +56,15 @@ func TestAFailureOfAnAuditIsNeverTakenForWhatItFound(t *testing.T) {
 	a := newAPI(t)
 	a.json("POST /audits", 403, `{"error":{"code":403,"message":"Policy doesn't allow this to be performed without the role admin."}}`)
 	got := run(t, "audit")
-	require.Equal(t, ExitFailed, got.code, got.err)
+	require.Equal(t, show.ExitFailed, got.code, got.err)
 
 	a = newAPI(t)
 	a.json("POST /audits/repairs", 404, `{"error":{"code":404,"message":"There is no open finding x."}}`)
 	got = run(t, "audit", "--repair", "x", "--yes")
-	require.Equal(t, ExitFailed, got.code, got.err)
+	require.Equal(t, show.ExitFailed, got.code, got.err)
 
 	got = run(t, "audit", "x")
-	require.Equal(t, ExitUsage, got.code, got.err)
+	require.Equal(t, show.ExitUsage, got.code, got.err)
 }
 
 func TestAnAuditThatRanAlreadyIsFollowedByOneOfItsOwn(t *testing.T) {
@@ -104,11 +106,11 @@ func TestARepairIsShownAskedForAndChecked(t *testing.T) {
 		repairs  int // calls: the dry run, and the repair
 		says     string
 	}{
-		"without a terminal it is refused": {nil, false, "", ExitUsage, 0, "--yes"},
-		"no answer is no":                  {nil, true, "", ExitOK, 1, "nothing was done"},
-		"no":                               {nil, true, "n\n", ExitOK, 1, "nothing was done"},
-		"yes":                              {nil, true, "y\n", ExitOK, 2, "f1: repaired"},
-		"unasked":                          {[]string{"--yes"}, false, "", ExitOK, 2, "f1: repaired"},
+		"without a terminal it is refused": {nil, false, "", show.ExitUsage, 0, "--yes"},
+		"no answer is no":                  {nil, true, "", show.ExitOK, 1, "nothing was done"},
+		"no":                               {nil, true, "n\n", show.ExitOK, 1, "nothing was done"},
+		"yes":                              {nil, true, "y\n", show.ExitOK, 2, "f1: repaired"},
+		"unasked":                          {[]string{"--yes"}, false, "", show.ExitOK, 2, "f1: repaired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := repairable(t)

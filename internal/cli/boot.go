@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 type bootFlags struct {
@@ -59,7 +62,7 @@ its disk before the first start.`,
   ID=$(slipway boot ci --image debian-12 --flavor m1.tiny --network none --wait --quiet)
   slipway boot node --image debian-12 --flavor m1.small --count 20 --min-count 10 --wait`,
 		Args: cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			f.many = cmd.Flags().Changed("count")
 			return c.boot(ctx, cmd, s, args[0], f)
 		}),
@@ -92,14 +95,14 @@ its disk before the first start.`,
 	return cmd
 }
 
-func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session, name string, f *bootFlags) error {
+func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session.Session, name string, f *bootFlags) error {
 	switch minSet := cmd.Flags().Changed("min-count"); {
 	case minSet && !f.many:
-		return usage("--min-count goes with --count")
+		return show.UsageError("--min-count goes with --count")
 	case f.count < 1:
-		return usage("--count is %d: at least 1", f.count)
+		return show.UsageError("--count is %d: at least 1", f.count)
 	case minSet && (f.minCount < 1 || f.minCount > f.count):
-		return usage("--min-count is %d: from 1 to the %d of --count", f.minCount, f.count)
+		return show.UsageError("--min-count is %d: from 1 to the %d of --count", f.minCount, f.count)
 	}
 	r, err := c.bootRequest(ctx, cmd, s, name, f)
 	if err != nil {
@@ -109,20 +112,20 @@ func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session, name 
 		return c.bootMany(ctx, cmd, s, name, f, r)
 	}
 	began := c.now()
-	answer, header, err := s.call(ctx, r)
+	answer, header, err := s.Call(ctx, r)
 	if err != nil {
-		return doing(err, "build the server %q", name)
+		return session.Doing(err, "build the server %q", name)
 	}
 	server := serverKind.unwrap(answer)
-	id, requestID := text(server, "id"), header.Get("X-Compute-Request-Id")
+	id, requestID := show.Text(server, "id"), header.Get("X-Compute-Request-Id")
 	if id == "" {
-		return &Error{Code: ExitFailed, What: fmt.Sprintf("the API accepted the server %q without telling its id", name)}
+		return &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the API accepted the server %q without telling its id", name)}
 	}
 	if !f.wait {
 		server["name"] = name
 		server["request_id"] = requestID
 		c.say(cmd, "accepted; follow it with: slipway server wait %s", id)
-		return c.output.one(cmd.OutOrStdout(), acceptedLayout, server)
+		return c.output.One(cmd.OutOrStdout(), acceptedLayout, server)
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
@@ -131,16 +134,16 @@ func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session, name 
 	if err != nil {
 		return err
 	}
-	c.say(cmd, "%s is ACTIVE after %s", name, duration(c.now().Sub(began)))
-	if password := text(server, "adminPass"); password != "" && f.adminPass == "" {
+	c.say(cmd, "%s is ACTIVE after %s", name, show.Duration(c.now().Sub(began)))
+	if password := show.Text(server, "adminPass"); password != "" && f.adminPass == "" {
 		built["adminPass"] = password // the API tells it only once, in the answer to the request
 	}
-	return c.output.one(cmd.OutOrStdout(), bootedLayout, built)
+	return c.output.One(cmd.OutOrStdout(), bootedLayout, built)
 }
 
 // bootRequest resolves the names and writes the request (Nova's POST /servers).
-func (c *client) bootRequest(ctx context.Context, cmd *cobra.Command, s *session, name string, f *bootFlags) (request, error) {
-	server := object{"name": name, "config_drive": f.configDrive}
+func (c *client) bootRequest(ctx context.Context, cmd *cobra.Command, s *session.Session, name string, f *bootFlags) (session.Request, error) {
+	server := show.Object{"name": name, "config_drive": f.configDrive}
 	set := func(field, value string) {
 		if value != "" {
 			server[field] = value
@@ -156,100 +159,100 @@ func (c *client) bootRequest(ctx context.Context, cmd *cobra.Command, s *session
 	if len(f.meta) > 0 {
 		meta, err := pairs("meta", f.meta)
 		if err != nil {
-			return request{}, err
+			return session.Request{}, err
 		}
 		server["metadata"] = meta
 	}
 	if f.userData != "" {
 		data, err := readInput(cmd, f.userData)
 		if err != nil {
-			return request{}, doing(err, "read the user data")
+			return session.Request{}, session.Doing(err, "read the user data")
 		}
 		server["user_data"] = base64.StdEncoding.EncodeToString(data)
 	}
-	var version microversion
+	var version session.Microversion
 	if len(f.files) > 0 {
 		var err error
-		if version, err = s.computeVersion(ctx); err != nil {
-			return request{}, doing(err, "build the server %q", name)
+		if version, err = s.ComputeVersion(ctx); err != nil {
+			return session.Request{}, session.Doing(err, "build the server %q", name)
 		}
-		if personalityCompute.older(version) {
-			version = personalityCompute
+		if session.PersonalityCompute.Older(version) {
+			version = session.PersonalityCompute
 		}
 		if server["personality"], err = personality(f.files); err != nil {
-			return request{}, err
+			return session.Request{}, err
 		}
 	}
-	networks, err := s.bootNetworks(ctx, f.networks, f.nics)
+	networks, err := bootNetworks(ctx, s, f.networks, f.nics)
 	if err != nil {
-		return request{}, err
+		return session.Request{}, err
 	}
 	server["networks"] = networks
-	image, err := s.find(ctx, imageKind, f.image)
+	image, err := imageKind.find(ctx, s, f.image)
 	if err != nil {
-		return request{}, err
+		return session.Request{}, err
 	}
-	flavor, err := s.find(ctx, flavorKind, f.flavor)
+	flavor, err := flavorKind.find(ctx, s, f.flavor)
 	if err != nil {
-		return request{}, err
+		return session.Request{}, err
 	}
 	server["imageRef"], server["flavorRef"] = image["id"], flavor["id"]
 	if f.many {
 		server["min_count"], server["max_count"], server["return_reservation_id"] = f.least(), f.count, true
 	}
-	r := request{service: "compute", method: http.MethodPost, path: serverKind.path, body: object{"server": server}, version: version}
+	r := session.Request{Service: "compute", Method: http.MethodPost, Path: serverKind.path, Body: show.Object{"server": server}, Version: version}
 	if f.idempotencyKey != "" {
-		r.headers = map[string]string{"Idempotency-Key": f.idempotencyKey}
+		r.Headers = map[string]string{"Idempotency-Key": f.idempotencyKey}
 	}
 	return r, nil
 }
 
 // personality reads the files to be put into the guest (Nova's personality).
-func personality(specs []string) ([]object, error) {
-	var files []object
+func personality(specs []string) ([]show.Object, error) {
+	var files []show.Object
 	for _, spec := range specs {
 		path, local, ok := strings.Cut(spec, "=")
 		if !ok || !strings.HasPrefix(path, "/") || local == "" {
-			return nil, usage("--file wants /path/in/guest=localfile, not %q", spec)
+			return nil, show.UsageError("--file wants /path/in/guest=localfile, not %q", spec)
 		}
 		data, err := os.ReadFile(local)
 		if err != nil {
-			return nil, doing(err, "read the file for %s in the guest", path)
+			return nil, session.Doing(err, "read the file for %s in the guest", path)
 		}
-		files = append(files, object{"path": path, "contents": base64.StdEncoding.EncodeToString(data)})
+		files = append(files, show.Object{"path": path, "contents": base64.StdEncoding.EncodeToString(data)})
 	}
 	return files, nil
 }
 
 // bootNetworks is the request's networks: "none", "auto", or a list.
-func (s *session) bootNetworks(ctx context.Context, networks, nics []string) (any, error) {
+func bootNetworks(ctx context.Context, s *session.Session, networks, nics []string) (any, error) {
 	if len(networks)+len(nics) == 0 {
 		return "auto", nil
 	}
-	var list []object
+	var list []show.Object
 	for _, ref := range networks {
 		if ref == "none" || ref == "auto" {
 			if len(networks)+len(nics) > 1 {
-				return nil, usage("--network %s stands alone", ref)
+				return nil, show.UsageError("--network %s stands alone", ref)
 			}
 			return ref, nil
 		}
-		network, err := s.find(ctx, networkKind, ref)
+		network, err := networkKind.find(ctx, s, ref)
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, object{"uuid": network["id"]})
+		list = append(list, show.Object{"uuid": network["id"]})
 	}
 	for _, spec := range nics {
-		nic := object{}
+		nic := show.Object{}
 		for part := range strings.SplitSeq(spec, ",") {
 			key, value, _ := strings.Cut(part, "=")
 			if value == "" {
-				return nil, usage("--nic wants net=REF|port=ID[,ip=ADDRESS][,tag=TEXT], not %q", spec)
+				return nil, show.UsageError("--nic wants net=REF|port=ID[,ip=ADDRESS][,tag=TEXT], not %q", spec)
 			}
 			switch key {
 			case "net", "net-id", "net-name":
-				network, err := s.find(ctx, networkKind, value)
+				network, err := networkKind.find(ctx, s, value)
 				if err != nil {
 					return nil, err
 				}
@@ -261,11 +264,11 @@ func (s *session) bootNetworks(ctx context.Context, networks, nics []string) (an
 			case "tag":
 				nic["tag"] = value
 			default:
-				return nil, usage("--nic knows net, port, ip and tag, not %q", key)
+				return nil, show.UsageError("--nic knows net, port, ip and tag, not %q", key)
 			}
 		}
 		if (nic["uuid"] == nil) == (nic["port"] == nil) {
-			return nil, usage("--nic %s: give net=REF or port=ID, one of the two", spec)
+			return nil, show.UsageError("--nic %s: give net=REF or port=ID, one of the two", spec)
 		}
 		list = append(list, nic)
 	}
@@ -277,15 +280,15 @@ const settle = 8
 
 // follow shows the steps of a build until the server is ACTIVE, and gives the server. A failed build, a server that went
 // away, Ctrl-C and a timeout are errors that say what to do next.
-func (c *client) follow(ctx context.Context, w io.Writer, s *session, id, requestID string) (object, error) {
+func (c *client) follow(ctx context.Context, w io.Writer, s *session.Session, id, requestID string) (show.Object, error) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	view := newStepView(w, c.output.quiet, c.now)
+	view := show.NewStepView(w, c.output.Quiet, c.now)
 	closed := false
 	done := func() {
 		if !closed {
 			closed = true
-			view.close()
+			view.Close()
 		}
 	}
 	defer done()
@@ -294,31 +297,31 @@ func (c *client) follow(ctx context.Context, w io.Writer, s *session, id, reques
 	defer ticker.Stop()
 	var last error
 	for ended := 0; ; {
-		server, err := s.get(ctx, serverKind, id)
+		server, err := serverKind.get(ctx, s, id)
 		switch {
 		case err == nil:
 			last = nil
-		case isStatus(err, http.StatusNotFound):
+		case session.IsStatus(err, http.StatusNotFound):
 			done()
-			return nil, &Error{Code: ExitFailed, What: fmt.Sprintf("server %s was deleted while it was built", id), Cause: err}
+			return nil, &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("server %s was deleted while it was built", id), Cause: err}
 		case ctx.Err() != nil:
 		case passing(err):
 			last = err
 		default:
 			done()
-			return nil, doing(err, "follow the build of server %s", id)
+			return nil, session.Doing(err, "follow the build of server %s", id)
 		}
 		if server != nil {
 			pending := false
 			if requestID != "" {
-				steps, err := s.actionSteps(ctx, id, requestID)
+				steps, err := actionSteps(ctx, s, id, requestID)
 				if err == nil {
-					view.show(steps)
+					view.Show(steps)
 				}
 				// Between the end of a build and the moment when its steps are on record the API knows none.
-				pending = !isStatus(err, http.StatusNotFound) && (len(steps) == 0 || anyRunning(steps))
+				pending = !session.IsStatus(err, http.StatusNotFound) && (len(steps) == 0 || anyRunning(steps))
 			}
-			switch text(server, "status") {
+			switch show.Text(server, "status") {
 			case "BUILD":
 			case "ERROR":
 				// The undo of a failed build goes on after its fault is known; what is wrong is known already.
@@ -343,25 +346,25 @@ func (c *client) follow(ctx context.Context, w io.Writer, s *session, id, reques
 
 // passing says whether an error of one poll may be gone at the next.
 func passing(err error) bool {
-	var answer *apiError
+	var answer *session.APIError
 	if errors.As(err, &answer) {
-		return answer.status >= 500
+		return answer.Status >= 500
 	}
 	return !errors.Is(err, context.Canceled)
 }
 
-func (s *session) actionSteps(ctx context.Context, id, requestID string) ([]step, error) {
-	answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions", requestID)})
+func actionSteps(ctx context.Context, s *session.Session, id, requestID string) ([]show.Step, error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: serverKind.item(id, "os-instance-actions", requestID)})
 	if err != nil {
 		return nil, err
 	}
-	action, _ := answer["instanceAction"].(object)
-	return stepsOf(action), nil
+	action, _ := answer["instanceAction"].(show.Object)
+	return show.StepsOf(action), nil
 }
 
-func anyRunning(steps []step) bool {
+func anyRunning(steps []show.Step) bool {
 	for _, s := range steps {
-		if s.running() {
+		if s.Running() {
 			return true
 		}
 	}
@@ -369,13 +372,13 @@ func anyRunning(steps []step) bool {
 }
 
 // buildFailed is the fault of a server in ERROR, whole, with what to do next.
-func buildFailed(server object) *Error {
-	id := text(server, "id")
-	reason := text(server, "fault", "message")
-	if code := text(server, "fault", "code"); code != "" && reason != "" {
+func buildFailed(server show.Object) *show.Error {
+	id := show.Text(server, "id")
+	reason := show.Text(server, "fault", "message")
+	if code := show.Text(server, "fault", "code"); code != "" && reason != "" {
 		reason += " (code " + code + ")"
 	}
-	if details := text(server, "fault", "details"); details != "" {
+	if details := show.Text(server, "fault", "details"); details != "" {
 		reason += "\n" + details
 	}
 	if reason == "" {
@@ -392,11 +395,11 @@ func buildFailed(server object) *Error {
 	if strings.Contains(lower, "quota") {
 		hints = append(hints, "slipway quota show")
 	}
-	return &Error{Code: ExitFailed, What: fmt.Sprintf("the build of server %q (%s) failed", text(server, "name"), id), Reason: reason, Hints: hints}
+	return &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the build of server %q (%s) failed", show.Text(server, "name"), id), Reason: reason, Hints: hints}
 }
 
 // stillBuilding is the end of the watching before the end of the build.
-func stillBuilding(ctx context.Context, id string, last error) *Error {
+func stillBuilding(ctx context.Context, id string, last error) *show.Error {
 	return stoppedWatching(ctx, "the build of server "+id+" goes on", last,
 		"slipway server wait "+id+"     (follow it again)",
 		"slipway server delete "+id+"   (stop it and give everything back)")

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const (
@@ -49,7 +51,7 @@ func TestBootResolvesNamesAndSendsWhatNovaExpects(t *testing.T) {
 func TestAnIdWinsOverANameThatLooksLikeIt(t *testing.T) {
 	a := bootable(t)
 	require.Equal(t, 0, run(t, "boot", "web", "--image", "debian", "--flavor", "tiny").code)
-	server := asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(object)
+	server := asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(show.Object)
 	require.Equal(t, "tiny", server["flavorRef"])
 	require.Equal(t, "auto", server["networks"])
 	require.Equal(t, true, server["config_drive"])
@@ -63,8 +65,8 @@ func TestFilesAreSentInTheLastVersionThatTakesThem(t *testing.T) {
 	require.Equal(t, 0, got.code, got.err)
 	sent := a.made("POST /compute/v2.1/servers")[0]
 	require.Equal(t, "compute 2.56", sent.header.Get("OpenStack-API-Version"))
-	server := asJSON(t, sent.body)["server"].(object)
-	require.Equal(t, []any{object{"path": "/etc/motd", "contents": "aGVsbG8K"}}, server["personality"])
+	server := asJSON(t, sent.body)["server"].(show.Object)
+	require.Equal(t, []any{show.Object{"path": "/etc/motd", "contents": "aGVsbG8K"}}, server["personality"])
 	require.Equal(t, "none", server["networks"])
 }
 
@@ -88,7 +90,7 @@ func TestNetworkFlagsThatCannotBeMeantAreRefusedBeforeAnythingIsSent(t *testing.
 	} {
 		a := bootable(t)
 		got := run(t, append([]string{"boot", "web", "--image", "debian", "--flavor", "1"}, args...)...)
-		require.Equal(t, ExitUsage, got.code, "%v: %s", args, got.err)
+		require.Equal(t, show.ExitUsage, got.code, "%v: %s", args, got.err)
 		require.Empty(t, a.made("POST /compute/v2.1/servers"))
 	}
 }
@@ -127,7 +129,7 @@ func TestAFailedBuildIsExitOneWithTheWholeFaultAndWhatToDo(t *testing.T) {
 		"fault":{"code":500,"message":"No valid host was found. hv1: not enough memory; hv2: disabled","created":"2030-01-02T03:04:06Z"}}}`)
 	a.json(actionURL, 200, `{"instanceAction":{"message":"Error","events":[`+event("SelectHost", finishedAt, `"Error"`, `"No valid host was found."`)+`]}}`)
 	got := run(t, "boot", "web", "--image", "debian", "--flavor", "1", "--wait")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Empty(t, got.out)
 	require.Equal(t, "building web ("+serverID+")\n  ✗ SelectHost          250 ms  hv1  No valid host was found.\n"+
 		"Error: the build of server \"web\" ("+serverID+") failed\n"+
@@ -142,7 +144,7 @@ func TestAServerThatIsDeletedWhileItIsBuiltEndsTheWaiting(t *testing.T) {
 	a.sequence(serverURL, building(), "404")
 	a.json(actionURL, 200, `{"instanceAction":{"events":[]}}`)
 	got := run(t, "boot", "web", "--image", "debian", "--flavor", "1", "--wait")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: server "+serverID+" was deleted while it was built\n")
 }
 
@@ -172,11 +174,11 @@ func TestStoppingToWatchLeavesTheBuildRunningAndSaysHowToGoOn(t *testing.T) {
 	})
 	a.json(actionURL, 200, `{"instanceAction":{"events":[]}}`)
 	got := runWith(t, ctx, "", "boot", "web", "--image", "debian", "--flavor", "1", "--wait")
-	require.Equal(t, ExitInterrupted, got.code)
+	require.Equal(t, show.ExitInterrupted, got.code)
 	require.Contains(t, got.err, "Error: stopped watching; the build of server "+serverID+" goes on\n  → slipway server wait "+serverID)
 	require.Empty(t, a.made("DELETE /compute/v2.1/servers/"+serverID))
 
 	got = run(t, "boot", "web", "--image", "debian", "--flavor", "1", "--wait", "--timeout", "30ms")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: gave up waiting; the build of server "+serverID+" goes on\n")
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,59 +14,62 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // buildKind is Slipway's own resource at the root of the API (/builds); only admins see it.
 var buildKind = &kind{
 	noun: "build", service: "builds", path: "builds", plural: "builds", singular: "build", name: "id", listHint: "slipway build list --all",
-	layout: layout{name: "id", list: []column{
-		col("ID", "id"), computed("WORK", workOf), col("PHASE", "phase"), computed("OVERDUE", yes("overdue")), col("HOST", "host"),
-		col("STATUS", "status"), col("STARTED", "started_at"),
-		col("ENDED", "ended_at").onlyWide(), col("PROJECT", "project_id").onlyWide(), col("SERVER", "server_id").onlyWide(),
-		col("IMAGE", "image_id").onlyWide(), col("RESERVATION", "reservation_id").onlyWide(),
-	}, show: []column{
-		col("ID", "id"), computed("WORK", workOf), col("STATUS", "status"), col("PHASE", "phase"), col("SINCE", "phase_since"),
-		computed("OVERDUE", yes("overdue")), col("SERVER", "server_id"), col("PROJECT", "project_id"), col("HOST", "host"), col("IMAGE", "image_id"),
-		col("RESERVATION", "reservation_id"), col("STARTED", "started_at"), col("ENDED", "ended_at"), col("NOT KNOWN", "unanswered"),
+	layout: show.Layout{Name: "id", List: []show.Column{
+		show.Col("ID", "id"), show.Computed("WORK", workOf), show.Col("PHASE", "phase"), show.Computed("OVERDUE", yes("overdue")), show.Col("HOST", "host"),
+		show.Col("STATUS", "status"), show.Col("STARTED", "started_at"),
+		show.Col("ENDED", "ended_at").OnlyWide(), show.Col("PROJECT", "project_id").OnlyWide(), show.Col("SERVER", "server_id").OnlyWide(),
+		show.Col("IMAGE", "image_id").OnlyWide(), show.Col("RESERVATION", "reservation_id").OnlyWide(),
+	}, Show: []show.Column{
+		show.Col("ID", "id"), show.Computed("WORK", workOf), show.Col("STATUS", "status"), show.Col("PHASE", "phase"), show.Col("SINCE", "phase_since"),
+		show.Computed("OVERDUE", yes("overdue")), show.Col("SERVER", "server_id"), show.Col("PROJECT", "project_id"), show.Col("HOST", "host"), show.Col("IMAGE", "image_id"),
+		show.Col("RESERVATION", "reservation_id"), show.Col("STARTED", "started_at"), show.Col("ENDED", "ended_at"), show.Col("NOT KNOWN", "unanswered"),
 	}},
 }
 
 // Sections of a build that is shown alone.
 var (
-	buildSteps = layout{list: []column{
-		col("STEP", "step"), col("HOST", "host"), col("STATE", "state"), col("STARTED", "started_at"),
-		computed("TOOK", func(o object) string {
-			began, ended := parseTime(text(o, "started_at")), parseTime(text(o, "finished_at"))
+	buildSteps = show.Layout{List: []show.Column{
+		show.Col("STEP", "step"), show.Col("HOST", "host"), show.Col("STATE", "state"), show.Col("STARTED", "started_at"),
+		show.Computed("TOOK", func(o show.Object) string {
+			began, ended := show.ParseTime(show.Text(o, "started_at")), show.ParseTime(show.Text(o, "finished_at"))
 			if began.IsZero() || ended.IsZero() {
 				return ""
 			}
-			return duration(ended.Sub(began))
+			return show.Duration(ended.Sub(began))
 		}),
-		col("ERROR", "error"),
+		show.Col("ERROR", "error"),
 	}}
-	buildUndos = layout{list: []column{
-		col("UNDO", "id"), col("HOST", "host"), col("STATE", "state"), col("SINCE", "since"), computed("TRIES", triesOf), col("NEXT TRY", "next_try"),
-		col("LAST ERROR", "error"),
+	buildUndos = show.Layout{List: []show.Column{
+		show.Col("UNDO", "id"), show.Col("HOST", "host"), show.Col("STATE", "state"), show.Col("SINCE", "since"), show.Computed("TRIES", triesOf), show.Col("NEXT TRY", "next_try"),
+		show.Col("LAST ERROR", "error"),
 	}}
-	buildPending = layout{list: []column{
-		col("STEP", "step"), col("HOST", "host"), computed("TRIES", triesOf), col("STARTED", "started_at"), col("NEXT TRY", "next_try"), col("LAST ERROR", "error"),
+	buildPending = show.Layout{List: []show.Column{
+		show.Col("STEP", "step"), show.Col("HOST", "host"), show.Computed("TRIES", triesOf), show.Col("STARTED", "started_at"), show.Col("NEXT TRY", "next_try"), show.Col("LAST ERROR", "error"),
 	}}
-	buildActs = layout{list: []column{
-		col("AT", "at"), col("ACT", "act"), computed("UNDO", func(o object) string { return first(text(o, "undo"), "all that waited") }),
-		col("REASON", "reason"), col("USER", "user_id"), col("REQUEST", "request_id"),
+	buildActs = show.Layout{List: []show.Column{
+		show.Col("AT", "at"), show.Col("ACT", "act"), show.Computed("UNDO", func(o show.Object) string { return cmp.Or(show.Text(o, "undo"), "all that waited") }),
+		show.Col("REASON", "reason"), show.Col("USER", "user_id"), show.Col("REQUEST", "request_id"),
 	}}
 )
 
-func workOf(o object) string {
-	workflow := text(o, "workflow")
+func workOf(o show.Object) string {
+	workflow := show.Text(o, "workflow")
 	if word, ok := map[string]string{"BootServer": "build", "DeleteServer": "delete", "CleanUp": "clean-up"}[workflow]; ok {
 		return word
 	}
 	return workflow
 }
 
-func yes(field string) func(object) string {
-	return func(o object) string {
+func yes(field string) func(show.Object) string {
+	return func(o show.Object) string {
 		if set, _ := o[field].(bool); set {
 			return "yes"
 		}
@@ -73,8 +77,8 @@ func yes(field string) func(object) string {
 	}
 }
 
-func triesOf(o object) string {
-	if tries := text(o, "tries"); tries != "0" {
+func triesOf(o show.Object) string {
+	if tries := show.Text(o, "tries"); tries != "0" {
 		return tries
 	}
 	return ""
@@ -107,7 +111,7 @@ func (c *client) buildList() *cobra.Command {
 waits for a host. --overdue: those whose phase takes longer than its deadline allows.`,
 		Example: "  slipway build list --parked\n  slipway build list --overdue -o wide\n  slipway build list --host hv1 --all --limit 20",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
 			for name, set := range map[string]bool{"parked": parked, "overdue": overdue, "all": all} {
 				if set {
@@ -122,11 +126,11 @@ waits for a host. --overdue: those whose phase takes longer than its deadline al
 			if limit > 0 {
 				query.Set("limit", strconv.Itoa(limit))
 			}
-			builds, err := s.list(ctx, buildKind, query)
+			builds, err := buildKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the builds")
+				return session.Doing(err, "list the builds")
 			}
-			return c.output.many(cmd.OutOrStdout(), &buildKind.layout, builds)
+			return c.output.Many(cmd.OutOrStdout(), &buildKind.layout, builds)
 		}),
 	}
 	flags := cmd.Flags()
@@ -156,45 +160,45 @@ something), or a server's id alone. An ended build is shown while Temporal keeps
 		Example:           "  slipway build show a0056075-5e1a-4f6b-8f0e-0123456789ab\n  slipway build show cleanup:a0056075-5e1a-4f6b-8f0e-0123456789ab -o json",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeUndos(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			build, err := s.build(ctx, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			build, err := readBuild(ctx, s, args[0])
 			if err != nil {
-				return doing(err, "show the build %q", args[0])
+				return session.Doing(err, "show the build %q", args[0])
 			}
 			return c.printBuild(cmd.OutOrStdout(), build)
 		}),
 	}
 }
 
-// build reads one by its id.
-func (s *session) build(ctx context.Context, id string) (object, error) {
-	build, err := s.get(ctx, buildKind, id)
-	if isStatus(err, http.StatusNotFound) {
-		return nil, &Error{Code: ExitNotFound, What: fmt.Sprintf("there is no build %q", id),
+// readBuild reads one by its id.
+func readBuild(ctx context.Context, s *session.Session, id string) (show.Object, error) {
+	build, err := buildKind.get(ctx, s, id)
+	if session.IsStatus(err, http.StatusNotFound) {
+		return nil, &show.Error{Code: show.ExitNotFound, What: fmt.Sprintf("there is no build %q", id),
 			Hints: []string{buildKind.listHint, "an ID is server:<server id>, cleanup:<server id>, or a server's id alone"}}
 	}
 	return build, err
 }
 
-func (c *client) printBuild(w io.Writer, build object) error {
-	if err := c.output.one(w, &buildKind.layout, build); err != nil {
+func (c *client) printBuild(w io.Writer, build show.Object) error {
+	if err := c.output.One(w, &buildKind.layout, build); err != nil {
 		return err
 	}
-	if c.output.quiet || c.output.format != "table" && c.output.format != "wide" || len(c.output.columns) > 0 {
+	if c.output.Quiet || c.output.Format != "table" && c.output.Format != "wide" || len(c.output.Columns) > 0 {
 		return nil
 	}
-	pending := objects(build["pending"])
-	if len(objects(build["undos"])) > 0 {
+	pending := show.Objects(build["pending"])
+	if len(show.Objects(build["undos"])) > 0 {
 		// Those of undos are told with the undos.
-		pending = slices.DeleteFunc(pending, func(p object) bool { return text(p, "undo") != "" })
+		pending = slices.DeleteFunc(pending, func(p show.Object) bool { return show.Text(p, "undo") != "" })
 	}
 	for _, section := range []struct {
 		title  string
-		layout *layout
-		rows   []object
+		layout *show.Layout
+		rows   []show.Object
 	}{
-		{"steps", &buildSteps, objects(build["steps"])}, {"undos, the last first", &buildUndos, reversed(objects(build["undos"]))},
-		{"running or waiting", &buildPending, pending}, {"operators' acts", &buildActs, objects(build["acts"])},
+		{"steps", &buildSteps, show.Objects(build["steps"])}, {"undos, the last first", &buildUndos, reversed(show.Objects(build["undos"]))},
+		{"running or waiting", &buildPending, pending}, {"operators' acts", &buildActs, show.Objects(build["acts"])},
 	} {
 		if len(section.rows) == 0 {
 			continue
@@ -202,14 +206,14 @@ func (c *client) printBuild(w io.Writer, build object) error {
 		if _, err := fmt.Fprintf(w, "\n%s\n", section.title); err != nil {
 			return err
 		}
-		if err := c.output.many(w, section.layout, section.rows); err != nil {
+		if err := c.output.Many(w, section.layout, section.rows); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func reversed(rows []object) []object {
+func reversed(rows []show.Object) []show.Object {
 	slices.Reverse(rows)
 	return rows
 }
@@ -224,16 +228,16 @@ Nothing is lost by it: an undo that fails again goes on waiting.`,
 		Example:           "  slipway build retry cleanup:a0056075-5e1a-4f6b-8f0e-0123456789ab\n  slipway build retry a0056075-5e1a-4f6b-8f0e-0123456789ab attempt/1:RemoveDisk/0 --reason 'the disk is back'",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.completeUndos(2),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			body, what := object{}, "every undo that waits"
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			body, what := show.Object{}, "every undo that waits"
 			if len(args) == 2 {
 				body["undo"], what = args[1], args[1]
 			}
 			if reason != "" {
 				body["reason"] = reason
 			}
-			if err := s.actOn(ctx, args[0], object{"retry": body}); err != nil {
-				return doing(err, "have %s of build %q tried again", what, args[0])
+			if err := actOn(ctx, s, args[0], show.Object{"retry": body}); err != nil {
+				return session.Doing(err, "have %s of build %q tried again", what, args[0])
 			}
 			c.say(cmd, "tries again: %s of build %s", what, args[0])
 			return nil
@@ -243,8 +247,8 @@ Nothing is lost by it: an undo that fails again goes on waiting.`,
 	return cmd
 }
 
-func (s *session) actOn(ctx context.Context, id string, body object) error {
-	_, _, err := s.call(ctx, request{service: "builds", method: http.MethodPost, path: buildKind.item(id, "action"), body: body})
+func actOn(ctx context.Context, s *session.Session, id string, body show.Object) error {
+	_, _, err := s.Call(ctx, session.Request{Service: "builds", Method: http.MethodPost, Path: buildKind.item(id, "action"), Body: body})
 	return err
 }
 
@@ -262,22 +266,22 @@ Do it only where the undo can never succeed: the host or its disk is lost for go
 		Example:           "  slipway build skip cleanup:a0056075-5e1a-4f6b-8f0e-0123456789ab attempt/1:RemoveDisk/0 --reason 'hv1 burnt down'",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.completeUndos(2),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			id, undo := args[0], args[1]
 			if strings.TrimSpace(reason) == "" {
-				return usage("--reason is empty: say why the undo cannot succeed")
+				return show.UsageError("--reason is empty: say why the undo cannot succeed")
 			}
 			if !sure {
-				build, err := s.build(ctx, id)
+				build, err := readBuild(ctx, s, id)
 				if err != nil {
-					return doing(err, "show the build %q", id)
+					return session.Doing(err, "show the build %q", id)
 				}
 				if err := confirmSkip(cmd, build, undo); err != nil {
 					return err
 				}
 			}
-			if err := s.actOn(ctx, id, object{"skip": object{"undo": undo, "reason": reason}}); err != nil {
-				return doing(err, "give the undo %q of build %q up", undo, id)
+			if err := actOn(ctx, s, id, show.Object{"skip": show.Object{"undo": undo, "reason": reason}}); err != nil {
+				return session.Doing(err, "give the undo %q of build %q up", undo, id)
 			}
 			c.say(cmd, "gave up %s of build %s: what it would have given back stays; `slipway audit` lists it", undo, id)
 			return nil
@@ -290,27 +294,27 @@ Do it only where the undo can never succeed: the host or its disk is lost for go
 }
 
 // confirmSkip says what would be given up, and asks.
-func confirmSkip(cmd *cobra.Command, build object, undo string) error {
+func confirmSkip(cmd *cobra.Command, build show.Object, undo string) error {
 	w := cmd.ErrOrStderr()
 	where := ""
-	for _, u := range objects(build["undos"]) {
-		if text(u, "id") != undo {
+	for _, u := range show.Objects(build["undos"]) {
+		if show.Text(u, "id") != undo {
 			continue
 		}
-		line := undo + ", " + text(u, "state")
-		if host := text(u, "host"); host != "" {
+		line := undo + ", " + show.Text(u, "state")
+		if host := show.Text(u, "host"); host != "" {
 			line, where = line+" on "+host, " on "+host
 		}
 		if tries := triesOf(u); tries != "" {
 			line += ", tried " + tries + " times"
 		}
-		if reason := text(u, "error"); reason != "" {
+		if reason := show.Text(u, "error"); reason != "" {
 			line += ": " + reason
 		}
-		fmt.Fprintln(w, printable(line))
+		fmt.Fprintln(w, show.Printable(line))
 	}
 	fmt.Fprintf(w, "To skip it leaves behind%s what it would have given back. Nothing of Slipway removes that any more; `slipway audit`\n"+
-		"lists it until somebody does.\n", printable(where))
+		"lists it until somebody does.\n", show.Printable(where))
 	fmt.Fprint(w, "Skip it? [y/N] ")
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -324,7 +328,7 @@ func confirmSkip(cmd *cobra.Command, build object, undo string) error {
 			fmt.Fprintln(w)
 		}
 	}
-	return &Error{Code: ExitFailed, What: "nothing was skipped", Hints: []string{"--yes skips without asking"}}
+	return &show.Error{Code: show.ExitFailed, What: "nothing was skipped", Hints: []string{"--yes skips without asking"}}
 }
 
 // completeUndos offers builds for the first argument and the undos of that build that wait for the second.
@@ -337,16 +341,16 @@ func (c *client) completeUndos(most int) cobra.CompletionFunc {
 		if len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
-			build, err := s.build(ctx, args[0])
+		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
+			build, err := readBuild(ctx, s, args[0])
 			if err != nil {
 				return nil, err
 			}
 			var found []cobra.Completion
-			for _, u := range objects(build["undos"]) {
-				id, state := text(u, "id"), text(u, "state")
+			for _, u := range show.Objects(build["undos"]) {
+				id, state := show.Text(u, "id"), show.Text(u, "state")
 				if (state == "parked" || state == "undoing") && strings.HasPrefix(id, prefix) {
-					found = append(found, cobra.CompletionWithDesc(printable(id), printable(strings.TrimSpace(state+" "+text(u, "host")))))
+					found = append(found, cobra.CompletionWithDesc(show.Printable(id), show.Printable(strings.TrimSpace(state+" "+show.Text(u, "host")))))
 				}
 			}
 			return found, nil

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const parkedBuild = `{"build":{"id":"cleanup:` + serverID + `","workflow":"CleanUp","status":"running","phase":"parked","phase_since":"2030-01-02T03:04:05.000000Z",
@@ -55,7 +57,7 @@ func TestABuildIsShownWithItsUndosAndWhatOperatorsDid(t *testing.T) {
 
 	a.json("GET /builds/{id}", 404, `{"error":{"code":404,"message":"There is no build web."}}`)
 	got = run(t, "build", "show", "web")
-	require.Equal(t, ExitNotFound, got.code)
+	require.Equal(t, show.ExitNotFound, got.code)
 	require.Contains(t, got.err, "Error: there is no build \"web\"\n  → slipway build list --all\n")
 }
 
@@ -81,7 +83,7 @@ func TestUndosAreTriedAgain(t *testing.T) {
 
 	a.json("POST /builds/server:1/action", 409, `{"error":{"code":409,"message":"No undo waits here."}}`)
 	got = run(t, "build", "retry", "server:1")
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Contains(t, got.err, "Error: cannot have every undo that waits of build \"server:1\" tried again\n  No undo waits here.")
 }
 
@@ -97,8 +99,8 @@ func TestAnUndoIsGivenUpOnlyByWhoSaysWhyAndIsSure(t *testing.T) {
 		args   []string
 		code   int
 	}{
-		{"y\n", nil, ExitUsage}, {"y\n", []string{"--reason", " "}, ExitUsage},
-		{"", []string{"--reason", "burnt"}, ExitFailed}, {"n\n", []string{"--reason", "burnt"}, ExitFailed}, {"yo\n", []string{"--reason", "burnt"}, ExitFailed},
+		{"y\n", nil, show.ExitUsage}, {"y\n", []string{"--reason", " "}, show.ExitUsage},
+		{"", []string{"--reason", "burnt"}, show.ExitFailed}, {"n\n", []string{"--reason", "burnt"}, show.ExitFailed}, {"yo\n", []string{"--reason", "burnt"}, show.ExitFailed},
 	} {
 		got := skip(tc.answer, tc.args...)
 		require.Equal(t, tc.code, got.code, "%v: %s", tc, got.err)

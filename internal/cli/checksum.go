@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"crypto/md5" //nolint:gosec // Glance's "checksum" is an MD5; the hash beside it is what is trusted where there is one
+	"crypto/md5"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
@@ -9,7 +9,11 @@ import (
 	"fmt"
 	"hash"
 	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
+
+//nolint:gosec // Glance's "checksum" is an MD5; the hash beside it is what is trusted where there is one
 
 // checksums are sums over the bytes of an image, by Glance's names of the algorithms.
 type checksums struct{ hashes map[string]hash.Hash }
@@ -39,11 +43,11 @@ func (s *checksums) reset() {
 
 // vouched is the sum that vouches for an image's bytes: os_hash_value where there is one that can be computed here, else the
 // MD5 in checksum; "" for none.
-func vouched(image object) (algorithm, want string) {
-	if algorithm, want = text(image, "os_hash_algo"), text(image, "os_hash_value"); want != "" && sumMakers[algorithm] != nil {
+func vouched(image show.Object) (algorithm, want string) {
+	if algorithm, want = show.Text(image, "os_hash_algo"), show.Text(image, "os_hash_value"); want != "" && sumMakers[algorithm] != nil {
 		return algorithm, want
 	}
-	if want = text(image, "checksum"); want != "" {
+	if want = show.Text(image, "checksum"); want != "" {
 		return "md5", want
 	}
 	return "", ""
@@ -52,8 +56,8 @@ func vouched(image object) (algorithm, want string) {
 var errNoChecksum = errors.New("the API keeps no checksum of this image, so nothing vouches for its bytes")
 
 // compare holds the bytes that went through against what the API says of the image.
-func (s *checksums) compare(image object, n int64) error {
-	if size, ok := number(image, "size"); ok && size != n {
+func (s *checksums) compare(image show.Object, n int64) error {
+	if size, ok := show.Number(image, "size"); ok && size != n {
 		return fmt.Errorf("it has %d bytes, the API says %d", n, size)
 	}
 	algorithm, want := vouched(image)

@@ -13,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // pollEvery is how often a waiting verb asks the API again: fast enough that a step of a few hundred milliseconds is seen
@@ -22,8 +24,8 @@ const pollEvery = 250 * time.Millisecond
 
 // client is what every verb shares: how to reach the API, and how to print.
 type client struct {
-	connection connection
-	output     output
+	connection session.Settings
+	output     show.Output
 	now        func() time.Time
 	poll       time.Duration
 	stall      time.Duration             // how long a download may bring nothing
@@ -65,9 +67,9 @@ func (c *client) hostCommands() []*cobra.Command {
 // finish gives every verb the shared flags, and makes each wrong use of a command line an error of one type.
 func (c *client) finish(commands ...*cobra.Command) []*cobra.Command {
 	for _, cmd := range commands {
-		c.connection.bind(cmd.PersistentFlags())
-		c.output.bind(cmd.PersistentFlags())
-		_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
+		c.connection.Bind(cmd.PersistentFlags())
+		c.output.Bind(cmd.PersistentFlags())
+		_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(show.Formats, cobra.ShellCompDirectiveNoFileComp))
 		// The OpenStack client's name of the same, which it takes repeated.
 		cmd.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 			if name == "column" {
@@ -80,56 +82,46 @@ func (c *client) finish(commands ...*cobra.Command) []*cobra.Command {
 	return commands
 }
 
-// Exit prints err for the user, if there is one, and gives the process's exit code (see the constants Exit…). It takes the
+// Exit prints err for the user, if there is one, and gives the process's exit code (see show.ExitOK). It takes the
 // error of the whole program: an unknown command, which cobra refuses before any runs, is a wrong command line, and an error of
 // a role is printed as it is.
 func Exit(w io.Writer, err error) int {
 	if err == nil {
-		return ExitOK
+		return show.ExitOK
 	}
-	var failure *Error
+	var failure *show.Error
 	switch {
 	case errors.As(err, &failure):
 	case errors.Is(err, context.Canceled):
-		failure = explain(err)
+		failure = session.Explain(err)
 	default:
 		what, more, _ := strings.Cut(err.Error(), "\n")
-		failure = &Error{Code: ExitFailed, What: what, Reason: more, Cause: err}
+		failure = &show.Error{Code: show.ExitFailed, What: what, Reason: more, Cause: err}
 		for _, refusal := range []string{"unknown command ", "unknown flag: ", "unknown shorthand flag: "} {
 			if strings.HasPrefix(what, refusal) {
-				failure.Code, failure.Hints = ExitUsage, []string{"slipway --help"}
+				failure.Code, failure.Hints = show.ExitUsage, []string{"slipway --help"}
 			}
 		}
 	}
-	fmt.Fprint(w, failure.render())
+	fmt.Fprint(w, failure.Render())
 	return failure.Code
 }
 
 // verb wraps the body of a command: it connects first, and what the body cannot do is said with what was being done.
-func (c *client) verb(body func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error) func(*cobra.Command, []string) error {
+func (c *client) verb(body func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if err := c.output.check(); err != nil {
+		if err := c.output.Check(); err != nil {
 			return usageOf(cmd, err)
 		}
-		s, err := c.connection.open(cmd.Context(), cmd.ErrOrStderr())
+		s, err := c.connection.Open(cmd.Context(), cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
 		if err := body(cmd.Context(), cmd, s, args); err != nil {
-			return spoken(err)
+			return session.Spoken(err)
 		}
 		return nil
 	}
-}
-
-// isTerminal says whether w draws on a terminal, where lines can be redrawn.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	width, height, err := term.GetSize(int(f.Fd())) // some terminals of build systems have no size: nothing can be drawn there
-	return err == nil && width > 0 && height > 0
 }
 
 // readInput reads a whole file, or standard input when the name is "-".
@@ -146,9 +138,30 @@ func pairs(flag string, values []string) (map[string]string, error) {
 	for _, v := range values {
 		key, value, ok := strings.Cut(v, "=")
 		if !ok || key == "" {
-			return nil, usage("--%s wants key=value, not %q", flag, v)
+			return nil, show.UsageError("--%s wants key=value, not %q", flag, v)
 		}
 		result[key] = value
 	}
 	return result, nil
+}
+
+func usageOf(cmd *cobra.Command, err error) error {
+	var failure *show.Error
+	if errors.As(err, &failure) {
+		return err
+	}
+	return &show.Error{Code: show.ExitUsage, What: err.Error(), Hints: []string{cmd.CommandPath() + " --help"}, Cause: err}
+}
+
+// stoppedWatching is the end of a wait before the end of the work: by Ctrl-C, or because ctx's time was up. last is the error
+// of the last poll, if there was one.
+func stoppedWatching(ctx context.Context, goesOn string, last error, hints ...string) *show.Error {
+	result := &show.Error{Code: show.ExitInterrupted, What: "stopped watching; " + goesOn, Hints: hints}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		result.Code, result.What = show.ExitFailed, "gave up waiting; "+goesOn
+	}
+	if last != nil {
+		result.Reason = "the last answer was: " + last.Error()
+	}
+	return result
 }

@@ -18,6 +18,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // api is an HTTP server that speaks the real bodies: logins and catalog by itself, everything else as a test lays it out.
@@ -168,7 +170,7 @@ func runClient(t *testing.T, ctx context.Context, c *client, stdin string, args 
 	return result{out.String(), errs.String(), code}
 }
 
-func asJSON(t *testing.T, s string) (o object) {
+func asJSON(t *testing.T, s string) (o show.Object) {
 	t.Helper()
 	require.NoError(t, json.Unmarshal([]byte(s), &o), s)
 	return o
@@ -213,7 +215,7 @@ func TestAWrongCommandLineIsExitTwoAndPointsToTheHelp(t *testing.T) {
 		{[]string{"subnet", "create", "s", "--network", "n", "--cidr", "10.0.0.0"}, "--cidr 10.0.0.0 is no range"},
 	} {
 		got := run(t, tc.args...)
-		require.Equal(t, ExitUsage, got.code, "%v: %s", tc.args, got.err)
+		require.Equal(t, show.ExitUsage, got.code, "%v: %s", tc.args, got.err)
 		require.Contains(t, got.err, tc.want, "%v", tc.args)
 		require.Empty(t, got.out)
 	}
@@ -231,7 +233,7 @@ func TestCompletionOffersNamesAndIdsWhereANameIsNotUnique(t *testing.T) {
 func TestTheErrorOfARoleIsPrintedAsItIs(t *testing.T) {
 	var out bytes.Buffer
 	failed := &net.OpError{Op: "listen", Net: "tcp", Err: syscall.EADDRINUSE} // to a verb it would be an API that does not answer
-	require.Equal(t, ExitFailed, Exit(&out, fmt.Errorf("listen on :80: %w\nthe log", failed)))
+	require.Equal(t, show.ExitFailed, Exit(&out, fmt.Errorf("listen on :80: %w\nthe log", failed)))
 	require.Equal(t, "Error: listen on :80: listen tcp: address already in use\n  the log\n", out.String())
-	require.Equal(t, ExitOK, Exit(&out, nil))
+	require.Equal(t, show.ExitOK, Exit(&out, nil))
 }

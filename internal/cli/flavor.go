@@ -6,16 +6,19 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // Flavors have no name filter in Nova's API, and their ids are any text: the whole list is read.
 var flavorKind = &kind{
 	noun: "flavor", service: "compute", path: "flavors", listPath: "flavors/detail", plural: "flavors", singular: "flavor",
 	listHint: "slipway flavor list",
-	layout: layout{list: []column{
-		col("ID", "id"), col("NAME", "name"), col("VCPUS", "vcpus"), col("RAM MIB", "ram"), col("DISK GIB", "disk"),
-		col("PUBLIC", "os-flavor-access:is_public"), col("EPHEMERAL GIB", "OS-FLV-EXT-DATA:ephemeral").onlyWide(), col("SWAP MIB", "swap").onlyWide(),
-		col("DESCRIPTION", "description").onlyWide(), col("EXTRA SPECS", "extra_specs").onlyWide(),
+	layout: show.Layout{List: []show.Column{
+		show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("VCPUS", "vcpus"), show.Col("RAM MIB", "ram"), show.Col("DISK GIB", "disk"),
+		show.Col("PUBLIC", "os-flavor-access:is_public"), show.Col("EPHEMERAL GIB", "OS-FLV-EXT-DATA:ephemeral").OnlyWide(), show.Col("SWAP MIB", "swap").OnlyWide(),
+		show.Col("DESCRIPTION", "description").OnlyWide(), show.Col("EXTRA SPECS", "extra_specs").OnlyWide(),
 	}},
 }
 
@@ -40,16 +43,16 @@ func (c *client) flavorList() *cobra.Command {
 		Long:    "List the flavors: the public ones and those the project was given; --all shows an admin every one.",
 		Example: "  slipway flavor list\n  slipway flavor list --all -o wide",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
 			if all {
 				query.Set("is_public", "None")
 			}
-			flavors, err := s.list(ctx, flavorKind, query)
+			flavors, err := flavorKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the flavors")
+				return session.Doing(err, "list the flavors")
 			}
-			return c.output.many(cmd.OutOrStdout(), &flavorKind.layout, flavors)
+			return c.output.Many(cmd.OutOrStdout(), &flavorKind.layout, flavors)
 		}),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "private ones of other projects too (admin)")
@@ -67,12 +70,12 @@ func (c *client) flavorCreate() *cobra.Command {
 		Long:    "Create a flavor, a size of server. This needs the admin role. --disk 0 takes the size of the image.",
 		Example: "  slipway flavor create m1.small --vcpus 1 --ram 2048 --disk 20\n  slipway flavor create tiny --id 42 --vcpus 1 --ram 128 --disk 1 --property hw:cpu_policy=shared",
 		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			specs, err := pairs("property", properties)
 			if err != nil {
 				return err
 			}
-			fields := object{"name": args[0], "vcpus": vcpus, "ram": ram, "disk": disk, "OS-FLV-EXT-DATA:ephemeral": ephemeral,
+			fields := show.Object{"name": args[0], "vcpus": vcpus, "ram": ram, "disk": disk, "OS-FLV-EXT-DATA:ephemeral": ephemeral,
 				"swap": swap, "os-flavor-access:is_public": !private}
 			if id != "" {
 				fields["id"] = id
@@ -80,19 +83,19 @@ func (c *client) flavorCreate() *cobra.Command {
 			if description != "" {
 				fields["description"] = description
 			}
-			flavor, err := s.create(ctx, flavorKind, fields)
+			flavor, err := flavorKind.create(ctx, s, fields)
 			if err != nil {
-				return doing(err, "create the flavor %q", args[0])
+				return session.Doing(err, "create the flavor %q", args[0])
 			}
 			if len(specs) > 0 {
-				answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodPost,
-					path: flavorKind.item(text(flavor, "id"), "os-extra_specs"), body: object{"extra_specs": specs}})
+				answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodPost,
+					Path: flavorKind.item(show.Text(flavor, "id"), "os-extra_specs"), Body: show.Object{"extra_specs": specs}})
 				if err != nil {
-					return doing(err, "set the properties of the new flavor %q (%s)", args[0], text(flavor, "id"))
+					return session.Doing(err, "set the properties of the new flavor %q (%s)", args[0], show.Text(flavor, "id"))
 				}
 				flavor["extra_specs"] = answer["extra_specs"]
 			}
-			return c.output.one(cmd.OutOrStdout(), &flavorKind.layout, flavor)
+			return c.output.One(cmd.OutOrStdout(), &flavorKind.layout, flavor)
 		}),
 	}
 	flags := cmd.Flags()

@@ -1,42 +1,48 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // hostKind is Slipway's own resource at the root of the API (/hosts); only admins see it.
 var hostKind = &kind{
 	noun: "host", service: "hosts", path: "hosts", plural: "hosts", singular: "host", name: "hostname", listHint: "slipway host list",
-	layout: layout{name: "hostname", list: []column{
-		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), computed("STATUS", hostStatus),
-		col("SERVERS", "servers"), computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
-		computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), col("LEFTOVERS", "leftovers").onlyWide(), col("FAILURES", "build_failures").onlyWide(),
-		col("HYPERVISOR", "hypervisor_type").onlyWide(), computed("GUESTS", hostGuests).onlyWide(), col("VERSION", "version").onlyWide(), col("SEEN", "seen_at").onlyWide(),
-		computed("REASON", func(o object) string { return first(text(o, "disabled_reason"), text(o, "not_ready_reason")) }).onlyWide(),
-	}, show: []column{
-		col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), computed("STATE", hostState), col("NOT READY", "not_ready_reason"),
-		computed("STATUS", hostStatus), col("DISABLED", "disabled_reason"), col("BUILD FAILURES", "build_failures"), col("LAST FAILURE", "last_failure"), col("LAST FAILURE AT", "last_failure_at"), col("TRIAL DUE", "trial_due_at"),
-		col("SERVERS", "servers"), col("LEFTOVERS", "leftovers"),
-		computed("VCPUS", usedOf("used_vcpus", "vcpus")), computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
-		col("CPU RATIO", "cpu_ratio"), col("RAM RATIO", "ram_ratio"), col("DISK RATIO", "disk_ratio"), col("RESERVED MIB", "reserved_memory_mib"),
-		col("HYPERVISOR", "hypervisor_type"), col("HYPERVISOR VERSION", "hypervisor_version"), computed("GUESTS", hostGuests), computed("GUESTS SINCE", trialField("since")), computed("GUESTS WHY", trialField("reason")),
-		computed("TRIED", trialField("at")), computed("CPU", trialField("cpu")), col("UEFI", "uefi"), col("ARCHITECTURES", "architectures"),
-		col("VERSION", "version"), col("STARTED", "started_at"), col("SEEN", "seen_at"), col("BACK", "back_at"), col("CREATED", "created_at"),
+	layout: show.Layout{Name: "hostname", List: []show.Column{
+		show.Col("ID", "id"), show.Col("HOSTNAME", "hostname"), show.Col("ZONE", "availability_zone"), show.Computed("STATE", hostState), show.Computed("STATUS", hostStatus),
+		show.Col("SERVERS", "servers"), show.Computed("VCPUS", usedOf("used_vcpus", "vcpus")), show.Computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
+		show.Computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), show.Col("LEFTOVERS", "leftovers").OnlyWide(), show.Col("FAILURES", "build_failures").OnlyWide(),
+		show.Col("HYPERVISOR", "hypervisor_type").OnlyWide(), show.Computed("GUESTS", hostGuests).OnlyWide(), show.Col("VERSION", "version").OnlyWide(), show.Col("SEEN", "seen_at").OnlyWide(),
+		show.Computed("REASON", func(o show.Object) string {
+			return cmp.Or(show.Text(o, "disabled_reason"), show.Text(o, "not_ready_reason"))
+		}).OnlyWide(),
+	}, Show: []show.Column{
+		show.Col("ID", "id"), show.Col("HOSTNAME", "hostname"), show.Col("ZONE", "availability_zone"), show.Computed("STATE", hostState), show.Col("NOT READY", "not_ready_reason"),
+		show.Computed("STATUS", hostStatus), show.Col("DISABLED", "disabled_reason"), show.Col("BUILD FAILURES", "build_failures"), show.Col("LAST FAILURE", "last_failure"), show.Col("LAST FAILURE AT", "last_failure_at"), show.Col("TRIAL DUE", "trial_due_at"),
+		show.Col("SERVERS", "servers"), show.Col("LEFTOVERS", "leftovers"),
+		show.Computed("VCPUS", usedOf("used_vcpus", "vcpus")), show.Computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")), show.Computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")),
+		show.Col("CPU RATIO", "cpu_ratio"), show.Col("RAM RATIO", "ram_ratio"), show.Col("DISK RATIO", "disk_ratio"), show.Col("RESERVED MIB", "reserved_memory_mib"),
+		show.Col("HYPERVISOR", "hypervisor_type"), show.Col("HYPERVISOR VERSION", "hypervisor_version"), show.Computed("GUESTS", hostGuests), show.Computed("GUESTS SINCE", trialField("since")), show.Computed("GUESTS WHY", trialField("reason")),
+		show.Computed("TRIED", trialField("at")), show.Computed("CPU", trialField("cpu")), show.Col("UEFI", "uefi"), show.Col("ARCHITECTURES", "architectures"),
+		show.Col("VERSION", "version"), show.Col("STARTED", "started_at"), show.Col("SEEN", "seen_at"), show.Col("BACK", "back_at"), show.Col("CREATED", "created_at"),
 	}},
 }
 
 // newHostLayout shows a host with the token that the API tells only once.
-var newHostLayout = &layout{name: "hostname", list: []column{
-	col("ID", "id"), col("HOSTNAME", "hostname"), col("ZONE", "availability_zone"), col("TOKEN", "token"),
+var newHostLayout = &show.Layout{Name: "hostname", List: []show.Column{
+	show.Col("ID", "id"), show.Col("HOSTNAME", "hostname"), show.Col("ZONE", "availability_zone"), show.Col("TOKEN", "token"),
 }}
 
 // hostState is whether the host is heard of, and whether it says that its hypervisor works.
-func hostState(o object) string {
-	state := text(o, "state")
+func hostState(o show.Object) string {
+	state := show.Text(o, "state")
 	if ready, known := o["ready"].(bool); known && !ready && state == "up" {
 		return "not ready"
 	}
@@ -44,10 +50,10 @@ func hostState(o object) string {
 }
 
 // hostGuests is how guests run there, by the host's last trial.
-func hostGuests(o object) string {
-	is := func(field string) bool { return text(o, "trial", field) == "true" }
+func hostGuests(o show.Object) string {
+	is := func(field string) bool { return show.Text(o, "trial", field) == "true" }
 	switch {
-	case text(o, "trial", "at") == "":
+	case show.Text(o, "trial", "at") == "":
 		return ""
 	case !is("passed") && !is("untried"):
 		return "failing"
@@ -62,27 +68,27 @@ func hostGuests(o object) string {
 }
 
 // trialField is what the host's last trial says.
-func trialField(name string) func(object) string {
-	return func(o object) string { return text(o, "trial", name) }
+func trialField(name string) func(show.Object) string {
+	return func(o show.Object) string { return show.Text(o, "trial", name) }
 }
 
-func hostStatus(o object) string {
+func hostStatus(o show.Object) string {
 	if enabled, ok := o["enabled"].(bool); ok {
 		if enabled {
 			return "enabled"
 		}
 		return "disabled"
 	}
-	return text(o, "status")
+	return show.Text(o, "status")
 }
 
 // usedOf is "used/all" of a capacity.
-func usedOf(used, all string) func(object) string {
-	return func(o object) string {
-		if text(o, all) == "" {
+func usedOf(used, all string) func(show.Object) string {
+	return func(o show.Object) string {
+		if show.Text(o, all) == "" {
 			return ""
 		}
-		return first(text(o, used), "0") + "/" + text(o, all)
+		return cmp.Or(show.Text(o, used), "0") + "/" + show.Text(o, all)
 	}
 }
 
@@ -101,12 +107,12 @@ func (c *client) hostList() *cobra.Command {
 		Long:    "List the hypervisors that registered: whether each answers, whether it takes new servers, and what of it is in use.",
 		Example: "  slipway host list\n  slipway host list -o wide",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
-			hosts, err := s.list(ctx, hostKind, nil)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			hosts, err := hostKind.list(ctx, s, nil)
 			if err != nil {
-				return doing(err, "list the hosts")
+				return session.Doing(err, "list the hosts")
 			}
-			return c.output.many(cmd.OutOrStdout(), &hostKind.layout, hosts)
+			return c.output.Many(cmd.OutOrStdout(), &hostKind.layout, hosts)
 		}),
 	}
 }
@@ -120,14 +126,14 @@ func (c *client) hostCreate() *cobra.Command {
 only its hash and never tells it again. --quiet prints the token alone.`,
 		Example: "  slipway host create hv2 --availability-zone rack-b\n  slipway host create hv2 --quiet | ssh hv2 'install -m 600 /dev/stdin /etc/slipway/host-token'",
 		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			fields := object{"hostname": args[0]}
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			fields := show.Object{"hostname": args[0]}
 			if zone != "" {
 				fields["availability_zone"] = zone
 			}
-			host, err := s.create(ctx, hostKind, fields)
+			host, err := hostKind.create(ctx, s, fields)
 			if err != nil {
-				return doing(err, "create the host %q", args[0])
+				return session.Doing(err, "create the host %q", args[0])
 			}
 			return c.showToken(cmd, host)
 		}),
@@ -137,13 +143,13 @@ only its hash and never tells it again. --quiet prints the token alone.`,
 }
 
 // showToken prints a host with its token, which no later answer has.
-func (c *client) showToken(cmd *cobra.Command, host object) error {
-	if c.output.quiet {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), text(host, "token"))
+func (c *client) showToken(cmd *cobra.Command, host show.Object) error {
+	if c.output.Quiet {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), show.Text(host, "token"))
 		return err
 	}
 	c.say(cmd, "keep the token: it is not shown again")
-	return c.output.one(cmd.OutOrStdout(), newHostLayout, host)
+	return c.output.One(cmd.OutOrStdout(), newHostLayout, host)
 }
 
 func (c *client) hostToken() *cobra.Command {
@@ -154,14 +160,14 @@ func (c *client) hostToken() *cobra.Command {
 		Example:           "  slipway host token hv1",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(hostKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			host, err := s.find(ctx, hostKind, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			host, err := hostKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
-			answer, _, err := s.call(ctx, request{service: "hosts", method: http.MethodPost, path: hostKind.item(text(host, "id"), "token")})
+			answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: http.MethodPost, Path: hostKind.item(show.Text(host, "id"), "token")})
 			if err != nil {
-				return doing(err, "give the host %q a new token", args[0])
+				return session.Doing(err, "give the host %q a new token", args[0])
 			}
 			return c.showToken(cmd, hostKind.unwrap(answer))
 		}),
@@ -176,8 +182,8 @@ func (c *client) hostEnable() *cobra.Command {
 		Example:           "  slipway host enable hv1",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(hostKind, true),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			return c.patchHosts(ctx, cmd, s, args, "enable", object{"enabled": true})
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			return c.patchHosts(ctx, cmd, s, args, "enable", show.Object{"enabled": true})
 		}),
 	}
 }
@@ -191,8 +197,8 @@ func (c *client) hostDisable() *cobra.Command {
 		Example:           "  slipway host disable hv1 --reason 'new memory on Tuesday'",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(hostKind, true),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			fields := object{"enabled": false}
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			fields := show.Object{"enabled": false}
 			if reason != "" {
 				fields["disabled_reason"] = reason
 			}
@@ -203,17 +209,17 @@ func (c *client) hostDisable() *cobra.Command {
 	return cmd
 }
 
-func (c *client) patchHosts(ctx context.Context, cmd *cobra.Command, s *session, refs []string, verb string, fields object) error {
-	hosts, err := s.findAll(ctx, hostKind, refs)
+func (c *client) patchHosts(ctx context.Context, cmd *cobra.Command, s *session.Session, refs []string, verb string, fields show.Object) error {
+	hosts, err := hostKind.findAll(ctx, s, refs)
 	if err != nil {
 		return err
 	}
 	for _, host := range hosts {
-		_, _, err := s.call(ctx, request{service: "hosts", method: http.MethodPatch, path: hostKind.item(text(host, "id")), body: object{"host": fields}})
+		_, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: http.MethodPatch, Path: hostKind.item(show.Text(host, "id")), Body: show.Object{"host": fields}})
 		if err != nil {
-			return doing(err, "%s the host %q", verb, text(host, "hostname"))
+			return session.Doing(err, "%s the host %q", verb, show.Text(host, "hostname"))
 		}
-		c.say(cmd, "%sd host %s", verb, text(host, "hostname"))
+		c.say(cmd, "%sd host %s", verb, show.Text(host, "hostname"))
 	}
 	return nil
 }

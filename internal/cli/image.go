@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 var imageKind = &kind{
@@ -13,26 +15,26 @@ var imageKind = &kind{
 	// Glance's plain list leaves out what is hidden, other projects' community images, and shared ones not yet accepted.
 	wider: []url.Values{{"os_hidden": {"true"}}, {"visibility": {"all"}, "member_status": {"all"}},
 		{"visibility": {"all"}, "member_status": {"all"}, "os_hidden": {"true"}}},
-	kept: func(image object) string {
+	kept: func(image show.Object) string {
 		if protected, _ := image["protected"].(bool); protected {
-			return "it is protected: slipway image set " + text(image, "id") + " --unprotected"
+			return "it is protected: slipway image set " + show.Text(image, "id") + " --unprotected"
 		}
 		return ""
 	},
-	layout: layout{
-		list: []column{
-			col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("FORMAT", "disk_format"), sizeColumn("SIZE", "size"),
-			col("VISIBILITY", "visibility"), col("CONTAINER", "container_format").onlyWide(), col("MIN DISK", "min_disk").onlyWide(),
-			col("MIN RAM", "min_ram").onlyWide(), col("PROTECTED", "protected").onlyWide(), col("STORES", "stores").onlyWide(),
-			col("CHECKSUM", "checksum").onlyWide(), col("TAGS", "tags").onlyWide(), col("OWNER", "owner").onlyWide(), col("CREATED", "created_at").onlyWide(),
+	layout: show.Layout{
+		List: []show.Column{
+			show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("STATUS", "status"), show.Col("FORMAT", "disk_format"), show.SizeColumn("SIZE", "size"),
+			show.Col("VISIBILITY", "visibility"), show.Col("CONTAINER", "container_format").OnlyWide(), show.Col("MIN DISK", "min_disk").OnlyWide(),
+			show.Col("MIN RAM", "min_ram").OnlyWide(), show.Col("PROTECTED", "protected").OnlyWide(), show.Col("STORES", "stores").OnlyWide(),
+			show.Col("CHECKSUM", "checksum").OnlyWide(), show.Col("TAGS", "tags").OnlyWide(), show.Col("OWNER", "owner").OnlyWide(), show.Col("CREATED", "created_at").OnlyWide(),
 		},
-		show: []column{
-			col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("VISIBILITY", "visibility"), col("PROTECTED", "protected"),
-			col("HIDDEN", "os_hidden"), col("DISK FORMAT", "disk_format"), col("CONTAINER FORMAT", "container_format"), sizeColumn("SIZE", "size"),
-			sizeColumn("VIRTUAL SIZE", "virtual_size"), col("MIN DISK", "min_disk"), col("MIN RAM", "min_ram"), col("CHECKSUM", "checksum"),
-			col("HASH ALGO", "os_hash_algo"), col("HASH", "os_hash_value"), col("STORES", "stores"), col("IMPORTING TO", "os_glance_importing_to_stores"),
-			col("FAILED STORES", "os_glance_failed_import"), col("TAGS", "tags"),
-			computed("PROPERTIES", imageProperties), col("OWNER", "owner"), col("CREATED", "created_at"), col("UPDATED", "updated_at"),
+		Show: []show.Column{
+			show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("STATUS", "status"), show.Col("VISIBILITY", "visibility"), show.Col("PROTECTED", "protected"),
+			show.Col("HIDDEN", "os_hidden"), show.Col("DISK FORMAT", "disk_format"), show.Col("CONTAINER FORMAT", "container_format"), show.SizeColumn("SIZE", "size"),
+			show.SizeColumn("VIRTUAL SIZE", "virtual_size"), show.Col("MIN DISK", "min_disk"), show.Col("MIN RAM", "min_ram"), show.Col("CHECKSUM", "checksum"),
+			show.Col("HASH ALGO", "os_hash_algo"), show.Col("HASH", "os_hash_value"), show.Col("STORES", "stores"), show.Col("IMPORTING TO", "os_glance_importing_to_stores"),
+			show.Col("FAILED STORES", "os_glance_failed_import"), show.Col("TAGS", "tags"),
+			show.Computed("PROPERTIES", imageProperties), show.Col("OWNER", "owner"), show.Col("CREATED", "created_at"), show.Col("UPDATED", "updated_at"),
 		},
 	},
 }
@@ -58,8 +60,8 @@ var imageFields = map[string]string{
 // importState begins the properties in which the API tells how far imports are; no user sets them.
 const importState = "os_glance_"
 
-func imageProperties(o object) string {
-	properties := object{}
+func imageProperties(o show.Object) string {
+	properties := show.Object{}
 	for key, value := range o {
 		if _, field := imageFields[key]; !field && !strings.HasPrefix(key, importState) {
 			if _, isText := value.(string); isText {
@@ -70,7 +72,7 @@ func imageProperties(o object) string {
 	if len(properties) == 0 {
 		return ""
 	}
-	return textOf(properties)
+	return show.TextOf(properties)
 }
 
 // noProperty refuses what is a field of its own, or the API's alone.
@@ -78,11 +80,11 @@ func noProperty(key string) error {
 	flag, field := imageFields[key]
 	switch {
 	case field && flag == "":
-		return usage("%s is set by the API alone", key)
+		return show.UsageError("%s is set by the API alone", key)
 	case field:
-		return usage("%s is a field of the image and no property: use %s", key, flag)
+		return show.UsageError("%s is a field of the image and no property: use %s", key, flag)
 	case strings.HasPrefix(key, importState):
-		return usage("%s is set by the API alone", key)
+		return show.UsageError("%s is set by the API alone", key)
 	}
 	return nil
 }
@@ -121,7 +123,7 @@ bytes that were staged (glance-direct), or from another store (copy-image).`,
 }
 
 // badImage is an image that cannot be what a verb needs.
-func badImage(image object, format string, args ...any) *Error {
-	return &Error{Code: ExitRefused, What: fmt.Sprintf("the image %q %s", imageKind.layout.label(image), fmt.Sprintf(format, args...)),
-		Reason: "its status is " + text(image, "status")}
+func badImage(image show.Object, format string, args ...any) *show.Error {
+	return &show.Error{Code: show.ExitRefused, What: fmt.Sprintf("the image %q %s", imageKind.layout.Label(image), fmt.Sprintf(format, args...)),
+		Reason: "its status is " + show.Text(image, "status")}
 }

@@ -11,13 +11,16 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func (c *client) imageCreate() *cobra.Command {
 	var describe imageFlags
 	var file, id, store string
 	var sign signing
-	var progress progressChoice
+	var progress show.ProgressChoice
 	var byImport, wait, keep bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -39,12 +42,12 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
   zstd -dc disk.raw.zst | slipway image create disk --file - --disk-format raw
   slipway image create debian-12 --file debian-12.qcow2 --import --wait`,
 		Args: cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			switch {
-			case file == "" && (byImport || keep || store != "" || progress.on):
-				return usage("--import, --keep, --store and --progress are about the bytes of --file")
+			case file == "" && (byImport || keep || store != "" || progress.On):
+				return show.UsageError("--import, --keep, --store and --progress are about the bytes of --file")
 			case wait && !byImport:
-				return usage("--wait follows an import: it needs --import (an upload ends when the image is active)")
+				return show.UsageError("--wait follows an import: it needs --import (an upload ends when the image is active)")
 			}
 			ctx, stop := untilStopped(ctx)
 			defer stop()
@@ -85,7 +88,7 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 			case err != nil:
 				err = making.undo(ctx, stop, err)
 			case from == nil:
-				c.say(cmd, "image %s is queued: slipway image upload %s --file F", args[0], text(image, "id"))
+				c.say(cmd, "image %s is queued: slipway image upload %s --file F", args[0], show.Text(image, "id"))
 			case byImport:
 				if image, err = making.importFrom(ctx, image, from, wait); err != nil {
 					err = making.undo(ctx, stop, err)
@@ -98,7 +101,7 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 			if err != nil {
 				return err
 			}
-			return c.output.one(cmd.OutOrStdout(), &imageKind.layout, image)
+			return c.output.One(cmd.OutOrStdout(), &imageKind.layout, image)
 		}),
 	}
 	describe.bind(c, cmd)
@@ -108,7 +111,7 @@ With --import the bytes are staged and imported (glance-direct) instead of uploa
 	flags.Lookup("disk-format").Usage += " (default: by the file's content)"
 	flags.Lookup("container-format").Usage += " (default bare; for aki, ari and ami the same)"
 	flags.StringVar(&id, "id", "", "the image's id, a UUID (default: a new one)")
-	progress.bind(flags)
+	progress.Bind(flags)
 	cmd.MarkFlagsMutuallyExclusive("progress", "no-progress")
 	flags.BoolVar(&byImport, "import", false, "stage the bytes and import them (glance-direct)")
 	flags.BoolVar(&wait, "wait", false, "with --import: follow the import to its end")
@@ -125,68 +128,68 @@ const cleanUpPatience = 30 * time.Second
 type creation struct {
 	*client
 	cmd       *cobra.Command
-	s         *session
+	s         *session.Session
 	name      string
 	id        string // of the image that may have to be removed again; "" while there is none
 	keep      bool
 	arrived   bool // the bytes are with the API: it answered their upload, or took the import
 	protected bool // so that it has to be unprotected before it can be removed
 	store     string
-	progress  progressChoice
+	progress  show.ProgressChoice
 	timeout   time.Duration
 }
 
 // queue makes the image without bytes. The id is chosen here: so an image whose creation was cut off before its answer came
 // can be removed again.
-func (m *creation) queue(ctx context.Context, fields object, id string) (object, error) {
+func (m *creation) queue(ctx context.Context, fields show.Object, id string) (show.Object, error) {
 	fields["id"] = id
 	if id == "" {
 		m.id = uuid.NewString()
 		fields["id"] = m.id
 	}
-	image, err := m.s.create(ctx, imageKind, fields)
+	image, err := imageKind.create(ctx, m.s, fields)
 	if err != nil {
-		var answer *apiError
-		if errors.As(err, &answer) && answer.status < http.StatusInternalServerError {
+		var answer *session.APIError
+		if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError {
 			m.id = "" // refused: there is nothing
 		}
-		return nil, doing(err, "create the image %q", m.name)
+		return nil, session.Doing(err, "create the image %q", m.name)
 	}
-	if m.id = text(image, "id"); m.id == "" {
-		return nil, &Error{Code: ExitFailed, What: fmt.Sprintf("the API made the image %q without telling its id", m.name)}
+	if m.id = show.Text(image, "id"); m.id == "" {
+		return nil, &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the API made the image %q without telling its id", m.name)}
 	}
 	return image, nil
 }
 
 // upload stores the bytes, and compares.
-func (m *creation) upload(ctx context.Context, image object, from *source) (object, error) {
+func (m *creation) upload(ctx context.Context, image show.Object, from *source) (show.Object, error) {
 	sums, sent, err := m.send(ctx, m.cmd, m.s, image, "file", "uploaded", from, m.store, m.progress)
 	if err != nil {
 		return nil, err
 	}
 	m.arrived = true
-	return m.s.verified(ctx, image, from, sums, sent)
+	return verified(ctx, m.s, image, from, sums, sent)
 }
 
 // importFrom stages the bytes and has them imported.
-func (m *creation) importFrom(ctx context.Context, image object, from *source, wait bool) (object, error) {
+func (m *creation) importFrom(ctx context.Context, image show.Object, from *source, wait bool) (show.Object, error) {
 	sums, sent, err := m.send(ctx, m.cmd, m.s, image, "stage", "staged", from, "", m.progress)
 	if err != nil {
 		return nil, err
 	}
-	body := object{"method": object{"name": "glance-direct"}}
+	body := show.Object{"method": show.Object{"name": "glance-direct"}}
 	if m.store != "" {
 		body["stores"] = []string{m.store}
 	}
-	task, err := m.s.beginImport(ctx, image, body)
+	task, err := beginImport(ctx, m.s, image, body)
 	if err != nil {
 		return nil, err
 	}
 	m.arrived = true
 	if !wait {
 		m.say(m.cmd, "importing image %s: slipway image task list %s", m.name, m.id)
-		importing, err := m.s.get(ctx, imageKind, m.id)
-		return importing, doing(err, "read the image %q", m.name)
+		importing, err := imageKind.get(ctx, m.s, m.id)
+		return importing, session.Doing(err, "read the image %q", m.name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
@@ -196,7 +199,7 @@ func (m *creation) importFrom(ctx context.Context, image object, from *source, w
 		}
 		return nil, err
 	}
-	return m.s.verified(ctx, image, from, sums, sent)
+	return verified(ctx, m.s, image, from, sums, sent)
 }
 
 // undo removes the image again, unless it is to be kept or may well be whole, and gives the error with what became of it.
@@ -204,7 +207,7 @@ func (m *creation) undo(ctx context.Context, stop context.CancelFunc, err error)
 	if m.id == "" {
 		return err
 	}
-	failure := *explain(err)
+	failure := *session.Explain(err)
 	failure.Hints = slices.Clone(failure.Hints)
 	if m.arrived && !errors.Is(err, errNotWhole) && !errors.Is(err, errImportFailed) {
 		failure.Hints = append(failure.Hints, "the image "+m.id+" was not removed, its bytes have arrived: slipway image show "+m.id)
@@ -220,15 +223,15 @@ func (m *creation) undo(ctx context.Context, stop context.CancelFunc, err error)
 	}
 	var undo error
 	if m.protected {
-		_, undo = m.s.patch(ctx, m.id, []object{{"op": "replace", "path": "/protected", "value": false}})
+		_, undo = patchImage(ctx, m.s, m.id, []show.Object{{"op": "replace", "path": "/protected", "value": false}})
 	}
 	if undo == nil {
-		_, _, undo = m.s.call(ctx, request{service: "image", method: http.MethodDelete, path: imageKind.item(m.id)})
+		_, _, undo = m.s.Call(ctx, session.Request{Service: "image", Method: http.MethodDelete, Path: imageKind.item(m.id)})
 	}
 	switch {
 	case undo == nil:
 		failure.Hints = append(failure.Hints, "the image "+m.id+" was removed again (--keep keeps it for another upload)")
-	case !isStatus(undo, http.StatusNotFound):
+	case !session.IsStatus(undo, http.StatusNotFound):
 		failure.Hints = append(failure.Hints, "the image could not be removed again ("+undo.Error()+"): slipway image delete "+m.id)
 	}
 	return &failure
@@ -236,9 +239,9 @@ func (m *creation) undo(ctx context.Context, stop context.CancelFunc, err error)
 
 // kept says what can be done with an image that was not removed.
 func (m *creation) kept(ctx context.Context) []string {
-	image, err := m.s.get(ctx, imageKind, m.id)
-	switch status := text(image, "status"); {
-	case isStatus(err, http.StatusNotFound):
+	image, err := imageKind.get(ctx, m.s, m.id)
+	switch status := show.Text(image, "status"); {
+	case session.IsStatus(err, http.StatusNotFound):
 		return nil
 	case err != nil:
 		return []string{"the image " + m.id + " was kept: slipway image show " + m.id}

@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // imageFlags are the flags that describe an image, the same for a new one and for one that is changed.
@@ -54,8 +57,8 @@ func (f *imageFlags) bind(c *client, cmd *cobra.Command) {
 }
 
 // fields are the members that the given flags set, tags excepted. Names of projects and images are turned into ids.
-func (f *imageFlags) fields(ctx context.Context, cmd *cobra.Command, s *session) (object, error) {
-	fields := object{}
+func (f *imageFlags) fields(ctx context.Context, cmd *cobra.Command, s *session.Session) (show.Object, error) {
+	fields := show.Object{}
 	properties, err := pairs("property", f.properties)
 	if err != nil {
 		return nil, err
@@ -90,20 +93,20 @@ func (f *imageFlags) fields(ctx context.Context, cmd *cobra.Command, s *session)
 		}
 	}
 	if f.minDisk < 0 || f.minRAM < 0 {
-		return nil, usage("--min-disk and --min-ram are 0 or more")
+		return nil, show.UsageError("--min-disk and --min-ram are 0 or more")
 	}
 	for property, ref := range map[string]string{"kernel_id": f.kernel, "ramdisk_id": f.ramdisk} {
 		if ref == "" {
 			continue
 		}
-		image, err := s.find(ctx, imageKind, ref)
+		image, err := imageKind.find(ctx, s, ref)
 		if err != nil {
 			return nil, err
 		}
-		fields[property] = text(image, "id")
+		fields[property] = show.Text(image, "id")
 	}
 	if f.project != "" {
-		if fields["owner"], err = s.projectID(ctx, f.project); err != nil {
+		if fields["owner"], err = projectID(ctx, s, f.project); err != nil {
 			return nil, err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 )
 
@@ -15,7 +17,7 @@ import (
 func guessFormat(name string, head, tail []byte) (string, error) {
 	format, trouble := imageformat.Recognise(head, tail)
 	if trouble != "" {
-		return "", usage("%s %s", name, strings.ReplaceAll(trouble, "disk_format", "--disk-format"))
+		return "", show.UsageError("%s %s", name, strings.ReplaceAll(trouble, "disk_format", "--disk-format"))
 	}
 	return format, nil
 }
@@ -25,7 +27,7 @@ func (c *client) chooseFormats(ctx context.Context, cmd *cobra.Command, from *so
 	if *disk == "" && from != nil {
 		head, tail, err := from.ends(ctx)
 		if err != nil {
-			return doing(err, "read the image")
+			return session.Doing(err, "read the image")
 		}
 		if *disk, err = guessFormat(from.name, head, tail); err != nil {
 			return err

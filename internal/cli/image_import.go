@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // importPatience is how long --wait follows an import: those of large images from slow servers take long.
@@ -41,17 +44,17 @@ fails with the API's reason if it failed.`,
   slipway image import debian-12 --method copy-image --all-stores --all-stores-must-succeed=false`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			source := object{"name": method}
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			source := show.Object{"name": method}
 			switch method {
 			case "web-download":
 				if u, err := url.Parse(uri); err != nil || u.Host == "" {
-					return usage("--method web-download wants the address in --uri, as https://host/path")
+					return show.UsageError("--method web-download wants the address in --uri, as https://host/path")
 				}
 				source["uri"] = uri
 			case "glance-download":
 				if remoteRegion == "" || remoteImage == "" {
-					return usage("--method glance-download wants --remote-region and --remote-image")
+					return show.UsageError("--method glance-download wants --remote-region and --remote-image")
 				}
 				source["glance_region"], source["glance_image_id"] = remoteRegion, remoteImage
 				if remoteInterface != "" {
@@ -59,13 +62,13 @@ fails with the API's reason if it failed.`,
 				}
 			case "copy-image":
 				if len(stores) == 0 && !allStores {
-					return usage("--method copy-image wants to know where to: --store (repeat) or --all-stores; `slipway image store list` shows them")
+					return show.UsageError("--method copy-image wants to know where to: --store (repeat) or --all-stores; `slipway image store list` shows them")
 				}
 			}
 			if uri != "" && method != "web-download" {
-				return usage("--uri is for --method web-download")
+				return show.UsageError("--uri is for --method web-download")
 			}
-			body := object{"method": source}
+			body := show.Object{"method": source}
 			if len(stores) > 0 {
 				body["stores"] = stores
 			}
@@ -75,16 +78,16 @@ fails with the API's reason if it failed.`,
 			if cmd.Flags().Changed("all-stores-must-succeed") {
 				body["all_stores_must_succeed"] = mustSucceed
 			}
-			image, err := s.find(ctx, imageKind, args[0])
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
-			begun, err := s.beginImport(ctx, image, body)
+			begun, err := beginImport(ctx, s, image, body)
 			if err != nil {
 				return err
 			}
 			if !wait {
-				c.say(cmd, "importing image %s: slipway image task list %s", imageKind.layout.label(image), begun.id)
+				c.say(cmd, "importing image %s: slipway image task list %s", imageKind.layout.Label(image), begun.id)
 				return nil
 			}
 			ctx, stop := untilStopped(ctx)
@@ -95,7 +98,7 @@ fails with the API's reason if it failed.`,
 			if err != nil {
 				return err
 			}
-			return c.output.one(cmd.OutOrStdout(), &imageKind.layout, imported)
+			return c.output.One(cmd.OutOrStdout(), &imageKind.layout, imported)
 		}),
 	}
 	flags := cmd.Flags()
@@ -123,22 +126,22 @@ type importing struct {
 }
 
 // beginImport starts an import. What it names is read first, so that its task can be told from older ones.
-func (s *session) beginImport(ctx context.Context, image object, body object) (importing, error) {
-	begun := importing{id: text(image, "id"), name: imageKind.layout.label(image), older: map[string]bool{}}
-	tasks, known, err := s.imageTasks(ctx, begun.id)
+func beginImport(ctx context.Context, s *session.Session, image show.Object, body show.Object) (importing, error) {
+	begun := importing{id: show.Text(image, "id"), name: imageKind.layout.Label(image), older: map[string]bool{}}
+	tasks, known, err := imageTasks(ctx, s, begun.id)
 	if err != nil {
-		return begun, doing(err, "list the tasks of the image %q", begun.name)
+		return begun, session.Doing(err, "list the tasks of the image %q", begun.name)
 	}
 	begun.tasks = known
 	for _, task := range tasks {
-		begun.older[text(task, "id")] = true
+		begun.older[show.Text(task, "id")] = true
 	}
-	_, _, err = s.call(ctx, request{service: "image", method: http.MethodPost, path: imageKind.item(begun.id, "import"), body: body})
+	_, _, err = s.Call(ctx, session.Request{Service: "image", Method: http.MethodPost, Path: imageKind.item(begun.id, "import"), Body: body})
 	if err == nil {
 		return begun, nil
 	}
-	failure := explain(doing(err, "import the image %q", begun.name))
-	if isStatus(err, http.StatusConflict) {
+	failure := session.Explain(session.Doing(err, "import the image %q", begun.name))
+	if session.IsStatus(err, http.StatusConflict) {
 		failure.Hints = []string{"slipway image show " + begun.id + "   (its status has to be uploading for glance-direct, queued for web-download, active for copy-image)",
 			"slipway image task list " + begun.id + "   (another import may run)"}
 	}
@@ -147,21 +150,21 @@ func (s *session) beginImport(ctx context.Context, image object, body object) (i
 
 // followImport waits for the end of an import, shows what it does, and gives the image. Its failure is an error with the
 // API's reason in it.
-func (c *client) followImport(ctx context.Context, cmd *cobra.Command, s *session, begun importing) (object, error) {
-	view := c.newStatusView(cmd.ErrOrStderr(), "import "+begun.name)
-	defer view.close()
+func (c *client) followImport(ctx context.Context, cmd *cobra.Command, s *session.Session, begun importing) (show.Object, error) {
+	view := show.NewStatusView(cmd.ErrOrStderr(), c.output.Quiet, c.now, "import "+begun.name)
+	defer view.Close()
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
 	var last error
 	for {
-		image, task, err := s.importNow(ctx, begun)
+		image, task, err := importNow(ctx, s, begun)
 		switch {
 		case err == nil:
 			last = nil
-			if text(task, "status") != "" {
-				view.show(strings.TrimSpace(text(task, "status") + "  " + text(task, "message")))
+			if show.Text(task, "status") != "" {
+				view.Show(strings.TrimSpace(show.Text(task, "status") + "  " + show.Text(task, "message")))
 			} else {
-				view.show(text(image, "status"))
+				view.Show(show.Text(image, "status"))
 			}
 			if over, failure := begun.ended(image, task); over {
 				if failure != nil {
@@ -173,7 +176,7 @@ func (c *client) followImport(ctx context.Context, cmd *cobra.Command, s *sessio
 		case passing(err):
 			last = err
 		default:
-			return nil, doing(err, "follow the import of the image %q", begun.name)
+			return nil, session.Doing(err, "follow the import of the image %q", begun.name)
 		}
 		select {
 		case <-ctx.Done():
@@ -185,37 +188,37 @@ func (c *client) followImport(ctx context.Context, cmd *cobra.Command, s *sessio
 }
 
 // importNow reads the task of an import, and after it the image, which so is no older than the task.
-func (s *session) importNow(ctx context.Context, begun importing) (image, task object, err error) {
+func importNow(ctx context.Context, s *session.Session, begun importing) (image, task show.Object, err error) {
 	if begun.tasks {
-		tasks, _, err := s.imageTasks(ctx, begun.id)
+		tasks, _, err := imageTasks(ctx, s, begun.id)
 		if err != nil {
 			return nil, nil, err
 		}
-		tasks = slices.DeleteFunc(tasks, func(t object) bool { return begun.older[text(t, "id")] })
+		tasks = slices.DeleteFunc(tasks, func(t show.Object) bool { return begun.older[show.Text(t, "id")] })
 		if len(tasks) > 0 {
 			task = newest(tasks)
 		}
 	}
-	image, err = s.get(ctx, imageKind, begun.id)
+	image, err = imageKind.get(ctx, s, begun.id)
 	return image, task, err
 }
 
 // ended says whether an import is over, and how it failed. By the task where the API tells it, else by the image: one that
 // is active and names no store to come.
-func (b importing) ended(image, task object) (over bool, failure *Error) {
-	failed := text(image, "os_glance_failed_import")
-	switch status := text(task, "status"); {
+func (b importing) ended(image, task show.Object) (over bool, failure *show.Error) {
+	failed := show.Text(image, "os_glance_failed_import")
+	switch status := show.Text(task, "status"); {
 	case status == "failure":
-		return true, b.failed(image, text(task, "message"))
+		return true, b.failed(image, show.Text(task, "message"))
 	case status == "success" && failed != "":
-		return true, b.failed(image, text(task, "message"))
+		return true, b.failed(image, show.Text(task, "message"))
 	case status == "success":
 		return true, nil
 	case status != "" || b.tasks:
 		return false, nil
 	}
-	pending := text(image, "os_glance_importing_to_stores")
-	switch status := text(image, "status"); {
+	pending := show.Text(image, "os_glance_importing_to_stores")
+	switch status := show.Text(image, "status"); {
 	case status == "killed", status == "deleted", pending == "" && failed != "":
 		return true, b.failed(image, "")
 	default:
@@ -226,22 +229,22 @@ func (b importing) ended(image, task object) (over bool, failure *Error) {
 var errImportFailed = errors.New("the import failed")
 
 // failed is the end of an import that failed, whole or for some stores.
-func (b importing) failed(image object, message string) *Error {
-	failure := &Error{Code: ExitFailed, What: fmt.Sprintf("the import of the image %q failed", b.name), Reason: message, Cause: errImportFailed}
-	if stores := text(image, "os_glance_failed_import"); stores != "" {
+func (b importing) failed(image show.Object, message string) *show.Error {
+	failure := &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the import of the image %q failed", b.name), Reason: message, Cause: errImportFailed}
+	if stores := show.Text(image, "os_glance_failed_import"); stores != "" {
 		failure.Reason = strings.TrimPrefix(failure.Reason+"\nfailed stores: "+stores, "\n")
 	}
 	if failure.Reason == "" {
 		failure.Reason = "the API gives no reason"
 	}
 	failure.Hints = []string{"slipway image task list " + b.id + "   (what was tried)"}
-	if status := text(image, "status"); status != "active" {
+	if status := show.Text(image, "status"); status != "active" {
 		failure.Hints = append(failure.Hints, "its status is "+status+": slipway image delete "+b.id+", or import again")
 	}
 	return failure
 }
 
-var importInfoLayout = layout{id: "method", name: "method", list: []column{col("METHOD", "method"), col("DESCRIPTION", "description")}}
+var importInfoLayout = show.Layout{ID: "method", Name: "method", List: []show.Column{show.Col("METHOD", "method"), show.Col("DESCRIPTION", "description")}}
 
 var methodMeanings = map[string]string{
 	"glance-direct":   "bytes that were staged: slipway image stage IMAGE --file F",
@@ -258,20 +261,20 @@ func (c *client) imageImportInfo() *cobra.Command {
 		Long:    "List the ways in which this API imports images. -o json prints its own answer.",
 		Example: "  slipway image import-info",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
-			answer, _, err := s.call(ctx, request{service: "image", method: http.MethodGet, path: "info/import"})
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			answer, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodGet, Path: "info/import"})
 			if err != nil {
-				return doing(err, "read the import methods")
+				return session.Doing(err, "read the import methods")
 			}
-			if c.output.whole() {
-				return c.output.one(cmd.OutOrStdout(), &importInfoLayout, answer)
+			if c.output.Whole() {
+				return c.output.One(cmd.OutOrStdout(), &importInfoLayout, answer)
 			}
-			methods, _ := at(answer, "import-methods", "value").([]any)
-			rows := make([]object, len(methods))
+			methods, _ := show.At(answer, "import-methods", "value").([]any)
+			rows := make([]show.Object, len(methods))
 			for i, m := range methods {
-				rows[i] = object{"method": textOf(m), "description": methodMeanings[textOf(m)]}
+				rows[i] = show.Object{"method": show.TextOf(m), "description": methodMeanings[show.TextOf(m)]}
 			}
-			return c.output.many(cmd.OutOrStdout(), &importInfoLayout, rows)
+			return c.output.Many(cmd.OutOrStdout(), &importInfoLayout, rows)
 		}),
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const queuedImage = `{"id":"im-1","name":"debian","status":"queued","disk_format":"qcow2","container_format":"bare"}`
@@ -39,7 +41,7 @@ func TestAnImportThatFailedSaysWhyAndWhere(t *testing.T) {
 			a.json("POST /image/v2/images/im-1/import", 202, "")
 			a.json("GET /image/v2/images/im-1", 200, tc.image)
 			got := run(t, "image", "import", "debian", "--wait")
-			require.Equal(t, ExitFailed, got.code)
+			require.Equal(t, show.ExitFailed, got.code)
 			require.Contains(t, got.err, "Error: the import of the image \"debian\" failed\n  "+tc.want)
 			require.Contains(t, got.err, "slipway image task list im-1")
 			require.Empty(t, got.out)
@@ -67,7 +69,7 @@ func TestWhatAnImportNeedsIsAskedForBeforeAnythingIsSent(t *testing.T) {
 		{"--method", "copy-image", "--store", "a", "--all-stores"},
 	} {
 		got := run(t, append([]string{"image", "import", "debian"}, args...)...)
-		require.Equal(t, ExitUsage, got.code, "%v: %s", args, got.err)
+		require.Equal(t, show.ExitUsage, got.code, "%v: %s", args, got.err)
 	}
 }
 
@@ -84,7 +86,7 @@ func TestStoppingToWatchAnImportLeavesItAlone(t *testing.T) {
 		interrupt()
 	})
 	got := runWith(t, ctx, "", "image", "create", "debian", "--file", file, "--import", "--wait")
-	require.Equal(t, ExitInterrupted, got.code, got.err)
+	require.Equal(t, show.ExitInterrupted, got.code, got.err)
 	require.Contains(t, got.err, "stopped watching; the import of image im-1 goes on")
 	require.NotContains(t, got.err, "removed")
 }
@@ -104,7 +106,7 @@ func TestAnImageIsCreatedByImport(t *testing.T) {
 	require.JSONEq(t, `{"method":{"name":"glance-direct"},"stores":["slow"]}`, a.made("POST /image/v2/images/im-1/import")[0].body)
 
 	got = run(t, "image", "create", "debian", "--file", file, "--import", "--wait")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "failed\n  no room\n")
 	require.Len(t, a.made("DELETE /image/v2/images/im-1"), 1)
 }
@@ -142,7 +144,7 @@ func TestTasksOfAnImageAreListedAndShown(t *testing.T) {
 	require.Equal(t, "id       t-2\ntype     api_image_import\nmethod   web-download\nstatus   failure\nmessage  no room\n"+
 		"from     https://images.example.org/d\nstores   fast, slow\ncreated  2030-01-02T00:00:02Z\n", run(t, "image", "task", "show", "debian").out)
 	require.Contains(t, run(t, "image", "task", "show", "debian", "t-1").out, "status   success\n")
-	require.Equal(t, ExitNotFound, run(t, "image", "task", "show", "debian", "t-9").code)
+	require.Equal(t, show.ExitNotFound, run(t, "image", "task", "show", "debian", "t-9").code)
 	require.Equal(t, "t-1\tsuccess\n:4\n", run(t, "__complete", "image", "task", "show", "debian", "t-1").out)
 }
 

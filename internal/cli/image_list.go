@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func (c *client) imageList() *cobra.Command {
@@ -30,7 +33,7 @@ in:a,b. --property takes Glance's other filters too: size_min, size_max, created
   slipway image list --property os_distro=debian --tag lts -o json
   slipway image list --shared --member-status pending`,
 		Args: cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			filters, err := pairs("property", properties)
 			if err != nil {
 				return err
@@ -45,7 +48,7 @@ in:a,b. --property takes Glance's other filters too: size_min, size_max, created
 				}
 			}
 			if owner != "" {
-				if owner, err = s.projectID(ctx, owner); err != nil {
+				if owner, err = projectID(ctx, s, owner); err != nil {
 					return err
 				}
 			}
@@ -72,20 +75,20 @@ in:a,b. --property takes Glance's other filters too: size_min, size_max, created
 				query.Set("limit", strconv.Itoa(limit))
 			}
 			if marker != "" {
-				last, err := s.find(ctx, imageKind, marker)
+				last, err := imageKind.find(ctx, s, marker)
 				if err != nil {
 					return err
 				}
-				query.Set("marker", text(last, "id"))
+				query.Set("marker", show.Text(last, "id"))
 			}
-			images, err := s.list(ctx, imageKind, query)
+			images, err := imageKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the images")
+				return session.Doing(err, "list the images")
 			}
-			if long && c.output.format == "table" {
-				c.output.format = "wide"
+			if long && c.output.Format == "table" {
+				c.output.Format = "wide"
 			}
-			return c.output.many(cmd.OutOrStdout(), &imageKind.layout, images)
+			return c.output.Many(cmd.OutOrStdout(), &imageKind.layout, images)
 		}),
 	}
 	flags := cmd.Flags()

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func TestEveryFilterOfTheImageListIsSent(t *testing.T) {
@@ -21,7 +23,7 @@ func TestEveryFilterOfTheImageListIsSent(t *testing.T) {
 		"os_distro": {"debian"}, "size_min": {"4"}, "disk_format": {"qcow2"}, "container_format": {"bare"}, "member_status": {"pending"},
 		"os_hidden": {"true"}, "sort": {"name:asc,created_at:desc"}, "limit": {"7"}}, query)
 	require.Contains(t, got.out, "CONTAINER")
-	require.Equal(t, ExitUsage, run(t, "image", "list", "--public", "--visibility", "private").code)
+	require.Equal(t, show.ExitUsage, run(t, "image", "list", "--public", "--visibility", "private").code)
 }
 
 func TestANameIsLookedForInWhatThePlainListLeavesOut(t *testing.T) {
@@ -36,7 +38,7 @@ func TestANameIsLookedForInWhatThePlainListLeavesOut(t *testing.T) {
 		})
 		got := run(t, "image", "show", "x", "--quiet")
 		if where == "nowhere" {
-			require.Equal(t, ExitNotFound, got.code)
+			require.Equal(t, show.ExitNotFound, got.code)
 			require.Contains(t, got.err, `there is no image with the name or id "x"`)
 			continue
 		}

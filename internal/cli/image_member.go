@@ -6,12 +6,15 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
-var imageMemberLayout = layout{id: "member_id", name: "member_id", list: []column{
-	col("PROJECT", "member_id"), col("STATUS", "status"), col("IMAGE", "image_id"), col("CREATED", "created_at").onlyWide(), col("UPDATED", "updated_at").onlyWide(),
-}, show: []column{
-	col("PROJECT", "member_id"), col("STATUS", "status"), col("IMAGE", "image_id"), col("CREATED", "created_at"), col("UPDATED", "updated_at"),
+var imageMemberLayout = show.Layout{ID: "member_id", Name: "member_id", List: []show.Column{
+	show.Col("PROJECT", "member_id"), show.Col("STATUS", "status"), show.Col("IMAGE", "image_id"), show.Col("CREATED", "created_at").OnlyWide(), show.Col("UPDATED", "updated_at").OnlyWide(),
+}, Show: []show.Column{
+	show.Col("PROJECT", "member_id"), show.Col("STATUS", "status"), show.Col("IMAGE", "image_id"), show.Col("CREATED", "created_at"), show.Col("UPDATED", "updated_at"),
 }}
 
 func (c *client) imageMemberCommand() *cobra.Command {
@@ -30,12 +33,12 @@ project's list it stands when the project has accepted it.`,
 	return cmd
 }
 
-func memberPath(image object, project string) string {
-	return imageKind.item(text(image, "id"), "members", url.PathEscape(project))
+func memberPath(image show.Object, project string) string {
+	return imageKind.item(show.Text(image, "id"), "members", url.PathEscape(project))
 }
 
-func imageMembers(ctx context.Context, s *session, image object) ([]object, error) {
-	return s.pages(ctx, request{service: "image", path: imageKind.item(text(image, "id"), "members")}, "members")
+func imageMembers(ctx context.Context, s *session.Session, image show.Object) ([]show.Object, error) {
+	return s.Pages(ctx, session.Request{Service: "image", Path: imageKind.item(show.Text(image, "id"), "members")}, "members")
 }
 
 func (c *client) imageMemberList() *cobra.Command {
@@ -46,16 +49,16 @@ func (c *client) imageMemberList() *cobra.Command {
 		Example:           "  slipway image member list debian-12",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			image, err := s.find(ctx, imageKind, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
 			members, err := imageMembers(ctx, s, image)
 			if err != nil {
-				return doing(err, "list the members of the image %q", args[0])
+				return session.Doing(err, "list the members of the image %q", args[0])
 			}
-			return c.output.many(cmd.OutOrStdout(), &imageMemberLayout, members)
+			return c.output.Many(cmd.OutOrStdout(), &imageMemberLayout, members)
 		}),
 	}
 }
@@ -67,26 +70,26 @@ func (c *client) imageMemberShow() *cobra.Command {
 		Example:           "  slipway image member show debian-12 other-project",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: c.completeBelow(imageMembers, 2),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			image, project, err := s.imageAndProject(ctx, args[0], args[1])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			image, project, err := imageAndProject(ctx, s, args[0], args[1])
 			if err != nil {
 				return err
 			}
-			member, _, err := s.call(ctx, request{service: "image", method: http.MethodGet, path: memberPath(image, project)})
+			member, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodGet, Path: memberPath(image, project)})
 			if err != nil {
-				return doing(err, "show the member %q of the image %q", args[1], args[0])
+				return session.Doing(err, "show the member %q of the image %q", args[1], args[0])
 			}
-			return c.output.one(cmd.OutOrStdout(), &imageMemberLayout, member)
+			return c.output.One(cmd.OutOrStdout(), &imageMemberLayout, member)
 		}),
 	}
 }
 
-func (s *session) imageAndProject(ctx context.Context, image, project string) (object, string, error) {
-	found, err := s.find(ctx, imageKind, image)
+func imageAndProject(ctx context.Context, s *session.Session, image, project string) (show.Object, string, error) {
+	found, err := imageKind.find(ctx, s, image)
 	if err != nil {
 		return nil, "", err
 	}
-	id, err := s.projectID(ctx, project)
+	id, err := projectID(ctx, s, project)
 	return found, id, err
 }
 
@@ -98,16 +101,16 @@ func (c *client) imageMemberAdd() *cobra.Command {
 		Example:           "  slipway image member add debian-12 other-project\n  slipway image member add debian-12 9d2c0f1e8a7b4c6d9e0f112233445566",
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.eachMember(func(ctx context.Context, cmd *cobra.Command, s *session, image object, project string) error {
-			_, _, err := s.call(ctx, request{service: "image", method: http.MethodPost, path: imageKind.item(text(image, "id"), "members"), body: object{"member": project}})
+		RunE: c.eachMember(func(ctx context.Context, cmd *cobra.Command, s *session.Session, image show.Object, project string) error {
+			_, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodPost, Path: imageKind.item(show.Text(image, "id"), "members"), Body: show.Object{"member": project}})
 			if err != nil {
-				failure := explain(doing(err, "share the image %q with the project %s", imageKind.layout.label(image), project))
-				if visibility := text(image, "visibility"); isStatus(err, http.StatusForbidden) && visibility != "shared" {
-					failure.Hints = []string{"it is " + visibility + ": slipway image set " + text(image, "id") + " --shared"}
+				failure := session.Explain(session.Doing(err, "share the image %q with the project %s", imageKind.layout.Label(image), project))
+				if visibility := show.Text(image, "visibility"); session.IsStatus(err, http.StatusForbidden) && visibility != "shared" {
+					failure.Hints = []string{"it is " + visibility + ": slipway image set " + show.Text(image, "id") + " --shared"}
 				}
 				return failure
 			}
-			c.say(cmd, "shared image %s with project %s, which can accept it: slipway image member accept %s", imageKind.layout.label(image), project, text(image, "id"))
+			c.say(cmd, "shared image %s with project %s, which can accept it: slipway image member accept %s", imageKind.layout.Label(image), project, show.Text(image, "id"))
 			return nil
 		}),
 	}
@@ -121,12 +124,12 @@ func (c *client) imageMemberRemove() *cobra.Command {
 		Example:           "  slipway image member remove debian-12 other-project",
 		Args:              cobra.MinimumNArgs(2),
 		ValidArgsFunction: c.completeBelow(imageMembers, maxArgs),
-		RunE: c.eachMember(func(ctx context.Context, cmd *cobra.Command, s *session, image object, project string) error {
-			_, _, err := s.call(ctx, request{service: "image", method: http.MethodDelete, path: memberPath(image, project)})
+		RunE: c.eachMember(func(ctx context.Context, cmd *cobra.Command, s *session.Session, image show.Object, project string) error {
+			_, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodDelete, Path: memberPath(image, project)})
 			if err != nil {
-				return doing(err, "share the image %q with the project %s no longer", imageKind.layout.label(image), project)
+				return session.Doing(err, "share the image %q with the project %s no longer", imageKind.layout.Label(image), project)
 			}
-			c.say(cmd, "image %s is shared with project %s no longer", imageKind.layout.label(image), project)
+			c.say(cmd, "image %s is shared with project %s no longer", imageKind.layout.Label(image), project)
 			return nil
 		}),
 	}
@@ -136,15 +139,15 @@ func (c *client) imageMemberRemove() *cobra.Command {
 const maxArgs = 1 << 20
 
 // eachMember is a verb that does something with an image and each of the projects named after it. All are found first.
-func (c *client) eachMember(do func(ctx context.Context, cmd *cobra.Command, s *session, image object, project string) error) func(*cobra.Command, []string) error {
-	return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-		image, err := s.find(ctx, imageKind, args[0])
+func (c *client) eachMember(do func(ctx context.Context, cmd *cobra.Command, s *session.Session, image show.Object, project string) error) func(*cobra.Command, []string) error {
+	return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+		image, err := imageKind.find(ctx, s, args[0])
 		if err != nil {
 			return err
 		}
 		projects := make([]string, len(args)-1)
 		for i, ref := range args[1:] {
-			if projects[i], err = s.projectID(ctx, ref); err != nil {
+			if projects[i], err = projectID(ctx, s, ref); err != nil {
 				return err
 			}
 		}
@@ -166,16 +169,16 @@ func (c *client) imageMemberAnswer(verb, status, short string) *cobra.Command {
 		Long:    short + ".\n\nslipway image list --shared --member-status pending shows those that wait for an answer.",
 		Example: "  slipway image member " + verb + " 4f5b8e64-8c11-4b6f-9a94-5f1b2c3d4e5f",
 		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			image, err := s.find(ctx, imageKind, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
 			id := ""
 			if project == "" {
-				id, err = s.ownProject()
+				id, err = ownProject(s)
 			} else {
-				id, err = s.projectID(ctx, project)
+				id, err = projectID(ctx, s, project)
 			}
 			if err != nil {
 				return err
@@ -187,8 +190,8 @@ func (c *client) imageMemberAnswer(verb, status, short string) *cobra.Command {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
-			shared, err := s.list(ctx, imageKind, url.Values{"visibility": {"shared"}, "member_status": {"all"}})
+		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
+			shared, err := imageKind.list(ctx, s, url.Values{"visibility": {"shared"}, "member_status": {"all"}})
 			return offers(imageKind, shared, nil, prefix), err
 		})
 	}
@@ -196,14 +199,14 @@ func (c *client) imageMemberAnswer(verb, status, short string) *cobra.Command {
 	return cmd
 }
 
-func (c *client) answerMember(ctx context.Context, cmd *cobra.Command, s *session, image object, project, status string) error {
-	member, _, err := s.call(ctx, request{service: "image", method: http.MethodPut, path: memberPath(image, project), body: object{"status": status}})
+func (c *client) answerMember(ctx context.Context, cmd *cobra.Command, s *session.Session, image show.Object, project, status string) error {
+	member, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodPut, Path: memberPath(image, project), Body: show.Object{"status": status}})
 	if err != nil {
-		failure := explain(doing(err, "set the membership of project %s in the image %q to %s", project, imageKind.layout.label(image), status))
-		if isStatus(err, http.StatusNotFound) {
+		failure := session.Explain(session.Doing(err, "set the membership of project %s in the image %q to %s", project, imageKind.layout.Label(image), status))
+		if session.IsStatus(err, http.StatusNotFound) {
 			failure.Hints = []string{"the image is not shared with this project: its owner adds it with `slipway image member add`"}
 		}
 		return failure
 	}
-	return c.output.one(cmd.OutOrStdout(), &imageMemberLayout, member)
+	return c.output.One(cmd.OutOrStdout(), &imageMemberLayout, member)
 }

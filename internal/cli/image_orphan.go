@@ -6,13 +6,16 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // orphanKind is Slipway's own resource at the root of the API (/image-orphans); only admins see it.
 var orphanKind = &kind{
 	noun: "orphan", service: "image-orphans", path: "image-orphans", plural: "orphans", singular: "orphan", name: "id", listHint: "slipway image orphans list",
-	layout: layout{id: "id", name: "id", list: []column{
-		col("ID", "id"), col("STORE", "store"), sizeColumn("SIZE", "bytes"), col("FORMAT", "disk_format"), col("SET ASIDE", "set_aside_at"), col("DELETED", "deleted_at"),
+	layout: show.Layout{ID: "id", Name: "id", List: []show.Column{
+		show.Col("ID", "id"), show.Col("STORE", "store"), show.SizeColumn("SIZE", "bytes"), show.Col("FORMAT", "disk_format"), show.Col("SET ASIDE", "set_aside_at"), show.Col("DELETED", "deleted_at"),
 	}},
 }
 
@@ -44,12 +47,12 @@ func (c *client) orphanList() *cobra.Command {
 		Short:   "List them: since when they are set aside, and when they are deleted",
 		Example: "  slipway image orphans list\n  slipway image orphans list -o json",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
-			orphans, err := s.list(ctx, orphanKind, nil)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			orphans, err := orphanKind.list(ctx, s, nil)
 			if err != nil {
-				return doing(err, "list the orphans")
+				return session.Doing(err, "list the orphans")
 			}
-			return c.output.many(cmd.OutOrStdout(), &orphanKind.layout, orphans)
+			return c.output.Many(cmd.OutOrStdout(), &orphanKind.layout, orphans)
 		}),
 	}
 }
@@ -61,13 +64,13 @@ func (c *client) orphanSetAside() *cobra.Command {
 		Short:   "Set them aside, however many there are: they are deleted after images.quarantine",
 		Example: "  slipway image orphans set-aside 5d0c1b3e-6f0e-4a53-9c0e-0a1b2c3d4e5f",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, ids []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, ids []string) error {
 			for _, id := range ids {
-				answer, _, err := s.call(ctx, request{service: orphanKind.service, method: http.MethodPost, path: orphanKind.item(id, "set-aside"), body: inStore(store)})
+				answer, _, err := s.Call(ctx, session.Request{Service: orphanKind.service, Method: http.MethodPost, Path: orphanKind.item(id, "set-aside"), Body: inStore(store)})
 				if err != nil {
-					return doing(err, "set %q aside", id)
+					return session.Doing(err, "set %q aside", id)
 				}
-				if until := text(objectIn(answer, "orphan"), "deleted_at"); until != "" {
+				if until := show.Text(objectIn(answer, "orphan"), "deleted_at"); until != "" {
 					c.say(cmd, "set %s aside until %s", id, until)
 				} else {
 					c.say(cmd, "set %s aside", id)
@@ -89,10 +92,10 @@ func (c *client) orphanAdopt() *cobra.Command {
 active. What is refused stays set aside.`,
 		Example: "  slipway image orphans adopt 5d0c1b3e-6f0e-4a53-9c0e-0a1b2c3d4e5f --name debian-12 --project demo",
 		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			body := inStore(store)
 			if project != "" {
-				id, err := s.projectID(ctx, project)
+				id, err := projectID(ctx, s, project)
 				if err != nil {
 					return err
 				}
@@ -103,11 +106,11 @@ active. What is refused stays set aside.`,
 					body[key] = value
 				}
 			}
-			answer, _, err := s.call(ctx, request{service: orphanKind.service, method: http.MethodPost, path: orphanKind.item(args[0], "adopt"), body: body})
+			answer, _, err := s.Call(ctx, session.Request{Service: orphanKind.service, Method: http.MethodPost, Path: orphanKind.item(args[0], "adopt"), Body: body})
 			if err != nil {
-				return doing(err, "adopt %q", args[0])
+				return session.Doing(err, "adopt %q", args[0])
 			}
-			c.say(cmd, "adopting it as image %s: slipway image task show %s", text(objectIn(answer, "image"), "id"), text(objectIn(answer, "image"), "id"))
+			c.say(cmd, "adopting it as image %s: slipway image task show %s", show.Text(objectIn(answer, "image"), "id"), show.Text(objectIn(answer, "image"), "id"))
 			return nil
 		}),
 	}
@@ -126,14 +129,14 @@ func (c *client) orphanDelete() *cobra.Command {
 		Short:   "Delete them now",
 		Example: "  slipway image orphans delete 5d0c1b3e-6f0e-4a53-9c0e-0a1b2c3d4e5f --store cold",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, ids []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, ids []string) error {
 			query := url.Values{}
 			if store != "" {
 				query.Set("store", store)
 			}
 			for _, id := range ids {
-				if _, _, err := s.call(ctx, request{service: orphanKind.service, method: http.MethodDelete, path: orphanKind.item(id), query: query}); err != nil {
-					return doing(err, "delete the bytes of %q", id)
+				if _, _, err := s.Call(ctx, session.Request{Service: orphanKind.service, Method: http.MethodDelete, Path: orphanKind.item(id), Query: query}); err != nil {
+					return session.Doing(err, "delete the bytes of %q", id)
 				}
 				c.say(cmd, "deleted the bytes of %s", id)
 			}
@@ -144,11 +147,11 @@ func (c *client) orphanDelete() *cobra.Command {
 	return cmd
 }
 
-func inStore(store string) object {
+func inStore(store string) show.Object {
 	if store == "" {
-		return object{}
+		return show.Object{}
 	}
-	return object{"store": store}
+	return show.Object{"store": store}
 }
 
 func (c *client) bindOrphanStore(cmd *cobra.Command, store *string) {

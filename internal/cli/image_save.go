@@ -15,11 +15,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func (c *client) imageSave() *cobra.Command {
 	var file string
-	var progress progressChoice
+	var progress show.ProgressChoice
 	cmd := &cobra.Command{
 		Use:     "save IMAGE --file F",
 		Aliases: []string{"download"},
@@ -33,8 +36,8 @@ start.`,
 		Example:           "  slipway image save debian-12 --file debian-12.qcow2 --progress\n  slipway image save disk --file - | zstd > disk.raw.zst",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			image, err := s.find(ctx, imageKind, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
@@ -55,7 +58,7 @@ start.`,
 		}),
 	}
 	cmd.Flags().StringVar(&file, "file", "", "where to write it, - for standard output (required)")
-	progress.bind(cmd.Flags())
+	progress.Bind(cmd.Flags())
 	cmd.MarkFlagsMutuallyExclusive("progress", "no-progress")
 	_ = cmd.MarkFlagRequired("file")
 	return cmd
@@ -71,14 +74,14 @@ func openStraight(ctx context.Context, name string, stdout io.Writer) (w io.Writ
 	case missing != nil, there.Mode().IsRegular():
 		return nil, nil
 	case there.IsDir():
-		return nil, usage("--file %s is a folder: name a file in it", name)
+		return nil, show.UsageError("--file %s is a folder: name a file in it", name)
 	default:
 		if w, err = openPatiently(ctx, name); err != nil {
-			return nil, doing(err, "write %s", name)
+			return nil, session.Doing(err, "write %s", name)
 		}
 	}
-	if isTerminal(w) {
-		return nil, usage("--file %s is a terminal: give the name of a file, or pipe the image on", name)
+	if show.IsTerminal(w) {
+		return nil, show.UsageError("--file %s is a terminal: give the name of a file, or pipe the image on", name)
 	}
 	return w, nil
 }
@@ -132,9 +135,9 @@ func saveStraight(ctx context.Context, name string, w io.Writer, write func() er
 	// What a disk cannot keep is known only now; a pipe has nothing to keep.
 	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
 		f.Close()
-		return doing(err, "write %s", name)
+		return session.Doing(err, "write %s", name)
 	}
-	return doing(f.Close(), "write %s", name)
+	return session.Doing(f.Close(), "write %s", name)
 }
 
 // saveAs has a file written beside its place, and puts it there when it is whole and on disk.
@@ -142,7 +145,7 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 	if real, err := filepath.EvalSymlinks(name); err == nil {
 		name = real
 	} else if _, err := os.Readlink(name); err == nil {
-		return usage("--file %s is a symbolic link that leads nowhere", name)
+		return show.UsageError("--file %s is a symbolic link that leads nowhere", name)
 	}
 	there, err := os.Stat(name)
 	mode := os.FileMode(0o666)
@@ -152,7 +155,7 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 	part := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+uuid.NewString()[:8]+".part")
 	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
-		return doing(err, "write %s", name)
+		return session.Doing(err, "write %s", name)
 	}
 	defer func() {
 		if err != nil {
@@ -162,46 +165,46 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 	}()
 	if there != nil {
 		if err := f.Chmod(mode); err != nil { // it was made without the bits of the umask
-			return doing(err, "write %s", name)
+			return session.Doing(err, "write %s", name)
 		}
 	}
 	if err := write(f); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
-		return doing(err, "write %s", name)
+		return session.Doing(err, "write %s", name)
 	}
 	if err := f.Close(); err != nil {
-		return doing(err, "write %s", name)
+		return session.Doing(err, "write %s", name)
 	}
-	return doing(os.Rename(part, name), "write %s", name)
+	return session.Doing(os.Rename(part, name), "write %s", name)
 }
 
 // download writes the bytes of an image, and fails unless they are those that the API vouches for.
-func (c *client) download(ctx context.Context, d *downloading, w io.Writer, progress progressChoice) error {
-	label := imageKind.layout.label(d.image)
+func (c *client) download(ctx context.Context, d *downloading, w io.Writer, progress show.ProgressChoice) error {
+	label := imageKind.layout.Label(d.image)
 	algorithm, _ := vouched(d.image)
-	if algorithm == "" && text(d.image, "status") == "active" {
+	if algorithm == "" && show.Text(d.image, "status") == "active" {
 		return notWhole(label, errNoChecksum)
 	}
-	d.w, d.path, d.stall = w, imageKind.item(text(d.image, "id"), "file"), c.stall
-	d.size, _ = number(d.image, "size")
-	d.t = c.newTransfer(d.log, progress, "saved", label, d.size)
+	d.w, d.path, d.stall = w, imageKind.item(show.Text(d.image, "id"), "file"), c.stall
+	d.size, _ = show.Number(d.image, "size")
+	d.t = show.NewTransfer(d.log, c.output.Quiet, c.now, progress, "saved", label, d.size)
 	d.sums = newChecksums()
 	if algorithm != "" {
 		d.sums = newChecksums(algorithm)
 	}
 	err := d.run(ctx, c.poll*retryPolls)
-	d.t.end(err == nil)
+	d.t.End(err == nil)
 	switch {
 	case errors.Is(err, errNoBytes):
 		failure := badImage(d.image, "has no bytes")
-		failure.Hints = []string{"slipway image upload " + text(d.image, "id") + " --file F"}
+		failure.Hints = []string{"slipway image upload " + show.Text(d.image, "id") + " --file F"}
 		return failure
 	case err != nil:
-		return doing(err, "download the image %q", label)
+		return session.Doing(err, "download the image %q", label)
 	}
-	if err := d.sums.compare(d.image, d.t.done); err != nil {
+	if err := d.sums.compare(d.image, d.t.Done); err != nil {
 		failure := notWhole(label, err)
 		failure.Hints = []string{"nothing was kept: try again"}
 		if d.straight {
@@ -214,8 +217,8 @@ func (c *client) download(ctx context.Context, d *downloading, w io.Writer, prog
 
 // downloading is one download, over as many connections as it takes.
 type downloading struct {
-	s        *session
-	image    object
+	s        *session.Session
+	image    show.Object
 	log      io.Writer // what is told meanwhile
 	straight bool      // what comes is out of hand at once
 	path     string
@@ -223,7 +226,7 @@ type downloading struct {
 	size     int64         // 0 when the API does not say
 	stall    time.Duration // how long a connection may bring nothing
 	sums     *checksums
-	t        *transfer
+	t        *show.Transfer
 	tag      string // of what has come so far
 	begun    bool   // bytes were promised at least once
 }
@@ -248,18 +251,18 @@ func (f final) Unwrap() error { return f.error }
 // run tries until everything has come, or nothing comes any more.
 func (d *downloading) run(ctx context.Context, pause time.Duration) error {
 	for fruitless := 0; ; {
-		before := d.t.done
+		before := d.t.Done
 		err := d.try(ctx)
 		if err == nil || ctx.Err() != nil || !d.begun || errors.As(err, new(final)) || !passing(err) {
 			return err
 		}
-		if d.size > 0 && d.t.done == d.size {
+		if d.size > 0 && d.t.Done == d.size {
 			return nil // everything came before the cut
 		}
 		wait := pause
-		if d.t.done > before {
+		if d.t.Done > before {
 			fruitless = 0
-			d.t.say("cut off after %s (%v): goes on from there", bytesText(d.t.done), err)
+			d.t.Say("cut off after %s (%v): goes on from there", show.Bytes(d.t.Done), err)
 		} else if fruitless++; fruitless == fruitlessTries {
 			return err
 		} else {
@@ -281,14 +284,14 @@ func (d *downloading) try(ctx context.Context) error {
 	defer cancel(nil)
 	watch := time.AfterFunc(d.stall, func() { cancel(errStalled) })
 	defer watch.Stop()
-	r := request{service: "image", method: http.MethodGet, path: d.path, headers: map[string]string{}}
-	if d.t.done > 0 {
-		r.headers["Range"] = fmt.Sprintf("bytes=%d-", d.t.done)
+	r := session.Request{Service: "image", Method: http.MethodGet, Path: d.path, Headers: map[string]string{}}
+	if d.t.Done > 0 {
+		r.Headers["Range"] = fmt.Sprintf("bytes=%d-", d.t.Done)
 		if d.tag != "" {
-			r.headers["If-Range"] = d.tag
+			r.Headers["If-Range"] = d.tag
 		}
 	}
-	answer, err := d.s.send(ctx, r)
+	answer, err := d.s.Send(ctx, r)
 	if err != nil {
 		return because(ctx, err)
 	}
@@ -298,7 +301,7 @@ func (d *downloading) try(ctx context.Context) error {
 		return err
 	}
 	d.begun = true
-	if d.t.done == 0 {
+	if d.t.Done == 0 {
 		d.tag = answer.Header.Get("ETag")
 	}
 	buffer := make([]byte, 256<<10)
@@ -318,11 +321,11 @@ func (d *downloading) try(ctx context.Context) error {
 			return final{failed}
 		}
 		d.sums.write(fresh)
-		d.t.add(len(fresh))
+		d.t.Add(len(fresh))
 		switch {
-		case d.size > 0 && d.t.done > d.size:
+		case d.size > 0 && d.t.Done > d.size:
 			return final{fmt.Errorf("more bytes came than the %d of the image", d.size)}
-		case err == io.EOF && d.t.done < d.size:
+		case err == io.EOF && d.t.Done < d.size:
 			return io.ErrUnexpectedEOF
 		case err == io.EOF:
 			return nil
@@ -340,12 +343,12 @@ func (d *downloading) place(answer *http.Response) (skip int64, err error) {
 	case http.StatusPartialContent:
 		spec, _ := strings.CutPrefix(answer.Header.Get("Content-Range"), "bytes ")
 		from, _, _ := strings.Cut(spec, "-")
-		if at, err := strconv.ParseInt(from, 10, 64); err != nil || at != d.t.done {
-			return 0, final{fmt.Errorf("the API answered with the range %q instead of the one from %d", spec, d.t.done)}
+		if at, err := strconv.ParseInt(from, 10, 64); err != nil || at != d.t.Done {
+			return 0, final{fmt.Errorf("the API answered with the range %q instead of the one from %d", spec, d.t.Done)}
 		}
 		return 0, nil
 	}
-	return d.t.done, nil // the whole from its start: the API has no ranges
+	return d.t.Done, nil // the whole from its start: the API has no ranges
 }
 
 // because is the reason for which a connection was given up.

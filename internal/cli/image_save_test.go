@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func TestASavedImageAppearsOnlyWhenItsChecksumHolds(t *testing.T) {
@@ -29,7 +31,7 @@ func TestASavedImageAppearsOnlyWhenItsChecksumHolds(t *testing.T) {
 
 	bytesNow = append(bytes.Clone(content[:len(content)-1]), 'X')
 	got := run(t, "image", "save", "debian", "--file", target)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "did not arrive whole")
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -48,9 +50,9 @@ func TestAnImageWithOnlyAnMD5IsVerifiedByIt(t *testing.T) {
 	sums := newChecksums("sha512", "md5")
 	sums.write([]byte("abc"))
 	md := md5.Sum([]byte("abc"))
-	require.NoError(t, sums.compare(object{"checksum": hex.EncodeToString(md[:])}, 3))
-	require.Error(t, sums.compare(object{"checksum": "00"}, 3))
-	require.ErrorIs(t, sums.compare(object{}, 3), errNoChecksum)
+	require.NoError(t, sums.compare(show.Object{"checksum": hex.EncodeToString(md[:])}, 3))
+	require.Error(t, sums.compare(show.Object{"checksum": "00"}, 3))
+	require.ErrorIs(t, sums.compare(show.Object{}, 3), errNoChecksum)
 }
 
 // cutting serves an image over connections that break off: each gives at most the next of these numbers of bytes, and the
@@ -123,7 +125,7 @@ func TestADownloadThatBringsNothingAnyMoreIsGivenUp(t *testing.T) {
 	a.cutting(content, true, 1000, 0, 0, 0, 0, 0)
 	dir := t.TempDir()
 	got := run(t, "image", "save", "debian", "--file", filepath.Join(dir, "out"))
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "cannot download the image \"debian\"\n  unexpected EOF")
 	require.Len(t, a.made("GET /image/v2/images/im-1/file"), 1+fruitlessTries)
 	left, err := os.ReadDir(dir)
@@ -136,7 +138,7 @@ func TestARefusedDownloadIsNotTriedAgain(t *testing.T) {
 	a.json("GET /image/v2/images", 200, `{"images":[`+stored(nil, 0)+`]}`)
 	a.json("GET /image/v2/images/im-1/file", 403, `{"message":"The requested image has been deactivated."}`)
 	got := run(t, "image", "save", "debian", "--file", "-")
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Len(t, a.made("GET /image/v2/images/im-1/file"), 1)
 }
 
@@ -155,7 +157,7 @@ func TestBytesOfAnotherRangeAreNotTaken(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	})
 	got := run(t, "image", "save", "debian", "--file", "-")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, `the range "5-9/10" instead of the one from 1000`)
 }
 
@@ -165,7 +167,7 @@ func TestWhatGoesToStandardOutputIsVerifiedAtItsEnd(t *testing.T) {
 	a.json("GET /image/v2/images", 200, `{"images":[`+stored([]byte("other"), len(content))+`]}`)
 	a.cutting(content, true)
 	got := run(t, "image", "save", "debian", "--file", "-")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Equal(t, string(content), got.out)
 	require.Contains(t, got.err, "did not arrive whole")
 }
@@ -175,7 +177,7 @@ func TestAnImageWithoutBytesIsNotSaved(t *testing.T) {
 	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","status":"queued"}]}`)
 	a.json("GET /image/v2/images/im-1/file", 204, "")
 	got := run(t, "image", "save", "debian", "--file", filepath.Join(t.TempDir(), "out"))
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Contains(t, got.err, "the image \"debian\" has no bytes\n  its status is queued")
 }
 
@@ -208,7 +210,7 @@ func TestAPipeAndADeviceAreWrittenAsTheBytesComeAndStay(t *testing.T) {
 	bytesNow = append(bytes.Clone(content[:len(content)-1]), 'X')
 	go reader()
 	got = run(t, "image", "save", "debian", "--file", pipe)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "do not use what was written")
 	<-read
 	info, err := os.Stat(pipe)
@@ -230,12 +232,12 @@ func TestAPipeAndADeviceAreWrittenAsTheBytesComeAndStay(t *testing.T) {
 	}()
 	bytesNow = content
 	got = run(t, "image", "save", "debian", "--file", pipe)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "broken pipe")
 	<-read
 
 	got = run(t, "image", "save", "debian", "--file", t.TempDir())
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Contains(t, got.err, "is a folder: name a file in it")
 }
 
@@ -250,7 +252,7 @@ func TestAPipeThatNobodyReadsIsGivenUpWithTheProgram(t *testing.T) {
 	go func() { done <- runWith(t, ctx, "", "image", "save", "debian", "--file", pipe) }()
 	require.Eventually(t, func() bool { return len(a.made("GET /image/v2/images")) > 0 }, time.Minute, time.Millisecond)
 	cancel()
-	require.Equal(t, ExitInterrupted, (<-done).code)
+	require.Equal(t, show.ExitInterrupted, (<-done).code)
 	f, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0) // lets the open go that waits in the test's own process
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
@@ -301,7 +303,7 @@ func TestALinkThatLeadsNowhereIsNotReplaced(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "out")
 	require.NoError(t, os.Symlink("nowhere", link))
 	got := run(t, "image", "save", "debian", "--file", link)
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Contains(t, got.err, "is a symbolic link that leads nowhere")
 }
 

@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func (c *client) imageSet() *cobra.Command {
@@ -30,7 +33,7 @@ image that another project shares, as "slipway image member accept" does.`,
   slipway image set debian-12 --public --protected`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			fields, err := describe.fields(ctx, cmd, s)
 			if err != nil {
 				return err
@@ -51,12 +54,12 @@ image that another project shares, as "slipway image member accept" does.`,
 				}
 			}
 			if len(fields) == 0 && len(describe.tags) == 0 && action == "" && membership == "" {
-				return usage("nothing to change: say what, with --name, --property, --tag, … (slipway image set --help)")
+				return show.UsageError("nothing to change: say what, with --name, --property, --tag, … (slipway image set --help)")
 			}
 			if action != "" && (len(fields) > 0 || len(describe.tags) > 0 || membership != "") {
-				return usage("--activate and --deactivate stand alone: other changes are a command of their own")
+				return show.UsageError("--activate and --deactivate stand alone: other changes are a command of their own")
 			}
-			image, err := s.find(ctx, imageKind, args[0])
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
@@ -68,19 +71,19 @@ image that another project shares, as "slipway image member accept" does.`,
 			}
 			changed := image
 			if operations := replacing(image, fields); len(operations) > 0 {
-				if changed, err = s.patch(ctx, text(image, "id"), operations); err != nil {
-					return doing(err, "change the image %q", args[0])
+				if changed, err = patchImage(ctx, s, show.Text(image, "id"), operations); err != nil {
+					return session.Doing(err, "change the image %q", args[0])
 				}
 			}
 			if action != "" {
-				if err := s.actOnImage(ctx, image, action); err != nil {
+				if err := actOnImage(ctx, s, image, action); err != nil {
 					return err
 				}
-				if changed, err = s.get(ctx, imageKind, text(image, "id")); err != nil {
-					return doing(err, "read the changed image %q", args[0])
+				if changed, err = imageKind.get(ctx, s, show.Text(image, "id")); err != nil {
+					return session.Doing(err, "read the changed image %q", args[0])
 				}
 			}
-			return c.output.one(cmd.OutOrStdout(), &imageKind.layout, changed)
+			return c.output.One(cmd.OutOrStdout(), &imageKind.layout, changed)
 		}),
 	}
 	describe.bind(c, cmd)
@@ -97,15 +100,15 @@ image that another project shares, as "slipway image member accept" does.`,
 }
 
 // setMembership answers to a shared image. As in "openstack image set", --project is then the project that answers.
-func (c *client) setMembership(ctx context.Context, cmd *cobra.Command, s *session, image, fields object, describe imageFlags, status string) error {
+func (c *client) setMembership(ctx context.Context, cmd *cobra.Command, s *session.Session, image, fields show.Object, describe imageFlags, status string) error {
 	project, _ := fields["owner"].(string)
 	delete(fields, "owner")
 	if len(fields) > 0 || len(describe.tags) > 0 {
-		return usage("--accept, --reject and --pending stand alone: an image that others share is not ours to change")
+		return show.UsageError("--accept, --reject and --pending stand alone: an image that others share is not ours to change")
 	}
 	if project == "" {
 		var err error
-		if project, err = s.ownProject(); err != nil {
+		if project, err = ownProject(s); err != nil {
 			return err
 		}
 	}
@@ -122,70 +125,70 @@ removed.`,
 		Example:           "  slipway image unset debian-12 --property hw_disk_bus --tag lts",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			if len(properties) == 0 && len(tags) == 0 {
-				return usage("nothing to remove: say what, with --property or --tag")
+				return show.UsageError("nothing to remove: say what, with --property or --tag")
 			}
 			for _, key := range properties {
 				if err := noProperty(key); err != nil {
 					return err
 				}
 			}
-			image, err := s.find(ctx, imageKind, args[0])
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
-			var operations []object
+			var operations []show.Object
 			for _, key := range unique(properties) {
 				if _, there := image[key]; !there {
-					return &Error{Code: ExitNotFound, What: fmt.Sprintf("the image %q has no property %q", args[0], key),
-						Hints: []string{"slipway image show " + text(image, "id")}}
+					return &show.Error{Code: show.ExitNotFound, What: fmt.Sprintf("the image %q has no property %q", args[0], key),
+						Hints: []string{"slipway image show " + show.Text(image, "id")}}
 				}
-				operations = append(operations, object{"op": "remove", "path": pointer(key)})
+				operations = append(operations, show.Object{"op": "remove", "path": pointer(key)})
 			}
 			if len(tags) > 0 {
 				left := texts(image["tags"])
 				for _, tag := range unique(tags) {
 					at := slices.Index(left, tag)
 					if at < 0 {
-						return &Error{Code: ExitNotFound, What: fmt.Sprintf("the image %q has no tag %q", args[0], tag),
-							Hints: []string{"slipway image show " + text(image, "id")}}
+						return &show.Error{Code: show.ExitNotFound, What: fmt.Sprintf("the image %q has no tag %q", args[0], tag),
+							Hints: []string{"slipway image show " + show.Text(image, "id")}}
 					}
 					left = slices.Delete(left, at, at+1)
 				}
-				operations = append(operations, object{"op": "replace", "path": "/tags", "value": left})
+				operations = append(operations, show.Object{"op": "replace", "path": "/tags", "value": left})
 			}
-			changed, err := s.patch(ctx, text(image, "id"), operations)
+			changed, err := patchImage(ctx, s, show.Text(image, "id"), operations)
 			if err != nil {
-				return doing(err, "change the image %q", args[0])
+				return session.Doing(err, "change the image %q", args[0])
 			}
-			return c.output.one(cmd.OutOrStdout(), &imageKind.layout, changed)
+			return c.output.One(cmd.OutOrStdout(), &imageKind.layout, changed)
 		}),
 	}
 	cmd.Flags().StringArrayVar(&properties, "property", nil, "property to remove (repeat)")
 	cmd.Flags().StringArrayVar(&tags, "tag", nil, "tag to remove (repeat)")
-	c.completeOf(cmd, "property", func(image object) []string {
+	c.completeOf(cmd, "property", func(image show.Object) []string {
 		return slices.DeleteFunc(slices.Sorted(maps.Keys(image)), func(key string) bool { return noProperty(key) != nil })
 	})
-	c.completeOf(cmd, "tag", func(image object) []string { return texts(image["tags"]) })
+	c.completeOf(cmd, "tag", func(image show.Object) []string { return texts(image["tags"]) })
 	return cmd
 }
 
 // completeOf offers for a flag what the image of the first argument has.
-func (c *client) completeOf(cmd *cobra.Command, flag string, has func(image object) []string) {
+func (c *client) completeOf(cmd *cobra.Command, flag string, has func(image show.Object) []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) == 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
-			image, err := s.find(ctx, imageKind, args[0])
+		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return nil, err
 			}
 			var found []cobra.Completion
 			for _, value := range has(image) {
 				if strings.HasPrefix(value, prefix) {
-					found = append(found, printable(value))
+					found = append(found, show.Printable(value))
 				}
 			}
 			return found, nil
@@ -196,27 +199,27 @@ func (c *client) completeOf(cmd *cobra.Command, flag string, has func(image obje
 // imagePatch is Glance's own form of JSON Patch: paths of one member, no "test", "move" or "copy".
 const imagePatch = "application/openstack-images-v2.1-json-patch"
 
-// patch changes an image, in the whole or not at all.
-func (s *session) patch(ctx context.Context, id string, operations []object) (object, error) {
+// patchImage changes an image, in the whole or not at all.
+func patchImage(ctx context.Context, s *session.Session, id string, operations []show.Object) (show.Object, error) {
 	body, err := json.Marshal(operations)
 	if err != nil {
 		return nil, fmt.Errorf("writing the change of image %s: %w", id, err)
 	}
-	image, _, err := s.call(ctx, request{service: "image", method: http.MethodPatch, path: imageKind.item(id), raw: bytes.NewReader(body),
-		headers: map[string]string{"Content-Type": imagePatch}})
+	image, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodPatch, Path: imageKind.item(id), Raw: bytes.NewReader(body),
+		Headers: map[string]string{"Content-Type": imagePatch}})
 	return image, err
 }
 
 // replacing are the operations that give an image these members: replace for those it has, add for the others. In the order
 // of their names, so that the same command sends the same change.
-func replacing(image, fields object) []object {
-	var operations []object
+func replacing(image, fields show.Object) []show.Object {
+	var operations []show.Object
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		op := "replace"
 		if _, has := image[key]; !has && imageFields[key] == "" {
 			op = "add"
 		}
-		operations = append(operations, object{"op": op, "path": pointer(key), "value": fields[key]})
+		operations = append(operations, show.Object{"op": op, "path": pointer(key), "value": fields[key]})
 	}
 	return operations
 }
@@ -230,7 +233,7 @@ func texts(value any) []string {
 	list, _ := value.([]any)
 	result := make([]string, len(list))
 	for i, v := range list {
-		result[i] = textOf(v)
+		result[i] = show.TextOf(v)
 	}
 	return result
 }

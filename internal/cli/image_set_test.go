@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const changeable = `{"id":"im-1","name":"debian","status":"active","visibility":"private","min_disk":0,"protected":false,"tags":["lts"],"os_distro":"debian","a/b~c":"1"}`
@@ -33,7 +35,7 @@ func TestWhatIsAsAskedAlreadyIsNotSentAgain(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /image/v2/images", 200, `{"images":[`+changeable+`]}`)
 	require.Equal(t, 0, run(t, "image", "set", "debian", "--tag", "lts").code)
-	require.Equal(t, ExitUsage, run(t, "image", "set", "debian").code)
+	require.Equal(t, show.ExitUsage, run(t, "image", "set", "debian").code)
 }
 
 func TestKernelAndRamdiskAreNamedByNameOrId(t *testing.T) {
@@ -53,7 +55,7 @@ func TestPropertiesAndTagsAreRemovedInOneChangeOrNotAtAll(t *testing.T) {
 		a.made("PATCH /image/v2/images/im-1")[0].body)
 	for _, args := range [][]string{{"--property", "os_distro", "--property", "nope"}, {"--tag", "lts", "--tag", "nope"}} {
 		got := run(t, append([]string{"image", "unset", "debian"}, args...)...)
-		require.Equal(t, ExitNotFound, got.code, got.err)
+		require.Equal(t, show.ExitNotFound, got.code, got.err)
 	}
 	require.Len(t, a.made("PATCH /image/v2/images/im-1"), 1)
 	require.Equal(t, "a/b~c\nos_distro\n:4\n", run(t, "__complete", "image", "unset", "debian", "--property", "").out)
@@ -73,7 +75,7 @@ func TestImagesAreDeactivatedAndReactivatedByTheirOwnVerbsOrBySet(t *testing.T) 
 	require.Len(t, a.made("POST /image/v2/images/im-1/actions/reactivate"), 2)
 	for _, other := range []string{"--name=sid", "--tag=lts", "--accept"} {
 		got := run(t, "image", "set", "debian", "--deactivate", other)
-		require.Equal(t, ExitUsage, got.code)
+		require.Equal(t, show.ExitUsage, got.code)
 		require.Contains(t, got.err, "--activate and --deactivate stand alone")
 	}
 	require.Len(t, a.made("POST /image/v2/images/im-1/actions/deactivate"), 2)
@@ -111,7 +113,7 @@ func TestAnImageThatIsNotSharedSaysHowToShareIt(t *testing.T) {
 	a.json("GET /image/v2/images", 200, `{"images":[`+changeable+`]}`)
 	a.json("POST /image/v2/images/im-1/members", 403, `{"message":"Only shared images have members."}`)
 	got := run(t, "image", "member", "add", "debian", project)
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Contains(t, got.err, "it is private: slipway image set im-1 --shared")
 }
 
@@ -123,8 +125,8 @@ func TestAProjectThatNobodyListsIsTakenAsAnId(t *testing.T) {
 	a.json("POST /image/v2/images/im-1/members", 200, `{}`)
 	require.Equal(t, 0, run(t, "image", "member", "add", "debian", "x").code)
 	require.JSONEq(t, `{"member":"x"}`, a.made("POST /image/v2/images/im-1/members")[0].body)
-	require.Equal(t, ExitNotFound, run(t, "image", "member", "add", "debian", "x").code)
-	require.Equal(t, ExitUsage, run(t, "image", "member", "add", "debian", "x").code)
+	require.Equal(t, show.ExitNotFound, run(t, "image", "member", "add", "debian", "x").code)
+	require.Equal(t, show.ExitUsage, run(t, "image", "member", "add", "debian", "x").code)
 }
 
 func TestOnlyTheBytesInOneStoreAreDeleted(t *testing.T) {
@@ -144,6 +146,6 @@ func TestAProtectedImageSaysHowToUnprotectIt(t *testing.T) {
 	a.json("GET /image/v2/images", 200, `{"images":[{"id":"im-1","name":"debian","protected":true}]}`)
 	a.json("DELETE /image/v2/images/im-1", 403, `{"message":"Image im-1 is protected and cannot be deleted."}`)
 	got := run(t, "image", "delete", "debian")
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Contains(t, got.err, "→ it is protected: slipway image set im-1 --unprotected\n")
 }

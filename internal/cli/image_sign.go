@@ -16,6 +16,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // signing is who signs a new image: a private key of the user's, and the certificate by which the API verifies.
@@ -32,13 +35,13 @@ const signatureHash = crypto.SHA256
 
 // properties signs the bytes of a file and gives Glance's properties of a signed image. The file is read once for it, before
 // its upload.
-func (g *signing) properties(ctx context.Context, from *source) (object, error) {
+func (g *signing) properties(ctx context.Context, from *source) (show.Object, error) {
 	if from == nil || from.stream != nil {
-		return nil, usage("--sign-key-path reads the image before it is uploaded: --file has to be a file")
+		return nil, show.UsageError("--sign-key-path reads the image before it is uploaded: --file has to be a file")
 	}
 	id, err := uuid.Parse(g.certificate)
 	if err != nil {
-		return nil, usage("--sign-cert-id %s is no UUID", g.certificate)
+		return nil, show.UsageError("--sign-cert-id %s is no UUID", g.certificate)
 	}
 	key, err := signingKey(g.keyPath)
 	if err != nil {
@@ -46,10 +49,10 @@ func (g *signing) properties(ctx context.Context, from *source) (object, error) 
 	}
 	sums, err := from.sum(ctx, "sha256")
 	if err != nil {
-		return nil, doing(err, "read the image")
+		return nil, session.Doing(err, "read the image")
 	}
 	if err := from.rewind(); err != nil {
-		return nil, doing(err, "read the image")
+		return nil, session.Doing(err, "read the image")
 	}
 	var options crypto.SignerOpts = signatureHash
 	kind := ""
@@ -61,13 +64,13 @@ func (g *signing) properties(ctx context.Context, from *source) (object, error) 
 		kind = map[elliptic.Curve]string{elliptic.P384(): "ECC_SECP384R1", elliptic.P521(): "ECC_SECP521R1"}[public.Curve]
 	}
 	if kind == "" {
-		return nil, usage("--sign-key-path %s is neither an RSA key nor one of the curves P-384 and P-521", g.keyPath)
+		return nil, show.UsageError("--sign-key-path %s is neither an RSA key nor one of the curves P-384 and P-521", g.keyPath)
 	}
 	signature, err := key.Sign(rand.Reader, sums.hashes["sha256"].Sum(nil), options)
 	if err != nil {
-		return nil, doing(err, "sign the image with %s", g.keyPath)
+		return nil, session.Doing(err, "sign the image with %s", g.keyPath)
 	}
-	return object{"img_signature": base64.StdEncoding.EncodeToString(signature), "img_signature_hash_method": "SHA-256",
+	return show.Object{"img_signature": base64.StdEncoding.EncodeToString(signature), "img_signature_hash_method": "SHA-256",
 		"img_signature_key_type": kind, "img_signature_certificate_uuid": id.String()}, nil
 }
 
@@ -75,13 +78,13 @@ func (g *signing) properties(ctx context.Context, from *source) (object, error) 
 func signingKey(path string) (crypto.Signer, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, doing(err, "read the key")
+		return nil, session.Doing(err, "read the key")
 	}
 	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
 		var key any
 		switch {
 		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
-			return nil, usage("--sign-key-path %s is encrypted: decrypt it first (openssl pkey -in … -out …)", path)
+			return nil, show.UsageError("--sign-key-path %s is encrypted: decrypt it first (openssl pkey -in … -out …)", path)
 		case block.Type == "PRIVATE KEY":
 			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
 		case block.Type == "RSA PRIVATE KEY":
@@ -92,12 +95,12 @@ func signingKey(path string) (crypto.Signer, error) {
 			continue // the parameters of a curve, or a certificate
 		}
 		if err != nil {
-			return nil, doing(err, "read the key %s", path)
+			return nil, session.Doing(err, "read the key %s", path)
 		}
 		if signer, ok := key.(crypto.Signer); ok {
 			return signer, nil
 		}
-		return nil, doing(errors.New("it cannot sign"), "read the key %s", path)
+		return nil, session.Doing(errors.New("it cannot sign"), "read the key %s", path)
 	}
-	return nil, &Error{Code: ExitUsage, What: fmt.Sprintf("--sign-key-path %s has no private key in PEM", path)}
+	return nil, &show.Error{Code: show.ExitUsage, What: fmt.Sprintf("--sign-key-path %s has no private key in PEM", path)}
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const certificate = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d"
@@ -92,7 +94,7 @@ func TestWhatCannotSignIsRefusedBeforeAnythingIsSent(t *testing.T) {
 		"are set they must all":  {"--file", file, "--sign-cert-id", certificate},
 	} {
 		got := run(t, append([]string{"image", "create", "debian"}, args...)...)
-		require.Equal(t, ExitUsage, got.code, got.err)
+		require.Equal(t, show.ExitUsage, got.code, got.err)
 		require.Contains(t, got.err, want)
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 )
 
@@ -26,32 +28,32 @@ const sector = 512
 // openSource opens a file, or standard input for "-". The opening of a pipe waits for its writer, at most as long as ctx.
 func openSource(ctx context.Context, cmd *cobra.Command, name string) (*source, error) {
 	if name == "-" {
-		if in, ok := cmd.InOrStdin().(*os.File); ok && isTerminal(in) {
-			return nil, usage("--file - reads standard input, which is a terminal: pipe the image into it")
+		if in, ok := cmd.InOrStdin().(*os.File); ok && show.IsTerminal(in) {
+			return nil, show.UsageError("--file - reads standard input, which is a terminal: pipe the image into it")
 		}
 		return &source{name: "standard input", stream: newStream(cmd.InOrStdin()), size: -1}, nil
 	}
 	file, err := openWithin(ctx, name)
 	if err != nil {
-		return nil, doing(err, "read the image")
+		return nil, session.Doing(err, "read the image")
 	}
 	info, err := file.Stat()
 	if err != nil {
 		file.Close()
-		return nil, doing(err, "read the image")
+		return nil, session.Doing(err, "read the image")
 	}
 	s := &source{name: name, file: file, size: -1}
 	switch mode := info.Mode(); {
 	case mode.IsDir():
 		file.Close()
-		return nil, usage("--file %s is a directory", name)
+		return nil, show.UsageError("--file %s is a directory", name)
 	case mode.IsRegular(), mode.Type() == os.ModeDevice: // the size of a block device is where its end is
 		if s.size, err = file.Seek(0, io.SeekEnd); err == nil {
 			_, err = file.Seek(0, io.SeekStart)
 		}
 		if err != nil {
 			file.Close()
-			return nil, doing(err, "read the image")
+			return nil, session.Doing(err, "read the image")
 		}
 	default: // a pipe
 		s.stream = newStream(file)

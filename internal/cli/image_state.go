@@ -7,6 +7,9 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func (c *client) imageDeactivate() *cobra.Command {
@@ -27,25 +30,25 @@ func (c *client) imageAction(action, done, short, long string) *cobra.Command {
 		Example:           "  slipway image " + action + " debian-11",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(imageKind, true),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			images, err := s.findAll(ctx, imageKind, args)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			images, err := imageKind.findAll(ctx, s, args)
 			if err != nil {
 				return err
 			}
 			for _, image := range images {
-				if err := s.actOnImage(ctx, image, action); err != nil {
+				if err := actOnImage(ctx, s, image, action); err != nil {
 					return err
 				}
-				c.say(cmd, "%s image %s", done, imageKind.layout.label(image))
+				c.say(cmd, "%s image %s", done, imageKind.layout.Label(image))
 			}
 			return nil
 		}),
 	}
 }
 
-func (s *session) actOnImage(ctx context.Context, image object, action string) error {
-	_, _, err := s.call(ctx, request{service: "image", method: http.MethodPost, path: imageKind.item(text(image, "id"), "actions", action)})
-	return doing(err, "%s the image %q", action, imageKind.layout.label(image))
+func actOnImage(ctx context.Context, s *session.Session, image show.Object, action string) error {
+	_, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodPost, Path: imageKind.item(show.Text(image, "id"), "actions", action)})
+	return session.Doing(err, "%s the image %q", action, imageKind.layout.Label(image))
 }
 
 func (c *client) imageDelete() *cobra.Command {
@@ -57,22 +60,22 @@ func (c *client) imageDelete() *cobra.Command {
 		if store == "" {
 			return whole(cmd, args)
 		}
-		return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			images, err := s.findAll(ctx, imageKind, args)
+		return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			images, err := imageKind.findAll(ctx, s, args)
 			if err != nil {
 				return err
 			}
 			for _, image := range images {
-				_, _, err := s.call(ctx, request{service: "image", method: http.MethodDelete,
-					path: fmt.Sprintf("stores/%s/%s", url.PathEscape(store), url.PathEscape(text(image, "id")))})
+				_, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodDelete,
+					Path: fmt.Sprintf("stores/%s/%s", url.PathEscape(store), url.PathEscape(show.Text(image, "id")))})
 				if err != nil {
-					failure := explain(doing(err, "delete the image %q from the store %q", imageKind.layout.label(image), store))
-					if text(image, "stores") == store {
-						failure.Hints = []string{"it lies nowhere else: slipway image delete " + text(image, "id") + " deletes it whole"}
+					failure := session.Explain(session.Doing(err, "delete the image %q from the store %q", imageKind.layout.Label(image), store))
+					if show.Text(image, "stores") == store {
+						failure.Hints = []string{"it lies nowhere else: slipway image delete " + show.Text(image, "id") + " deletes it whole"}
 					}
 					return failure
 				}
-				c.say(cmd, "deleted image %s from store %s", imageKind.layout.label(image), store)
+				c.say(cmd, "deleted image %s from store %s", imageKind.layout.Label(image), store)
 			}
 			return nil
 		})(cmd, args)

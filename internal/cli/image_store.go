@@ -6,16 +6,19 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
-var imageStoreLayout = layout{name: "id", list: []column{
-	col("ID", "id"), computed("DEFAULT", yesInText("default")), computed("READ ONLY", yesInText("read-only")), col("DESCRIPTION", "description"), col("TYPE", "type"), col("WEIGHT", "weight").onlyWide(), col("PROPERTIES", "properties").onlyWide(),
+var imageStoreLayout = show.Layout{Name: "id", List: []show.Column{
+	show.Col("ID", "id"), show.Computed("DEFAULT", yesInText("default")), show.Computed("READ ONLY", yesInText("read-only")), show.Col("DESCRIPTION", "description"), show.Col("TYPE", "type"), show.Col("WEIGHT", "weight").OnlyWide(), show.Col("PROPERTIES", "properties").OnlyWide(),
 }}
 
 // yesInText is yes for what some versions of Glance write as true and some as "true".
-func yesInText(field string) func(object) string {
-	return func(o object) string {
-		if strings.EqualFold(text(o, field), "true") {
+func yesInText(field string) func(show.Object) string {
+	return func(o show.Object) string {
+		if strings.EqualFold(show.Text(o, field), "true") {
 			return "yes"
 		}
 		return ""
@@ -42,12 +45,12 @@ func (c *client) imageStoreList() *cobra.Command {
 		Long:    "List the stores that images can be put in, with --store of create, upload and import. --detail shows an admin what they are.",
 		Example: "  slipway image store list\n  slipway image store list --detail -o wide",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
-			stores, err := s.imageStores(ctx, detail)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			stores, err := imageStores(ctx, s, detail)
 			if err != nil {
-				return doing(err, "list the stores")
+				return session.Doing(err, "list the stores")
 			}
-			return c.output.many(cmd.OutOrStdout(), &imageStoreLayout, stores)
+			return c.output.Many(cmd.OutOrStdout(), &imageStoreLayout, stores)
 		}),
 	}
 	cmd.Flags().BoolVar(&detail, "detail", false, "with type, weight and properties (admin)")
@@ -55,16 +58,16 @@ func (c *client) imageStoreList() *cobra.Command {
 }
 
 // imageStores reads the stores. Glance answers 404 where it has only one, without a name.
-func (s *session) imageStores(ctx context.Context, detail bool) ([]object, error) {
+func imageStores(ctx context.Context, s *session.Session, detail bool) ([]show.Object, error) {
 	path := "info/stores"
 	if detail {
 		path += "/detail"
 	}
-	answer, _, err := s.call(ctx, request{service: "image", method: http.MethodGet, path: path})
-	if isStatus(err, http.StatusNotFound) {
-		return nil, &Error{Code: ExitNotFound, What: "the API has no named stores", Reason: "all images lie in one", Cause: err}
+	answer, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodGet, Path: path})
+	if session.IsStatus(err, http.StatusNotFound) {
+		return nil, &show.Error{Code: show.ExitNotFound, What: "the API has no named stores", Reason: "all images lie in one", Cause: err}
 	}
-	return objects(answer["stores"]), err
+	return show.Objects(answer["stores"]), err
 }
 
 // bindStore adds --store of the verbs that put bytes into one store.
@@ -75,8 +78,8 @@ func (c *client) bindStore(cmd *cobra.Command, store *string) {
 
 func (c *client) completeStores(cmd *cobra.Command, flag string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
-			stores, err := s.imageStores(ctx, false)
+		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
+			stores, err := imageStores(ctx, s, false)
 			return offers(&kind{layout: imageStoreLayout}, stores, nil, prefix), err
 		})
 	})

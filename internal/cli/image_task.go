@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -8,19 +9,24 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
-var imageTaskLayout = layout{name: "id", list: []column{
-	col("ID", "id"), col("TYPE", "type"), computed("METHOD", methodOf), col("STATUS", "status"), col("MESSAGE", "message"),
-	col("CREATED", "created_at"), col("UPDATED", "updated_at").onlyWide(), col("EXPIRES", "expires_at").onlyWide(),
-	col("REQUEST", "request_id").onlyWide(), col("USER", "user_id").onlyWide(), col("OWNER", "owner").onlyWide(),
-}, show: []column{
-	col("ID", "id"), col("TYPE", "type"), computed("METHOD", methodOf), col("STATUS", "status"), col("MESSAGE", "message"),
-	col("IMAGE", "image_id"), col("FROM", "input", "import_req", "method", "uri"), col("STORES", "input", "backend"), col("OWNER", "owner"), col("USER", "user_id"),
-	col("REQUEST", "request_id"), col("CREATED", "created_at"), col("UPDATED", "updated_at"), col("EXPIRES", "expires_at"),
+var imageTaskLayout = show.Layout{Name: "id", List: []show.Column{
+	show.Col("ID", "id"), show.Col("TYPE", "type"), show.Computed("METHOD", methodOf), show.Col("STATUS", "status"), show.Col("MESSAGE", "message"),
+	show.Col("CREATED", "created_at"), show.Col("UPDATED", "updated_at").OnlyWide(), show.Col("EXPIRES", "expires_at").OnlyWide(),
+	show.Col("REQUEST", "request_id").OnlyWide(), show.Col("USER", "user_id").OnlyWide(), show.Col("OWNER", "owner").OnlyWide(),
+}, Show: []show.Column{
+	show.Col("ID", "id"), show.Col("TYPE", "type"), show.Computed("METHOD", methodOf), show.Col("STATUS", "status"), show.Col("MESSAGE", "message"),
+	show.Col("IMAGE", "image_id"), show.Col("FROM", "input", "import_req", "method", "uri"), show.Col("STORES", "input", "backend"), show.Col("OWNER", "owner"), show.Col("USER", "user_id"),
+	show.Col("REQUEST", "request_id"), show.Col("CREATED", "created_at"), show.Col("UPDATED", "updated_at"), show.Col("EXPIRES", "expires_at"),
 }}
 
-func methodOf(task object) string { return text(task, "input", "import_req", "method", "name") }
+func methodOf(task show.Object) string {
+	return show.Text(task, "input", "import_req", "method", "name")
+}
 
 func (c *client) imageTaskCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -35,34 +41,36 @@ func (c *client) imageTaskCommand() *cobra.Command {
 }
 
 // imageTasks reads the tasks of an image; known is false where the API has no such list.
-func (s *session) imageTasks(ctx context.Context, id string) (tasks []object, known bool, err error) {
-	answer, _, err := s.call(ctx, request{service: "image", method: http.MethodGet, path: imageKind.item(id, "tasks")})
+func imageTasks(ctx context.Context, s *session.Session, id string) (tasks []show.Object, known bool, err error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: "image", Method: http.MethodGet, Path: imageKind.item(id, "tasks")})
 	switch {
-	case isStatus(err, http.StatusNotFound), isStatus(err, http.StatusForbidden), isStatus(err, http.StatusMethodNotAllowed):
+	case session.IsStatus(err, http.StatusNotFound), session.IsStatus(err, http.StatusForbidden), session.IsStatus(err, http.StatusMethodNotAllowed):
 		return nil, false, nil
 	case err != nil:
 		return nil, false, err
 	}
-	return objects(answer["tasks"]), true, nil
+	return show.Objects(answer["tasks"]), true, nil
 }
 
 // newest is the task that was made last.
-func newest(tasks []object) object {
-	return slices.MaxFunc(tasks, func(a, b object) int { return strings.Compare(text(a, "created_at"), text(b, "created_at")) })
+func newest(tasks []show.Object) show.Object {
+	return slices.MaxFunc(tasks, func(a, b show.Object) int {
+		return strings.Compare(show.Text(a, "created_at"), show.Text(b, "created_at"))
+	})
 }
 
 // tasksOf finds an image and its tasks.
-func (s *session) tasksOf(ctx context.Context, ref string) (image object, tasks []object, err error) {
-	if image, err = s.find(ctx, imageKind, ref); err != nil {
+func tasksOf(ctx context.Context, s *session.Session, ref string) (image show.Object, tasks []show.Object, err error) {
+	if image, err = imageKind.find(ctx, s, ref); err != nil {
 		return nil, nil, err
 	}
-	tasks, known, err := s.imageTasks(ctx, text(image, "id"))
+	tasks, known, err := imageTasks(ctx, s, show.Text(image, "id"))
 	if err != nil {
-		return nil, nil, doing(err, "list the tasks of the image %q", ref)
+		return nil, nil, session.Doing(err, "list the tasks of the image %q", ref)
 	}
 	if !known {
-		return nil, nil, &Error{Code: ExitRefused, What: fmt.Sprintf("the API tells no tasks of the image %q", ref),
-			Reason: "it is too old for that, or another role is needed", Hints: []string{"slipway image show " + text(image, "id")}}
+		return nil, nil, &show.Error{Code: show.ExitRefused, What: fmt.Sprintf("the API tells no tasks of the image %q", ref),
+			Reason: "it is too old for that, or another role is needed", Hints: []string{"slipway image show " + show.Text(image, "id")}}
 	}
 	return image, tasks, nil
 }
@@ -75,12 +83,12 @@ func (c *client) imageTaskList() *cobra.Command {
 		Example:           "  slipway image task list debian-12\n  slipway image task list debian-12 -o wide",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(imageKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			_, tasks, err := s.tasksOf(ctx, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			_, tasks, err := tasksOf(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
-			return c.output.many(cmd.OutOrStdout(), &imageTaskLayout, tasks)
+			return c.output.Many(cmd.OutOrStdout(), &imageTaskLayout, tasks)
 		}),
 	}
 }
@@ -92,31 +100,31 @@ func (c *client) imageTaskShow() *cobra.Command {
 		Example:           "  slipway image task show debian-12\n  slipway image task show debian-12 8e1b3f5a-1c2d-4e5f-8a9b-0123456789ab -o json",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.completeBelow(taskIDs, 2),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			image, tasks, err := s.tasksOf(ctx, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			image, tasks, err := tasksOf(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
 			if len(args) == 2 {
-				tasks = slices.DeleteFunc(tasks, func(t object) bool { return text(t, "id") != args[1] })
+				tasks = slices.DeleteFunc(tasks, func(t show.Object) bool { return show.Text(t, "id") != args[1] })
 			}
 			if len(tasks) == 0 {
-				return &Error{Code: ExitNotFound, What: fmt.Sprintf("the image %q has no such task", args[0]),
-					Hints: []string{"slipway image task list " + text(image, "id")}}
+				return &show.Error{Code: show.ExitNotFound, What: fmt.Sprintf("the image %q has no such task", args[0]),
+					Hints: []string{"slipway image task list " + show.Text(image, "id")}}
 			}
-			return c.output.one(cmd.OutOrStdout(), &imageTaskLayout, newest(tasks))
+			return c.output.One(cmd.OutOrStdout(), &imageTaskLayout, newest(tasks))
 		}),
 	}
 }
 
-func taskIDs(ctx context.Context, s *session, image object) ([]object, error) {
-	tasks, _, err := s.imageTasks(ctx, text(image, "id"))
+func taskIDs(ctx context.Context, s *session.Session, image show.Object) ([]show.Object, error) {
+	tasks, _, err := imageTasks(ctx, s, show.Text(image, "id"))
 	return tasks, err
 }
 
 // completeBelow offers images for the first argument, and for those after it the ids of what lies below that image, many of
 // them or up to most arguments in all.
-func (c *client) completeBelow(below func(context.Context, *session, object) ([]object, error), most int) cobra.CompletionFunc {
+func (c *client) completeBelow(below func(context.Context, *session.Session, show.Object) ([]show.Object, error), most int) cobra.CompletionFunc {
 	images := c.complete(imageKind, false)
 	return func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) == 0 {
@@ -125,17 +133,17 @@ func (c *client) completeBelow(below func(context.Context, *session, object) ([]
 		if len(args) >= most {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
-			image, err := s.find(ctx, imageKind, args[0])
+		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
+			image, err := imageKind.find(ctx, s, args[0])
 			if err != nil {
 				return nil, err
 			}
 			items, err := below(ctx, s, image)
 			var found []cobra.Completion
 			for _, item := range items {
-				id := first(text(item, "member_id"), text(item, "id"))
+				id := cmp.Or(show.Text(item, "member_id"), show.Text(item, "id"))
 				if strings.HasPrefix(id, prefix) && !slices.Contains(args, id) {
-					found = append(found, cobra.CompletionWithDesc(printable(id), printable(text(item, "status"))))
+					found = append(found, cobra.CompletionWithDesc(show.Printable(id), show.Printable(show.Text(item, "status"))))
 				}
 			}
 			return found, err

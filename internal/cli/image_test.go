@@ -15,10 +15,11 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func sha(b []byte) string { s := sha512.Sum512(b); return hex.EncodeToString(s[:]) }
@@ -61,9 +62,9 @@ func TestAnUploadThatFailsLeavesNoImage(t *testing.T) {
 		code  int
 		want  string
 	}{
-		{"refused", 413, "", ExitRefused, "cannot upload the image \"debian\"\n  The image is too large (HTTP 413"},
-		{"short", 204, stored(content, 17), ExitFailed, "the image \"debian\" did not arrive whole\n  it has 200000 bytes, the API says 17"},
-		{"changed", 204, stored([]byte("other"), len(content)), ExitFailed, "the image \"debian\" did not arrive whole\n  its SHA512 is " + sha(content)},
+		{"refused", 413, "", show.ExitRefused, "cannot upload the image \"debian\"\n  The image is too large (HTTP 413"},
+		{"short", 204, stored(content, 17), show.ExitFailed, "the image \"debian\" did not arrive whole\n  it has 200000 bytes, the API says 17"},
+		{"changed", 204, stored([]byte("other"), len(content)), show.ExitFailed, "the image \"debian\" did not arrive whole\n  its SHA512 is " + sha(content)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			a := newAPI(t)
@@ -148,7 +149,7 @@ func TestAFailedUploadKeepsTheImageOnlyWhenAskedTo(t *testing.T) {
 	a.json("PATCH /image/v2/images/im-1", 200, `{"id":"im-1"}`)
 	a.json("DELETE /image/v2/images/im-1", 204, "")
 	got := run(t, "image", "create", "debian", "--file", file, "--keep")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "the image im-1 was kept: slipway image upload im-1 --file F")
 	got = run(t, "image", "create", "debian", "--file", file, "--keep")
 	require.Contains(t, got.err, "the image im-1 was kept, its status is saving: slipway image show im-1")
@@ -171,7 +172,7 @@ func TestAnInterruptedUploadRemovesItsImage(t *testing.T) {
 	})
 	a.json("DELETE /image/v2/images/im-1", 204, "")
 	got := runWith(t, ctx, "", "image", "create", "debian", "--file", file)
-	require.Equal(t, ExitInterrupted, got.code, got.err)
+	require.Equal(t, show.ExitInterrupted, got.code, got.err)
 	require.Contains(t, got.err, "Error: cannot upload the image \"debian\"\n  interrupted\n  → the image im-1 was removed again")
 	require.Len(t, a.made("DELETE /image/v2/images/im-1"), 1)
 }
@@ -188,7 +189,7 @@ func TestAnImageWhoseBytesHaveArrivedIsNotRemovedForWhatFailsAfterwards(t *testi
 		a.json("GET /image/v2/images/im-1", 403, `{"message":"not now"}`)
 		a.json("DELETE /image/v2/images/im-1", 204, "")
 		got := run(t, append([]string{"image", "create", "debian", "--file", file}, args...)...)
-		require.Equal(t, ExitRefused, got.code, got.err)
+		require.Equal(t, show.ExitRefused, got.code, got.err)
 		require.Contains(t, got.err, "not now")
 		require.Contains(t, got.err, "slipway image show im-1")
 		require.NotContains(t, got.err, "slipway image upload")
@@ -238,7 +239,7 @@ func TestAnInterruptEndsTheWaitForASilentPipe(t *testing.T) {
 			root.SetErr(&errs)
 			root.SetIn(&noticing{in, min(len(tc.sent), 1), interrupt})
 			root.SetArgs([]string{"image", "create", "debian", "--file", "-", "--disk-format", tc.format})
-			require.Equal(t, ExitInterrupted, Exit(&errs, root.ExecuteContext(ctx)), errs.String())
+			require.Equal(t, show.ExitInterrupted, Exit(&errs, root.ExecuteContext(ctx)), errs.String())
 			require.Len(t, a.made("POST /image/v2/images"), tc.made)
 			require.Len(t, a.made("DELETE /image/v2/images/im-1"), tc.made)
 		})
@@ -267,7 +268,7 @@ func TestAStreamGivesAgainWhatWasLookedAt(t *testing.T) {
 	head, err = s.peek(t.Context(), len(content)+1)
 	require.ErrorIs(t, err, io.EOF)
 	require.Equal(t, content, string(head))
-	all, err := io.ReadAll(&outgoing{ctx: t.Context(), source: &source{stream: s}, transfer: &transfer{}, sums: newChecksums("md5")})
+	all, err := io.ReadAll(&outgoing{ctx: t.Context(), source: &source{stream: s}, transfer: &show.Transfer{}, sums: newChecksums("md5")})
 	require.NoError(t, err)
 	require.Equal(t, content, string(all))
 }
@@ -282,7 +283,7 @@ func TestAnImageWhoseCreationWasNeverAnsweredIsRemovedByTheIdThatWasChosenForIt(
 	})
 	file, _ := imageFile(t)
 	got := run(t, "image", "create", "debian", "--file", file)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Equal(t, asJSON(t, a.made("POST /image/v2/images")[0].body)["id"], removed)
 }
 
@@ -290,7 +291,7 @@ func TestAnIdThatIsTakenIsNotRemoved(t *testing.T) {
 	a := newAPI(t)
 	a.json("POST /image/v2/images", 409, `{"message":"Image ID im-1 already exists!"}`)
 	got := run(t, "image", "create", "debian", "--id", "im-1")
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Contains(t, got.err, "already exists")
 }
 
@@ -312,7 +313,7 @@ func TestWhatIsNoPropertyIsRefusedWithItsFlag(t *testing.T) {
 		"size=4":            "size is set by the API alone", "os_glance_import_task=x": "os_glance_import_task is set by the API alone",
 	} {
 		got := run(t, "image", "create", "debian", "--property", property)
-		require.Equal(t, ExitUsage, got.code)
+		require.Equal(t, show.ExitUsage, got.code)
 		require.Contains(t, got.err, want)
 	}
 }
@@ -325,7 +326,7 @@ func TestAQueuedImageIsUploadedAndVerified(t *testing.T) {
 	a.sequence("GET /image/v2/images/im-1", stored(content, len(content)), stored([]byte("other"), len(content)))
 	require.Equal(t, 0, run(t, "image", "upload", "debian", "--file", file).code)
 	got := run(t, "image", "upload", "debian", "--file", file)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "did not arrive whole")
 	require.Contains(t, got.err, "slipway image delete im-1")
 }
@@ -340,7 +341,7 @@ func TestOnlyAQueuedImageWithFormatsTakesBytes(t *testing.T) {
 		a.json("GET /image/v2/images", 200, `{"images":[`+image+`]}`)
 		for _, verb := range []string{"upload", "stage"} {
 			got := run(t, "image", verb, "debian", "--file", file)
-			require.Equal(t, ExitRefused, got.code)
+			require.Equal(t, show.ExitRefused, got.code)
 			require.Contains(t, got.err, want)
 		}
 	}
@@ -375,22 +376,4 @@ func TestDiskFormatsAreGuessedFromTheFilesMarks(t *testing.T) {
 		require.Error(t, err, "%q", head)
 		require.Contains(t, err.Error(), "f is ")
 	}
-}
-
-func TestProgressIsLinesWhereThereIsNoTerminal(t *testing.T) {
-	var out bytes.Buffer
-	c := newClient()
-	clock := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	c.now = func() time.Time { return clock }
-	tr := c.newTransfer(&out, progressChoice{on: true}, "uploaded", "debian", 100)
-	for range 4 {
-		clock = clock.Add(time.Second)
-		tr.add(3) // less than a twentieth: every second one makes a line
-	}
-	clock = clock.Add(lineEvery)
-	tr.add(1)
-	tr.add(87)
-	tr.end(true)
-	require.Equal(t, "  debian    6 %  6 B of 100 B  3 B/s  31.3 s left\n  debian   12 %  12 B of 100 B  3 B/s  29.3 s left\n"+
-		"  debian   13 %  13 B of 100 B  0 B/s  1m34s left\nuploaded debian: 100 B in 14.0 s (7 B/s)\n", out.String())
 }

@@ -2,12 +2,16 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // InstallationCommands are the verbs below `slipway installation` that go through the API: show, acknowledge.
@@ -18,54 +22,54 @@ func (c *client) installationCommands() []*cobra.Command {
 }
 
 var (
-	installationLayout = layout{list: []column{
-		col("ID", "id"), col("CREATED", "created_at"), col("GENERATION", "generation"), computed("RESTORED", restoredState),
-		computed("TEMPORAL", func(o object) string {
+	installationLayout = show.Layout{List: []show.Column{
+		show.Col("ID", "id"), show.Col("CREATED", "created_at"), show.Col("GENERATION", "generation"), show.Computed("RESTORED", restoredState),
+		show.Computed("TEMPORAL", func(o show.Object) string {
 			t := objectIn(o, "temporal")
 			if t == nil {
 				return ""
 			}
-			return text(t, "name") + ": " + first(text(t, "installation"), "says nothing")
+			return show.Text(t, "name") + ": " + cmp.Or(show.Text(t, "installation"), "says nothing")
 		}),
 	}}
-	installationStores = layout{list: []column{
-		col("IMAGE STORE", "name"), col("LOCATION", "location"), col("GENERATION", "generation"), col("SEEN", "seen_at"),
+	installationStores = show.Layout{List: []show.Column{
+		show.Col("IMAGE STORE", "name"), show.Col("LOCATION", "location"), show.Col("GENERATION", "generation"), show.Col("SEEN", "seen_at"),
 	}}
-	installationHosts = layout{list: []column{col("HOST", "hostname"), col("GENERATION", "generation"), col("SEEN", "seen_at")}}
-	restoreEvidence   = layout{list: []column{
-		col("WHO SAW A LATER STATE", "witness"), col("GENERATION", "holds"), col("GIVEN BY THIS DATABASE", "given"), col("NOTICED", "at"),
+	installationHosts = show.Layout{List: []show.Column{show.Col("HOST", "hostname"), show.Col("GENERATION", "generation"), show.Col("SEEN", "seen_at")}}
+	restoreEvidence   = show.Layout{List: []show.Column{
+		show.Col("WHO SAW A LATER STATE", "witness"), show.Col("GENERATION", "holds"), show.Col("GIVEN BY THIS DATABASE", "given"), show.Col("NOTICED", "at"),
 	}}
 )
 
-func restoredState(o object) string {
+func restoredState(o show.Object) string {
 	r := objectIn(o, "restore")
 	if r == nil {
 		return "never"
 	}
-	if at := text(r, "acknowledged_at"); at != "" {
-		return "noticed " + text(r, "noticed_at") + ", acknowledged " + at + " by " + text(r, "acknowledged_by")
+	if at := show.Text(r, "acknowledged_at"); at != "" {
+		return "noticed " + show.Text(r, "noticed_at") + ", acknowledged " + at + " by " + show.Text(r, "acknowledged_by")
 	}
-	return "noticed " + text(r, "noticed_at") + ", NOT acknowledged: sweeps, repairs and undos of what the database does not know are stopped"
+	return "noticed " + show.Text(r, "noticed_at") + ", NOT acknowledged: sweeps, repairs and undos of what the database does not know are stopped"
 }
 
-func (c *client) showInstallation(cmd *cobra.Command, i object) error {
+func (c *client) showInstallation(cmd *cobra.Command, i show.Object) error {
 	out := cmd.OutOrStdout()
-	if err := c.output.one(out, &installationLayout, i); err != nil || c.output.format != "table" && c.output.format != "wide" || c.output.quiet || len(c.output.columns) > 0 {
+	if err := c.output.One(out, &installationLayout, i); err != nil || c.output.Format != "table" && c.output.Format != "wide" || c.output.Quiet || len(c.output.Columns) > 0 {
 		return err
 	}
 	for _, part := range []struct {
-		layout *layout
-		items  []object
+		layout *show.Layout
+		items  []show.Object
 	}{
-		{&installationStores, objects(i["image_stores"])},
-		{&installationHosts, objects(i["hosts"])},
-		{&restoreEvidence, objects(objectIn(i, "restore")["evidence"])},
+		{&installationStores, show.Objects(i["image_stores"])},
+		{&installationHosts, show.Objects(i["hosts"])},
+		{&restoreEvidence, show.Objects(objectIn(i, "restore")["evidence"])},
 	} {
 		if len(part.items) == 0 {
 			continue
 		}
 		fmt.Fprintln(out)
-		if err := c.output.many(out, part.layout, part.items); err != nil {
+		if err := c.output.Many(out, part.layout, part.items); err != nil {
 			return err
 		}
 	}
@@ -80,10 +84,10 @@ func (c *client) installationShow() *cobra.Command {
 that each was given last, to whom Temporal's namespace says that it belongs, and the latest restore of the database that was
 noticed, with who saw a later state.`,
 		Args: cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
-			i, err := s.installation(ctx, http.MethodGet, "")
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			i, err := askInstallation(ctx, s, http.MethodGet, "")
 			if err != nil {
-				return doing(err, "ask for the installation")
+				return session.Doing(err, "ask for the installation")
 			}
 			return c.showInstallation(cmd, i)
 		}),
@@ -105,18 +109,18 @@ server that was built after the backup, is given up with slipway build skip befo
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if !yes && !c.answers(cmd) {
-			return &Error{Code: ExitUsage, What: "there is no terminal to ask on", Hints: []string{"give --yes to acknowledge without being asked", "slipway installation show tells what there is to acknowledge"}}
+			return &show.Error{Code: show.ExitUsage, What: "there is no terminal to ask on", Hints: []string{"give --yes to acknowledge without being asked", "slipway installation show tells what there is to acknowledge"}}
 		}
-		return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		return c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			if !yes {
-				i, err := s.installation(ctx, http.MethodGet, "")
+				i, err := askInstallation(ctx, s, http.MethodGet, "")
 				if err != nil {
-					return doing(err, "ask for the installation")
+					return session.Doing(err, "ask for the installation")
 				}
 				if restored, _ := i["restored"].(bool); !restored {
-					return &Error{Code: ExitRefused, What: "nothing is to be acknowledged", Reason: "no restore of the database was noticed since the last time"}
+					return &show.Error{Code: show.ExitRefused, What: "nothing is to be acknowledged", Reason: "no restore of the database was noticed since the last time"}
 				}
-				if err := (&output{format: "table"}).many(cmd.ErrOrStderr(), &restoreEvidence, objects(objectIn(i, "restore")["evidence"])); err != nil {
+				if err := (&show.Output{Format: "table"}).Many(cmd.ErrOrStderr(), &restoreEvidence, show.Objects(objectIn(i, "restore")["evidence"])); err != nil {
 					return err
 				}
 				fmt.Fprint(cmd.ErrOrStderr(), "Make the database as it is the truth? [y/N] ")
@@ -126,9 +130,9 @@ server that was built after the backup, is given up with slipway build skip befo
 					return nil
 				}
 			}
-			i, err := s.installation(ctx, http.MethodPost, "/acknowledge")
+			i, err := askInstallation(ctx, s, http.MethodPost, "/acknowledge")
 			if err != nil {
-				return doing(err, "acknowledge the restore")
+				return session.Doing(err, "acknowledge the restore")
 			}
 			return c.showInstallation(cmd, i)
 		})(cmd, args)
@@ -137,8 +141,8 @@ server that was built after the backup, is given up with slipway build skip befo
 	return cmd
 }
 
-// installation is the one resource, which lies at the root of the API beside /hosts.
-func (s *session) installation(ctx context.Context, method, path string) (object, error) {
-	answer, _, err := s.call(ctx, request{service: "hosts", method: method, path: "installation" + path})
+// askInstallation is the one resource, which lies at the root of the API beside /hosts.
+func askInstallation(ctx context.Context, s *session.Session, method, path string) (show.Object, error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: method, Path: "installation" + path})
 	return objectIn(answer, "installation"), err
 }

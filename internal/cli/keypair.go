@@ -13,17 +13,20 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // Key pairs are known by their names alone, and Nova lists each inside an object of its own.
 var keypairKind = &kind{
 	noun: "key pair", service: "compute", path: "os-keypairs", plural: "keypairs", singular: "keypair",
 	listHint: "slipway keypair list", brief: true,
-	layout: layout{id: "name", list: []column{
-		col("NAME", "name"), col("TYPE", "type"), col("FINGERPRINT", "fingerprint"), col("PUBLIC KEY", "public_key").onlyWide(),
-	}, show: []column{
-		col("NAME", "name"), col("TYPE", "type"), col("FINGERPRINT", "fingerprint"), col("PUBLIC KEY", "public_key"),
-		col("USER", "user_id"), col("CREATED", "created_at"),
+	layout: show.Layout{ID: "name", List: []show.Column{
+		show.Col("NAME", "name"), show.Col("TYPE", "type"), show.Col("FINGERPRINT", "fingerprint"), show.Col("PUBLIC KEY", "public_key").OnlyWide(),
+	}, Show: []show.Column{
+		show.Col("NAME", "name"), show.Col("TYPE", "type"), show.Col("FINGERPRINT", "fingerprint"), show.Col("PUBLIC KEY", "public_key"),
+		show.Col("USER", "user_id"), show.Col("CREATED", "created_at"),
 	}},
 }
 
@@ -46,12 +49,12 @@ func (c *client) keypairList() *cobra.Command {
 		Short:   "List your key pairs",
 		Example: "  slipway keypair list",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
-			keypairs, err := s.list(ctx, keypairKind, nil)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			keypairs, err := keypairKind.list(ctx, s, nil)
 			if err != nil {
-				return doing(err, "list the key pairs")
+				return session.Doing(err, "list the key pairs")
 			}
-			return c.output.many(cmd.OutOrStdout(), &keypairKind.layout, keypairs)
+			return c.output.Many(cmd.OutOrStdout(), &keypairKind.layout, keypairs)
 		}),
 	}
 }
@@ -66,49 +69,49 @@ the API, the private half to --private-key (mode 0600; an existing file is not t
 else.`,
 		Example: "  slipway keypair create laptop --public-key ~/.ssh/id_ed25519.pub\n  slipway keypair create ci --private-key ci.pem\n  slipway keypair create ci > ci.pem",
 		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			name := args[0]
 			if publicFile != "" {
 				public, err := readInput(cmd, publicFile)
 				if err != nil {
-					return doing(err, "read the public key")
+					return session.Doing(err, "read the public key")
 				}
 				if strings.Contains(string(public), "PRIVATE KEY") {
-					return usage("%s is a private key: give the public one (%s.pub?)", publicFile, publicFile)
+					return show.UsageError("%s is a private key: give the public one (%s.pub?)", publicFile, publicFile)
 				}
 				if n := bytes.Count(bytes.TrimSpace(public), []byte("\n")) + 1; n > 1 {
-					return usage("%s has %d lines: a key pair is one public key, on one line", publicFile, n)
+					return show.UsageError("%s has %d lines: a key pair is one public key, on one line", publicFile, n)
 				}
-				keypair, err := s.importKey(ctx, name, string(public))
+				keypair, err := importKey(ctx, s, name, string(public))
 				if err != nil {
 					return err
 				}
-				return c.output.one(cmd.OutOrStdout(), &keypairKind.layout, keypair)
+				return c.output.One(cmd.OutOrStdout(), &keypairKind.layout, keypair)
 			}
 			public, private, err := newKey(name)
 			if err != nil {
-				return doing(err, "make the key pair %q", name)
+				return session.Doing(err, "make the key pair %q", name)
 			}
 			if privateFile == "" {
-				keypair, err := s.importKey(ctx, name, public)
+				keypair, err := importKey(ctx, s, name, public)
 				if err != nil {
 					return err
 				}
-				c.say(cmd, "created key pair %s (%s); its private key is on standard output and nowhere else", name, text(keypair, "fingerprint"))
+				c.say(cmd, "created key pair %s (%s); its private key is on standard output and nowhere else", name, show.Text(keypair, "fingerprint"))
 				_, err = cmd.OutOrStdout().Write(private)
 				return err
 			}
 			// The private key is safe on disk before the API knows the public one.
 			if err := writeNew(privateFile, private); err != nil {
-				return doing(err, "write the private key")
+				return session.Doing(err, "write the private key")
 			}
-			keypair, err := s.importKey(ctx, name, public)
+			keypair, err := importKey(ctx, s, name, public)
 			if err != nil {
 				os.Remove(privateFile)
 				return err
 			}
 			c.say(cmd, "the private key is in %s", privateFile)
-			return c.output.one(cmd.OutOrStdout(), &keypairKind.layout, keypair)
+			return c.output.One(cmd.OutOrStdout(), &keypairKind.layout, keypair)
 		}),
 	}
 	cmd.Flags().StringVar(&publicFile, "public-key", "", "file with the public key to import, - for standard input")
@@ -117,11 +120,11 @@ else.`,
 	return cmd
 }
 
-func (s *session) importKey(ctx context.Context, name, public string) (object, error) {
-	answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodPost, path: keypairKind.path,
-		body: object{"keypair": object{"name": name, "type": "ssh", "public_key": strings.TrimSpace(public)}}})
+func importKey(ctx context.Context, s *session.Session, name, public string) (show.Object, error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodPost, Path: keypairKind.path,
+		Body: show.Object{"keypair": show.Object{"name": name, "type": "ssh", "public_key": strings.TrimSpace(public)}}})
 	if err != nil {
-		return nil, doing(err, "create the key pair %q", name)
+		return nil, session.Doing(err, "create the key pair %q", name)
 	}
 	return keypairKind.unwrap(answer), nil
 }

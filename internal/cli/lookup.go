@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // kind is one sort of resource: where it lies, how it is found by name, and how it is shown.
@@ -28,8 +31,8 @@ type kind struct {
 	name     string                       // field of the name; "" is "name"
 	listHint string                       // what shows which ones there are
 	brief    bool                         // the list leaves out fields that one alone has
-	kept     func(object) string          // what to do about one that is not to be deleted; "" for all others
-	layout   layout
+	kept     func(show.Object) string     // what to do about one that is not to be deleted; "" for all others
+	layout   show.Layout
 }
 
 func (k *kind) nameField() string {
@@ -48,17 +51,17 @@ func (k *kind) item(id string, below ...string) string {
 }
 
 // unwrap takes the resource out of an answer.
-func (k *kind) unwrap(answer object) object {
+func (k *kind) unwrap(answer show.Object) show.Object {
 	if k.singular == "" {
 		return answer
 	}
-	inner, _ := answer[k.singular].(object)
+	inner, _ := answer[k.singular].(show.Object)
 	return inner
 }
 
 // get reads one resource by its id.
-func (s *session) get(ctx context.Context, k *kind, id string) (object, error) {
-	answer, _, err := s.call(ctx, request{service: k.service, method: http.MethodGet, path: k.item(id)})
+func (k *kind) get(ctx context.Context, s *session.Session, id string) (show.Object, error) {
+	answer, _, err := s.Call(ctx, session.Request{Service: k.service, Method: http.MethodGet, Path: k.item(id)})
 	if err != nil {
 		return nil, err
 	}
@@ -70,14 +73,14 @@ func (s *session) get(ctx context.Context, k *kind, id string) (object, error) {
 }
 
 // list reads all resources that the query allows.
-func (s *session) list(ctx context.Context, k *kind, query url.Values) ([]object, error) {
+func (k *kind) list(ctx context.Context, s *session.Session, query url.Values) ([]show.Object, error) {
 	path := k.listPath
 	if path == "" {
 		path = k.path
 	}
-	items, err := s.pages(ctx, request{service: k.service, path: path, query: query}, k.plural)
+	items, err := s.Pages(ctx, session.Request{Service: k.service, Path: path, Query: query}, k.plural)
 	for i, item := range items {
-		if inner, wrapped := item[k.singular].(object); wrapped && len(item) == 1 {
+		if inner, wrapped := item[k.singular].(show.Object); wrapped && len(item) == 1 {
 			items[i] = inner // Nova wraps each key pair of the list
 		}
 	}
@@ -85,12 +88,12 @@ func (s *session) list(ctx context.Context, k *kind, query url.Values) ([]object
 }
 
 // create makes a resource.
-func (s *session) create(ctx context.Context, k *kind, fields object) (object, error) {
+func (k *kind) create(ctx context.Context, s *session.Session, fields show.Object) (show.Object, error) {
 	var body any = fields
 	if k.singular != "" {
-		body = object{k.singular: fields}
+		body = show.Object{k.singular: fields}
 	}
-	answer, _, err := s.call(ctx, request{service: k.service, method: http.MethodPost, path: k.path, body: body})
+	answer, _, err := s.Call(ctx, session.Request{Service: k.service, Method: http.MethodPost, Path: k.path, Body: body})
 	if err != nil {
 		return nil, err
 	}
@@ -99,26 +102,26 @@ func (s *session) create(ctx context.Context, k *kind, fields object) (object, e
 
 // find reads the resource that a user named by id or name. An id wins over a name; a name that several have is an error
 // with their ids in it.
-func (s *session) find(ctx context.Context, k *kind, ref string) (object, error) {
+func (k *kind) find(ctx context.Context, s *session.Session, ref string) (show.Object, error) {
 	if ref == "" {
-		return nil, usage("the name or id of the %s is empty", k.noun)
+		return nil, show.UsageError("the name or id of the %s is empty", k.noun)
 	}
 	if _, err := uuid.Parse(ref); err == nil && k.byName != nil {
-		item, err := s.get(ctx, k, ref)
+		item, err := k.get(ctx, s, ref)
 		if err == nil {
 			return item, nil
 		}
-		if !isStatus(err, http.StatusNotFound) {
-			return nil, doing(err, "read the %s %q", k.noun, ref)
+		if !session.IsStatus(err, http.StatusNotFound) {
+			return nil, session.Doing(err, "read the %s %q", k.noun, ref)
 		}
 	}
 	var query url.Values
 	if k.byName != nil {
 		query = k.byName(ref)
 	}
-	candidates, err := s.list(ctx, k, query)
+	candidates, err := k.list(ctx, s, query)
 	if err != nil {
-		return nil, doing(err, "look for the %s %q", k.noun, ref)
+		return nil, session.Doing(err, "look for the %s %q", k.noun, ref)
 	}
 	for _, more := range k.wider {
 		if len(candidates) > 0 {
@@ -126,25 +129,25 @@ func (s *session) find(ctx context.Context, k *kind, ref string) (object, error)
 		}
 		wide := maps.Clone(query)
 		maps.Copy(wide, more)
-		candidates, err = s.list(ctx, k, wide)
-		if isStatus(err, http.StatusBadRequest) {
+		candidates, err = k.list(ctx, s, wide)
+		if session.IsStatus(err, http.StatusBadRequest) {
 			continue // an older API, which does not know this filter
 		}
 		if err != nil {
-			return nil, doing(err, "look for the %s %q", k.noun, ref)
+			return nil, session.Doing(err, "look for the %s %q", k.noun, ref)
 		}
 	}
 	return k.pick(candidates, ref)
 }
 
 // pick chooses the one that a reference means.
-func (k *kind) pick(candidates []object, ref string) (object, error) {
-	var named []object
+func (k *kind) pick(candidates []show.Object, ref string) (show.Object, error) {
+	var named []show.Object
 	for _, c := range candidates {
-		if text(c, "id") == ref {
+		if show.Text(c, "id") == ref {
 			return c, nil
 		}
-		if text(c, k.nameField()) == ref {
+		if show.Text(c, k.nameField()) == ref {
 			named = append(named, c)
 		}
 	}
@@ -156,23 +159,23 @@ func (k *kind) pick(candidates []object, ref string) (object, error) {
 	}
 	ids := make([]string, len(named))
 	for i, n := range named {
-		ids[i] = text(n, "id")
+		ids[i] = show.Text(n, "id")
 	}
 	slices.Sort(ids)
-	return nil, &Error{Code: ExitUsage, What: fmt.Sprintf("%d %ss are named %q: use an id", len(named), k.noun, ref),
+	return nil, &show.Error{Code: show.ExitUsage, What: fmt.Sprintf("%d %ss are named %q: use an id", len(named), k.noun, ref),
 		Reason: strings.Join(ids, "\n")}
 }
 
 // findAll resolves several references before anything is done to any of them.
-func (s *session) findAll(ctx context.Context, k *kind, refs []string) ([]object, error) {
-	items := make([]object, 0, len(refs))
+func (k *kind) findAll(ctx context.Context, s *session.Session, refs []string) ([]show.Object, error) {
+	items := make([]show.Object, 0, len(refs))
 	seen := map[string]bool{}
 	for _, ref := range refs {
-		item, err := s.find(ctx, k, ref)
+		item, err := k.find(ctx, s, ref)
 		if err != nil {
 			return nil, err
 		}
-		if id := k.layout.identity(item); !seen[id] {
+		if id := k.layout.Identity(item); !seen[id] {
 			seen[id] = true
 			items = append(items, item)
 		}
@@ -190,22 +193,22 @@ func (c *client) deleteCommand(k *kind, example string) *cobra.Command {
 		Example:           example,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(k, true),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			items, err := s.findAll(ctx, k, args)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			items, err := k.findAll(ctx, s, args)
 			if err != nil {
 				return err
 			}
 			for _, item := range items {
-				id := k.layout.identity(item)
-				_, _, err := s.call(ctx, request{service: k.service, method: http.MethodDelete, path: k.item(id)})
+				id := k.layout.Identity(item)
+				_, _, err := s.Call(ctx, session.Request{Service: k.service, Method: http.MethodDelete, Path: k.item(id)})
 				if err != nil {
-					failure := explain(doing(err, "delete the %s %q", k.noun, k.layout.label(item)))
-					if k.kept != nil && failure.Code == ExitRefused && k.kept(item) != "" {
+					failure := session.Explain(session.Doing(err, "delete the %s %q", k.noun, k.layout.Label(item)))
+					if k.kept != nil && failure.Code == show.ExitRefused && k.kept(item) != "" {
 						failure.Hints = []string{k.kept(item)}
 					}
 					return failure
 				}
-				c.say(cmd, "deleted %s %s", k.noun, k.layout.label(item))
+				c.say(cmd, "deleted %s %s", k.noun, k.layout.Label(item))
 			}
 			return nil
 		}),
@@ -221,23 +224,23 @@ func (c *client) showCommand(k *kind, example string) *cobra.Command {
 		Example:           example,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(k, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			item, err := s.find(ctx, k, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			item, err := k.find(ctx, s, args[0])
 			if err == nil && k.brief {
-				item, err = s.get(ctx, k, k.layout.identity(item))
+				item, err = k.get(ctx, s, k.layout.Identity(item))
 			}
 			if err != nil {
-				return doing(err, "show the %s %q", k.noun, args[0])
+				return session.Doing(err, "show the %s %q", k.noun, args[0])
 			}
-			return c.output.one(cmd.OutOrStdout(), &k.layout, item)
+			return c.output.One(cmd.OutOrStdout(), &k.layout, item)
 		}),
 	}
 }
 
 // say tells the user on standard error what happened; --quiet silences it.
 func (c *client) say(cmd *cobra.Command, format string, args ...any) {
-	if !c.output.quiet {
-		fmt.Fprintln(cmd.ErrOrStderr(), printable(fmt.Sprintf(format, args...)))
+	if !c.output.Quiet {
+		fmt.Fprintln(cmd.ErrOrStderr(), show.Printable(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -250,22 +253,22 @@ func (c *client) complete(k *kind, many bool) cobra.CompletionFunc {
 		if len(args) > 0 && !many {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		return c.completing(cmd, func(ctx context.Context, s *session) ([]cobra.Completion, error) {
-			items, err := s.list(ctx, k, nil)
+		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
+			items, err := k.list(ctx, s, nil)
 			return offers(k, items, args, prefix), err
 		})
 	}
 }
 
 // completing asks the API for what a Tab offers; one that does not answer in time offers nothing.
-func (c *client) completing(cmd *cobra.Command, ask func(context.Context, *session) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (c *client) completing(cmd *cobra.Command, ask func(context.Context, *session.Session) ([]cobra.Completion, error)) ([]cobra.Completion, cobra.ShellCompDirective) {
 	parent := cmd.Context()
 	if parent == nil {
 		parent = context.Background()
 	}
 	ctx, cancel := context.WithTimeout(parent, completionPatience)
 	defer cancel()
-	s, err := c.connection.open(ctx, cmd.ErrOrStderr())
+	s, err := c.connection.Open(ctx, cmd.ErrOrStderr())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
@@ -277,19 +280,19 @@ func (c *client) completing(cmd *cobra.Command, ask func(context.Context, *sessi
 }
 
 // offers are the completions: a name where it is unique, else the ids that share it, each described by the other.
-func offers(k *kind, items []object, taken []string, prefix string) []cobra.Completion {
+func offers(k *kind, items []show.Object, taken []string, prefix string) []cobra.Completion {
 	count := map[string]int{}
 	for _, item := range items {
-		count[k.layout.label(item)]++
+		count[k.layout.Label(item)]++
 	}
 	var result []cobra.Completion
 	for _, item := range items {
-		value, description := k.layout.label(item), k.layout.identity(item)
+		value, description := k.layout.Label(item), k.layout.Identity(item)
 		if count[value] > 1 {
 			value, description = description, value
 		}
 		if strings.HasPrefix(value, prefix) && !slices.Contains(taken, value) {
-			result = append(result, cobra.CompletionWithDesc(printable(value), printable(description)))
+			result = append(result, cobra.CompletionWithDesc(show.Printable(value), show.Printable(description)))
 		}
 	}
 	return result
@@ -311,3 +314,9 @@ func (c *client) completeFlag(cmd *cobra.Command, flag string, k *kind, fixed ..
 
 // quoted makes a name literal in Nova's name filter, which is a regular expression.
 func quoted(name string) url.Values { return url.Values{"name": {regexp.QuoteMeta(name)}} }
+
+// notFound is the failure to find what the user named.
+func (k *kind) notFound(ref string) *show.Error {
+	return &show.Error{Code: show.ExitNotFound, What: fmt.Sprintf("there is no %s with the name or id %q", k.noun, ref),
+		Hints: []string{k.listHint}}
+}

@@ -5,14 +5,17 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 var networkKind = &kind{
 	noun: "network", service: "network", path: "networks", plural: "networks", singular: "network", byName: filterName,
 	listHint: "slipway network list",
-	layout: layout{list: []column{
-		col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("SHARED", "shared"), col("SUBNETS", "subnets"),
-		col("MTU", "mtu").onlyWide(), col("DESCRIPTION", "description").onlyWide(), col("PROJECT", "project_id").onlyWide(), col("CREATED", "created_at").onlyWide(),
+	layout: show.Layout{List: []show.Column{
+		show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("STATUS", "status"), show.Col("SHARED", "shared"), show.Col("SUBNETS", "subnets"),
+		show.Col("MTU", "mtu").OnlyWide(), show.Col("DESCRIPTION", "description").OnlyWide(), show.Col("PROJECT", "project_id").OnlyWide(), show.Col("CREATED", "created_at").OnlyWide(),
 	}},
 }
 
@@ -38,16 +41,16 @@ func (c *client) networkList() *cobra.Command {
 		Long:    "List the project's networks and the shared ones.",
 		Example: "  slipway network list",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
 			if name != "" {
 				query.Set("name", name)
 			}
-			networks, err := s.list(ctx, networkKind, query)
+			networks, err := networkKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the networks")
+				return session.Doing(err, "list the networks")
 			}
-			return c.output.many(cmd.OutOrStdout(), &networkKind.layout, networks)
+			return c.output.Many(cmd.OutOrStdout(), &networkKind.layout, networks)
 		}),
 	}
 	cmd.Flags().StringVar(&name, "name", "", "only this name")
@@ -63,8 +66,8 @@ func (c *client) networkCreate() *cobra.Command {
 		Short:   "Create a network",
 		Example: "  slipway network create private\n  slipway network create office --shared",
 		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			fields := object{"name": args[0]}
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			fields := show.Object{"name": args[0]}
 			if description != "" {
 				fields["description"] = description
 			}
@@ -74,11 +77,11 @@ func (c *client) networkCreate() *cobra.Command {
 			if mtu > 0 {
 				fields["mtu"] = mtu
 			}
-			network, err := s.create(ctx, networkKind, fields)
+			network, err := networkKind.create(ctx, s, fields)
 			if err != nil {
-				return doing(err, "create the network %q", args[0])
+				return session.Doing(err, "create the network %q", args[0])
 			}
-			return c.output.one(cmd.OutOrStdout(), &networkKind.layout, network)
+			return c.output.One(cmd.OutOrStdout(), &networkKind.layout, network)
 		}),
 	}
 	cmd.Flags().StringVar(&description, "description", "", "description")

@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const twoServers = `{"servers":[
@@ -78,12 +80,6 @@ func TestALimitLargerThanAPageIsReadFromSeveral(t *testing.T) {
 	require.Len(t, a.made("GET /image/v2/images"), 2)
 }
 
-func TestSizesAreShownInBinaryUnits(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 13_500_000: "12.9 MiB", 5 << 40: "5.0 TiB"} {
-		require.Equal(t, want, bytesText(n))
-	}
-}
-
 func TestAColumnThatNobodyKnowsIsAnErrorThatNamesTheColumns(t *testing.T) {
 	a := newAPI(t)
 	flavor := `{"id":"2","name":"m1.small","vcpus":1,"ram":2048,"disk":20,"rxtx_factor":1.0,"swap":null}`
@@ -96,21 +92,21 @@ func TestAColumnThatNobodyKnowsIsAnErrorThatNamesTheColumns(t *testing.T) {
 	require.Equal(t, "m1.small  1  1.0  -\n", got.out)
 
 	got = run(t, "flavor", "list", "-c", "name,nmae", "-c", "ru m")
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Empty(t, got.out)
 	for _, word := range []string{`no column "nmae", "ru m"`, "columns: ID, NAME, ", "rxtx_factor, swap, vcpus"} {
 		require.Contains(t, got.err, word)
 	}
 	got = run(t, "flavor", "show", "2", "-c", "nmae", "-o", "value")
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Contains(t, got.err, "columns: ID, NAME, ")
 
 	got = run(t, "flavor", "create", "m1.small", "--vcpus", "1", "--ram", "2048", "-c", "id", "-c", "nmae", "-o", "value")
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Equal(t, "2\n", got.out, "what was made is told before")
 
 	got = run(t, "flavor", "list", "-c", "name,,id")
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Contains(t, got.err, "empty name")
 }
 

@@ -8,19 +8,22 @@ import (
 	"sort"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
-var quotaLayout = layout{id: "resource", name: "resource", list: []column{
-	col("RESOURCE", "resource"), col("IN USE", "in_use"),
-	computed("LIMIT", func(o object) string {
-		if limit := text(o, "limit"); limit != "-1" {
+var quotaLayout = show.Layout{ID: "resource", Name: "resource", List: []show.Column{
+	show.Col("RESOURCE", "resource"), show.Col("IN USE", "in_use"),
+	show.Computed("LIMIT", func(o show.Object) string {
+		if limit := show.Text(o, "limit"); limit != "-1" {
 			return limit
 		}
 		return "unlimited"
 	}),
-	computed("LEFT", func(o object) string {
-		limit, ok := number(o, "limit")
-		used, known := number(o, "in_use")
+	show.Computed("LEFT", func(o show.Object) string {
+		limit, ok := show.Number(o, "limit")
+		used, known := show.Number(o, "in_use")
 		if !ok || !known || limit < 0 {
 			return ""
 		}
@@ -37,23 +40,23 @@ func (c *client) quotaCommand() *cobra.Command {
 use to show. -o json prints the API's own answer.`,
 		Example: "  slipway quota show\n  slipway quota show --project 3f1c…",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			id := project
 			if id == "" {
 				var err error
-				if id, err = s.ownProject(); err != nil {
+				if id, err = ownProject(s); err != nil {
 					return err
 				}
 			}
-			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: "os-quota-sets/" + url.PathEscape(id) + "/detail"})
+			answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: "os-quota-sets/" + url.PathEscape(id) + "/detail"})
 			if err != nil {
-				return doing(err, "read the quota of project %q", id)
+				return session.Doing(err, "read the quota of project %q", id)
 			}
-			set, _ := answer["quota_set"].(object)
-			if c.output.format == "json" || c.output.format == "yaml" {
-				return c.output.one(cmd.OutOrStdout(), &quotaLayout, set)
+			set, _ := answer["quota_set"].(show.Object)
+			if c.output.Format == "json" || c.output.Format == "yaml" {
+				return c.output.One(cmd.OutOrStdout(), &quotaLayout, set)
 			}
-			return c.output.many(cmd.OutOrStdout(), &quotaLayout, quotaRows(set))
+			return c.output.Many(cmd.OutOrStdout(), &quotaLayout, quotaRows(set))
 		}),
 	}
 	show.Flags().StringVar(&project, "project", "", "another project's id (admin)")
@@ -65,17 +68,17 @@ use to show. -o json prints the API's own answer.`,
 // counted are the resources whose use the API adds up; for all others it answers 0, as Nova does.
 var counted = map[string]bool{"instances": true, "cores": true, "ram": true}
 
-func quotaRows(set object) []object {
-	var rows []object
+func quotaRows(set show.Object) []show.Object {
+	var rows []show.Object
 	for resource, value := range set {
-		if detail, ok := value.(object); ok {
-			row := object{"resource": resource, "limit": detail["limit"]}
+		if detail, ok := value.(show.Object); ok {
+			row := show.Object{"resource": resource, "limit": detail["limit"]}
 			if counted[resource] {
 				row["in_use"] = detail["in_use"]
 			}
 			rows = append(rows, row)
 		}
 	}
-	sort.Slice(rows, func(i, j int) bool { return text(rows[i], "resource") < text(rows[j], "resource") })
+	sort.Slice(rows, func(i, j int) bool { return show.Text(rows[i], "resource") < show.Text(rows[j], "resource") })
 	return rows
 }

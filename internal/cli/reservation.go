@@ -15,6 +15,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // reservationKind is Slipway's own resource at the root of the API (/reservations). It has no name, and the list leaves out
@@ -22,21 +25,21 @@ import (
 var reservationKind = &kind{
 	noun: "reservation", service: "reservations", path: "reservations", plural: "reservations", singular: "reservation", name: "id",
 	listHint: "slipway reservation list",
-	layout: layout{name: "id", list: []column{
-		col("ID", "id"), computed("ASKED", askedOf), col("ADMITTED", "admitted"), col("BUILDING", "building"), col("ACTIVE", "active"),
-		col("ERROR", "error"), col("DELETED", "deleted"), col("CREATED", "created_at"),
-		col("PROJECT", "project_id").onlyWide(), col("USER", "user_id").onlyWide(),
+	layout: show.Layout{Name: "id", List: []show.Column{
+		show.Col("ID", "id"), show.Computed("ASKED", askedOf), show.Col("ADMITTED", "admitted"), show.Col("BUILDING", "building"), show.Col("ACTIVE", "active"),
+		show.Col("ERROR", "error"), show.Col("DELETED", "deleted"), show.Col("CREATED", "created_at"),
+		show.Col("PROJECT", "project_id").OnlyWide(), show.Col("USER", "user_id").OnlyWide(),
 	}},
 }
 
 // acceptedReservation shows one that is only asked for.
-var acceptedReservation = &layout{name: "id", list: []column{
-	col("ID", "id"), computed("ASKED", askedOf), col("ADMITTED", "admitted"), col("REQUEST", "request_id"),
+var acceptedReservation = &show.Layout{Name: "id", List: []show.Column{
+	show.Col("ID", "id"), show.Computed("ASKED", askedOf), show.Col("ADMITTED", "admitted"), show.Col("REQUEST", "request_id"),
 }}
 
 // askedOf is how many servers were asked for: "8", or "3-8" where fewer were enough.
-func askedOf(o object) string {
-	least, most := text(o, "min_count"), text(o, "max_count")
+func askedOf(o show.Object) string {
+	least, most := show.Text(o, "min_count"), show.Text(o, "max_count")
 	if least == most {
 		return most
 	}
@@ -47,11 +50,11 @@ func askedOf(o object) string {
 type counts struct{ asked, admitted, building, active, failed, deleted int64 }
 
 // countsOf reads them; ok is false for an answer that has not all of them.
-func countsOf(reservation object) (n counts, ok bool) {
+func countsOf(reservation show.Object) (n counts, ok bool) {
 	for field, into := range map[string]*int64{
 		"max_count": &n.asked, "admitted": &n.admitted, "building": &n.building, "active": &n.active, "error": &n.failed, "deleted": &n.deleted,
 	} {
-		if *into, ok = number(reservation, field); !ok {
+		if *into, ok = show.Number(reservation, field); !ok {
 			return counts{}, false
 		}
 	}
@@ -99,7 +102,7 @@ func (c *client) reservationList() *cobra.Command {
 unless --limit is given.`,
 		Example: "  slipway reservation list -o wide\n  slipway reservation list --limit 20 --marker r-1a2b3c4d",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
 			if limit > 0 {
 				query.Set("limit", strconv.Itoa(limit))
@@ -107,11 +110,11 @@ unless --limit is given.`,
 			if marker != "" {
 				query.Set("marker", marker)
 			}
-			reservations, err := s.list(ctx, reservationKind, query)
+			reservations, err := reservationKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the reservations")
+				return session.Doing(err, "list the reservations")
 			}
-			return c.output.many(cmd.OutOrStdout(), &reservationKind.layout, reservations)
+			return c.output.Many(cmd.OutOrStdout(), &reservationKind.layout, reservations)
 		}),
 	}
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most this many")
@@ -129,12 +132,12 @@ asked for alone has one too.`,
 		Example:           "  slipway reservation show r-1a2b3c4d\n  slipway reservation show r-1a2b3c4d -o json",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(reservationKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			reservation, err := s.reservation(ctx, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			reservation, err := readReservation(ctx, s, args[0])
 			if err != nil {
-				return doing(err, "show the reservation %q", args[0])
+				return session.Doing(err, "show the reservation %q", args[0])
 			}
-			return c.output.one(cmd.OutOrStdout(), &reservationKind.layout, reservation)
+			return c.output.One(cmd.OutOrStdout(), &reservationKind.layout, reservation)
 		}),
 	}
 }
@@ -149,9 +152,9 @@ admitted is ACTIVE, 1 when one failed or was deleted.`,
 		Example:           "  slipway reservation wait r-1a2b3c4d --timeout 10m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(reservationKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			if _, err := s.reservation(ctx, args[0]); err != nil {
-				return doing(err, "follow the reservation %q", args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			if _, err := readReservation(ctx, s, args[0]); err != nil {
+				return session.Doing(err, "follow the reservation %q", args[0])
 			}
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
@@ -162,28 +165,28 @@ admitted is ACTIVE, 1 when one failed or was deleted.`,
 	return cmd
 }
 
-// reservation reads one by its id.
-func (s *session) reservation(ctx context.Context, id string) (object, error) {
+// readReservation reads one by its id.
+func readReservation(ctx context.Context, s *session.Session, id string) (show.Object, error) {
 	if id == "" {
-		return nil, usage("the id of the reservation is empty")
+		return nil, show.UsageError("the id of the reservation is empty")
 	}
-	reservation, err := s.get(ctx, reservationKind, id)
-	if isStatus(err, http.StatusNotFound) {
-		return nil, &Error{Code: ExitNotFound, What: fmt.Sprintf("there is no reservation %q", id), Hints: []string{reservationKind.listHint}, Cause: err}
+	reservation, err := reservationKind.get(ctx, s, id)
+	if session.IsStatus(err, http.StatusNotFound) {
+		return nil, &show.Error{Code: show.ExitNotFound, What: fmt.Sprintf("there is no reservation %q", id), Hints: []string{reservationKind.listHint}, Cause: err}
 	}
 	return reservation, err
 }
 
 // bootMany sends a request for several servers, and follows their builds if the flags say so.
-func (c *client) bootMany(ctx context.Context, cmd *cobra.Command, s *session, name string, f *bootFlags, r request) error {
+func (c *client) bootMany(ctx context.Context, cmd *cobra.Command, s *session.Session, name string, f *bootFlags, r session.Request) error {
 	began := c.now()
-	answer, header, err := s.call(ctx, r)
+	answer, header, err := s.Call(ctx, r)
 	if err != nil {
-		return doing(err, "build %s %q", servers(int64(f.count)), name)
+		return session.Doing(err, "build %s %q", servers(int64(f.count)), name)
 	}
-	id := text(answer, "reservation_id")
+	id := show.Text(answer, "reservation_id")
 	if id == "" {
-		return &Error{Code: ExitFailed, What: fmt.Sprintf("the API accepted the servers %q without telling their reservation", name),
+		return &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the API accepted the servers %q without telling their reservation", name),
 			Hints: []string{"slipway server list --name " + name}}
 	}
 	if f.wait {
@@ -193,20 +196,20 @@ func (c *client) bootMany(ctx context.Context, cmd *cobra.Command, s *session, n
 		if err := c.waitForMany(ctx, cmd, s, id); err != nil {
 			return err
 		}
-		c.say(cmd, "all are ACTIVE after %s", duration(c.now().Sub(began)))
+		c.say(cmd, "all are ACTIVE after %s", show.Duration(c.now().Sub(began)))
 		return nil
 	}
 	// They are accepted, whether or not the count of them can be read now.
-	reservation, err := s.get(ctx, reservationKind, id)
+	reservation, err := reservationKind.get(ctx, s, id)
 	if err != nil {
 		c.say(cmd, "how many were admitted cannot be read now: %v", err)
-		reservation = object{"id": id, "min_count": f.least(), "max_count": f.count}
+		reservation = show.Object{"id": id, "min_count": f.least(), "max_count": f.count}
 	} else if n, ok := countsOf(reservation); ok {
 		c.sayFewer(cmd, n)
 	}
 	reservation["request_id"] = header.Get("X-Compute-Request-Id")
 	c.say(cmd, "accepted; follow them with: slipway reservation wait %s", id)
-	return c.output.one(cmd.OutOrStdout(), acceptedReservation, reservation)
+	return c.output.One(cmd.OutOrStdout(), acceptedReservation, reservation)
 }
 
 // sayFewer tells that not all were admitted. Only the quota is a reason for that.
@@ -218,33 +221,33 @@ func (c *client) sayFewer(cmd *cobra.Command, n counts) {
 
 // waitForMany follows a reservation until nothing of it is building, and prints it. Servers that failed or were deleted are
 // an error that says what to do next.
-func (c *client) waitForMany(ctx context.Context, cmd *cobra.Command, s *session, id string) error {
+func (c *client) waitForMany(ctx context.Context, cmd *cobra.Command, s *session.Session, id string) error {
 	reservation, n, err := c.followMany(ctx, cmd, s, id)
 	if err != nil {
 		return err
 	}
-	if err := c.output.one(cmd.OutOrStdout(), &reservationKind.layout, reservation); err != nil {
+	if err := c.output.One(cmd.OutOrStdout(), &reservationKind.layout, reservation); err != nil {
 		return err
 	}
 	return manyFailed(id, n)
 }
 
-func (c *client) followMany(ctx context.Context, cmd *cobra.Command, s *session, id string) (object, counts, error) {
+func (c *client) followMany(ctx context.Context, cmd *cobra.Command, s *session.Session, id string) (show.Object, counts, error) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	view := &countsView{w: cmd.ErrOrStderr(), quiet: c.output.quiet, clock: c.now, began: c.now()}
+	view := &countsView{w: cmd.ErrOrStderr(), quiet: c.output.Quiet, clock: c.now, began: c.now()}
 	defer view.close()
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
 	var last error
 	for told := false; ; {
-		reservation, err := s.get(ctx, reservationKind, id)
+		reservation, err := reservationKind.get(ctx, s, id)
 		switch {
 		case err == nil:
 			last = nil
 			n, ok := countsOf(reservation)
 			if !ok {
-				return nil, n, &Error{Code: ExitFailed, What: "the API counts no servers of reservation " + id,
+				return nil, n, &show.Error{Code: show.ExitFailed, What: "the API counts no servers of reservation " + id,
 					Hints: []string{"slipway server list --reservation " + id}}
 			}
 			if !told {
@@ -259,7 +262,7 @@ func (c *client) followMany(ctx context.Context, cmd *cobra.Command, s *session,
 		case passing(err):
 			last = err
 		default:
-			return nil, counts{}, doing(err, "follow the builds of reservation %s", id)
+			return nil, counts{}, session.Doing(err, "follow the builds of reservation %s", id)
 		}
 		select {
 		case <-ctx.Done():
@@ -279,9 +282,9 @@ func manyFailed(id string, n counts) error {
 		were = "was"
 	}
 	if n.failed == 0 {
-		return &Error{Code: ExitFailed, What: fmt.Sprintf("%d %s %s deleted", n.deleted, of, were)}
+		return &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("%d %s %s deleted", n.deleted, of, were)}
 	}
-	result := &Error{Code: ExitFailed, What: fmt.Sprintf("%d %s failed", n.failed, of)}
+	result := &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("%d %s failed", n.failed, of)}
 	if n.deleted > 0 {
 		result.What += fmt.Sprintf(", %d %s deleted", n.deleted, were)
 	}
@@ -294,7 +297,7 @@ func manyFailed(id string, n counts) error {
 }
 
 // manyStillBuilding is the end of the watching before the end of the builds.
-func manyStillBuilding(ctx context.Context, id string, last error) *Error {
+func manyStillBuilding(ctx context.Context, id string, last error) *show.Error {
 	return stoppedWatching(ctx, "the builds of reservation "+id+" go on", last,
 		"slipway reservation wait "+id+"   (follow them again)",
 		"slipway server delete $(slipway server list --reservation "+id+" --quiet)   (stop them and give everything back)")
@@ -325,7 +328,7 @@ func (v *countsView) show(n counts) {
 	v.mu.Unlock()
 	switch {
 	case v.quiet:
-	case isTerminal(v.w):
+	case show.IsTerminal(v.w):
 		v.draw(n)
 	case !v.printed, n != v.last && (n.building == 0 || n.ended()-v.last.ended() >= max(1, n.admitted/plainLines)):
 		v.printed, v.last = true, n
@@ -339,7 +342,7 @@ func (v *countsView) draw(n counts) {
 		v.bar = v.progress.AddBar(n.admitted, mpb.PrependDecorators(decor.Name(" ")), mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
 			v.mu.Lock()
 			defer v.mu.Unlock()
-			return " " + v.now.String() + "  " + duration(v.clock().Sub(v.began))
+			return " " + v.now.String() + "  " + show.Duration(v.clock().Sub(v.began))
 		})))
 	}
 	v.bar.SetCurrent(n.ended())

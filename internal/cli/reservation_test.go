@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 const (
@@ -61,7 +63,7 @@ func TestSeveralServersAreAskedForInOneRequest(t *testing.T) {
 func TestOneServerIsAskedForWithoutCounts(t *testing.T) {
 	a := bootable(t)
 	require.Equal(t, 0, run(t, bootNode()...).code)
-	server := asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(object)
+	server := asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(show.Object)
 	for _, field := range []string{"min_count", "max_count", "return_reservation_id"} {
 		require.NotContains(t, server, field)
 	}
@@ -78,7 +80,7 @@ func TestCountsThatCannotBeMeantAreRefusedBeforeAnythingIsSent(t *testing.T) {
 	} {
 		a := reservable(t)
 		got := run(t, bootNode(tc.args...)...)
-		require.Equal(t, ExitUsage, got.code, "%v: %s", tc.args, got.err)
+		require.Equal(t, show.ExitUsage, got.code, "%v: %s", tc.args, got.err)
 		require.Contains(t, got.err, tc.want)
 		require.Empty(t, a.made("POST /compute/v2.1/servers"))
 	}
@@ -90,9 +92,9 @@ func TestARefusalOfSeveralServersIsTheAPIsOwn(t *testing.T) {
 	a.json("GET /compute/v2.1/flavors/detail", 200, `{"flavors":[{"id":"1","name":"tiny"}]}`)
 	a.json("POST /compute/v2.1/servers", 400, `{"badRequest":{"code":400,"message":"Unable to launch multiple instances with a single configured port ID."}}`)
 	got := run(t, bootNode("--count", "2", "--nic", "port=p-1")...)
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.Contains(t, got.err, "Error: cannot build 2 servers \"node\"\n  Unable to launch multiple instances with a single configured port ID. (HTTP 400")
-	require.Equal(t, []any{object{"port": "p-1"}}, asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(object)["networks"])
+	require.Equal(t, []any{show.Object{"port": "p-1"}}, asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(show.Object)["networks"])
 }
 
 func TestFewerServersThanAskedForAreTold(t *testing.T) {
@@ -139,7 +141,7 @@ func TestServersThatFailAreExitOneWithTheCountsAndHowToSeeThem(t *testing.T) {
 	a := reservable(t)
 	a.sequence(reservationURL, reserved(4, 4, 0, 0, 0), reserved(4, 0, 2, 2, 0))
 	got := run(t, bootNode("--count", "4", "--wait", "-o", "json")...)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "  0 building, 2 active, 2 error of 4\nError: 2 of the 4 servers of reservation "+reservationID+" failed\n"+
 		"  → slipway server list --reservation "+reservationID+" --status ERROR -o wide   (which, and why)\n"+
 		"  → slipway server delete $(slipway server list --reservation "+reservationID+" --status ERROR --quiet)   (their quota is in use until then)\n")
@@ -175,11 +177,11 @@ func TestStoppingToWatchSeveralServersLeavesTheirBuildsRunning(t *testing.T) {
 		reply(w, 200, reserved(4, 4, 0, 0, 0))
 	})
 	got := runWith(t, ctx, "", bootNode("--count", "4", "--wait")...)
-	require.Equal(t, ExitInterrupted, got.code)
+	require.Equal(t, show.ExitInterrupted, got.code)
 	require.Contains(t, got.err, "Error: stopped watching; the builds of reservation "+reservationID+" go on\n  → slipway reservation wait "+reservationID+" ")
 
 	got = run(t, bootNode("--count", "4", "--wait", "--timeout", "30ms")...)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: gave up waiting; the builds of reservation "+reservationID+" go on\n")
 }
 
@@ -187,7 +189,7 @@ func TestAnAnswerWithoutCountsIsNotTakenForTheEnd(t *testing.T) {
 	a := reservable(t)
 	a.json(reservationURL, 200, `{"reservation":{"id":"`+reservationID+`"}}`)
 	got := run(t, bootNode("--count", "4", "--wait")...)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: the API counts no servers of reservation "+reservationID+"\n")
 }
 
@@ -250,9 +252,9 @@ func TestAReservationIsShownByItsId(t *testing.T) {
 	a.json("GET /reservations/{id}", 404, `{"error":{"code":404,"message":"Reservation r-0 could not be found."}}`)
 	for _, verb := range []string{"show", "wait"} {
 		got = run(t, "reservation", verb, "r-0")
-		require.Equal(t, ExitNotFound, got.code)
+		require.Equal(t, show.ExitNotFound, got.code)
 		require.Equal(t, "Error: there is no reservation \"r-0\"\n  → slipway reservation list\n", got.err)
-		require.Equal(t, ExitUsage, run(t, "reservation", verb, "").code)
+		require.Equal(t, show.ExitUsage, run(t, "reservation", verb, "").code)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func TestANewKeyPairsPrivateHalfIsWrittenForItsOwnerAlone(t *testing.T) {
@@ -27,12 +29,12 @@ func TestANewKeyPairsPrivateHalfIsWrittenForItsOwnerAlone(t *testing.T) {
 	require.NoError(t, err)
 	public, err := ssh.NewPublicKey(key.(*ed25519.PrivateKey).Public())
 	require.NoError(t, err)
-	body := asJSON(t, a.made("POST /compute/v2.1/os-keypairs")[0].body)["keypair"].(object)
+	body := asJSON(t, a.made("POST /compute/v2.1/os-keypairs")[0].body)["keypair"].(show.Object)
 	require.Equal(t, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(public)))+" ci", body["public_key"])
 	require.NotContains(t, a.made("POST /compute/v2.1/os-keypairs")[0].body, "PRIVATE")
 
 	got = run(t, "keypair", "create", "ci", "--private-key", file)
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	again, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, private, again, "an existing key is never written over")
@@ -43,14 +45,14 @@ func TestARefusedKeyPairLeavesNoPrivateKeyBehind(t *testing.T) {
 	a.json("POST /compute/v2.1/os-keypairs", 409, `{"conflictingRequest":{"code":409,"message":"Key pair 'ci' already exists."}}`)
 	file := filepath.Join(t.TempDir(), "ci.pem")
 	got := run(t, "keypair", "create", "ci", "--private-key", file)
-	require.Equal(t, ExitRefused, got.code)
+	require.Equal(t, show.ExitRefused, got.code)
 	require.NoFileExists(t, file)
 }
 
 func TestAPrivateKeyIsNotImported(t *testing.T) {
 	newAPI(t)
 	got := runWith(t, t.Context(), "-----BEGIN OPENSSH PRIVATE KEY-----\n", "keypair", "create", "k", "--public-key", "-")
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 }
 
 func TestKeyPairsAreKnownByName(t *testing.T) {
@@ -104,20 +106,9 @@ func TestHostsAreFoundAtTheRootOfTheAPIWhenTheCatalogDoesNotListThem(t *testing.
 }
 
 func TestAHostThatSaysItIsNotReadyIsNotShownAsUp(t *testing.T) {
-	require.Equal(t, "up", hostState(object{"state": "up", "ready": true}))
-	require.Equal(t, "not ready", hostState(object{"state": "up", "ready": false}))
-	require.Equal(t, "down", hostState(object{"state": "down", "ready": false}))
-}
-
-func TestTheRootOfTheAPIIsFoundFromTheIdentityAddress(t *testing.T) {
-	for address, want := range map[string]string{
-		"http://a:1/v3": "http://a:1/", "http://a:1/v3/": "http://a:1/", "https://a/identity/v3": "https://a/",
-		"https://a/slipway/identity": "https://a/slipway/", "http://a:1": "http://a:1/",
-	} {
-		got, err := rootOf(address)
-		require.NoError(t, err)
-		require.Equal(t, want, got)
-	}
+	require.Equal(t, "up", hostState(show.Object{"state": "up", "ready": true}))
+	require.Equal(t, "not ready", hostState(show.Object{"state": "up", "ready": false}))
+	require.Equal(t, "down", hostState(show.Object{"state": "down", "ready": false}))
 }
 
 func TestQuotaShowsWhatIsLeft(t *testing.T) {
@@ -143,21 +134,21 @@ func TestServicesOfACloudThatLacksThemAreNamed(t *testing.T) {
 		reply(w, 201, `{"token":{"expires_at":"2030-01-02T03:04:05.000000Z","user":{"id":"u1"},"catalog":[]}}`, "X-Subject-Token", "t")
 	})
 	got := run(t, "image", "list")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: the cloud's catalog has no image API\n")
 }
 
 func TestAHostTellsHowItsGuestsRun(t *testing.T) {
-	for want, trial := range map[string]object{
+	for want, trial := range map[string]show.Object{
 		"accelerated":       {"at": "2026-03-04T05:06:07Z", "passed": true, "accelerated": true},
 		"emulated":          {"at": "2026-03-04T05:06:07Z", "passed": true, "accelerated": false},
 		"failing":           {"at": "2026-03-04T05:06:07Z", "passed": false, "accelerated": false},
 		"emulated, untried": {"at": "2026-03-04T05:06:07Z", "passed": false, "untried": true},
 		"":                  nil,
 	} {
-		require.Equal(t, want, hostGuests(object{"trial": trial}))
+		require.Equal(t, want, hostGuests(show.Object{"trial": trial}))
 	}
-	require.Empty(t, hostGuests(object{"trial": nil}), "a host that has not told")
+	require.Empty(t, hostGuests(show.Object{"trial": nil}), "a host that has not told")
 }
 
 func TestAKeyPairIsMadeInTheVersionThatTakesAnyNameOfOne(t *testing.T) {
@@ -175,7 +166,7 @@ func TestAKeyPairIsMadeInTheVersionThatTakesAnyNameOfOne(t *testing.T) {
 func TestAFileWithTwoPublicKeysIsNoKeyPair(t *testing.T) {
 	a := newAPI(t)
 	got := runWith(t, t.Context(), "ssh-ed25519 AAAA a\nssh-ed25519 BBBB b\n", "keypair", "create", "k", "--public-key", "-")
-	require.Equal(t, ExitUsage, got.code)
+	require.Equal(t, show.ExitUsage, got.code)
 	require.Contains(t, got.err, "has 2 lines: a key pair is one public key, on one line")
 	require.Empty(t, a.made("POST /compute/v2.1/os-keypairs"))
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,47 +15,52 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 var serverKind = &kind{
 	noun: "server", service: "compute", path: "servers", listPath: "servers/detail", plural: "servers", singular: "server",
 	byName: quoted, listHint: "slipway server list",
-	layout: layout{
-		list: []column{
-			col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), col("TASK", "OS-EXT-STS:task_state"),
-			computed("ADDRESSES", addresses), computed("FLAVOR", flavorOf),
-			computed("IMAGE", imageOf).onlyWide(), col("KEY", "key_name").onlyWide(), col("ZONE", "OS-EXT-AZ:availability_zone").onlyWide(),
-			col("HOST", "OS-EXT-SRV-ATTR:host").onlyWide(), col("PROJECT", "tenant_id").onlyWide(), col("CREATED", "created").onlyWide(),
-			col("FAULT", "fault", "message").onlyWide(),
+	layout: show.Layout{
+		List: []show.Column{
+			show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("STATUS", "status"), show.Col("TASK", "OS-EXT-STS:task_state"),
+			show.Computed("ADDRESSES", addresses), show.Computed("FLAVOR", flavorOf),
+			show.Computed("IMAGE", imageOf).OnlyWide(), show.Col("KEY", "key_name").OnlyWide(), show.Col("ZONE", "OS-EXT-AZ:availability_zone").OnlyWide(),
+			show.Col("HOST", "OS-EXT-SRV-ATTR:host").OnlyWide(), show.Col("PROJECT", "tenant_id").OnlyWide(), show.Col("CREATED", "created").OnlyWide(),
+			show.Col("FAULT", "fault", "message").OnlyWide(),
 		},
-		show: []column{
-			col("ID", "id"), col("NAME", "name"), col("DESCRIPTION", "description"), col("STATUS", "status"),
-			col("TASK", "OS-EXT-STS:task_state"), computed("POWER", powerOf), computed("ADDRESSES", addresses),
-			computed("FLAVOR", flavorOf), computed("IMAGE", imageOf), col("KEY", "key_name"), col("CONFIG DRIVE", "config_drive"),
-			col("METADATA", "metadata"), col("TAGS", "tags"), col("ZONE", "OS-EXT-AZ:availability_zone"),
-			computed("HOST", func(o object) string { return first(text(o, "OS-EXT-SRV-ATTR:host"), text(o, "hostId")) }),
-			col("PROJECT", "tenant_id"), col("USER", "user_id"), col("CREATED", "created"), col("UPDATED", "updated"),
-			col("LAUNCHED", "OS-SRV-USG:launched_at"),
-			col("FAULT", "fault", "message"), col("FAULT CODE", "fault", "code"), col("FAULT DETAILS", "fault", "details"),
+		Show: []show.Column{
+			show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("DESCRIPTION", "description"), show.Col("STATUS", "status"),
+			show.Col("TASK", "OS-EXT-STS:task_state"), show.Computed("POWER", powerOf), show.Computed("ADDRESSES", addresses),
+			show.Computed("FLAVOR", flavorOf), show.Computed("IMAGE", imageOf), show.Col("KEY", "key_name"), show.Col("CONFIG DRIVE", "config_drive"),
+			show.Col("METADATA", "metadata"), show.Col("TAGS", "tags"), show.Col("ZONE", "OS-EXT-AZ:availability_zone"),
+			show.Computed("HOST", func(o show.Object) string {
+				return cmp.Or(show.Text(o, "OS-EXT-SRV-ATTR:host"), show.Text(o, "hostId"))
+			}),
+			show.Col("PROJECT", "tenant_id"), show.Col("USER", "user_id"), show.Col("CREATED", "created"), show.Col("UPDATED", "updated"),
+			show.Col("LAUNCHED", "OS-SRV-USG:launched_at"),
+			show.Col("FAULT", "fault", "message"), show.Col("FAULT CODE", "fault", "code"), show.Col("FAULT DETAILS", "fault", "details"),
 		},
 	},
 }
 
 // acceptedLayout shows a server that is only asked for, bootedLayout one that was waited for.
 var (
-	acceptedLayout = &layout{list: []column{
-		col("ID", "id"), col("NAME", "name"), col("ADMIN PASSWORD", "adminPass"), col("REQUEST", "request_id"),
+	acceptedLayout = &show.Layout{List: []show.Column{
+		show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("ADMIN PASSWORD", "adminPass"), show.Col("REQUEST", "request_id"),
 	}}
-	bootedLayout = &layout{list: []column{
-		col("ID", "id"), col("NAME", "name"), col("STATUS", "status"), computed("ADDRESSES", addresses),
-		col("KEY", "key_name"), col("ADMIN PASSWORD", "adminPass"),
-		computed("HOST", func(o object) string { return text(o, "OS-EXT-SRV-ATTR:host") }),
+	bootedLayout = &show.Layout{List: []show.Column{
+		show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("STATUS", "status"), show.Computed("ADDRESSES", addresses),
+		show.Col("KEY", "key_name"), show.Col("ADMIN PASSWORD", "adminPass"),
+		show.Computed("HOST", func(o show.Object) string { return show.Text(o, "OS-EXT-SRV-ATTR:host") }),
 	}}
 )
 
 // addresses are a server's networks with their addresses: "private=10.0.0.4, 10.0.0.5; dmz=…".
-func addresses(o object) string {
-	networks, _ := o["addresses"].(object)
+func addresses(o show.Object) string {
+	networks, _ := o["addresses"].(show.Object)
 	names := make([]string, 0, len(networks))
 	for name := range networks {
 		names = append(names, name)
@@ -63,23 +69,23 @@ func addresses(o object) string {
 	parts := make([]string, 0, len(names))
 	for _, name := range names {
 		var list []string
-		for _, a := range objects(networks[name]) {
-			list = append(list, text(a, "addr"))
+		for _, a := range show.Objects(networks[name]) {
+			list = append(list, show.Text(a, "addr"))
 		}
 		parts = append(parts, name+"="+strings.Join(list, ", "))
 	}
 	return strings.Join(parts, "; ")
 }
 
-func flavorOf(o object) string {
-	return first(text(o, "flavor", "original_name"), text(o, "flavor", "id"))
+func flavorOf(o show.Object) string {
+	return cmp.Or(show.Text(o, "flavor", "original_name"), show.Text(o, "flavor", "id"))
 }
 
-func imageOf(o object) string { return text(o, "image", "id") }
+func imageOf(o show.Object) string { return show.Text(o, "image", "id") }
 
 // powerOf names Nova's power states.
-func powerOf(o object) string {
-	state := text(o, "OS-EXT-STS:power_state")
+func powerOf(o show.Object) string {
+	state := show.Text(o, "OS-EXT-STS:power_state")
 	if name, ok := map[string]string{"0": "none", "1": "running", "3": "paused", "4": "shut down", "6": "crashed", "7": "suspended"}[state]; ok {
 		return name
 	}
@@ -111,7 +117,7 @@ func (c *client) serverList() *cobra.Command {
 		Long:    "List the project's servers, newest first. All of them, page by page, unless --limit is given.",
 		Example: "  slipway server list\n  slipway server list --status ACTIVE --name '^web' -o wide\n  slipway server list --all-projects --host hv1\n  slipway server list --reservation r-1a2b3c4d --status ERROR -o wide\n  slipway server list --sort name:asc -o json",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
 			for key, value := range map[string]string{"name": name, "status": strings.ToUpper(status), "host": host, "reservation_id": reservation} {
 				if value != "" {
@@ -125,20 +131,20 @@ func (c *client) serverList() *cobra.Command {
 				query.Set("limit", strconv.Itoa(limit))
 			}
 			if marker != "" {
-				last, err := s.find(ctx, serverKind, marker)
+				last, err := serverKind.find(ctx, s, marker)
 				if err != nil {
 					return err
 				}
-				query.Set("marker", text(last, "id"))
+				query.Set("marker", show.Text(last, "id"))
 			}
 			if err := sortQuery(query, sortBy); err != nil {
 				return err
 			}
-			servers, err := s.list(ctx, serverKind, query)
+			servers, err := serverKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the servers")
+				return session.Doing(err, "list the servers")
 			}
-			return c.output.many(cmd.OutOrStdout(), &serverKind.layout, servers)
+			return c.output.Many(cmd.OutOrStdout(), &serverKind.layout, servers)
 		}),
 	}
 	flags := cmd.Flags()
@@ -165,7 +171,7 @@ func sortQuery(query url.Values, spec string) error {
 			direction = "asc"
 		}
 		if key == "" || direction != "asc" && direction != "desc" {
-			return usage("--sort wants key[:asc|desc], not %q", part)
+			return show.UsageError("--sort wants key[:asc|desc], not %q", part)
 		}
 		query.Add("sort_key", key)
 		query.Add("sort_dir", direction)
@@ -184,21 +190,21 @@ func (c *client) serverDelete() *cobra.Command {
 		Example:           "  slipway server delete web --wait\n  slipway server delete $(slipway server list --status ERROR --quiet)",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(serverKind, true),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			servers, err := s.findAll(ctx, serverKind, args)
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			servers, err := serverKind.findAll(ctx, s, args)
 			if err != nil {
 				return err
 			}
 			began := c.now()
 			requests := make([]string, len(servers))
 			for i, server := range servers {
-				_, header, err := s.call(ctx, request{service: "compute", method: http.MethodDelete, path: serverKind.item(text(server, "id"))})
-				if err != nil && !(wait && isStatus(err, http.StatusNotFound)) {
-					return doing(err, "delete the server %q", text(server, "name"))
+				_, header, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodDelete, Path: serverKind.item(show.Text(server, "id"))})
+				if err != nil && !(wait && session.IsStatus(err, http.StatusNotFound)) {
+					return session.Doing(err, "delete the server %q", show.Text(server, "name"))
 				}
 				requests[i] = header.Get("X-Compute-Request-Id")
 				if !wait {
-					c.say(cmd, "deleting server %s (%s)", text(server, "name"), text(server, "id"))
+					c.say(cmd, "deleting server %s (%s)", show.Text(server, "name"), show.Text(server, "id"))
 				}
 			}
 			if !wait {
@@ -212,7 +218,7 @@ func (c *client) serverDelete() *cobra.Command {
 				if err := c.waitGone(ctx, s, server, requests[i]); err != nil {
 					return err
 				}
-				c.say(cmd, "deleted server %s (%s) after %s", text(server, "name"), text(server, "id"), duration(c.now().Sub(began)))
+				c.say(cmd, "deleted server %s (%s) after %s", show.Text(server, "name"), show.Text(server, "id"), show.Duration(c.now().Sub(began)))
 			}
 			return nil
 		}),
@@ -223,33 +229,33 @@ func (c *client) serverDelete() *cobra.Command {
 }
 
 // waitGone waits until the API no longer knows a server. A delete that failed is told by its instance action.
-func (c *client) waitGone(ctx context.Context, s *session, server object, requestID string) error {
-	id, name := text(server, "id"), text(server, "name")
+func (c *client) waitGone(ctx context.Context, s *session.Session, server show.Object, requestID string) error {
+	id, name := show.Text(server, "id"), show.Text(server, "name")
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
 	for {
-		now, err := s.get(ctx, serverKind, id)
+		now, err := serverKind.get(ctx, s, id)
 		switch {
-		case isStatus(err, http.StatusNotFound):
+		case session.IsStatus(err, http.StatusNotFound):
 			return nil
 		case err != nil && ctx.Err() == nil && !passing(err):
-			return doing(err, "wait for the end of server %q", name)
-		case err == nil && text(now, "status") == "DELETED":
+			return session.Doing(err, "wait for the end of server %q", name)
+		case err == nil && show.Text(now, "status") == "DELETED":
 			return nil // admins are shown deleted servers
 		case err == nil && requestID != "":
-			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions", requestID)})
-			if err == nil && text(answer, "instanceAction", "message") == "Error" {
-				return &Error{Code: ExitFailed, What: fmt.Sprintf("the delete of server %q (%s) failed", name, id),
-					Reason: first(text(now, "fault", "message"), "the API gives no reason"),
+			answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: serverKind.item(id, "os-instance-actions", requestID)})
+			if err == nil && show.Text(answer, "instanceAction", "message") == "Error" {
+				return &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the delete of server %q (%s) failed", name, id),
+					Reason: cmp.Or(show.Text(now, "fault", "message"), "the API gives no reason"),
 					Hints:  []string{"slipway server events " + id + "   (what was done, and where)", "slipway server delete " + id + "   (tries again)"}}
 			}
 		}
 		select {
 		case <-ctx.Done():
-			result := &Error{Code: ExitInterrupted, What: fmt.Sprintf("stopped waiting; the delete of server %q (%s) goes on", name, id),
+			result := &show.Error{Code: show.ExitInterrupted, What: fmt.Sprintf("stopped waiting; the delete of server %q (%s) goes on", name, id),
 				Hints: []string{"slipway server show " + id}}
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				result.Code = ExitFailed
+				result.Code = show.ExitFailed
 			}
 			return result
 		case <-ticker.C:
@@ -267,16 +273,16 @@ func (c *client) serverConsole() *cobra.Command {
 		Example:           "  slipway server console web --lines 50\n  slipway server console web --follow",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			server, err := s.find(ctx, serverKind, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			server, err := serverKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
-			id := text(server, "id")
+			id := show.Text(server, "id")
 			if !follow {
-				output, err := s.console(ctx, id, lines)
+				output, err := consoleText(ctx, s, id, lines)
 				if err != nil {
-					return doing(err, "read the console of server %q", args[0])
+					return session.Doing(err, "read the console of server %q", args[0])
 				}
 				if output != "" && !strings.HasSuffix(output, "\n") {
 					output += "\n"
@@ -296,10 +302,10 @@ func (c *client) serverConsole() *cobra.Command {
 
 // followConsole prints the last lines of the console and then what is added. The API only ever gives the whole log, so
 // each answer is compared with the one before.
-func (c *client) followConsole(ctx context.Context, cmd *cobra.Command, s *session, id string, lines int) error {
-	shown, err := s.console(ctx, id, 0)
+func (c *client) followConsole(ctx context.Context, cmd *cobra.Command, s *session.Session, id string, lines int) error {
+	shown, err := consoleText(ctx, s, id, 0)
 	if err != nil {
-		return doing(err, "read the console of server %s", id)
+		return session.Doing(err, "read the console of server %s", id)
 	}
 	if _, err := fmt.Fprint(cmd.OutOrStdout(), lastLines(shown, lines)); err != nil {
 		return err
@@ -312,14 +318,14 @@ func (c *client) followConsole(ctx context.Context, cmd *cobra.Command, s *sessi
 			return nil
 		case <-ticker.C:
 		}
-		output, err := s.console(ctx, id, 0)
+		output, err := consoleText(ctx, s, id, 0)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil && passing(err):
 			continue
 		case err != nil:
-			return doing(err, "read the console of server %s", id)
+			return session.Doing(err, "read the console of server %s", id)
 		}
 		if _, err := fmt.Fprint(cmd.OutOrStdout(), added(shown, output)); err != nil {
 			return err
@@ -364,38 +370,40 @@ func added(old, log string) string {
 	return log
 }
 
-// console is Nova's os-getConsoleOutput; lines 0 is everything.
-func (s *session) console(ctx context.Context, id string, lines int) (string, error) {
-	body := object{}
+// consoleText is Nova's os-getConsoleOutput; lines 0 is everything.
+func consoleText(ctx context.Context, s *session.Session, id string, lines int) (string, error) {
+	body := show.Object{}
 	if lines > 0 {
 		body["length"] = lines
 	}
-	answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodPost, path: serverKind.item(id, "action"),
-		body: object{"os-getConsoleOutput": body}})
+	answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodPost, Path: serverKind.item(id, "action"),
+		Body: show.Object{"os-getConsoleOutput": body}})
 	if err != nil {
 		return "", err
 	}
-	return text(answer, "output"), nil
+	return show.Text(answer, "output"), nil
 }
 
-var actionLayout = layout{id: "request_id", name: "action", list: []column{
-	col("ACTION", "action"), col("REQUEST", "request_id"), computed("STEP", func(o object) string { return text(o, "event") }),
-	computed("RESULT", func(o object) string {
-		if text(o, "event") != "" {
-			return first(text(o, "result"), "running")
+var actionLayout = show.Layout{ID: "request_id", Name: "action", List: []show.Column{
+	show.Col("ACTION", "action"), show.Col("REQUEST", "request_id"), show.Computed("STEP", func(o show.Object) string { return show.Text(o, "event") }),
+	show.Computed("RESULT", func(o show.Object) string {
+		if show.Text(o, "event") != "" {
+			return cmp.Or(show.Text(o, "result"), "running")
 		}
-		return text(o, "message")
+		return show.Text(o, "message")
 	}),
-	computed("STARTED", func(o object) string { return text(o, "start_time") }),
-	computed("TOOK", func(o object) string {
-		began, ended := parseTime(text(o, "start_time")), parseTime(text(o, "finish_time"))
+	show.Computed("STARTED", func(o show.Object) string { return show.Text(o, "start_time") }),
+	show.Computed("TOOK", func(o show.Object) string {
+		began, ended := show.ParseTime(show.Text(o, "start_time")), show.ParseTime(show.Text(o, "finish_time"))
 		if began.IsZero() || ended.IsZero() {
 			return ""
 		}
-		return duration(ended.Sub(began))
+		return show.Duration(ended.Sub(began))
 	}),
-	computed("HOST", func(o object) string { return first(text(o, "host"), shortHost(text(o, "hostId"))) }),
-	col("DETAILS", "details"),
+	show.Computed("HOST", func(o show.Object) string {
+		return cmp.Or(show.Text(o, "host"), show.ShortHost(show.Text(o, "hostId")))
+	}),
+	show.Col("DETAILS", "details"),
 }}
 
 func (c *client) serverEvents() *cobra.Command {
@@ -406,51 +414,51 @@ func (c *client) serverEvents() *cobra.Command {
 		Example:           "  slipway server events web\n  slipway server events web -o json",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			id := args[0]
-			if server, err := s.find(ctx, serverKind, args[0]); err == nil {
-				id = text(server, "id")
-			} else if failure := explain(err); failure.Code != ExitNotFound {
+			if server, err := serverKind.find(ctx, s, args[0]); err == nil {
+				id = show.Text(server, "id")
+			} else if failure := session.Explain(err); failure.Code != show.ExitNotFound {
 				return err
 			}
-			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions")})
-			if isStatus(err, http.StatusNotFound) {
+			answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: serverKind.item(id, "os-instance-actions")})
+			if session.IsStatus(err, http.StatusNotFound) {
 				return serverKind.notFound(args[0])
 			}
 			if err != nil {
-				return doing(err, "list the actions of server %q", args[0])
+				return session.Doing(err, "list the actions of server %q", args[0])
 			}
-			actions := objects(answer["instanceActions"])
+			actions := show.Objects(answer["instanceActions"])
 			sort.SliceStable(actions, func(i, j int) bool {
-				return parseTime(text(actions[i], "start_time")).Before(parseTime(text(actions[j], "start_time")))
+				return show.ParseTime(show.Text(actions[i], "start_time")).Before(show.ParseTime(show.Text(actions[j], "start_time")))
 			})
 			for i, a := range actions {
-				answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet,
-					path: serverKind.item(id, "os-instance-actions", url.PathEscape(text(a, "request_id")))})
+				answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet,
+					Path: serverKind.item(id, "os-instance-actions", url.PathEscape(show.Text(a, "request_id")))})
 				if err != nil {
-					return doing(err, "read the action %s of server %q", text(a, "request_id"), args[0])
+					return session.Doing(err, "read the action %s of server %q", show.Text(a, "request_id"), args[0])
 				}
-				if whole, ok := answer["instanceAction"].(object); ok {
+				if whole, ok := answer["instanceAction"].(show.Object); ok {
 					actions[i] = whole
 				}
 			}
 			rows := actions
-			if c.output.format == "table" || c.output.format == "wide" {
+			if c.output.Format == "table" || c.output.Format == "wide" {
 				rows = eventRows(actions)
 			}
-			return c.output.many(cmd.OutOrStdout(), &actionLayout, rows)
+			return c.output.Many(cmd.OutOrStdout(), &actionLayout, rows)
 		}),
 	}
 }
 
 // eventRows puts the steps of each action below it.
-func eventRows(actions []object) []object {
-	var rows []object
+func eventRows(actions []show.Object) []show.Object {
+	var rows []show.Object
 	for _, a := range actions {
 		rows = append(rows, a)
-		events := objects(a["events"])
+		events := show.Objects(a["events"])
 		sort.SliceStable(events, func(i, j int) bool {
-			return parseTime(text(events[i], "start_time")).Before(parseTime(text(events[j], "start_time")))
+			return show.ParseTime(show.Text(events[i], "start_time")).Before(show.ParseTime(show.Text(events[j], "start_time")))
 		})
 		rows = append(rows, events...)
 	}
@@ -467,17 +475,17 @@ func (c *client) serverWait() *cobra.Command {
 		Example:           "  slipway server wait web\n  slipway server wait web --deleted --timeout 2m",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-			server, err := s.find(ctx, serverKind, args[0])
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			server, err := serverKind.find(ctx, s, args[0])
 			if err != nil {
 				return err
 			}
-			id := text(server, "id")
+			id := show.Text(server, "id")
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions")})
+			answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: serverKind.item(id, "os-instance-actions")})
 			if err != nil {
-				return doing(err, "list the actions of server %q", args[0])
+				return session.Doing(err, "list the actions of server %q", args[0])
 			}
 			if gone {
 				ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
@@ -488,7 +496,7 @@ func (c *client) serverWait() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.output.one(cmd.OutOrStdout(), bootedLayout, built)
+			return c.output.One(cmd.OutOrStdout(), bootedLayout, built)
 		}),
 	}
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Minute, "give up waiting after this long")
@@ -497,12 +505,12 @@ func (c *client) serverWait() *cobra.Command {
 }
 
 // requestOf is the request id of a server's newest action of a kind.
-func requestOf(answer object, action string) string {
+func requestOf(answer show.Object, action string) string {
 	var newest time.Time
 	var id string
-	for _, a := range objects(answer["instanceActions"]) {
-		if began := parseTime(text(a, "start_time")); text(a, "action") == action && (id == "" || began.After(newest)) {
-			newest, id = began, text(a, "request_id")
+	for _, a := range show.Objects(answer["instanceActions"]) {
+		if began := show.ParseTime(show.Text(a, "start_time")); show.Text(a, "action") == action && (id == "" || began.After(newest)) {
+			newest, id = began, show.Text(a, "request_id")
 		}
 	}
 	return id

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // serverActions are the verbs that are one action of the API each.
@@ -30,23 +33,23 @@ func (c *client) serverActionCommands() []*cobra.Command {
 			Example:           "  slipway server " + a.verb + " web\n  slipway server " + a.verb + " web db --wait",
 			Args:              cobra.MinimumNArgs(1),
 			ValidArgsFunction: c.complete(serverKind, true),
-			RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
-				servers, err := s.findAll(ctx, serverKind, args)
+			RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+				servers, err := serverKind.findAll(ctx, s, args)
 				if err != nil {
 					return err
 				}
 				began := c.now()
 				requests := make([]string, len(servers))
 				for i, server := range servers {
-					_, header, err := s.call(ctx, request{
-						service: "compute", method: http.MethodPost, path: serverKind.item(text(server, "id"), "action"), body: object{a.action: nil},
+					_, header, err := s.Call(ctx, session.Request{
+						Service: "compute", Method: http.MethodPost, Path: serverKind.item(show.Text(server, "id"), "action"), Body: show.Object{a.action: nil},
 					})
 					if err != nil {
-						return doing(err, "%s the server %q", a.verb, text(server, "name"))
+						return session.Doing(err, "%s the server %q", a.verb, show.Text(server, "name"))
 					}
 					requests[i] = header.Get("X-Compute-Request-Id")
 					if !wait {
-						c.say(cmd, "asked server %s (%s) to %s", text(server, "name"), text(server, "id"), a.verb)
+						c.say(cmd, "asked server %s (%s) to %s", show.Text(server, "name"), show.Text(server, "id"), a.verb)
 					}
 				}
 				if !wait {
@@ -60,7 +63,7 @@ func (c *client) serverActionCommands() []*cobra.Command {
 					if err := c.waitDone(ctx, s, server, a.verb, requests[i]); err != nil {
 						return err
 					}
-					c.say(cmd, "%s server %s (%s) after %s", a.done, text(server, "name"), text(server, "id"), duration(c.now().Sub(began)))
+					c.say(cmd, "%s server %s (%s) after %s", a.done, show.Text(server, "name"), show.Text(server, "id"), show.Duration(c.now().Sub(began)))
 				}
 				return nil
 			}),
@@ -73,19 +76,19 @@ func (c *client) serverActionCommands() []*cobra.Command {
 }
 
 // waitDone waits until nothing is done to a server any more, and tells by its instance action how the action ended.
-func (c *client) waitDone(ctx context.Context, s *session, server object, verb, requestID string) error {
-	id, name := text(server, "id"), text(server, "name")
+func (c *client) waitDone(ctx context.Context, s *session.Session, server show.Object, verb, requestID string) error {
+	id, name := show.Text(server, "id"), show.Text(server, "name")
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
 	for {
-		now, err := s.get(ctx, serverKind, id)
+		now, err := serverKind.get(ctx, s, id)
 		if err != nil && ctx.Err() == nil && !passing(err) {
-			return doing(err, "wait for the %s of server %q", verb, name)
+			return session.Doing(err, "wait for the %s of server %q", verb, name)
 		}
-		if err == nil && text(now, "OS-EXT-STS:task_state") == "" {
-			answer, _, err := s.call(ctx, request{service: "compute", method: http.MethodGet, path: serverKind.item(id, "os-instance-actions", requestID)})
-			if err == nil && text(answer, "instanceAction", "message") == "Error" {
-				return &Error{Code: ExitFailed, What: fmt.Sprintf("the %s of server %q (%s) failed", verb, name, id), Reason: reasonOf(answer),
+		if err == nil && show.Text(now, "OS-EXT-STS:task_state") == "" {
+			answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: serverKind.item(id, "os-instance-actions", requestID)})
+			if err == nil && show.Text(answer, "instanceAction", "message") == "Error" {
+				return &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("the %s of server %q (%s) failed", verb, name, id), Reason: reasonOf(answer),
 					Hints: []string{"slipway server events " + id + "   (what was done, and where)", "slipway server " + verb + " " + id + "   (tries again)"}}
 			}
 			if err == nil {
@@ -94,10 +97,10 @@ func (c *client) waitDone(ctx context.Context, s *session, server object, verb, 
 		}
 		select {
 		case <-ctx.Done():
-			result := &Error{Code: ExitInterrupted, What: fmt.Sprintf("stopped waiting; the %s of server %q (%s) goes on", verb, name, id),
+			result := &show.Error{Code: show.ExitInterrupted, What: fmt.Sprintf("stopped waiting; the %s of server %q (%s) goes on", verb, name, id),
 				Hints: []string{"slipway server show " + id}}
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				result.Code = ExitFailed
+				result.Code = show.ExitFailed
 			}
 			return result
 		case <-ticker.C:
@@ -106,11 +109,11 @@ func (c *client) waitDone(ctx context.Context, s *session, server object, verb, 
 }
 
 // reasonOf is what the step of an action said that failed.
-func reasonOf(action object) string {
-	inner, _ := action["instanceAction"].(object)
-	for _, e := range objects(inner["events"]) {
-		if text(e, "result") == "Error" && text(e, "details") != "" {
-			return text(e, "event") + ": " + text(e, "details")
+func reasonOf(action show.Object) string {
+	inner, _ := action["instanceAction"].(show.Object)
+	for _, e := range show.Objects(inner["events"]) {
+		if show.Text(e, "result") == "Error" && show.Text(e, "details") != "" {
+			return show.Text(e, "event") + ": " + show.Text(e, "details")
 		}
 	}
 	return "the API gives no reason"

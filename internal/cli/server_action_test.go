@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func TestStopWaitsUntilNothingIsDoneToTheServerAnyMore(t *testing.T) {
@@ -39,7 +41,7 @@ func TestAnActionThatFailsSaysWhichStepAndWhatToLookAt(t *testing.T) {
 	a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200,
 		`{"instanceAction":{"action":"start","message":"Error","events":[{"event":"PowerOnDomain","result":"Error","details":"hv1 has no room"}]}}`)
 	got := run(t, "server", "start", "web", "--wait")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: the start of server \"web\" (1) failed\n  PowerOnDomain: hv1 has no room\n")
 	require.Contains(t, got.err, "slipway server events 1")
 }

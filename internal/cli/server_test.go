@@ -5,13 +5,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 func TestNothingIsDeletedWhenOneOfSeveralIsUnknown(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
 	got := run(t, "server", "delete", "web", "nope")
-	require.Equal(t, ExitNotFound, got.code)
+	require.Equal(t, show.ExitNotFound, got.code)
 	require.Empty(t, a.made("DELETE /compute/v2.1/servers/1"))
 }
 
@@ -36,7 +38,7 @@ func TestADeleteThatFailsIsTold(t *testing.T) {
 	a.json("GET /compute/v2.1/servers/1", 200, `{"server":{"id":"1","status":"ERROR","fault":{"message":"hv1 does not answer"}}}`)
 	a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200, `{"instanceAction":{"action":"delete","message":"Error","events":[]}}`)
 	got := run(t, "server", "delete", "web", "--wait")
-	require.Equal(t, ExitFailed, got.code)
+	require.Equal(t, show.ExitFailed, got.code)
 	require.Contains(t, got.err, "Error: the delete of server \"web\" (1) failed\n  hv1 does not answer\n")
 }
 
@@ -64,7 +66,7 @@ func TestFollowingAConsolePrintsEachByteOnce(t *testing.T) {
 	})
 	got := run(t, "server", "console", "web", "--follow", "--lines", "2")
 	require.Equal(t, "two\nthree\n", got.out)
-	require.Equal(t, ExitNotFound, got.code, "the server went away while its console was followed")
+	require.Equal(t, show.ExitNotFound, got.code, "the server went away while its console was followed")
 }
 
 func TestWhatALogGainedIsFoundEvenWhenItLostItsBeginning(t *testing.T) {

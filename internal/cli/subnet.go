@@ -7,21 +7,24 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/slipway-cloud/slipway/internal/cli/session"
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 var subnetKind = &kind{
 	noun: "subnet", service: "network", path: "subnets", plural: "subnets", singular: "subnet", byName: filterName,
 	listHint: "slipway subnet list",
-	layout: layout{list: []column{
-		col("ID", "id"), col("NAME", "name"), col("CIDR", "cidr"), col("GATEWAY", "gateway_ip"), col("DHCP", "enable_dhcp"), col("NETWORK", "network_id"),
-		computed("POOL", poolOf).onlyWide(), col("DNS", "dns_nameservers").onlyWide(), col("PROJECT", "project_id").onlyWide(),
+	layout: show.Layout{List: []show.Column{
+		show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("CIDR", "cidr"), show.Col("GATEWAY", "gateway_ip"), show.Col("DHCP", "enable_dhcp"), show.Col("NETWORK", "network_id"),
+		show.Computed("POOL", poolOf).OnlyWide(), show.Col("DNS", "dns_nameservers").OnlyWide(), show.Col("PROJECT", "project_id").OnlyWide(),
 	}},
 }
 
-func poolOf(o object) string {
+func poolOf(o show.Object) string {
 	var pools []string
-	for _, p := range objects(o["allocation_pools"]) {
-		pools = append(pools, text(p, "start")+"-"+text(p, "end"))
+	for _, p := range show.Objects(o["allocation_pools"]) {
+		pools = append(pools, show.Text(p, "start")+"-"+show.Text(p, "end"))
 	}
 	return strings.Join(pools, ", ")
 }
@@ -46,20 +49,20 @@ func (c *client) subnetList() *cobra.Command {
 		Short:   "List subnets",
 		Example: "  slipway subnet list --network private",
 		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, _ []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
 			if network != "" {
-				found, err := s.find(ctx, networkKind, network)
+				found, err := networkKind.find(ctx, s, network)
 				if err != nil {
 					return err
 				}
-				query.Set("network_id", text(found, "id"))
+				query.Set("network_id", show.Text(found, "id"))
 			}
-			subnets, err := s.list(ctx, subnetKind, query)
+			subnets, err := subnetKind.list(ctx, s, query)
 			if err != nil {
-				return doing(err, "list the subnets")
+				return session.Doing(err, "list the subnets")
 			}
-			return c.output.many(cmd.OutOrStdout(), &subnetKind.layout, subnets)
+			return c.output.Many(cmd.OutOrStdout(), &subnetKind.layout, subnets)
 		}),
 	}
 	cmd.Flags().StringVar(&network, "network", "", "only of this network (name or id)")
@@ -79,16 +82,16 @@ func (c *client) subnetCreate() *cobra.Command {
 		Example: `  slipway subnet create private-v4 --network private --cidr 10.0.0.0/24
   slipway subnet create lab --network lab --cidr 192.168.7.0/24 --gateway none --pool 192.168.7.100-192.168.7.200 --dns 192.168.7.2`,
 		Args: cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session, args []string) error {
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			prefix, err := netip.ParsePrefix(cidr)
 			if err != nil {
-				return usage("--cidr %s is no range of addresses such as 10.0.0.0/24", cidr)
+				return show.UsageError("--cidr %s is no range of addresses such as 10.0.0.0/24", cidr)
 			}
 			version := 4
 			if prefix.Addr().Is6() {
 				version = 6
 			}
-			fields := object{"name": args[0], "cidr": cidr, "ip_version": version, "enable_dhcp": !noDHCP}
+			fields := show.Object{"name": args[0], "cidr": cidr, "ip_version": version, "enable_dhcp": !noDHCP}
 			switch gateway {
 			case "":
 			case "none":
@@ -99,23 +102,23 @@ func (c *client) subnetCreate() *cobra.Command {
 			if pool != "" {
 				start, end, ok := strings.Cut(pool, "-")
 				if !ok {
-					return usage("--pool wants FIRST-LAST, not %q", pool)
+					return show.UsageError("--pool wants FIRST-LAST, not %q", pool)
 				}
-				fields["allocation_pools"] = []object{{"start": start, "end": end}}
+				fields["allocation_pools"] = []show.Object{{"start": start, "end": end}}
 			}
 			if len(dns) > 0 {
 				fields["dns_nameservers"] = dns
 			}
-			found, err := s.find(ctx, networkKind, network)
+			found, err := networkKind.find(ctx, s, network)
 			if err != nil {
 				return err
 			}
 			fields["network_id"] = found["id"]
-			subnet, err := s.create(ctx, subnetKind, fields)
+			subnet, err := subnetKind.create(ctx, s, fields)
 			if err != nil {
-				return doing(err, "create the subnet %q", args[0])
+				return session.Doing(err, "create the subnet %q", args[0])
 			}
-			return c.output.one(cmd.OutOrStdout(), &subnetKind.layout, subnet)
+			return c.output.One(cmd.OutOrStdout(), &subnetKind.layout, subnet)
 		}),
 	}
 	flags := cmd.Flags()

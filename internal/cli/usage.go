@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // Strict makes each wrong use of a command, and of those below it, an error that says what is wrong and points to that
@@ -58,7 +60,7 @@ func missingFlags(cmd *cobra.Command) (names []string) {
 
 // argumentWords says how many arguments there are and how the command is used, instead of how many it accepts.
 func argumentWords(cmd *cobra.Command, args []string, err error) error {
-	if errors.As(err, new(*Error)) || cmd.HasSubCommands() {
+	if errors.As(err, new(*show.Error)) || cmd.HasSubCommands() {
 		return err
 	}
 	given := "no argument is given"

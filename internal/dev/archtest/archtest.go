@@ -164,8 +164,16 @@ var Rules = []Rule{
 		Why: "a property that a newer version reads otherwise would send a replayed build another way: what a build decides by stands in ResolveImage's answer",
 	},
 	{
-		Who: []string{"internal/cli"}, Never: []string{"..."}, Only: []string{"internal/imageformat"},
+		Who: []string{"internal/cli/..."}, Never: []string{"..."}, Only: []string{"internal/cli/session", "internal/cli/show", "internal/imageformat"},
 		Why: "the user's verbs use the public API like any other client; a shortcut would hide what the API lacks. What a file is by its marks is said once, so that a file which the API refuses is not sent",
+	},
+	{
+		Who: []string{"internal/cli/show"}, Never: []string{"..."},
+		Why: "what is shown is drawn from what is given: it knows neither how an answer was got nor which verb asked",
+	},
+	{
+		Who: []string{"internal/cli"}, Never: []string{"github.com/gophercloud/..."},
+		Why: "a verb asks through its session, which says once how a request, its microversion and its refusal are",
 	},
 	{
 		Who: []string{"activities/host", "internal/guest/hypervisor/...", "internal/guest/imagecache"}, Never: []string{"models", "activities/control"}, Reach: true,

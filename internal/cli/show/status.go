@@ -1,4 +1,4 @@
-package cli
+package show
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// statusView shows what one piece of work is doing: on a terminal a line that is redrawn, elsewhere a line for each change.
-type statusView struct {
+// StatusView shows what one piece of work is doing: on a terminal a line that is redrawn, elsewhere a line for each change.
+type StatusView struct {
 	w        io.Writer
 	quiet    bool
 	name     string
@@ -24,19 +24,21 @@ type statusView struct {
 	text string
 }
 
-func (c *client) newStatusView(w io.Writer, name string) *statusView {
-	return &statusView{w: w, quiet: c.output.quiet, name: printable(name), now: c.now, began: c.now()}
+// NewStatusView begins: name is that of the work.
+func NewStatusView(w io.Writer, quiet bool, now func() time.Time, name string) *StatusView {
+	return &StatusView{w: w, quiet: quiet, name: Printable(name), now: now, began: now()}
 }
 
-func (v *statusView) show(text string) {
-	text = printable(text)
+// Show takes what is being done now.
+func (v *StatusView) Show(text string) {
+	text = Printable(text)
 	v.mu.Lock()
 	changed := text != v.text
 	v.text = text
 	v.mu.Unlock()
 	switch {
 	case v.quiet || !changed:
-	case !isTerminal(v.w):
+	case !IsTerminal(v.w):
 		fmt.Fprintf(v.w, "  %s: %s\n", v.name, text)
 	case v.bar == nil:
 		v.progress = mpb.New(mpb.WithOutput(v.w), mpb.WithRefreshRate(100*time.Millisecond))
@@ -45,14 +47,14 @@ func (v *statusView) show(text string) {
 			defer v.mu.Unlock()
 			now := v.now()
 			sign := spinner[int(now.UnixMilli()/100)%len(spinner)]
-			_, err := io.WriteString(w, cut(fmt.Sprintf("  %c %s %s  %s", sign, v.name, duration(now.Sub(v.began)), v.text), stat.AvailableWidth))
+			_, err := io.WriteString(w, cut(fmt.Sprintf("  %c %s %s  %s", sign, v.name, Duration(now.Sub(v.began)), v.text), stat.AvailableWidth))
 			return err
 		}), mpb.BarFillerTrim())
 	}
 }
 
-// close leaves what was last shown and gives the screen back.
-func (v *statusView) close() {
+// Close leaves what was last shown and gives the screen back.
+func (v *StatusView) Close() {
 	if v.bar == nil {
 		return
 	}

@@ -1,7 +1,8 @@
-package cli
+package session
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -50,7 +51,7 @@ func (t *debugTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if body != nil {
 		fmt.Fprintf(&out, "> %s\n", redactJSON(body))
 	} else if r.Body != nil && r.Body != http.NoBody {
-		fmt.Fprintf(&out, "> (a body of %s)\n", first(r.Header.Get("Content-Type"), "unknown type"))
+		fmt.Fprintf(&out, "> (a body of %s)\n", cmp.Or(r.Header.Get("Content-Type"), "unknown type"))
 	}
 	took := time.Since(started).Round(time.Millisecond)
 	if err != nil {

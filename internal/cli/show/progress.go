@@ -1,6 +1,7 @@
-package cli
+package show
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"sort"
@@ -13,8 +14,8 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// step is one event of an instance action: a step of the build or its undo.
-type step struct {
+// Step is one event of an instance action: a step of the build or its undo.
+type Step struct {
 	name     string
 	host     string
 	started  time.Time
@@ -23,17 +24,19 @@ type step struct {
 	details  string    // the user's text of an error
 }
 
-func (s step) running() bool { return s.finished.IsZero() && s.result == "" }
-func (s step) failed() bool  { return strings.EqualFold(s.result, "error") }
+// Running says whether the step has not ended.
+func (s Step) Running() bool { return s.finished.IsZero() && s.result == "" }
 
-// stepsOf reads the events of an instance action, oldest first (Nova answers newest first). Events that have not begun
+func (s Step) failed() bool { return strings.EqualFold(s.result, "error") }
+
+// StepsOf reads the events of an instance action, oldest first (Nova answers newest first). Events that have not begun
 // are left out.
-func stepsOf(action object) []step {
-	var steps []step
-	for _, e := range objects(action["events"]) {
-		s := step{
-			name: text(e, "event"), host: first(text(e, "host"), shortHost(text(e, "hostId"))), result: text(e, "result"),
-			details: text(e, "details"), started: parseTime(text(e, "start_time")), finished: parseTime(text(e, "finish_time")),
+func StepsOf(action Object) []Step {
+	var steps []Step
+	for _, e := range Objects(action["events"]) {
+		s := Step{
+			name: Text(e, "event"), host: cmp.Or(Text(e, "host"), ShortHost(Text(e, "hostId"))), result: Text(e, "result"),
+			details: Text(e, "details"), started: ParseTime(Text(e, "start_time")), finished: ParseTime(Text(e, "finish_time")),
 		}
 		if s.name != "" && !s.started.IsZero() {
 			steps = append(steps, s)
@@ -43,8 +46,8 @@ func stepsOf(action object) []step {
 	return steps
 }
 
-// shortHost is the beginning of the opaque host id that users without the admin role see.
-func shortHost(id string) string {
+// ShortHost is the beginning of the opaque host id that users without the admin role see.
+func ShortHost(id string) string {
 	const enough = 8
 	if len(id) > enough {
 		return id[:enough]
@@ -52,19 +55,9 @@ func shortHost(id string) string {
 	return id
 }
 
-// parseTime reads the API's times: Nova's actions have no zone and mean UTC. What is no time is zero.
-func parseTime(s string) time.Time {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t
-		}
-	}
-	return time.Time{}
-}
-
 // keys name the steps so that the same step is found again in the next answer: its name and how many of that name began
 // before it (a step runs once for each NIC, and again on the next host).
-func keys(steps []step) []string {
+func keys(steps []Step) []string {
 	count := map[string]int{}
 	result := make([]string, len(steps))
 	for i, s := range steps {
@@ -79,11 +72,11 @@ var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 const stepNameWidth = 18
 
 // stepLine is one line of the progress: a sign, the step, how long it took or runs, the host, and what went wrong.
-func stepLine(s step, now time.Time) string {
+func stepLine(s Step, now time.Time) string {
 	var sign string
 	end := s.finished
 	switch {
-	case s.running():
+	case s.Running():
 		sign = string(spinner[int(now.UnixMilli()/100)%len(spinner)])
 		end = now
 	case s.failed():
@@ -94,44 +87,30 @@ func stepLine(s step, now time.Time) string {
 	if end.IsZero() {
 		end = s.started
 	}
-	line := fmt.Sprintf("  %s %-*s %7s", sign, stepNameWidth, printable(s.name), duration(end.Sub(s.started)))
+	line := fmt.Sprintf("  %s %-*s %7s", sign, stepNameWidth, Printable(s.name), Duration(end.Sub(s.started)))
 	if s.host != "" {
-		line += "  " + printable(s.host)
+		line += "  " + Printable(s.host)
 	}
 	if s.failed() && s.details != "" {
-		line += "  " + printable(s.details)
+		line += "  " + Printable(s.details)
 	}
 	return line
 }
 
-// duration is short for people: milliseconds below a second, tenths below a minute. The API's clock may be ahead of this
-// machine's, so a negative one is nothing.
-func duration(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 ms"
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
-	case d < time.Minute:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	}
-	return d.Round(time.Second).String()
+// StepView shows steps as they come.
+type StepView interface {
+	// Show takes the newest answer's steps: all of them, each time.
+	Show(steps []Step)
+	// Close leaves what was last shown and gives the screen back.
+	Close()
 }
 
-// stepView shows steps as they come.
-type stepView interface {
-	// show takes the newest answer's steps: all of them, each time.
-	show(steps []step)
-	// close leaves what was last shown and gives the screen back.
-	close()
-}
-
-// newStepView draws live lines on a terminal, and elsewhere one line for each finished step.
-func newStepView(w io.Writer, quiet bool, now func() time.Time) stepView {
+// NewStepView draws live lines on a terminal, and elsewhere one line for each finished step.
+func NewStepView(w io.Writer, quiet bool, now func() time.Time) StepView {
 	switch {
 	case quiet:
 		return silentView{}
-	case isTerminal(w):
+	case IsTerminal(w):
 		return &liveView{
 			progress: mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(100*time.Millisecond)),
 			lines:    map[string]*liveLine{}, now: now,
@@ -142,8 +121,8 @@ func newStepView(w io.Writer, quiet bool, now func() time.Time) stepView {
 
 type silentView struct{}
 
-func (silentView) show([]step) {}
-func (silentView) close()      {}
+func (silentView) Show([]Step) {}
+func (silentView) Close()      {}
 
 // plainView prints a step when it has ended: for logs and pipes.
 type plainView struct {
@@ -151,16 +130,16 @@ type plainView struct {
 	printed map[string]bool
 }
 
-func (v *plainView) show(steps []step) {
+func (v *plainView) Show(steps []Step) {
 	for i, key := range keys(steps) {
-		if s := steps[i]; !s.running() && !v.printed[key] {
+		if s := steps[i]; !s.Running() && !v.printed[key] {
 			v.printed[key] = true
 			fmt.Fprintln(v.w, stepLine(s, s.finished))
 		}
 	}
 }
 
-func (*plainView) close() {}
+func (*plainView) Close() {}
 
 // liveView redraws a line for each step.
 type liveView struct {
@@ -171,7 +150,7 @@ type liveView struct {
 
 type liveLine struct {
 	mu   sync.Mutex
-	step step
+	step Step
 	bar  *mpb.Bar
 	done bool
 }
@@ -182,7 +161,7 @@ type drawn mpb.BarFillerFunc
 // Build makes the filler of it that mpb asks for.
 func (d drawn) Build() mpb.BarFiller { return mpb.BarFillerFunc(d) }
 
-func (v *liveView) show(steps []step) {
+func (v *liveView) Show(steps []Step) {
 	for i, key := range keys(steps) {
 		line := v.lines[key]
 		if line == nil {
@@ -198,14 +177,14 @@ func (v *liveView) show(steps []step) {
 		line.mu.Lock()
 		line.step = steps[i]
 		line.mu.Unlock()
-		if !steps[i].running() && !line.done {
+		if !steps[i].Running() && !line.done {
 			line.done = true
 			line.bar.SetTotal(-1, true)
 		}
 	}
 }
 
-func (v *liveView) close() {
+func (v *liveView) Close() {
 	for _, line := range v.lines {
 		if !line.done {
 			line.bar.Abort(false)
