@@ -427,7 +427,8 @@ func eventsJSON(events []InstanceActionEvent) string {
 	return asJSON(rows)
 }
 
-// ActivateServer moves BUILD to ACTIVE and writes the action's events; the host's failures are forgotten. Again is success.
+// ActivateServer moves BUILD to ACTIVE and writes the action's events; the host's failures are forgotten. Again is success,
+// whatever was done to the server since.
 func (s *Store) ActivateServer(ctx context.Context, a Activation) error {
 	if a.LaunchedAt.IsZero() {
 		a.LaunchedAt = now()
@@ -455,7 +456,7 @@ UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM m
 		return failed(err, "activate server %s", a.ServerID)
 	case state == nil || *state == lifecycle.Deleted:
 		return noServer(a.ServerID)
-	case *state == lifecycle.Active:
+	case slices.Contains(lifecycle.WasBuilt(), *state):
 		return nil
 	case *state != lifecycle.Building:
 		return wrongState(a.ServerID, *state, "build")
