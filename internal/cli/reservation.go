@@ -3,18 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/slipway-cloud/slipway/internal/cli/session"
 	"github.com/slipway-cloud/slipway/internal/cli/show"
@@ -235,8 +231,8 @@ func (c *client) waitForMany(ctx context.Context, cmd *cobra.Command, s *session
 func (c *client) followMany(ctx context.Context, cmd *cobra.Command, s *session.Session, id string) (show.Object, counts, error) {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
-	view := &countsView{w: cmd.ErrOrStderr(), quiet: c.output.Quiet, clock: c.now, began: c.now()}
-	defer view.close()
+	view := show.NewCountView(cmd.ErrOrStderr(), c.output.Quiet, c.now)
+	defer view.Close()
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
 	var last error
@@ -254,7 +250,7 @@ func (c *client) followMany(ctx context.Context, cmd *cobra.Command, s *session.
 				told = true
 				c.sayFewer(cmd, n)
 			}
-			view.show(n)
+			view.Show(n.ended(), n.admitted, n.String())
 			if n.building == 0 {
 				return reservation, n, nil
 			}
@@ -301,60 +297,4 @@ func manyStillBuilding(ctx context.Context, id string, last error) *show.Error {
 	return stoppedWatching(ctx, "the builds of reservation "+id+" go on", last,
 		"slipway reservation wait "+id+"   (follow them again)",
 		"slipway server delete $(slipway server list --reservation "+id+" --quiet)   (stop them and give everything back)")
-}
-
-// countsView shows how far the builds of a reservation are: on a terminal a bar, elsewhere a line now and then.
-type countsView struct {
-	w        io.Writer
-	quiet    bool
-	clock    func() time.Time
-	began    time.Time
-	progress *mpb.Progress
-	bar      *mpb.Bar
-	printed  bool
-	last     counts // printed last
-
-	mu  sync.Mutex // the bar is drawn by a goroutine of its own
-	now counts
-}
-
-// plainLines is about how many lines a reservation gets where nothing can be redrawn.
-const plainLines = 20
-
-// show takes the newest counts.
-func (v *countsView) show(n counts) {
-	v.mu.Lock()
-	v.now = n
-	v.mu.Unlock()
-	switch {
-	case v.quiet:
-	case show.IsTerminal(v.w):
-		v.draw(n)
-	case !v.printed, n != v.last && (n.building == 0 || n.ended()-v.last.ended() >= max(1, n.admitted/plainLines)):
-		v.printed, v.last = true, n
-		fmt.Fprintln(v.w, "  "+n.String())
-	}
-}
-
-func (v *countsView) draw(n counts) {
-	if v.bar == nil {
-		v.progress = mpb.New(mpb.WithOutput(v.w), mpb.WithWidth(32), mpb.WithRefreshRate(100*time.Millisecond))
-		v.bar = v.progress.AddBar(n.admitted, mpb.PrependDecorators(decor.Name(" ")), mpb.AppendDecorators(decor.Any(func(decor.Statistics) string {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			return " " + v.now.String() + "  " + show.Duration(v.clock().Sub(v.began))
-		})))
-	}
-	v.bar.SetCurrent(n.ended())
-}
-
-// close leaves what was last shown and gives the screen back.
-func (v *countsView) close() {
-	if v.bar == nil {
-		return
-	}
-	if !v.bar.Completed() {
-		v.bar.Abort(false)
-	}
-	v.progress.Wait()
 }

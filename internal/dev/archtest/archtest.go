@@ -172,6 +172,10 @@ var Rules = []Rule{
 		Why: "what is shown is drawn from what is given: it knows neither how an answer was got nor which verb asked",
 	},
 	{
+		Who: []string{"internal/cli"}, Never: []string{"github.com/vbauerster/mpb/..."},
+		Why: "what is drawn on a terminal, and what is printed where there is none, is said in internal/cli/show alone",
+	},
+	{
 		Who: []string{"internal/cli"}, Never: []string{"github.com/gophercloud/..."},
 		Why: "a verb asks through its session, which says once how a request, its microversion and its refusal are",
 	},

@@ -132,6 +132,7 @@ func TestABrokenRuleIsFound(t *testing.T) {
 		"a session that goes past the API":                   {who: "internal/cli/session", imports: slipway("models")},
 		"a session that knows a verb":                        {who: "internal/cli/session", imports: slipway("internal/cli")},
 		"a table that asks the API":                          {who: "internal/cli/show", imports: slipway("internal/cli/session")},
+		"a verb that draws a bar itself":                     {who: "internal/cli", imports: "github.com/vbauerster/mpb/v8"},
 		"a verb with a client of its own":                    {who: "internal/cli", imports: "github.com/gophercloud/gophercloud/v2"},
 		"a hypervisor with a database":                       {who: "activities/host", imports: slipway("models")},
 		"a hypervisor that gets to the database by a way":    {who: "activities/host", through: "internal/guest/disk", imports: slipway("models")},
