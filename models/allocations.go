@@ -36,32 +36,32 @@ const (
 WITH host AS (
          SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AS ready,
 ` + capacitySQL + `
-         FROM hosts h WHERE h.id = $1),
+         FROM hosts h WHERE h.id = @host_id),
      used AS (
          SELECT COALESCE(sum(vcpus), 0) AS vcpus, COALESCE(sum(memory_mib), 0) AS memory_mib, COALESCE(sum(disk_gib), 0) AS disk_gib
-         FROM allocations WHERE host_id = $1),
-     same AS (SELECT * FROM allocations WHERE server_id = $2 AND host_id = $1),
+         FROM allocations WHERE host_id = @host_id),
+     same AS (SELECT * FROM allocations WHERE server_id = @server_id AND host_id = @host_id),
      elsewhere AS (
          SELECT FROM allocations a JOIN hosts h ON h.id = a.host_id
-         WHERE a.server_id = $2 AND a.host_id <> $1 AND h.hostname <> ALL($8::text[])),
-     server AS (SELECT id, vm_state FROM servers WHERE id = $2 FOR NO KEY UPDATE),
+         WHERE a.server_id = @server_id AND a.host_id <> @host_id AND h.hostname <> ALL(@left::text[])),
+     server AS (SELECT id, vm_state FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
      made AS (
          INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
-         SELECT server.id, $1, $3::integer, $4::integer, $5::integer, $6
+         SELECT server.id, @host_id, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
          FROM host, used, server
          WHERE server.` + isBuilding + ` AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
-           AND used.vcpus + $3::integer <= host.capacity_vcpus AND used.memory_mib + $4::integer <= host.capacity_memory_mib
-           AND used.disk_gib + $5::integer <= host.capacity_disk_gib
+           AND used.vcpus + @vcpus::integer <= host.capacity_vcpus AND used.memory_mib + @memory_mib::integer <= host.capacity_memory_mib
+           AND used.disk_gib + @disk_gib::integer <= host.capacity_disk_gib
          RETURNING server_id),
      placed AS (
-         UPDATE servers SET host_id = $1, task_state = $7, updated_at = $6
+         UPDATE servers SET host_id = @host_id, task_state = @task_state, updated_at = @at
          WHERE id IN (SELECT server_id FROM made)
          RETURNING id)
 SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
        COALESCE(h.capacity_vcpus, 0) - used.vcpus, COALESCE(h.capacity_memory_mib, 0) - used.memory_mib, COALESCE(h.capacity_disk_gib, 0) - used.disk_gib,
        EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
-       EXISTS (SELECT FROM same WHERE vcpus = $3::integer AND memory_mib = $4::integer AND disk_gib = $5::integer),
+       EXISTS (SELECT FROM same WHERE vcpus = @vcpus::integer AND memory_mib = @memory_mib::integer AND disk_gib = @disk_gib::integer),
        EXISTS (SELECT FROM elsewhere)
 FROM used LEFT JOIN host h ON true`
 )
@@ -85,7 +85,10 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, le
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockHostSQL, a.HostID)
 		b.Queue(lockServerSQL, a.ServerID)
-		b.Queue(allocateSQL, a.HostID, a.ServerID, a.VCPUs, a.MemoryMiB, a.DiskGiB, a.CreatedAt, taskState, append([]string{}, left...)).QueryRow(func(r pgx.Row) error {
+		b.Queue(allocateSQL, named{
+			"host_id": a.HostID, "server_id": a.ServerID, "vcpus": a.VCPUs, "memory_mib": a.MemoryMiB, "disk_gib": a.DiskGiB,
+			"at": a.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
+		}).QueryRow(func(r pgx.Row) error {
 			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &placed, &allocated, &theSame, &elsewhere)
 		})
 	})
@@ -123,12 +126,15 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, le
 // is still being built shows "scheduling".
 func (s *Store) ReleaseAllocation(ctx context.Context, serverID, hostname string) error {
 	err := s.exec(ctx, `
-WITH host AS (SELECT id FROM hosts WHERE hostname = $2),
-     gone AS (DELETE FROM allocations WHERE server_id = $1 AND host_id IN (SELECT id FROM host))
+WITH host AS (SELECT id FROM hosts WHERE hostname = @hostname),
+     gone AS (DELETE FROM allocations WHERE server_id = @server_id AND host_id IN (SELECT id FROM host))
 UPDATE servers
-SET host_id = NULL, updated_at = $3,
-    task_state = CASE WHEN `+isBuilding+` AND task_state IS DISTINCT FROM $4 THEN $5 ELSE task_state END
-WHERE id = $1 AND host_id IN (SELECT id FROM host)`, serverID, hostname, now(), lifecycle.Deleting, lifecycle.Scheduling)
+SET host_id = NULL, updated_at = @at,
+    task_state = CASE WHEN `+isBuilding+` AND task_state IS DISTINCT FROM @deleting THEN @scheduling ELSE task_state END
+WHERE id = @server_id AND host_id IN (SELECT id FROM host)`, named{
+		"server_id": serverID, "hostname": hostname, "at": now(), "deleting": lifecycle.Deleting,
+		"scheduling": lifecycle.Scheduling,
+	})
 	return failed(err, "release the allocation of server %s on host %s", serverID, hostname)
 }
 

@@ -121,10 +121,10 @@ func (s *Store) RecordFindings(ctx context.Context, runID string, scope AuditSco
 	}
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
-UPDATE audit_findings SET resolved_at = $5
-WHERE resolved_at IS NULL AND scope = $1 AND id <> ALL($4)
-  AND (($2 = '' OR server_id > $2) AND ($3 = '' OR server_id <= $3) OR object = $1 || $2)`,
-			scope.Name, scope.After, scope.Through, kept, at)
+UPDATE audit_findings SET resolved_at = @at
+WHERE resolved_at IS NULL AND scope = @scope AND id <> ALL(@kept)
+  AND ((@after = '' OR server_id > @after) AND (@through = '' OR server_id <= @through) OR object = @scope || @after)`,
+			named{"scope": scope.Name, "after": scope.After, "through": scope.Through, "kept": kept, "at": at})
 		b.Queue(`
 INSERT INTO audit_findings (id, kind, object, server_id, host, text, repair, warning, named, scope, first_seen, last_seen)
 SELECT f.id, f.kind, f.object, f.server_id, f.host, f.text, f.repair, f.warning, f.named, $2, $3, $3
@@ -231,8 +231,12 @@ func (s *Store) OpenFindings(ctx context.Context, ids []string) ([]string, error
 
 // CreateAuditRepair keeps an order to repair; the same again is success.
 func (s *Store) CreateAuditRepair(ctx context.Context, r AuditRepair) error {
-	err := s.exec(ctx, `INSERT INTO audit_repairs (id, user_id, request_id, started_at, findings, outcomes) VALUES ($1, $2, $3, $4, $5, '{}') ON CONFLICT (id) DO NOTHING`,
-		r.ID, r.UserID, r.RequestID, r.StartedAt, asJSON(append([]string{}, r.Findings...)))
+	err := s.exec(ctx, `INSERT INTO audit_repairs (id, user_id, request_id, started_at, findings, outcomes)
+		VALUES (@id, @user_id, @request_id, @started_at, @findings, '{}') ON CONFLICT (id) DO NOTHING`,
+		named{
+			"id": r.ID, "user_id": r.UserID, "request_id": r.RequestID, "started_at": r.StartedAt,
+			"findings": asJSON(append([]string{}, r.Findings...)),
+		})
 	return failed(err, "keep repair %s", r.ID)
 }
 

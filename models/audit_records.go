@@ -21,14 +21,15 @@ type AuditQuestion struct {
 
 const (
 	auditServerIDs = `
-SELECT id FROM servers WHERE $1 AND deleted_at IS NULL
-UNION SELECT server_id FROM claims WHERE $1
-UNION SELECT server_id FROM allocations WHERE $1
-UNION SELECT server_id FROM ports WHERE $1 AND server_id IS NOT NULL
-UNION SELECT server_id FROM server_specs WHERE $1
-UNION SELECT s.id FROM servers s JOIN hosts h ON h.id = s.host_id WHERE h.hostname = $2 AND s.id > $3 AND ($4 = '' OR s.id <= $4)
-UNION SELECT a.server_id FROM allocations a JOIN hosts h ON h.id = a.host_id WHERE h.hostname = $2 AND a.server_id > $3 AND ($4 = '' OR a.server_id <= $4)
-UNION SELECT unnest($5::text[])`
+SELECT id FROM servers WHERE @all AND deleted_at IS NULL
+UNION SELECT server_id FROM claims WHERE @all
+UNION SELECT server_id FROM allocations WHERE @all
+UNION SELECT server_id FROM ports WHERE @all AND server_id IS NOT NULL
+UNION SELECT server_id FROM server_specs WHERE @all
+UNION SELECT s.id FROM servers s JOIN hosts h ON h.id = s.host_id WHERE h.hostname = @hostname AND s.id > @after AND (@through = '' OR s.id <= @through)
+UNION SELECT a.server_id FROM allocations a JOIN hosts h ON h.id = a.host_id
+      WHERE h.hostname = @hostname AND a.server_id > @after AND (@through = '' OR a.server_id <= @through)
+UNION SELECT unnest(@servers::text[])`
 
 	// How many NICs a server has, its build's events tell: those after its last choice of a host. The first server of its
 	// reservation matters while the reservation may still work on it.
@@ -61,7 +62,10 @@ func (s *Store) AuditRecords(ctx context.Context, q AuditQuestion) (audit.Record
 
 func auditRecords(ctx context.Context, tx pgx.Tx, q AuditQuestion) (audit.Records, error) {
 	r := audit.Records{Images: map[string]contract.Image{}}
-	rows, err := tx.Query(ctx, auditServerIDs, q.All, q.Hostname, q.After, q.Through, append([]string{}, q.Servers...))
+	rows, err := tx.Query(ctx, auditServerIDs, named{
+		"all": q.All, "hostname": q.Hostname, "after": q.After, "through": q.Through,
+		"servers": append([]string{}, q.Servers...),
+	})
 	if err != nil {
 		return r, err
 	}

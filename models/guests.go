@@ -61,16 +61,20 @@ func (s *Store) SawGuest(ctx context.Context, hostID string, g Sighting) (moved 
 	err = s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH was AS (
-         SELECT id, $5 AND vm_state = ANY($6) AS goes FROM servers
-         WHERE id = $1 AND host_id = $2 AND updated_at = $3 AND task_state IS NULL AND launched_at IS NOT NULL AND deleted_at IS NULL
+         SELECT id, @down AND vm_state = ANY(@from) AS goes FROM servers
+         WHERE id = @id AND host_id = @host_id AND updated_at = @as_of AND task_state IS NULL AND launched_at IS NOT NULL AND deleted_at IS NULL
          FOR NO KEY UPDATE),
      seen AS (
-         UPDATE servers SET power_state = $4, updated_at = $7, vm_state = CASE WHEN was.goes THEN $8 ELSE vm_state END
+         UPDATE servers SET power_state = @power_state, updated_at = @at, vm_state = CASE WHEN was.goes THEN @to ELSE vm_state END
          FROM was WHERE servers.id = was.id
          RETURNING servers.id, user_id, project_id, was.goes)
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, message, started_at, updated_at)
-SELECT id, $9, 'stop', user_id, project_id, $10, $7, $7 FROM seen WHERE goes RETURNING true`,
-			g.ServerID, hostID, g.AsOf, g.PowerState, down, statesOf(lifecycle.WentDown.From), at, string(lifecycle.WentDown.To), requestID, message).
+SELECT id, @request_id, 'stop', user_id, project_id, @message, @at, @at FROM seen WHERE goes RETURNING true`,
+			named{
+				"id": g.ServerID, "host_id": hostID, "as_of": g.AsOf, "power_state": g.PowerState, "down": down,
+				"from": statesOf(lifecycle.WentDown.From), "at": at, "to": string(lifecycle.WentDown.To), "request_id": requestID,
+				"message": message,
+			}).
 			Query(func(rows pgx.Rows) (err error) {
 				moved = rows.Next()
 				return rows.Err()

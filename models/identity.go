@@ -177,8 +177,11 @@ func (s *Store) ListUsers(ctx context.Context) ([]User, error) {
 // CreateToken records an issued token.
 func (s *Store) CreateToken(ctx context.Context, t Token) error {
 	err := s.exec(ctx, `INSERT INTO tokens (hash, audit_id, user_id, project_id, methods, issued_at, expires_at)
-		VALUES ($1, $2, $3, NULLIF($4, ''), $5, $6, $7)`,
-		t.Hash, t.AuditID, t.UserID, t.ProjectID, t.Methods, t.IssuedAt, t.ExpiresAt)
+		VALUES (@hash, @audit_id, @user_id, NULLIF(@project_id, ''), @methods, @issued_at, @expires_at)`,
+		named{
+			"hash": t.Hash, "audit_id": t.AuditID, "user_id": t.UserID, "project_id": t.ProjectID, "methods": t.Methods,
+			"issued_at": t.IssuedAt, "expires_at": t.ExpiresAt,
+		})
 	switch {
 	case violates(err, "tokens_user_id_fkey"):
 		return noUser(t.UserID)

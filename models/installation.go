@@ -133,9 +133,11 @@ func (s *Store) ImageStoreHolds(ctx context.Context, store ImageStore) (Installa
 // KeepImageStore keeps which generation a store is about to be given.
 func (s *Store) KeepImageStore(ctx context.Context, store ImageStore) error {
 	return failed(s.exec(ctx, `
-INSERT INTO image_stores (id, name, location, generation, seen_at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO image_stores (id, name, location, generation, seen_at) VALUES (@id, @name, @location, @generation, @seen_at)
 ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name, location = EXCLUDED.location, seen_at = COALESCE(EXCLUDED.seen_at, image_stores.seen_at),
-    generation = GREATEST(image_stores.generation, EXCLUDED.generation)`, store.ID, store.Name, store.Location, store.Generation, store.SeenAt),
+    generation = GREATEST(image_stores.generation, EXCLUDED.generation)`, named{
+		"id": store.ID, "name": store.Name, "location": store.Location, "generation": store.Generation, "seen_at": store.SeenAt,
+	}),
 		"keep image store %s", store.Name)
 }
 

@@ -653,12 +653,25 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 	}
 	explain("Token", tokenSQL, tokenOf("x"), now())
 	explain("ClaimQuota's lock", lockProjectSQL, "p1")
-	explain("ClaimQuota", claimSQL, "p1", "s", 1, 1, 1, now(), 1, 1, 1)
+	explain("ClaimQuota", claimSQL, named{
+		"project_id": "p1", "server_id": "s", "instances": 1, "cores": 1, "ram_mib": 1, "at": now(), "max_instances": 1,
+		"max_cores": 1, "max_ram_mib": 1,
+	})
 	explain("Allocate's lock", lockHostSQL, "h")
-	explain("Allocate", allocateSQL, "h", "s", 1, 1, 1, now(), "networking", []string{})
+	explain("Allocate", allocateSQL, named{
+		"host_id": "h", "server_id": "s", "vcpus": 1, "memory_mib": 1, "disk_gib": 1, "at": now(), "task_state": "networking",
+		"left": []string{},
+	})
 	explain("AllocatePort's lock", lockNetworkSQL, "n")
-	explain("AllocatePort", makePortSQL, "id", w.network.ID, "p1", nil, 0, "n1", "", ids.MACs("id"), "[]", now(), "", nil, AllocateIPs)
-	explain("AllocatePort of a user's port", bindPortSQL, "id", "p1", "s", 0, "n1", "", now(), nil)
+	explain("AllocatePort", makePortSQL, named{
+		"id": "id", "network_id": w.network.ID, "project_id": "p1", "server_id": nil, "nic_index": 0, "hostname": "n1",
+		"tag": "", "macs": ids.MACs("id"), "wanted": "[]", "at": now(), "name": "", "task_state": nil,
+		"ip_allocation": AllocateIPs,
+	})
+	explain("AllocatePort of a user's port", bindPortSQL, named{
+		"id": "id", "project_id": "p1", "server_id": "s", "nic_index": 0, "hostname": "n1", "tag": "", "at": now(),
+		"task_state": nil,
+	})
 
 	v := w.record(t, "s")
 	at := now()

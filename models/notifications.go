@@ -148,9 +148,9 @@ func (s *Store) NotificationsDelivered(ctx context.Context, sink NotificationSin
 // NotificationFailed lets a claimed notification be claimed again after a pause. Nothing happens when the lease ended and
 // somebody else has claimed it since.
 func (s *Store) NotificationFailed(ctx context.Context, sink NotificationSink, n Notification, cause error, pause time.Duration) error {
-	err := s.exec(ctx, `UPDATE notification_deliveries SET due_at = now() + $4::interval, last_error = $5
-		WHERE sink = $1 AND notification_id = $2 AND attempts = $3 AND due_at IS NOT NULL`,
-		string(sink), n.ID, n.Attempts, pause, storable(cause))
+	err := s.exec(ctx, `UPDATE notification_deliveries SET due_at = now() + @pause::interval, last_error = @error
+		WHERE sink = @sink AND notification_id = @id AND attempts = @attempts AND due_at IS NOT NULL`,
+		named{"sink": string(sink), "id": n.ID, "attempts": n.Attempts, "pause": pause, "error": storable(cause)})
 	return failed(err, "record that notification %d failed for the %s", n.ID, sink)
 }
 

@@ -26,9 +26,12 @@ func (s *Store) RecordOperatorAct(ctx context.Context, a OperatorAct) error {
 	}
 	err := s.exec(ctx, `
 INSERT INTO operator_acts (at, act, undo, reason, user_id, project_id, request_id, workflow_id, server_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+VALUES (@at, @act, @undo, @reason, @user_id, @project_id, @request_id, @workflow_id, @server_id)
 ON CONFLICT ON CONSTRAINT operator_acts_once DO NOTHING`,
-		a.At, a.Act, a.Undo, a.Reason, a.UserID, a.ProjectID, a.RequestID, a.WorkflowID, a.ServerID)
+		named{
+			"at": a.At, "act": a.Act, "undo": a.Undo, "reason": a.Reason, "user_id": a.UserID, "project_id": a.ProjectID,
+			"request_id": a.RequestID, "workflow_id": a.WorkflowID, "server_id": a.ServerID,
+		})
 	return failed(err, "record what an operator does with %s", a.WorkflowID)
 }
 

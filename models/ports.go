@@ -83,63 +83,66 @@ const (
 	// makePortSQL makes a port with its addresses, or nothing, and says what it saw. It runs with the network locked, so the
 	// addresses and MACs it finds free are free.
 	makePortSQL = `
-WITH net AS (SELECT id FROM networks WHERE id = $2 AND (project_id = $3 OR shared)),
-     server AS (SELECT id, vm_state FROM servers WHERE id = $4 AND deleted_at IS NULL FOR NO KEY UPDATE),
-     same AS (SELECT * FROM ports WHERE id = $1),
-     wanted AS (SELECT w.subnet_id, w.ip::inet AS ip FROM jsonb_to_recordset($9) AS w(subnet_id text, ip text)),
-     placed AS (SELECT w.ip, s.id AS subnet_id FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = $2 WHERE w.ip IS NOT NULL),
+WITH net AS (SELECT id FROM networks WHERE id = @network_id AND (project_id = @project_id OR shared)),
+     server AS (SELECT id, vm_state FROM servers WHERE id = @server_id AND deleted_at IS NULL FOR NO KEY UPDATE),
+     same AS (SELECT * FROM ports WHERE id = @id),
+     wanted AS (SELECT w.subnet_id, w.ip::inet AS ip FROM jsonb_to_recordset(@wanted) AS w(subnet_id text, ip text)),
+     placed AS (SELECT w.ip, s.id AS subnet_id FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = @network_id WHERE w.ip IS NOT NULL),
      taken AS (
          SELECT host(f.ip) AS ip, f.subnet_id, p.server_id FROM placed JOIN fixed_ips f ON f.subnet_id = placed.subnet_id AND f.ip = placed.ip
          JOIN ports p ON p.id = f.port_id LIMIT 1),
      chosen AS (
          SELECT subnet_id, ip FROM placed
          UNION ALL
-         SELECT s.id, lowest.ip FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = $2, ` + lowestFreeSQL + ` WHERE w.ip IS NULL
+         SELECT s.id, lowest.ip FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = @network_id, ` + lowestFreeSQL + ` WHERE w.ip IS NULL
          UNION ALL
          (SELECT DISTINCT ON (family(s.cidr)) s.id, lowest.ip FROM subnets s, ` + lowestFreeSQL + `
-          WHERE s.network_id = $2 AND $13::text = 'immediate' AND NOT EXISTS (SELECT FROM wanted) ORDER BY family(s.cidr), s.created_at, s.id)),
-     families AS (SELECT count(DISTINCT family(cidr)) AS n FROM subnets WHERE network_id = $2),
+          WHERE s.network_id = @network_id AND @ip_allocation::text = 'immediate' AND NOT EXISTS (SELECT FROM wanted)
+          ORDER BY family(s.cidr), s.created_at, s.id)),
+     families AS (SELECT count(DISTINCT family(cidr)) AS n FROM subnets WHERE network_id = @network_id),
      free_mac AS (
-         SELECT m.mac FROM unnest($8::text[]) WITH ORDINALITY AS m(mac, n)
-         WHERE NOT EXISTS (SELECT FROM ports p WHERE p.network_id = $2 AND p.mac = m.mac) ORDER BY m.n LIMIT 1),
+         SELECT m.mac FROM unnest(@macs::text[]) WITH ORDINALITY AS m(mac, n)
+         WHERE NOT EXISTS (SELECT FROM ports p WHERE p.network_id = @network_id AND p.mac = m.mac) ORDER BY m.n LIMIT 1),
      made AS (
          INSERT INTO ports (id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, created_at, updated_at)
-         SELECT $1, net.id, $3, $11, free_mac.mac, $4, $5, $4::text IS NOT NULL, (SELECT id FROM hosts WHERE hostname = $6), NULLIF($7::text, ''), $13::text, $10, $10
+         SELECT @id, net.id, @project_id, @name, free_mac.mac, @server_id, @nic_index, @server_id::text IS NOT NULL,
+             (SELECT id FROM hosts WHERE hostname = @hostname), NULLIF(@tag::text, ''), @ip_allocation::text, @at, @at
          FROM net, free_mac, families
          WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM taken)
-           AND ($4::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE ` + isBuilding + `))
-           AND ($13::text = 'none' OR (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n))
+           AND (@server_id::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE ` + isBuilding + `))
+           AND (@ip_allocation::text = 'none' OR (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n))
          RETURNING id),
      addressed AS (INSERT INTO fixed_ips (port_id, subnet_id, ip) SELECT made.id, chosen.subnet_id, chosen.ip FROM made, chosen),
      moved AS ( -- on the next host of the same build
-         UPDATE ports p SET host_id = h.id, updated_at = $10 FROM hosts h, server
-         WHERE p.id = $1 AND p.server_id = $4 AND p.nic_index = $5 AND server.` + isBuilding + `
-           AND h.hostname = $6 AND p.host_id IS DISTINCT FROM h.id
+         UPDATE ports p SET host_id = h.id, updated_at = @at FROM hosts h, server
+         WHERE p.id = @id AND p.server_id = @server_id AND p.nic_index = @nic_index AND server.` + isBuilding + `
+           AND h.hostname = @hostname AND p.host_id IS DISTINCT FROM h.id
          RETURNING p.id),
      shown AS (
-         UPDATE servers SET task_state = $12::text, updated_at = $10
-         WHERE id IN (SELECT server.id FROM server, (SELECT id FROM made UNION ALL SELECT id FROM moved) taken_now) AND $12::text IS NOT NULL)
+         UPDATE servers SET task_state = @task_state::text, updated_at = @at
+         WHERE id IN (SELECT server.id FROM server, (SELECT id FROM made UNION ALL SELECT id FROM moved) taken_now) AND @task_state::text IS NOT NULL)
 SELECT EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
-       EXISTS (SELECT FROM same WHERE network_id = $2 AND server_id = $4 AND nic_index = $5),
+       EXISTS (SELECT FROM same WHERE network_id = @network_id AND server_id = @server_id AND nic_index = @nic_index),
        EXISTS (SELECT FROM net), COALESCE((SELECT vm_state FROM server), ''), (SELECT n FROM families),
        (SELECT ip FROM taken), (SELECT subnet_id FROM taken), (SELECT server_id FROM taken), EXISTS (SELECT FROM free_mac)`
 
 	// bindPortSQL gives a server the port that its user made, if no server has it.
 	bindPortSQL = `
-WITH server AS (SELECT id, vm_state FROM servers WHERE id = $3 AND deleted_at IS NULL FOR NO KEY UPDATE),
-     same AS (SELECT * FROM ports WHERE id = $1 AND project_id = $2),
+WITH server AS (SELECT id, vm_state FROM servers WHERE id = @server_id AND deleted_at IS NULL FOR NO KEY UPDATE),
+     same AS (SELECT * FROM ports WHERE id = @id AND project_id = @project_id),
      bound AS (
          UPDATE ports p
-         SET server_id = server.id, nic_index = $4, host_id = (SELECT id FROM hosts WHERE hostname = $5), tag = NULLIF($6::text, ''), updated_at = $7
+         SET server_id = server.id, nic_index = @nic_index, host_id = (SELECT id FROM hosts WHERE hostname = @hostname),
+             tag = NULLIF(@tag::text, ''), updated_at = @at
          FROM server
-         WHERE p.id = $1 AND p.project_id = $2 AND server.` + isBuilding + `
-           AND (p.server_id IS NULL OR p.server_id = server.id AND p.nic_index = $4 -- on the next host of the same build
-                AND p.host_id IS DISTINCT FROM (SELECT id FROM hosts WHERE hostname = $5))
+         WHERE p.id = @id AND p.project_id = @project_id AND server.` + isBuilding + `
+           AND (p.server_id IS NULL OR p.server_id = server.id AND p.nic_index = @nic_index -- on the next host of the same build
+                AND p.host_id IS DISTINCT FROM (SELECT id FROM hosts WHERE hostname = @hostname))
          RETURNING p.id),
      shown AS (
-         UPDATE servers SET task_state = $8::text, updated_at = $7
-         WHERE id IN (SELECT server.id FROM server, bound) AND $8::text IS NOT NULL)
-SELECT EXISTS (SELECT FROM bound), EXISTS (SELECT FROM same), EXISTS (SELECT FROM same WHERE server_id = $3 AND nic_index = $4),
+         UPDATE servers SET task_state = @task_state::text, updated_at = @at
+         WHERE id IN (SELECT server.id FROM server, bound) AND @task_state::text IS NOT NULL)
+SELECT EXISTS (SELECT FROM bound), EXISTS (SELECT FROM same), EXISTS (SELECT FROM same WHERE server_id = @server_id AND nic_index = @nic_index),
        COALESCE((SELECT vm_state FROM server), '')`
 )
 
@@ -315,7 +318,11 @@ func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
 	}
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockNetworkSQL, m.NetworkID)
-		b.Queue(makePortSQL, m.ID, m.NetworkID, m.ProjectID, serverOrNone, m.Index, m.Hostname, m.Tag, m.macs, asJSON(wanted), now(), m.name, m.TaskState, m.ipAllocation).
+		b.Queue(makePortSQL, named{
+			"id": m.ID, "network_id": m.NetworkID, "project_id": m.ProjectID, "server_id": serverOrNone, "nic_index": m.Index,
+			"hostname": m.Hostname, "tag": m.Tag, "macs": m.macs, "wanted": asJSON(wanted), "at": now(), "name": m.name,
+			"task_state": m.TaskState, "ip_allocation": m.ipAllocation,
+		}).
 			QueryRow(func(r pgx.Row) error {
 				return r.Scan(&made, &exists, &same, &net, &state, &families, &takenIP, &takenIn, &takenBy, &freeMAC)
 			})
@@ -403,7 +410,10 @@ func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
 		state                lifecycle.VMState
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
-		b.Queue(bindPortSQL, r.PortID, r.ProjectID, r.ServerID, r.Index, r.Hostname, r.Tag, now(), r.TaskState).
+		b.Queue(bindPortSQL, named{
+			"id": r.PortID, "project_id": r.ProjectID, "server_id": r.ServerID, "nic_index": r.Index, "hostname": r.Hostname,
+			"tag": r.Tag, "at": now(), "task_state": r.TaskState,
+		}).
 			QueryRow(func(row pgx.Row) error { return row.Scan(&bound, &visible, &same, &state) })
 		queuePort(b, r.PortID, &p, &found)
 	})

@@ -76,12 +76,12 @@ func (s *Store) ResetQuota(ctx context.Context, projectID string) error {
 }
 
 const usageSQL = `SELECT COALESCE(sum(instances), 0) AS instances, COALESCE(sum(cores), 0) AS cores, COALESCE(sum(ram_mib), 0) AS ram_mib
-FROM claims WHERE project_id = $1`
+FROM claims WHERE project_id = @project_id`
 
 // QuotaUsage adds up the project's claims.
 func (s *Store) QuotaUsage(ctx context.Context, projectID string) (Usage, error) {
 	var u Usage
-	err := s.pool.QueryRow(ctx, usageSQL, projectID).Scan(&u.Instances, &u.Cores, &u.RAMMiB)
+	err := s.pool.QueryRow(ctx, usageSQL, named{"project_id": projectID}).Scan(&u.Instances, &u.Cores, &u.RAMMiB)
 	return u, failed(err, "add up the claims of project %s", projectID)
 }
 
@@ -90,15 +90,17 @@ const (
 
 	claimSQL = `
 WITH used AS (` + usageSQL + `),
-     same AS (SELECT * FROM claims WHERE server_id = $2),
+     same AS (SELECT * FROM claims WHERE server_id = @server_id),
      made AS (
          INSERT INTO claims (server_id, project_id, instances, cores, ram_mib, created_at)
-         SELECT $2, $1, $3::integer, $4::integer, $5::integer, $6 FROM used
+         SELECT @server_id, @project_id, @instances::integer, @cores::integer, @ram_mib::integer, @at FROM used
          WHERE NOT EXISTS (SELECT FROM same)
-           AND ($7::integer < 0 OR used.instances + $3::integer <= $7::integer) AND ($8::integer < 0 OR used.cores + $4::integer <= $8::integer) AND ($9::integer < 0 OR used.ram_mib + $5::integer <= $9::integer)
+           AND (@max_instances::integer < 0 OR used.instances + @instances::integer <= @max_instances::integer)
+           AND (@max_cores::integer < 0 OR used.cores + @cores::integer <= @max_cores::integer)
+           AND (@max_ram_mib::integer < 0 OR used.ram_mib + @ram_mib::integer <= @max_ram_mib::integer)
          RETURNING 1)
 SELECT used.instances, used.cores, used.ram_mib, EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
-       EXISTS (SELECT FROM same WHERE project_id = $1 AND instances = $3::integer AND cores = $4::integer AND ram_mib = $5::integer)
+       EXISTS (SELECT FROM same WHERE project_id = @project_id AND instances = @instances::integer AND cores = @cores::integer AND ram_mib = @ram_mib::integer)
 FROM used`
 )
 
@@ -114,7 +116,10 @@ func (s *Store) ClaimQuota(ctx context.Context, c Claim, l Limits) error {
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockProjectSQL, c.ProjectID)
-		b.Queue(claimSQL, c.ProjectID, c.ServerID, c.Instances, c.Cores, c.RAMMiB, c.CreatedAt, l.Instances, l.Cores, l.RAMMiB).
+		b.Queue(claimSQL, named{
+			"project_id": c.ProjectID, "server_id": c.ServerID, "instances": c.Instances, "cores": c.Cores, "ram_mib": c.RAMMiB,
+			"at": c.CreatedAt, "max_instances": l.Instances, "max_cores": l.Cores, "max_ram_mib": l.RAMMiB,
+		}).
 			QueryRow(func(r pgx.Row) error {
 				return r.Scan(&used.Instances, &used.Cores, &used.RAMMiB, &made, &claimed, &again)
 			})

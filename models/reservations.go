@@ -99,13 +99,16 @@ func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
 	if locked.RowsAffected() == 0 {
 		return 0, noProject(r.ProjectID)
 	}
-	b.Queue(`SELECT EXISTS (SELECT FROM reservations WHERE server_id = $1),
+	b.Queue(`SELECT EXISTS (SELECT FROM reservations WHERE server_id = @server_id),
 		EXISTS (SELECT FROM reservations r JOIN instance_actions a USING (server_id)
-		        WHERE r.server_id = $1 AND r.id = $2 AND r.project_id = $3 AND a.request_id = $4),
-		(SELECT count(*) FROM servers WHERE reservation_id = $2 AND project_id = $3), `+isLate("$5"),
-		r.ServerID, r.ID, r.ProjectID, a.Action.RequestID, optionalTime(a.Action.AnswerBy)).
+		        WHERE r.server_id = @server_id AND r.id = @reservation_id AND r.project_id = @project_id AND a.request_id = @request_id),
+		(SELECT count(*) FROM servers WHERE reservation_id = @reservation_id AND project_id = @project_id), `+isLate("@answer_by"),
+		named{
+			"server_id": r.ServerID, "reservation_id": r.ID, "project_id": r.ProjectID, "request_id": a.Action.RequestID,
+			"answer_by": optionalTime(a.Action.AnswerBy),
+		}).
 		QueryRow(func(row pgx.Row) error { return row.Scan(&known, &theSame, &same, &late) })
-	b.Queue(usageSQL, r.ProjectID).QueryRow(func(row pgx.Row) error { return row.Scan(&used.Instances, &used.Cores, &used.RAMMiB) })
+	b.Queue(usageSQL, named{"project_id": r.ProjectID}).QueryRow(func(row pgx.Row) error { return row.Scan(&used.Instances, &used.Cores, &used.RAMMiB) })
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return 0, err
 	}
@@ -162,24 +165,40 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 	}
 	var b pgx.Batch
 	b.Queue(`INSERT INTO claims (server_id, project_id, instances, cores, ram_mib, created_at)
-		SELECT id, $2, $3, $4, $5, $6 FROM unnest($1::text[]) id`,
-		ids, v.ProjectID, c.Instances, c.Cores, c.RAMMiB, v.CreatedAt)
+		SELECT id, @project_id, @instances, @cores, @ram_mib, @created_at FROM unnest(@ids::text[]) id`,
+		named{
+			"ids": ids, "project_id": v.ProjectID, "instances": c.Instances, "cores": c.Cores, "ram_mib": c.RAMMiB,
+			"created_at": v.CreatedAt,
+		})
 	b.Queue(`INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
 			flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
-		SELECT u.id, $4, $5, u.name, u.hostname, $6, '`+building+`', $7, 0, $8, $9, $10, $11, $12, $13, $14, u.n - 1, $15, $15, $16
-		FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS u(id, name, hostname, n)`,
-		ids, names, hostnames, v.ProjectID, v.UserID, v.Description, v.TaskState, v.ImageID, v.FlavorID, asJSON(v.Flavor), v.KeyName,
-		v.AvailabilityZone, v.ConfigDrive, a.Reservation.ID, v.CreatedAt, v.Fingerprint)
+		SELECT u.id, @project_id, @user_id, u.name, u.hostname, @description, '`+building+`', @task_state, 0, @image_id,
+			@flavor_id, @flavor, @key_name, @availability_zone, @config_drive, @reservation_id, u.n - 1, @created_at, @created_at, @fingerprint
+		FROM unnest(@ids::text[], @names::text[], @hostnames::text[]) WITH ORDINALITY AS u(id, name, hostname, n)`,
+		named{
+			"ids": ids, "names": names, "hostnames": hostnames, "project_id": v.ProjectID, "user_id": v.UserID,
+			"description": v.Description, "task_state": v.TaskState, "image_id": v.ImageID, "flavor_id": v.FlavorID,
+			"flavor": asJSON(v.Flavor), "key_name": v.KeyName, "availability_zone": v.AvailabilityZone,
+			"config_drive": v.ConfigDrive, "reservation_id": a.Reservation.ID, "created_at": v.CreatedAt,
+			"fingerprint": v.Fingerprint,
+		})
 	b.Queue(`INSERT INTO server_metadata (server_id, key, value) SELECT id, m.key, m.value FROM unnest($1::text[]) id, jsonb_each_text($2) m`,
 		ids, asJSON(v.Metadata))
 	b.Queue(`INSERT INTO server_tags (server_id, tag) SELECT id, t FROM unnest($1::text[]) id, unnest($2::text[]) t ON CONFLICT DO NOTHING`,
 		ids, v.Tags)
 	b.Queue(`INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
-		SELECT id, $2, $3, $4, $5, $6, $6 FROM unnest($1::text[]) id`,
-		ids, act.RequestID, act.Action, act.UserID, act.ProjectID, act.StartedAt)
+		SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @started_at FROM unnest(@ids::text[]) id`,
+		named{
+			"ids": ids, "request_id": act.RequestID, "action": act.Action, "user_id": act.UserID, "project_id": act.ProjectID,
+			"started_at": act.StartedAt,
+		})
 	r := a.Reservation
-	b.Queue(`INSERT INTO reservations (server_id, id, project_id, user_id, min_count, max_count, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		r.ServerID, r.ID, r.ProjectID, r.UserID, r.MinCount, r.MaxCount, v.CreatedAt)
+	b.Queue(`INSERT INTO reservations (server_id, id, project_id, user_id, min_count, max_count, created_at)
+		VALUES (@server_id, @id, @project_id, @user_id, @min_count, @max_count, @created_at)`,
+		named{
+			"server_id": r.ServerID, "id": r.ID, "project_id": r.ProjectID, "user_id": r.UserID, "min_count": r.MinCount,
+			"max_count": r.MaxCount, "created_at": v.CreatedAt,
+		})
 	return tx.SendBatch(ctx, &b).Close()
 }
 
@@ -192,15 +211,18 @@ func (s *Store) DropServers(ctx context.Context, ids []string, requestID string,
 	}
 	err := s.exec(ctx, `
 WITH moved AS (
-         UPDATE servers SET `+isError+`, task_state = NULL, updated_at = $3
-         WHERE id = ANY($1) AND `+isBuilding+` AND host_id IS NULL AND task_state IS DISTINCT FROM $4
-           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = $2)
+         UPDATE servers SET `+isError+`, task_state = NULL, updated_at = @at
+         WHERE id = ANY(@ids) AND `+isBuilding+` AND host_id IS NULL AND task_state IS DISTINCT FROM @deleting
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = @request_id)
          RETURNING id),
      fault AS (
-         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $3 FROM moved),
+         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, @code, @message, @details, @at FROM moved),
      freed AS (DELETE FROM claims WHERE server_id IN (SELECT id FROM moved))
-UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-		ids, requestID, f.CreatedAt, lifecycle.Deleting, f.Code, f.Message, f.Details)
+UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
+		named{
+			"ids": ids, "request_id": requestID, "at": f.CreatedAt, "deleting": lifecycle.Deleting, "code": f.Code,
+			"message": f.Message, "details": f.Details,
+		})
 	return failed(err, "drop %d servers of request %s", len(ids), requestID)
 }
 

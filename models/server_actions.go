@@ -52,13 +52,17 @@ func (s *Store) BeginAction(ctx context.Context, id string, action lifecycle.Act
 		b.Queue(lockServerSQL, id)
 		b.Queue(`
 WITH marked AS (
-         UPDATE servers SET task_state = $7, updated_at = $6
-         WHERE id = $1 AND vm_state = ANY($8) AND task_state IS NULL AND launched_at IS NOT NULL AND host_id IS NOT NULL AND deleted_at IS NULL
-           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2) AND NOT `+isLate("$10")+`
+         UPDATE servers SET task_state = @task_state, updated_at = @at
+         WHERE id = @id AND vm_state = ANY(@from) AND task_state IS NULL AND launched_at IS NOT NULL AND host_id IS NOT NULL AND deleted_at IS NULL
+           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = @id AND request_id = @request_id) AND NOT `+isLate("@answer_by")+`
          RETURNING id)
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
-SELECT id, $2, $3, $4, $5, $9, $6 FROM marked`,
-			id, a.RequestID, a.Action, a.UserID, a.ProjectID, at, action.Task, statesOf(action.From), a.StartedAt, optionalTime(a.AnswerBy))
+SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM marked`,
+			named{
+				"id": id, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID, "at": at,
+				"task_state": action.Task, "from": statesOf(action.From), "started_at": a.StartedAt,
+				"answer_by": optionalTime(a.AnswerBy),
+			})
 		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3), `+isLate("$4"),
 			id, a.RequestID, a.Action, optionalTime(a.AnswerBy)).
 			QueryRow(func(r pgx.Row) error { return r.Scan(&mine, &late) })
@@ -103,12 +107,15 @@ func (s *Store) FinishAction(ctx context.Context, id, requestID string, action l
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET vm_state = $4, power_state = $5, task_state = NULL, updated_at = $3
-         WHERE id = $1 AND task_state = $6 AND deleted_at IS NULL
-           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = $1 AND a.request_id = $2)
+         UPDATE servers SET vm_state = @to, power_state = @power_state, task_state = NULL, updated_at = @at
+         WHERE id = @id AND task_state = @task_state AND deleted_at IS NULL
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id)
          RETURNING id)
-UPDATE instance_actions SET updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			id, requestID, now(), string(action.To), action.Power, action.Task)
+UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
+			named{
+				"id": id, "request_id": requestID, "at": now(), "to": string(action.To), "power_state": action.Power,
+				"task_state": action.Task,
+			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 	})
 	return failed(err, "finish to %s server %s", action.Method, id)
@@ -124,15 +131,19 @@ func (s *Store) FailAction(ctx context.Context, id, requestID string, action lif
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET task_state = NULL, updated_at = $3, vm_state = CASE WHEN $9 = '' THEN vm_state ELSE $9 END,
-             power_state = CASE WHEN $9 = '' THEN power_state ELSE $10 END
-         WHERE id = $1 AND (task_state = $4 OR task_state IS NULL AND vm_state = $11) AND deleted_at IS NULL
-           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = $1 AND a.request_id = $2 AND a.message IS NULL)
+         UPDATE servers SET task_state = NULL, updated_at = @at, vm_state = CASE WHEN @was_vm_state = '' THEN vm_state ELSE @was_vm_state END,
+             power_state = CASE WHEN @was_vm_state = '' THEN power_state ELSE @was_power_state END
+         WHERE id = @id AND (task_state = @task_state OR task_state IS NULL AND vm_state = @to) AND deleted_at IS NULL
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id AND a.message IS NULL)
          RETURNING id),
      fault AS (
-         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $8 FROM moved)
-UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			id, requestID, now(), action.Task, f.Code, f.Message, f.Details, f.CreatedAt, string(was.VMState), was.PowerState, string(action.To))
+         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, @code, @message, @details, @failed_at FROM moved)
+UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
+			named{
+				"id": id, "request_id": requestID, "at": now(), "task_state": action.Task, "code": f.Code, "message": f.Message,
+				"details": f.Details, "failed_at": f.CreatedAt, "was_vm_state": string(was.VMState), "was_power_state": was.PowerState,
+				"to": string(action.To),
+			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 	})
 	return failed(err, "give up to %s server %s", action.Method, id)

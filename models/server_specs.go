@@ -20,8 +20,8 @@ type ServerSpec struct {
 // waited for: no spec comes after its server has gone.
 const insertSpecSQL = `
 INSERT INTO server_specs (server_id, key_id, sealed, created_at)
-SELECT s.id, $3, $4, $5 FROM servers s
-WHERE s.id = $1 AND s.` + isBuilding + ` AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = s.id AND a.request_id = $2)
+SELECT s.id, @key_id, @sealed, @created_at FROM servers s
+WHERE s.id = @server_id AND s.` + isBuilding + ` AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = s.id AND a.request_id = @request_id)
 FOR SHARE OF s
 ON CONFLICT (server_id) DO NOTHING`
 

@@ -143,15 +143,16 @@ var recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
              flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
-         SELECT $1::text, $2::text, $3::text, $4::text, $5::text, $6::text, '` + building + `', $7::text, 0, $8::text, $9::text, $10::jsonb,
-             $11::text, $12::text, $13::boolean, $14::text, $15::integer, $16::timestamptz, $16::timestamptz, $24::text
-         WHERE NOT ` + isLate("$25") + `
+         SELECT @id::text, @project_id::text, @user_id::text, @name::text, @hostname::text, @description::text, '` + building + `', @task_state::text, 0,
+             @image_id::text, @flavor_id::text, @flavor::jsonb, @key_name::text, @availability_zone::text, @config_drive::boolean,
+             @reservation_id::text, @launch_index::integer, @created_at::timestamptz, @created_at::timestamptz, @fingerprint::text
+         WHERE NOT ` + isLate("@answer_by") + `
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
-     metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text($17) m),
-     tags AS (INSERT INTO server_tags (server_id, tag) SELECT made.id, t FROM made, unnest($18::text[]) t ON CONFLICT DO NOTHING)
+     metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text(@metadata) m),
+     tags AS (INSERT INTO server_tags (server_id, tag) SELECT made.id, t FROM made, unnest(@tags::text[]) t ON CONFLICT DO NOTHING)
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
-SELECT made.id, $19, $20, $21, $22, $23, $23 FROM made`
+SELECT made.id, @request_id, @action, @action_user_id, @action_project_id, @started_at, @started_at FROM made`
 
 // RecordServer makes the row, in BUILD, with its metadata, tags, instance action and spec, if there is one. The same id with the
 // same request is success while the server is in BUILD, NotFound when it was deleted since, and Conflict in any other state; with another
@@ -169,11 +170,19 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 	var state lifecycle.VMState // of what this request recorded
 	var known bool              // whoever recorded it
 	err := s.batch(ctx, func(b *pgx.Batch) {
-		b.Queue(recordSQL, v.ID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description, v.TaskState, v.ImageID,
-			v.FlavorID, asJSON(v.Flavor), v.KeyName, v.AvailabilityZone, v.ConfigDrive, v.ReservationID, v.LaunchIndex, v.CreatedAt,
-			asJSON(v.Metadata), v.Tags, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, v.Fingerprint, optionalTime(a.AnswerBy))
+		b.Queue(recordSQL, named{
+			"id": v.ID, "project_id": v.ProjectID, "user_id": v.UserID, "name": v.Name, "hostname": v.Hostname,
+			"description": v.Description, "task_state": v.TaskState, "image_id": v.ImageID, "flavor_id": v.FlavorID,
+			"flavor": asJSON(v.Flavor), "key_name": v.KeyName, "availability_zone": v.AvailabilityZone,
+			"config_drive": v.ConfigDrive, "reservation_id": v.ReservationID, "launch_index": v.LaunchIndex,
+			"created_at": v.CreatedAt, "metadata": asJSON(v.Metadata), "tags": v.Tags, "request_id": a.RequestID,
+			"action": a.Action, "action_user_id": a.UserID, "action_project_id": a.ProjectID, "started_at": a.StartedAt,
+			"fingerprint": v.Fingerprint, "answer_by": optionalTime(a.AnswerBy),
+		})
 		for _, spec := range specs {
-			b.Queue(insertSpecSQL, v.ID, a.RequestID, spec.KeyID, spec.Sealed, v.CreatedAt)
+			b.Queue(insertSpecSQL, named{
+				"server_id": v.ID, "request_id": a.RequestID, "key_id": spec.KeyID, "sealed": spec.Sealed, "created_at": v.CreatedAt,
+			})
 		}
 		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id
 			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), ''),
@@ -438,15 +447,18 @@ func (s *Store) ActivateServer(ctx context.Context, a Activation) error {
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET `+isActive+`, task_state = NULL, power_state = $3, launched_at = $4, updated_at = $5
-         WHERE id = $1 AND vm_state = ANY($6) AND deleted_at IS NULL
-           AND ($7 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $7))
+         UPDATE servers SET `+isActive+`, task_state = NULL, power_state = @power_state, launched_at = @launched_at, updated_at = @at
+         WHERE id = @id AND vm_state = ANY(@from) AND deleted_at IS NULL
+           AND (@hostname = '' OR host_id = (SELECT id FROM hosts WHERE hostname = @hostname))
          RETURNING id, host_id),
      forgiven AS (
          UPDATE hosts SET build_failures = 0, suspended = false, trial_due_at = NULL, trial_pause = 0
          WHERE id IN (SELECT host_id FROM moved) AND build_failures > 0)
-UPDATE instance_actions SET updated_at = $5 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			a.ServerID, a.RequestID, a.PowerState, a.LaunchedAt, now(), statesOf(lifecycle.Built.From), a.Hostname)
+UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
+			named{
+				"id": a.ServerID, "request_id": a.RequestID, "power_state": a.PowerState, "launched_at": a.LaunchedAt, "at": now(),
+				"from": statesOf(lifecycle.Built.From), "hostname": a.Hostname,
+			})
 		b.Queue(eventsSQL, a.ServerID, a.RequestID, eventsJSON(a.Events))
 		b.Queue(`SELECT s.vm_state, h.hostname FROM (SELECT) one LEFT JOIN servers s ON s.id = $1 LEFT JOIN hosts h ON h.id = s.host_id`, a.ServerID).
 			QueryRow(func(r pgx.Row) error { return r.Scan(&state, &hostname) })
@@ -487,15 +499,18 @@ func (s *Store) FailServer(ctx context.Context, id, requestID string, f ServerFa
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET `+isError+`, task_state = NULL, updated_at = $3,
+         UPDATE servers SET `+isError+`, task_state = NULL, updated_at = @at,
              host_id = CASE WHEN `+isBuilding+` THEN NULL ELSE host_id END
-         WHERE id = $1 AND vm_state = ANY($4) AND deleted_at IS NULL
-           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = $2)
+         WHERE id = @id AND vm_state = ANY(@from) AND deleted_at IS NULL
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = @request_id)
          RETURNING id),
      fault AS (
-         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, $5, $6, $7, $8 FROM moved)
-UPDATE instance_actions SET message = 'Error', updated_at = $3 WHERE server_id IN (SELECT id FROM moved) AND request_id = $2`,
-			id, requestID, now(), statesOf(lifecycle.Failed.From), f.Code, f.Message, f.Details, f.CreatedAt)
+         INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, @code, @message, @details, @failed_at FROM moved)
+UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
+			named{
+				"id": id, "request_id": requestID, "at": now(), "from": statesOf(lifecycle.Failed.From), "code": f.Code,
+				"message": f.Message, "details": f.Details, "failed_at": f.CreatedAt,
+			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 	})
 	return failed(err, "fail server %s", id)
@@ -510,15 +525,18 @@ func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAct
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH marked AS (
-         UPDATE servers SET task_state = $7, updated_at = $6 WHERE id = $1 AND vm_state = ANY($8) AND deleted_at IS NULL RETURNING id, host_id),
+         UPDATE servers SET task_state = @task_state, updated_at = @at WHERE id = @id AND vm_state = ANY(@from) AND deleted_at IS NULL RETURNING id, host_id),
      action AS (
          INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
-         SELECT id, $2, $3, $4, $5, $6, $6 FROM marked ON CONFLICT (server_id, request_id) DO NOTHING)
+         SELECT id, @request_id, @action, @user_id, @project_id, @at, @at FROM marked ON CONFLICT (server_id, request_id) DO NOTHING)
 SELECT NOT EXISTS (SELECT FROM marked),
        ARRAY(SELECT hostname FROM hosts
-             WHERE id IN (SELECT host_id FROM allocations WHERE server_id = $1 UNION SELECT host_id FROM marked) ORDER BY hostname),
-       (SELECT COALESCE(max(nic_index) + 1, 0) FROM ports WHERE server_id = $1)`,
-			id, a.RequestID, a.Action, a.UserID, a.ProjectID, a.StartedAt, lifecycle.Deleting, statesOf(lifecycle.Removed.From)).
+             WHERE id IN (SELECT host_id FROM allocations WHERE server_id = @id UNION SELECT host_id FROM marked) ORDER BY hostname),
+       (SELECT COALESCE(max(nic_index) + 1, 0) FROM ports WHERE server_id = @id)`,
+			named{
+				"id": id, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID,
+				"at": a.StartedAt, "task_state": lifecycle.Deleting, "from": statesOf(lifecycle.Removed.From),
+			}).
 			QueryRow(func(r pgx.Row) error {
 				p = Placement{}
 				return r.Scan(&p.Gone, &p.Hostnames, &p.NICs)

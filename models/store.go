@@ -113,6 +113,9 @@ func (s *Store) batch(ctx context.Context, queue func(*pgx.Batch)) error {
 	})
 }
 
+// named are a statement's arguments by name, each of which it uses. From five on they are named: archtest holds that.
+type named = pgx.StrictNamedArgs
+
 // exec runs one statement.
 func (s *Store) exec(ctx context.Context, sql string, args ...any) error {
 	return retried(ctx, func() error {
