@@ -29,8 +29,12 @@ demo: up ## install what is missing, start everything, and build a first server
 up: install build temporal guest ## the same without the server: the API, Temporal and its Web UI, a hypervisor
 	@$(bin)/slipway dev up
 
+.PHONY: hosts
+hosts: ## more hypervisors beside what up started, each with a libvirtd of its own: make hosts N=3
+	@$(bin)/slipway dev hosts $(or $(N),2)
+
 .PHONY: down
-down: ## stop what demo and up started; the state stays in .slipway
+down: ## stop what demo, up and hosts started; the state stays in .slipway
 	@if [ -x $(bin)/slipway ]; then $(bin)/slipway dev down; else echo "make: nothing is built, so nothing runs"; fi
 
 .PHONY: purge

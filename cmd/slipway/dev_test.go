@@ -50,14 +50,10 @@ func openFolder(t *testing.T) string {
 }
 
 func TestTheDevelopmentStackStartsWhateverItsFolderIsNamedAndWhateverIsSet(t *testing.T) {
-	engine, err := filepath.Abs("../../.slipway/bin/slipway-temporal")
-	require.NoError(t, err)
-	require.FileExists(t, engine, "`make temporal` builds it")
 	self, err := os.Executable()
 	require.NoError(t, err)
 	state := filepath.Join(openFolder(t), `ü "1" 100%, [a]*?#'\`)
-	require.NoError(t, os.MkdirAll(filepath.Join(state, "bin"), 0o755))
-	require.NoError(t, os.Symlink(engine, filepath.Join(state, "bin", "slipway-temporal")))
+	giveEngine(t, state)
 	port := freePorts(t, 5)
 	at := func(n int) string { return fmt.Sprintf("127.0.0.1:%d", port+n) }
 
@@ -86,6 +82,16 @@ func TestTheDevelopmentStackStartsWhateverItsFolderIsNamedAndWhateverIsSet(t *te
 	require.NoError(t, readErr)
 	require.True(t, ready, "%s", said)
 	require.NoError(t, err, "%s", said)
+}
+
+// giveEngine puts the engine's server where a stack looks for it.
+func giveEngine(t *testing.T, state string) {
+	t.Helper()
+	engine, err := filepath.Abs("../../.slipway/bin/slipway-temporal")
+	require.NoError(t, err)
+	require.FileExists(t, engine, "`make temporal` builds it")
+	require.NoError(t, os.MkdirAll(filepath.Join(state, "bin"), 0o755))
+	require.NoError(t, os.Symlink(engine, filepath.Join(state, "bin", "slipway-temporal")))
 }
 
 // freePorts finds so many in a row on which nothing listens, and which the kernel gives no connection by itself.

@@ -51,7 +51,7 @@ type Libvirt struct {
 	Started bool
 
 	dir    string
-	run    string // what a reboot clears, as it ends the processes: sockets, states of guests, the record
+	run    string // runFolder: sockets, states of guests, the record
 	reaper []string
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -83,7 +83,7 @@ func EnsureLibvirt(ctx context.Context, o LibvirtOptions) (*Libvirt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("libvirt: %w", err)
 	}
-	run := elsewhere(dir, "run")[0]
+	run := runFolder(dir)
 	l := &Libvirt{Socket: filepath.Join(run, "libvirt", "libvirt-sock"), Started: true, dir: dir, run: run, reaper: o.Reaper, log: logger(o.Logger)}
 	if _, err := os.Stat(l.domains()); err != nil {
 		err := answersForMachine(ctx)
@@ -115,6 +115,18 @@ func EnsureLibvirt(ctx context.Context, o LibvirtOptions) (*Libvirt, error) {
 	go l.keep(supervised)
 	return l, nil
 }
+
+// LibvirtLeft says whether something that EnsureLibvirt started for a Dir may run: Stop leaves nothing.
+func LibvirtLeft(dir string) bool {
+	dir, err := filepath.Abs(dir)
+	if err == nil {
+		_, err = os.Stat(runFolder(dir))
+	}
+	return err == nil
+}
+
+// runFolder is what a reboot clears, as it ends the processes.
+func runFolder(dir string) string { return elsewhere(dir, "run")[0] }
 
 func (l *Libvirt) lockFile() string { return filepath.Join(l.dir, "lock") }
 func (l *Libvirt) domains() string  { return filepath.Join(l.dir, "domains") }

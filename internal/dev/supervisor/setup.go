@@ -43,12 +43,7 @@ func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
 			"listen": d.api, "admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
 		},
 		"images": map[string]any{"dir": d.path("images")},
-		// A machine for trying things out has little memory, and its guests use less than they are given.
-		"host": map[string]any{
-			"hostname": devHostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
-			"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket,
-			"cpu_ratio": 16.0, "resume_guests": virt.Started,
-		},
+		"host":   d.hostSettings(virt),
 	}
 	text, err := yaml.Marshal(settings)
 	if err != nil {
@@ -92,6 +87,16 @@ func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
 	return nil
 }
 
+// hostSettings are those of the host role.
+func (d *dev) hostSettings(virt *stack.Libvirt) map[string]any {
+	return map[string]any{
+		"hostname": d.hostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
+		"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "resume_guests": virt.Started,
+		// A machine for trying things out has little memory, and its guests use less than they are given.
+		"cpu_ratio": 16.0,
+	}
+}
+
 // admin is a client of our own API.
 func (d *dev) admin(ctx context.Context) (*gophercloud.ProviderClient, error) {
 	provider, err := openstack.AuthenticatedClient(ctx, gophercloud.AuthOptions{
@@ -117,12 +122,12 @@ func (d *dev) enroll(ctx context.Context) error {
 		Host struct{ Token string }
 	}
 	_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts", &gophercloud.RequestOpts{
-		JSONBody:     map[string]any{"host": map[string]any{"hostname": devHostname}},
+		JSONBody:     map[string]any{"host": map[string]any{"hostname": d.hostname}},
 		JSONResponse: &made, OkCodes: []int{http.StatusCreated},
 	})
 	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
 		// It was enrolled, and the token was lost before it was written down.
-		_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts/"+devHostname+"/token", &gophercloud.RequestOpts{
+		_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts/"+d.hostname+"/token", &gophercloud.RequestOpts{
 			JSONResponse: &made, OkCodes: []int{http.StatusOK, http.StatusCreated},
 		})
 	}
@@ -135,7 +140,7 @@ func (d *dev) enroll(ctx context.Context) error {
 // hostPatience bounds the wait for the host's first report.
 const hostPatience = 2 * time.Minute
 
-// furnish makes the flavors that are missing and returns when the host takes servers.
+// furnish makes the flavors that are missing.
 func (d *dev) furnish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, hostPatience)
 	defer cancel()
@@ -152,6 +157,18 @@ func (d *dev) furnish(ctx context.Context) error {
 			return fmt.Errorf("making flavor %s: %w", f.Name, err)
 		}
 	}
+	return nil
+}
+
+// waitForHost returns when the host takes servers.
+func (d *dev) waitForHost(ctx context.Context) error {
+	d.say("waiting for the host to be ready")
+	ctx, cancel := context.WithTimeout(ctx, hostPatience)
+	defer cancel()
+	provider, err := d.admin(ctx)
+	if err != nil {
+		return err
+	}
 	for {
 		var shown struct {
 			Host struct {
@@ -159,7 +176,7 @@ func (d *dev) furnish(ctx context.Context) error {
 				Reason string `json:"not_ready_reason"`
 			}
 		}
-		_, err := provider.Request(ctx, http.MethodGet, d.apiURL()+"/hosts/"+devHostname, &gophercloud.RequestOpts{JSONResponse: &shown})
+		_, err := provider.Request(ctx, http.MethodGet, d.apiURL()+"/hosts/"+d.hostname, &gophercloud.RequestOpts{JSONResponse: &shown})
 		if err == nil && shown.Host.Ready {
 			return nil
 		}
@@ -205,6 +222,16 @@ func (o options) forgetGuests(ctx context.Context) error {
 	if kept, _ := os.ReadDir(o.path("host", "instances")); len(kept) == 0 {
 		return nil
 	}
+	return o.endGuests(ctx, func(h hypervisor.Hypervisor, domain hypervisor.Status) error {
+		if err := h.Destroy(ctx, domain.UUID); err != nil {
+			return err
+		}
+		return h.Undefine(ctx, domain.UUID)
+	})
+}
+
+// endGuests does something with each domain of a folder that nobody supervises, and ends its libvirtd.
+func (o options) endGuests(ctx context.Context, do func(hypervisor.Hypervisor, hypervisor.Status) error) error {
 	log := slog.New(slog.DiscardHandler)
 	self, err := os.Executable()
 	if err != nil {
@@ -214,14 +241,5 @@ func (o options) forgetGuests(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = o.eachGuest(ctx, virt, log, func(h hypervisor.Hypervisor, domain hypervisor.Status) error {
-		if err := h.Destroy(ctx, domain.UUID); err != nil {
-			return err
-		}
-		return h.Undefine(ctx, domain.UUID)
-	})
-	if virt.Started {
-		err = errors.Join(err, virt.Stop(ctx))
-	}
-	return err
+	return errors.Join(o.eachGuest(ctx, virt, log, do), virt.Stop(ctx))
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -24,6 +25,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/libpq"
 	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -37,11 +39,12 @@ type options struct {
 	operator   string
 	temporal   string
 	ui         string
+	hostname   string // of the one hypervisor that is supervised with it
 }
 
 // Command is "slipway dev".
 func Command() *cobra.Command {
-	var o options
+	o := options{hostname: devHostname}
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything on this machine: Postgres, Temporal with its Web UI, libvirtd, api, worker and host",
@@ -51,7 +54,9 @@ worker and host. Runs until it is stopped; "slipway dev up" does the same in the
 
 With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one of our own.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), o, cmd.OutOrStdout()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return run(cmd.Context(), o, cmd.OutOrStdout(), (*dev).start)
+		},
 	}
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&o.state, "state-dir", ".slipway", "folder of all state")
@@ -66,7 +71,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 			RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), o, cmd.OutOrStdout()) },
 		},
 		&cobra.Command{
-			Use: "down", Short: "Stop what up started, and nothing else; the state stays", Args: cobra.NoArgs,
+			Use: "down", Short: "Stop what up and hosts started, and nothing else; the state stays", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return down(cmd.Context(), o, cmd.OutOrStdout()) },
 		},
 		&cobra.Command{
@@ -77,6 +82,8 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 			Use: "status", Short: "Say whether it runs; exit status 1 if not", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return status(o, cmd.OutOrStdout()) },
 		},
+		hostsCommand(&o),
+		hostCommand(&o),
 		&cobra.Command{
 			Use: "reap", Short: "The process over libvirtd that reaps guests", Hidden: true, DisableFlagParsing: true,
 			RunE: func(_ *cobra.Command, command []string) error {
@@ -91,7 +98,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 	return cmd
 }
 
-// dev is a running development stack.
+// dev is a running development stack, or one more host beside it.
 type dev struct {
 	options
 	self    string // this program
@@ -116,12 +123,12 @@ func (o options) uiURL() string   { return "http://" + o.ui }
 
 // run starts everything in order, writes the files that clients need, and waits for its end. What was started is
 // stopped in reverse.
-func run(ctx context.Context, o options, out io.Writer) (err error) {
+func run(ctx context.Context, o options, out io.Writer, start func(*dev, context.Context, stops) (stops, error)) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
 	}
 	syscall.Umask(0o022) // as slipway host has it: others' users pass the folders that are made here
-	for _, dir := range []string{o.state, o.path("logs"), o.path("images")} {
+	for _, dir := range []string{o.state, o.path("logs")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("making the state folder: %w", err)
 		}
@@ -158,17 +165,17 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		d.say("the guests' disks lie in %s: QEMU's own user cannot reach %s", guests, o.path("host"))
 	}
 
-	var stops []func(context.Context) error
+	var started stops
 	defer func() {
 		d.say("stopping")
 		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 		defer cancel()
-		for i := len(stops) - 1; i >= 0; i-- {
-			err = errors.Join(err, stops[i](stopping))
+		for _, stop := range slices.Backward(started) {
+			err = errors.Join(err, stop(stopping))
 		}
 		d.say("stopped; the state is in %s", o.state)
 	}()
-	stops, err = d.start(ctx, stops)
+	started, err = start(d, ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -180,9 +187,15 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 // ReadyLine ends the start; `up` waits for it in the log.
 const ReadyLine = "ready"
 
+// stops are how to stop what was started, in the order of the starts.
+type stops []func(context.Context) error
+
 // start starts the parts one after another and adds how to stop each.
-func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([]func(context.Context) error, error) {
+func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 	if err := d.freePorts(ctx); err != nil {
+		return stops, err
+	}
+	if err := os.MkdirAll(d.path("images"), 0o755); err != nil {
 		return stops, err
 	}
 	if err := d.prepareSecrets(); err != nil {
@@ -216,21 +229,10 @@ func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([
 		stops = append(stops, func(context.Context) error { return server.Stop() })
 	}
 
-	libvirt := &stack.Libvirt{}
-	if d.hypervisor == "libvirt" {
-		d.say("looking for libvirtd (the first start takes about 10 s)")
-		libvirt, err = stack.EnsureLibvirt(ctx, d.libvirt(d.self, d.log))
-		if err != nil {
-			return stops, err
-		}
-		if libvirt.Started {
-			stops = append(stops, d.stopGuests(libvirt), libvirt.Stop)
-			// Guests end before the libvirtd that runs them.
-			n := len(stops)
-			stops[n-1], stops[n-2] = stops[n-2], stops[n-1]
-		}
+	libvirt, stops, err := d.startLibvirt(ctx, stops)
+	if err != nil {
+		return stops, err
 	}
-
 	if err := d.writeSettings(postgres.DSN("slipway"), temporal, libvirt); err != nil {
 		return stops, err
 	}
@@ -255,22 +257,44 @@ func (d *dev) start(ctx context.Context, stops []func(context.Context) error) ([
 		if r.ready == nil {
 			r.ready = d.answers("http://" + operator + "/healthz")
 		}
-		d.say("starting %s", r.name)
-		role, err := stack.Supervise(ctx, stack.Command{
-			Name: r.name, Path: d.self, Args: []string{r.name}, Dir: d.state,
-			Env:               []string{"SLIPWAY_CONFIG=" + d.path("slipway.yaml"), "SLIPWAY_OPERATOR_LISTEN=" + operator},
-			LogFile:           d.path("logs", r.name+".log"),
-			ParentDeathSignal: syscall.SIGTERM,
-			StopTimeout:       40 * time.Second,
-			Ready:             r.ready,
-		}, d.log)
-		if err != nil {
+		if stops, err = d.startRole(ctx, stops, r.name, r.ready, "SLIPWAY_OPERATOR_LISTEN="+operator); err != nil {
 			return stops, err
 		}
-		stops = append(stops, func(context.Context) error { return role.Stop() })
 	}
-	d.say("waiting for the host to be ready")
-	return stops, d.furnish(ctx)
+	if err := d.furnish(ctx); err != nil {
+		return stops, err
+	}
+	return stops, d.waitForHost(ctx)
+}
+
+// startLibvirt starts the host's libvirtd, where it has one.
+func (d *dev) startLibvirt(ctx context.Context, stops stops) (*stack.Libvirt, stops, error) {
+	if d.hypervisor != "libvirt" {
+		return &stack.Libvirt{}, stops, nil
+	}
+	d.say("looking for libvirtd (the first start takes about 10 s)")
+	libvirt, err := stack.EnsureLibvirt(ctx, d.libvirt(d.self, d.log))
+	if err == nil && libvirt.Started {
+		stops = append(stops, libvirt.Stop, d.stopGuests(libvirt)) // guests end before the libvirtd that runs them
+	}
+	return libvirt, stops, err
+}
+
+// startRole starts this program as a role, with the settings of this folder.
+func (d *dev) startRole(ctx context.Context, stops stops, name string, ready func(context.Context) error, env ...string) (stops, error) {
+	d.say("starting %s", name)
+	role, err := stack.Supervise(ctx, stack.Command{
+		Name: name, Path: d.self, Args: []string{name}, Dir: d.state,
+		Env:               append(env, "SLIPWAY_CONFIG="+d.path("slipway.yaml")),
+		LogFile:           d.path("logs", name+".log"),
+		ParentDeathSignal: syscall.SIGTERM,
+		StopTimeout:       40 * time.Second,
+		Ready:             ready,
+	}, d.log)
+	if err != nil {
+		return stops, err
+	}
+	return append(stops, func(context.Context) error { return role.Stop() }), nil
 }
 
 // freePorts says which port is taken before anything is started.
@@ -398,6 +422,13 @@ func (o options) running() (int, error) {
 }
 
 func up(ctx context.Context, o options, out io.Writer) error {
+	return o.background(ctx, out, "--state-dir", o.state, "--hypervisor", o.hypervisor, "--api", o.api,
+		"--operator", o.operator, "--temporal", o.temporal, "--ui", o.ui)
+}
+
+// background has this program supervise the folder, in a process that outlives this one, unless one does already, and returns
+// when it is ready.
+func (o options) background(ctx context.Context, out io.Writer, arguments ...string) error {
 	pid, err := o.running()
 	if err != nil {
 		return err
@@ -418,8 +449,7 @@ func up(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	defer logFile.Close()
-	child := exec.Command(self, "dev", "--state-dir", o.state, "--hypervisor", o.hypervisor, "--api", o.api,
-		"--operator", o.operator, "--temporal", o.temporal, "--ui", o.ui)
+	child := exec.Command(self, append([]string{"dev"}, arguments...)...)
 	child.Stdout, child.Stderr = logFile, logFile
 	child.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives this terminal
 	if err := child.Start(); err != nil {
@@ -471,36 +501,68 @@ func follow(ctx context.Context, path string, out io.Writer, ended <-chan error)
 	}
 }
 
-// downPatience bounds the stop of everything.
+// downPatience bounds the stop of a supervisor and of all that it runs.
 const downPatience = 3 * time.Minute
 
-func down(ctx context.Context, o options, out io.Writer) error {
-	pid, err := o.running()
-	if err != nil {
+func down(ctx context.Context, o options, out io.Writer) (err error) {
+	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
 	}
-	if pid == 0 {
+	found := false
+	for _, each := range append(o.added(), o) { // hosts go before what they report to
+		ran, stopErr := each.stop(ctx)
+		found, err = found || ran, errors.Join(err, stopErr)
+		if ran && stopErr == nil {
+			fmt.Fprintf(out, "slipway: stopped; the state is in %s\n", each.state)
+		}
+	}
+	if !found && err == nil {
 		fmt.Fprintln(out, "slipway: nothing of it runs")
-		return nil
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stopping process %d: %w", pid, err)
-	}
+	return err
+}
+
+// stop ends the supervisor of a folder with all that it runs, and says whether there was anything to end.
+func (o options) stop(ctx context.Context) (ran bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, downPatience)
 	defer cancel()
+	pid, err := o.running()
+	if err != nil {
+		return false, err
+	}
+	if pid == 0 {
+		return o.stopLeft(ctx)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return true, fmt.Errorf("stopping process %d: %w", pid, err)
+	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("process %d does not stop: see %s", pid, o.path("logs", "dev.log"))
+			return true, fmt.Errorf("process %d does not stop: see %s", pid, o.path("logs", "dev.log"))
 		case <-tick.C:
 			if now, err := o.running(); err != nil || now != pid {
-				fmt.Fprintf(out, "slipway: stopped; the state is in %s\n", o.state)
-				return err
+				return true, err
 			}
 		}
 	}
+}
+
+// stopLeft ends what outlives a supervisor that was killed: libvirtd and its guests. The rest ends with it by itself.
+func (o options) stopLeft(ctx context.Context) (ran bool, err error) {
+	if !stack.LibvirtLeft(o.path("libvirt")) {
+		return false, nil
+	}
+	release, err := o.claim()
+	if err != nil {
+		return true, err
+	}
+	defer release()
+	return true, o.endGuests(ctx, func(h hypervisor.Hypervisor, domain hypervisor.Status) error {
+		return h.Destroy(ctx, domain.UUID)
+	})
 }
 
 // purge deletes what the stack has outside of its state folder: domains that libvirt knows, and the host's state and
@@ -510,19 +572,24 @@ func purge(ctx context.Context, o options) (err error) {
 	if o.state, err = filepath.Abs(o.state); err != nil {
 		return err
 	}
-	pid, err := o.running()
-	if err != nil {
-		return err
-	}
-	if pid != 0 {
-		return fmt.Errorf("it runs (pid %d): `slipway dev down` stops it", pid)
-	}
-	err = o.forgetGuests(ctx)
-	if err == nil {
-		err = stack.PurgeGuests(o.path("host"))
+	for _, each := range append(o.added(), o) {
+		pid, runErr := each.running()
+		if runErr == nil && pid != 0 {
+			runErr = fmt.Errorf("it runs (pid %d): `slipway dev down` stops it", pid)
+		}
+		if runErr != nil {
+			return runErr
+		}
+		forgetErr := each.forgetGuests(ctx)
+		if forgetErr == nil {
+			forgetErr = stack.PurgeGuests(each.path("host"))
+		}
+		err = errors.Join(err, forgetErr)
 	}
 	return errors.Join(err, stack.PurgePostgres(ctx, o.path("postgres")), stack.PurgePostgres(ctx, o.path("test", "postgres")))
 }
+
+var errNotRunning = errors.New("it does not run: `make up` or `slipway dev` starts it")
 
 func status(o options, out io.Writer) error {
 	pid, err := o.running()
@@ -530,7 +597,7 @@ func status(o options, out io.Writer) error {
 		return err
 	}
 	if pid == 0 {
-		return errors.New("it does not run: `make up` or `slipway dev` starts it")
+		return errNotRunning
 	}
 	fmt.Fprintf(out, "slipway: it runs (pid %d)\nAPI       %s\nWeb UI    %s\nstate     %s\n", pid, o.apiURL(), o.uiURL(), o.state)
 	return nil
