@@ -76,7 +76,7 @@ its disk before the first start.`,
 	flags.StringArrayVar(&f.networks, "network", nil, "network by name or id, none, or auto (repeat)")
 	flags.StringArrayVar(&f.nics, "nic", nil, "NIC as net=REF|port=ID[,ip=ADDRESS][,tag=TEXT] (repeat)")
 	flags.BoolVar(&f.configDrive, "config-drive", true, "give the guest a config drive")
-	flags.StringVar(&f.zone, "availability-zone", "", "availability zone (an admin may add :host)")
+	flags.StringVar(&f.zone, "availability-zone", "", "availability zone")
 	flags.StringVar(&f.adminPass, "admin-pass", "", "administrator's password (default: the API makes one)")
 	flags.StringArrayVar(&f.files, "file", nil, "file for the guest as /path/in/guest=localfile (repeat)")
 	flags.StringVar(&f.description, "description", "", "description")
