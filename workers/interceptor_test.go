@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -21,6 +19,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/guest/admission"
 )
 

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
@@ -25,6 +23,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 )

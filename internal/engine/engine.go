@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -23,6 +21,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
 )

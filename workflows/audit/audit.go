@@ -6,13 +6,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 )
 
 const (

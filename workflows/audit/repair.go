@@ -4,13 +4,12 @@ import (
 	"errors"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"

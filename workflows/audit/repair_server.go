@@ -5,12 +5,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
 )

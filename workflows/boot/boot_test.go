@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -25,6 +23,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/teardown"

@@ -6,12 +6,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 )

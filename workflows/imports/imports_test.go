@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/activity"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 )
 
 // imported is an engine and an image that is imported in it.

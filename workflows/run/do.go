@@ -3,9 +3,8 @@ package run
 import (
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 )
 
 // Failure is a row that did not succeed.

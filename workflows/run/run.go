@@ -10,11 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-cloud/slipway/internal/fault/failure"
-
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/workflows/saga"
 )
 
