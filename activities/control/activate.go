@@ -4,11 +4,9 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
-
-// powerRunning is Nova's power_state RUNNING.
-const powerRunning = 1
 
 // ServerStands says whether a server was built and nobody deletes it: what it has on its host, and what it counts for, is its
 // user's.
@@ -23,7 +21,7 @@ func (a *Activities) Activate(ctx context.Context, in contract.ActivateInput) er
 		ServerID:   in.ServerID,
 		RequestID:  in.RequestID,
 		Hostname:   in.Hostname,
-		PowerState: powerRunning,
+		PowerState: lifecycle.Running,
 		LaunchedAt: now,
 		Events:     models.ActionEvents(in.Steps, contract.Activate, now),
 	})

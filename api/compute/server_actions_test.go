@@ -63,7 +63,11 @@ func TestAnActionIsAcceptedFromItsStatesAndRefusedInNovasWordsFromOthers(t *test
 	}
 	require.Len(t, c.builds.actions, 2, "what the row refuses starts no workflow")
 
-	require.Equal(t, 403, c.nova(t, c.reader, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil}).Status)
+	for action, rule := range map[string]string{"os-stop": "servers:stop", "os-start": "servers:start", "os-getConsoleOutput": "os-console-output"} {
+		a := c.nova(t, c.reader, at96, "POST", "/servers/"+s.ID+"/action", fields{action: nil})
+		require.Equal(t, 403, a.Status)
+		require.Equal(t, "Policy doesn't allow os_compute_api:"+rule+" to be performed.", a.Message(t))
+	}
 	require.Equal(t, 404, c.nova(t, c.stranger, at96, "POST", "/servers/"+s.ID+"/action", fields{"os-stop": nil}).Status)
 	status, body = act(s.ID, "resume-guest")
 	require.Equal(t, 400, status, "it is no user's: %s", body)

@@ -164,7 +164,7 @@ func (s Servers) Delete(ctx context.Context, id string) error {
 	return nil
 }
 
-// Console reads the last lines of a server's serial console; 0 is all that is kept.
+// Console reads the last lines of a server's serial console; -1 is all that is kept.
 func (s Servers) Console(ctx context.Context, id string, lines int) (string, error) {
 	v, err := s.Get(ctx, id)
 	if err != nil {
@@ -173,7 +173,10 @@ func (s Servers) Console(ctx context.Context, id string, lines int) (string, err
 	if v.Host == nil {
 		return "", fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
 	}
-	text, err := s.engine.Console(ctx, contract.ConsoleInput{ServerID: v.ID, Hostname: v.Host.Hostname, Lines: lines})
+	if lines == 0 {
+		return "", nil
+	}
+	text, err := s.engine.Console(ctx, contract.ConsoleInput{ServerID: v.ID, Hostname: v.Host.Hostname, Lines: max(lines, 0)})
 	if err != nil {
 		return "", fmt.Errorf("read the console of server %s: %w", v.ID, err)
 	}
