@@ -39,8 +39,7 @@ func New(store *models.Store, service *servers.Service, config Config) *API {
 
 // servers is the service for whoever makes the request.
 func (a *API) servers(c echo.Context) servers.Servers {
-	caller := rest.CallerOf(c)
-	return a.service.For(servers.Caller{UserID: caller.UserID, ProjectID: caller.ProjectID, Roles: caller.Roles, RequestID: rest.RequestID(c)})
+	return a.service.For(servers.Caller{Caller: rest.CallerOf(c).Caller, RequestID: rest.RequestID(c)})
 }
 
 // endpoint is where the catalog's compute endpoint lies.

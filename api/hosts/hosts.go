@@ -16,10 +16,10 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -31,26 +31,19 @@ type Config struct {
 	// left: DownAfter.
 	GivenUpAfter time.Duration
 	DefaultZone  string // of a host that is admitted without one: "nova"
-	// Deadlines travel with what a host asks to be done to its servers: contract.DefaultDeadlines().
-	Deadlines contract.Deadlines
-}
-
-// Actions starts actions on servers: engine.Client.
-type Actions interface {
-	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 }
 
 // API serves /hosts.
 type API struct {
-	store  *models.Store
-	does   Actions
-	images *images.Service
-	config Config
-	now    func() time.Time
+	store   *models.Store
+	images  *images.Service
+	servers *servers.Service
+	config  Config
+	now     func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, service *images.Service, does Actions, config Config) *API {
+func New(store *models.Store, images *images.Service, servers *servers.Service, config Config) *API {
 	if config.HeartbeatInterval <= 0 {
 		config.HeartbeatInterval = 10 * time.Second
 	}
@@ -60,13 +53,10 @@ func New(store *models.Store, service *images.Service, does Actions, config Conf
 	if config.GivenUpAfter <= 0 {
 		config.GivenUpAfter = config.DownAfter
 	}
-	if config.Deadlines.HostLost == 0 {
-		config.Deadlines = contract.DefaultDeadlines()
-	}
 	if config.DefaultZone == "" {
 		config.DefaultZone = "nova"
 	}
-	return &API{store: store, images: service, does: does, config: config, now: time.Now}
+	return &API{store: store, images: images, servers: servers, config: config, now: time.Now}
 }
 
 // Mount adds the routes to g, which is the group "/hosts". Echo prefers fixed path elements to parameters, so a host can

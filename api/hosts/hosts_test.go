@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -30,11 +31,14 @@ type env struct {
 	done          actions
 }
 
-// actions stands at the port to Temporal.
-type actions []contract.ActionInput
+// actions stands at the port to Temporal: nothing but actions is asked of it here.
+type actions struct {
+	servers.Engine
+	begun []contract.ActionInput
+}
 
 func (a *actions) Do(_ context.Context, _ string, in contract.ActionInput) error {
-	*a = append(*a, in)
+	a.begun = append(a.begun, in)
 	return nil
 }
 
@@ -43,7 +47,7 @@ func newEnv(t *testing.T) *env {
 	e := &env{}
 	e.bytes = newBytes(t)
 	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) {
-		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), &e.done, hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
+		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), servers.New(store, &e.done, servers.Config{}), hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
 	})
 	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
 	return e
@@ -452,8 +456,8 @@ func TestAHostThatComesBackHasTheGuestsStartedThatShouldRun(t *testing.T) {
 	a := e.self(t, token, "POST", "/self/resume", fields{"servers": []string{stopped.ID, elsewhere.ID, uuid.NewString(), runs.ID}})
 	require.Equal(t, 202, a.Status, a.Body)
 	require.JSONEq(t, `{"servers":["`+runs.ID+`"]}`, a.Body)
-	require.Len(t, e.done, 1)
-	require.Equal(t, []string{runs.ID, "resume-guest"}, []string{e.done[0].ServerID, e.done[0].Action})
+	require.Len(t, e.done.begun, 1)
+	require.Equal(t, []string{runs.ID, "resume-guest"}, []string{e.done.begun[0].ServerID, e.done.begun[0].Action})
 	require.Equal(t, 400, e.self(t, token, "POST", "/self/resume", fields{"servers": []string{"x"}}).Status)
 	require.Equal(t, 401, e.self(t, "nobody", "POST", "/self/resume", fields{"servers": []string{}}).Status)
 }

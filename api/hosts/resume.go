@@ -8,9 +8,10 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 )
 
 var resumeSchema = rest.Schema(`{
@@ -35,14 +36,13 @@ func (a *API) resume(c echo.Context) error {
 			continue
 		case err != nil:
 			return fmt.Errorf("look up server %s, whose guest is off: %w", id, err)
-		case s.HostID == nil || *s.HostID != hostOf(c).ID || s.CanBegin(action) != nil:
+		case s.HostID == nil || *s.HostID != hostOf(c).ID:
 			continue
 		}
-		err = a.does.Do(ctx, action.Workflow, contract.ActionInput{
-			Action: action.Name, ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID,
-			RequestID: "req-" + uuid.NewString(), Name: s.Name, Deadlines: a.config.Deadlines,
-		})
-		if fault.Is(err, fault.Conflict) { // something is being done to it by now
+		// In its owner's name: nobody has asked.
+		owner := servers.Caller{Caller: auth.Caller{UserID: s.UserID, ProjectID: s.ProjectID}, RequestID: "req-" + uuid.NewString()}
+		err = a.servers.For(owner).Act(ctx, s.ID, action)
+		if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) { // it should not run, or something is being done to it
 			continue
 		}
 		if err != nil {

@@ -63,8 +63,7 @@ func (a *API) resources(c echo.Context) error {
 
 // ask is the service for whoever makes the request.
 func (a *API) ask(c echo.Context) *networks.Repository {
-	caller := rest.CallerOf(c)
-	return a.networks.For(networks.Caller{ProjectID: caller.ProjectID, Roles: caller.Roles})
+	return a.networks.For(rest.CallerOf(c).Caller)
 }
 
 // writer refuses readers before their body is looked at.

@@ -14,19 +14,13 @@ import (
 
 // Caller is who makes a request, as its token says.
 type Caller struct {
-	UserID, UserName       string
-	ProjectID, ProjectName string // "" for an unscoped token
-	DomainID               string // the user's
-	Roles                  []string
-	TokenHash              []byte
-	ExpiresAt              time.Time
+	auth.Caller
+	UserName    string
+	ProjectName string // "" for an unscoped token
+	DomainID    string // the user's
+	TokenHash   []byte
+	ExpiresAt   time.Time
 }
-
-// Admin says whether the caller may see and change everything.
-func (c Caller) Admin() bool { return auth.Has(c.Roles, auth.RoleAdmin) }
-
-// CanWrite says whether the caller may change things of its project; a reader may not.
-func (c Caller) CanWrite() bool { return auth.Has(c.Roles, auth.RoleMember) }
 
 // CallerOf is who makes this request; zero where no token was asked for.
 func CallerOf(c echo.Context) Caller {
@@ -72,10 +66,9 @@ func authenticate(c echo.Context, store Tokens) (Caller, error) {
 		return Caller{}, fmt.Errorf("look a token up: %w", err)
 	}
 	caller := Caller{
-		UserID:    info.User.ID,
+		Caller:    auth.Caller{UserID: info.User.ID, Roles: info.Roles},
 		UserName:  info.User.Name,
 		DomainID:  info.User.DomainID,
-		Roles:     info.Roles,
 		TokenHash: hash,
 		ExpiresAt: info.Token.ExpiresAt,
 	}

@@ -98,7 +98,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Logger:    log,
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
-		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Deadlines: deadlines},
+		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},
 		Addr:            c.API.Listen,
 		PublicURL:       c.API.PublicURL,
 		ShutdownTimeout: c.API.ShutdownTimeout,

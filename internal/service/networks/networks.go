@@ -14,7 +14,7 @@ const DefaultMTU = 1500
 
 // Networks lists the project's networks and the shared ones, for an admin all.
 func (r *Repository) Networks(ctx context.Context, f models.NetworkFilter) ([]models.Network, error) {
-	f.ProjectID, f.Admin = r.caller.ProjectID, r.caller.admin()
+	f.ProjectID, f.Admin = r.caller.ProjectID, r.caller.Admin()
 	found, err := r.store.ListNetworks(ctx, f)
 	return found, markerOf(err, f.Marker)
 }
@@ -22,7 +22,7 @@ func (r *Repository) Networks(ctx context.Context, f models.NetworkFilter) ([]mo
 // Network is one of those, with its subnets.
 func (r *Repository) Network(ctx context.Context, id string) (models.Network, error) {
 	n, err := r.store.Network(ctx, id)
-	if err == nil && !n.Shared && !r.caller.owns(n.ProjectID) {
+	if err == nil && !n.Shared && !r.caller.Owns(n.ProjectID) {
 		return models.Network{}, ipam.Absent("Network", id)
 	}
 	return n, err
@@ -31,7 +31,7 @@ func (r *Repository) Network(ctx context.Context, id string) (models.Network, er
 // mayChange refuses to change a network that is not the caller's: a shared one shows, but is its owner's.
 func (r *Repository) mayChange(ctx context.Context, id, rule string) error {
 	n, err := r.Network(ctx, id)
-	if err == nil && !r.caller.owns(n.ProjectID) {
+	if err == nil && !r.caller.Owns(n.ProjectID) {
 		return forbidden(rule)
 	}
 	return err
@@ -43,7 +43,7 @@ func (r *Repository) CreateNetwork(ctx context.Context, draft models.Network) (m
 	if err := r.May("create_network"); err != nil {
 		return models.Network{}, err
 	}
-	if draft.Shared && !r.caller.admin() {
+	if draft.Shared && !r.caller.Admin() {
 		return models.Network{}, forbidden("create_network and rule:create_network:shared")
 	}
 	var err error

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ipam"
@@ -34,7 +35,7 @@ func ask(t *testing.T) asked {
 	}
 	s := networks.New(store)
 	as := func(project, role string) *networks.Repository {
-		return s.For(networks.Caller{ProjectID: project, Roles: []string{role}})
+		return s.For(auth.Caller{ProjectID: project, Roles: []string{role}})
 	}
 	a := asked{project: project("one"), other: project("two")}
 	a.admin, a.stranger = as(project("ops"), "admin"), as(a.other, "member")

@@ -38,7 +38,7 @@ type NewFixedIP struct {
 
 // Ports lists the project's, for an admin all; ProjectID of the filter is the owner that is asked for.
 func (r *Repository) Ports(ctx context.Context, f models.PortFilter) ([]Port, error) {
-	if own := r.caller.ProjectID; !r.caller.admin() {
+	if own := r.caller.ProjectID; !r.caller.Admin() {
 		if own == "" || f.ProjectID != "" && f.ProjectID != own { // without a project the filter would select everybody's
 			return nil, nil
 		}
@@ -67,7 +67,7 @@ func (r *Repository) Port(ctx context.Context, id string) (Port, error) {
 
 func (r *Repository) port(ctx context.Context, id string) (models.Port, error) {
 	p, err := r.store.Port(ctx, id)
-	if err == nil && !r.caller.owns(p.ProjectID) {
+	if err == nil && !r.caller.Owns(p.ProjectID) {
 		return models.Port{}, ipam.Absent("Port", id)
 	}
 	return p, err
@@ -83,7 +83,7 @@ func (r *Repository) withHost(ctx context.Context, p models.Port) (Port, error) 
 
 func (r *Repository) withHosts(ctx context.Context, ports ...models.Port) ([]Port, error) {
 	names := map[string]string{}
-	if r.caller.admin() {
+	if r.caller.Admin() {
 		hosts, err := r.store.ListHosts(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("list the hosts: %w", err)
@@ -96,7 +96,7 @@ func (r *Repository) withHosts(ctx context.Context, ports ...models.Port) ([]Por
 	for i, p := range ports {
 		shown[i].Port = p
 		switch {
-		case !r.caller.admin():
+		case !r.caller.Admin():
 		case p.HostID == nil:
 			shown[i].Host = new(string)
 		default:

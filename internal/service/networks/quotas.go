@@ -5,7 +5,7 @@ const Unlimited = -1
 
 // Quota is how many of each kind of object a project may have, by Neutron's names.
 func (r *Repository) Quota(projectID string) (map[string]int, error) {
-	if !r.caller.owns(projectID) {
+	if !r.caller.Owns(projectID) {
 		return nil, forbidden("get_quota")
 	}
 	return map[string]int{

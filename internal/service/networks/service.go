@@ -11,17 +11,6 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Caller is who asks.
-type Caller struct {
-	ProjectID string
-	Roles     []string
-}
-
-func (c Caller) admin() bool { return auth.Has(c.Roles, auth.RoleAdmin) }
-
-// owns says whether an object of the project is the caller's to see and to change. Everything is an admin's.
-func (c Caller) owns(projectID string) bool { return c.admin() || c.ProjectID == projectID }
-
 // Service is the network service of one process.
 type Service struct{ store *models.Store }
 
@@ -34,16 +23,16 @@ func New(store *models.Store) *Service { return &Service{store} }
 // not know of, Forbidden for what it may not do, Invalid, and Conflict for what does not go with what is there.
 type Repository struct {
 	store  *models.Store
-	caller Caller
+	caller auth.Caller
 }
 
 // For is the service for one caller.
-func (s *Service) For(caller Caller) *Repository { return &Repository{s.store, caller} }
+func (s *Service) For(caller auth.Caller) *Repository { return &Repository{s.store, caller} }
 
 // May refuses readers what changes something; rule is the name of the policy that they are told ("create_network"). Whatever
 // changes something asks it first.
 func (r *Repository) May(rule string) error {
-	if !auth.Has(r.caller.Roles, auth.RoleMember) {
+	if !r.caller.CanWrite() {
 		return forbidden(rule)
 	}
 	return nil
@@ -58,7 +47,7 @@ func (r *Repository) ownerOf(projectID, rule string) (string, error) {
 	switch {
 	case projectID == "":
 		return r.caller.ProjectID, nil
-	case !r.caller.owns(projectID):
+	case !r.caller.Owns(projectID):
 		return "", forbidden(rule)
 	}
 	return projectID, nil

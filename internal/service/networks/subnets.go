@@ -26,7 +26,7 @@ type NewSubnet struct {
 
 // Subnets lists those of the networks that the caller sees.
 func (r *Repository) Subnets(ctx context.Context, f models.SubnetFilter) ([]models.Subnet, error) {
-	f.ProjectID, f.Admin = r.caller.ProjectID, r.caller.admin()
+	f.ProjectID, f.Admin = r.caller.ProjectID, r.caller.Admin()
 	found, err := r.store.ListSubnets(ctx, f)
 	return found, markerOf(err, f.Marker)
 }
@@ -34,7 +34,7 @@ func (r *Repository) Subnets(ctx context.Context, f models.SubnetFilter) ([]mode
 // Subnet is one of its own, or of a network that the caller sees.
 func (r *Repository) Subnet(ctx context.Context, id string) (models.Subnet, error) {
 	s, err := r.store.Subnet(ctx, id)
-	if err == nil && !r.caller.owns(s.ProjectID) {
+	if err == nil && !r.caller.Owns(s.ProjectID) {
 		if _, err := r.Network(ctx, s.NetworkID); err != nil {
 			return models.Subnet{}, ipam.Absent("Subnet", id)
 		}
@@ -94,7 +94,7 @@ func (r *Repository) DeleteSubnet(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	if !r.caller.owns(s.ProjectID) {
+	if !r.caller.Owns(s.ProjectID) {
 		return forbidden("delete_subnet")
 	}
 	return r.store.DeleteSubnet(ctx, id)

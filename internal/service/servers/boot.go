@@ -171,7 +171,7 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 		}
 		in.KeyPairs = []contract.KeyPair{{Name: k.Name, PublicKey: k.PublicKey, Type: k.Type}}
 	}
-	if in.Networks, err = s.networks(ctx, r.NICs); err != nil {
+	if in.Networks, err = s.interfaces(ctx, r.NICs); err != nil {
 		return err
 	}
 	q, err := s.Quota(ctx, in.ProjectID)
@@ -185,7 +185,7 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 // flavor is one that the caller may boot: a private one only admins.
 func (s Servers) flavor(ctx context.Context, id string) (contract.Flavor, error) {
 	f, err := s.store.Flavor(ctx, id)
-	if err == nil && !f.Public && !s.caller.admin() {
+	if err == nil && !f.Public && !s.caller.Admin() {
 		err = fault.New(fault.NotFound, "private")
 	}
 	if err != nil {

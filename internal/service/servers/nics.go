@@ -27,8 +27,8 @@ type NIC struct {
 	Tag       string
 }
 
-// networks finds the NICs that a request means (nova/network/neutron.py validate_networks).
-func (s Servers) networks(ctx context.Context, asked NICs) ([]contract.NICRequest, error) {
+// interfaces finds the NICs that a request means (nova/network/neutron.py validate_networks).
+func (s Servers) interfaces(ctx context.Context, asked NICs) ([]contract.NICRequest, error) {
 	switch {
 	case asked.None:
 		return nil, nil
@@ -87,10 +87,7 @@ func (s Servers) nic(ctx context.Context, n NIC) (contract.NICRequest, error) {
 		}
 		return nic, s.checkPort(ctx, n.PortID)
 	}
-	net, err := s.store.Network(ctx, n.NetworkID)
-	if err == nil && !net.Shared && !s.caller.owns(net.ProjectID) {
-		err = fault.New(fault.NotFound, "another project's")
-	}
+	net, err := s.networks.For(s.caller.Caller).Network(ctx, n.NetworkID)
 	if err != nil {
 		return nic, fault.Absent(err, fault.Invalid, "Network %s could not be found.", n.NetworkID)
 	}
@@ -124,10 +121,7 @@ func (s Servers) checkAddress(ctx context.Context, net models.Network, ip netip.
 
 // checkPort holds that a port is the caller's and free.
 func (s Servers) checkPort(ctx context.Context, id string) error {
-	p, err := s.store.Port(ctx, id)
-	if err == nil && !s.caller.owns(p.ProjectID) {
-		err = fault.New(fault.NotFound, "another project's")
-	}
+	p, err := s.networks.For(s.caller.Caller).Port(ctx, id)
 	if err != nil {
 		return fault.Absent(err, fault.Invalid, "Port id %s could not be found.", id)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -69,14 +70,15 @@ func (c Config) withDefaults() Config {
 
 // Service is the server service of one process.
 type Service struct {
-	store  *models.Store
-	engine Engine
-	config Config
+	store    *models.Store
+	networks *networks.Service
+	engine   Engine
+	config   Config
 }
 
 // New makes the service.
 func New(store *models.Store, engine Engine, config Config) *Service {
-	return &Service{store: store, engine: engine, config: config.withDefaults()}
+	return &Service{store: store, networks: networks.New(store), engine: engine, config: config.withDefaults()}
 }
 
 // Quota is a project's, with the configured defaults where it has none. Those alone are DefaultQuota.
@@ -93,16 +95,9 @@ func (s *Service) DefaultQuota() models.ProjectQuota { return s.config.Quota }
 
 // Caller is who asks, and with which request.
 type Caller struct {
-	UserID    string
-	ProjectID string
-	Roles     []string
+	auth.Caller
 	RequestID string
 }
-
-func (c Caller) admin() bool { return auth.Has(c.Roles, auth.RoleAdmin) }
-
-// owns says whether something of a project is the caller's to use; an admin's is everything.
-func (c Caller) owns(projectID string) bool { return projectID == c.ProjectID || c.admin() }
 
 // Servers are those that a caller may see.
 type Servers struct {
@@ -132,7 +127,7 @@ func (s Servers) find(ctx context.Context, id string, get func(context.Context, 
 	if err != nil {
 		return v, fault.Absent(err, fault.NotFound, "Instance %s could not be found.", id)
 	}
-	if !s.caller.owns(v.ProjectID) {
+	if !s.caller.Owns(v.ProjectID) {
 		return models.Server{}, absent
 	}
 	return v, nil
@@ -140,7 +135,7 @@ func (s Servers) find(ctx context.Context, id string, get func(context.Context, 
 
 // List lists the caller's servers that the filter selects; an admin's are those of all projects, or of the filter's.
 func (s Servers) List(ctx context.Context, f models.ServerFilter) ([]models.Server, error) {
-	if !s.caller.admin() {
+	if !s.caller.Admin() {
 		if f.Deleted {
 			return nil, fault.New(fault.Forbidden, "Only administrators may list deleted instances")
 		}

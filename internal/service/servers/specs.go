@@ -12,7 +12,7 @@ import (
 // Specs are what the builds of servers knew, of those that have one: servers of before they were kept do not. They hold secrets
 // of guests, and are for admins.
 func (s Servers) Specs(ctx context.Context, ids ...string) (map[string]contract.ServerSpec, error) {
-	if !s.caller.admin() {
+	if !s.caller.Admin() {
 		return nil, fault.New(fault.Forbidden, "Policy doesn't allow os_compute_api:os-extended-server-attributes to be performed.")
 	}
 	kept, err := s.store.ServerSpecs(ctx, ids...)

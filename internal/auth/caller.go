@@ -1,0 +1,17 @@
+package auth
+
+// Caller is who asks, as its token says.
+type Caller struct {
+	UserID    string
+	ProjectID string // "" for an unscoped token
+	Roles     []string
+}
+
+// Admin says whether the caller may see and change everything.
+func (c Caller) Admin() bool { return Has(c.Roles, RoleAdmin) }
+
+// CanWrite says whether the caller may change things of its project; a reader may not.
+func (c Caller) CanWrite() bool { return Has(c.Roles, RoleMember) }
+
+// Owns says whether what belongs to the project is the caller's to see and to use: an admin's is everything.
+func (c Caller) Owns(projectID string) bool { return c.ProjectID == projectID || c.Admin() }
