@@ -83,7 +83,7 @@ func (s Schedule) Ensure(ctx context.Context, temporalClient client.Client, log 
 	if err != nil {
 		return fmt.Errorf("reading the schedule %s: %w", s.ID, err)
 	}
-	if spec := known.Schedule.Spec; spec != nil && len(spec.Intervals) == 1 && spec.Intervals[0].Every == s.Every {
+	if s.is(known.Schedule) {
 		return nil
 	}
 	err = handle.Update(ctx, client.ScheduleUpdateOptions{DoUpdate: func(in client.ScheduleUpdateInput) (*client.ScheduleUpdate, error) {
@@ -96,4 +96,11 @@ func (s Schedule) Ensure(ctx context.Context, temporalClient client.Client, log 
 	}
 	log.Info("A schedule is changed.", "schedule", s.ID, "every", s.Every)
 	return nil
+}
+
+// is says whether the engine's schedule is this one already.
+func (s Schedule) is(known client.Schedule) bool {
+	action, ok := known.Action.(*client.ScheduleWorkflowAction)
+	return ok && action.Workflow == s.Workflow && action.TaskQueue == s.Queue && action.WorkflowExecutionTimeout == s.Patience &&
+		known.Spec != nil && len(known.Spec.Intervals) == 1 && known.Spec.Intervals[0].Every == s.Every
 }

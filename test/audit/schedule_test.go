@@ -43,6 +43,12 @@ func TestTheScheduleFollowsTheSetting(t *testing.T) {
 	ensure(time.Hour)
 	ensure(2 * time.Hour)
 	require.Equal(t, 2*time.Hour, every())
+	audits.Patience = 3 * time.Hour
+	ensure(2 * time.Hour)
+	changed, err := schedule.Describe(t.Context())
+	require.NoError(t, err)
+	require.IsType(t, &client.ScheduleWorkflowAction{}, changed.Schedule.Action)
+	require.Equal(t, 3*time.Hour, changed.Schedule.Action.(*client.ScheduleWorkflowAction).WorkflowExecutionTimeout)
 	ensure(0)
 	_, err = schedule.Describe(t.Context())
 	var absent *serviceerror.NotFound
