@@ -180,8 +180,7 @@ func sortQuery(query url.Values, spec string) error {
 }
 
 func (c *client) serverDelete() *cobra.Command {
-	var wait bool
-	var timeout time.Duration
+	var waiting patience
 	cmd := &cobra.Command{
 		Use:               "delete REF...",
 		Aliases:           []string{"rm"},
@@ -191,40 +190,18 @@ func (c *client) serverDelete() *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.complete(serverKind, true),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
-			servers, err := serverKind.findAll(ctx, s, args)
-			if err != nil {
-				return err
-			}
-			began := c.now()
-			requests := make([]string, len(servers))
-			for i, server := range servers {
-				_, header, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodDelete, Path: serverKind.item(show.Text(server, "id"))})
-				if err != nil && !(wait && session.IsStatus(err, http.StatusNotFound)) {
-					return session.Doing(err, "delete the server %q", show.Text(server, "name"))
-				}
-				requests[i] = header.Get("X-Compute-Request-Id")
-				if !wait {
-					c.say(cmd, "deleting server %s (%s)", show.Text(server, "name"), show.Text(server, "id"))
-				}
-			}
-			if !wait {
-				return nil
-			}
-			ctx, cancel := context.WithTimeout(ctx, timeout)
-			defer cancel()
-			ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-			defer stop()
-			for i, server := range servers {
-				if err := c.waitGone(ctx, s, server, requests[i]); err != nil {
-					return err
-				}
-				c.say(cmd, "deleted server %s (%s) after %s", show.Text(server, "name"), show.Text(server, "id"), show.Duration(c.now().Sub(began)))
-			}
-			return nil
+			return c.ofEach(ctx, cmd, s, args, waiting, request{
+				verb: "delete", asked: "deleting server %s (%s)", done: "deleted", goneIsDone: true,
+				of: func(id string) session.Request {
+					return session.Request{Service: "compute", Method: http.MethodDelete, Path: serverKind.item(id)}
+				},
+				await: func(ctx context.Context, server show.Object, requestID string) error {
+					return c.waitGone(ctx, s, server, requestID)
+				},
+			})
 		}),
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait until they are gone")
-	cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "with --wait: give up waiting after this long (the delete goes on)")
+	waiting.flags(cmd, "wait until they are gone", "the delete goes on")
 	return cmd
 }
 

@@ -26,53 +26,84 @@ var serverActions = []struct{ verb, action, done, short, long string }{
 func (c *client) serverActionCommands() []*cobra.Command {
 	var all []*cobra.Command
 	for _, a := range serverActions {
-		var wait bool
-		var timeout time.Duration
+		var waiting patience
 		cmd := &cobra.Command{
 			Use: a.verb + " REF...", Short: a.short, Long: a.long + " If one of several cannot be found, nothing is done.",
 			Example:           "  slipway server " + a.verb + " web\n  slipway server " + a.verb + " web db --wait",
 			Args:              cobra.MinimumNArgs(1),
 			ValidArgsFunction: c.complete(serverKind, true),
 			RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
-				servers, err := serverKind.findAll(ctx, s, args)
-				if err != nil {
-					return err
-				}
-				began := c.now()
-				requests := make([]string, len(servers))
-				for i, server := range servers {
-					_, header, err := s.Call(ctx, session.Request{
-						Service: "compute", Method: http.MethodPost, Path: serverKind.item(show.Text(server, "id"), "action"), Body: show.Object{a.action: nil},
-					})
-					if err != nil {
-						return session.Doing(err, "%s the server %q", a.verb, show.Text(server, "name"))
-					}
-					requests[i] = header.Get("X-Compute-Request-Id")
-					if !wait {
-						c.say(cmd, "asked server %s (%s) to %s", show.Text(server, "name"), show.Text(server, "id"), a.verb)
-					}
-				}
-				if !wait {
-					return nil
-				}
-				ctx, cancel := context.WithTimeout(ctx, timeout)
-				defer cancel()
-				ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-				defer stop()
-				for i, server := range servers {
-					if err := c.waitDone(ctx, s, server, a.verb, requests[i]); err != nil {
-						return err
-					}
-					c.say(cmd, "%s server %s (%s) after %s", a.done, show.Text(server, "name"), show.Text(server, "id"), show.Duration(c.now().Sub(began)))
-				}
-				return nil
+				return c.ofEach(ctx, cmd, s, args, waiting, request{
+					verb: a.verb, asked: "asked server %s (%s) to " + a.verb, done: a.done,
+					of: func(id string) session.Request {
+						return session.Request{Service: "compute", Method: http.MethodPost, Path: serverKind.item(id, "action"), Body: show.Object{a.action: nil}}
+					},
+					await: func(ctx context.Context, server show.Object, requestID string) error {
+						return c.waitDone(ctx, s, server, a.verb, requestID)
+					},
+				})
 			}),
 		}
-		cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is done")
-		cmd.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "with --wait: give up waiting after this long (the action goes on)")
+		waiting.flags(cmd, "wait until it is done", "the action goes on")
 		all = append(all, cmd)
 	}
 	return all
+}
+
+// patience is whether a command waits for what it asked for, and how long.
+type patience struct {
+	wait    bool
+	timeout time.Duration
+}
+
+func (p *patience) flags(cmd *cobra.Command, wait, after string) {
+	cmd.Flags().BoolVar(&p.wait, "wait", false, wait)
+	cmd.Flags().DurationVar(&p.timeout, "timeout", 10*time.Minute, "with --wait: give up waiting after this long ("+after+")")
+}
+
+// request is what a command asks of each server that it is given.
+type request struct {
+	verb  string
+	asked string // the line when nobody waits; takes the server's name and id
+	done  string // the first word of the line after the wait
+	of    func(id string) session.Request
+	await func(ctx context.Context, server show.Object, requestID string) error
+	// goneIsDone: a server that the API does not know any more is as good as asked, when its end is waited for.
+	goneIsDone bool
+}
+
+// ofEach finds all the servers, asks each, and then waits for each if that is wanted.
+func (c *client) ofEach(ctx context.Context, cmd *cobra.Command, s *session.Session, refs []string, p patience, r request) error {
+	servers, err := serverKind.findAll(ctx, s, refs)
+	if err != nil {
+		return err
+	}
+	began := c.now()
+	requestIDs := make([]string, len(servers))
+	for i, server := range servers {
+		_, header, err := s.Call(ctx, r.of(show.Text(server, "id")))
+		if err != nil && !(r.goneIsDone && p.wait && session.IsStatus(err, http.StatusNotFound)) {
+			return session.Doing(err, "%s the server %q", r.verb, show.Text(server, "name"))
+		}
+		requestIDs[i] = header.Get("X-Compute-Request-Id")
+		if !p.wait {
+			c.say(cmd, r.asked, show.Text(server, "name"), show.Text(server, "id"))
+		}
+	}
+	if !p.wait {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
+	defer stop()
+	for i, server := range servers {
+		if err := r.await(ctx, server, requestIDs[i]); err != nil {
+			return err
+		}
+		c.say(cmd, "%s server %s (%s) after %s", r.done, show.Text(server, "name"), show.Text(server, "id"), show.Duration(c.now().Sub(began)))
+	}
+	return nil
 }
 
 // waitDone waits until nothing is done to a server any more, and tells by its instance action how the action ended.
