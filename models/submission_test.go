@@ -5,10 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
@@ -19,13 +17,7 @@ func acceptances(t *testing.T, w *world) map[string]func(by time.Time) error {
 	v, a := w.server("one")
 	many := w.admission("many", 2, 2, Limits{Instances: -1, Cores: -1, RAMMiB: -1})
 	stop, on := action(t, "os-stop"), w.running(t, "web")
-	raw, bare := "raw", "bare"
-	image, err := w.CreateImage(ctx, Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private", DiskFormat: &raw, ContainerFormat: &bare}, nil)
-	require.NoError(t, err)
-	begin := ImportBegin{
-		Task:   ImageTask{ID: uuid.NewString(), ImageID: image.ID, OwnerID: "p1", UserID: "u1", RequestID: "req-import", Input: []byte(`{}`)},
-		Method: contract.ImportWeb, Stores: []string{"hot"},
-	}
+	begin := w.importOfAnImage(t)
 	return map[string]func(time.Time) error{
 		"a server": func(by time.Time) error {
 			a.AnswerBy = by

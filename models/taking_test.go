@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
@@ -547,6 +548,7 @@ func (w *world) takings(t *testing.T) map[string]func(*Store) error {
 		return func(s *Store) error { _, err := s.AllocatePort(ctx, r); return err }
 	}
 	other, action := w.server("other")
+	begin := w.importOfAnImage(t)
 	return map[string]func(*Store) error{
 		"claim": func(s *Store) error {
 			return s.ClaimQuota(ctx, Claim{ServerID: v.ID, ProjectID: "p1", Instances: 1}, Limits{-1, -1, -1})
@@ -557,6 +559,10 @@ func (w *world) takings(t *testing.T) map[string]func(*Store) error {
 		"made port":  port(PortRequest{ID: "made", NetworkID: w.network.ID, Index: 0}),
 		"bound port": port(PortRequest{PortID: users.ID, Index: 1}),
 		"row":        func(s *Store) error { return s.RecordServer(ctx, other, action) },
+		"import": func(s *Store) error {
+			_, _, err := s.BeginImport(ctx, begin)
+			return err
+		},
 		"servers": func(s *Store) error {
 			first := uuid.NewString()
 			a := action
@@ -571,6 +577,18 @@ func (w *world) takings(t *testing.T) map[string]func(*Store) error {
 			})
 			return err
 		},
+	}
+}
+
+// importOfAnImage is the beginning of one.
+func (w *world) importOfAnImage(t *testing.T) ImportBegin {
+	t.Helper()
+	raw, bare := "raw", "bare"
+	i, err := w.CreateImage(t.Context(), Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private", DiskFormat: &raw, ContainerFormat: &bare}, nil)
+	require.NoError(t, err)
+	return ImportBegin{
+		Task:   ImageTask{ID: uuid.NewString(), ImageID: i.ID, OwnerID: "p1", UserID: "u1", RequestID: "req-import", Input: []byte(`{}`)},
+		Method: contract.ImportWeb, Stores: []string{"hot"},
 	}
 }
 
@@ -626,6 +644,37 @@ func TestAnUndoWaitsForADoThatWaitsForItsLock(t *testing.T) {
 	require.NoError(t, <-taken)
 	require.NoError(t, <-undone)
 	require.Equal(t, before, w.snapshot(t))
+}
+
+func TestTheEndOfAnImportWaitsForItsBeginThatWaitsForTheImage(t *testing.T) {
+	ctx := t.Context()
+	w := newWorld(t)
+	begin := w.importOfAnImage(t)
+	blocker, err := w.pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = blocker.Exec(ctx, "SELECT FROM images WHERE id = $1 FOR UPDATE", begin.Task.ImageID)
+	require.NoError(t, err)
+
+	taking := Taking{Run: "run-1", Step: contract.BeginImport}
+	taken, undone := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, _, err := w.For(taking).BeginImport(ctx, begin)
+		taken <- err
+	}()
+	w.waiting(t, 1)
+	go func() {
+		err := w.GiveBack(ctx, taking)
+		_, _, ending := w.EndImport(ctx, ImportEnd{Task: begin.Task, Failed: begin.Stores, Message: "No.", Expires: now()})
+		undone <- errors.Join(err, ending)
+	}()
+	w.waiting(t, 2)
+	require.NoError(t, blocker.Rollback(ctx))
+	require.NoError(t, <-taken)
+	require.NoError(t, <-undone)
+	i, err := w.Image(ctx, begin.Task.ImageID)
+	require.NoError(t, err)
+	require.Equal(t, ImageQueued, i.Status)
+	require.NotContains(t, i.Properties, ImportTaskProperty)
 }
 
 // waiting returns when so many statements wait for a lock.

@@ -25,7 +25,7 @@ type Web interface {
 
 // BeginImport takes an image for an import and records its task. Conflict when the image's state does not allow it.
 func (a *Activities) BeginImport(ctx context.Context, in contract.ImportInput) (contract.ImportBegun, error) {
-	image, stores, err := a.store.BeginImport(ctx, models.ImportBegin{
+	image, stores, err := a.taking(ctx, contract.BeginImport, 0, "").BeginImport(ctx, models.ImportBegin{
 		Task: taskOf(in), Method: in.Method, Stores: in.Stores, Skip: in.Skip, AnswerBy: in.AnswerBy,
 	})
 	if err != nil {
@@ -50,6 +50,9 @@ func callerOf(t contract.ImportTask) images.Caller {
 // AbandonImport is its undo, and that of everything that followed: an image that is still importing returns to queued, with
 // its bytes gone from every store, the staged ones too. Copies leave the stores that they came to.
 func (a *Activities) AbandonImport(ctx context.Context, in contract.AbandonImportInput) error {
+	if err := a.giveBack(ctx, "", contract.BeginImport, 0, ""); err != nil {
+		return err
+	}
 	stores := in.Begun.Stores
 	if stores == nil {
 		stores = in.Import.Stores

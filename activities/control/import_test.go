@@ -3,6 +3,7 @@ package control
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,12 +40,13 @@ import (
 // ("warm"), with a web server that has an image.
 type importing struct {
 	*Activities
-	env    *testsuite.TestActivityEnvironment
-	rows   *models.Store
-	stores *imagestore.Stores
-	s3     *s3test.Server
-	uri    string
-	image  []byte
+	env      *testsuite.TestActivityEnvironment
+	rows     *models.Store
+	database *sql.DB
+	stores   *imagestore.Stores
+	s3       *s3test.Server
+	uri      string
+	image    []byte
 
 	call   func(context.Context) error
 	answer error
@@ -54,14 +56,19 @@ func newImporting(t *testing.T, config images.Config) *importing {
 	t.Helper()
 	ctx := t.Context()
 	log := slog.New(slog.DiscardHandler)
-	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: log})
+	dsn := testenv.Database(t)
+	store, err := models.Open(ctx, dsn, models.Options{Logger: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	require.NoError(t, store.Migrate(ctx))
 	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 
-	m := &importing{rows: store, s3: s3test.Start(t), image: bytes.Repeat([]byte("not a disk of any format\n"), 1<<16)}
+	database, err := sql.Open("pgx", dsn)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, database.Close()) })
+
+	m := &importing{rows: store, database: database, s3: s3test.Start(t), image: bytes.Repeat([]byte("not a disk of any format\n"), 1<<16)}
 	bucket, dir := m.s3.Bucket("images"), t.TempDir()
 	locks := filepath.Join(dir, "locks")
 	require.NoError(t, os.Mkdir(locks, 0o700))
@@ -113,10 +120,14 @@ func (m *importing) queued(t *testing.T, method string) contract.ImportInput {
 	raw, bare := "raw", "bare"
 	image, err := m.rows.CreateImage(t.Context(), models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "private", DiskFormat: &raw, ContainerFormat: &bare}, nil)
 	require.NoError(t, err)
-	return m.importOf(image.ID, method)
+	return m.importOf(t, image.ID, method)
 }
 
-func (m *importing) importOf(imageID, method string) contract.ImportInput {
+// importOf is another import, so that of another run: the suite gives all of them one id.
+func (m *importing) importOf(t *testing.T, imageID, method string) contract.ImportInput {
+	t.Helper()
+	_, err := m.database.ExecContext(t.Context(), "DELETE FROM given_back")
+	require.NoError(t, err)
 	return contract.ImportInput{
 		Task:   contract.ImportTask{ID: uuid.NewString(), ImageID: imageID, ProjectID: "p1", UserID: "u1", RequestID: "req-1"},
 		Method: method, URI: m.uri, Stores: []string{"hot", "cold"}, Every: true, Request: []byte(`{}`), KeepTask: time.Hour,
@@ -125,8 +136,11 @@ func (m *importing) importOf(imageID, method string) contract.ImportInput {
 
 func (m *importing) begin(t *testing.T, in contract.ImportInput) contract.ImportBegun {
 	t.Helper()
-	begun, err := m.BeginImport(t.Context(), in)
-	require.NoError(t, err)
+	var begun contract.ImportBegun
+	require.NoError(t, m.do(func(ctx context.Context, in contract.ImportInput) (err error) {
+		begun, err = m.BeginImport(ctx, in)
+		return err
+	}, in))
 	return begun
 }
 
@@ -265,7 +279,7 @@ func TestAnImportIsTakenBackFromWhereverItGot(t *testing.T) {
 				}
 				// What was given up long ago and wakes up now changes nothing, of the next import neither.
 				require.True(t, fault.Is(m.do(m.StoreImage, m.storeIn(in, "hot")), fault.Conflict))
-				next := m.importOf(id, contract.ImportWeb)
+				next := m.importOf(t, id, contract.ImportWeb)
 				m.begin(t, next)
 				require.True(t, fault.Is(m.do(m.StoreImage, m.storeIn(in, "hot")), fault.Conflict))
 				require.True(t, fault.Is(m.do(m.CopyImage, contract.CopyImageInput{Task: in.Task, Store: "cold"}), fault.Conflict))
@@ -302,7 +316,7 @@ func TestAnImportThatNeverBeganCannotBeginAfterItsEnd(t *testing.T) {
 	require.Equal(t, models.ImageQueued, row.Status)
 	require.Empty(t, row.Properties)
 	// Of an image that never was there is nothing to say.
-	none := m.importOf(uuid.NewString(), contract.ImportWeb)
+	none := m.importOf(t, uuid.NewString(), contract.ImportWeb)
 	require.True(t, fault.Is(m.do(m.BeginImport, none), fault.NotFound))
 	require.NoError(t, m.do(m.AbandonImport, contract.AbandonImportInput{Import: none}))
 }
@@ -353,7 +367,7 @@ func (m *importing) active(t *testing.T) string {
 func TestACopyThatFailsLeavesTheImageWhereItWas(t *testing.T) {
 	m := newImporting(t, images.Config{})
 	id := m.active(t)
-	in := m.importOf(id, contract.ImportCopy)
+	in := m.importOf(t, id, contract.ImportCopy)
 	in.Stores = []string{"cold", "warm"}
 	begun := m.begin(t, in)
 	require.NoError(t, m.do(m.CopyImage, contract.CopyImageInput{Task: in.Task, Store: "cold"}))
@@ -367,10 +381,9 @@ func TestACopyThatFailsLeavesTheImageWhereItWas(t *testing.T) {
 		m.task(t, in, "failure")
 	}
 	// Without all_stores_must_succeed what was copied stays.
-	in = m.importOf(id, contract.ImportCopy)
+	in = m.importOf(t, id, contract.ImportCopy)
 	in.Stores, in.Every = []string{"hot", "cold", "warm"}, false
-	_, err := m.BeginImport(t.Context(), in)
-	require.ErrorContains(t, err, "Image is already present at store 'hot'")
+	require.ErrorContains(t, m.do(m.BeginImport, in), "Image is already present at store 'hot'")
 	in.Skip = true
 	begun = m.begin(t, in)
 	require.Equal(t, []string{"cold", "warm"}, begun.Stores)
@@ -383,7 +396,7 @@ func TestACopyThatFailsLeavesTheImageWhereItWas(t *testing.T) {
 func TestAStoreThatIsAwayIsTriedAgain(t *testing.T) {
 	m := newImporting(t, images.Config{})
 	id := m.active(t)
-	in := m.importOf(id, contract.ImportCopy)
+	in := m.importOf(t, id, contract.ImportCopy)
 	in.Stores = []string{"cold"}
 	begun := m.begin(t, in)
 	m.s3.Stop()
@@ -423,7 +436,7 @@ func TestWhoeverHoldsAnImagesLockIsWaitedFor(t *testing.T) {
 func TestAnImportKeepsToTheQuota(t *testing.T) {
 	m := newImporting(t, images.Config{ProjectBytes: 4 << 20}) // an image and a half
 	id := m.active(t)
-	in := m.importOf(id, contract.ImportCopy)
+	in := m.importOf(t, id, contract.ImportCopy)
 	in.Stores = []string{"cold", "warm"}
 	m.begin(t, in)
 	require.NoError(t, m.do(m.CopyImage, contract.CopyImageInput{Task: in.Task, Store: "cold"}))
@@ -476,7 +489,7 @@ func TestTasksAreForgottenWhenTheyExpire(t *testing.T) {
 	n, err := m.rows.PurgeImageTasks(t.Context())
 	require.NoError(t, err)
 	require.Zero(t, n, "not yet")
-	in := m.importOf(id, contract.ImportCopy)
+	in := m.importOf(t, id, contract.ImportCopy)
 	in.Stores, in.KeepTask = []string{"cold"}, -time.Second
 	begun := m.begin(t, in)
 	n, err = m.rows.PurgeImageTasks(t.Context())
@@ -503,16 +516,16 @@ func TestAnAdoptionMakesAnImageOfBytesWhereTheyLieAndAGivenUpOneLeavesThem(t *te
 			_, _, err = m.images.Adopt(ctx, caller, id, store, models.Image{OwnerID: "p1", Visibility: "private", ContainerFormat: &bare})
 			require.NoError(t, err)
 			adoption := func() contract.ImportInput {
-				i := m.importOf(id, contract.ImportOrphan)
+				i := m.importOf(t, id, contract.ImportOrphan)
 				i.URI, i.Stores = id, []string{store}
 				return i
 			}
 			given := adoption()
 			begun := m.begin(t, given)
 			for range 2 {
-				require.NoError(t, m.AbandonImport(ctx, contract.AbandonImportInput{Import: given, Begun: begun}))
+				require.NoError(t, m.do(m.AbandonImport, contract.AbandonImportInput{Import: given, Begun: begun}))
 			}
-			require.NoError(t, m.AbandonImport(ctx, contract.AbandonImportInput{Import: adoption()}), "nor one of which nobody knows whether it began")
+			require.NoError(t, m.do(m.AbandonImport, contract.AbandonImportInput{Import: adoption()}), "nor one of which nobody knows whether it began")
 			aside, err := in.Orphans(ctx)
 			require.NoError(t, err)
 			require.Len(t, aside, 1)

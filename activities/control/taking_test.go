@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -55,4 +56,19 @@ func TestAClaimIsNotTakenAfterItsUndoWhoeverUndidIt(t *testing.T) {
 	used, err := store.QuotaUsage(t.Context(), "p1")
 	require.NoError(t, err)
 	require.Zero(t, used)
+}
+
+func TestAnImportDoesNotBeginAfterItsUndo(t *testing.T) {
+	m := newImporting(t, images.Config{})
+	in := m.queued(t, contract.ImportWeb)
+	in.KeepTask = -time.Second
+	require.NoError(t, m.do(m.AbandonImport, contract.AbandonImportInput{Import: in, Failed: in.Stores, Message: "It could not begin."}))
+	forgotten, err := m.rows.PurgeImageTasks(t.Context())
+	require.NoError(t, err)
+	require.EqualValues(t, 1, forgotten, "so it is not the task that refuses")
+	require.True(t, fault.Is(m.do(m.BeginImport, in), fault.Conflict))
+	require.Equal(t, models.ImageQueued, m.row(t, in.Task.ImageID).Status)
+	require.Empty(t, m.row(t, in.Task.ImageID).Properties)
+	m.begin(t, m.importOf(t, in.Task.ImageID, contract.ImportWeb))
+	require.Equal(t, models.ImageImporting, m.row(t, in.Task.ImageID).Status)
 }
