@@ -16,6 +16,10 @@ type PendingUndo struct {
 	Name   string `json:"name"`
 	Chain  string `json:"chain"`
 	Behind bool   `json:"behind,omitempty"`
+
+	// Of one that a clean-up leaves to its next run: the hand-over that it came with, from 1, and when its undo began.
+	Batch int       `json:"batch,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 }
 
 // CleanUpInput is what a build or a delete left on hosts that do not answer. Undos are in the order in which they were
@@ -26,6 +30,10 @@ type CleanUpInput struct {
 	RequestID string        `json:"request_id"`
 	Undos     []PendingUndo `json:"undos"`
 	Deadlines Deadlines     `json:"deadlines"`
+
+	// Of a clean-up that goes on in another run: how many hand-overs have come, and since when it waits.
+	Batches int       `json:"batches,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
 }
 
 // BuildState is a server workflow as an operator sees it.

@@ -363,7 +363,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		UpdateID:   act.Act + "-" + act.RequestID,
 		WorkflowID: workflowID,
-		// Where the answer gets lost it is asked for again, of this run: the next one under the id never had the undo.
+		// Where the answer gets lost it is asked for again, of this run: the next one under the id may never have had the undo.
 		RunID:        described.RawResponse.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
 		UpdateName:   contract.UpdateUndo,
 		Args:         []any{act},
@@ -373,7 +373,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 		err = update.Get(ctx, nil)
 	}
 	if errors.As(err, new(*serviceerror.NotFound)) {
-		return fault.Wrap(fault.Conflict, err, "The build %s has ended: no undo waits there.", id)
+		return fault.Wrap(fault.Conflict, err, "The build %s has ended, or has just gone on in another run: look at it again.", id)
 	}
 	return answer(err, "The build did not take it", "It may still: look at the build before you ask again.")
 }

@@ -196,6 +196,44 @@ func TestABuildThatNoWorkerAnswersForIsShownAsFarAsItIsKnown(t *testing.T) {
 	require.NoError(t, ended.Get(t.Context(), nil))
 }
 
+// The engine's own word, after some thousand events: hand-overs without an undo make them as any others do.
+func TestACleanUpThatWaitsForLongGoesOnInAnotherRunUnderTheSameIDs(t *testing.T) {
+	r := newRig(t)
+	server, ended := r.leave(t)
+	id := "cleanup:" + server
+	system.Eventually(t, 20*time.Second, func() (bool, string) { return len(r.show(t, id).Pending) == 1, "nothing is tried" })
+	before := r.show(t, id)
+	var senders sync.WaitGroup
+	for range 32 {
+		senders.Go(func() {
+			for range 140 {
+				if err := r.temporal.SignalWorkflow(t.Context(), contract.CleanUpWorkflowID(server), "", contract.SignalUndos, []contract.PendingUndo{}); err != nil {
+					t.Errorf("handing over: %v", err)
+					return
+				}
+			}
+		})
+	}
+	senders.Wait()
+	var after engine.Build
+	system.Eventually(t, 20*time.Second, func() (bool, string) {
+		after = r.show(t, id)
+		return after.RunID != before.RunID && after.State != nil && len(after.Pending) == 1 && after.Pending[0].Tries > 1, "it does not go on in another run"
+	})
+	require.Equal(t, "running", after.Status)
+	require.Equal(t, []string{r.host, "spawning", "parked"}, []string{after.Host, after.Overdue, after.Phase}, "it is found as before")
+	require.Equal(t, before.State.Since, after.State.Since)
+	require.Len(t, after.State.Undos, 3)
+	for i, u := range after.State.Undos {
+		was := before.State.Undos[i]
+		require.Equal(t, []any{was.ID, was.Activity, was.Host, "parked", was.Since}, []any{u.ID, u.Activity, u.Host, u.State, u.Since})
+	}
+	require.NoError(t, r.Act(t.Context(), id, act(contract.ActSkip, before.Pending[0].Undo, "removed by hand")))
+	r.mend()
+	require.NoError(t, ended.Get(t.Context(), nil))
+	require.Equal(t, []string{contract.RemoveDisk, contract.ReleaseAllocation}, slices.Compact(slices.Clone(r.done)))
+}
+
 func TestBuildsAreListedPageByPageAndCounted(t *testing.T) {
 	r := newRig(t)
 	ids := map[string]bool{}

@@ -96,10 +96,11 @@ func (b *build) frame(about server.Subject) run.Frame {
 	return f
 }
 
-// How often a build that waits for room looks again.
+// How often a build that waits for room looks again: at first, within the hour, and at least, where it may wait for days.
 const (
 	firstLook = 2 * time.Second
 	laterLook = 30 * time.Second
+	everyLook = 10 * time.Minute
 )
 
 // waitForRoom pauses a build that found no host, where the configuration lets it wait, and says whether to look again.
@@ -109,7 +110,7 @@ func (b *build) waitForRoom(ctx workflow.Context, line *run.Line, f *fault.Error
 		return false
 	}
 	// The pause grows with what was waited. One line of the progress tells of all the looks.
-	pause := min(max(firstLook, waited/2), laterLook, b.in.Deadlines.Capacity-waited)
+	pause := min(max(firstLook, waited/2), max(laterLook, waited/100), everyLook, b.in.Deadlines.Capacity-waited)
 	line.State, line.Detail, line.Finished = run.Running, "Waiting for a host with room.", nil
 	if workflow.Sleep(ctx, pause) != nil {
 		now := workflow.Now(ctx)

@@ -845,7 +845,7 @@ func TestABuildThatTakesTooLongIsUndone(t *testing.T) {
 	require.Empty(t, w.holds())
 }
 
-func TestABuildThatIsOverdueForDaysIsLookedAtSixTimesAnHour(t *testing.T) {
+func TestABuildThatIsOverdueForDaysIsLookedAtOnceAnHour(t *testing.T) {
 	w := newWorld()
 	in := input()
 	in.Deadlines.Build = 0
@@ -858,7 +858,7 @@ func TestABuildThatIsOverdueForDaysIsLookedAtSixTimesAnHour(t *testing.T) {
 	env.ExecuteWorkflow(New().BootServer, in)
 	require.NoError(t, env.GetWorkflowError())
 	require.GreaterOrEqual(t, fetching, days, "it goes on looking")
-	require.Less(t, timers, int(days/(10*time.Minute))+30)
+	require.Less(t, timers, int(days/time.Hour)+30)
 }
 
 func TestABuildCanWaitForRoom(t *testing.T) {
@@ -879,6 +879,26 @@ func TestABuildCanWaitForRoom(t *testing.T) {
 		require.NoError(t, env.GetWorkflowError())
 		require.Equal(t, everything, w.holds())
 	}
+}
+
+func TestABuildThatWaitsForRoomForDaysLooksLessAndLessOften(t *testing.T) {
+	w := newWorld()
+	w.hosts = nil
+	in := input()
+	in.Deadlines.Build, in.Deadlines.Capacity = 0, 96*time.Hour
+	env := environment(w)
+	looks, last := 0, time.Duration(0)
+	env.SetOnLocalActivityStartedListener(func(info *activity.Info, _ context.Context, _ []any) {
+		if info.ActivityType.Name == contract.SelectHost {
+			looks++
+		}
+	})
+	env.SetOnTimerScheduledListener(func(_ string, pause time.Duration) { last = pause })
+	env.ExecuteWorkflow(New().BootServer, in)
+	require.Equal(t, "ERROR", w.server)
+	require.Equal(t, "No valid host was found.", w.failed.Message)
+	require.Less(t, looks, 1000)
+	require.LessOrEqual(t, last, time.Hour)
 }
 
 func TestABuildThatIsCancelledWhileItWaitsForRoomSaysSo(t *testing.T) {

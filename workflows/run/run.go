@@ -48,6 +48,8 @@ type Frame struct {
 
 	// RefusesLast answers a submission that fails only when everything was given back: then it can be asked for again at once.
 	RefusesLast bool
+
+	Since time.Time // when Phase began, of a run that goes on with another's; zero is now
 }
 
 // Limits bound a run's waits.
@@ -139,6 +141,9 @@ func New(ctx workflow.Context, f Frame) *Run {
 	r := &Run{frame: f, started: workflow.Now(ctx), place: &place{}}
 	r.saga = saga.Saga[*taking]{Undo: r.undo, Observe: r.observe}
 	r.Enter(ctx, f.Phase)
+	if !f.Since.IsZero() {
+		r.since = f.Since
+	}
 	return r
 }
 
@@ -286,19 +291,25 @@ func (r *Run) lateness(now time.Time) (late time.Duration, ok bool) {
 	return 0, false
 }
 
-// longestPause bounds the watch's sleep: what is watched may change meanwhile.
-const longestPause = 10 * time.Minute
+// Bounds of the watch's sleep while there is no deadline ahead: what is watched may change meanwhile. It grows from the first to
+// the last.
+const (
+	firstPause   = 10 * time.Minute
+	longestPause = time.Hour
+)
 
 // Watch shows a phase that takes too long as overdue, and ends a run that takes too long in all (end is nil where nothing
 // ends it). It looks from time to time, not at each change of phase: an ordinary run costs one timer that never fires, and
-// one that is overdue for days six an hour.
+// one that is overdue for days one an hour.
 func (r *Run) Watch(ctx workflow.Context, end func()) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	workflow.Go(ctx, func(ctx workflow.Context) {
-		for {
-			pause := longestPause
+		for rest := firstPause; ; {
+			pause := rest
 			if late, ok := r.lateness(workflow.Now(ctx)); ok && late < 0 {
-				pause = min(r.shortestPhase(), -late) // the next phase may have less time than this one
+				pause, rest = min(r.shortestPhase(), -late), firstPause // the next phase may have less time than this one
+			} else {
+				rest = min(2*rest, longestPause)
 			}
 			whole := r.frame.Limits.Whole - workflow.Now(ctx).Sub(r.started)
 			if end != nil && whole > 0 {
@@ -321,7 +332,7 @@ func (r *Run) Watch(ctx workflow.Context, end func()) {
 
 // shortestPhase is the shortest deadline of a phase.
 func (r *Run) shortestPhase() time.Duration {
-	shortest := longestPause
+	shortest := firstPause
 	for _, p := range r.frame.Limits.Phases {
 		if p.Limit > 0 {
 			shortest = min(shortest, p.Limit)

@@ -40,6 +40,9 @@ type Pending struct {
 	Name   string
 	Chain  string
 	Behind bool
+
+	Batch int       // the hand-over that it came with, where this run has taken it over itself
+	Since time.Time // and when its undo began
 }
 
 // taking is what may have been taken.
@@ -50,8 +53,9 @@ type taking struct {
 	what    func() (u Undo, needed bool)
 	where   func() string // whose queue it runs on, as far as that is known; "" is the control plane's
 	options func(*workflow.ActivityOptions)
-	asRow   bool  // the undo is what the run does, and is shown as a row of its own
-	line    *Line // of asRow, once it has begun
+	asRow   bool     // the undo is what the run does, and is shown as a row of its own
+	line    *Line    // of asRow, once it has begun
+	from    *Pending // what it was taken over as
 }
 
 // register makes sure that what the row may take is given back. A row that is done again at another place keeps the undo that
@@ -210,11 +214,26 @@ func (r *Run) TakeOver(batch int, pending []Pending) {
 		if batch > 1 {
 			chain = fmt.Sprintf("%d/%s", batch, chain)
 		}
-		r.saga.Register(saga.Entry[*taking]{Name: p.Name, Chain: chain, Behind: p.Behind, What: &taking{
-			undo: p.Activity, index: p.Index,
+		p.Batch = batch
+		r.saga.Register(saga.Entry[*taking]{Name: p.Name, Chain: chain, Behind: p.Behind, Since: p.Since, What: &taking{
+			undo: p.Activity, index: p.Index, from: &p,
 			where: func() string { return p.Place }, what: func() (Undo, bool) { return p.Undo, true },
 		}})
 	}
+}
+
+// Left is what was taken over and still waits, in order, for another run that goes on with this one's work: taken over again
+// batch by batch, each undo has the id and the place that it has here.
+func (r *Run) Left() []Pending {
+	var left []Pending
+	for _, e := range r.saga.Entries() {
+		if e.Waiting() && e.What.from != nil {
+			p := *e.What.from
+			p.Since = e.Since
+			left = append(left, p)
+		}
+	}
+	return left
 }
 
 // GiveBack undoes all that is registered. patience is how long one undo may hold up the others.

@@ -42,7 +42,7 @@ type Entry[T any] struct {
 	What   T      // what the undo needs to know
 
 	State State
-	Since time.Time // when its undo began
+	Since time.Time // when its undo began, in this run or in one that handed it over
 
 	stop  func() // ends the try that runs or waits
 	again bool   // stopped only to be tried at once
@@ -87,7 +87,9 @@ func (s *Saga[T]) Unwind(ctx workflow.Context, patience time.Duration, only ...s
 			continue
 		}
 		before := s.before(e)
-		e.Since = workflow.Now(ctx)
+		if e.Since.IsZero() {
+			e.Since = workflow.Now(ctx)
+		}
 		s.set(ctx, e, Undoing)
 		workflow.Go(ctx, func(ctx workflow.Context) { s.run(ctx, e, before) })
 		if patience > 0 && !waiting(before) {
@@ -99,8 +101,15 @@ func (s *Saga[T]) Unwind(ctx workflow.Context, patience time.Duration, only ...s
 	}
 }
 
+// How long it waits after a refusal by the engine: twice as long after each, as nobody may see to it for days.
+const (
+	firstPause   = time.Minute
+	longestPause = time.Hour
+)
+
 // run tries an undo until it succeeds or somebody ends it.
 func (s *Saga[T]) run(ctx workflow.Context, e *Entry[T], before []*Entry[T]) {
+	pause := firstPause
 	for e.Waiting() {
 		try, stop := workflow.WithCancel(ctx)
 		e.stop, e.again = stop, false
@@ -115,7 +124,11 @@ func (s *Saga[T]) run(ctx workflow.Context, e *Entry[T], before []*Entry[T]) {
 		case !e.again:
 			// The undo's own retry policy is without limit, so this is a refusal by the engine (a worker that does not
 			// know the activity): wait a little and ask again rather than drop it.
-			_ = workflow.Sleep(try, time.Minute)
+			_ = workflow.Sleep(try, pause)
+			pause = min(2*pause, longestPause)
+		}
+		if e.again {
+			pause = firstPause
 		}
 		stop()
 	}

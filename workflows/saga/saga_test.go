@@ -152,6 +152,29 @@ func TestAnUndoThatTheEngineRefusesIsAskedAgain(t *testing.T) {
 	require.Equal(t, 4, tries)
 }
 
+func TestThePausesAfterRefusalsGrowUpToABoundAndBeginAnewWithARetry(t *testing.T) {
+	var tried []time.Time
+	run(t, func(ctx workflow.Context, s *Saga[undo], _ func(string) undo) {
+		s.Register(Entry[undo]{Name: "a", What: func(ctx workflow.Context) error {
+			if tried = append(tried, workflow.Now(ctx)); len(tried) < 12 {
+				return temporal.NewNonRetryableApplicationError("no such activity", "", errors.New("x"))
+			}
+			return nil
+		}})
+		s.Unwind(ctx, patience)
+		_ = workflow.Await(ctx, func() bool { return len(tried) == 9 })
+		_ = workflow.Sleep(ctx, time.Minute)
+		s.Retry(s.Entries()[0])
+		s.Wait(ctx)
+	})
+	var pauses []time.Duration
+	for i := range tried[1:] {
+		pauses = append(pauses, tried[i+1].Sub(tried[i]))
+	}
+	const m = time.Minute
+	require.Equal(t, []time.Duration{m, 2 * m, 4 * m, 8 * m, 16 * m, 32 * m, 60 * m, 60 * m, m, m, 2 * m}, pauses)
+}
+
 func TestARetryDoesNotWaitForThePause(t *testing.T) {
 	tries := 0
 	run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {

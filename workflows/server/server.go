@@ -98,7 +98,7 @@ func (s Subject) handOver(ctx workflow.Context, pending []run.Pending) {
 		})
 	}
 	id := contract.CleanUpWorkflowID(s.ServerID)
-	for {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, cleanUpOptions(id, in)), contract.WorkflowCleanUp, in)
 		err := child.GetChildWorkflowExecution().Get(ctx, nil)
 		if temporal.IsWorkflowExecutionAlreadyStartedError(err) {
@@ -109,7 +109,7 @@ func (s Subject) handOver(ctx workflow.Context, pending []run.Pending) {
 		}
 		// The one that ran has just ended, or the engine does not want it now.
 		workflow.GetLogger(ctx).Warn("What is left on hosts could not be handed over; asking again.", "server_id", s.ServerID, "error", err)
-		_ = workflow.Sleep(ctx, time.Second)
+		_ = workflow.Sleep(ctx, pause)
 	}
 }
 
