@@ -480,11 +480,12 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 	return fault.New(fault.Conflict, "Instance %s is placed on %s, not on host %s.", a.ServerID, on, a.Hostname)
 }
 
-// ServerStands says whether a server was built, and is neither deleted nor being deleted.
-func (s *Store) ServerStands(ctx context.Context, id string) (stands bool, err error) {
+// ServerStands says whether a server was built, is placed on the host ("" is any), and is neither deleted nor being deleted.
+func (s *Store) ServerStands(ctx context.Context, id, hostname string) (stands bool, err error) {
 	err = retried(ctx, func() error {
-		return s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM servers WHERE id = $1 AND `+wasBuilt+` AND task_state IS DISTINCT FROM $2)`,
-			id, deleting).Scan(&stands)
+		return s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM servers WHERE id = $1 AND `+wasBuilt+` AND task_state IS DISTINCT FROM $2
+			AND ($3 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $3)))`,
+			id, deleting, hostname).Scan(&stands)
 	})
 	return stands, failed(err, "look whether server %s stands", id)
 }

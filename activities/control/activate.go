@@ -11,7 +11,12 @@ import (
 // ServerStands says whether a server was built and nobody deletes it: what it has on its host, and what it counts for, is its
 // user's.
 func (a *Activities) ServerStands(ctx context.Context, in contract.ServerStandsInput) (bool, error) {
-	return a.store.ServerStands(ctx, in.ServerID)
+	return a.store.ServerStands(ctx, in.ServerID, "")
+}
+
+// ServerStandsOn says the same of one host: whether that is where the server is in use.
+func (a *Activities) ServerStandsOn(ctx context.Context, in contract.ServerStandsOnInput) (bool, error) {
+	return a.store.ServerStands(ctx, in.ServerID, in.Hostname)
 }
 
 // Activate ends a build: ACTIVE, running, launched now, with the steps as the action's events.

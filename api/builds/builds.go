@@ -172,7 +172,7 @@ type undo struct {
 	State   string  `json:"state"`
 	Since   *string `json:"since"`
 	Tries   int     `json:"tries"`
-	Error   *string `json:"error"` // of the last try
+	Error   *string `json:"error"` // of the last try, or why it was skipped where no operator did
 	NextTry *string `json:"next_try"`
 }
 

@@ -81,6 +81,7 @@ var activities = table(
 	control[HostSeenInput, bool](HostSeen),
 	control[CountHostFailureInput, none](CountHostFailure).summed(func(in CountHostFailureInput) string { return in.Step + " on " + in.Hostname }),
 	control[ServerStandsInput, bool](ServerStands).owes(OwesEnd),
+	control[ServerStandsOnInput, bool](ServerStandsOn).owes(OwesEnd).summed(func(in ServerStandsOnInput) string { return "on " + in.Hostname }),
 	control[OperatorActRecord, none](RecordOperatorAct),
 	host[ConsoleInput, string](ReadConsole).ofNone("reading changes nothing and waits for nobody"),
 

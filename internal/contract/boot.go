@@ -272,6 +272,12 @@ type ServerStandsInput struct {
 	ServerID string `json:"server_id"`
 }
 
+// ServerStandsOnInput asks whether a server is in use on the very host on which something is about to be undone.
+type ServerStandsOnInput struct {
+	ServerID string `json:"server_id"`
+	Hostname string `json:"hostname,omitempty"` // "" is any
+}
+
 // FailServerInput is the undo of RecordServer: the row becomes ERROR with the first failure, whole.
 type FailServerInput struct {
 	ServerID  string         `json:"server_id"`

@@ -108,5 +108,6 @@ const (
 	HostSeen          = "HostSeen"
 	CountHostFailure  = "CountHostFailure"
 	ServerStands      = "ServerStands"
+	ServerStandsOn    = "ServerStandsOn"
 	RecordOperatorAct = "RecordOperatorAct"
 )

@@ -54,7 +54,7 @@ type UndoState struct {
 	Host     string     `json:"host,omitempty"`
 	State    string     `json:"state"`           // registered, undoing, parked, undone, skipped, handed over
 	Since    *time.Time `json:"since,omitempty"` // when it began
-	Error    string     `json:"error,omitempty"` // of its last try, where the engine knows
+	Error    string     `json:"error,omitempty"` // of its last try, where the engine knows; or why it was skipped, where no operator did
 	Tries    int        `json:"tries,omitempty"`
 }
 

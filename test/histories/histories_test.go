@@ -54,7 +54,7 @@ type scenario struct {
 }
 
 // always run, also without -record: a few that between them take every way through the workflows.
-var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "import", "import-deleted", "os-stop", "fails-os-start-StartDomain"}
+var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "clean-up-keeps", "import", "import-deleted", "os-stop", "fails-os-start-StartDomain"}
 
 func TestEveryScenarioReplays(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testdata, "payload.keys"))
@@ -147,6 +147,24 @@ func (sc *scenario) all() []scene {
 			sc.delete(t, id)
 			sc.s.Restart(on)
 			return []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)}
+		}},
+		{"clean-up-asks", func(t *testing.T) []string {
+			id := sc.active(t)
+			sc.closed(t, contract.ServerWorkflowID(id))
+			on := sc.hostOf(t, id)
+			sc.s.Stop(on)
+			sc.delete(t, id)
+			sc.s.Restart(on)
+			return []string{contract.CleanUpWorkflowID(id)}
+		}},
+		{"clean-up-keeps", func(t *testing.T) []string {
+			id := sc.active(t)
+			sc.closed(t, contract.ServerWorkflowID(id))
+			undone := sc.cleanUp(t, id)
+			sc.closed(t, undone)
+			require.Equal(t, id, sc.ends(t, id, "ACTIVE"))
+			require.FileExists(t, filepath.Join(sc.s.HostState(sc.hostOf(t, id)), "fake", id+".json"))
+			return []string{undone}
 		}},
 		{"operator-skips", func(t *testing.T) []string { return sc.operate(t, contract.ActSkip) }},
 		{"operator-retries", func(t *testing.T) []string { return sc.operate(t, contract.ActRetry) }},
@@ -345,6 +363,26 @@ func (sc *scenario) operate(t *testing.T, act string) []string {
 		require.NoError(t, os.RemoveAll(filepath.Join(sc.s.HostState(injected[0].Host), "instances", id)))
 	}
 	return []string{contract.ServerWorkflowID(id), cleanup}
+}
+
+// cleanUp starts a clean-up of the host on which a server is in use, as a build that began before builds asked leaves one.
+func (sc *scenario) cleanUp(t *testing.T, id string) string {
+	on := sc.hostOf(t, id)
+	in := contract.CleanUpInput{ServerID: id, Deadlines: contract.DefaultDeadlines()}
+	for _, undo := range []string{contract.ReleaseAllocation, contract.RemoveDisk, contract.UndefineDomain, contract.DestroyDomain} {
+		p := contract.PendingUndo{
+			Undoing: contract.Undoing{Activity: undo, Input: contract.Undo{ServerID: id, Hostname: on}, Host: on}, Name: undo + "/0", Chain: "attempt/1",
+		}
+		if undo == contract.ReleaseAllocation {
+			p.Host = ""
+		}
+		in.Undos = append(in.Undos, p)
+	}
+	run, err := sc.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
+		ID: contract.CleanUpWorkflowID(id), TaskQueue: sc.s.ControlQueue(),
+	}, contract.WorkflowCleanUp, in)
+	require.NoError(t, err)
+	return run.GetID()
 }
 
 // replay replays a workflow's history and, with -record, keeps it.

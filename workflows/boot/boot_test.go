@@ -123,7 +123,8 @@ func (w *world) register(r registry) {
 			}
 			return err
 		},
-		contract.ServerStands: func(context.Context, contract.ServerStandsInput) (bool, error) { return w.stands, nil },
+		contract.ServerStands:   func(context.Context, contract.ServerStandsInput) (bool, error) { return w.stands, nil },
+		contract.ServerStandsOn: func(context.Context, contract.ServerStandsOnInput) (bool, error) { return false, nil },
 		contract.FailServer: func(_ context.Context, in contract.FailServerInput) error {
 			w.failed = in
 			if w.server != "" {

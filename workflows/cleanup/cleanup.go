@@ -20,6 +20,7 @@ func CleanUp(ctx workflow.Context, in contract.CleanUpInput) error {
 	about := server.Subject{ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Deadlines: in.Deadlines}
 	frame := about.Frame(attributes.PhaseParked)
 	frame.Since = in.Since
+	frame.InUse = inUse
 	r := run.New(ctx, frame)
 	ctx, _ = workflow.NewDisconnectedContext(ctx) // nothing is dropped because somebody cancels the wait
 	more := workflow.GetSignalChannel(ctx, contract.SignalUndos)
@@ -61,6 +62,28 @@ func CleanUp(ctx workflow.Context, in contract.CleanUpInput) error {
 			return workflow.NewContinueAsNewError(ctx, contract.WorkflowCleanUp, in)
 		}
 	}
+}
+
+// inUse asks whether the server is in use where an undo would take something of it: a build that began before builds asked, or
+// one that the engine was restored to, has given a host up on which another run has built the server. What belongs to no host,
+// as its addresses, is in use wherever the server is.
+func inUse(ctx workflow.Context, u run.Undo) (why string, err error) {
+	if workflow.GetVersion(ctx, "ask before a clean-up undoes", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		return "", nil
+	}
+	undo, _ := u.Input.(contract.Undo)
+	// It is asked until it is answered, as an undo is done until it is.
+	ctx = workflow.WithActivityOptions(ctx, run.UndoOptions(undo.ServerID, "", ""))
+	var stands bool
+	on := contract.ServerStandsOnInput{ServerID: undo.ServerID, Hostname: undo.Hostname}
+	err = workflow.ExecuteActivity(ctx, contract.ServerStandsOn, on).Get(ctx, &stands)
+	switch {
+	case err != nil || !stands:
+		return "", err
+	case undo.Hostname == "":
+		return "The server is in use, and this with it.", nil
+	}
+	return "The server is in use on " + undo.Hostname + ", and this with it.", nil
 }
 
 func pending(undos []contract.PendingUndo) []run.Pending {

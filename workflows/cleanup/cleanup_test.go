@@ -27,9 +27,13 @@ type world struct {
 	back map[string]bool
 	done []string
 	acts []contract.OperatorActRecord
+
+	uses  map[string]bool // hosts on which the server is in use; "" where it is at all
+	asked []string        // of which hosts
+	mute  int             // answers that fail
 }
 
-func newWorld() *world { return &world{back: map[string]bool{}} }
+func newWorld() *world { return &world{back: map[string]bool{}, uses: map[string]bool{}} }
 
 func (w *world) environment() *testsuite.TestWorkflowEnvironment {
 	var suite testsuite.WorkflowTestSuite
@@ -45,6 +49,14 @@ func (w *world) environment() *testsuite.TestWorkflowEnvironment {
 			return nil
 		}, activity.RegisterOptions{Name: name})
 	}
+	env.RegisterActivityWithOptions(func(_ context.Context, in contract.ServerStandsOnInput) (bool, error) {
+		if w.mute > 0 {
+			w.mute--
+			return false, failure.Of(fault.New(fault.Invalid, "no such question"))
+		}
+		w.asked = append(w.asked, in.Hostname)
+		return w.uses[in.Hostname], nil
+	}, activity.RegisterOptions{Name: contract.ServerStandsOn})
 	env.RegisterActivityWithOptions(func(_ context.Context, in contract.OperatorActRecord) error {
 		w.acts = append(w.acts, in)
 		return nil
@@ -197,4 +209,68 @@ func TestALongCleanUpAnswersItsOperatorsBeforeItGoesOn(t *testing.T) {
 		names = append(names, u.Name)
 	}
 	require.Equal(t, []string{"ReleaseNetwork/0", "ReleaseAllocation/0", "RemoveDisk/0"}, names, "what was given up is not taken up again")
+}
+
+var all = []string{"DestroyDomain/0@hv1", "RemoveDisk/0@hv1", "ReleaseAllocation/0@hv1", "ReleaseNetwork/0@"}
+
+func TestACleanUpTakesNothingFromAServerThatIsInUse(t *testing.T) {
+	const here, anywhere = "The server is in use on hv1, and this with it.", "The server is in use, and this with it."
+	for name, c := range map[string]struct {
+		uses []string
+		done []string
+		why  []string // of each undo, in order of registration
+	}{
+		"it is in use nowhere":        {nil, all, []string{"", "", "", ""}},
+		"it is in use on that host":   {[]string{"", "hv1"}, nil, []string{anywhere, here, here, here}},
+		"it is in use on another one": {[]string{"", "hv2"}, all[:3], []string{anywhere, "", "", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.back["hv1"] = true
+			for _, host := range c.uses {
+				w.uses[host] = true
+			}
+			env := w.environment()
+			env.ExecuteWorkflow(CleanUp, input())
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, c.done, w.done)
+			for i, u := range state(t, env).Undos {
+				state := "undone"
+				if c.why[i] != "" {
+					state = "skipped"
+				}
+				require.Equal(t, []string{state, c.why[i]}, []string{u.State, u.Error}, u.ID)
+			}
+		})
+	}
+}
+
+func TestACleanUpAsksBeforeEachUndoAndUntilItIsAnswered(t *testing.T) {
+	w := newWorld()
+	w.back["hv1"], w.mute = true, 3
+	env := w.environment()
+	env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+		if info.ActivityType.Name == contract.RemoveDisk {
+			w.uses["hv1"] = true
+		}
+	})
+	env.ExecuteWorkflow(CleanUp, input())
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []string{"hv1", "hv1", "hv1", ""}, w.asked)
+	require.Equal(t, []string{all[0], all[1], all[3]}, w.done, "the room is in use since")
+}
+
+func TestARetryAsksAgain(t *testing.T) {
+	w := newWorld()
+	env := w.environment()
+	env.RegisterDelayedCallback(func() {
+		w.uses["hv1"], w.uses[""] = true, true
+		env.UpdateWorkflow(contract.UpdateUndo, "retry", &testsuite.TestUpdateCallback{
+			OnAccept: func() {}, OnReject: func(err error) { t.Error(err) }, OnComplete: func(_ any, err error) { require.NoError(t, err) },
+		}, contract.OperatorAct{Act: contract.ActRetry})
+	}, time.Minute)
+	env.ExecuteWorkflow(CleanUp, input())
+	require.NoError(t, env.GetWorkflowError())
+	require.Empty(t, w.done)
+	require.Equal(t, []string{"hv1", "hv1", ""}, w.asked)
 }

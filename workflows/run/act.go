@@ -23,6 +23,7 @@ type UndoState struct {
 	Activity string
 	Place    string
 	State    string
+	Why      string     // it was skipped, where no operator said so
 	Since    *time.Time // when it began
 }
 
@@ -30,7 +31,7 @@ type UndoState struct {
 func (r *Run) Undos() []UndoState {
 	var all []UndoState
 	for _, e := range r.saga.Entries() {
-		u := UndoState{ID: e.ID(), Chain: e.Chain, Activity: e.What.undo, Place: e.What.where(), State: string(e.State)}
+		u := UndoState{ID: e.ID(), Chain: e.Chain, Activity: e.What.undo, Place: e.What.where(), State: string(e.State), Why: e.Why}
 		if !e.Since.IsZero() {
 			since := e.Since
 			u.Since = &since

@@ -37,6 +37,7 @@ type Frame struct {
 	Seen      func(ctx workflow.Context, place string) bool                    // whether the place was heard of lately
 	Waits     func(ctx workflow.Context, line *Line, failed *fault.Error) bool // whether to choose a place again, after a pause
 	Stands    func(ctx workflow.Context) bool                                  // whether another run has finished it: then nothing is given back
+	InUse     func(ctx workflow.Context, u Undo) (why string, err error)       // why what an undo would give back stays, with the rest of its chain; "" where it does not
 	Left      func(ctx workflow.Context, left Attempt)                         // a place failed; nothing is undone there yet
 	Finished  func(ctx workflow.Context)                                       // all rows are done
 	Explain   func(last *fault.Error) *fault.Error                             // makes the one failure; last is nil where Tries places failed
@@ -139,7 +140,7 @@ type Attempt struct {
 // New makes a run, before anything is done.
 func New(ctx workflow.Context, f Frame) *Run {
 	r := &Run{frame: f, started: workflow.Now(ctx), place: &place{}}
-	r.saga = saga.Saga[*taking]{Undo: r.undo, Observe: r.observe}
+	r.saga = r.undos()
 	r.Enter(ctx, f.Phase)
 	if !f.Since.IsZero() {
 		r.since = f.Since

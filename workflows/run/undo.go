@@ -137,6 +137,10 @@ func (r *Run) observe(ctx workflow.Context, e *saga.Entry[*taking]) {
 			line.State = lineStates[e.State]
 		}
 	}
+	if e.Why != "" {
+		workflow.GetLogger(ctx).Warn("An undo is not done: what it would give back is in use.",
+			append([]any{"undo", e.ID(), "why", e.Why}, r.frame.Log...)...)
+	}
 	if e.State == saga.Parked {
 		r.Show(ctx, phaseParked)
 		workflow.GetLogger(ctx).Warn("An undo does not succeed; it goes on trying while the others run.",
@@ -159,7 +163,24 @@ func (r *Run) observeAsRow(ctx workflow.Context, e *saga.Entry[*taking]) {
 // Restart makes the run a run of something else: of what it did nothing is left to do. What was recorded of it stays.
 func (r *Run) Restart(f Frame) {
 	r.frame, r.lines = f, nil
-	r.saga = saga.Saga[*taking]{Undo: r.undo, Observe: r.observe}
+	r.saga = r.undos()
+}
+
+// undos is the list of a run that has taken nothing yet.
+func (r *Run) undos() saga.Saga[*taking] {
+	s := saga.Saga[*taking]{Undo: r.undo, Observe: r.observe}
+	if r.frame.InUse != nil {
+		s.InUse = r.inUse
+	}
+	return s
+}
+
+func (r *Run) inUse(ctx workflow.Context, t *taking) (why string, err error) {
+	u, needed := t.what()
+	if !needed {
+		return "", nil
+	}
+	return r.frame.InUse(ctx, u)
 }
 
 // Owe registers an undo that is a row of its own, done after everything else.

@@ -10,6 +10,7 @@
 //     registered before it in the same chain wait for it, while other chains go on;
 //   - what is registered as Behind waits for everything that was registered after it, in whatever chain;
 //   - what waits can be handed over to another run, which takes its list in the same order;
+//   - what is in use by now is not given back, where the owner says so, nor is the rest of its chain;
 //   - Wait returns only when nothing that was begun is left.
 package saga
 
@@ -30,7 +31,7 @@ const (
 	Parked     State = "parked" // overdue, and still trying
 
 	Undone     State = "undone"
-	Skipped    State = "skipped"     // an operator gave it up
+	Skipped    State = "skipped"     // an operator gave it up, or what it gives back is in use
 	HandedOver State = "handed over" // another run goes on with it
 )
 
@@ -43,6 +44,7 @@ type Entry[T any] struct {
 
 	State State
 	Since time.Time // when its undo began, in this run or in one that handed it over
+	Why   string    // it is Skipped where no operator said so
 
 	stop  func() // ends the try that runs or waits
 	again bool   // stopped only to be tried at once
@@ -59,6 +61,8 @@ func (e *Entry[T]) Waiting() bool { return e.State == Undoing || e.State == Park
 type Saga[T any] struct {
 	// Undo carries out the undo of an entry.
 	Undo func(ctx workflow.Context, what T) error
+	// InUse, if set, is asked before each try of an undo, and says why what it would give back is to stay; "" where it is not.
+	InUse func(ctx workflow.Context, what T) (why string, err error)
 	// Observe, if set, is told of each entry whose state changed.
 	Observe func(workflow.Context, *Entry[T])
 
@@ -115,7 +119,7 @@ func (s *Saga[T]) run(ctx workflow.Context, e *Entry[T], before []*Entry[T]) {
 		e.stop, e.again = stop, false
 		err := workflow.Await(try, func() bool { return !waiting(before) })
 		if err == nil && e.Waiting() {
-			err = s.Undo(try, e.What)
+			err = s.try(try, e)
 		}
 		switch {
 		case !e.Waiting():
@@ -132,6 +136,26 @@ func (s *Saga[T]) run(ctx workflow.Context, e *Entry[T], before []*Entry[T]) {
 		}
 		stop()
 	}
+}
+
+// try carries an undo out, unless what it gives back is in use: then its chain ends here.
+func (s *Saga[T]) try(ctx workflow.Context, e *Entry[T]) error {
+	if s.InUse != nil {
+		why, err := s.InUse(ctx, e.What)
+		if err != nil || !e.Waiting() {
+			return err
+		}
+		if why != "" {
+			for _, other := range slices.Backward(s.entries) {
+				if other.Chain == e.Chain && other.Waiting() {
+					other.Why = why
+					s.end(ctx, other, Skipped)
+				}
+			}
+			return nil
+		}
+	}
+	return s.Undo(ctx, e.What)
 }
 
 // Retry tries a waiting undo at once instead of after its pause.

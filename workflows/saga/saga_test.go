@@ -209,6 +209,38 @@ func TestWhatIsSkippedIsNotUndoneAndHoldsUpNobody(t *testing.T) {
 	require.Equal(t, []string{"allocation"}, notes)
 }
 
+func TestWhatIsInUseStaysWithTheRestOfItsChain(t *testing.T) {
+	var asked, undone, why []string
+	var states []State
+	run(t, func(ctx workflow.Context, _ *Saga[undo], _ func(string) undo) {
+		s := Saga[string]{
+			Undo: func(_ workflow.Context, what string) error { undone = append(undone, what); return nil },
+			InUse: func(_ workflow.Context, what string) (string, error) {
+				switch asked = append(asked, what); {
+				case len(asked) == 1:
+					return "", errors.New("no answer")
+				case what == "disk":
+					return "it runs", nil
+				}
+				return "", nil
+			},
+		}
+		s.Register(Entry[string]{Name: "claim", Chain: "own", What: "claim"})
+		for _, name := range []string{"allocation", "disk", "domain"} {
+			s.Register(Entry[string]{Name: name, Chain: "host", What: name})
+		}
+		s.Unwind(ctx, patience)
+		s.Wait(ctx)
+		for _, e := range s.Entries() {
+			states, why = append(states, e.State), append(why, e.Why)
+		}
+	})
+	require.Equal(t, []string{"domain", "claim", "domain", "disk"}, asked, "until it is answered, which holds up no other chain")
+	require.Equal(t, []string{"claim", "domain"}, undone)
+	require.Equal(t, []State{Undone, Skipped, Skipped, Undone}, states)
+	require.Equal(t, []string{"", "it runs", "it runs", ""}, why)
+}
+
 func TestWhatWaitsCanBeHandedOver(t *testing.T) {
 	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
 		s.Register(Entry[undo]{Name: "claim", Chain: "own", What: after(time.Minute, note("claim"))})

@@ -169,7 +169,7 @@ func (d *desk) state() contract.BuildState {
 	s := contract.BuildState{Phase: phase, Since: since, Overdue: overdue, Steps: Steps(d.run), Acts: d.acts}
 	for _, u := range d.run.Undos() {
 		s.Undos = append(s.Undos, contract.UndoState{
-			ID: u.ID, Chain: u.Chain, Activity: u.Activity, Host: u.Place, State: u.State, Since: u.Since,
+			ID: u.ID, Chain: u.Chain, Activity: u.Activity, Host: u.Place, State: u.State, Since: u.Since, Error: u.Why,
 		})
 	}
 	return s
