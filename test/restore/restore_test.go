@@ -23,11 +23,15 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
+	enumspb "go.temporal.io/api/enums/v1"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -48,7 +52,7 @@ type site struct {
 	network  string
 }
 
-func start(t *testing.T) *site {
+func start(t *testing.T, o system.Options) *site {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "slr")
 	require.NoError(t, err)
@@ -66,11 +70,8 @@ func start(t *testing.T) *site {
 		require.NoError(t, os.RemoveAll(dir))
 	})
 	s.startParts()
-	s.System = system.Start(t, system.Options{
-		Hypervisor: "fake", DSN: s.postgres.DSN("slipway"), Temporal: s.address,
-		// A build waits for its host for as long as a backup and what follows may take.
-		Settings: map[string]any{"build": map[string]any{"host_lost": "30m", "undo_patience": "1s"}},
-	})
+	o.Hypervisor, o.DSN, o.Temporal = "fake", s.postgres.DSN("slipway"), s.address
+	s.System = system.Start(t, o)
 	s.host = s.Hosts[0]
 	s.Flavor(t, "small", 64)
 	s.compute, s.network = system.Compute(t, s.Demo()), s.SharedNetwork(t).ID
@@ -85,6 +86,14 @@ func (s *site) startParts() {
 	s.postgres, err = stack.StartPostgres(ctx, stack.PostgresOptions{Dir: filepath.Join(s.dir, "postgres"), Logger: s.log})
 	require.NoError(s.t, err)
 	require.NoError(s.t, s.postgres.EnsureDatabase(ctx, "slipway"))
+	s.startTemporal()
+}
+
+func (s *site) startTemporal() {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var err error
 	s.temporal, err = stack.StartTemporal(ctx, stack.TemporalOptions{
 		Binary: filepath.Join(filepath.Dir(testenv.Guest(s.t)), "bin", "slipway-temporal"), Postgres: s.postgres,
 		FrontendAddr: s.address, LogFile: filepath.Join(s.dir, "temporal.log"), Logger: s.log,
@@ -104,6 +113,23 @@ func (s *site) stopParts() {
 		require.NoError(s.t, s.postgres.Stop(ctx))
 		s.postgres = nil
 	}
+}
+
+// temporals are the names of Temporal's databases.
+var temporals = []string{"temporal", "temporal_visibility"}
+
+// withoutTemporal does something while Temporal is stopped.
+func (s *site) withoutTemporal(do func()) {
+	s.t.Helper()
+	require.NoError(s.t, s.temporal.Stop())
+	s.temporal = nil
+	do()
+	s.startTemporal()
+}
+
+func (s *site) sql(statement string) {
+	s.t.Helper()
+	s.run("psql", "-qh", s.postgres.SocketDir, "-U", s.postgres.User(), "-d", "postgres", "-c", statement)
 }
 
 // meanwhile does something while the named processes are stopped.
@@ -169,9 +195,11 @@ func (s *site) restoreDatabases() {
 	s.startParts()
 }
 
-func (s *site) submit(image string) string {
+func (s *site) submit(image string) string { return s.submitAs(s.compute, image) }
+
+func (s *site) submitAs(compute *gophercloud.ServiceClient, image string) string {
 	s.t.Helper()
-	made, err := servers.Create(s.t.Context(), s.compute, servers.CreateOpts{
+	made, err := servers.Create(s.t.Context(), compute, servers.CreateOpts{
 		Name: "guest", ImageRef: image, FlavorRef: "small", Networks: []servers.Network{{UUID: s.network}}, ConfigDrive: new(true),
 	}, nil).Extract()
 	require.NoError(s.t, err)
@@ -281,7 +309,10 @@ func (s *site) told() {
 }
 
 func TestWhateverIsRestoredNothingIsDestroyed(t *testing.T) {
-	s := start(t)
+	s := start(t, system.Options{
+		// A build waits for its host for as long as a backup and what follows may take.
+		Settings: map[string]any{"build": map[string]any{"host_lost": "30m", "undo_patience": "1s"}},
+	})
 	image := s.upload("older")
 	old, doomed := s.active(image), s.active(image)
 	s.Stop(s.host)
@@ -362,10 +393,11 @@ func TestWhateverIsRestoredNothingIsDestroyed(t *testing.T) {
 	t.Run("Slipway's database without Temporal's, which begin anew", func(t *testing.T) {
 		s.t = t
 		s.meanwhile(func() {
-			require.NoError(t, s.temporal.Stop())
-			s.temporal = nil
-			psql := "psql -qh '" + s.postgres.SocketDir + "' -U " + s.postgres.User() + " -d postgres -c "
-			s.run("sh", "-c", psql+`'DROP DATABASE temporal WITH (FORCE)' && `+psql+`'DROP DATABASE temporal_visibility WITH (FORCE)'`)
+			s.withoutTemporal(func() {
+				for _, name := range temporals {
+					s.sql("DROP DATABASE " + name + " WITH (FORCE)")
+				}
+			})
 			s.stopParts()
 			s.startParts()
 		}, "worker", "api")
@@ -375,4 +407,187 @@ func TestWhateverIsRestoredNothingIsDestroyed(t *testing.T) {
 		require.Equal(t, []string{old, building}, s.guests(all...))
 	})
 	s.t = t
+}
+
+// begun is a build that was under way when Temporal's databases were saved, and what becomes of it when it begins anew there.
+type begun struct {
+	held  string     // the step that it was at
+	fails string     // the step that fails afterwards, "" for none
+	kind  fault.Kind // with
+	id    string
+}
+
+func TestTemporalsDatabasesAreRestoredUnderServersThatWereBuiltSince(t *testing.T) {
+	s := start(t, system.Options{Faults: true, Settings: map[string]any{"build": map[string]any{"host_lost": "30s", "undo_patience": "1s"}}})
+	temporal := s.Temporal()
+	project, err := s.Store.ProjectByName(t.Context(), "default", "demo")
+	require.NoError(t, err)
+	image := s.upload("older")
+	// Deletes that are under way too: one that has left its host to a clean-up, and one that waits for the control plane.
+	doomed := []string{s.active(image), s.active(image)}
+	builds := []*begun{
+		{held: contract.FetchImage},
+		{held: contract.FetchImage, fails: contract.FetchImage, kind: fault.Internal},
+		{held: contract.BuildDisk, fails: contract.DefineDomain, kind: fault.HostUnfit},
+		{held: contract.StartDomain, fails: contract.StartDomain, kind: fault.Conflict},
+	}
+	hold := []faultinject.Rule{
+		{ID: "delete-0", Step: contract.DestroyDomain, Server: doomed[0], Mode: faultinject.HoldBefore},
+		{ID: "delete-1", Step: contract.ReleaseQuota, Server: doomed[1], Mode: faultinject.HoldBefore},
+	}
+	for i, b := range builds {
+		key := fmt.Sprint("build-", i)
+		b.id = ids.Server(project.ID, key)
+		hold = append(hold, faultinject.Rule{ID: key, Step: b.held, Server: b.id, Mode: faultinject.HoldBefore})
+	}
+	_, err = s.Faults.Set(hold...)
+	require.NoError(t, err)
+	for i := range builds {
+		as := *s.compute
+		as.MoreHeaders = map[string]string{"Idempotency-Key": fmt.Sprint("build-", i)}
+		require.Equal(t, builds[i].id, s.submitAs(&as, image))
+	}
+	for _, id := range doomed {
+		require.NoError(t, servers.Delete(t.Context(), s.compute, id).ExtractErr())
+	}
+	system.Eventually(t, patience, func() (bool, string) {
+		for _, r := range hold {
+			if held, err := s.Faults.Held(r.ID); err != nil || len(held) == 0 {
+				return false, fmt.Sprintf("%s is not held: %v", r.ID, err)
+			}
+		}
+		return true, ""
+	})
+	begins := map[string]string{}   // runs that the saved databases hold, by workflow
+	for _, id := range append([]string{contract.CleanUpWorkflowID(doomed[0]), contract.ServerWorkflowID(doomed[1])}, workflowsOf(builds)...) {
+		system.Eventually(t, patience, func() (bool, string) {
+			d, err := temporal.DescribeWorkflow(context.Background(), id, "")
+			if err != nil {
+				return false, err.Error() // the clean-up begins when the delete's patience ends
+			}
+			begins[id] = d.RawResponse.WorkflowExecutionInfo.Execution.RunId
+			return d.RawResponse.WorkflowExecutionInfo.Status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, id + " does not run"
+		})
+	}
+	s.ends(contract.ServerWorkflowID(doomed[0]))
+
+	s.withoutTemporal(func() {
+		for _, name := range temporals {
+			s.sql("CREATE DATABASE saved_" + name + " TEMPLATE " + name)
+		}
+	})
+	require.NoError(t, s.Faults.Clear())
+	all := []string{}
+	for _, b := range builds {
+		s.becomes(b.id, "ACTIVE")
+		all = append(all, b.id)
+	}
+	s.becomes(doomed[1], "DELETED")
+	for id := range begins {
+		s.ends(id)
+	}
+	for range doomed { // the restored engine knows nothing of them, and they have the deleted servers' addresses
+		id := s.active(image)
+		s.ends(contract.ServerWorkflowID(id))
+		all = append(all, id)
+	}
+	before, domains := s.took(), s.domains(all...)
+	require.Empty(t, s.audit())
+
+	var fails []faultinject.Rule
+	for _, b := range builds {
+		if b.fails != "" {
+			fails = append(fails, faultinject.Rule{Step: b.fails, Server: b.id, Mode: faultinject.FailBefore, Kind: b.kind})
+		}
+	}
+	_, err = s.Faults.Set(fails...)
+	require.NoError(t, err)
+	s.meanwhile(func() {
+		s.withoutTemporal(func() {
+			for _, name := range temporals {
+				s.sql("DROP DATABASE " + name + " WITH (FORCE)")
+				s.sql("CREATE DATABASE " + name + " TEMPLATE saved_" + name)
+			}
+		})
+	}, s.host, "worker", "api")
+	for _, b := range builds {
+		status := s.ends(contract.ServerWorkflowID(b.id))
+		err := temporal.GetWorkflow(t.Context(), contract.ServerWorkflowID(b.id), "").Get(t.Context(), nil)
+		if b.fails == "" {
+			require.NoError(t, err)
+			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, status)
+			continue
+		}
+		require.ErrorContains(t, err, "Another run has finished this already, and it is in use: nothing was given back.", "%+v", b)
+	}
+	for id, run := range begins {
+		s.ends(id)
+		d, err := temporal.DescribeWorkflow(t.Context(), id, "")
+		require.NoError(t, err)
+		require.Equal(t, run, d.RawResponse.WorkflowExecutionInfo.Execution.RunId, "what was restored has ended, and nothing has begun behind it: %s", id)
+	}
+	injected, err := s.Faults.Injected()
+	require.NoError(t, err)
+	for _, b := range builds {
+		require.Equal(t, b.fails != "", slices.ContainsFunc(injected, func(i faultinject.Injection) bool {
+			return i.Server == b.id && i.Step == b.fails && i.Mode == faultinject.FailBefore
+		}), "%+v", b)
+	}
+
+	for _, id := range all {
+		s.becomes(id, "ACTIVE")
+	}
+	require.Equal(t, before, s.took())
+	require.Equal(t, domains, s.domains(all...))
+	require.Equal(t, all, s.guests(append(slices.Clone(all), doomed...)...))
+	require.False(t, s.restored(), "Slipway's own database is the newest")
+	require.Empty(t, s.audit())
+	require.NoError(t, s.Faults.Clear())
+	for _, id := range all { // each can be used as before
+		s.delete(id)
+	}
+	require.Empty(t, s.guests(all...))
+}
+
+func workflowsOf(builds []*begun) []string {
+	var all []string
+	for _, b := range builds {
+		all = append(all, contract.ServerWorkflowID(b.id))
+	}
+	return all
+}
+
+// ends waits for the end of the newest run under a workflow's id.
+func (s *site) ends(workflowID string) (status enumspb.WorkflowExecutionStatus) {
+	s.t.Helper()
+	temporal := s.Temporal()
+	system.Eventually(s.t, patience, func() (bool, string) {
+		d, err := temporal.DescribeWorkflow(context.Background(), workflowID, "")
+		if err != nil {
+			return false, err.Error()
+		}
+		status = d.RawResponse.WorkflowExecutionInfo.Status
+		return status != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, workflowID + " runs"
+	})
+	return status
+}
+
+// took is all that servers are and hold, without when their steps ran.
+func (s *site) took() map[string][]string {
+	s.t.Helper()
+	world := s.World(s.t)
+	delete(world, "instance_action_events")
+	return world
+}
+
+// domains are the definitions and states of domains.
+func (s *site) domains(of ...string) map[string]string {
+	s.t.Helper()
+	all := map[string]string{}
+	for _, id := range of {
+		text, err := os.ReadFile(filepath.Join(s.state(), "fake", id+".json"))
+		require.NoError(s.t, err)
+		all[id] = string(text)
+	}
+	return all
 }
