@@ -13,6 +13,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/installation"
 )
 
@@ -66,14 +67,14 @@ func (n Namespace) Owner(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("asking whose namespace %s is: %w", n.Namespace, err)
 	}
-	return d.GetNamespaceInfo().GetData()[contract.InstallationKey(n.ControlQueue)], nil
+	return d.GetNamespaceInfo().GetData()[ids.InstallationKey(n.ControlQueue)], nil
 }
 
 // SetOwner implements installation.Engine. Two that do so at once find out by reading again.
 func (n Namespace) SetOwner(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
 	defer cancel()
-	key := contract.InstallationKey(n.ControlQueue)
+	key := ids.InstallationKey(n.ControlQueue)
 	_, err := n.Temporal.WorkflowService().UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
 		Namespace: n.Namespace, UpdateInfo: &namespacepb.UpdateNamespaceInfo{Data: map[string]string{key: id}},
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/guest/admission"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 )
 
@@ -87,7 +88,7 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 	if id := requestid.Of(ctx); id != "" {
 		log = log.With("request_id", id)
 	}
-	if id, ok := contract.ServerIDOf(t.info.WorkflowExecution.ID); ok || t.server != "" {
+	if id, ok := ids.ServerOfWorkflow(t.info.WorkflowExecution.ID); ok || t.server != "" {
 		log = log.With("server_id", cmp.Or(t.server, id))
 	}
 	t.log = log

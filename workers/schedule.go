@@ -11,6 +11,8 @@ import (
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
+
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // Schedule is a workflow that the engine starts from time to time, unless the last one still runs.
@@ -64,7 +66,7 @@ func (s Schedule) Ensure(ctx context.Context, temporalClient client.Client, log 
 	}
 	spec := client.ScheduleSpec{Intervals: []client.ScheduleIntervalSpec{{Every: s.Every}}}
 	action := &client.ScheduleWorkflowAction{
-		ID: s.ID + "-tick", Workflow: s.Workflow, TaskQueue: s.Queue,
+		ID: ids.Tick(s.ID), Workflow: s.Workflow, TaskQueue: s.Queue,
 		WorkflowExecutionTimeout: s.Patience, StaticSummary: "scheduled " + s.Of,
 	}
 	_, err := temporalClient.ScheduleClient().Create(ctx, client.ScheduleOptions{

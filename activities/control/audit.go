@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -303,16 +304,16 @@ func (a *Audit) lock(ctx context.Context, serverID, first string, own bool) (loc
 	if serverID == "" {
 		return "", true, nil
 	}
-	ids := []string{contract.CleanUpWorkflowID(serverID)}
+	workflows := []string{ids.CleanUpWorkflow(serverID)}
 	if own {
 		// First: what a server's workflow leaves to a clean-up, it has left before it ends.
-		ids = []string{contract.ServerWorkflowID(serverID), ids[0]}
+		workflows = []string{ids.ServerWorkflow(serverID), workflows[0]}
 	}
 	if first != "" {
-		ids = append([]string{contract.ReservationWorkflowID(first)}, ids...)
+		workflows = append([]string{ids.ReservationWorkflow(first)}, workflows...)
 	}
 	var runs []string
-	for _, id := range ids {
+	for _, id := range workflows {
 		run, running, err := a.engine.Latest(ctx, id)
 		if err != nil {
 			return "", false, fmt.Errorf("asking whether something works on server %s: %w", serverID, err)

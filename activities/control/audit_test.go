@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
@@ -66,7 +67,7 @@ func open(t *testing.T, store *models.Store) []string {
 
 func TestOnlyWhatNothingWorksOnIsFound(t *testing.T) {
 	store, id := leaky(t)
-	own, clean := contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)
+	own, clean := ids.ServerWorkflow(id), ids.CleanUpWorkflow(id)
 	leak := []string{string(audit.ClaimWithoutServer)}
 	for _, c := range []struct {
 		name string
@@ -112,7 +113,7 @@ func TestWhatAHostShowsIsLookedAtTwice(t *testing.T) {
 		}
 		return open(t, store)
 	}
-	own := contract.ServerWorkflowID(id)
+	own := ids.ServerWorkflow(id)
 	both := []string{string(audit.DomainWithoutServer), string(audit.FolderWithoutServer)}
 	require.Empty(t, look(&asked{runs: map[string][]string{own: {"running"}}}, again), "it is being built there")
 	require.Empty(t, look(&asked{}, contract.Inventory{Hostname: "hv1", Only: true, Servers: []string{id}}), "it went meanwhile")
@@ -131,7 +132,7 @@ func TestARepairIsPlannedOnlyWhileNoCleanUpRuns(t *testing.T) {
 		ServerID: id, Findings: []contract.RepairFinding{{ID: audit.ID(audit.ClaimWithoutServer, id)}},
 	}}
 	// The repair itself runs under the server's own id.
-	engine := &asked{runs: map[string][]string{contract.ServerWorkflowID(id): {"running"}, contract.CleanUpWorkflowID(id): {"running", "run1"}}}
+	engine := &asked{runs: map[string][]string{ids.ServerWorkflow(id): {"running"}, ids.CleanUpWorkflow(id): {"running", "run1"}}}
 	plan, err := NewAudit(store, engine, nil).PlanRepair(t.Context(), in)
 	require.NoError(t, err)
 	require.Empty(t, plan.Steps)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workers"
 	"github.com/slipway-cloud/slipway/workflows/housekeeping"
 )
@@ -14,15 +15,15 @@ func schedules(c config.Config) []workers.Schedule {
 	queue := c.Temporal.ControlQueue
 	return []workers.Schedule{
 		{
-			ID: contract.AuditScheduleID(queue), Of: "audit", Workflow: contract.WorkflowAuditTick,
+			ID: ids.AuditSchedule(queue), Of: "audit", Workflow: contract.WorkflowAuditTick,
 			Queue: queue, Every: c.Audit.Every, Patience: time.Hour,
 		},
 		{
-			ID: contract.HousekeepingScheduleID(queue), Of: "housekeeping", Workflow: contract.WorkflowKeepHouse,
+			ID: ids.HousekeepingSchedule(queue), Of: "housekeeping", Workflow: contract.WorkflowKeepHouse,
 			Queue: queue, Every: c.Housekeeping.Every, Patience: housekeeping.Patience,
 		},
 		{
-			ID: contract.StoresScheduleID(queue), Of: "look through the image stores", Workflow: contract.WorkflowSettleStores,
+			ID: ids.StoresSchedule(queue), Of: "look through the image stores", Workflow: contract.WorkflowSettleStores,
 			Queue: queue, Every: c.Housekeeping.StoresEvery, Patience: housekeeping.StoresPatience,
 		},
 	}

@@ -2,7 +2,7 @@ package contract
 
 import "time"
 
-// Workflows of actions on a server. They run under the server's id (ServerWorkflowID).
+// Workflows of actions on a server. They run under the server's id (ids.ServerWorkflow).
 const (
 	WorkflowStop  = "StopServer"
 	WorkflowStart = "StartServer"

@@ -14,28 +14,6 @@ const (
 	WorkflowRepairServer = "RepairServer"
 )
 
-// AuditWorkflowID is the id of the one audit of an installation; installations that share a namespace differ in their
-// control queues.
-func AuditWorkflowID(controlQueue string) string { return ofInstallation("audit", controlQueue) }
-
-// AuditScheduleID is the id of the schedule of an installation's audits.
-func AuditScheduleID(controlQueue string) string { return ofInstallation("audit", controlQueue) }
-
-// InstallationKey is where a namespace's data says whose the workflows of a control queue are.
-func InstallationKey(controlQueue string) string {
-	return ofInstallation("slipway-installation", controlQueue)
-}
-
-func ofInstallation(name, controlQueue string) string {
-	if controlQueue == DefaultControlQueue {
-		return name
-	}
-	return name + "/" + controlQueue
-}
-
-// RepairWorkflowID is the id of an operator's repair.
-func RepairWorkflowID(repairID string) string { return "audit-repair/" + repairID }
-
 // Activities of the audit.
 const (
 	BeginAudit    = "BeginAudit"

@@ -8,16 +8,6 @@ const (
 	WorkflowSettleStores = "SettleImageStores"
 )
 
-// HousekeepingScheduleID is the id of the schedule of an installation's KeepHouse.
-func HousekeepingScheduleID(controlQueue string) string {
-	return ofInstallation("housekeeping", controlQueue)
-}
-
-// StoresScheduleID is the id of the schedule of an installation's SettleImageStores.
-func StoresScheduleID(controlQueue string) string {
-	return ofInstallation("image-stores", controlQueue)
-}
-
 // Activities of housekeeping.
 const (
 	SettleImages    = "SettleImages"

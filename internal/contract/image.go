@@ -8,9 +8,6 @@ import (
 // WorkflowImport brings bytes to an image, or copies of them to more stores.
 const WorkflowImport = "ImportImage"
 
-// ImageWorkflowID is the id under which an image is imported. It is the image's lock: two imports never run at once.
-func ImageWorkflowID(imageID string) string { return "image/" + imageID }
-
 // Messages of an import.
 const (
 	// UpdateImport is a submission. It carries the id of its task, and is answered once the import is accepted (nil: the task

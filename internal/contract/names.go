@@ -4,13 +4,14 @@
 package contract
 
 import (
-	"strings"
 	"time"
+
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // Task queues. The control queue is polled by every `slipway worker`; each hypervisor polls its own.
 const (
-	DefaultControlQueue = "control"
+	DefaultControlQueue = ids.DefaultControlQueue
 	hostQueuePrefix     = "host:"
 )
 
@@ -29,19 +30,6 @@ const (
 	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
 	WorkflowCleanUp = "CleanUp"
 )
-
-// ServerWorkflowID is the id under which everything that changes a server's lifecycle runs. It is the server's lock: two
-// such workflows never run at once.
-func ServerWorkflowID(serverID string) string { return "server/" + serverID }
-
-// ServerIDOf is the reverse of ServerWorkflowID; ok is false for other workflows.
-func ServerIDOf(workflowID string) (serverID string, ok bool) {
-	return strings.CutPrefix(workflowID, "server/")
-}
-
-// CleanUpWorkflowID is the id of the one workflow that waits for the hosts on which a server left something. It runs
-// beside the server's own and locks nothing.
-func CleanUpWorkflowID(serverID string) string { return "cleanup/" + serverID }
 
 // Messages of the server workflows.
 const (

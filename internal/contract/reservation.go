@@ -5,9 +5,6 @@ import "github.com/slipway-cloud/slipway/internal/ids"
 // WorkflowReserve admits several servers that were asked for in one request and starts a build for each.
 const WorkflowReserve = "ReserveServers"
 
-// ReservationWorkflowID is the id under which a reservation runs, by its first server's id.
-func ReservationWorkflowID(firstServerID string) string { return "reservation/" + firstServerID }
-
 // QueryReservation answers a ReservationState. A reservation's submission is UpdateSubmit, like a server's; it answers
 // Admitted.
 const QueryReservation = "reservation"

@@ -8,6 +8,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
@@ -23,7 +24,7 @@ func (c *Client) Do(ctx context.Context, workflow string, in contract.ActionInpu
 	}
 	in.Submission = asked
 	err = c.submit(ctx, submission(in.RequestID), nil, client.StartWorkflowOptions{
-		ID:                  contract.ServerWorkflowID(in.ServerID),
+		ID:                  ids.ServerWorkflow(in.ServerID),
 		TaskQueue:           c.queue,
 		WorkflowTaskTimeout: server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(

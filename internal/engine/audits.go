@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/audit"
 )
@@ -19,7 +20,7 @@ func (c *Client) Audit(ctx context.Context, requestID string) (runID string, joi
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, requestID), submitPatience)
 	defer cancel()
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       contract.AuditWorkflowID(c.queue),
+		ID:                       ids.AuditWorkflow(c.queue),
 		TaskQueue:                c.queue,
 		WorkflowExecutionTimeout: audit.Patience,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
@@ -44,7 +45,7 @@ func (c *Client) Repair(ctx context.Context, in contract.RepairInput) error {
 	defer cancel()
 	in.HostPatience = contract.AuditHostPatience
 	_, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                    contract.RepairWorkflowID(in.RepairID),
+		ID:                    ids.RepairWorkflow(in.RepairID),
 		TaskQueue:             c.queue,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		StaticSummary:         "repair asked for by " + in.RequestID,

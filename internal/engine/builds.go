@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 )
@@ -234,9 +235,9 @@ func BuildWorkflowID(id string) (string, error) {
 	switch {
 	case err != nil || len(server) != len(uuid.UUID{}.String()):
 	case kind == "server":
-		return contract.ServerWorkflowID(parsed.String()), nil
+		return ids.ServerWorkflow(parsed.String()), nil
 	case kind == "cleanup":
-		return contract.CleanUpWorkflowID(parsed.String()), nil
+		return ids.CleanUpWorkflow(parsed.String()), nil
 	}
 	return "", noBuild(id, err)
 }
@@ -361,7 +362,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 		return answer(err, "The build could not be read", again)
 	}
 	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		UpdateID:   act.Act + "-" + act.RequestID,
+		UpdateID:   ids.OperatorAct(act.Act, act.RequestID),
 		WorkflowID: workflowID,
 		// Where the answer gets lost it is asked for again, of this run: the next one under the id may never have had the undo.
 		RunID:        described.RawResponse.GetWorkflowExecutionInfo().GetExecution().GetRunId(),

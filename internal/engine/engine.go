@@ -79,7 +79,7 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 
 // submission is a request's one submission. One that may meet a run which another has begun says how long it waits.
 func submission(requestID string, asked ...any) client.UpdateWorkflowOptions {
-	return client.UpdateWorkflowOptions{UpdateID: "submit-" + requestID, UpdateName: contract.UpdateSubmit, Args: asked}
+	return client.UpdateWorkflowOptions{UpdateID: ids.Submission(requestID), UpdateName: contract.UpdateSubmit, Args: asked}
 }
 
 const (
@@ -97,7 +97,7 @@ func (c *Client) afterwards(ctx context.Context) string {
 
 func (c *Client) boot(in contract.BootInput) client.StartWorkflowOptions {
 	return client.StartWorkflowOptions{
-		ID:                    contract.ServerWorkflowID(in.ServerID),
+		ID:                    ids.ServerWorkflow(in.ServerID),
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(bootAttributes(in)...),
@@ -155,7 +155,7 @@ func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitte
 	in.Boot.Submission = asked
 	var out contract.Admitted
 	err = c.submit(ctx, submission(in.Boot.RequestID, asked), &out, client.StartWorkflowOptions{
-		ID:                    contract.ReservationWorkflowID(in.Boot.ServerID),
+		ID:                    ids.ReservationWorkflow(in.Boot.ServerID),
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(reservationAttributes(in)...),
@@ -200,7 +200,7 @@ func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 		attributes.Project.ValueSet(in.ProjectID),
 		attributes.Phase.ValueSet(string(contract.PhaseDeleting)),
 	)
-	_, err := c.temporal.SignalWithStartWorkflow(ctx, contract.ServerWorkflowID(in.ServerID), contract.SignalDelete, in, client.StartWorkflowOptions{
+	_, err := c.temporal.SignalWithStartWorkflow(ctx, ids.ServerWorkflow(in.ServerID), contract.SignalDelete, in, client.StartWorkflowOptions{
 		TaskQueue:             c.queue,
 		WorkflowTaskTimeout:   server.TaskTimeout,
 		TypedSearchAttributes: found,
@@ -215,7 +215,7 @@ func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 func (c *Client) Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	value, err := c.temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(serverID), "", contract.QueryProgress)
+	value, err := c.temporal.QueryWorkflow(ctx, ids.ServerWorkflow(serverID), "", contract.QueryProgress)
 	if err != nil {
 		return nil, answer(err, "The progress of the build is not to be had", again)
 	}
@@ -229,7 +229,7 @@ func (c *Client) Progress(ctx context.Context, serverID string) ([]contract.Step
 // Console reads the end of a server's serial console from its host.
 func (c *Client) Console(ctx context.Context, in contract.ConsoleInput) (string, error) {
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       "console/" + in.ServerID + "/" + uuid.NewString(),
+		ID:                       ids.ConsoleWorkflow(in.ServerID, uuid.NewString()),
 		TaskQueue:                c.queue,
 		WorkflowExecutionTimeout: 2 * console.Patience,
 		StaticSummary:            "console of " + in.ServerID,

@@ -9,6 +9,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
@@ -24,9 +25,9 @@ func (c *Client) Import(ctx context.Context, in contract.ImportInput) error {
 	}
 	in.Submission = asked
 	err = c.submit(ctx, client.UpdateWorkflowOptions{
-		UpdateID: "import-" + in.Task.ID, UpdateName: contract.UpdateImport, Args: []any{in.Task.ID},
+		UpdateID: ids.ImportSubmission(in.Task.ID), UpdateName: contract.UpdateImport, Args: []any{in.Task.ID},
 	}, nil, client.StartWorkflowOptions{
-		ID:                  contract.ImageWorkflowID(in.Task.ImageID),
+		ID:                  ids.ImageWorkflow(in.Task.ImageID),
 		TaskQueue:           c.queue,
 		WorkflowTaskTimeout: server.TaskTimeout,
 		TypedSearchAttributes: temporal.NewSearchAttributes(

@@ -18,11 +18,11 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workflows/actions"
@@ -139,7 +139,7 @@ func (r *rig) becomes(t *testing.T, id string, state lifecycle.VMState) lifecycl
 func (r *rig) rests(t *testing.T, id string) (state lifecycle.VMState) {
 	t.Helper()
 	system.Eventually(t, patience, func() (bool, string) {
-		d, err := r.temporal.DescribeWorkflow(t.Context(), contract.ServerWorkflowID(id), "")
+		d, err := r.temporal.DescribeWorkflow(t.Context(), ids.ServerWorkflow(id), "")
 		require.NoError(t, err)
 		var task string
 		state, task = r.state(t, id)

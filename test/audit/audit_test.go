@@ -24,9 +24,9 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -92,7 +92,7 @@ func (r *rig) waitFor(t *testing.T, id, status string) {
 func (r *rig) settled(t *testing.T, engine client.Client, id string) {
 	t.Helper()
 	system.Eventually(t, patience, func() (bool, string) {
-		d, err := engine.DescribeWorkflow(context.Background(), contract.ServerWorkflowID(id), "")
+		d, err := engine.DescribeWorkflow(context.Background(), ids.ServerWorkflow(id), "")
 		require.NoError(t, err)
 		return d.RawResponse.GetWorkflowExecutionInfo().GetCloseTime() != nil, "the workflow of " + id + " runs"
 	})
@@ -352,7 +352,7 @@ func TestNothingIsFoundWhileBuildsAndDeletesRun(t *testing.T) {
 	// The schedule audits too, every second, as fast as it can.
 	r := newRig(t, 2, map[string]any{"audit": map[string]any{"every": "1s"}, "host": map[string]any{"fake_start_latency": "100ms"}})
 	t.Cleanup(func() { // it would outlive the test
-		require.NoError(t, r.Temporal().ScheduleClient().GetHandle(context.Background(), contract.AuditScheduleID(r.ControlQueue())).Delete(context.Background()))
+		require.NoError(t, r.Temporal().ScheduleClient().GetHandle(context.Background(), ids.AuditSchedule(r.ControlQueue())).Delete(context.Background()))
 	})
 	const boots, atOnce = 30, 5
 	audits, stop := make(chan int), make(chan struct{})

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -110,7 +111,7 @@ func TestNothingIsGoneAfterTheDatabaseWasRestored(t *testing.T) {
 		forget.Activity, forget.Name = contract.UndefineDomain, contract.UndefineDomain
 		return contract.CleanUpInput{ServerID: id, Undos: []contract.PendingUndo{forget, pending}, Deadlines: contract.DefaultDeadlines()}
 	}
-	_, err = engine.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: contract.CleanUpWorkflowID(undone), TaskQueue: r.ControlQueue()}, contract.WorkflowCleanUp, undo(undone))
+	_, err = engine.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: ids.CleanUpWorkflow(undone), TaskQueue: r.ControlQueue()}, contract.WorkflowCleanUp, undo(undone))
 	require.NoError(t, err)
 	system.Eventually(t, patience, func() (bool, string) {
 		return bytes.Contains([]byte(r.Log(host)), []byte("the undo waits until the API lets it")), "no undo was held"

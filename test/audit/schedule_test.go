@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workers"
 )
 
@@ -22,7 +23,7 @@ func TestTheScheduleFollowsTheSetting(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(engine.Close)
 	queue := testenv.Queue(t, "control")
-	audits := workers.Schedule{ID: contract.AuditScheduleID(queue), Of: "audit", Workflow: contract.WorkflowAuditTick, Queue: queue, Patience: time.Hour}
+	audits := workers.Schedule{ID: ids.AuditSchedule(queue), Of: "audit", Workflow: contract.WorkflowAuditTick, Queue: queue, Patience: time.Hour}
 	ensureBy := func(ctx context.Context, every time.Duration) {
 		s := audits
 		s.Every = every

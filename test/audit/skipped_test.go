@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -45,7 +45,7 @@ func TestWhatAnOperatorSkippedIsFoundAndUndosThatWaitAreNot(t *testing.T) {
 		require.NoError(t, err, u.ID)
 	}
 	system.Eventually(t, patience, func() (bool, string) {
-		d, err := engine.DescribeWorkflow(context.Background(), contract.CleanUpWorkflowID(id), "")
+		d, err := engine.DescribeWorkflow(context.Background(), ids.CleanUpWorkflow(id), "")
 		require.NoError(t, err)
 		return d.RawResponse.GetWorkflowExecutionInfo().GetCloseTime() != nil, "the clean-up runs"
 	})

@@ -146,11 +146,11 @@ func temporalTells(t *testing.T, r *rig, id string) {
 			return false, fmt.Sprintf("%d workflows, %v", len(found.GetExecutions()), err)
 		}
 		e := found.GetExecutions()[0]
-		require.Equal(t, contract.ServerWorkflowID(id), e.GetExecution().GetWorkflowId())
+		require.Equal(t, ids.ServerWorkflow(id), e.GetExecution().GetWorkflowId())
 		return e.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, e.GetStatus().String()
 	})
 	entries := map[string]int{}
-	history := r.temporal.GetWorkflowHistory(t.Context(), contract.ServerWorkflowID(id), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	history := r.temporal.GetWorkflowHistory(t.Context(), ids.ServerWorkflow(id), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for history.HasNext() {
 		e, err := history.Next()
 		require.NoError(t, err)
@@ -306,7 +306,7 @@ func (r *rig) failed(t *testing.T, id string) *servers.Server {
 func (r *rig) givenBack(t *testing.T, id string) {
 	t.Helper()
 	system.Eventually(t, buildPatience, func() (bool, string) {
-		d, err := r.temporal.DescribeWorkflow(t.Context(), contract.ServerWorkflowID(id), "")
+		d, err := r.temporal.DescribeWorkflow(t.Context(), ids.ServerWorkflow(id), "")
 		require.NoError(t, err)
 		return d.RawResponse.GetWorkflowExecutionInfo().GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_FAILED, "the build's workflow has not failed: " + r.progress(id)
 	})

@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -161,7 +162,7 @@ func (r *rig) enable(t *testing.T, hostname string, enabled bool) {
 func (r *rig) tries(t *testing.T, id, step string, n int32) {
 	t.Helper()
 	system.Eventually(t, buildPatience, func() (bool, string) {
-		d, err := r.temporal.DescribeWorkflow(t.Context(), contract.ServerWorkflowID(id), "")
+		d, err := r.temporal.DescribeWorkflow(t.Context(), ids.ServerWorkflow(id), "")
 		require.NoError(t, err)
 		for _, p := range d.RawResponse.GetPendingActivities() {
 			if p.GetActivityType().GetName() == step && p.GetAttempt() >= n {

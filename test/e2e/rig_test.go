@@ -261,7 +261,7 @@ func (r *rig) gone(t *testing.T, id string) {
 // idle waits until nothing works on a server.
 func (r *rig) idle(t *testing.T, id string) {
 	t.Helper()
-	for _, workflowID := range []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)} {
+	for _, workflowID := range []string{ids.ServerWorkflow(id), ids.CleanUpWorkflow(id)} {
 		ctx, cancel := context.WithTimeout(context.Background(), gonePatience)
 		err := r.temporal.GetWorkflow(ctx, workflowID, "").Get(ctx, nil) // its end is told, not asked for again and again
 		late := ctx.Err()

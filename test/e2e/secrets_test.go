@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // keepsSecrets looks for an admin password and for what user data holds in everything that is kept: the database, what
@@ -43,7 +44,7 @@ func keepsSecrets(t *testing.T, r *rig, image string) {
 		var history strings.Builder
 		var decoded strings.Builder
 		request := &workflowservice.GetWorkflowExecutionHistoryRequest{
-			Namespace: "slipway", Execution: &commonpb.WorkflowExecution{WorkflowId: contract.ServerWorkflowID(s.ID)},
+			Namespace: "slipway", Execution: &commonpb.WorkflowExecution{WorkflowId: ids.ServerWorkflow(s.ID)},
 		}
 		for {
 			page, err := r.temporal.WorkflowService().GetWorkflowExecutionHistory(t.Context(), request)

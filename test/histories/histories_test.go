@@ -134,32 +134,32 @@ func (sc *scenario) all() []scene {
 		{"host-lost", func(t *testing.T) []string {
 			lost, id := sc.lose(t, contract.BuildDisk)
 			sc.ends(t, id, "ACTIVE")
-			sc.closed(t, contract.ServerWorkflowID(id))
-			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, sc.status(t, contract.CleanUpWorkflowID(id)), "the lost host's undo is waited for")
+			sc.closed(t, ids.ServerWorkflow(id))
+			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, sc.status(t, ids.CleanUpWorkflow(id)), "the lost host's undo is waited for")
 			sc.s.Restart(lost)
-			return []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)}
+			return []string{ids.ServerWorkflow(id), ids.CleanUpWorkflow(id)}
 		}},
 		{"delete-while-host-lost", func(t *testing.T) []string {
 			id := sc.active(t)
-			sc.closed(t, contract.ServerWorkflowID(id))
+			sc.closed(t, ids.ServerWorkflow(id))
 			on := sc.hostOf(t, id)
 			sc.s.Stop(on)
 			sc.delete(t, id)
 			sc.s.Restart(on)
-			return []string{contract.ServerWorkflowID(id), contract.CleanUpWorkflowID(id)}
+			return []string{ids.ServerWorkflow(id), ids.CleanUpWorkflow(id)}
 		}},
 		{"clean-up-asks", func(t *testing.T) []string {
 			id := sc.active(t)
-			sc.closed(t, contract.ServerWorkflowID(id))
+			sc.closed(t, ids.ServerWorkflow(id))
 			on := sc.hostOf(t, id)
 			sc.s.Stop(on)
 			sc.delete(t, id)
 			sc.s.Restart(on)
-			return []string{contract.CleanUpWorkflowID(id)}
+			return []string{ids.CleanUpWorkflow(id)}
 		}},
 		{"clean-up-keeps", func(t *testing.T) []string {
 			id := sc.active(t)
-			sc.closed(t, contract.ServerWorkflowID(id))
+			sc.closed(t, ids.ServerWorkflow(id))
 			undone := sc.cleanUp(t, id)
 			sc.closed(t, undone)
 			require.Equal(t, id, sc.ends(t, id, "ACTIVE"))
@@ -170,7 +170,7 @@ func (sc *scenario) all() []scene {
 		{"operator-retries", func(t *testing.T) []string { return sc.operate(t, contract.ActRetry) }},
 		{"cancel", func(t *testing.T) []string {
 			id, _ := sc.held(t, contract.BuildDisk)
-			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), contract.ServerWorkflowID(id), ""))
+			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), ids.ServerWorkflow(id), ""))
 			return server(sc.ends(t, id, "ERROR"))
 		}},
 		{"reservation", func(t *testing.T) []string {
@@ -180,7 +180,7 @@ func (sc *scenario) all() []scene {
 			second := ids.ReservedServer(first, 1)
 			sc.ends(t, first, "ACTIVE")
 			sc.ends(t, second, "ACTIVE")
-			return []string{contract.ReservationWorkflowID(first), contract.ServerWorkflowID(second)}
+			return []string{ids.ReservationWorkflow(first), ids.ServerWorkflow(second)}
 		}},
 		{"refused-reservation", func(t *testing.T) []string {
 			o := sc.options("good", "fits")
@@ -192,7 +192,7 @@ func (sc *scenario) all() []scene {
 			require.True(t, gophercloud.ResponseCodeIs(err, 403), "%v", err)
 			project, err := sc.s.Store.ProjectByName(t.Context(), "default", "demo")
 			require.NoError(t, err)
-			return []string{contract.ReservationWorkflowID(ids.Server(project.ID, key))}
+			return []string{ids.ReservationWorkflow(ids.Server(project.ID, key))}
 		}},
 		{"host-fault", func(t *testing.T) []string {
 			sc.inject(t, hostFault(1))
@@ -212,7 +212,7 @@ func (sc *scenario) all() []scene {
 		{"overdue", func(t *testing.T) []string {
 			id, release := sc.held(t, contract.BuildDisk)
 			system.Eventually(t, patience, func() (bool, string) {
-				value, err := sc.temporal.QueryWorkflow(t.Context(), contract.ServerWorkflowID(id), "", contract.QueryBuild)
+				value, err := sc.temporal.QueryWorkflow(t.Context(), ids.ServerWorkflow(id), "", contract.QueryBuild)
 				if err != nil {
 					return false, err.Error()
 				}
@@ -251,7 +251,7 @@ func (sc *scenario) all() []scene {
 	return cases
 }
 
-func server(id string) []string { return []string{contract.ServerWorkflowID(id)} }
+func server(id string) []string { return []string{ids.ServerWorkflow(id)} }
 
 // inject sets the rules of this scenario.
 func (sc *scenario) inject(t *testing.T, rules ...faultinject.Rule) []string {
@@ -341,7 +341,7 @@ func (sc *scenario) operate(t *testing.T, act string) []string {
 		faultinject.Rule{Step: contract.StartDomain, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1},
 		faultinject.Rule{Step: contract.RemoveDisk, Mode: faultinject.FailBefore, Kind: fault.Internal})
 	id := sc.ends(t, sc.create(t, sc.options("good", "fits")), "ERROR")
-	cleanup := contract.CleanUpWorkflowID(id)
+	cleanup := ids.CleanUpWorkflow(id)
 	system.Eventually(t, patience, func() (bool, string) {
 		_, err := sc.temporal.DescribeWorkflow(t.Context(), cleanup, "")
 		return err == nil, fmt.Sprint(err)
@@ -362,7 +362,7 @@ func (sc *scenario) operate(t *testing.T, act string) []string {
 		require.NoError(t, err)
 		require.NoError(t, os.RemoveAll(filepath.Join(sc.s.HostState(injected[0].Host), "instances", id)))
 	}
-	return []string{contract.ServerWorkflowID(id), cleanup}
+	return []string{ids.ServerWorkflow(id), cleanup}
 }
 
 // cleanUp starts a clean-up of the host on which a server is in use, as a build that began before builds asked leaves one.
@@ -379,7 +379,7 @@ func (sc *scenario) cleanUp(t *testing.T, id string) string {
 		in.Undos = append(in.Undos, p)
 	}
 	run, err := sc.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-		ID: contract.CleanUpWorkflowID(id), TaskQueue: sc.s.ControlQueue(),
+		ID: ids.CleanUpWorkflow(id), TaskQueue: sc.s.ControlQueue(),
 	}, contract.WorkflowCleanUp, in)
 	require.NoError(t, err)
 	return run.GetID()
@@ -446,7 +446,7 @@ func (sc *scenario) refused(t *testing.T, image string, status int) string {
 			return false, err.Error()
 		}
 		for _, w := range found.Executions {
-			if serverID, ok := contract.ServerIDOf(w.Execution.WorkflowId); ok {
+			if serverID, ok := ids.ServerOfWorkflow(w.Execution.WorkflowId); ok {
 				id = serverID
 				return true, ""
 			}
@@ -496,7 +496,7 @@ func (sc *scenario) deleteAll(t *testing.T) {
 	require.NoError(t, err)
 	for _, s := range all {
 		sc.delete(t, s.ID)
-		sc.closed(t, contract.ServerWorkflowID(s.ID))
+		sc.closed(t, ids.ServerWorkflow(s.ID))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -37,23 +38,23 @@ func (sc *scenario) imports() []scene {
 		{"import-refused", func(t *testing.T) []string {
 			id := sc.describe(t)
 			sc.ask(t, id, contract.ImportStaged, nil, http.StatusConflict) // nothing is staged
-			return []string{contract.ImageWorkflowID(id)}
+			return []string{ids.ImageWorkflow(id)}
 		}},
 		{"import-cancel", func(t *testing.T) []string {
 			id, _ := sc.importing(t, contract.CopyImage, faultinject.HoldBefore, both)
-			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), contract.ImageWorkflowID(id), ""))
+			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), ids.ImageWorkflow(id), ""))
 			sc.becomes(t, id, "queued")
-			return []string{contract.ImageWorkflowID(id)}
+			return []string{ids.ImageWorkflow(id)}
 		}},
 		{"import-deleted", func(t *testing.T) []string {
 			id, release := sc.importing(t, contract.StoreImage, faultinject.HoldAfter, both)
 			require.NoError(t, images.Delete(t.Context(), system.Image(t, sc.s.Demo()), id).ExtractErr())
 			release()
-			return []string{contract.ImageWorkflowID(id)}
+			return []string{ids.ImageWorkflow(id)}
 		}},
 		{"import-copy", func(t *testing.T) []string {
 			sc.ask(t, sc.images["good"], contract.ImportCopy, both, http.StatusAccepted)
-			return []string{contract.ImageWorkflowID(sc.images["good"])}
+			return []string{ids.ImageWorkflow(sc.images["good"])}
 		}},
 	}
 }
@@ -82,9 +83,9 @@ func (sc *scenario) imported(t *testing.T, ends string, how map[string]any, rule
 	id := sc.describe(t)
 	sc.stage(t, id)
 	sc.ask(t, id, contract.ImportStaged, how, http.StatusAccepted)
-	sc.closed(t, contract.ImageWorkflowID(id))
+	sc.closed(t, ids.ImageWorkflow(id))
 	sc.becomes(t, id, ends)
-	return []string{contract.ImageWorkflowID(id)}
+	return []string{ids.ImageWorkflow(id)}
 }
 
 func (sc *scenario) stage(t *testing.T, id string) {

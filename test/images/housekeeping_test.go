@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -21,7 +21,7 @@ func TestAWorkerKeepsHouseByItself(t *testing.T) {
 		"housekeeping": map[string]any{"every": "1s", "stores_every": "1s"},
 	}})
 	t.Cleanup(func() { // they would outlive the test
-		for _, id := range []string{contract.HousekeepingScheduleID(s.ControlQueue()), contract.StoresScheduleID(s.ControlQueue())} {
+		for _, id := range []string{ids.HousekeepingSchedule(s.ControlQueue()), ids.StoresSchedule(s.ControlQueue())} {
 			require.NoError(t, s.Temporal().ScheduleClient().GetHandle(context.Background(), id).Delete(context.Background()))
 		}
 	})

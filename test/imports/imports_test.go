@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/faultinject"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/imagestore/imagestoretest"
 	service "github.com/slipway-cloud/slipway/internal/service/images"
@@ -171,7 +172,7 @@ func (r *rig) image(t *testing.T, id string) *images.Image {
 // lies waits until the workflow has ended, and requires that the stores have the image as said and nothing else of it.
 func (r *rig) lies(t *testing.T, id string, want []byte, in ...string) {
 	t.Helper()
-	run := r.Temporal().GetWorkflow(t.Context(), contract.ImageWorkflowID(id), "")
+	run := r.Temporal().GetWorkflow(t.Context(), ids.ImageWorkflow(id), "")
 	_ = run.Get(t.Context(), nil)
 	settled, err := r.service.Settle(t.Context())
 	require.NoError(t, err)
@@ -431,7 +432,7 @@ func (r *rig) adopted(t *testing.T) {
 				adopt()
 				if rule.Mode == faultinject.FailBefore {
 					r.task(t, id, "failure")
-					_ = r.Temporal().GetWorkflow(t.Context(), contract.ImageWorkflowID(id), "").Get(t.Context(), nil)
+					_ = r.Temporal().GetWorkflow(t.Context(), ids.ImageWorkflow(id), "").Get(t.Context(), nil)
 					require.EqualValues(t, "queued", r.image(t, id).Status)
 					out, errs, code := r.Slipway(t, "image", "orphans")
 					require.Zero(t, code, errs)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
@@ -200,7 +201,7 @@ func (l *lane) settled(t testing.TB, id string, submission <-chan answer) *model
 
 // running says whether the server's own workflow runs.
 func (l *lane) running(ctx context.Context, id string) (bool, error) {
-	return l.runs(ctx, contract.ServerWorkflowID(id))
+	return l.runs(ctx, ids.ServerWorkflow(id))
 }
 
 // runs says whether a workflow runs.
@@ -325,7 +326,7 @@ func (l *lane) restored(t testing.TB, before world, own string) {
 		var left []string
 		for _, e := range open.GetExecutions() {
 			id := e.GetExecution().GetWorkflowId()
-			server, _ := contract.ServerIDOf(id)
+			server, _ := ids.ServerOfWorkflow(id)
 			left = append(left, "the workflow "+id+" runs: "+l.explain(server))
 		}
 		left = append(left, before.unlike(l.world(t), own)...)

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
@@ -258,7 +259,7 @@ func (tr *trial) cancel() {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
 	defer cancel()
-	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, contract.ServerWorkflowID(tr.id), ""))
+	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, ids.ServerWorkflow(tr.id), ""))
 }
 
 // injected holds that the rule took as many calls as it should, all of them of the target.
@@ -734,11 +735,11 @@ func (tr *trial) alone(cleaning bool) {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
 	system.Eventually(tr.t, settlePatience, func() (bool, string) {
-		own, err := tr.runs(ctx, contract.ServerWorkflowID(tr.id))
+		own, err := tr.runs(ctx, ids.ServerWorkflow(tr.id))
 		if err != nil {
 			return false, err.Error()
 		}
-		after, err := tr.runs(ctx, contract.CleanUpWorkflowID(tr.id))
+		after, err := tr.runs(ctx, ids.CleanUpWorkflow(tr.id))
 		if err != nil {
 			return false, err.Error()
 		}
@@ -813,7 +814,7 @@ func (tr *trial) loseHostForLong() {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
 	system.Eventually(tr.t, settlePatience, func() (bool, string) {
-		d, err := tr.temporal.DescribeWorkflow(ctx, contract.CleanUpWorkflowID(tr.id), "")
+		d, err := tr.temporal.DescribeWorkflow(ctx, ids.CleanUpWorkflow(tr.id), "")
 		if err != nil {
 			return false, err.Error()
 		}
@@ -836,7 +837,7 @@ func (tr *trial) cancelCleanUp() {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
 	defer cancel()
-	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, contract.CleanUpWorkflowID(tr.id), ""))
+	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, ids.CleanUpWorkflow(tr.id), ""))
 }
 
 // cleaningUpDeleted is a server in ERROR that is deleted while its clean-up runs: the delete leaves what it cannot do now

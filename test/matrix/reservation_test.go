@@ -86,7 +86,7 @@ func (tr *trial) reserve() {
 		if err != nil || len(all.GetExecutions()) == 0 {
 			return false, fmt.Sprintf("no reservation runs: %v", err)
 		}
-		tr.id = strings.TrimPrefix(all.GetExecutions()[0].GetExecution().GetWorkflowId(), contract.ReservationWorkflowID(""))
+		tr.id = strings.TrimPrefix(all.GetExecutions()[0].GetExecution().GetWorkflowId(), ids.ReservationWorkflow(""))
 		return true, ""
 	})
 }
@@ -97,7 +97,7 @@ func (tr *trial) cancelReservation() {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
-	id := contract.ReservationWorkflowID(tr.id)
+	id := ids.ReservationWorkflow(tr.id)
 	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, id, ""))
 	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		events, asked := tr.temporal.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT), false
@@ -151,7 +151,7 @@ func (tr *trial) reservationEnded() (a answer, all []models.Server) {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
 	system.Eventually(tr.t, settlePatience, func() (bool, string) {
-		running, err := tr.runs(ctx, contract.ReservationWorkflowID(tr.id))
+		running, err := tr.runs(ctx, ids.ReservationWorkflow(tr.id))
 		return err == nil && !running, fmt.Sprintf("the reservation runs: %v", err)
 	})
 	for i := range many {

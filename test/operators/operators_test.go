@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
 )
@@ -104,7 +105,7 @@ func (r *rig) leave(t *testing.T) (serverID string, ended client.WorkflowRun) {
 		Deadlines: contract.Deadlines{UndoPatience: 50 * time.Millisecond},
 	}
 	run, err := r.temporal.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{
-		ID: contract.CleanUpWorkflowID(serverID), TaskQueue: r.queue,
+		ID: ids.CleanUpWorkflow(serverID), TaskQueue: r.queue,
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			temporal.NewSearchAttributeKeyKeyword(contract.AttrServer).ValueSet(serverID),
 			temporal.NewSearchAttributeKeyKeyword(contract.AttrHost).ValueSet(r.host),
@@ -215,7 +216,7 @@ func TestACleanUpThatWaitsForLongGoesOnInAnotherRunUnderTheSameIDs(t *testing.T)
 	for range 32 {
 		senders.Go(func() {
 			for range 140 {
-				if err := r.temporal.SignalWorkflow(t.Context(), contract.CleanUpWorkflowID(server), "", contract.SignalUndos, []contract.PendingUndo{}); err != nil {
+				if err := r.temporal.SignalWorkflow(t.Context(), ids.CleanUpWorkflow(server), "", contract.SignalUndos, []contract.PendingUndo{}); err != nil {
 					t.Errorf("handing over: %v", err)
 					return
 				}

@@ -458,8 +458,8 @@ func TestTemporalsDatabasesAreRestoredUnderServersThatWereBuiltSince(t *testing.
 		}
 		return true, ""
 	})
-	begins := map[string]string{}   // runs that the saved databases hold, by workflow
-	for _, id := range append([]string{contract.CleanUpWorkflowID(doomed[0]), contract.ServerWorkflowID(doomed[1])}, workflowsOf(builds)...) {
+	begins := map[string]string{} // runs that the saved databases hold, by workflow
+	for _, id := range append([]string{ids.CleanUpWorkflow(doomed[0]), ids.ServerWorkflow(doomed[1])}, workflowsOf(builds)...) {
 		system.Eventually(t, patience, func() (bool, string) {
 			d, err := temporal.DescribeWorkflow(context.Background(), id, "")
 			if err != nil {
@@ -469,7 +469,7 @@ func TestTemporalsDatabasesAreRestoredUnderServersThatWereBuiltSince(t *testing.
 			return d.RawResponse.WorkflowExecutionInfo.Status == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING, id + " does not run"
 		})
 	}
-	s.ends(contract.ServerWorkflowID(doomed[0]))
+	s.ends(ids.ServerWorkflow(doomed[0]))
 
 	s.withoutTemporal(func() {
 		for _, name := range temporals {
@@ -488,7 +488,7 @@ func TestTemporalsDatabasesAreRestoredUnderServersThatWereBuiltSince(t *testing.
 	}
 	for range doomed { // the restored engine knows nothing of them, and they have the deleted servers' addresses
 		id := s.active(image)
-		s.ends(contract.ServerWorkflowID(id))
+		s.ends(ids.ServerWorkflow(id))
 		all = append(all, id)
 	}
 	before, domains := s.took(), s.domains(all...)
@@ -511,8 +511,8 @@ func TestTemporalsDatabasesAreRestoredUnderServersThatWereBuiltSince(t *testing.
 		})
 	}, s.host, "worker", "api")
 	for _, b := range builds {
-		status := s.ends(contract.ServerWorkflowID(b.id))
-		err := temporal.GetWorkflow(t.Context(), contract.ServerWorkflowID(b.id), "").Get(t.Context(), nil)
+		status := s.ends(ids.ServerWorkflow(b.id))
+		err := temporal.GetWorkflow(t.Context(), ids.ServerWorkflow(b.id), "").Get(t.Context(), nil)
 		if b.fails == "" {
 			require.NoError(t, err)
 			require.Equal(t, enumspb.WORKFLOW_EXECUTION_STATUS_COMPLETED, status)
@@ -552,7 +552,7 @@ func TestTemporalsDatabasesAreRestoredUnderServersThatWereBuiltSince(t *testing.
 func workflowsOf(builds []*begun) []string {
 	var all []string
 	for _, b := range builds {
-		all = append(all, contract.ServerWorkflowID(b.id))
+		all = append(all, ids.ServerWorkflow(b.id))
 	}
 	return all
 }

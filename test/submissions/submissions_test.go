@@ -30,6 +30,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	slipway "github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
@@ -157,7 +158,7 @@ func (r *rig) ended(workflowID string) {
 
 func (r *rig) tasks(t *testing.T, image string) []string {
 	t.Helper()
-	r.ended(contract.ImageWorkflowID(image))
+	r.ended(ids.ImageWorkflow(image))
 	tasks, err := r.Store.ImageTasks(t.Context(), image)
 	require.NoError(t, err)
 	var statuses []string
@@ -328,7 +329,7 @@ func (r *rig) server(t *testing.T) {
 			require.Equal(t, 202, status)
 			require.Equal(t, id, r.become(t, 1, lifecycle.Error)[0].ID)
 			require.NoError(t, r.Faults.Clear())
-			r.ended(contract.ServerWorkflowID(id))
+			r.ended(ids.ServerWorkflow(id))
 			require.Empty(t, r.World(t)["claims"], "a second run has given back what it took")
 			r.cleared(t)
 		})
@@ -336,7 +337,7 @@ func (r *rig) server(t *testing.T) {
 			gone := ""
 			r.engine.loses(t, how, func(workflowID string) {
 				r.ended(workflowID)
-				gone = strings.TrimPrefix(workflowID, contract.ServerWorkflowID(""))
+				gone = strings.TrimPrefix(workflowID, ids.ServerWorkflow(""))
 				r.delete(gone)
 				r.ended(workflowID)
 			})
@@ -379,7 +380,7 @@ func (r *rig) tooLate(t *testing.T) {
 		return now.Add(-time.Hour), err
 	}).Submit(t.Context(), in)
 	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
-	r.ended(contract.ServerWorkflowID(in.ServerID))
+	r.ended(ids.ServerWorkflow(in.ServerID))
 	r.become(t, 0, lifecycle.Active)
 	require.Empty(t, r.World(t)["claims"])
 
@@ -454,7 +455,7 @@ func (r *rig) deletes(t *testing.T) {
 		answer, err := c.do()
 		if c.method == "SignalWithStartWorkflowExecution" && err == nil {
 			once.Do(func() {
-				r.ended(contract.ServerWorkflowID(id))
+				r.ended(ids.ServerWorkflow(id))
 				answer, err = nil, errLost
 			})
 		}

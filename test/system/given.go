@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // Flavor makes a flavor of one processor and 1 GiB of disk. Its id is its name.
@@ -54,7 +55,7 @@ func (s *System) SharedNetwork(t testing.TB) networks.Network {
 func Progress(temporal client.Client, serverID string) ([]contract.StepProgress, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	value, err := temporal.QueryWorkflow(ctx, contract.ServerWorkflowID(serverID), "", contract.QueryProgress)
+	value, err := temporal.QueryWorkflow(ctx, ids.ServerWorkflow(serverID), "", contract.QueryProgress)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 const (
@@ -28,7 +29,7 @@ const (
 func AuditTick(ctx workflow.Context) error {
 	queue := workflow.GetInfo(ctx).TaskQueueName
 	ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-		WorkflowID:               contract.AuditWorkflowID(queue),
+		WorkflowID:               ids.AuditWorkflow(queue),
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		WorkflowExecutionTimeout: Patience,
 		StaticSummary:            "scheduled audit",

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // auditEnv is an engine in which the audit's activities answer what a test says.
@@ -185,7 +186,7 @@ func TestARepairRepairsEachServerAndEachDownload(t *testing.T) {
 	}, nil)
 	var repaired []contract.RepairServerInput
 	env.OnWorkflow(contract.WorkflowRepairServer, mock.Anything, mock.Anything).Return(func(ctx tworkflow.Context, in contract.RepairServerInput) error {
-		require.Equal(t, contract.ServerWorkflowID(in.ServerID), tworkflow.GetInfo(ctx).WorkflowExecution.ID)
+		require.Equal(t, ids.ServerWorkflow(in.ServerID), tworkflow.GetInfo(ctx).WorkflowExecution.ID)
 		repaired = append(repaired, in)
 		return nil
 	})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
@@ -65,7 +66,7 @@ func repairAll(ctx workflow.Context, in contract.RepairInput, order contract.Rep
 // repairLocked runs a server's repair under the server's lock.
 func repairLocked(ctx workflow.Context, s contract.RepairServerInput) error {
 	child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-		WorkflowID:            contract.ServerWorkflowID(s.ServerID),
+		WorkflowID:            ids.ServerWorkflow(s.ServerID),
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
 		WorkflowTaskTimeout:   server.TaskTimeout,

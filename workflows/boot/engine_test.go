@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/run"
 )
 
@@ -107,7 +108,7 @@ func (e *realEngine) ended(serverID string) {
 	e.t.Helper()
 	ctx, cancel := context.WithTimeout(e.t.Context(), 30*time.Second)
 	defer cancel()
-	require.NoError(e.t, e.GetWorkflow(ctx, contract.ServerWorkflowID(serverID), "").Get(ctx, nil))
+	require.NoError(e.t, e.GetWorkflow(ctx, ids.ServerWorkflow(serverID), "").Get(ctx, nil))
 }
 
 // recorded waits until a server's history ends with the events.
@@ -125,7 +126,7 @@ func (e *realEngine) recorded(serverID string, kinds ...enumspb.EventType) {
 }
 
 func (e *realEngine) history(serverID string) (events []*historypb.HistoryEvent) {
-	it := e.GetWorkflowHistory(e.t.Context(), contract.ServerWorkflowID(serverID), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
+	it := e.GetWorkflowHistory(e.t.Context(), ids.ServerWorkflow(serverID), "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT)
 	for it.HasNext() {
 		event, err := it.Next()
 		require.NoError(e.t, err)
@@ -241,7 +242,7 @@ func TestAnActWhoseAnswerGotLostIsAnsweredByTheRunThatTookIt(t *testing.T) {
 			return err
 		}
 		lost = true
-		require.Error(t, e.GetWorkflow(ctx, contract.ServerWorkflowID(in.ServerID), "").Get(ctx, nil), "the build failed")
+		require.Error(t, e.GetWorkflow(ctx, ids.ServerWorkflow(in.ServerID), "").Get(ctx, nil), "the build failed")
 		e.delete(in.ServerID)
 		waits()
 		return status.Error(codes.Unavailable, "the answer got lost")

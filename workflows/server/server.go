@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
 	"github.com/slipway-cloud/slipway/workflows/run"
 )
@@ -97,7 +98,7 @@ func (s Subject) handOver(ctx workflow.Context, pending []run.Pending) {
 			Undoing: contract.Undoing{Activity: p.Activity, Input: undo, Host: p.Place}, Name: p.Name, Chain: p.Chain, Behind: p.Behind,
 		})
 	}
-	id := contract.CleanUpWorkflowID(s.ServerID)
+	id := ids.CleanUpWorkflow(s.ServerID)
 	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
 		child := workflow.ExecuteChildWorkflow(workflow.WithChildOptions(ctx, cleanUpOptions(id, in)), contract.WorkflowCleanUp, in)
 		err := child.GetChildWorkflowExecution().Get(ctx, nil)

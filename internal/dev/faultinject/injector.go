@@ -16,10 +16,10 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
 
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // Injector obeys the rules of a folder in one process. It is safe for concurrent use.
@@ -244,7 +244,7 @@ func subject(workflowID string, args []any) (server string, index int) {
 		}
 	}
 	if of.ServerID == "" {
-		of.ServerID, _ = contract.ServerIDOf(workflowID)
+		of.ServerID, _ = ids.ServerOfWorkflow(workflowID)
 	}
 	return of.ServerID, of.Index
 }
