@@ -51,7 +51,7 @@ WHERE s.id = ANY($1) ORDER BY s.id`
 // AuditRecords reads what an audit compares, on one consistent view.
 func (s *Store) AuditRecords(ctx context.Context, q AuditQuestion) (audit.Records, error) {
 	var r audit.Records
-	err := retried(ctx, func() error {
+	err := withRetries(ctx, func() error {
 		return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) (err error) {
 			r, err = auditRecords(ctx, tx, q)
 			return err

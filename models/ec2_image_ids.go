@@ -14,7 +14,7 @@ import (
 func (s *Store) EC2ImageID(ctx context.Context, imageID string) (int64, error) {
 	const read = `SELECT number FROM ec2_image_ids WHERE image_id = $1`
 	var number int64
-	err := retried(ctx, func() error { return s.pool.QueryRow(ctx, read, imageID).Scan(&number) })
+	err := withRetries(ctx, func() error { return s.pool.QueryRow(ctx, read, imageID).Scan(&number) })
 	if errors.Is(err, pgx.ErrNoRows) {
 		// Whoever comes second waits for the first one's row, and its second statement sees it.
 		err = s.batch(ctx, func(b *pgx.Batch) {
@@ -30,7 +30,7 @@ func (s *Store) EC2ImageID(ctx context.Context, imageID string) (int64, error) {
 
 // ImageByEC2ID is the image that has the number, deleted or not and whoever asks; NotFound in EC2's words.
 func (s *Store) ImageByEC2ID(ctx context.Context, number int64) (imageID string, err error) {
-	err = retried(ctx, func() error {
+	err = withRetries(ctx, func() error {
 		return s.pool.QueryRow(ctx, `SELECT image_id FROM ec2_image_ids WHERE number = $1`, number).Scan(&imageID)
 	})
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -17,18 +17,18 @@ import (
 // attempts is how often a transaction that Postgres gave up to resolve a conflict is run before the caller hears of it.
 const attempts = 5
 
-// retried runs f again while Postgres asks for that: serialization failure, deadlock, or a plan that a migration made
+// withRetries runs f again while Postgres asks for that: serialization failure, deadlock, or a plan that a migration made
 // stale. The lock waits inside Postgres pace it.
-func retried(ctx context.Context, f func() error) error {
+func withRetries(ctx context.Context, f func() error) error {
 	for n := 1; ; n++ {
 		err := f()
-		if err == nil || n == attempts || ctx.Err() != nil || !again(err) {
+		if err == nil || n == attempts || ctx.Err() != nil || !isRetryable(err) {
 			return err
 		}
 	}
 }
 
-func again(err error) bool {
+func isRetryable(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return false
@@ -78,7 +78,7 @@ func unanswered(err error) bool {
 			"58": // input or output error of the system
 			return true
 		}
-		return again(err) || pg.Code == "25006" // read_only_sql_transaction: a standby
+		return isRetryable(err) || pg.Code == "25006" // read_only_sql_transaction: a standby
 	}
 	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||

@@ -210,7 +210,7 @@ func (s *Store) Token(ctx context.Context, hash []byte, now time.Time) (TokenInf
 		i TokenInfo
 		p Project
 	)
-	err := retried(ctx, func() error {
+	err := withRetries(ctx, func() error {
 		return s.pool.QueryRow(ctx, tokenSQL, hash, now).Scan(
 			&i.Token.Hash, &i.Token.AuditID, &i.Token.UserID, &i.Token.ProjectID, &i.Token.Methods, &i.Token.IssuedAt, &i.Token.ExpiresAt,
 			&i.User.ID, &i.User.Name, &i.User.DomainID, &i.User.PasswordHash, &i.User.Enabled, &i.User.CreatedAt,

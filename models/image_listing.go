@@ -76,7 +76,7 @@ func (s *Store) ListImages(ctx context.Context, f ImageFilter) ([]Image, error) 
 		all = all[:0]
 		ways := f.ways()
 		known := ImageFilter{ProjectID: f.ProjectID, Admin: f.Admin, Visibility: "all", MemberStatus: "all"}
-		visible := tx.Model(&Image{}).Where("deleted_at IS NULL").Where(either(known.ways()))
+		visible := tx.Model(&Image{}).Where("deleted_at IS NULL").Where(anyOf(known.ways()))
 		page, err := imageOrder.paging(visible, f.Sort, f.Marker, f.Limit)
 		if err != nil {
 			return err
@@ -134,7 +134,7 @@ func (f ImageFilter) ways() []clause.Expr {
 	return ways
 }
 
-func either(ways []clause.Expr) clause.Expr {
+func anyOf(ways []clause.Expr) clause.Expr {
 	var any clause.Expr
 	for i, way := range ways {
 		if i > 0 {

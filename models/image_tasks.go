@@ -78,7 +78,7 @@ func (s *Store) BeginImport(ctx context.Context, b ImportBegin) (Image, []string
 		if late {
 			return tooLate()
 		}
-		if err := importable(i, b, stores); err != nil {
+		if err := checkImportable(i, b, stores); err != nil {
 			return err
 		}
 		m := ImageMove{Set: map[string]string{
@@ -109,8 +109,8 @@ func (s *Store) ImportBegan(ctx context.Context, taskID string) (began bool, err
 	return began, failed(err, "look for task %s", taskID)
 }
 
-// importable holds what Glance asks of an image (import_image in glance/api/v2/images.py).
-func importable(i Image, b ImportBegin, missing []string) error {
+// checkImportable holds what Glance asks of an image (import_image in glance/api/v2/images.py).
+func checkImportable(i Image, b ImportBegin, missing []string) error {
 	conflict := func(format string, args ...any) error { return fault.New(fault.Conflict, format, args...) }
 	switch b.Method {
 	case contract.ImportCopy:
@@ -153,8 +153,8 @@ func importable(i Image, b ImportBegin, missing []string) error {
 	return nil
 }
 
-// lacking is a list of stores without those that have the image now.
-func lacking(list string, stored []ImageLocation) string {
+// storesWithout is a list of stores without those that have the image now.
+func storesWithout(list string, stored []ImageLocation) string {
 	names := slices.DeleteFunc(strings.Split(list, ","), func(name string) bool {
 		return slices.ContainsFunc(stored, func(l ImageLocation) bool { return l.Store == name })
 	})

@@ -122,7 +122,7 @@ func (s *Store) CreateImage(ctx context.Context, i Image, announced Announce) (I
 		i.CreatedAt = now()
 	}
 	i.Status, i.UpdatedAt, i.DeletedAt = ImageQueued, i.CreatedAt, nil
-	filled(&i)
+	fillNils(&i)
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		if err := tx.Create(&i).Error; err != nil {
 			return err
@@ -138,7 +138,7 @@ func (s *Store) CreateImage(ctx context.Context, i Image, announced Announce) (I
 	return i, failed(err, "create image %s", i.ID)
 }
 
-func filled(i *Image) {
+func fillNils(i *Image) {
 	if i.Tags == nil {
 		i.Tags = []string{}
 	}
@@ -273,7 +273,7 @@ func move(tx *gorm.DB, i *Image, m ImageMove) error {
 	}
 	i.Properties = changed(i.Properties, m.Set, m.Unset)
 	if m.Task != "" && len(m.Stored) > 0 {
-		i.Properties[ImportingProperty] = lacking(i.Properties[ImportingProperty], m.Stored)
+		i.Properties[ImportingProperty] = storesWithout(i.Properties[ImportingProperty], m.Stored)
 	}
 	if err := tx.Save(i).Error; err != nil {
 		return err
@@ -281,7 +281,7 @@ func move(tx *gorm.DB, i *Image, m ImageMove) error {
 	if err := store(tx, i, m.Stored, at); err != nil {
 		return err
 	}
-	if err := within(tx, i.OwnerID, m.Limit); err != nil {
+	if err := checkImageBytes(tx, i.OwnerID, m.Limit); err != nil {
 		return err
 	}
 	return announceImage(tx, m.Announce, *i)
@@ -332,8 +332,8 @@ func (s *Store) ImageUsage(ctx context.Context, projectID string) (int64, error)
 	return used, failed(err, "add up the images of project %s", projectID)
 }
 
-// within refuses more bytes than the limit, which is 0 where there is none.
-func within(tx *gorm.DB, projectID string, limit int64) error {
+// checkImageBytes refuses more bytes than the limit, which is 0 where there is none.
+func checkImageBytes(tx *gorm.DB, projectID string, limit int64) error {
 	if limit <= 0 {
 		return nil
 	}
@@ -371,7 +371,7 @@ func (s *Store) StageImage(ctx context.Context, id, inStore string, bytes, limit
 		if err := tx.Save(&i).Error; err != nil {
 			return err
 		}
-		return within(tx, i.OwnerID, limit)
+		return checkImageBytes(tx, i.OwnerID, limit)
 	})
 	return i, failed(err, "record what is staged of image %s", id)
 }
@@ -396,7 +396,7 @@ func (s *Store) AddImageLocation(ctx context.Context, id string, l ImageLocation
 		if err := store(tx, &i, []ImageLocation{l}, i.UpdatedAt); err != nil {
 			return err
 		}
-		return within(tx, i.OwnerID, limit)
+		return checkImageBytes(tx, i.OwnerID, limit)
 	})
 	return i, failed(err, "record where image %s lies", id)
 }
@@ -485,7 +485,7 @@ func (s *Store) UpdateImage(ctx context.Context, id string, u ImageUpdate) (Imag
 				*to = from
 			}
 		}
-		filled(&i)
+		fillNils(&i)
 		i.UpdatedAt = now()
 		if err := tx.Save(&i).Error; err != nil {
 			return err

@@ -69,7 +69,7 @@ FROM installation i LEFT JOIN (SELECT * FROM restores ORDER BY noticed_at DESC L
 // Installation tells who this database is.
 func (s *Store) Installation(ctx context.Context) (Installation, error) {
 	var i Installation
-	err := retried(ctx, func() (err error) {
+	err := withRetries(ctx, func() (err error) {
 		i, err = scanInstallation(s.pool.QueryRow(ctx, installationSQL))
 		return err
 	})
@@ -180,7 +180,7 @@ ON CONFLICT ((true)) WHERE acknowledged_at IS NULL DO UPDATE SET evidence = rest
 // AcknowledgeRestore makes the database as it is the truth: what holds a later generation from before takes the next one.
 // Conflict where nothing is to be acknowledged.
 func (s *Store) AcknowledgeRestore(ctx context.Context, userID string) (Installation, error) {
-	err := retried(ctx, func() error {
+	err := withRetries(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 			var seen int64
 			err := tx.QueryRow(ctx, `

@@ -51,7 +51,7 @@ func (l *Locks) Lock(ctx context.Context, name string) (*Lock, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held[name] { // Postgres would give it once more to the same connection
-		return nil, locked(name)
+		return nil, lockTaken(name)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockPatience)
 	defer cancel()
@@ -69,13 +69,13 @@ func (l *Locks) Lock(ctx context.Context, name string) (*Lock, error) {
 		return nil, failed(err, "take the lock of %s", name)
 	}
 	if !got {
-		return nil, locked(name)
+		return nil, lockTaken(name)
 	}
 	l.held[name] = true
 	return &Lock{locks: l, name: name, epoch: l.epoch}, nil
 }
 
-func locked(name string) error {
+func lockTaken(name string) error {
 	return fault.New(fault.Conflict, "Something else works on %s now. Please try again later.", name)
 }
 

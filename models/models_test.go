@@ -190,7 +190,7 @@ func TestAPostgresThatDoesNotAnswerIsUnavailable(t *testing.T) {
 func TestATransactionThatPostgresGivesUpIsRunAgain(t *testing.T) {
 	w := newWorld(t)
 	runs := 0
-	err := retried(context.Background(), func() error {
+	err := withRetries(context.Background(), func() error {
 		runs++
 		_, err := w.pool.Exec(context.Background(), `DO $$ BEGIN RAISE EXCEPTION 'could not serialize' USING ERRCODE = '40001'; END $$`)
 		return err

@@ -100,7 +100,7 @@ func (s *Store) ClaimNotifications(ctx context.Context, sink NotificationSink, l
 
 // claimNotifications looks at the notifications that are due for longest, and says how many these were.
 func (s *Store) claimNotifications(ctx context.Context, sink NotificationSink, limit int, lease time.Duration) (all []Notification, due int, err error) {
-	err = retried(ctx, func() error {
+	err = withRetries(ctx, func() error {
 		all = nil
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 			rows, err := tx.Query(ctx, `SELECT notification_id FROM notification_deliveries
@@ -198,7 +198,7 @@ func (s *Store) PurgeNotifications(ctx context.Context, before time.Time, sinks 
 	var all int64
 	for {
 		var n int64
-		err := retried(ctx, func() error {
+		err := withRetries(ctx, func() error {
 			done, err := s.pool.Exec(ctx, `
 DELETE FROM notifications WHERE id IN (
     SELECT n.id FROM notifications n
@@ -224,7 +224,7 @@ type SinkBacklog struct {
 // NotificationBacklog is what waits for each sink, also for those to which nothing delivers. A sink without any is absent.
 func (s *Store) NotificationBacklog(ctx context.Context) ([]SinkBacklog, error) {
 	var all []SinkBacklog
-	err := retried(ctx, func() error {
+	err := withRetries(ctx, func() error {
 		rows, err := s.pool.Query(ctx, `
 SELECT d.sink, count(*), min(n.created_at) FROM notification_deliveries d JOIN notifications n ON n.id = d.notification_id
 WHERE d.due_at IS NOT NULL GROUP BY d.sink ORDER BY d.sink`)

@@ -100,7 +100,7 @@ func (p paging) of(rows *gorm.DB) *gorm.DB {
 		rows = rows.Limit(p.limit)
 	}
 	if p.after != nil {
-		after, args := beyond(p.exprs, p.descs, p.after)
+		after, args := comesAfter(p.exprs, p.descs, p.after)
 		rows = rows.Where(after, args...)
 	}
 	return rows
@@ -116,8 +116,8 @@ func (p paging) order() []string {
 	return by
 }
 
-// beyond is the condition "comes after these values". With one direction it is a row comparison, which an index serves.
-func beyond(exprs []string, descs []bool, at []any) (string, []any) {
+// comesAfter is the condition "comes after these values". With one direction it is a row comparison, which an index serves.
+func comesAfter(exprs []string, descs []bool, at []any) (string, []any) {
 	op := func(desc bool) string {
 		if desc {
 			return "<"

@@ -58,7 +58,7 @@ func (s *Store) AdmitServers(ctx context.Context, a Admission) (int, error) {
 		a.Server.Metadata = map[string]string{}
 	}
 	var admitted int
-	err := retried(ctx, func() error {
+	err := withRetries(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
 			var b pgx.Batch
 			s.taking.queue(&b)

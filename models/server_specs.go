@@ -65,7 +65,7 @@ func (s *Store) SpecKeys(ctx context.Context) (map[string]int, error) {
 // A spec that cannot be sealed anew leaves all as they were.
 func (s *Store) ResealSpecs(ctx context.Context, keyID string, limit int, reseal func(ServerSpec) (ServerSpec, error)) (int, error) {
 	var done int
-	err := retried(ctx, func() error {
+	err := withRetries(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 			rows, err := tx.Query(ctx, `SELECT server_id, key_id, sealed, created_at FROM server_specs WHERE key_id <> $1
 				ORDER BY server_id LIMIT $2 FOR UPDATE`, keyID, limit)

@@ -231,7 +231,7 @@ func (s *Store) server(ctx context.Context, id, where string) (Server, error) {
 		if err != nil {
 			return err
 		}
-		return complete(tx, one)
+		return loadRelated(tx, one)
 	})
 	if err != nil {
 		return Server{}, failed(err, "read server %s", id)
@@ -239,8 +239,8 @@ func (s *Store) server(ctx context.Context, id, where string) (Server, error) {
 	return one[0], nil
 }
 
-// complete reads what belongs to the servers, in as many queries for a thousand as for one.
-func complete(tx *gorm.DB, servers []Server) error {
+// loadRelated reads what belongs to the servers, in as many queries for a thousand as for one.
+func loadRelated(tx *gorm.DB, servers []Server) error {
 	ids, hostIDs := texts{}, texts{}
 	at := make(map[string]*Server, len(servers))
 	for i := range servers {
@@ -337,7 +337,7 @@ func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, erro
 		if err := q.Find(&all).Error; err != nil {
 			return err
 		}
-		return complete(tx, all)
+		return loadRelated(tx, all)
 	})
 	if err != nil {
 		switch sqlState(err) {
@@ -482,7 +482,7 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 
 // ServerStands says whether a server was built, is placed on the host ("" is any), and is neither deleted nor being deleted.
 func (s *Store) ServerStands(ctx context.Context, id, hostname string) (stands bool, err error) {
-	err = retried(ctx, func() error {
+	err = withRetries(ctx, func() error {
 		return s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM servers WHERE id = $1 AND `+wasBuilt+` AND task_state IS DISTINCT FROM $2
 			AND ($3 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $3)))`,
 			id, deleting, hostname).Scan(&stands)

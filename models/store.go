@@ -105,7 +105,7 @@ func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 // serialization failure, so the callbacks of the statements only store what they read. Their errors cannot undo anything:
 // each statement has to hold by itself the condition under which it writes.
 func (s *Store) batch(ctx context.Context, queue func(*pgx.Batch)) error {
-	return retried(ctx, func() error {
+	return withRetries(ctx, func() error {
 		var b pgx.Batch
 		s.taking.queue(&b)
 		queue(&b)
@@ -118,7 +118,7 @@ type named = pgx.StrictNamedArgs
 
 // exec runs one statement.
 func (s *Store) exec(ctx context.Context, sql string, args ...any) error {
-	return retried(ctx, func() error {
+	return withRetries(ctx, func() error {
 		_, err := s.pool.Exec(ctx, sql, args...)
 		return err
 	})
@@ -130,7 +130,7 @@ type retrying struct{ *sql.DB }
 // QueryContext as in sql.DB, again where Postgres asks for that: pgx reads the first row before it returns, so the failure
 // is known here.
 func (r retrying) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
-	err = retried(ctx, func() (err error) {
+	err = withRetries(ctx, func() (err error) {
 		rows, err = r.DB.QueryContext(ctx, query, args...)
 		return err
 	})
@@ -139,7 +139,7 @@ func (r retrying) QueryContext(ctx context.Context, query string, args ...any) (
 
 // ExecContext as in sql.DB, again where Postgres asks for that.
 func (r retrying) ExecContext(ctx context.Context, query string, args ...any) (done sql.Result, err error) {
-	err = retried(ctx, func() (err error) {
+	err = withRetries(ctx, func() (err error) {
 		done, err = r.DB.ExecContext(ctx, query, args...)
 		return err
 	})
@@ -148,7 +148,7 @@ func (r retrying) ExecContext(ctx context.Context, query string, args ...any) (d
 
 // tx runs f in a transaction, again after a serialization failure.
 func (s *Store) tx(ctx context.Context, f func(tx *gorm.DB) error) error {
-	return retried(ctx, func() error {
+	return withRetries(ctx, func() error {
 		return s.db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			if err := s.taking.check(tx); err != nil {
 				return err
@@ -160,7 +160,7 @@ func (s *Store) tx(ctx context.Context, f func(tx *gorm.DB) error) error {
 
 // read runs f on one consistent view of all tables.
 func (s *Store) read(ctx context.Context, f func(tx *gorm.DB) error) error {
-	return retried(ctx, func() error {
+	return withRetries(ctx, func() error {
 		return s.db.WithContext(ctx).Transaction(f, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	})
 }

@@ -10,7 +10,7 @@ import (
 // Now is what the database's clock says, by which it is judged whether what was asked for came in time.
 func (s *Store) Now(ctx context.Context) (time.Time, error) {
 	var t time.Time
-	err := retried(ctx, func() error { return s.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&t) })
+	err := withRetries(ctx, func() error { return s.pool.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&t) })
 	return t, failed(err, "ask the database for the time")
 }
 

@@ -50,7 +50,7 @@ func (g *Guests) Run(ctx context.Context) error {
 			if ctx.Err() == nil {
 				g.Logger.Debug("The hypervisor's events are not heard.", "error", err)
 			}
-			rest(ctx, guestsRest)
+			sleep(ctx, guestsRest)
 		}
 	}()
 	var tick <-chan time.Time
@@ -80,13 +80,13 @@ func (g *Guests) Run(ctx context.Context) error {
 			}
 			if again = err != nil && ctx.Err() == nil; again {
 				g.Logger.Warn("The API was not told how the guests are; trying again.", "error", err)
-				rest(ctx, guestsRest)
+				sleep(ctx, guestsRest)
 			}
 		}
 	}
 }
 
-func rest(ctx context.Context, pause time.Duration) {
+func sleep(ctx context.Context, pause time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(pause):

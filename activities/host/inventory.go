@@ -97,7 +97,7 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 		if e.Name() == disk.RootName {
 			t.Disk = true
 		}
-		if len(t.Foreign) < 3 && !made(e.Name()) {
+		if len(t.Foreign) < 3 && !isMadeByBuild(e.Name()) {
 			t.Foreign = append(t.Foreign, e.Name())
 		}
 	}
@@ -133,8 +133,8 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 	return nil
 }
 
-// made says whether a build's step, or what it runs, makes a file of this name in an instance folder.
-func made(name string) bool {
+// isMadeByBuild says whether a build's step, or what it runs, makes a file of this name in an instance folder.
+func isMadeByBuild(name string) bool {
 	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName || name == "inject"
 }
 

@@ -156,7 +156,7 @@ func bookmark(c echo.Context, collection, id string) []rest.Link {
 	return []rest.Link{{Rel: "bookmark", Href: rest.URL(c, endpoint, collection, id)}}
 }
 
-// up says whether a host was heard of lately.
-func (a *API) up(h models.Host) bool {
+// isUp says whether a host was heard of lately.
+func (a *API) isUp(h models.Host) bool {
 	return h.Ready && a.now().Sub(h.SeenAt) <= a.config.HostDownAfter
 }

@@ -53,7 +53,7 @@ func (a *API) hosts(c echo.Context) ([]models.HostUsage, error) {
 func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers bool) (object, error) {
 	minor := minorOf(c)
 	state := "down"
-	if a.up(h.Host) {
+	if a.isUp(h.Host) {
 		state = "up"
 	}
 	status, reason := serviceStatus(h.Host)

@@ -166,7 +166,7 @@ func (a *API) hostStatus(h *models.Host) string {
 		return ""
 	case !h.Enabled:
 		return "MAINTENANCE"
-	case !a.up(*h):
+	case !a.isUp(*h):
 		return "DOWN"
 	default:
 		return "UP"

@@ -52,7 +52,7 @@ func (a *API) listServices(c echo.Context) error {
 		if !h.SeenAt.IsZero() {
 			v["updated_at"] = rest.TimeNaive(h.SeenAt)
 		}
-		if a.up(h.Host) {
+		if a.isUp(h.Host) {
 			v["state"] = "up"
 		}
 		if minor >= 11 {

@@ -38,7 +38,7 @@ func negotiate(next echo.HandlerFunc) echo.HandlerFunc {
 		h := c.Response().Header()
 		h.Add(echo.HeaderVary, headerVersion)
 		h.Add(echo.HeaderVary, headerLegacyVersion)
-		minor, err := asked(c.Request().Header)
+		minor, err := requestedVersion(c.Request().Header)
 		if err != nil {
 			return err
 		}
@@ -52,7 +52,7 @@ func negotiate(next echo.HandlerFunc) echo.HandlerFunc {
 
 var versionForm = regexp.MustCompile(`^([1-9][0-9]{0,8})\.([1-9][0-9]{0,8}|0)$`)
 
-func asked(h http.Header) (int, error) {
+func requestedVersion(h http.Header) (int, error) {
 	text := h.Get(headerLegacyVersion)
 	for _, line := range h.Values(headerVersion) {
 		for entry := range strings.SplitSeq(line, ",") {

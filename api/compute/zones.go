@@ -35,7 +35,7 @@ func (a *API) zones(c echo.Context, detail bool) error {
 		}
 		active := h.Enabled && !h.Suspended
 		z.available = z.available || active
-		seen := object{"active": active, "available": a.up(h.Host), "updated_at": nil}
+		seen := object{"active": active, "available": a.isUp(h.Host), "updated_at": nil}
 		if !h.SeenAt.IsZero() {
 			seen["updated_at"] = rest.TimeNaive(h.SeenAt)
 		}

@@ -53,8 +53,8 @@ func project(c echo.Context, p models.Project) map[string]any {
 	}
 }
 
-// wanted applies Keystone's filters name, domain_id and enabled.
-func wanted(c echo.Context, name, domain string, enabled bool) bool {
+// matchesFilters applies Keystone's filters name, domain_id and enabled.
+func matchesFilters(c echo.Context, name, domain string, enabled bool) bool {
 	q := c.QueryParams()
 	if v, ok := q["name"]; ok && v[0] != name {
 		return false
@@ -72,7 +72,7 @@ func wanted(c echo.Context, name, domain string, enabled bool) bool {
 func projects(c echo.Context, all []models.Project) error {
 	list := []any{}
 	for _, p := range all {
-		if wanted(c, p.Name, p.DomainID, p.Enabled) {
+		if matchesFilters(c, p.Name, p.DomainID, p.Enabled) {
 			list = append(list, project(c, p))
 		}
 	}
@@ -138,7 +138,7 @@ func (a *API) listUsers(c echo.Context) error {
 	}
 	list := []any{}
 	for _, u := range all {
-		if wanted(c, u.Name, u.DomainID, u.Enabled) {
+		if matchesFilters(c, u.Name, u.DomainID, u.Enabled) {
 			list = append(list, user(c, u))
 		}
 	}
@@ -185,8 +185,8 @@ items:
 	return c.JSON(http.StatusOK, collection(c, name, list))
 }
 
-// one answers an element of a fixed collection.
-func one(c echo.Context, kind string, items []map[string]any) error {
+// showOne answers an element of a fixed collection.
+func showOne(c echo.Context, kind string, items []map[string]any) error {
 	for _, item := range items {
 		if item["id"] == c.Param("id") {
 			return c.JSON(http.StatusOK, map[string]any{kind: item})
@@ -203,7 +203,7 @@ func domains(c echo.Context) []map[string]any {
 }
 
 func (a *API) listDomains(c echo.Context) error { return listing(c, "domains", domains(c)) }
-func (a *API) showDomain(c echo.Context) error  { return one(c, "domain", domains(c)) }
+func (a *API) showDomain(c echo.Context) error  { return showOne(c, "domain", domains(c)) }
 
 func regions(c echo.Context) []map[string]any {
 	return []map[string]any{{
@@ -212,7 +212,7 @@ func regions(c echo.Context) []map[string]any {
 }
 
 func (a *API) listRegions(c echo.Context) error { return listing(c, "regions", regions(c)) }
-func (a *API) showRegion(c echo.Context) error  { return one(c, "region", regions(c)) }
+func (a *API) showRegion(c echo.Context) error  { return showOne(c, "region", regions(c)) }
 
 func roles(c echo.Context) []map[string]any {
 	var list []map[string]any
@@ -226,7 +226,7 @@ func roles(c echo.Context) []map[string]any {
 }
 
 func (a *API) listRoles(c echo.Context) error { return listing(c, "roles", roles(c)) }
-func (a *API) showRole(c echo.Context) error  { return one(c, "role", roles(c)) }
+func (a *API) showRole(c echo.Context) error  { return showOne(c, "role", roles(c)) }
 
 func serviceList(c echo.Context) []map[string]any {
 	var list []map[string]any
@@ -240,7 +240,7 @@ func serviceList(c echo.Context) []map[string]any {
 }
 
 func (a *API) listServices(c echo.Context) error { return listing(c, "services", serviceList(c)) }
-func (a *API) showService(c echo.Context) error  { return one(c, "service", serviceList(c)) }
+func (a *API) showService(c echo.Context) error  { return showOne(c, "service", serviceList(c)) }
 
 func endpoints(c echo.Context) []map[string]any {
 	var list []map[string]any
@@ -257,4 +257,4 @@ func endpoints(c echo.Context) []map[string]any {
 }
 
 func (a *API) listEndpoints(c echo.Context) error { return listing(c, "endpoints", endpoints(c)) }
-func (a *API) showEndpoint(c echo.Context) error  { return one(c, "endpoint", endpoints(c)) }
+func (a *API) showEndpoint(c echo.Context) error  { return showOne(c, "endpoint", endpoints(c)) }

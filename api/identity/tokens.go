@@ -155,8 +155,8 @@ func (s *scope) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// refused is the one answer to every login that fails, so that it tells nothing about which part was wrong.
-func refused(c echo.Context, why string, args ...any) error {
+// refuseLogin is the one answer to every login that fails, so that it tells nothing about which part was wrong.
+func refuseLogin(c echo.Context, why string, args ...any) error {
 	rest.Logger(c).Info("login refused", "why", fmt.Sprintf(why, args...))
 	c.Response().Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri='%s'", rest.URL(c, "/v3")))
 	return fault.New(fault.Unauthorized, "The request you have made requires authentication.")
@@ -204,7 +204,7 @@ func (a *API) authenticate(c echo.Context, in authRequest) (models.User, []strin
 		return models.User{}, nil, time.Time{}, err
 	}
 	if len(id.Methods) == 0 {
-		return fail(refused(c, "no method"))
+		return fail(refuseLogin(c, "no method"))
 	}
 	var methods []string
 	expires := a.now().UTC().Add(a.ttl)
@@ -230,13 +230,13 @@ func (a *API) authenticate(c echo.Context, in authRequest) (models.User, []strin
 		case method == "password" || method == "token":
 			return fail(fault.New(fault.Invalid, "Expecting to find %s in identity. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.", method))
 		default:
-			return fail(refused(c, "unsupported method"))
+			return fail(refuseLogin(c, "unsupported method"))
 		}
 		if err != nil {
 			return fail(err)
 		}
 		if user.ID != "" && user.ID != found.ID {
-			return fail(refused(c, "the methods name different users"))
+			return fail(refuseLogin(c, "the methods name different users"))
 		}
 		user = found
 	}
@@ -275,7 +275,7 @@ func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 		return models.User{}, err
 	}
 	if !good {
-		return models.User{}, refused(c, "no such enabled user with that password")
+		return models.User{}, refuseLogin(c, "no such enabled user with that password")
 	}
 	return user, nil
 }
@@ -283,7 +283,7 @@ func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 func (a *API) byToken(c echo.Context, token string) (models.TokenInfo, error) {
 	info, err := a.store.Token(c.Request().Context(), auth.HashToken(token), a.now())
 	if fault.Is(err, fault.NotFound) {
-		return info, refused(c, "no such token")
+		return info, refuseLogin(c, "no such token")
 	}
 	if err != nil {
 		return info, fmt.Errorf("look up the token that logs in: %w", err)
@@ -295,7 +295,7 @@ func (a *API) byToken(c echo.Context, token string) (models.TokenInfo, error) {
 func (a *API) resolveScope(c echo.Context, user models.User, s scope) (*models.Project, []string, error) {
 	ctx := c.Request().Context()
 	if s.other {
-		return nil, nil, refused(c, "user %s has no role on a domain, the system or a trust", user.ID)
+		return nil, nil, refuseLogin(c, "user %s has no role on a domain, the system or a trust", user.ID)
 	}
 	if s.project == nil {
 		return nil, nil, nil
@@ -307,14 +307,14 @@ func (a *API) resolveScope(c echo.Context, user models.User, s scope) (*models.P
 		project, err = a.store.Project(ctx, s.project.ID)
 	case s.project.Name != "" && s.project.Domain != nil:
 		if !s.project.Domain.known() {
-			return nil, nil, refused(c, "user %s: no such domain", user.ID)
+			return nil, nil, refuseLogin(c, "user %s: no such domain", user.ID)
 		}
 		project, err = a.store.ProjectByName(ctx, DomainID, s.project.Name)
 	default:
 		return nil, nil, fault.New(fault.Invalid, "Expecting to find the project's id, or its name and domain, in scope.")
 	}
 	if fault.Is(err, fault.NotFound) || (err == nil && !project.Enabled) {
-		return nil, nil, refused(c, "user %s: no such enabled project", user.ID)
+		return nil, nil, refuseLogin(c, "user %s: no such enabled project", user.ID)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the project of the scope: %w", err)
@@ -324,7 +324,7 @@ func (a *API) resolveScope(c echo.Context, user models.User, s scope) (*models.P
 		return nil, nil, fmt.Errorf("roles of user %s on project %s: %w", user.ID, project.ID, err)
 	}
 	if len(roles) == 0 {
-		return nil, nil, refused(c, "user %s has no role on project %s", user.ID, project.ID)
+		return nil, nil, refuseLogin(c, "user %s has no role on project %s", user.ID, project.ID)
 	}
 	return &project, roles, nil
 }

@@ -69,9 +69,9 @@ func mayName(name string) error {
 	switch {
 	case slices.Contains(readOnly, name):
 		return fault.New(fault.Forbidden, "Attribute '%s' is read-only.", name)
-	case slices.Contains(reserved, name), systems(name):
+	case slices.Contains(reserved, name), isSystemProperty(name):
 		return fault.New(fault.Forbidden, "Attribute '%s' is reserved.", name)
-	case ours(name):
+	case isBaseAttribute(name):
 		return fault.New(fault.Invalid, "Attribute names are in lower case: use '%s'.", strings.ToLower(name))
 	}
 	return nil
@@ -118,7 +118,7 @@ func (a *API) create(c echo.Context) error {
 	}
 	// Before the schema: these are refusals of their own, whatever the value.
 	for _, key := range slices.Sorted(maps.Keys(document)) {
-		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || systems(key) {
+		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || isSystemProperty(key) {
 			return mayName(key)
 		}
 	}

@@ -95,7 +95,7 @@ func (a *API) Mount(root *echo.Group) {
 	g.GET("/images/:id/members", a.listMembers, rest.Expect(forbidden, absent))
 	g.POST("/images/:id/members", a.share, rest.Expect(invalid, forbidden, absent, conflict))
 	g.GET("/images/:id/members/:member", a.showMember, rest.Expect(forbidden, absent))
-	g.PUT("/images/:id/members/:member", a.answer, rest.Expect(invalid, forbidden, absent))
+	g.PUT("/images/:id/members/:member", a.setMemberStatus, rest.Expect(invalid, forbidden, absent))
 	g.DELETE("/images/:id/members/:member", a.unshare, rest.Expect(forbidden, absent))
 
 	g.GET("/info/import", a.importInfo, rest.Expect())

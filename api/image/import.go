@@ -53,7 +53,7 @@ func (a *API) importImage(c echo.Context) error {
 	if err := rest.Bind(c, nil, &raw); err != nil {
 		return err
 	}
-	in, shown, err := a.asked(c, raw)
+	in, shown, err := a.parseImport(c, raw)
 	if err != nil {
 		return err
 	}
@@ -122,8 +122,9 @@ func (a *API) patience() contract.ImportInput {
 	}
 }
 
-// asked reads what is to be imported to where, and what of it a task shows, as Glance's _validate_import_body and get_stores_from_request.
-func (a *API) asked(c echo.Context, raw json.RawMessage) (in contract.ImportInput, body importRequest, err error) {
+// parseImport reads what is to be imported to where, and what of it a task shows, as Glance's _validate_import_body and
+// get_stores_from_request.
+func (a *API) parseImport(c echo.Context, raw json.RawMessage) (in contract.ImportInput, body importRequest, err error) {
 	in = a.patience()
 	if err := json.Unmarshal(raw, &body); err != nil {
 		return in, body, misread(err)

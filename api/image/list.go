@@ -74,8 +74,8 @@ func firstOf(c echo.Context, path string) string {
 	return path + "?" + q.Encode()
 }
 
-// compared reads OP:VALUE, or a value to be equal to (Glance's split_filter_op).
-func compared(name, v string) (models.Comparison, error) {
+// parseComparison reads OP:VALUE, or a value to be equal to (Glance's split_filter_op).
+func parseComparison(name, v string) (models.Comparison, error) {
 	c := models.Comparison{Attribute: name, Op: "eq"}
 	if op, rest, has := strings.Cut(v, ":"); has && slices.Contains(models.ImageComparisons(), op) {
 		c.Op, v = op, rest
@@ -83,16 +83,16 @@ func compared(name, v string) (models.Comparison, error) {
 	var err error
 	switch name {
 	case "created_at", "updated_at":
-		c.Value, err = instant(name, v)
+		c.Value, err = parseInstant(name, v)
 	case "checksum", "os_hash_algo", "os_hash_value":
 		c.Value = v
 	default:
-		c.Value, err = whole(name, v)
+		c.Value, err = parseInteger(name, v)
 	}
 	return c, err
 }
 
-func whole(name, v string) (int64, error) {
+func parseInteger(name, v string) (int64, error) {
 	n, err := strconv.ParseInt(v, 10, 64)
 	if err != nil {
 		return 0, fault.New(fault.Invalid, "Cannot filter by %s: '%s' is not a whole number.", name, v)
@@ -100,8 +100,9 @@ func whole(name, v string) (int64, error) {
 	return n, nil
 }
 
-// instant reads ISO 8601 as oslo.utils does: without a zone it is UTC. Images are made at whole seconds, as they show it.
-func instant(name, v string) (time.Time, error) {
+// parseInstant reads ISO 8601 as oslo.utils does: without a zone it is UTC. Images are made at whole seconds, as they show
+// it.
+func parseInstant(name, v string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02"} {
 		if t, err := time.Parse(layout, v); err == nil {
 			return t.UTC().Truncate(time.Second), nil
@@ -110,16 +111,16 @@ func instant(name, v string) (time.Time, error) {
 	return time.Time{}, fault.New(fault.Invalid, "Invalid value for %s: '%s' is not a date of ISO 8601, such as 2026-01-31T12:00:00Z.", name, v)
 }
 
-// truth reads a filter of a boolean; anything but the two words would be a guess.
-func truth(name, v string) (bool, error) {
+// parseBool reads a filter of a boolean; anything but the two words would be a guess.
+func parseBool(name, v string) (bool, error) {
 	if v != "true" && v != "false" {
 		return false, fault.New(fault.Invalid, "Invalid value '%s' for '%s' filter. Valid values are 'true' or 'false'.", v, name)
 	}
 	return v == "true", nil
 }
 
-// exact are the filters of one of several values, and where each goes.
-func exact(f *models.ImageFilter) map[string]*[]string {
+// exactFilters are the filters of one of several values, and where each goes.
+func exactFilters(f *models.ImageFilter) map[string]*[]string {
 	return map[string]*[]string{"id": &f.IDs, "name": &f.Names, "disk_format": &f.DiskFormats, "container_format": &f.ContainerFormats}
 }
 
@@ -139,10 +140,10 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 		case "changes-since":
 			err = fault.New(fault.Invalid, "The \"changes-since\" filter is no longer available on v2.")
 		case "os_hidden":
-			f.Hidden, err = truth(name, strings.ToLower(v))
+			f.Hidden, err = parseBool(name, strings.ToLower(v))
 		case "protected":
 			var protected bool
-			protected, err = truth(name, v)
+			protected, err = parseBool(name, v)
 			f.Protected = &protected
 		case "member_status":
 			if !slices.Contains([]string{"pending", "accepted", "rejected", "all"}, v) {
@@ -150,7 +151,7 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 			}
 			f.MemberStatus = v
 		case "id", "name", "disk_format", "container_format":
-			*exact(&f)[name], err = oneOf(name, v)
+			*exactFilters(&f)[name], err = oneOf(name, v)
 		case "status":
 			var all []string
 			all, err = oneOf(name, v)
@@ -167,12 +168,12 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 		case "size_min", "size_max", "min_disk_min", "min_disk_max", "min_ram_min", "min_ram_max", "virtual_size_min", "virtual_size_max":
 			end := len(name) - len("_min")
 			var n int64
-			n, err = whole(name, v)
+			n, err = parseInteger(name, v)
 			f.Compare = append(f.Compare, models.Comparison{Attribute: name[:end], Op: bounds[name[end:]], Value: n})
 		case "size", "min_disk", "min_ram", "virtual_size", "created_at", "updated_at", "checksum", "os_hash_algo", "os_hash_value":
 			for _, v := range values {
 				var comparison models.Comparison
-				if comparison, err = compared(name, v); err != nil {
+				if comparison, err = parseComparison(name, v); err != nil {
 					break
 				}
 				f.Compare = append(f.Compare, comparison)
@@ -217,13 +218,13 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 			return f, err
 		}
 	}
-	tied(&f)
+	breakTies(&f)
 	return f, nil
 }
 
-// tied orders images that are otherwise equal by when they were made, as Glance does: in the direction of a sort by one
+// breakTies orders images that are otherwise equal by when they were made, as Glance does: in the direction of a sort by one
 // key, else the newest first.
-func tied(f *models.ImageFilter) {
+func breakTies(f *models.ImageFilter) {
 	if len(f.Sort) == 0 || slices.ContainsFunc(f.Sort, func(s models.Sort) bool { return s.Key == "created_at" }) {
 		return
 	}
@@ -260,7 +261,7 @@ func oneOf(name, v string) ([]string, error) {
 	op, rest, has := strings.Cut(v, ":")
 	switch {
 	case has && op == "in":
-		return list(rest)
+		return parseList(rest)
 	case has && op == "eq":
 		return []string{rest}, nil
 	case has && slices.Contains(models.ImageComparisons(), op):
@@ -269,9 +270,9 @@ func oneOf(name, v string) ([]string, error) {
 	return []string{v}, nil
 }
 
-// list takes values apart that stand between commas, some of them in double quotes, in which a backslash goes before a quote.
-// None is not "all": it is a list that nothing is in.
-func list(v string) ([]string, error) {
+// parseList takes values apart that stand between commas, some of them in double quotes, in which a backslash goes before a
+// quote. None is not "all": it is a list that nothing is in.
+func parseList(v string) ([]string, error) {
 	if v == "" {
 		return []string{""}, nil // no image has such an id, status or format, and only a nameless one such a name
 	}
@@ -279,7 +280,7 @@ func list(v string) ([]string, error) {
 	for rest := v; ; {
 		var word string
 		if quoted, has := strings.CutPrefix(rest, `"`); has {
-			end := closing(quoted)
+			end := closingQuote(quoted)
 			if end < 0 {
 				return nil, fault.New(fault.Invalid, "Invalid filter value %s. The quote is not closed.", v)
 			}
@@ -305,8 +306,8 @@ func list(v string) ([]string, error) {
 	}
 }
 
-// closing finds the quote that ends a value; -1 where none does.
-func closing(v string) int {
+// closingQuote finds the quote that ends a value; -1 where none does.
+func closingQuote(v string) int {
 	for i := 0; i < len(v); i++ {
 		switch v[i] {
 		case '\\':

@@ -18,15 +18,15 @@ func memberView(m models.ImageMember) map[string]any {
 	}
 }
 
-// of is the path's image, for somebody who wants to know of its members.
-func (a *API) of(c echo.Context) (images.Repository, models.Image, error) {
+// imageOf is the path's image, for somebody who wants to know of its members.
+func (a *API) imageOf(c echo.Context) (images.Repository, models.Image, error) {
 	repo := a.images(c)
 	image, err := repo.Get(c.Request().Context(), c.Param("id"))
 	return repo, image, err
 }
 
 func (a *API) listMembers(c echo.Context) error {
-	repo, image, err := a.of(c)
+	repo, image, err := a.imageOf(c)
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (a *API) listMembers(c echo.Context) error {
 }
 
 func (a *API) showMember(c echo.Context) error {
-	repo, image, err := a.of(c)
+	repo, image, err := a.imageOf(c)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (a *API) share(c echo.Context) error {
 	if err := rest.Bind(c, shareSchema, &body); err != nil {
 		return err
 	}
-	repo, image, err := a.of(c)
+	repo, image, err := a.imageOf(c)
 	if err != nil {
 		return err
 	}
@@ -80,14 +80,14 @@ func (a *API) share(c echo.Context) error {
 var answerSchema = rest.Schema(`{"type": "object", "required": ["status"], "properties": {
 	"status": {"type": "string", "enum": ["pending", "accepted", "rejected"]}}}`)
 
-func (a *API) answer(c echo.Context) error {
+func (a *API) setMemberStatus(c echo.Context) error {
 	var body struct {
 		Status string `json:"status"`
 	}
 	if err := rest.Bind(c, answerSchema, &body); err != nil {
 		return err
 	}
-	repo, image, err := a.of(c)
+	repo, image, err := a.imageOf(c)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (a *API) answer(c echo.Context) error {
 }
 
 func (a *API) unshare(c echo.Context) error {
-	repo, image, err := a.of(c)
+	repo, image, err := a.imageOf(c)
 	if err != nil {
 		return err
 	}

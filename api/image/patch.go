@@ -78,7 +78,7 @@ func (o operation) target(old bool) (op, name string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	tokens, err := decoded(pointer)
+	tokens, err := parsePointer(pointer)
 	if err != nil {
 		return "", "", err
 	}
@@ -97,8 +97,9 @@ func (o operation) target(old bool) (op, name string, err error) {
 	return op, tokens[0], nil
 }
 
-// decoded takes a JSON pointer (RFC 6901) apart, with Glance's limits: no token is empty, and space around one is not the name's.
-func decoded(pointer string) ([]string, error) {
+// parsePointer takes a JSON pointer (RFC 6901) apart, with Glance's limits: no token is empty, and space around one is not
+// the name's.
+func parsePointer(pointer string) ([]string, error) {
 	path, rooted := strings.CutPrefix(pointer, "/")
 	if !rooted {
 		return nil, fault.New(fault.Invalid, "Pointer `%s` does not start with \"/\".", pointer)
@@ -157,7 +158,7 @@ func applied(image models.Image, operations []operation, old bool) (models.Image
 	document := map[string]json.RawMessage{}
 	shown := view(image)
 	for key, value := range shown {
-		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || systems(key) {
+		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || isSystemProperty(key) {
 			continue
 		}
 		raw, err := json.Marshal(value)
@@ -235,7 +236,7 @@ func (d described) difference(image models.Image) (models.ImageUpdate, error) {
 		u.DiskFormat, u.ContainerFormat = d.DiskFormat, d.ContainerFormat
 	}
 	for name, value := range image.Properties {
-		if systems(name) {
+		if isSystemProperty(name) {
 			d.properties[name] = value
 		}
 	}

@@ -123,8 +123,8 @@ var base = []string{
 	"tags",
 }
 
-// ours says whether the name is one of Glance's, in whatever case: a property "Owner" would only mislead.
-func ours(name string) bool { return slices.Contains(base, strings.ToLower(name)) }
+// isBaseAttribute says whether the name is one of Glance's, in whatever case: a property "Owner" would only mislead.
+func isBaseAttribute(name string) bool { return slices.Contains(base, strings.ToLower(name)) }
 
-// systems says whether a property is written by Slipway itself, about imports (Glance reserves the prefix).
-func systems(name string) bool { return strings.HasPrefix(name, imagepolicy.InternalPrefix) }
+// isSystemProperty says whether a property is written by Slipway itself, about imports (Glance reserves the prefix).
+func isSystemProperty(name string) bool { return strings.HasPrefix(name, imagepolicy.InternalPrefix) }

@@ -88,10 +88,10 @@ func (a *API) show(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the installation: %w", err)
 	}
-	return a.answer(c, i)
+	return a.writeInstallation(c, i)
 }
 
-func (a *API) answer(c echo.Context, i models.Installation) error {
+func (a *API) writeInstallation(c echo.Context, i models.Installation) error {
 	ctx := c.Request().Context()
 	stores, err := a.store.ImageStores(ctx)
 	if err != nil {
@@ -141,5 +141,5 @@ func (a *API) acknowledge(c echo.Context) error {
 		return err
 	}
 	rest.Logger(c).Warn("a restore of the database was acknowledged", "user_id", user, "noticed_at", i.Restore.NoticedAt, "witnesses", i.Restore.Witnesses())
-	return a.answer(c, i)
+	return a.writeInstallation(c, i)
 }

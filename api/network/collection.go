@@ -28,7 +28,7 @@ func list[T any](a *API, k collection[T]) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		found, err := k.list(c.Request().Context(), a.ask(c), q)
+		found, err := k.list(c.Request().Context(), a.networksFor(c), q)
 		if err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func list[T any](a *API, k collection[T]) echo.HandlerFunc {
 // show answers with the one that the path names.
 func show[T any](a *API, k collection[T]) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		found, err := k.find(a.ask(c), c.Request().Context(), c.Param("id"))
+		found, err := k.find(a.networksFor(c), c.Request().Context(), c.Param("id"))
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func show[T any](a *API, k collection[T]) echo.HandlerFunc {
 // remove deletes the one that the path names.
 func (a *API) remove(one func(*networks.Repository, context.Context, string) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if err := one(a.ask(c), c.Request().Context(), c.Param("id")); err != nil {
+		if err := one(a.networksFor(c), c.Request().Context(), c.Param("id")); err != nil {
 			return err
 		}
 		return rest.NoContent(c)

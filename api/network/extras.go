@@ -82,7 +82,7 @@ func (a *API) listRules(c echo.Context) error {
 }
 
 func (a *API) showQuota(c echo.Context) error {
-	quota, err := a.ask(c).Quota(c.Param("id"))
+	quota, err := a.networksFor(c).Quota(c.Param("id"))
 	if err != nil {
 		return err
 	}

@@ -61,8 +61,8 @@ func (a *API) resources(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{"resources": list})
 }
 
-// ask is the service for whoever makes the request.
-func (a *API) ask(c echo.Context) *networks.Repository {
+// networksFor is the service for whoever makes the request.
+func (a *API) networksFor(c echo.Context) *networks.Repository {
 	return a.networks.For(rest.CallerOf(c).Caller)
 }
 
@@ -70,7 +70,7 @@ func (a *API) ask(c echo.Context) *networks.Repository {
 func (a *API) writer(rule string) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if err := a.ask(c).May(rule); err != nil {
+			if err := a.networksFor(c).May(rule); err != nil {
 				return err
 			}
 			return next(c)

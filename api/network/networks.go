@@ -79,7 +79,7 @@ func (a *API) createNetwork(c echo.Context) error {
 	if err := alwaysUp(in.Up); err != nil {
 		return err
 	}
-	n, err := a.ask(c).CreateNetwork(c.Request().Context(), models.Network{
+	n, err := a.networksFor(c).CreateNetwork(c.Request().Context(), models.Network{
 		ProjectID: cmp.Or(in.Project, in.Tenant), Name: in.Name, Description: in.Description, Shared: in.Shared, MTU: in.MTU,
 	})
 	if err != nil {

@@ -125,7 +125,7 @@ func (a *API) createPort(c echo.Context) error {
 			asked.FixedIPs[i] = networks.NewFixedIP(f)
 		}
 	}
-	p, err := a.ask(c).CreatePort(c.Request().Context(), asked)
+	p, err := a.networksFor(c).CreatePort(c.Request().Context(), asked)
 	if err != nil {
 		return err
 	}

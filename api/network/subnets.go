@@ -110,7 +110,7 @@ func (a *API) createSubnet(c echo.Context) error {
 	if len(in.Pools) > 0 {
 		asked.PoolStart, asked.PoolEnd = in.Pools[0].Start, in.Pools[0].End
 	}
-	s, err := a.ask(c).CreateSubnet(c.Request().Context(), asked)
+	s, err := a.networksFor(c).CreateSubnet(c.Request().Context(), asked)
 	if err != nil {
 		return err
 	}

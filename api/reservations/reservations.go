@@ -49,8 +49,8 @@ func viewOf(r models.ReservationProgress) view {
 	}
 }
 
-// visible is the project whose reservations the caller sees; "" is all.
-func visible(c echo.Context) string {
+// visibleProject is the project whose reservations the caller sees; "" is all.
+func visibleProject(c echo.Context) string {
 	if caller := rest.CallerOf(c); !caller.Admin() {
 		return caller.ProjectID
 	}
@@ -71,7 +71,7 @@ func (a *API) list(c echo.Context) error {
 		}
 	}
 	all, err := a.store.ListReservations(c.Request().Context(), models.ReservationFilter{
-		ProjectID: visible(c), Marker: page.Marker, Limit: page.Limit,
+		ProjectID: visibleProject(c), Marker: page.Marker, Limit: page.Limit,
 	})
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (a *API) list(c echo.Context) error {
 }
 
 func (a *API) show(c echo.Context) error {
-	r, err := a.store.Reservation(c.Request().Context(), c.Param("id"), visible(c))
+	r, err := a.store.Reservation(c.Request().Context(), c.Param("id"), visibleProject(c))
 	if err != nil {
 		return err
 	}

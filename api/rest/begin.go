@@ -53,14 +53,14 @@ func Begin(o Options) echo.MiddlewareFunc {
 			c.Response().Header().Set("X-Openstack-Request-Id", r.id)
 
 			linger := limits.watch(c)
-			handle := guard(next)
+			handle := recoverPanic(next)
 			if !cleanText(c.Request().URL) {
 				handle = func(echo.Context) error {
 					return fault.New(fault.Invalid, "The request's path or query is not UTF-8 text.")
 				}
 			}
 			if err := handle(c); err != nil {
-				answer(c, styleOf(c), err)
+				writeError(c, styleOf(c), err)
 			}
 
 			took := time.Since(start)
@@ -113,8 +113,8 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// guard turns a panic below it into an error.
-func guard(next echo.HandlerFunc) echo.HandlerFunc {
+// recoverPanic turns a panic below it into an error.
+func recoverPanic(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) (err error) {
 		defer func() {
 			v := recover()

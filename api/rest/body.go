@@ -141,7 +141,7 @@ func value(dec *jsontext.Decoder) (any, error) {
 		return text(tok)
 	case '0':
 		n := json.Number(tok.String())
-		return whole(n), checkNumber(n)
+		return asInteger(n), checkNumber(n)
 	case 't', 'f':
 		return tok.Bool(), nil
 	case '[':
@@ -197,8 +197,8 @@ func checkNumber(n json.Number) error {
 	return fault.New(fault.Invalid, "Malformed request body: the number %s is out of range", show(string(n)))
 }
 
-// whole writes a number without a fraction as an integer: to JSON Schema 5.0 and 5e0 are integers, to Go they are none.
-func whole(n json.Number) json.Number {
+// asInteger writes a number without a fraction as an integer: to JSON Schema 5.0 and 5e0 are integers, to Go they are none.
+func asInteger(n json.Number) json.Number {
 	if !strings.ContainsAny(string(n), ".eE") || checkNumber(n) != nil {
 		return n
 	}
@@ -238,7 +238,7 @@ func typeName(k string) string {
 // value, and python-jsonschema's message.
 func explain(v *jsonschema.ValidationError, doc any) string {
 	leaf := deepest(v)
-	instance := at(doc, leaf.InstanceLocation)
+	instance := valueAt(doc, leaf.InstanceLocation)
 	message := describe(leaf, instance)
 	if len(leaf.InstanceLocation) == 0 {
 		return message
@@ -275,7 +275,7 @@ func before(a, b *jsonschema.ValidationError) bool {
 	return strings.Join(a.InstanceLocation, "/") < strings.Join(b.InstanceLocation, "/")
 }
 
-func at(doc any, path []string) any {
+func valueAt(doc any, path []string) any {
 	for _, p := range path {
 		switch d := doc.(type) {
 		case map[string]any:

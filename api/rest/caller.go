@@ -43,7 +43,7 @@ func RequireToken(store Tokens, style Style) echo.MiddlewareFunc {
 				if fault.Is(err, fault.Unauthorized) {
 					c.Response().Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri='%s'", URL(c, "/v3")))
 				}
-				answer(c, style, err)
+				writeError(c, style, err)
 				return nil
 			}
 			c.Set(keyCaller, caller)

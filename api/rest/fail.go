@@ -86,7 +86,7 @@ func Expect(statuses ...int) echo.MiddlewareFunc {
 			if err == nil {
 				return nil
 			}
-			code, _ := judge(styleOf(c), err)
+			code, _ := statusAndText(styleOf(c), err)
 			if slices.Contains(statuses, code) || slices.Contains(everywhere, code) {
 				return err
 			}
@@ -98,14 +98,14 @@ func Expect(statuses ...int) echo.MiddlewareFunc {
 // Fail is the middleware of a group: whatever error or panic comes up from below is answered in the style.
 func Fail(style Style) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		next = guard(next)
+		next = recoverPanic(next)
 		return func(c echo.Context) error {
 			c.Set(keyStyle, style)
 			if style == Nova {
 				c.Response().Header().Set("X-Compute-Request-Id", RequestID(c))
 			}
 			if err := next(c); err != nil {
-				answer(c, style, err)
+				writeError(c, style, err)
 			}
 			return nil
 		}
@@ -120,8 +120,8 @@ func styleOf(c echo.Context) Style {
 	return s
 }
 
-// judge finds an error's status and the text that the user may see.
-func judge(style Style, err error) (int, string) {
+// statusAndText finds an error's status and the text that the user may see.
+func statusAndText(style Style, err error) (int, string) {
 	var (
 		status *StatusError
 		framed *echo.HTTPError
@@ -162,10 +162,10 @@ func judge(style Style, err error) (int, string) {
 // retryAfter is what a 503 or 429 advises where nothing more exact is known, in seconds.
 const retryAfter = 5
 
-// answer writes an error's body; where the answer has begun already it can only be logged.
-func answer(c echo.Context, style Style, err error) {
+// writeError writes an error's body; where the answer has begun already it can only be logged.
+func writeError(c echo.Context, style Style, err error) {
 	r := requestOf(c)
-	code, text := judge(style, err)
+	code, text := statusAndText(style, err)
 	gone := errors.Is(c.Request().Context().Err(), context.Canceled)
 	if code >= 500 && !gone {
 		r.failure = err

@@ -75,7 +75,7 @@ func rangeOf(h http.Header, size int64, tag string) (first, last int64, part boo
 	if cond := h.Get("If-Range"); !isBytes || strings.Contains(spec, ",") || (cond != "" && cond != tag) {
 		return 0, size - 1, false, nil
 	}
-	unsatisfiable := outside(spec, size)
+	unsatisfiable := outsideRange(spec, size)
 	from, to, dash := strings.Cut(strings.TrimSpace(spec), "-")
 	if !dash {
 		return 0, size - 1, false, nil
@@ -117,11 +117,11 @@ func contentRange(asked string, size int64) (first, last int64, part bool, err e
 	last, err2 := strconv.ParseInt(to, 10, 64)
 	if !isBytes || err1 != nil || err2 != nil || first < 0 || last < first || last >= size ||
 		(whole != "*" && whole != strconv.FormatInt(size, 10)) {
-		return 0, 0, false, outside(asked, size)
+		return 0, 0, false, outsideRange(asked, size)
 	}
 	return first, last, true, nil
 }
 
-func outside(asked string, size int64) error {
+func outsideRange(asked string, size int64) error {
 	return Status(http.StatusRequestedRangeNotSatisfiable, "The requested range %s is not within the image of %d bytes.", asked, size)
 }

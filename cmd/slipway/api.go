@@ -109,7 +109,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	codec := map[string]http.Handler{"/codec/": http.StripPrefix("/codec", payload.Handler(keys, c.Temporal.UIURL))}
-	return serveOperator(ctx, c.Operator, metrics, codec, beside(keeper.Run, server.Run))
+	return serveOperator(ctx, c.Operator, metrics, codec, runBoth(keeper.Run, server.Run))
 }
 
 // bootstrap makes the users, projects and network that a new installation needs; what is there stays.

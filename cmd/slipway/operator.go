@@ -54,8 +54,8 @@ func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.R
 	return group.Wait()
 }
 
-// beside runs both; either ends the other.
-func beside(one, other func(context.Context) error) func(context.Context) error {
+// runBoth runs both; either ends the other.
+func runBoth(one, other func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()

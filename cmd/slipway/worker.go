@@ -80,7 +80,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := metrics.Register(notifications); err != nil {
 		return fmt.Errorf("register the notifications' metrics: %w", err)
 	}
-	return serveOperator(ctx, c.Operator, metrics, nil, beside(keeper.Run, func(ctx context.Context) error {
+	return serveOperator(ctx, c.Operator, metrics, nil, runBoth(keeper.Run, func(ctx context.Context) error {
 		scheduling, stop := context.WithCancel(ctx)
 		scheduled := make(chan struct{})
 		go func() {

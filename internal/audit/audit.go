@@ -251,13 +251,13 @@ func OfRecords(r Records) []Finding {
 	var all []Finding
 	for _, c := range r.Claims {
 		if _, may, why := x.of(c.ServerID); may == nothing {
-			all = append(all, found(ClaimWithoutServer, c.ServerID, c.ServerID, "",
+			all = append(all, newFinding(ClaimWithoutServer, c.ServerID, c.ServerID, "",
 				"server "+c.ServerID+" claims quota of project "+c.ProjectID+", and "+why, "release the claim"))
 		}
 	}
 	for _, a := range r.Allocations {
 		if here, known, why := x.placed(a.ServerID, a.Host); known && !here {
-			all = append(all, x.named(found(AllocationWithoutServer, on(a.ServerID, a.Host), a.ServerID, a.Host,
+			all = append(all, x.named(newFinding(AllocationWithoutServer, serverOnHost(a.ServerID, a.Host), a.ServerID, a.Host,
 				"room on "+a.Host+" is held for server "+a.ServerID+", and "+why, clearing(a.Host)+", and give its room back")))
 		}
 	}
@@ -267,12 +267,12 @@ func OfRecords(r Records) []Finding {
 			if p.Made {
 				what, repair = "port "+p.ID+" was made for server "+p.ServerID, "delete the port"
 			}
-			all = append(all, found(PortWithoutServer, p.ID, p.ServerID, "", what+", and "+why, repair))
+			all = append(all, newFinding(PortWithoutServer, p.ID, p.ServerID, "", what+", and "+why, repair))
 		}
 	}
 	for _, id := range r.Specs {
 		if s := x.servers[id]; s == nil || s.VMState == lifecycle.Deleted {
-			all = append(all, found(SpecWithoutServer, id, id, "",
+			all = append(all, newFinding(SpecWithoutServer, id, id, "",
 				"what server "+id+" was built of is kept, user data and all, and the server is deleted", "forget it"))
 		}
 	}
@@ -280,7 +280,7 @@ func OfRecords(r Records) []Finding {
 		all = append(all, x.ofServer(&r.Servers[i])...)
 	}
 	if re := r.Restore; !re.At.IsZero() && !re.Acknowledged {
-		all = append(all, found(DatabaseRestored, "database", "", "", "the database is older than what "+strings.Join(re.Witnesses, ", ")+
+		all = append(all, newFinding(DatabaseRestored, "database", "", "", "the database is older than what "+strings.Join(re.Witnesses, ", ")+
 			" saw of it: it was restored, which was noticed at "+re.At.UTC().Format("2006-01-02 15:04")+" UTC; `slipway installation show` tells more, `slipway installation acknowledge` makes it the truth", ""))
 	}
 	sorted(all)
@@ -291,10 +291,10 @@ func (x index) ofServer(s *Server) []Finding {
 	_, may, _ := x.of(s.ID)
 	switch may {
 	case building:
-		return []Finding{x.named(found(BuildWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is in BUILD, and nothing builds it",
+		return []Finding{x.named(newFinding(BuildWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is in BUILD, and nothing builds it",
 			"give back what it took, and put it into ERROR"))}
 	case deleting:
-		return []Finding{found(DeleteWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is being deleted, and nothing deletes it",
+		return []Finding{newFinding(DeleteWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is being deleted, and nothing deletes it",
 			"start its delete again")}
 	}
 	if may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) {
@@ -302,19 +302,19 @@ func (x index) ofServer(s *Server) []Finding {
 	}
 	var all []Finding
 	if !x.claims[s.ID] {
-		all = append(all, found(ServerWithoutClaim, s.ID, s.ID, s.Host, "server "+s.ID+" is ACTIVE, and claims no quota of project "+s.ProjectID,
+		all = append(all, newFinding(ServerWithoutClaim, s.ID, s.ID, s.Host, "server "+s.ID+" is ACTIVE, and claims no quota of project "+s.ProjectID,
 			"claim its share again, also beyond the project's limits"))
 	}
 	switch {
 	case s.Host == "":
-		all = append(all, found(ServerWithoutAllocation, s.ID, s.ID, "",
+		all = append(all, newFinding(ServerWithoutAllocation, s.ID, s.ID, "",
 			"server "+s.ID+" is ACTIVE, and is placed on no host: nothing tells where it ran; delete it", ""))
 	case !x.rooms[Allocation{s.ID, s.Host}]:
-		all = append(all, found(ServerWithoutAllocation, s.ID, s.ID, s.Host,
+		all = append(all, newFinding(ServerWithoutAllocation, s.ID, s.ID, s.Host,
 			"server "+s.ID+" is ACTIVE on "+s.Host+", and no room is held for it there", "hold its room again, also beyond the host's"))
 	}
 	if missing := missingPorts(s, x.nics[s.ID]); missing != "" {
-		all = append(all, found(ServerWithoutPort, s.ID, s.ID, s.Host,
+		all = append(all, newFinding(ServerWithoutPort, s.ID, s.ID, s.Host,
 			"server "+s.ID+" is ACTIVE, and "+missing+": its address may be given to another; delete the server and build it anew", ""))
 	}
 	return all
@@ -325,7 +325,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	x, host := newIndex(r), inv.Hostname
 	var all []Finding
 	add := func(kind Kind, id, text, repair string) {
-		all = append(all, x.named(found(kind, on(id, host), id, host, text, repair)))
+		all = append(all, x.named(newFinding(kind, serverOnHost(id, host), id, host, text, repair)))
 	}
 	things := map[string]contract.Instance{}
 	for _, t := range inv.Things {
@@ -341,7 +341,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 			add(DomainWithoutServer, t.ID, "domain slipway-"+t.ID+" is "+t.Domain+" on "+host+", and "+why, clearing(host))
 		}
 		if t.Folder {
-			add(FolderWithoutServer, t.ID, "folder "+t.ID+" lies on "+host+", and "+why+foreign(t), clearing(host))
+			add(FolderWithoutServer, t.ID, "folder "+t.ID+" lies on "+host+", and "+why+foreignFiles(t), clearing(host))
 		}
 	}
 	for i := range r.Servers {
@@ -352,7 +352,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 		all = append(all, ofPlaced(s.ID, host, things[s.ID], r.Images)...)
 	}
 	for _, p := range inv.Partials {
-		all = append(all, found(PartialDownload, p.SHA512+"@"+host, "", host,
+		all = append(all, newFinding(PartialDownload, p.SHA512+"@"+host, "", host,
 			"an image of which "+bytesText(p.Bytes)+" came to "+host+" lies in its cache since "+moment(p.Since)+", and nobody fetches it",
 			"remove what came"))
 	}
@@ -365,7 +365,7 @@ func ofPlaced(id, host string, t contract.Instance, images map[string]contract.I
 	const instead = "; delete the server and build it anew"
 	var all []Finding
 	add := func(kind Kind, text, repair string) {
-		all = append(all, found(kind, on(id, host), id, host, text, repair))
+		all = append(all, newFinding(kind, serverOnHost(id, host), id, host, text, repair))
 	}
 	server := "server " + id + " is ACTIVE on " + host
 	switch {
@@ -406,7 +406,7 @@ type Orphan struct {
 func OfStores(orphans []Orphan, few int) []Finding {
 	const name = "`slipway image orphans list` shows them; adopt or delete those that are named"
 	var all []Finding
-	add := func(kind Kind, object, text string) { all = append(all, found(kind, object, "", "", text, "")) }
+	add := func(kind Kind, object, text string) { all = append(all, newFinding(kind, object, "", "", text, "")) }
 	loose := map[string]int{}
 	for _, o := range orphans {
 		if o.Since.IsZero() {
@@ -432,24 +432,24 @@ func moment(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") + " 
 
 // StoresMissed is the finding that image stores were not looked at.
 func StoresMissed(why string) Finding {
-	return found(StoresNotLookedAt, "stores", "", "", "not every image store was looked at: "+why, "")
+	return newFinding(StoresNotLookedAt, "stores", "", "", "not every image store was looked at: "+why, "")
 }
 
 // Missed is the finding that a host was not looked at.
 func Missed(hostname, why string) Finding {
-	return found(HostNotLookedAt, hostname, "", hostname, hostname+" was not looked at: "+why, "")
+	return newFinding(HostNotLookedAt, hostname, "", hostname, hostname+" was not looked at: "+why, "")
 }
 
 // More is the finding that there are more than are kept. of is what they are of: "records" or a hostname.
 func More(of, hostname, howMany string) Finding {
-	return found(MoreFindings, of, "", hostname, howMany+" more were found and are not listed: repair these, and audit again", "")
+	return newFinding(MoreFindings, of, "", hostname, howMany+" more were found and are not listed: repair these, and audit again", "")
 }
 
-func found(kind Kind, object, serverID, host, text, repair string) Finding {
+func newFinding(kind Kind, object, serverID, host, text, repair string) Finding {
 	return Finding{ID: ID(kind, object), Kind: kind, Object: object, ServerID: serverID, Host: host, Text: text, Repair: repair}
 }
 
-func on(serverID, host string) string { return serverID + "@" + host }
+func serverOnHost(serverID, host string) string { return serverID + "@" + host }
 
 func clearing(host string) string {
 	return "stop and forget its domain on " + host + ", remove its files there"

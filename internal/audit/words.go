@@ -29,8 +29,8 @@ func missingPorts(s *Server, nics []int) string {
 	return "the ports of its interfaces " + strings.Join(missing, ", ") + " are gone"
 }
 
-// foreign tells of files that no step makes, and so no repair removes.
-func foreign(t contract.Instance) string {
+// foreignFiles tells of files that no step makes, and so no repair removes.
+func foreignFiles(t contract.Instance) string {
 	if len(t.Foreign) == 0 {
 		return ""
 	}

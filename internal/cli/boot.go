@@ -305,7 +305,7 @@ func (c *client) follow(ctx context.Context, w io.Writer, s *session.Session, id
 			done()
 			return nil, &show.Error{Code: show.ExitFailed, What: fmt.Sprintf("server %s was deleted while it was built", id), Cause: err}
 		case ctx.Err() != nil:
-		case passing(err):
+		case isTransient(err):
 			last = err
 		default:
 			done()
@@ -344,8 +344,8 @@ func (c *client) follow(ctx context.Context, w io.Writer, s *session.Session, id
 	}
 }
 
-// passing says whether an error of one poll may be gone at the next.
-func passing(err error) bool {
+// isTransient says whether an error of one poll may be gone at the next.
+func isTransient(err error) bool {
 	var answer *session.APIError
 	if errors.As(err, &answer) {
 		return answer.Status >= 500

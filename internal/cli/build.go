@@ -23,13 +23,13 @@ import (
 var buildKind = &kind{
 	noun: "build", service: "builds", path: "builds", plural: "builds", singular: "build", name: "id", listHint: "slipway build list --all",
 	layout: show.Layout{Name: "id", List: []show.Column{
-		show.Col("ID", "id"), show.Computed("WORK", workOf), show.Col("PHASE", "phase"), show.Computed("OVERDUE", yes("overdue")), show.Col("HOST", "host"),
+		show.Col("ID", "id"), show.Computed("WORK", workOf), show.Col("PHASE", "phase"), show.Computed("OVERDUE", yesIf("overdue")), show.Col("HOST", "host"),
 		show.Col("STATUS", "status"), show.Col("STARTED", "started_at"),
 		show.Col("ENDED", "ended_at").OnlyWide(), show.Col("PROJECT", "project_id").OnlyWide(), show.Col("SERVER", "server_id").OnlyWide(),
 		show.Col("IMAGE", "image_id").OnlyWide(), show.Col("RESERVATION", "reservation_id").OnlyWide(),
 	}, Show: []show.Column{
 		show.Col("ID", "id"), show.Computed("WORK", workOf), show.Col("STATUS", "status"), show.Col("PHASE", "phase"), show.Col("SINCE", "phase_since"),
-		show.Computed("OVERDUE", yes("overdue")), show.Col("SERVER", "server_id"), show.Col("PROJECT", "project_id"), show.Col("HOST", "host"), show.Col("IMAGE", "image_id"),
+		show.Computed("OVERDUE", yesIf("overdue")), show.Col("SERVER", "server_id"), show.Col("PROJECT", "project_id"), show.Col("HOST", "host"), show.Col("IMAGE", "image_id"),
 		show.Col("RESERVATION", "reservation_id"), show.Col("STARTED", "started_at"), show.Col("ENDED", "ended_at"), show.Col("NOT KNOWN", "unanswered"),
 	}},
 }
@@ -68,7 +68,7 @@ func workOf(o show.Object) string {
 	return workflow
 }
 
-func yes(field string) func(show.Object) string {
+func yesIf(field string) func(show.Object) string {
 	return func(o show.Object) string {
 		if set, _ := o[field].(bool); set {
 			return "yes"

@@ -41,9 +41,9 @@ func (s *checksums) reset() {
 	}
 }
 
-// vouched is the sum that vouches for an image's bytes: os_hash_value where there is one that can be computed here, else the
-// MD5 in checksum; "" for none.
-func vouched(image show.Object) (algorithm, want string) {
+// vouchingSum is the sum that vouches for an image's bytes: os_hash_value where there is one that can be computed here, else
+// the MD5 in checksum; "" for none.
+func vouchingSum(image show.Object) (algorithm, want string) {
 	if algorithm, want = show.Text(image, "os_hash_algo"), show.Text(image, "os_hash_value"); want != "" && sumMakers[algorithm] != nil {
 		return algorithm, want
 	}
@@ -60,7 +60,7 @@ func (s *checksums) compare(image show.Object, n int64) error {
 	if size, ok := show.Number(image, "size"); ok && size != n {
 		return fmt.Errorf("it has %d bytes, the API says %d", n, size)
 	}
-	algorithm, want := vouched(image)
+	algorithm, want := vouchingSum(image)
 	if algorithm == "" {
 		return errNoChecksum
 	}

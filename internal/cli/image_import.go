@@ -173,7 +173,7 @@ func (c *client) followImport(ctx context.Context, cmd *cobra.Command, s *sessio
 				return image, nil
 			}
 		case ctx.Err() != nil:
-		case passing(err):
+		case isTransient(err):
 			last = err
 		default:
 			return nil, session.Doing(err, "follow the import of the image %q", begun.name)

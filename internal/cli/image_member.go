@@ -192,7 +192,7 @@ func (c *client) imageMemberAnswer(verb, status, short string) *cobra.Command {
 		}
 		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
 			shared, err := imageKind.list(ctx, s, url.Values{"visibility": {"shared"}, "member_status": {"all"}})
-			return offers(imageKind, shared, nil, prefix), err
+			return completionsOf(imageKind, shared, nil, prefix), err
 		})
 	}
 	cmd.Flags().StringVar(&project, "project", "", "the project that answers (default: that of the token; others for an admin)")

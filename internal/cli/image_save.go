@@ -183,7 +183,7 @@ func (c *client) saveAs(name string, write func(io.Writer) error) (err error) {
 // download writes the bytes of an image, and fails unless they are those that the API vouches for.
 func (c *client) download(ctx context.Context, d *downloading, w io.Writer, progress show.ProgressChoice) error {
 	label := imageKind.layout.Label(d.image)
-	algorithm, _ := vouched(d.image)
+	algorithm, _ := vouchingSum(d.image)
 	if algorithm == "" && show.Text(d.image, "status") == "active" {
 		return notWhole(label, errNoChecksum)
 	}
@@ -253,7 +253,7 @@ func (d *downloading) run(ctx context.Context, pause time.Duration) error {
 	for fruitless := 0; ; {
 		before := d.t.Done
 		err := d.try(ctx)
-		if err == nil || ctx.Err() != nil || !d.begun || errors.As(err, new(final)) || !passing(err) {
+		if err == nil || ctx.Err() != nil || !d.begun || errors.As(err, new(final)) || !isTransient(err) {
 			return err
 		}
 		if d.size > 0 && d.t.Done == d.size {
@@ -293,7 +293,7 @@ func (d *downloading) try(ctx context.Context) error {
 	}
 	answer, err := d.s.Send(ctx, r)
 	if err != nil {
-		return because(ctx, err)
+		return stopReason(ctx, err)
 	}
 	defer answer.Body.Close()
 	skip, err := d.place(answer)
@@ -316,7 +316,7 @@ func (d *downloading) try(ctx context.Context) error {
 		}
 		if _, failed := d.w.Write(fresh); failed != nil {
 			if ctx.Err() != nil {
-				return because(ctx, ctx.Err())
+				return stopReason(ctx, ctx.Err())
 			}
 			return final{failed}
 		}
@@ -330,7 +330,7 @@ func (d *downloading) try(ctx context.Context) error {
 		case err == io.EOF:
 			return nil
 		case err != nil:
-			return because(ctx, err)
+			return stopReason(ctx, err)
 		}
 	}
 }
@@ -351,8 +351,8 @@ func (d *downloading) place(answer *http.Response) (skip int64, err error) {
 	return d.t.Done, nil // the whole from its start: the API has no ranges
 }
 
-// because is the reason for which a connection was given up.
-func because(ctx context.Context, err error) error {
+// stopReason is the reason for which a connection was given up.
+func stopReason(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); errors.Is(cause, errStalled) {
 		return cause
 	}

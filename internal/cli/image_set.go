@@ -66,7 +66,7 @@ image that another project shares, as "slipway image member accept" does.`,
 			if membership != "" {
 				return c.setMembership(ctx, cmd, s, image, fields, describe, membership)
 			}
-			if tags := with(texts(image["tags"]), describe.tags); len(tags) != len(texts(image["tags"])) {
+			if tags := withAdded(texts(image["tags"]), describe.tags); len(tags) != len(texts(image["tags"])) {
 				fields["tags"] = tags
 			}
 			changed := image
@@ -238,8 +238,8 @@ func texts(value any) []string {
 	return result
 }
 
-// with is a list and what is added to it, each once.
-func with(list, more []string) []string { return unique(append(slices.Clone(list), more...)) }
+// withAdded is a list and what is added to it, each once.
+func withAdded(list, more []string) []string { return unique(append(slices.Clone(list), more...)) }
 
 func unique(list []string) []string {
 	var result []string

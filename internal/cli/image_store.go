@@ -80,7 +80,7 @@ func (c *client) completeStores(cmd *cobra.Command, flag string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
 			stores, err := imageStores(ctx, s, false)
-			return offers(&kind{layout: imageStoreLayout}, stores, nil, prefix), err
+			return completionsOf(&kind{layout: imageStoreLayout}, stores, nil, prefix), err
 		})
 	})
 }

@@ -181,7 +181,7 @@ func verified(ctx context.Context, s *session.Session, image show.Object, from *
 	if err != nil {
 		return nil, session.Doing(err, "read the uploaded image %q", name)
 	}
-	if algorithm, _ := vouched(stored); algorithm != "" && sums.hashes[algorithm] == nil && from.stream == nil {
+	if algorithm, _ := vouchingSum(stored); algorithm != "" && sums.hashes[algorithm] == nil && from.stream == nil {
 		if sums, err = from.sum(ctx, algorithm); err != nil {
 			return nil, session.Doing(err, "read %s again", from.name)
 		}

@@ -255,7 +255,7 @@ func (c *client) complete(k *kind, many bool) cobra.CompletionFunc {
 		}
 		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
 			items, err := k.list(ctx, s, nil)
-			return offers(k, items, args, prefix), err
+			return completionsOf(k, items, args, prefix), err
 		})
 	}
 }
@@ -279,8 +279,8 @@ func (c *client) completing(cmd *cobra.Command, ask func(context.Context, *sessi
 	return found, cobra.ShellCompDirectiveNoFileComp
 }
 
-// offers are the completions: a name where it is unique, else the ids that share it, each described by the other.
-func offers(k *kind, items []show.Object, taken []string, prefix string) []cobra.Completion {
+// completionsOf are the completions: a name where it is unique, else the ids that share it, each described by the other.
+func completionsOf(k *kind, items []show.Object, taken []string, prefix string) []cobra.Completion {
 	count := map[string]int{}
 	for _, item := range items {
 		count[k.layout.Label(item)]++

@@ -255,7 +255,7 @@ func (c *client) followMany(ctx context.Context, cmd *cobra.Command, s *session.
 				return reservation, n, nil
 			}
 		case ctx.Err() != nil:
-		case passing(err):
+		case isTransient(err):
 			last = err
 		default:
 			return nil, counts{}, session.Doing(err, "follow the builds of reservation %s", id)

@@ -215,7 +215,7 @@ func (c *client) waitGone(ctx context.Context, s *session.Session, server show.O
 		switch {
 		case session.IsStatus(err, http.StatusNotFound):
 			return nil
-		case err != nil && ctx.Err() == nil && !passing(err):
+		case err != nil && ctx.Err() == nil && !isTransient(err):
 			return session.Doing(err, "wait for the end of server %q", name)
 		case err == nil && show.Text(now, "status") == "DELETED":
 			return nil // admins are shown deleted servers
@@ -299,12 +299,12 @@ func (c *client) followConsole(ctx context.Context, cmd *cobra.Command, s *sessi
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && passing(err):
+		case err != nil && isTransient(err):
 			continue
 		case err != nil:
 			return session.Doing(err, "read the console of server %s", id)
 		}
-		if _, err := fmt.Fprint(cmd.OutOrStdout(), added(shown, output)); err != nil {
+		if _, err := fmt.Fprint(cmd.OutOrStdout(), addedText(shown, output)); err != nil {
 			return err
 		}
 		shown = output
@@ -329,8 +329,8 @@ func lastLines(log string, n int) string {
 	return log[end+1:]
 }
 
-// added is what a log has that it had not before. A log that lost its beginning overlaps with the end of the old one.
-func added(old, log string) string {
+// addedText is what a log has that it had not before. A log that lost its beginning overlaps with the end of the old one.
+func addedText(old, log string) string {
 	if strings.HasPrefix(log, old) {
 		return log[len(old):]
 	}

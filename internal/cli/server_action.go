@@ -113,7 +113,7 @@ func (c *client) waitDone(ctx context.Context, s *session.Session, server show.O
 	defer ticker.Stop()
 	for {
 		now, err := serverKind.get(ctx, s, id)
-		if err != nil && ctx.Err() == nil && !passing(err) {
+		if err != nil && ctx.Err() == nil && !isTransient(err) {
 			return session.Doing(err, "wait for the %s of server %q", verb, name)
 		}
 		if err == nil && show.Text(now, "OS-EXT-STS:task_state") == "" {

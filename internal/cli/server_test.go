@@ -79,7 +79,7 @@ func TestWhatALogGainedIsFoundEvenWhenItLostItsBeginning(t *testing.T) {
 		{"abc", "cde", "de"},
 		{"abc", "xyz", "xyz"},
 	} {
-		require.Equal(t, tc.want, added(tc.old, tc.log), "%q → %q", tc.old, tc.log)
+		require.Equal(t, tc.want, addedText(tc.old, tc.log), "%q → %q", tc.old, tc.log)
 	}
 }
 

@@ -34,5 +34,5 @@ func (c *Client) Do(ctx context.Context, workflow string, in contract.ActionInpu
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, workflow, in)
-	return answer(err, "The action was not accepted", "It may still be: look at the server before you ask again.")
+	return faultOf(err, "The action was not accepted", "It may still be: look at the server before you ask again.")
 }

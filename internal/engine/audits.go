@@ -34,7 +34,7 @@ func (c *Client) Audit(ctx context.Context, requestID string) (runID string, joi
 		return running.RunId, true, nil
 	}
 	if err != nil {
-		return "", false, answer(err, "The audit was not started", again)
+		return "", false, faultOf(err, "The audit was not started", again)
 	}
 	return run.GetRunID(), false, nil
 }
@@ -50,5 +50,5 @@ func (c *Client) Repair(ctx context.Context, in contract.RepairInput) error {
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
 		StaticSummary:         "repair asked for by " + in.RequestID,
 	}, contract.WorkflowRepair, in)
-	return answer(err, "The repair was not started", again)
+	return faultOf(err, "The repair was not started", again)
 }

@@ -157,7 +157,7 @@ func (c *Client) Builds(ctx context.Context, f BuildFilter) (found []BuildSummar
 		Query: query, PageSize: int32(f.Limit), NextPageToken: page,
 	})
 	if err != nil {
-		return nil, "", answer(err, "The builds could not be listed", again)
+		return nil, "", faultOf(err, "The builds could not be listed", again)
 	}
 	for _, e := range list.GetExecutions() {
 		found = append(found, summaryOf(e))
@@ -261,7 +261,7 @@ func (c *Client) Build(ctx context.Context, id string) (Build, error) {
 		if errors.As(err, new(*serviceerror.NotFound)) {
 			return Build{}, noBuild(id, err)
 		}
-		return Build{}, answer(err, "The build could not be read", again)
+		return Build{}, faultOf(err, "The build could not be read", again)
 	}
 	info := described.RawResponse.GetWorkflowExecutionInfo()
 	b := Build{BuildSummary: summaryOf(info), Pending: pendingOf(described.RawResponse.GetPendingActivities())}
@@ -359,7 +359,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 		return noBuild(id, err)
 	}
 	if err != nil {
-		return answer(err, "The build could not be read", again)
+		return faultOf(err, "The build could not be read", again)
 	}
 	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
 		UpdateID:   ids.OperatorAct(act.Act, act.RequestID),
@@ -376,7 +376,7 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 	if errors.As(err, new(*serviceerror.NotFound)) {
 		return fault.Wrap(fault.Conflict, err, "The build %s has ended, or has just gone on in another run: look at it again.", id)
 	}
-	return answer(err, "The build did not take it", "It may still: look at the build before you ask again.")
+	return faultOf(err, "The build did not take it", "It may still: look at the build before you ask again.")
 }
 
 // CountBuilds counts what runs, at most one question of the engine for each phase: it counts one value at a time.
@@ -397,7 +397,7 @@ func (c *Client) CountBuilds(ctx context.Context) (BuildCounts, error) {
 func (c *Client) countBy(ctx context.Context, query, attribute string, into map[string]int64) error {
 	count := func(query string) (int64, error) {
 		n, err := c.temporal.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Query: query})
-		return n.GetCount(), answer(err, "The builds could not be counted", again)
+		return n.GetCount(), faultOf(err, "The builds could not be counted", again)
 	}
 	all, err := count(query)
 	for _, phase := range countedPhases {

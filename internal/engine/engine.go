@@ -74,7 +74,7 @@ func (c *Client) Submit(ctx context.Context, in contract.BootInput) error {
 	options.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING
 	options.WorkflowIDReusePolicy = enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
 	err = c.submit(ctx, submission(in.RequestID, asked), nil, options, contract.WorkflowBoot, in)
-	return answer(err, notAccepted, c.afterwards(ctx))
+	return faultOf(err, notAccepted, c.afterwards(ctx))
 }
 
 // submission is a request's one submission. One that may meet a run which another has begun says how long it waits.
@@ -165,7 +165,7 @@ func (c *Client) Reserve(ctx context.Context, in contract.ReserveInput) (admitte
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 	}, contract.WorkflowReserve, in)
-	return out.Servers, answer(err, notAccepted, c.afterwards(ctx))
+	return out.Servers, faultOf(err, notAccepted, c.afterwards(ctx))
 }
 
 // Start starts the build of a server that was reserved. It is success where a workflow of that server runs or has run: this
@@ -187,7 +187,7 @@ func (c *Client) Start(ctx context.Context, in contract.BootInput) error {
 	case errors.As(err, &refused):
 		return fault.Wrap(fault.Internal, err, "The build was not accepted: the workflow engine refuses it.")
 	}
-	return answer(err, "The build was not accepted", again)
+	return faultOf(err, "The build was not accepted", again)
 }
 
 // Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts
@@ -207,7 +207,7 @@ func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 		StaticSummary:         "delete " + in.ServerID,
 		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, contract.WorkflowDelete, in)
-	return answer(err, "The delete was not accepted", again)
+	return faultOf(err, "The delete was not accepted", again)
 }
 
 // Progress tells how far a server's build or teardown is: of the running workflow, or of the last one while its history
@@ -217,7 +217,7 @@ func (c *Client) Progress(ctx context.Context, serverID string) ([]contract.Step
 	defer cancel()
 	value, err := c.temporal.QueryWorkflow(ctx, ids.ServerWorkflow(serverID), "", contract.QueryProgress)
 	if err != nil {
-		return nil, answer(err, "The progress of the build is not to be had", again)
+		return nil, faultOf(err, "The progress of the build is not to be had", again)
 	}
 	var steps []contract.StepProgress
 	if err := value.Get(&steps); err != nil {
@@ -238,14 +238,14 @@ func (c *Client) Console(ctx context.Context, in contract.ConsoleInput) (string,
 	if err == nil {
 		err = run.Get(ctx, &text)
 	}
-	return text, answer(err, "The console could not be read: the server's host did not answer", again)
+	return text, faultOf(err, "The console could not be read: the server's host did not answer", again)
 }
 
 const again = "Please try again."
 
-// answer turns what the engine says into a fault. What a workflow refused stays what it was; the engine's own troubles are
+// faultOf turns what the engine says into a fault. What a workflow refused stays what it was; the engine's own troubles are
 // Unavailable, with a text that says what could not be done and what to do.
-func answer(err error, what, next string) error {
+func faultOf(err error, what, next string) error {
 	var (
 		app       *temporal.ApplicationError
 		timeout   *temporal.TimeoutError

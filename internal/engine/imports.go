@@ -38,5 +38,5 @@ func (c *Client) Import(ctx context.Context, in contract.ImportInput) error {
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 	}, contract.WorkflowImport, in)
-	return answer(err, "The import was not accepted", "It may still be: look for the image's tasks before you ask again.")
+	return faultOf(err, "The import was not accepted", "It may still be: look for the image's tasks before you ask again.")
 }

@@ -180,7 +180,7 @@ func (i *Inspector) atEnd(check func(size int64) error) { i.ends = append(i.ends
 // head judges the first window by its marks and hands it to the format that was declared.
 func (i *Inspector) head(b []byte) error {
 	i.found = headMarks(b)
-	if other := stranger(b); other != nil && len(i.found) == 0 && i.refuses(*other) {
+	if other := knownNonImage(b); other != nil && len(i.found) == 0 && i.refuses(*other) {
 		return refusal("The image is declared to be %s but its content is %s. %s.", i.rules.Declared, other.kind, upper(other.advice))
 	}
 	if i.want == Raw {
@@ -266,9 +266,9 @@ type extent struct {
 	off, len uint64
 }
 
-// apart refuses extents that lie outside the file or over one another. The header itself is one of them, so that nothing
-// can point into it.
-func apart(kind string, size int64, extents ...extent) error {
+// checkExtents refuses extents that lie outside the file or over one another. The header itself is one of them, so that
+// nothing can point into it.
+func checkExtents(kind string, size int64, extents ...extent) error {
 	for n, e := range extents {
 		if e.off+e.len < e.off || e.off+e.len > uint64(size) {
 			return unusable(kind, "its %s lies outside the file", e.name)

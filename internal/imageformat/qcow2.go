@@ -70,7 +70,7 @@ func ReadQCOW2(r io.ReaderAt, size int64) (QCOW2Header, error) {
 	if err != nil {
 		return QCOW2Header{}, err
 	}
-	return h, apart(qcow2Mark, size, parts...)
+	return h, checkExtents(qcow2Mark, size, parts...)
 }
 
 // qcow2 refuses every header that leads QEMU outside the image, and what cannot be booted.
@@ -92,7 +92,7 @@ func (i *Inspector) qcow2(b []byte) error {
 		return refusal("The image is marked as corrupt. Repair it with qemu-img check -r all and upload the result.")
 	}
 	i.virtual = h.VirtualBytes
-	i.atEnd(func(size int64) error { return apart(qcow2Mark, size, parts...) })
+	i.atEnd(func(size int64) error { return checkExtents(qcow2Mark, size, parts...) })
 	return nil
 }
 

@@ -84,8 +84,8 @@ var others = []struct {
 // parts boot beside a disk. A kernel for x86 begins with a boot sector, as a disk does, so it is no stranger to one.
 var parts = []mark{{0x202, "HdrS", "aki"}, {0x38, "ARM\x64", "aki"}, {0, "070701", "ari"}, {0, "070702", "ari"}}
 
-// stranger knows files that are no image of a disk; nil is what may be one. Where a boot sector is, a disk is.
-func stranger(b []byte) *other {
+// knownNonImage knows files that are no image of a disk; nil is what may be one. Where a boot sector is, a disk is.
+func knownNonImage(b []byte) *other {
 	if len(b) >= 512 && b[510] == 0x55 && b[511] == 0xaa {
 		return nil
 	}
@@ -107,16 +107,16 @@ func stranger(b []byte) *other {
 	if len(b) >= 13 && b[0] == 0x5d && b[1] == 0 && b[2] == 0 && isAll(b[5:13], 0xff) {
 		return &other{"an lzma file", packed("unlzma")}
 	}
-	return served(b)
+	return webAnswer(b)
 }
 
 func isAll(b []byte, v byte) bool {
 	return !slices.ContainsFunc(b, func(x byte) bool { return x != v })
 }
 
-// served knows what web servers answer with. That alone is not enough to know text by: a disk without a boot sector may begin
-// with any bytes, and some of the disk labels of other machines are text.
-func served(b []byte) *other {
+// webAnswer knows what web servers answer with. That alone is not enough to know text by: a disk without a boot sector may
+// begin with any bytes, and some of the disk labels of other machines are text.
+func webAnswer(b []byte) *other {
 	b = bytes.TrimPrefix(b[:min(len(b), 512)], []byte("\xef\xbb\xbf"))
 	if bytes.IndexByte(b, 0) >= 0 {
 		return nil
@@ -160,7 +160,7 @@ func Recognise(head, tail []byte) (disk, trouble string) {
 			return m.kind, ""
 		}
 	}
-	if other := stranger(head); other != nil {
+	if other := knownNonImage(head); other != nil {
 		return "", "is " + other.kind + ": " + other.advice
 	}
 	return string(Raw), ""

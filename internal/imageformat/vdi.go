@@ -56,7 +56,7 @@ func (i *Inspector) vdi(b []byte) error {
 	}
 	i.virtual = int64((virtual + 511) &^ 511)
 	i.atEnd(func(size int64) error {
-		return apart(vdiMark, (size+511)&^511, extent{"header", 0, 512}, extent{"block map", mapAt, 4 * blocks},
+		return checkExtents(vdiMark, (size+511)&^511, extent{"header", 0, 512}, extent{"block map", mapAt, 4 * blocks},
 			extent{"data", dataAt, allocated * vdiBlock})
 	})
 	return nil

@@ -76,7 +76,7 @@ func (i *Inspector) vhd(b []byte) error {
 		if size%512 != 0 || i.tailLen < vhdFooter || !bytes.Equal(i.tail[i.tailLen-vhdFooter:i.tailLen], footer) {
 			return badVHD("its footer is not the copy at its beginning")
 		}
-		return apart(vhdMark, size, extent{"footer's copy", 0, vhdFooter}, extent{"dynamic header", at, vhdHeader},
+		return checkExtents(vhdMark, size, extent{"footer's copy", 0, vhdFooter}, extent{"dynamic header", at, vhdHeader},
 			extent{"table", table, entries * 4}, extent{"footer", uint64(size) - vhdFooter, vhdFooter})
 	})
 	return nil

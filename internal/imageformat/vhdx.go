@@ -247,7 +247,7 @@ func (i *Inspector) vhdxItemsRead(s *vhdxState, b []byte, length uint64) error {
 	}
 	i.virtual = int64(virtual)
 	i.atEnd(func(size int64) error {
-		return apart(vhdxMark, size, extent{"header", 0, vhdxMiB}, s.log, s.table, s.metadata)
+		return checkExtents(vhdxMark, size, extent{"header", 0, vhdxMiB}, s.log, s.table, s.metadata)
 	})
 	return nil
 }

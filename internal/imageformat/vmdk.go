@@ -103,7 +103,7 @@ func (i *Inspector) vmdk(b []byte) error {
 		if overhead*vmdkSector > uint64(size+vmdkSector-1) {
 			return badVMDK("its data begin outside the file")
 		}
-		return apart(vmdkMark, (size+vmdkSector-1)&^(vmdkSector-1), parts...)
+		return checkExtents(vmdkMark, (size+vmdkSector-1)&^(vmdkSector-1), parts...)
 	})
 	return nil
 }

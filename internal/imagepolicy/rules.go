@@ -56,29 +56,29 @@ type rule struct {
 
 // rules is the whole policy. The table of the test shows what comes of it.
 var rules = map[Action]rule{
-	GetImages:       {noImage, anyone, general, nil},
-	TasksAPIAccess:  {noImage, onlyAdmin, general, nil},
-	GetStoresDetail: {noImage, onlyAdmin, general, nil},
+	GetImages:       {noImage, anyone, generalText, nil},
+	TasksAPIAccess:  {noImage, onlyAdmin, generalText, nil},
+	GetStoresDetail: {noImage, onlyAdmin, generalText, nil},
 	AddImage:        {noImage, ownerWrites, notYours, publicByAdmin},
 
-	GetImage:         {anImage, anyone, general, nil},
-	DownloadImage:    {anImage, anyone, general, notDeactivated},
-	ModifyImage:      {anImage, ownerWrites, say("You are not permitted to modify this image."), nil},
-	DeleteImage:      {anImage, ownerWrites, say("You are not permitted to delete this image."), notProtected},
-	UploadImage:      {anImage, ownerWrites, say("You are not permitted to upload data for this image."), nil},
-	StageImage:       {anImage, ownerWrites, say("You are not permitted to stage data for this image."), nil},
-	ImportImage:      {anImage, ownerWrites, say("You are not permitted to import data for this image."), nil},
-	Deactivate:       {anImage, ownerWrites, say("You are not permitted to deactivate this image."), nil},
-	Reactivate:       {anImage, ownerWrites, say("You are not permitted to reactivate this image."), nil},
-	CommunitizeImage: {anImage, ownerWrites, general, nil},
-	PublicizeImage:   {anImage, onlyAdmin, general, nil},
-	CopyImage:        {anImage, onlyAdmin, general, nil},
-	DeleteStoreCopy:  {anImage, onlyAdmin, general, nil},
-	GetTasks:         {anImage, ownerReads, general, nil},
+	GetImage:         {anImage, anyone, generalText, nil},
+	DownloadImage:    {anImage, anyone, generalText, notDeactivated},
+	ModifyImage:      {anImage, ownerWrites, fixedText("You are not permitted to modify this image."), nil},
+	DeleteImage:      {anImage, ownerWrites, fixedText("You are not permitted to delete this image."), notProtected},
+	UploadImage:      {anImage, ownerWrites, fixedText("You are not permitted to upload data for this image."), nil},
+	StageImage:       {anImage, ownerWrites, fixedText("You are not permitted to stage data for this image."), nil},
+	ImportImage:      {anImage, ownerWrites, fixedText("You are not permitted to import data for this image."), nil},
+	Deactivate:       {anImage, ownerWrites, fixedText("You are not permitted to deactivate this image."), nil},
+	Reactivate:       {anImage, ownerWrites, fixedText("You are not permitted to reactivate this image."), nil},
+	CommunitizeImage: {anImage, ownerWrites, generalText, nil},
+	PublicizeImage:   {anImage, onlyAdmin, generalText, nil},
+	CopyImage:        {anImage, onlyAdmin, generalText, nil},
+	DeleteStoreCopy:  {anImage, onlyAdmin, generalText, nil},
+	GetTasks:         {anImage, ownerReads, generalText, nil},
 
 	AddMember:    {members, ownerWrites, ofImage("Not allowed to create members for image %s."), nil},
-	GetMembers:   {members, anyone, general, nil},
-	GetMember:    {oneMember, anyone, general, nil},
+	GetMembers:   {members, anyone, generalText, nil},
+	GetMember:    {oneMember, anyone, generalText, nil},
 	ModifyMember: {oneMember, memberWrites, ofImage("Not allowed to update members for image %s."), nil},
 	DeleteMember: {oneMember, ownerWrites, ofImage("Not allowed to delete members for image %s."), nil},
 }
@@ -97,12 +97,12 @@ func memberWrites(c Caller, t Target) bool {
 	return c.admin() || t.Member != "" && c.has(auth.RoleMember, t.MemberID)
 }
 
-// general is Glance's text for an action that has none of its own.
-func general(_ Caller, a Action, _ Target) string {
+// generalText is Glance's text for an action that has none of its own.
+func generalText(_ Caller, a Action, _ Target) string {
 	return fmt.Sprintf("You are not authorized to complete %s action.", a)
 }
 
-func say(text string) func(Caller, Action, Target) string {
+func fixedText(text string) func(Caller, Action, Target) string {
 	return func(Caller, Action, Target) string { return text }
 }
 
@@ -113,14 +113,14 @@ func ofImage(format string) func(Caller, Action, Target) string {
 // notYours tells somebody who names another owner from somebody who may not write at all.
 func notYours(c Caller, a Action, t Target) string {
 	if t.OwnerID == c.ProjectID {
-		return general(c, a, t)
+		return generalText(c, a, t)
 	}
 	return fmt.Sprintf("You are not permitted to create images owned by '%s'.", t.OwnerID)
 }
 
 func publicByAdmin(c Caller, t Target) error {
 	if t.Visibility == Public && !c.admin() {
-		return fault.New(fault.Forbidden, "%s", general(c, PublicizeImage, t))
+		return fault.New(fault.Forbidden, "%s", generalText(c, PublicizeImage, t))
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ type Verifier struct {
 // certificate that cannot be used are an Invalid fault, and so is a signed image where there is no store of certificates
 // (certs is nil): bytes that nobody verified must not pass for verified ones.
 func New(ctx context.Context, properties map[string]string, certs Certificates) (*Verifier, error) {
-	c, err := read(properties)
+	c, err := readClaim(properties)
 	if err != nil || c == nil {
 		return nil, err
 	}
@@ -114,9 +114,9 @@ type claim struct {
 	certificate string // in lower case
 }
 
-// read takes the claim out of an image's properties; nil where there is none. Glance uploads an image that has only some
+// readClaim takes the claim out of an image's properties; nil where there is none. Glance uploads an image that has only some
 // of the four without verifying it, and Nova refuses to boot it later. Slipway refuses it at once.
-func read(properties map[string]string) (*claim, error) {
+func readClaim(properties map[string]string) (*claim, error) {
 	var missing []string
 	for _, name := range Properties() {
 		if _, ok := properties[name]; !ok {

@@ -146,7 +146,7 @@ func (f *Files) Hold(ctx context.Context, id string) (Hold, error) {
 // isAside says whether an image's bytes are set aside. A mark whose bytes are gone says nothing, and goes too.
 func (f *Files) isAside(id string) (bool, error) {
 	if _, err := os.Lstat(f.asideMark(id)); err != nil {
-		return false, present(err)
+		return false, unlessNotExist(err)
 	}
 	if _, err := os.Lstat(f.image(id)); !errors.Is(err, fs.ErrNotExist) {
 		return err == nil, err
@@ -154,8 +154,8 @@ func (f *Files) isAside(id string) (bool, error) {
 	return false, remove(f.asideMark(id))
 }
 
-// present is the error of a look at something, unless that it is not there.
-func present(err error) error {
+// unlessNotExist is the error of a look at something, unless it says that it is not there.
+func unlessNotExist(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -176,7 +176,7 @@ func (f *Files) setAside(id string, aside bool) error {
 		return errors.Join(remove(f.asideMark(id)), syncDir(f.aside))
 	}
 	if _, err := os.Lstat(f.image(id)); err != nil {
-		return present(err)
+		return unlessNotExist(err)
 	}
 	mark, err := os.OpenFile(f.asideMark(id), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -191,7 +191,7 @@ func (f *Files) setAside(id string, aside bool) error {
 // Orphans implements Store.
 func (f *Files) Orphans(context.Context) ([]Orphan, error) {
 	names, err := namesIn(f.aside)
-	if present(err) != nil {
+	if unlessNotExist(err) != nil {
 		return nil, fmt.Errorf("list what is set aside: %w", err)
 	}
 	slices.Sort(names)
@@ -329,7 +329,7 @@ func (f *Files) removeBlobs(selected func(*unix.Stat_t) bool) (removed int, err 
 func (f *Files) IDs(ctx context.Context) ([]string, error) {
 	var ids []string
 	marks, err := namesIn(f.aside)
-	if present(err) != nil {
+	if unlessNotExist(err) != nil {
 		return nil, fmt.Errorf("list the image store: %w", err)
 	}
 	for _, dir := range []string{f.images, f.uploads} {

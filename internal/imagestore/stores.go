@@ -123,7 +123,7 @@ func openFolder(address string, o FilesOptions) (Store, error) {
 		return nil, errors.New("a folder is needed")
 	}
 	if v := query.Get("content"); v != "" {
-		if o.Content, err = yes(v); err != nil {
+		if o.Content, err = parseYesNo(v); err != nil {
 			return nil, fmt.Errorf("content: %w", err)
 		}
 	}
@@ -170,7 +170,7 @@ func options(address string, known ...string) (string, url.Values, error) {
 	return plain, query, nil
 }
 
-func yes(word string) (bool, error) {
+func parseYesNo(word string) (bool, error) {
 	switch word {
 	case "yes", "true":
 		return true, nil

@@ -23,7 +23,7 @@ func Open(ctx context.Context, setting, address string) (net.Listener, error) {
 	case err == nil:
 		return l, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s: %s is in use%s: stop that, or choose another address", setting, address, by(address))
+		return nil, fmt.Errorf("%s: %s is in use%s: stop that, or choose another address", setting, address, listeningProcess(address))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, fmt.Errorf("%s: this machine has no address %s", setting, address)
 	case errors.Is(err, syscall.EACCES):
@@ -32,9 +32,9 @@ func Open(ctx context.Context, setting, address string) (net.Listener, error) {
 	return nil, fmt.Errorf("%s: cannot listen on %q: %w", setting, address, err)
 }
 
-// by names the process that listens on the port, as far as this user may know: Linux tells a socket's inode, and each
-// process's files.
-func by(address string) string {
+// listeningProcess names the process that listens on the port, as far as this user may know: Linux tells a socket's inode,
+// and each process's files.
+func listeningProcess(address string) string {
 	_, word, err := net.SplitHostPort(address)
 	if err != nil {
 		return ""

@@ -105,17 +105,17 @@ var filters = []filter{
 		return ""
 	}},
 	{"CoreFilter", func(r Request, h Host) string {
-		return short("vCPUs", r.Resources.VCPUs, h.free().VCPUs)
+		return shortfall("vCPUs", r.Resources.VCPUs, h.free().VCPUs)
 	}},
 	{"RamFilter", func(r Request, h Host) string {
-		return short("MiB of memory", r.Resources.RAMMiB, h.free().RAMMiB)
+		return shortfall("MiB of memory", r.Resources.RAMMiB, h.free().RAMMiB)
 	}},
 	{"DiskFilter", func(r Request, h Host) string {
-		return short("GiB of disk", r.Resources.DiskGiB, h.free().DiskGiB)
+		return shortfall("GiB of disk", r.Resources.DiskGiB, h.free().DiskGiB)
 	}},
 }
 
-func short(what string, want, free int) string {
+func shortfall(what string, want, free int) string {
 	if want <= free {
 		return ""
 	}

@@ -15,13 +15,13 @@ func Seal(keys *payload.Keys, serverID string, spec contract.ServerSpec) (payloa
 	if err != nil {
 		return payload.Sealed{}, fmt.Errorf("the spec of server %s: %w", serverID, err)
 	}
-	return keys.Seal(plain, about(serverID))
+	return keys.Seal(plain, sealContext(serverID))
 }
 
 // Open reads what Seal made.
 func Open(keys *payload.Keys, serverID string, sealed payload.Sealed) (contract.ServerSpec, error) {
 	var spec contract.ServerSpec
-	plain, err := keys.Open(sealed, about(serverID))
+	plain, err := keys.Open(sealed, sealContext(serverID))
 	if err == nil {
 		err = json.Unmarshal(plain, &spec)
 	}
@@ -33,11 +33,11 @@ func Open(keys *payload.Keys, serverID string, sealed payload.Sealed) (contract.
 
 // Reseal seals it anew with the first key, whatever version of the program wrote it.
 func Reseal(keys *payload.Keys, serverID string, sealed payload.Sealed) (payload.Sealed, error) {
-	plain, err := keys.Open(sealed, about(serverID))
+	plain, err := keys.Open(sealed, sealContext(serverID))
 	if err != nil {
 		return payload.Sealed{}, fmt.Errorf("the spec of server %s: %w", serverID, err)
 	}
-	return keys.Seal(plain, about(serverID))
+	return keys.Seal(plain, sealContext(serverID))
 }
 
-func about(serverID string) string { return "server spec " + serverID }
+func sealContext(serverID string) string { return "server spec " + serverID }

@@ -163,10 +163,10 @@ func (f *Fetcher) redirected(from *url.URL, location string) (*url.URL, error) {
 	}
 	next, err := f.rules.parse(to.String())
 	if err != nil {
-		return nil, fmt.Errorf("location %s: %w", shown(location), err)
+		return nil, fmt.Errorf("location %s: %w", printableURI(location), err)
 	}
 	if from.Scheme == "https" && next.Scheme != "https" {
-		return nil, fmt.Errorf("location %s gives up TLS", shown(location))
+		return nil, fmt.Errorf("location %s gives up TLS", printableURI(location))
 	}
 	return next, nil
 }

@@ -263,7 +263,7 @@ func TestARedirectLeadsNowhereThatCouldNotBeAskedForItself(t *testing.T) {
 		"http://inside.example.org/":               "The address of host inside.example.org is not allowed.",
 		"":                                         "Host 127.0.0.1 redirects without saying where to.",
 	} {
-		t.Run(shown(location), func(t *testing.T) {
+		t.Run(printableURI(location), func(t *testing.T) {
 			leads.Store(location)
 			requireFails(t, f, s.URL, fault.Invalid, text)
 		})

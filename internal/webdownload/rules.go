@@ -126,7 +126,7 @@ func (r Rules) withDefaults() Rules {
 func (r Rules) Check(uri string) (*url.URL, error) {
 	u, err := r.parse(uri)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "URI for web-download does not pass filtering: %s: %s.", shown(uri), err)
+		return nil, fault.New(fault.Invalid, "URI for web-download does not pass filtering: %s: %s.", printableURI(uri), err)
 	}
 	return u, nil
 }
@@ -206,9 +206,9 @@ func canonicalPort(u *url.URL) (int, error) {
 	return port, nil
 }
 
-// shown is a URI as it may stand in an answer or a log: in printable ASCII, and without passwords and queries, which are
-// the secrets of signed URLs.
-func shown(uri string) string {
+// printableURI is a URI as it may stand in an answer or a log: in printable ASCII, and without passwords and queries, which
+// are the secrets of signed URLs.
+func printableURI(uri string) string {
 	const most = 200
 	if start := strings.Index(uri, "://"); start >= 0 {
 		start += len("://")

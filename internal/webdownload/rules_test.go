@@ -87,7 +87,7 @@ func TestURIsThatAreNeverImported(t *testing.T) {
 		},
 	} {
 		for _, uri := range uris {
-			t.Run(why+"/"+shown(uri), func(t *testing.T) {
+			t.Run(why+"/"+printableURI(uri), func(t *testing.T) {
 				_, err := anyHost().Check(uri)
 				require.True(t, fault.Is(err, fault.Invalid), "%v", err)
 				text := fault.Public(err)
@@ -232,7 +232,7 @@ func TestARefusalShowsNeitherPasswordsNorQueries(t *testing.T) {
 		"http://host/\x1b[2Jé":                      `http://host/\x1b[2J\u00e9`,
 		"http://host/" + strings.Repeat("a", 1<<20): "http://host/" + strings.Repeat("a", 188) + "...",
 	} {
-		require.Equal(t, want, shown(uri))
+		require.Equal(t, want, printableURI(uri))
 	}
 }
 

@@ -22,16 +22,16 @@ const (
 // KeepHouse ends what processes that died left, as far as rows tell, and deletes what has expired. One task that fails does
 // not keep the others from their turn.
 func KeepHouse(ctx workflow.Context) error {
-	return do(ctx, Patience, contract.SettleImages, contract.PurgeTokens, contract.PurgeImageTasks)
+	return runTasks(ctx, Patience, contract.SettleImages, contract.PurgeTokens, contract.PurgeImageTasks)
 }
 
 // SettleImageStores looks through all stores.
 func SettleImageStores(ctx workflow.Context) error {
-	return do(ctx, StoresPatience, contract.SettleStores)
+	return runTasks(ctx, StoresPatience, contract.SettleStores)
 }
 
-// do does the tasks at once. One is tried again within the time of all, and then at the schedule's next turn.
-func do(ctx workflow.Context, patience time.Duration, tasks ...string) error {
+// runTasks does the tasks at once. One is tried again within the time of all, and then at the schedule's next turn.
+func runTasks(ctx workflow.Context, patience time.Duration, tasks ...string) error {
 	patience -= time.Minute // which leaves the workflow time to tell of it
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: patience, ScheduleToCloseTimeout: patience, HeartbeatTimeout: silence,

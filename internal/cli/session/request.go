@@ -61,7 +61,7 @@ func (s *Session) Send(ctx context.Context, r Request) (*http.Response, error) {
 	options := &gophercloud.RequestOpts{JSONBody: r.Body, RawBody: r.Raw, MoreHeaders: headers, OkCodes: success, KeepResponseBody: true}
 	response, err := s.provider.Request(ctx, r.Method, address, options)
 	if err != nil {
-		return nil, s.answer(r.Service, err)
+		return nil, s.apiError(r.Service, err)
 	}
 	return response, nil
 }
@@ -145,15 +145,15 @@ func nextLink(answer show.Object, plural string) string {
 	return ""
 }
 
-// answer turns gophercloud's errors into ours.
-func (s *Session) answer(service string, err error) error {
+// apiError turns gophercloud's errors into ours.
+func (s *Session) apiError(service string, err error) error {
 	var again *gophercloud.ErrUnableToReauthenticate
 	if errors.As(err, &again) {
-		return s.answer("identity", again.ErrReauth)
+		return s.apiError("identity", again.ErrReauth)
 	}
 	var after *gophercloud.ErrErrorAfterReauthentication
 	if errors.As(err, &after) {
-		return s.answer(service, after.ErrOriginal)
+		return s.apiError(service, after.ErrOriginal)
 	}
 	var code gophercloud.ErrUnexpectedResponseCode
 	if !errors.As(err, &code) {

@@ -45,7 +45,7 @@ func (c *Settings) Open(ctx context.Context, log io.Writer) (*Session, error) {
 	}
 	s := &Session{provider: provider, endpoints: endpoints, authURL: auth.IdentityEndpoint, bases: map[string]string{}}
 	if err := openstack.Authenticate(ctx, provider, auth); err != nil {
-		return nil, Doing(s.answer("identity", err), "log in at %s", auth.IdentityEndpoint)
+		return nil, Doing(s.apiError("identity", err), "log in at %s", auth.IdentityEndpoint)
 	}
 	return s, nil
 }

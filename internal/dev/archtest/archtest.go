@@ -230,7 +230,7 @@ func Breaks(packages []Package, rules []Rule) []string {
 			var visit func(at *Package, way []string)
 			visit = func(at *Package, way []string) {
 				for _, imported := range at.Imports {
-					path := below(imported)
+					path := shortPath(imported)
 					here := append(slices.Clone(way), show(imported))
 					if matchAny(r.Never, path) && !matchAny(r.Only, path) && path != p.Path {
 						broken = append(broken, fmt.Sprintf("%s: %s", strings.Join(here, " imports "), r.Why))
@@ -271,8 +271,8 @@ func Unsaid(packages []Package) []string {
 	return unsaid
 }
 
-// below is an import path as the rules write it: Slipway's own without the module.
-func below(path string) string {
+// shortPath is an import path as the rules write it: Slipway's own without the module.
+func shortPath(path string) string {
 	if path == Module {
 		return ""
 	}
@@ -280,7 +280,7 @@ func below(path string) string {
 }
 
 func show(path string) string {
-	if path = below(path); path != "" {
+	if path = shortPath(path); path != "" {
 		return path
 	}
 	return "the root package"

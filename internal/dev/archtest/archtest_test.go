@@ -44,7 +44,7 @@ func tree(t *testing.T) []Package {
 			continue // no part of the repository
 		}
 		packages = append(packages, Package{
-			Path: below(p.ImportPath), Name: p.Name, Imports: p.Imports,
+			Path: shortPath(p.ImportPath), Name: p.Name, Imports: p.Imports,
 			Doc: firstSentence(t, p.Dir, slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles)),
 		})
 	}
@@ -156,7 +156,7 @@ func TestABrokenRuleIsFound(t *testing.T) {
 				}
 			}
 			found := slices.ContainsFunc(Breaks(packages, Rules), func(line string) bool {
-				return strings.HasPrefix(line, c.who+" imports ") && strings.Contains(line, below(c.imports)+": ")
+				return strings.HasPrefix(line, c.who+" imports ") && strings.Contains(line, shortPath(c.imports)+": ")
 			})
 			require.True(t, found, "not found among %q", Breaks(packages, Rules))
 		})

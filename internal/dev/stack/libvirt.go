@@ -126,7 +126,7 @@ func LibvirtLeft(dir string) bool {
 }
 
 // runFolder is what a reboot clears, as it ends the processes.
-func runFolder(dir string) string { return elsewhere(dir, "run")[0] }
+func runFolder(dir string) string { return standInFolders(dir, "run")[0] }
 
 func (l *Libvirt) lockFile() string { return filepath.Join(l.dir, "lock") }
 func (l *Libvirt) domains() string  { return filepath.Join(l.dir, "domains") }

@@ -276,7 +276,7 @@ func PurgePostgres(ctx context.Context, dir string) error {
 			return fmt.Errorf("stop the Postgres in %s: %w", target, err)
 		}
 		// Only what placeData and placeSocket made: a link to anywhere else is somebody's own doing.
-		if target != at && !slices.Contains(elsewhere(dir, name), target) {
+		if target != at && !slices.Contains(standInFolders(dir, name), target) {
 			return fmt.Errorf("delete the Postgres cluster: %s points to %s, which Slipway did not make", at, target)
 		}
 		if err := os.RemoveAll(target); err != nil {
@@ -309,8 +309,8 @@ func clusterOwner() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
-// elsewhere lists the folders that may stand in for dir/name, best first.
-func elsewhere(dir, name string) []string {
+// standInFolders lists the folders that may stand in for dir/name, best first.
+func standInFolders(dir, name string) []string {
 	sum := sha256.Sum256([]byte(dir))
 	id := "slipway-" + hex.EncodeToString(sum[:6])
 	if name == "run" {
@@ -329,7 +329,7 @@ func placeData(dir string, owner *syscall.Credential) (string, error) {
 	if reachable(dir, owner) {
 		return at, nil
 	}
-	for _, target := range elsewhere(dir, "data") {
+	for _, target := range standInFolders(dir, "data") {
 		parent := filepath.Dir(target)
 		if !reachable(parent, owner) {
 			continue
@@ -354,7 +354,7 @@ func placeSocket(dir string, owner *syscall.Credential) (string, error) {
 		return at, privateDir(at, owner)
 	}
 	var errs []error
-	for _, target := range elsewhere(dir, "run") {
+	for _, target := range standInFolders(dir, "run") {
 		if err := privateDir(target, owner); err != nil {
 			errs = append(errs, err)
 			continue

@@ -66,7 +66,7 @@ func (h *Host) Do(asked context.Context, s Step, work func(context.Context) (any
 	if s.Turn {
 		if err := h.takeTurn(ctx, s); err != nil {
 			end()
-			return nil, began, judged(asked, ctx, 0, err)
+			return nil, began, hostReason(asked, ctx, 0, err)
 		}
 		defer h.turns.Release(1)
 	}
@@ -77,7 +77,7 @@ func (h *Host) Do(asked context.Context, s Step, work func(context.Context) (any
 	}
 	began = time.Now()
 	out, err = h.call(ctx, s, work, end)
-	return out, began, judged(asked, ctx, s.Deadline, err)
+	return out, began, hostReason(asked, ctx, s.Deadline, err)
 }
 
 // begin waits until the step may work on its server.
@@ -110,8 +110,8 @@ func (h *Host) takeTurn(ctx context.Context, s Step) error {
 	return nil
 }
 
-// judged says why a step failed whose context ended for a reason of the host's own.
-func judged(asked, ctx context.Context, deadline time.Duration, err error) error {
+// hostReason says why a step failed whose context ended for a reason of the host's own.
+func hostReason(asked, ctx context.Context, deadline time.Duration, err error) error {
 	switch {
 	case err == nil, asked.Err() != nil, ctx.Err() == nil:
 		return err

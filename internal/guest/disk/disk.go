@@ -77,7 +77,7 @@ func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, ful
 				"-F", string(base.Format), "-b", base.Path, part, size))
 		}
 		l := m.Limits.WithFile(bytes + qcow2Overhead(bytes))
-		l.Deadline, l.CPU = or(m.CopyDeadline, 30*time.Minute), or(m.CopyCPU, 30*time.Minute)
+		l.Deadline, l.CPU = positiveOr(m.CopyDeadline, 30*time.Minute), positiveOr(m.CopyCPU, 30*time.Minute)
 		if err := m.run(ctx, l, "qemu-img", "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
 			return tooCostly(err)
 		}
@@ -201,7 +201,7 @@ func (m Maker) make(ctx context.Context, path string, least int64, wanted func(*
 		if full := context.Cause(watched); program.NoSpace(full) {
 			err = full // which ended the program
 		}
-		return errors.Join(err, removed(part))
+		return errors.Join(err, removeIfThere(part))
 	}
 	// The check that a later run will make holds now, or the disk was never made right.
 	f, err := os.OpenFile(part, os.O_RDWR, 0)
@@ -210,10 +210,10 @@ func (m Maker) make(ctx context.Context, path string, least int64, wanted func(*
 	}
 	ok, syncErr := wanted(f), f.Sync()
 	if err := errors.Join(syncErr, f.Close()); err != nil {
-		return errors.Join(err, removed(part))
+		return errors.Join(err, removeIfThere(part))
 	}
 	if !ok {
-		return errors.Join(fmt.Errorf("%s is not what it was made to be", part), removed(part))
+		return errors.Join(fmt.Errorf("%s is not what it was made to be", part), removeIfThere(part))
 	}
 	if err := os.Rename(part, path); err != nil {
 		return err
@@ -235,7 +235,7 @@ func SyncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func removed(path string) error {
+func removeIfThere(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -287,7 +287,7 @@ func hasMark(f *os.File, kind Filesystem) bool {
 	return err == nil && string(b) == m.magic
 }
 
-func or(d, def time.Duration) time.Duration {
+func positiveOr(d, def time.Duration) time.Duration {
 	if d > 0 {
 		return d
 	}

@@ -136,8 +136,8 @@ func chain(path string) (nodes []map[string]any, virtual int64, err error) {
 	return append(nodes, file("disk-file", path, false), top), h.VirtualBytes, nil
 }
 
-// whole shows the whole disk, read-only.
-func (e *export) whole() (path string, err error) {
+// wholeDisk shows the whole disk, read-only.
+func (e *export) wholeDisk() (path string, err error) {
 	return e.show("whole", "disk", false)
 }
 

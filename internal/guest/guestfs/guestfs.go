@@ -44,7 +44,7 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 	}()
 	g, err := e.guest(ctx, limits)
 	if err != nil {
-		if hosts(ctx, err) {
+		if isHostFault(ctx, err) {
 			return nil, program.Fault(err, doing)
 		}
 		if len(md.Files) > 0 {
@@ -56,7 +56,7 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 		err := item.inject(ctx, g)
 		switch {
 		case err == nil:
-		case hosts(ctx, err):
+		case isHostFault(ctx, err):
 			return notes, program.Fault(err, doing)
 		case item.owed:
 			return notes, refusal(err)
@@ -71,8 +71,8 @@ func refusal(err error) error {
 	return fault.Wrap(fault.Invalid, err, "The files could not be injected into the image. Use a config drive, or an image with an ext filesystem that has room.")
 }
 
-// hosts tells whether a failure is this host's and not the image's.
-func hosts(ctx context.Context, err error) bool {
+// isHostFault tells whether a failure is this host's and not the image's.
+func isHostFault(ctx context.Context, err error) bool {
 	kind := fault.KindOf(program.Fault(err, ""))
 	return ctx.Err() != nil || kind == fault.HostUnfit || kind == fault.Unavailable
 }
@@ -119,7 +119,7 @@ func itemsOf(md contract.InstanceMetadata) []item {
 
 // guest finds the root filesystem: the only ext filesystem, or the first whose root has /etc, and shows it writable.
 func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error) {
-	whole, err := e.whole()
+	whole, err := e.wholeDisk()
 	if err != nil {
 		return guest{}, err
 	}
@@ -141,7 +141,7 @@ func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error
 		}
 		look := guest{image: path, work: e.dir, limits: limits.WithFile(p.Size)}
 		n, err := look.stat(ctx, "/etc")
-		if err != nil && hosts(ctx, err) {
+		if err != nil && isHostFault(ctx, err) {
 			return guest{}, err
 		}
 		if err := e.hide(name); err != nil {

@@ -258,7 +258,7 @@ func TestWhatAKilledInjectionLeftIsTakenAway(t *testing.T) {
 	dir := instance(t, linux(t, true), imageformat.Raw)
 	e, err := open(t.Context(), program.Limits{}, filepath.Join(dir, disk.RootName), filepath.Join(dir, workName))
 	require.NoError(t, err)
-	_, err = e.whole()
+	_, err = e.wholeDisk()
 	require.NoError(t, err)
 	e.cancel() // kills the daemon; its mount stays behind, dead
 	<-e.ended

@@ -102,7 +102,7 @@ func (l *location) Upload(ctx context.Context, was models.Image, data Data) (mod
 	// What has begun is ended properly even if the client is gone.
 	last := context.WithoutCancel(ctx)
 	// The lock comes before the state: so an image in saving whose lock is free belongs to a dead process (see Settle).
-	up, err := begun(last, store, was.ID, data.InPlace)
+	up, err := lockUpload(last, store, was.ID, data.InPlace)
 	if err != nil {
 		if data.Task != "" {
 			err = underWay(err)
@@ -253,7 +253,7 @@ func (l *location) take(ctx context.Context, up imagestore.Upload, declared stri
 	}
 	stored.Virtual = info.VirtualBytes
 	if local, ok := up.(imagestore.Local); ok {
-		if err := agrees(ctx, "qemu-img", local.Path(), info); err != nil {
+		if err := checkWithQEMU(ctx, "qemu-img", local.Path(), info); err != nil {
 			return none, err
 		}
 	}

@@ -387,8 +387,8 @@ func (inPlace) Commit(string) error { return nil }
 
 func (i inPlace) Abort() error { return i.Close() }
 
-// begun takes the lock of an upload.
-func begun(ctx context.Context, store imagestore.Store, id string, there bool) (imagestore.Upload, error) {
+// lockUpload takes the lock of an upload.
+func lockUpload(ctx context.Context, store imagestore.Store, id string, there bool) (imagestore.Upload, error) {
 	if !there {
 		return store.Create(ctx, id)
 	}

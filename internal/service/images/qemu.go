@@ -10,10 +10,10 @@ import (
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
-// agrees lets qemu-img open what the inspector accepted, with the format named and under limits, and refuses the image if
-// QEMU cannot, or sees a disk of another size: what is shown as virtual_size is what a build will get. A control plane
-// without qemu-img goes by the inspector alone.
-func agrees(ctx context.Context, qemuImg, path string, info imageformat.Info) error {
+// checkWithQEMU lets qemu-img open what the inspector accepted, with the format named and under limits, and refuses the
+// image if QEMU cannot, or sees a disk of another size: what is shown as virtual_size is what a build will get. A control
+// plane without qemu-img goes by the inspector alone.
+func checkWithQEMU(ctx context.Context, qemuImg, path string, info imageformat.Info) error {
 	if info.Format == imageformat.Raw {
 		return nil // nothing to open
 	}

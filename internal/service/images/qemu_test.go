@@ -52,7 +52,7 @@ func TestQEMUAndTheInspectorHaveToAgree(t *testing.T) {
 		"it says what nobody reads":   {says("echo hello"), good, imageformat.Info{Format: imageformat.QCOW2, VirtualBytes: 64 * mib}, fault.Internal},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := agrees(t.Context(), c.qemu, c.path, c.info)
+			err := checkWithQEMU(t.Context(), c.qemu, c.path, c.info)
 			if c.want == "" {
 				require.NoError(t, err)
 				return

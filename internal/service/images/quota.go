@@ -23,7 +23,7 @@ type quota struct {
 }
 
 func (q *quota) Add(ctx context.Context, draft models.Image) (models.Image, error) {
-	if err := few(len(draft.Tags), len(draft.Properties)); err != nil {
+	if err := checkCounts(len(draft.Tags), len(draft.Properties)); err != nil {
 		return draft, err
 	}
 	return q.Repository.Add(ctx, draft)
@@ -35,24 +35,24 @@ func (q *quota) Save(ctx context.Context, was models.Image, change models.ImageU
 		tags = len(*change.Tags)
 	}
 	if change.Properties != nil {
-		if properties = own(*change.Properties); properties > maxProperties {
+		if properties = countUserProperties(*change.Properties); properties > maxProperties {
 			whole, err := q.Repository.Get(ctx, was.ID) // with what the caller does not see
 			if err != nil {
 				return was, err
 			}
-			if properties <= own(whole.Properties) {
+			if properties <= countUserProperties(whole.Properties) {
 				properties = 0 // it gets no more of them than it has
 			}
 		}
 	}
-	if err := few(tags, properties); err != nil {
+	if err := checkCounts(tags, properties); err != nil {
 		return was, err
 	}
 	return q.Repository.Save(ctx, was, change)
 }
 
-// own is how many properties are users' and not the system's.
-func own(properties map[string]string) int {
+// countUserProperties is how many properties are users' and not the system's.
+func countUserProperties(properties map[string]string) int {
 	n := 0
 	for name := range properties {
 		if !strings.HasPrefix(name, imagepolicy.InternalPrefix) {
@@ -62,7 +62,7 @@ func own(properties map[string]string) int {
 	return n
 }
 
-func few(tags, properties int) error {
+func checkCounts(tags, properties int) error {
 	for _, l := range []struct {
 		what     string
 		are, may int

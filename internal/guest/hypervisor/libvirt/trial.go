@@ -134,7 +134,7 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (hostapi.Trial, erro
 	if err := h.do(ctx, "read capabilities", func(_ context.Context, c *client) (err error) { p, err = h.detect(c); return err }); err != nil {
 		return hostapi.Trial{}, err
 	}
-	out, found, failed, err := h.try(ctx, p, node)
+	out, found, failed, err := h.tryWays(ctx, p, node)
 	if err != nil {
 		return hostapi.Trial{}, err
 	}
@@ -146,7 +146,7 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (hostapi.Trial, erro
 		out.Since = before.Since
 	}
 	if t.last == nil || t.last.Reason != out.Reason {
-		h.tell(ctx, out, failed)
+		h.logOutcome(ctx, out, failed)
 	}
 	t.last = &out
 	t.remember(out)
@@ -159,8 +159,8 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (hostapi.Trial, erro
 // attempt is a way that did not run the guest, and libvirt's or our words for it.
 type attempt struct{ way, said string }
 
-// told lists attempts in one line. Those that failed alike stand together.
-func told(all []attempt, form func(string) string) string {
+// joinAttempts lists attempts in one line. Those that failed alike stand together.
+func joinAttempts(all []attempt, form func(string) string) string {
 	var parts []string
 	for i := 0; i < len(all); {
 		var names []string
@@ -173,9 +173,9 @@ func told(all []attempt, form func(string) string) string {
 	return strings.Join(parts, "; ")
 }
 
-// try gives the outcome, the way to define servers from now on, and the ways that did not run the guest. An error says that
-// libvirt went away meanwhile, or ctx ended.
-func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out hostapi.Trial, found way, failed []attempt, err error) {
+// tryWays gives the outcome, the way to define servers from now on, and the ways that did not run the guest. An error says
+// that libvirt went away meanwhile, or ctx ended.
+func (h *Hypervisor) tryWays(ctx context.Context, p platform, node kvmNode) (out hostapi.Trial, found way, failed []attempt, err error) {
 	all := ways(h.trials.virt, p.arch)
 	outcome := func(w way, passed bool, reason string) hostapi.Trial {
 		return hostapi.Trial{
@@ -204,18 +204,19 @@ func (h *Hypervisor) try(ctx context.Context, p platform, node kvmNode) (out hos
 		case said == "" && failed == nil:
 			return outcome(w, true, ""), w, nil, nil
 		case said == "":
-			return outcome(w, true, because(failed, advice(node, w, all))), w, failed, nil
+			return outcome(w, true, publicReason(failed, advice(node, w, all))), w, failed, nil
 		}
 		failed = append(failed, attempt{w.domainType() + " with CPU " + w.cpu.String(), said})
 	}
 	last := all[len(all)-1]
-	return outcome(last, false, because(failed, advice(node, last, all))), last, failed, nil
+	return outcome(last, false, publicReason(failed, advice(node, last, all))), last, failed, nil
 }
 
-// because is what operators are told of the ways that did not run, without the host's paths and within what the API takes.
-func because(failed []attempt, advice string) string {
+// publicReason is what operators are told of the ways that did not run, without the host's paths and within what the API
+// takes.
+func publicReason(failed []attempt, advice string) string {
 	advice = ". To do: " + advice
-	text := told(failed, publicText)
+	text := joinAttempts(failed, publicText)
 	return strings.ToValidUTF8(text[:min(len(text), hostapi.ReasonMax-len(advice))], "") + advice
 }
 
@@ -234,11 +235,11 @@ func advice(node kvmNode, w way, all []way) string {
 	return "this kernel's KVM does not run an ordinary guest (nested virtualization?): mend it, or set host.virt_type to qemu"
 }
 
-// tell logs an outcome, once for as long as it stays, with libvirt's whole words.
-func (h *Hypervisor) tell(ctx context.Context, out hostapi.Trial, failed []attempt) {
+// logOutcome logs an outcome, once for as long as it stays, with libvirt's whole words.
+func (h *Hypervisor) logOutcome(ctx context.Context, out hostapi.Trial, failed []attempt) {
 	attrs := []any{"virt_type", out.VirtType, "cpu", out.CPU, "reason", out.Reason}
 	if failed != nil {
-		attrs = append(attrs, "tries", told(failed, strings.TrimSpace))
+		attrs = append(attrs, "tries", joinAttempts(failed, strings.TrimSpace))
 	}
 	switch {
 	case out.Passed && failed == nil:

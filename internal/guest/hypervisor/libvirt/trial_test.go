@@ -273,7 +273,7 @@ func TestWhatToDoIsToldHoweverMuchWentWrong(t *testing.T) {
 	for range 20 {
 		failed = append(failed, attempt{"kvm", "/etc/shadow: ü" + strings.Repeat("x", 290)}, attempt{"qemu", "no"})
 	}
-	reason := because(failed, "mend it")
+	reason := publicReason(failed, "mend it")
 	require.LessOrEqual(t, len(reason), hostapi.ReasonMax)
 	require.True(t, strings.HasSuffix(reason, ". To do: mend it"), reason)
 	require.NotContains(t, reason, "/etc")
