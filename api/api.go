@@ -41,7 +41,7 @@ type Builds interface {
 	builds.Builds
 }
 
-// Options of a Server. Zero fields take the defaults that are named beside them.
+// Options of a Server. A zero field is what is said beside it, where something is.
 type Options struct {
 	Store  *models.Store
 	Images *images.Service
@@ -58,12 +58,12 @@ type Options struct {
 	// PublicURL is how clients reach this API, for the catalog and links: the scheme and host of each request. Set it
 	// behind a proxy.
 	PublicURL string
-	// Addr is host:port to listen on: 127.0.0.1:8774. Listener, if given, is taken instead.
+	// Addr is host:port to listen on. Listener, if given, is taken instead.
 	Addr     string
 	Listener net.Listener
 	// TLSCert and TLSKey are PEM files; without them the listener speaks plain HTTP.
 	TLSCert, TLSKey string
-	// ShutdownTimeout is how long running requests may take to end at a stop: 30 s. Uploads that take longer are cut off.
+	// ShutdownTimeout is how long running requests may take to end at a stop. Uploads that take longer are cut off.
 	ShutdownTimeout time.Duration
 
 	Logger  *slog.Logger          // slog.Default()
@@ -99,12 +99,6 @@ func New(o Options) (*Server, error) {
 		if u, err := url.Parse(o.PublicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" {
 			return nil, fmt.Errorf("api: the public URL %q is not the address of an HTTP server", o.PublicURL)
 		}
-	}
-	if o.Addr == "" {
-		o.Addr = "127.0.0.1:8774"
-	}
-	if o.ShutdownTimeout <= 0 {
-		o.ShutdownTimeout = 30 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

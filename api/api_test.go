@@ -24,14 +24,17 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
 	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -138,17 +141,26 @@ func (w *world) service() *images.Service {
 	return images.New(w.store, stores, images.Config{MaxBytes: maxImage}, slog.New(slog.NewTextHandler(w.log, nil)))
 }
 
+// options are those of an api process on the world's database and files, with the defaults of the settings.
+func (w *world) options() Options {
+	d := config.Default()
+	return Options{
+		Store: w.store, Images: w.service(), Builds: noBuilds{}, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		Image:    image.Config{Idle: d.Images.Idle, ImportDeadline: d.Images.ImportDeadline, TaskTTL: d.Images.TaskTTL},
+		Identity: identity.Config{TokenTTL: d.API.TokenTTL},
+		Servers:  servers.Config{Quota: models.ProjectQuota{KeyPairs: d.Quota.KeyPairs}},
+	}
+}
+
 // serve starts an api process on the world's database and files, on a socket of its own.
 func (w *world) serve() {
 	w.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(w.t, err)
-	server, err := New(Options{
-		Store: w.store, Images: w.service(), Builds: noBuilds{}, Listener: listener, ShutdownTimeout: 2 * time.Second,
-		Image:   image.Config{Idle: 2 * time.Second, Imports: w.imports},
-		Logger:  slog.New(slog.NewTextHandler(w.log, nil)),
-		Metrics: prometheus.NewRegistry(),
-	})
+	o := w.options()
+	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, prometheus.NewRegistry()
+	o.Image.Idle, o.Image.Imports = 2*time.Second, w.imports
+	server, err := New(o)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -322,8 +334,9 @@ func TestAnUnknownPathOrMethodIsAnsweredInItsServicesForm(t *testing.T) {
 func TestAPublicAddressStandsInLinksAndTheCatalog(t *testing.T) {
 	w := newWorld(t)
 	require.NoError(t, w.stop())
-	server, err := New(Options{Store: w.store, Images: w.service(), Builds: noBuilds{}, PublicURL: "https://cloud.example/api",
-		Logger: slog.New(slog.DiscardHandler)})
+	o := w.options()
+	o.PublicURL = "https://cloud.example/api"
+	server, err := New(o)
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -335,7 +348,8 @@ func TestAPublicAddressStandsInLinksAndTheCatalog(t *testing.T) {
 	require.Contains(t, string(w.do("", "GET", "/", nil).body), "https://cloud.example/api/v3/")
 
 	for _, bad := range []string{"cloud.example", "ftp://cloud.example", "http://", "://", "http://x?y=z"} {
-		_, err := New(Options{Store: w.store, Images: w.service(), Builds: noBuilds{}, PublicURL: bad})
+		o.PublicURL = bad
+		_, err := New(o)
 		require.Error(t, err, bad)
 	}
 }

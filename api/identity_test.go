@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/config"
 )
 
 type object = map[string]any
@@ -54,7 +55,7 @@ func TestLoggingInGivesATokenThatWorks(t *testing.T) {
 			require.Len(t, token["audit_ids"], 1)
 			expires, err := time.Parse("2006-01-02T15:04:05.000000Z", token["expires_at"].(string))
 			require.NoError(t, err)
-			require.WithinDuration(t, time.Now().Add(time.Hour), expires, time.Minute)
+			require.WithinDuration(t, time.Now().Add(config.Default().API.TokenTTL), expires, time.Minute)
 			if c.project == "" {
 				for _, absent := range []string{"project", "roles", "catalog", "is_domain"} {
 					require.NotContains(t, token, absent)

@@ -24,6 +24,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/testsuite"
 
+	settings "github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -54,6 +55,7 @@ type importing struct {
 
 func newImporting(t *testing.T, config images.Config) *importing {
 	t.Helper()
+	config.MaxBytes = settings.Default().Images.MaxBytes
 	ctx := t.Context()
 	log := slog.New(slog.DiscardHandler)
 	dsn := testenv.Database(t)

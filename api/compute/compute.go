@@ -15,9 +15,9 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Config of the compute API. Zero fields take the defaults that are named beside them.
+// Config of the compute API.
 type Config struct {
-	// HostDownAfter is how long after its last heartbeat a host counts as down: 30 s.
+	// HostDownAfter is how long after its last heartbeat a host counts as down.
 	HostDownAfter time.Duration
 }
 
@@ -31,9 +31,6 @@ type API struct {
 
 // New makes the API; Mount puts it under a path.
 func New(store *models.Store, service *servers.Service, config Config) *API {
-	if config.HostDownAfter <= 0 {
-		config.HostDownAfter = 30 * time.Second
-	}
 	return &API{store: store, service: service, config: config, now: time.Now}
 }
 

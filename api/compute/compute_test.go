@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/compute"
 	"github.com/slipway-cloud/slipway/api/network"
+	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
@@ -110,7 +111,12 @@ func newCloud(t testing.TB) *cloud {
 	require.NoError(t, err)
 	c := &cloud{builds: &builds{}, keys: keys, image: uuid.NewString()}
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
-		compute.New(store, servers.New(store, c.builds, servers.Config{Keys: keys}), compute.Config{}).Mount(e.Group("/compute"))
+		d := config.Default()
+		service := servers.New(store, c.builds, servers.Config{
+			Keys: keys, MaxHosts: d.Build.MaxHosts, MaxCount: d.Build.MaxCount, Deadlines: contract.DefaultDeadlines(),
+			Quota: models.ProjectQuota{Instances: d.Quota.Instances, Cores: d.Quota.Cores, RAMMiB: d.Quota.RAMMiB, KeyPairs: d.Quota.KeyPairs},
+		})
+		compute.New(store, service, compute.Config{HostDownAfter: d.Build.HostDownAfter}).Mount(e.Group("/compute"))
 		network.New(store).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")

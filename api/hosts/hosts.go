@@ -23,10 +23,10 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Config of the hosts API. Zero fields take the defaults that are named beside them.
+// Config of the hosts API. A zero field is what is said beside it, where something is.
 type Config struct {
-	HeartbeatInterval time.Duration // what hosts are told: 10 s
-	DownAfter         time.Duration // silence after which a host counts as down: 60 s
+	HeartbeatInterval time.Duration // how often hosts are told to report
+	DownAfter         time.Duration // silence after which a host counts as down
 	// GivenUpAfter is the silence after which builds go on elsewhere, so that a host that reports again may hold what they
 	// left: DownAfter.
 	GivenUpAfter time.Duration
@@ -44,12 +44,6 @@ type API struct {
 
 // New makes the API; Mount puts it under a path.
 func New(store *models.Store, images *images.Service, servers *servers.Service, config Config) *API {
-	if config.HeartbeatInterval <= 0 {
-		config.HeartbeatInterval = 10 * time.Second
-	}
-	if config.DownAfter <= 0 {
-		config.DownAfter = time.Minute
-	}
 	if config.GivenUpAfter <= 0 {
 		config.GivenUpAfter = config.DownAfter
 	}

@@ -22,7 +22,7 @@ const (
 
 // Config of the identity API.
 type Config struct {
-	TokenTTL time.Duration // how long a token lives; 0 is 1 hour (Keystone's)
+	TokenTTL time.Duration // how long a token lives
 }
 
 // API serves the identity endpoints.
@@ -35,11 +35,7 @@ type API struct {
 
 // New makes the API; Mount puts it under a path.
 func New(store *models.Store, config Config) *API {
-	ttl := config.TokenTTL
-	if ttl <= 0 {
-		ttl = time.Hour
-	}
-	return &API{store: store, ttl: ttl, throttle: newThrottle(), now: time.Now}
+	return &API{store: store, ttl: config.TokenTTL, throttle: newThrottle(), now: time.Now}
 }
 
 // Mount adds the routes: the list of versions at /, the rest below /v3.

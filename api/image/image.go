@@ -20,16 +20,16 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Config of the image API. Zero fields take the defaults that are named beside them.
+// Config of the image API. A zero field is what is said beside it, where something is.
 type Config struct {
-	Idle time.Duration // how long an upload or download may stand still: 1 minute
+	Idle time.Duration // how long an upload or download may stand still
 
 	Imports        Imports           // none: nothing can be imported
 	Web            webdownload.Rules // what web-download may ask: nothing
-	ImportDeadline time.Duration     // of an import: 24 hours
+	ImportDeadline time.Duration     // of an import
 	ImportPatience time.Duration     // with what does not answer it: none
 	UndoPatience   time.Duration     // until an import that cannot be given up is shown as parked
-	TaskTTL        time.Duration     // of the task of an import that has ended: 48 hours
+	TaskTTL        time.Duration     // of the task of an import that has ended
 }
 
 // Imports starts imports. Import answers nil once one is accepted, or the fault that refused it.
@@ -46,15 +46,6 @@ type API struct {
 
 // New makes the API; Mount puts it under a path.
 func New(store *models.Store, service *images.Service, config Config) *API {
-	if config.Idle <= 0 {
-		config.Idle = time.Minute
-	}
-	if config.ImportDeadline <= 0 {
-		config.ImportDeadline = 24 * time.Hour
-	}
-	if config.TaskTTL <= 0 {
-		config.TaskTTL = 48 * time.Hour
-	}
 	return &API{store: store, service: service, config: config}
 }
 

@@ -311,7 +311,8 @@ func (h Host) Virt() (hypervisor.Virt, error) {
 	return v, v.Validate()
 }
 
-// Default is what every setting starts from. Quotas, ratios and waits are Nova's where it has them.
+// Default is what every setting starts from, and the only place that says so: services and faces take what they are given.
+// Quotas, ratios and waits are Nova's where it has them.
 func Default() Config {
 	d := contract.DefaultDeadlines()
 	return Config{
@@ -529,7 +530,11 @@ func (c Config) check() error {
 	if c.Host.SyncPowerEvery < 0 {
 		wrong = append(wrong, fmt.Errorf("host.sync_power_every must be 0 or more, not %s", c.Host.SyncPowerEvery))
 	}
+	if c.API.Listen == "" {
+		wrong = append(wrong, errors.New("api.listen must be host:port"))
+	}
 	positive("api.token_ttl", int64(c.API.TokenTTL))
+	positive("api.shutdown_timeout", int64(c.API.ShutdownTimeout))
 	positive("images.max_bytes", c.Images.MaxBytes)
 	positive("images.idle", int64(c.Images.Idle))
 	positive("images.import_deadline", int64(c.Images.ImportDeadline))

@@ -50,6 +50,11 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "0"})
 			return err
 		},
+		"api.listen must be": func(t *testing.T) error { _, err := settings(t, "api: {listen: ''}", nil); return err },
+		"api.shutdown_timeout must be": func(t *testing.T) error {
+			_, err := settings(t, "api: {shutdown_timeout: 0}", nil)
+			return err
+		},
 		`build.max_hosts must be a whole number, not "many"`: func(t *testing.T) error {
 			_, err := settings(t, "", map[string]string{"SLIPWAY_BUILD_MAX_HOSTS": "many"})
 			return err

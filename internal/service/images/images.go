@@ -89,9 +89,9 @@ type Caller struct {
 	RequestID string
 }
 
-// Config of the service. Zero fields take the defaults that are named beside them.
+// Config of the service. A zero field is what is said beside it, where something is.
 type Config struct {
-	MaxBytes     int64                       // largest image: 1 TiB (Glance's image_size_cap)
+	MaxBytes     int64                       // largest image (Glance's image_size_cap)
 	ProjectBytes int64                       // of all images of a project (Glance's user_storage_quota): no limit
 	Virtual      int64                       // largest disk inside an image: imageformat.MaxVirtualBytes
 	Certificates imagesignature.Certificates // of signed images: none, so they are refused
@@ -115,9 +115,6 @@ type Service struct {
 
 // New makes the service. log is for what no caller hears of.
 func New(rows *models.Store, stores *imagestore.Stores, config Config, log *slog.Logger) *Service {
-	if config.MaxBytes <= 0 {
-		config.MaxBytes = 1 << 40
-	}
 	if config.MaySweep == nil {
 		config.MaySweep = func(context.Context, ...string) error { return nil }
 	}

@@ -357,7 +357,7 @@ func TestASignedImageIsActiveOnlyWithTheBytesThatWereSigned(t *testing.T) {
 			}
 		})
 	}
-	without := New(w.rows, w.Stores(), Config{}, nil)
+	without := New(w.rows, w.Stores(), Config{MaxBytes: w.config.MaxBytes}, nil)
 	_, err := without.For(admin).Upload(t.Context(), signed(nil), bytesTo("", data))
 	refused(t, fault.Invalid, err)
 }

@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	settings "github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
@@ -53,6 +55,7 @@ type world struct {
 
 func newWorld(t *testing.T, config Config) *world {
 	t.Helper()
+	config.MaxBytes = cmp.Or(config.MaxBytes, settings.Default().Images.MaxBytes)
 	ctx := t.Context()
 	w := &world{t: t, dsn: testenv.Database(t), server: s3test.Start(t), local: t.TempDir(), keys: "cold", config: config}
 	rows, err := models.Open(ctx, w.dsn, models.Options{Logger: slog.New(slog.DiscardHandler), MaxConns: 8})

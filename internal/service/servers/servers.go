@@ -30,16 +30,15 @@ type Engine interface {
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 }
 
-// Config of the service. Zero fields take the defaults that are named beside them.
+// Config of the service. A zero field is what is said beside it, where something is.
 type Config struct {
-	// Quota is what a project gets that has no limits of its own; -1 is unlimited. Nova's defaults: 10 instances, 20
-	// cores, 51,200 MiB, 100 key pairs.
+	// Quota is what a project gets that has no limits of its own; -1 is unlimited.
 	Quota models.ProjectQuota
-	// MaxHosts is how many hosts a build may try: 3.
+	// MaxHosts is how many hosts a build may try.
 	MaxHosts int
-	// MaxCount is how many servers one request may ask for: 1000.
+	// MaxCount is how many servers one request may ask for.
 	MaxCount int
-	// Deadlines travel with every build, action and delete: contract.DefaultDeadlines().
+	// Deadlines travel with every build, action and delete.
 	Deadlines contract.Deadlines
 	// ForceConfigDrive gives every server a config drive, whatever its request says.
 	ForceConfigDrive bool
@@ -47,25 +46,6 @@ type Config struct {
 	Keys *payload.Keys
 	// Logger is slog.Default().
 	Logger *slog.Logger
-}
-
-func (c Config) withDefaults() Config {
-	if c.Quota == (models.ProjectQuota{}) {
-		c.Quota = models.ProjectQuota{Instances: 10, Cores: 20, RAMMiB: 51200, KeyPairs: 100}
-	}
-	if c.MaxHosts <= 0 {
-		c.MaxHosts = 3
-	}
-	if c.MaxCount <= 0 {
-		c.MaxCount = 1000
-	}
-	if c.Deadlines.HostLost == 0 {
-		c.Deadlines = contract.DefaultDeadlines()
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	return c
 }
 
 // Service is the server service of one process.
@@ -78,7 +58,10 @@ type Service struct {
 
 // New makes the service.
 func New(store *models.Store, engine Engine, config Config) *Service {
-	return &Service{store: store, networks: networks.New(store), engine: engine, config: config.withDefaults()}
+	if config.Logger == nil {
+		config.Logger = slog.Default()
+	}
+	return &Service{store: store, networks: networks.New(store), engine: engine, config: config}
 }
 
 // Quota is a project's, with the configured defaults where it has none. Those alone are DefaultQuota.
