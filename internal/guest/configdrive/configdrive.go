@@ -47,13 +47,14 @@ func Build(ctx context.Context, limits program.Limits, dir, format string, md co
 		return fault.New(fault.Invalid, "Config drives are iso9660 or vfat, not %q.", format)
 	}
 	path := filepath.Join(dir, Name)
+	// Also where the drive is whole: who made it may have died before it had cleared up.
+	if err := removeLeftovers(path); err != nil {
+		return err
+	}
 	if found, err := formatOf(path); err != nil {
 		return err
 	} else if found == format {
 		return nil
-	}
-	if err := removeLeftovers(path); err != nil {
-		return err
 	}
 	defer func() { err = errors.Join(err, removeLeftovers(path)) }()
 	files, err := metadata.Files(md)
