@@ -113,7 +113,7 @@ func failingHost(t *testing.T, store *models.Store) {
 		}
 		all, err := store.ListServers(ctx, models.ServerFilter{})
 		require.NoError(t, err)
-		require.NoError(t, store.Allocate(ctx, models.Allocation{ServerID: all[0].ID, HostID: h.ID, VCPUs: 1}, lifecycle.Scheduling))
+		require.NoError(t, store.Place(ctx, models.Placement{ServerID: all[0].ID, HostID: h.ID, VCPUs: 1}, lifecycle.Scheduling))
 		_, counted, err := store.CountBuildFailure(ctx, models.BuildFailure{ServerID: all[0].ID, Hostname: name, Text: "StartDomain: no", At: time.Now(), Limit: 1})
 		require.NoError(t, err)
 		require.True(t, counted)

@@ -315,12 +315,12 @@ FROM audit_runs WHERE state <> 'running' GROUP BY outcome`).Query(count(c.Runs))
 	return c, failed(err, "count the findings")
 }
 
-// RestoreAllocation holds room again for a server that runs on the host, whether the host has it or not: it is in use.
+// RestorePlacement holds room again for a server that runs on the host, whether the host has it or not: it is in use.
 // The same again, and a server that is not placed there any more, is success.
-func (s *Store) RestoreAllocation(ctx context.Context, serverID, hostname string, vcpus, memoryMiB, diskGiB int) error {
+func (s *Store) RestorePlacement(ctx context.Context, serverID, hostname string, vcpus, memoryMiB, diskGiB int) error {
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		return tx.Exec(`
-INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
+INSERT INTO placements (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
 SELECT s.id, h.id, ?, ?, ?, ? FROM servers s JOIN hosts h ON h.id = s.host_id
 WHERE s.id = ? AND h.hostname = ? AND s.`+wasBuilt+` AND s.`+isDeleting+` IS NOT TRUE
 ON CONFLICT DO NOTHING`, vcpus, memoryMiB, diskGiB, now(), serverID, hostname).Error

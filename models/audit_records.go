@@ -23,11 +23,11 @@ const (
 	auditServerIDs = `
 SELECT id FROM servers WHERE @all AND deleted_at IS NULL
 UNION SELECT server_id FROM claims WHERE @all
-UNION SELECT server_id FROM allocations WHERE @all
+UNION SELECT server_id FROM placements WHERE @all
 UNION SELECT server_id FROM ports WHERE @all AND server_id IS NOT NULL
 UNION SELECT server_id FROM server_specs WHERE @all
 UNION SELECT s.id FROM servers s JOIN hosts h ON h.id = s.host_id WHERE h.hostname = @hostname AND s.id > @after AND (@through = '' OR s.id <= @through)
-UNION SELECT a.server_id FROM allocations a JOIN hosts h ON h.id = a.host_id
+UNION SELECT a.server_id FROM placements a JOIN hosts h ON h.id = a.host_id
       WHERE h.hostname = @hostname AND a.server_id > @after AND (@through = '' OR a.server_id <= @through)
 UNION SELECT unnest(@servers::text[])`
 
@@ -92,7 +92,7 @@ func auditRecords(ctx context.Context, tx pgx.Tx, q AuditQuestion) (audit.Record
 		r.Claims, err = pgx.CollectRows(rows, pgx.RowToStructByPos[audit.Claim])
 		return err
 	})
-	b.Queue(`SELECT a.server_id, h.hostname FROM allocations a JOIN hosts h ON h.id = a.host_id WHERE a.server_id = ANY($1) ORDER BY 1, 2`, ids).
+	b.Queue(`SELECT DISTINCT a.server_id, h.hostname FROM placements a JOIN hosts h ON h.id = a.host_id WHERE a.server_id = ANY($1) ORDER BY 1, 2`, ids).
 		Query(func(rows pgx.Rows) (err error) {
 			r.Allocations, err = pgx.CollectRows(rows, pgx.RowToStructByPos[audit.Allocation])
 			return err

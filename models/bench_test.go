@@ -55,15 +55,15 @@ func BenchmarkAllocate(b *testing.B) {
 	w := newWorld(b)
 	h := w.host(b, "n1", 1<<20, 1<<28, 1<<20)
 	for range 100 {
-		require.NoError(b, w.Allocate(ctx, Allocation{ServerID: w.record(b, "s").ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
+		require.NoError(b, w.Place(ctx, Placement{ServerID: w.record(b, "s").ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
 	}
 	v := w.record(b, "s")
 	for b.Loop() {
-		if err := w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"); err != nil {
+		if err := w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
-		require.NoError(b, w.ReleaseAllocation(ctx, v.ID, "n1"))
+		require.NoError(b, w.ReleasePlacement(ctx, v.ID, "n1"))
 		b.StartTimer()
 	}
 }
@@ -104,7 +104,7 @@ func BenchmarkListServersOf1000(b *testing.B) {
 	require.NoError(b, err)
 	for range 1000 {
 		v := w.record(b, "s")
-		require.NoError(b, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
+		require.NoError(b, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
 		_, err := w.AllocatePort(ctx, PortRequest{ID: uuid.NewString(), ServerID: v.ID, ProjectID: "p1", NetworkID: n.ID, Hostname: "n1"})
 		require.NoError(b, err)
 	}

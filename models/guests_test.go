@@ -89,7 +89,7 @@ func TestASightingThatIsOlderThanWhatWasDoneSinceSaysNothing(t *testing.T) {
 			require.NoError(t, err)
 		},
 		"it is placed on no host or another": func(w *world, v Server) {
-			require.NoError(t, w.ReleaseAllocation(context.Background(), v.ID, v.Host.Hostname))
+			require.NoError(t, w.ReleasePlacement(context.Background(), v.ID, v.Host.Hostname))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

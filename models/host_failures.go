@@ -21,7 +21,7 @@ type BuildFailure struct {
 func (s *Store) CountBuildFailure(ctx context.Context, f BuildFailure) (h Host, counted bool, err error) {
 	u := s.db.WithContext(ctx).Raw(`
 WITH counted AS (
-    UPDATE allocations SET failed_at = @at
+    UPDATE placements SET failed_at = @at
     WHERE server_id = @server AND host_id = (SELECT id FROM hosts WHERE hostname = @host) AND failed_at IS NULL
     RETURNING host_id)
 UPDATE hosts SET build_failures = build_failures + 1, last_failure = @text, last_failure_at = @at,

@@ -16,7 +16,7 @@ import (
 func (w *world) placed(t testing.TB, on Host) Server {
 	t.Helper()
 	v := w.record(t, "s-"+uuid.NewString())
-	require.NoError(t, w.Allocate(context.Background(), Allocation{ServerID: v.ID, HostID: on.ID, VCPUs: 1, MemoryMiB: 64, DiskGiB: 1}, "spawning"))
+	require.NoError(t, w.Place(context.Background(), Placement{ServerID: v.ID, HostID: on.ID, VCPUs: 1, MemoryMiB: 64, DiskGiB: 1}, "spawning"))
 	return v
 }
 
@@ -58,7 +58,7 @@ func TestAFailureIsCountedOnceHoweverOftenItIsTold(t *testing.T) {
 	require.ElementsMatch(t, []bool{true, false, false, false, false, false, false, false}, counted)
 	require.Equal(t, 1, w.reread(t, h).BuildFailures)
 
-	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n1"))
+	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n1"))
 	again, err := told()
 	require.NoError(t, err)
 	require.False(t, again, "a try that comes late finds that the build has left the host")
@@ -101,7 +101,7 @@ func TestTooManyFailuresSuspendAHostUntilItsTrialHasPassedAndOneMoreDoesAgain(t 
 	require.Equal(t, "3 builds in a row failed on it; `slipway host show n1` says how", reason)
 	require.Equal(t, "StartDomain: no memory", *got.LastFailure)
 	require.Equal(t, at, *got.LastFailureAt)
-	requireFault(t, w.Allocate(ctx, Allocation{ServerID: refused.ID, HostID: h.ID, VCPUs: 1}, "spawning"), fault.HostUnfit, "Host n1 is not ready.")
+	requireFault(t, w.Place(ctx, Placement{ServerID: refused.ID, HostID: h.ID, VCPUs: 1}, "spawning"), fault.HostUnfit, "Host n1 is not ready.")
 
 	due := func(at time.Time) bool {
 		wanted, err := w.TakeTrial(ctx, h.ID, at)

@@ -51,7 +51,7 @@ type Host struct {
 	Generation int64 // of the database, that the host was given last (Installation)
 }
 
-// HostUsage is a host with the sum of its allocations.
+// HostUsage is a host with the sum of its placements.
 type HostUsage struct {
 	Host
 	Servers int
@@ -63,8 +63,8 @@ type HostUsage struct {
 	UsedVCPUs     int `gorm:"column:used_vcpus"`
 	UsedMemoryMiB int `gorm:"column:used_memory_mib"`
 	UsedDiskGiB   int `gorm:"column:used_disk_gib"`
-	// Leftovers counts the allocations of servers that are not placed here: a build that moved on or failed, or a delete,
-	// has left something that is still to be given back, the allocation last.
+	// Leftovers counts the placements of servers that are not placed here: a build that moved on or failed, or a delete,
+	// has left something that is still to be given back, the placement last.
 	Leftovers int
 }
 
@@ -201,7 +201,7 @@ func (s *Store) ListHosts(ctx context.Context) ([]HostUsage, error) {
 }
 
 // ListHostsForBuild is ListHosts for the choice of a host. Leftovers are counted only on hosts that came back since the
-// moment and are 0 elsewhere: to ask each allocation for its server would cost every build more than all the rest.
+// moment and are 0 elsewhere: to ask each placement for its server would cost every build more than all the rest.
 func (s *Store) ListHostsForBuild(ctx context.Context, backSince time.Time) ([]HostUsage, error) {
 	return s.listHosts(ctx, backSince)
 }
@@ -212,12 +212,12 @@ func (s *Store) listHosts(ctx context.Context, backSince time.Time) ([]HostUsage
 SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
        COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib,
        CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
-           (SELECT count(*) FROM allocations l JOIN servers s ON s.id = l.server_id
+           (SELECT count(*) FROM placements l JOIN servers s ON s.id = l.server_id
             WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id)
        ELSE 0 END AS leftovers
 FROM hosts h
 LEFT JOIN (SELECT host_id, count(*) AS servers, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib, sum(disk_gib) AS disk_gib
-           FROM allocations GROUP BY host_id) a ON a.host_id = h.id
+           FROM placements GROUP BY host_id) a ON a.host_id = h.id
 ORDER BY h.hostname`, backSince).Scan(&all).Error
 	return all, failed(err, "list the hosts")
 }
@@ -237,7 +237,7 @@ func (s *Store) SetHostEnabled(ctx context.Context, id string, enabled bool, rea
 	return failed(u.Error, "enable or disable host %s", id)
 }
 
-// DeleteHost forgets a host; Conflict while it holds allocations.
+// DeleteHost forgets a host; Conflict while it holds placements.
 func (s *Store) DeleteHost(ctx context.Context, id string) error {
 	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Host{})
 	switch {

@@ -58,7 +58,7 @@ func TestWhatABuildOrADeleteLeftOnAHostIsCountedUntilItsAllocationIsGone(t *test
 		return [2]int{hosts[0].Leftovers, hosts[1].Leftovers}
 	}
 	on := func(v Server, h Host, left ...string) {
-		require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking", left...))
+		require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking", left...))
 	}
 	moved, failed, deleted, stays := w.record(t, "moved"), w.record(t, "failed"), w.record(t, "deleted"), w.record(t, "stays")
 	for _, v := range []Server{moved, failed, deleted, stays} {
@@ -80,7 +80,7 @@ func TestWhatABuildOrADeleteLeftOnAHostIsCountedUntilItsAllocationIsGone(t *test
 	require.Equal(t, 4, hosts[0].Servers)
 
 	for i, v := range []Server{moved, failed, deleted} {
-		require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "lost"))
+		require.NoError(t, w.ReleasePlacement(ctx, v.ID, "lost"))
 		require.Equal(t, [2]int{2 - i, 0}, leftovers())
 	}
 }
@@ -99,7 +99,7 @@ INSERT INTO servers SELECT (r).* FROM (
         || CASE WHEN i > 5000 THEN jsonb_build_object('status', 'DELETED', 'deleted_at', now(), 'host_id', NULL) ELSE '{}' END) AS r
     FROM servers s, generate_series(1, 25000) i WHERE s.id = $1) x`, v.ID))
 	require.NoError(b, w.exec(ctx, `
-INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
+INSERT INTO placements (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
 SELECT id, host_id, 1, 512, 1, now() FROM servers WHERE host_id IS NOT NULL`))
 	require.NoError(b, w.exec(ctx, `VACUUM ANALYZE`))
 	for _, bb := range []struct {

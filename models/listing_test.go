@@ -609,7 +609,7 @@ func TestAListingTakesAsManyQueriesForManyAsForOne(t *testing.T) {
 	h := w.host(t, "n1", 100, 40960, 400)
 	add := func() {
 		v := w.record(t, "s")
-		require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+		require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking"))
 		_, err := w.AllocatePort(ctx, PortRequest{ID: uuid.NewString(), ServerID: v.ID, ProjectID: "p1", NetworkID: w.network.ID})
 		require.NoError(t, err)
 	}
@@ -657,9 +657,9 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 		"project_id": "p1", "server_id": "s", "instances": 1, "cores": 1, "ram_mib": 1, "at": now(), "max_instances": 1,
 		"max_cores": 1, "max_ram_mib": 1,
 	})
-	explain("Allocate's lock", lockHostSQL, "h")
-	explain("Allocate", allocateSQL, named{
-		"host_id": "h", "server_id": "s", "vcpus": 1, "memory_mib": 1, "disk_gib": 1, "at": now(), "task_state": "networking",
+	explain("Place's lock", lockHostSQL, "h")
+	explain("Place", placeSQL, named{
+		"host_id": "h", "server_id": "s", "role": PlacementActive, "vcpus": 1, "memory_mib": 1, "disk_gib": 1, "at": now(), "task_state": "networking",
 		"left": []string{},
 	})
 	explain("AllocatePort's lock", lockNetworkSQL, "n")
@@ -698,7 +698,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 			func() error { _, err := w.HostByName(ctx, "n1"); _ = err; return nil },
 			func() error { _, err := w.HostByToken(ctx, tokenOf("x")); _ = err; return nil },
 			func() error { _, err := w.Actions(ctx, v.ID); return err },
-			func() error { _, err := w.Allocations(ctx, v.ID); return err },
+			func() error { _, err := w.Placements(ctx, v.ID); return err },
 			func() error { _, err := w.ListKeyPairs(ctx, "u1", "", 0); return err },
 			func() error { _, err := w.ProjectsOf(ctx, "u1"); return err },
 		} {

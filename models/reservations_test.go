@@ -187,7 +187,7 @@ func TestDroppedServersFailAndGiveTheirQuotaBackUnlessSomethingElseHasThem(t *te
 		ids[i] = v.ID
 	}
 	running, deleting, deleted := ids[1], ids[2], ids[3]
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: running, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: running, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
 	_, err = w.MarkServerDeleting(ctx, deleting, InstanceAction{RequestID: "req-d", Action: "delete", UserID: "u1", ProjectID: "p1"})
 	require.NoError(t, err)
 	require.NoError(t, w.RemoveServer(ctx, deleted, "", nil, now()))

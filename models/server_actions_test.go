@@ -16,7 +16,7 @@ func (w *world) running(t *testing.T, name string) Server {
 	ctx := context.Background()
 	v := w.record(t, name)
 	h := w.host(t, "hv-"+name, 8, 8192, 100)
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "spawning"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "spawning"))
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: v.ID, RequestID: "req-" + v.ID, Hostname: h.Hostname, PowerState: lifecycle.Running}))
 	return w.read(t, v.ID)
 }

@@ -111,9 +111,9 @@ type Activation struct {
 	Events     []InstanceActionEvent
 }
 
-// Placement is where a server's takings lie, for its teardown.
-type Placement struct {
-	Hostnames []string // every host that holds an allocation for it, and the one it is on
+// Takings is where a server's takings lie, for its teardown.
+type Takings struct {
+	Hostnames []string // every host that holds room for it, and the one it is on
 	NICs      int      // the highest NIC index that has a port, plus one
 	Gone      bool     // the row is absent or deleted already
 }
@@ -518,11 +518,11 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 }
 
 // MarkServerDeleting shows "deleting", records the delete action once and says what has to be torn down.
-func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction) (Placement, error) {
+func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction) (Takings, error) {
 	if a.StartedAt.IsZero() {
 		a.StartedAt = now()
 	}
-	var p Placement
+	var p Takings
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH marked AS (
@@ -532,14 +532,14 @@ WITH marked AS (
          SELECT id, @request_id, @action, @user_id, @project_id, @at, @at FROM marked ON CONFLICT (server_id, request_id) DO NOTHING)
 SELECT NOT EXISTS (SELECT FROM marked),
        ARRAY(SELECT hostname FROM hosts
-             WHERE id IN (SELECT host_id FROM allocations WHERE server_id = @id UNION SELECT host_id FROM marked) ORDER BY hostname),
+             WHERE id IN (SELECT host_id FROM placements WHERE server_id = @id UNION SELECT host_id FROM marked) ORDER BY hostname),
        (SELECT COALESCE(max(nic_index) + 1, 0) FROM ports WHERE server_id = @id)`,
 			named{
 				"id": id, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID,
 				"at": a.StartedAt, "task_state": lifecycle.Deleting, "from": statesOf(lifecycle.Removed.From),
 			}).
 			QueryRow(func(r pgx.Row) error {
-				p = Placement{}
+				p = Takings{}
 				return r.Scan(&p.Gone, &p.Hostnames, &p.NICs)
 			})
 	})

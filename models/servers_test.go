@@ -134,7 +134,7 @@ func TestABuildEndsActiveOnceWithItsEvents(t *testing.T) {
 	w := newWorld(t)
 	h := w.host(t, "n1", 4, 4096, 40)
 	v := w.record(t, "web")
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
 	at := now()
 	a := Activation{ServerID: v.ID, RequestID: "req-" + v.ID, Hostname: "n1", PowerState: 1, LaunchedAt: at,
 		Events: []InstanceActionEvent{{Seq: 1, Event: "ResolveImage", StartedAt: at, EndedAt: &at, Result: new("Success")}, {Seq: 2, Event: "SelectHost", Host: new("n1"), StartedAt: at}}}
@@ -173,7 +173,7 @@ func TestAFailedBuildKeepsItsFirstFaultAndLeavesItsHost(t *testing.T) {
 	w := newWorld(t)
 	h := w.host(t, "n1", 4, 4096, 40)
 	v := w.record(t, "web")
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking"))
 	f := ServerFault{Code: 500, Message: "No valid host was found.", Details: "n1: disk"}
 	require.NoError(t, w.FailServer(ctx, v.ID, "req-"+v.ID, f, []InstanceActionEvent{{Seq: 1, Event: "SelectHost", StartedAt: now(), Result: new("Error")}}))
 	once := w.snapshot(t)
@@ -191,7 +191,7 @@ func TestAFailedBuildKeepsItsFirstFaultAndLeavesItsHost(t *testing.T) {
 	require.Equal(t, "Error", *action.Message)
 
 	running := w.record(t, "running")
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: running.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: running.ID, HostID: h.ID, VCPUs: 1}, "networking"))
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: running.ID, PowerState: 1}))
 	unchanged := w.snapshot(t)
 	require.NoError(t, w.FailServer(ctx, running.ID, "req-another", f, nil), "it never happened for this request")
@@ -207,15 +207,15 @@ func TestADeleteNamesEverythingToTearDownAndHappensOnce(t *testing.T) {
 	w := newWorld(t)
 	h1, h2 := w.host(t, "n1", 4, 4096, 40), w.host(t, "n2", 4, 4096, 40)
 	v := w.record(t, "web")
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking", "n1"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking", "n1"))
 	_, err := w.AllocatePort(ctx, PortRequest{ID: "port-2", ServerID: v.ID, ProjectID: "p1", NetworkID: w.network.ID, Index: 1, Hostname: "n2"})
 	require.NoError(t, err)
 
 	del := InstanceAction{ServerID: v.ID, RequestID: "req-del", Action: "delete", UserID: "u1", ProjectID: "p1", StartedAt: now().Add(time.Second)}
 	p, err := w.MarkServerDeleting(ctx, v.ID, del)
 	require.NoError(t, err)
-	require.Equal(t, Placement{Hostnames: []string{"n1", "n2"}, NICs: 2}, p)
+	require.Equal(t, Takings{Hostnames: []string{"n1", "n2"}, NICs: 2}, p)
 	once := w.snapshot(t)
 	p, err = w.MarkServerDeleting(ctx, v.ID, del)
 	require.NoError(t, err)
@@ -223,8 +223,8 @@ func TestADeleteNamesEverythingToTearDownAndHappensOnce(t *testing.T) {
 	require.Equal(t, once, w.snapshot(t))
 
 	require.NoError(t, w.ReleasePort(ctx, v.ID, 1))
-	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n1"))
-	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n2"))
+	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n1"))
+	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n2"))
 	got, err := w.Server(ctx, v.ID)
 	require.NoError(t, err)
 	require.Equal(t, lifecycle.Deleting, *got.TaskState)
@@ -235,7 +235,7 @@ func TestADeleteNamesEverythingToTearDownAndHappensOnce(t *testing.T) {
 	require.Equal(t, gone, w.snapshot(t))
 	p, err = w.MarkServerDeleting(ctx, v.ID, del)
 	require.NoError(t, err)
-	require.Equal(t, Placement{Gone: true, Hostnames: []string{}}, p)
+	require.Equal(t, Takings{Gone: true, Hostnames: []string{}}, p)
 
 	_, err = w.Server(ctx, v.ID)
 	requireFault(t, err, fault.NotFound, "Instance "+v.ID+" could not be found.")
@@ -303,7 +303,7 @@ func TestAServerListingSelectsByEachFilter(t *testing.T) {
 	w := newWorld(t)
 	h := w.host(t, "n1", 4, 4096, 40)
 	web, db, old := w.record(t, "web-1"), w.record(t, "db-1"), w.record(t, "old-1")
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: web.ID, HostID: h.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: web.ID, HostID: h.ID, VCPUs: 1}, "networking"))
 	_, err := w.AllocatePort(ctx, PortRequest{ID: "port-1", ServerID: web.ID, ProjectID: "p1", NetworkID: w.network.ID, FixedIP: "10.0.0.42"})
 	require.NoError(t, err)
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: web.ID, PowerState: 1}))

@@ -1,6 +1,6 @@
 // Package models is Slipway's state in Postgres: gorm structs, state tables, queries and migrations. It is the only place
 // that holds a *gorm.DB. Lifecycle writes are compare-and-set on the old state; usage is always a sum of rows (claims of
-// a project, allocations of a host), never a counter that can drift.
+// a project, placements on a host), never a counter that can drift.
 package models
 
 import (
@@ -174,7 +174,7 @@ func (s *Store) Snapshot(ctx context.Context, omit ...string) (map[string][]stri
 		skip[o] = true
 	}
 	rows, err := s.pool.Query(ctx, `SELECT table_name::text, column_name::text FROM information_schema.columns
-		WHERE table_schema = current_schema() ORDER BY table_name, ordinal_position`)
+		WHERE table_schema = current_schema() AND table_name NOT IN (SELECT viewname FROM pg_views) ORDER BY table_name, ordinal_position`)
 	if err != nil {
 		return nil, failed(err, "list the tables")
 	}

@@ -40,9 +40,9 @@ func TestDoingTwiceIsDoingOnceAndUndoingTwiceLeavesTheWorldAsItWas(t *testing.T)
 		},
 		"allocation": {
 			func() error {
-				return w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 4, MemoryMiB: 4096, DiskGiB: 40}, "networking")
+				return w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 4, MemoryMiB: 4096, DiskGiB: 40}, "networking")
 			},
-			func() error { return w.ReleaseAllocation(ctx, v.ID, "n1") },
+			func() error { return w.ReleasePlacement(ctx, v.ID, "n1") },
 		},
 		"made port": {
 			port(PortRequest{ID: "made", NetworkID: w.network.ID, Index: 0, Tag: "nic"}),
@@ -138,7 +138,7 @@ func TestFiftyAllocationsAtOnceNeverOvercommitAHost(t *testing.T) {
 		servers[i] = w.record(t, "s")
 	}
 	errs := atOnce(50, func(i int) error {
-		return w.Allocate(ctx, Allocation{ServerID: servers[i].ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 1000, DiskGiB: 1}, "networking")
+		return w.Place(ctx, Placement{ServerID: servers[i].ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 1000, DiskGiB: 1}, "networking")
 	})
 	require.Equal(t, 10, succeeded(errs))
 	for i, err := range errs {
@@ -169,7 +169,7 @@ func TestAnAllocationIsRefusedForEachReason(t *testing.T) {
 	require.NoError(t, err)
 	v := w.record(t, "s")
 	try := func(vcpus, memory, disk int) error {
-		return w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: vcpus, MemoryMiB: memory, DiskGiB: disk}, "networking")
+		return w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: vcpus, MemoryMiB: memory, DiskGiB: disk}, "networking")
 	}
 	requireFault(t, try(9, 1, 1), fault.HostUnfit, "Host n1 has 8 vCPUs left, 9 are needed.")
 	requireFault(t, try(1, 4609, 1), fault.HostUnfit, "Host n1 has 4608 MiB of memory left, 4609 are needed.")
@@ -182,11 +182,11 @@ func TestAnAllocationIsRefusedForEachReason(t *testing.T) {
 	require.NoError(t, w.HeartbeatHost(ctx, h.ID, HostHeartbeat{Ready: true, VCPUs: 4, MemoryMiB: 4096, DiskGiB: 40}, now()))
 	require.NoError(t, try(8, 4608, 20))
 	requireFault(t, try(1, 1, 1), fault.Conflict, "Instance "+v.ID+" has another allocation on host n1 already.")
-	requireFault(t, w.Allocate(ctx, Allocation{ServerID: w.record(t, "x").ID, HostID: "h9"}, ""), fault.HostUnfit, "Host h9 is not registered any more.")
-	requireFault(t, w.Allocate(ctx, Allocation{ServerID: "none", HostID: h.ID}, ""), fault.NotFound, "Instance none could not be found.")
+	requireFault(t, w.Place(ctx, Placement{ServerID: w.record(t, "x").ID, HostID: "h9"}, ""), fault.HostUnfit, "Host h9 is not registered any more.")
+	requireFault(t, w.Place(ctx, Placement{ServerID: "none", HostID: h.ID}, ""), fault.NotFound, "Instance none could not be found.")
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: v.ID, PowerState: 1}))
 	h2 := w.host(t, "n2", 4, 4096, 40)
-	requireFault(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID}, ""), fault.Conflict,
+	requireFault(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h2.ID}, ""), fault.Conflict,
 		"Cannot 'allocate a host' instance "+v.ID+" while it is in vm_state active")
 	requireFault(t, w.DeleteHost(ctx, h.ID), fault.Conflict,
 		"Unable to delete compute host "+h.ID+" that is hosting instances. Delete the instances first.")
@@ -204,7 +204,7 @@ func TestSelectionsForOneServerAtOnceTakeOneHost(t *testing.T) {
 	}
 	v := w.record(t, "s")
 	errs := atOnce(len(hosts), func(i int) error {
-		return w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: hosts[i].ID, VCPUs: 1}, "networking")
+		return w.Place(ctx, Placement{ServerID: v.ID, HostID: hosts[i].ID, VCPUs: 1}, "networking")
 	})
 	require.Equal(t, 1, succeeded(errs))
 	for _, err := range errs {
@@ -212,7 +212,7 @@ func TestSelectionsForOneServerAtOnceTakeOneHost(t *testing.T) {
 			requireFault(t, err, fault.Unavailable, "Instance "+v.ID+" has just been placed on another host.")
 		}
 	}
-	held, err := w.Allocations(ctx, v.ID)
+	held, err := w.Placements(ctx, v.ID)
 	require.NoError(t, err)
 	require.Len(t, held, 1)
 }
@@ -222,14 +222,14 @@ func TestAFailedHostsAllocationStaysWhileTheBuildMovesOn(t *testing.T) {
 	w := newWorld(t)
 	h1, h2 := w.host(t, "n1", 4, 4096, 40), w.host(t, "n2", 4, 4096, 40)
 	v := w.record(t, "s")
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
-	require.NoError(t, w.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking", "n1"))
-	require.NoError(t, w.ReleaseAllocation(ctx, v.ID, "n1"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h1.ID, VCPUs: 1}, "networking"))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h2.ID, VCPUs: 1}, "networking", "n1"))
+	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n1"))
 	got, err := w.Server(ctx, v.ID)
 	require.NoError(t, err)
 	require.Equal(t, h2.ID, *got.HostID)
 	require.Equal(t, "networking", *got.TaskState, "the late undo on the first host changes nothing here")
-	left, err := w.Allocations(ctx, v.ID)
+	left, err := w.Placements(ctx, v.ID)
 	require.NoError(t, err)
 	require.Len(t, left, 1)
 	require.Equal(t, h2.ID, left[0].HostID)
@@ -554,7 +554,7 @@ func (w *world) takings(t *testing.T) map[string]func(*Store) error {
 			return s.ClaimQuota(ctx, Claim{ServerID: v.ID, ProjectID: "p1", Instances: 1}, Limits{-1, -1, -1})
 		},
 		"allocation": func(s *Store) error {
-			return s.Allocate(ctx, Allocation{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking")
+			return s.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1}, "networking")
 		},
 		"made port":  port(PortRequest{ID: "made", NetworkID: w.network.ID, Index: 0}),
 		"bound port": port(PortRequest{PortID: users.ID, Index: 1}),
@@ -698,4 +698,54 @@ func TestWhatWasGivenBackLongAgoIsForgotten(t *testing.T) {
 	var runs []string
 	require.NoError(t, w.pool.QueryRow(ctx, `SELECT array_agg(run_id) FROM given_back`).Scan(&runs))
 	require.Equal(t, []string{"new"}, runs)
+}
+
+func TestAServerMayHoldRoomInTwoRolesOnOneHost(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 4, 4096, 40)
+	v := w.record(t, "s")
+	held := Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 1024, DiskGiB: 10}
+	require.NoError(t, w.Place(ctx, held, "networking"))
+	second := held
+	second.Role, second.VCPUs = "other", 4
+	requireFault(t, w.Place(ctx, second, "networking"), fault.HostUnfit, "Host n1 has 3 vCPUs left, 4 are needed.")
+	second.VCPUs = 2
+	require.NoError(t, w.Place(ctx, second, "networking"))
+	require.NoError(t, w.Place(ctx, second, "networking"))
+
+	all, err := w.Placements(ctx, v.ID)
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	require.NotEqual(t, all[0].ID, all[1].ID)
+	hosts, err := w.ListHosts(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 2048, 20}, []int{hosts[0].UsedVCPUs, hosts[0].UsedMemoryMiB, hosts[0].UsedDiskGiB}, "both are taken of the host")
+	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n1"))
+	all, err = w.Placements(ctx, v.ID)
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
+// A process of the version before runs on while others are replaced.
+func TestTheVersionBeforeTakesAndGivesBackRoom(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "n1", 4, 4096, 40)
+	v := w.record(t, "s")
+	require.NoError(t, w.exec(ctx, `
+WITH made AS (INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
+    SELECT s.id, $2, 1, 512, 1, now() FROM servers s WHERE s.id = $1 RETURNING server_id)
+UPDATE servers SET host_id = $2 WHERE id IN (SELECT server_id FROM made)`, v.ID, h.ID))
+	require.NoError(t, w.exec(ctx, `UPDATE allocations SET failed_at = now() WHERE server_id = $1 AND host_id = $2`, v.ID, h.ID))
+	all, err := w.Placements(ctx, v.ID)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, PlacementActive, all[0].Role)
+	require.NotEmpty(t, all[0].ID)
+	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"), "it is the same")
+	require.NoError(t, w.exec(ctx, `DELETE FROM allocations WHERE server_id = $1`, v.ID))
+	all, err = w.Placements(ctx, v.ID)
+	require.NoError(t, err)
+	require.Empty(t, all)
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // MarkDeleting shows the user that the server goes, records the action, and says what there is to give back.
-func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) (contract.Placement, error) {
+func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) (contract.Takings, error) {
 	now := a.now()
 	at, err := a.store.MarkServerDeleting(ctx, in.ServerID, models.InstanceAction{
 		ServerID:  in.ServerID,
@@ -19,7 +19,7 @@ func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) 
 		StartedAt: now,
 		UpdatedAt: now,
 	})
-	return contract.Placement(at), err
+	return contract.Takings(at), err
 }
 
 // RemoveServer ends a delete.

@@ -118,7 +118,7 @@ func (a *Audit) PlanRepair(ctx context.Context, in contract.PlanRepairInput) (co
 
 // RestoreAllocation holds room again for a server that runs.
 func (a *Audit) RestoreAllocation(ctx context.Context, in contract.RoomInput) error {
-	return a.store.RestoreAllocation(ctx, in.ServerID, in.Hostname, in.Resources.VCPUs, in.Resources.RAMMiB, in.Resources.DiskGiB)
+	return a.store.RestorePlacement(ctx, in.ServerID, in.Hostname, in.Resources.VCPUs, in.Resources.RAMMiB, in.Resources.DiskGiB)
 }
 
 // EndRepair keeps what became of findings.

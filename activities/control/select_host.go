@@ -24,12 +24,12 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 	if err != nil {
 		return contract.HostSelection{}, err
 	}
-	held, err := a.store.Allocations(ctx, in.ServerID)
+	held, err := a.store.Placements(ctx, in.ServerID)
 	if err != nil {
 		return contract.HostSelection{}, err
 	}
 	for _, h := range rows {
-		holds := slices.ContainsFunc(held, func(al models.Allocation) bool { return al.HostID == h.ID })
+		holds := slices.ContainsFunc(held, func(al models.Placement) bool { return al.HostID == h.ID })
 		if holds && !slices.Contains(in.Excluded, h.Hostname) {
 			return a.allocate(ctx, in, h.Host, nil)
 		}
@@ -69,7 +69,7 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 }
 
 func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
-	err := a.taking(ctx, contract.SelectHost, 0, h.Hostname).Allocate(ctx, models.Allocation{
+	err := a.taking(ctx, contract.SelectHost, 0, h.Hostname).Place(ctx, models.Placement{
 		ServerID: in.ServerID, HostID: h.ID,
 		VCPUs: in.Resources.VCPUs, MemoryMiB: in.Resources.RAMMiB, DiskGiB: in.Resources.DiskGiB,
 	}, string(in.NextPhase), in.Excluded...)
@@ -108,9 +108,9 @@ func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) er
 		return err
 	}
 	if in.Hostname != "" {
-		return a.store.ReleaseAllocation(ctx, in.ServerID, in.Hostname)
+		return a.store.ReleasePlacement(ctx, in.ServerID, in.Hostname)
 	}
-	held, err := a.store.Allocations(ctx, in.ServerID)
+	held, err := a.store.Placements(ctx, in.ServerID)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) er
 		if slices.Contains(in.Except, h.Hostname) {
 			continue
 		}
-		if err := a.store.ReleaseAllocation(ctx, in.ServerID, h.Hostname); err != nil {
+		if err := a.store.ReleasePlacement(ctx, in.ServerID, h.Hostname); err != nil {
 			return err
 		}
 	}

@@ -174,7 +174,7 @@ func (c *cloud) row(t testing.TB, owner apitest.User, name string, created time.
 func (c *cloud) place(t testing.TB, s models.Server, n models.Network) models.Port {
 	t.Helper()
 	ctx := context.Background()
-	require.NoError(t, c.Store.Allocate(ctx, models.Allocation{ServerID: s.ID, HostID: c.host.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
+	require.NoError(t, c.Store.Place(ctx, models.Placement{ServerID: s.ID, HostID: c.host.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "networking"))
 	p, err := c.Store.AllocatePort(ctx, models.PortRequest{
 		ID: uuid.NewSHA1(uuid.NameSpaceURL, []byte(s.ID)).String(), ServerID: s.ID, ProjectID: s.ProjectID, NetworkID: n.ID, Hostname: c.host.Hostname,
 	})

@@ -213,7 +213,7 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: image, FlavorID: "1"},
 		models.InstanceAction{ServerID: server, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
-	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: server, HostID: id, VCPUs: 2, MemoryMiB: 1024, DiskGiB: 5}, "networking"))
+	require.NoError(t, e.Store.Place(ctx, models.Placement{ServerID: server, HostID: id, VCPUs: 2, MemoryMiB: 1024, DiskGiB: 5}, "networking"))
 	a := e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil)
 	require.Equal(t, []any{1.0, 2.0, 1024.0, 5.0}, []any{a.At(t, "host", "servers"), a.At(t, "host", "used_vcpus"), a.At(t, "host", "used_memory_mib"), a.At(t, "host", "used_disk_gib")})
 	a = e.Do(t, "DELETE", "/hosts/hv1", e.admin.Token, nil)
@@ -340,7 +340,7 @@ func (e *env) fail(t *testing.T, hostID, hostname string, limit int) {
 	require.NoError(t, e.Store.RecordServer(ctx, models.Server{
 		ID: id, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: image.ID, FlavorID: "1",
 	}, models.InstanceAction{RequestID: "req-" + id, Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID}))
-	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: id, HostID: hostID}, lifecycle.Scheduling))
+	require.NoError(t, e.Store.Place(ctx, models.Placement{ServerID: id, HostID: hostID}, lifecycle.Scheduling))
 	_, counted, err := e.Store.CountBuildFailure(ctx, models.BuildFailure{ServerID: id, Hostname: hostname, Text: "StartDomain: no memory", At: time.Now(), Limit: limit})
 	require.NoError(t, err)
 	require.True(t, counted)
@@ -437,7 +437,7 @@ func twoHosts(t *testing.T) (e *env, id, token, other string, server func(on str
 		}
 		request := "req-" + v.ID
 		require.NoError(t, e.Store.RecordServer(ctx, v, models.InstanceAction{ServerID: v.ID, RequestID: request, Action: "create", UserID: v.UserID, ProjectID: v.ProjectID}))
-		require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: v.ID, HostID: on}, "spawning"))
+		require.NoError(t, e.Store.Place(ctx, models.Placement{ServerID: v.ID, HostID: on}, "spawning"))
 		require.NoError(t, e.Store.ActivateServer(ctx, models.Activation{ServerID: v.ID, RequestID: request, PowerState: 1}))
 		return v
 	}

@@ -113,7 +113,7 @@ func TestAPortOfAServerIsNotItsUsersToDelete(t *testing.T) {
 	server := uuid.NewString()
 	require.NoError(t, e.Store.RecordServer(ctx, models.Server{ID: server, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: image, FlavorID: "1"},
 		models.InstanceAction{ServerID: server, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID, StartedAt: time.Now(), UpdatedAt: time.Now()}))
-	require.NoError(t, e.Store.Allocate(ctx, models.Allocation{ServerID: server, HostID: host.ID, VCPUs: 1, MemoryMiB: 1}, "networking"))
+	require.NoError(t, e.Store.Place(ctx, models.Placement{ServerID: server, HostID: host.ID, VCPUs: 1, MemoryMiB: 1}, "networking"))
 	p, err := e.Store.AllocatePort(ctx, models.PortRequest{ID: uuid.NewString(), ServerID: server, ProjectID: e.member.ProjectID, NetworkID: net, Hostname: "hv1"})
 	require.NoError(t, err)
 

@@ -74,7 +74,7 @@ var activities = table(
 	host[StartDomainInput, none](StartDomain).of(func(in StartDomainInput) string { return in.ServerID }),
 	host[Undo, none](DestroyDomain).givesBack(),
 	control[ActivateInput, none](Activate).summed(func(in ActivateInput) string { return "on " + in.Hostname }),
-	control[DeleteInput, Placement](MarkDeleting).owes(OwesEnd),
+	control[DeleteInput, Takings](MarkDeleting).owes(OwesEnd),
 	control[RemoveServerInput, none](RemoveServer).owes(OwesEnd),
 
 	// What workflows about servers ask beside their tables.

@@ -306,8 +306,8 @@ type DeleteInput struct {
 	Deadlines Deadlines `json:"deadlines"`
 }
 
-// Placement is where a server's takings lie, for its teardown.
-type Placement struct {
+// Takings is where a server's takings lie, for its teardown.
+type Takings struct {
 	Hostnames []string `json:"hostnames"` // every host that holds an allocation for it
 	NICs      int      `json:"nics"`
 	Gone      bool     `json:"gone"` // the row is absent or deleted already

@@ -187,9 +187,9 @@ func TestWhatGoesWrongBehindSlipwaysBackIsFoundAndRepaired(t *testing.T) {
 	expect(audit.SpecWithoutServer, gone, "")
 	r.sql(t, `DELETE FROM claims WHERE server_id = $1`, unclaimed)
 	expect(audit.ServerWithoutClaim, unclaimed, "")
-	r.sql(t, `INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at) VALUES ($1, `+hostID+`, 1, 64, 1, now())`, unclaimed, oldHost)
+	r.sql(t, `INSERT INTO placements (server_id, host_id, vcpus, memory_mib, disk_gib, created_at) VALUES ($1, `+hostID+`, 1, 64, 1, now())`, unclaimed, oldHost)
 	expect(audit.AllocationWithoutServer, unclaimed+"@"+oldHost, oldHost)
-	r.sql(t, `DELETE FROM allocations WHERE server_id = $1`, homeless)
+	r.sql(t, `DELETE FROM placements WHERE server_id = $1`, homeless)
 	expect(audit.ServerWithoutAllocation, homeless, "")
 	port := uuid.NewString()
 	r.sql(t, `INSERT INTO ports (id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, created_at, updated_at)
@@ -270,7 +270,7 @@ func TestWhatGoesWrongBehindSlipwaysBackIsFoundAndRepaired(t *testing.T) {
 	// What was right is right again, and what ended has given everything back.
 	r.deleted(t, engine, lostBuild)
 	after := r.World(t)
-	for _, table := range []string{"claims", "allocations", "ports"} {
+	for _, table := range []string{"claims", "placements", "ports"} {
 		var kept []string
 		for _, row := range before[table] {
 			if !strings.Contains(row, lostBuild) && !strings.Contains(row, lostDelete) {

@@ -107,7 +107,7 @@ func TestLibvirtGoesAway(t *testing.T) {
 		require.Equal(t, "ERROR", failed.Status)
 		require.Contains(t, failed.Fault.Message, "No valid host was found. Tried "+first+": "+contract.DefineDomain+": ")
 		require.Regexp(t, "(?i)libvirt|hypervisor", failed.Fault.Message, "the user is told what did not answer")
-		require.Contains(t, r.World(t)["allocations"][0], s.ID, "what may still be on the host is still counted there")
+		require.Contains(t, r.World(t)["placements"][0], s.ID, "what may still be on the host is still counted there")
 		r.found(t, fmt.Sprintf("%s = '%s' AND %s = 'parked'", contract.AttrServer, s.ID, contract.AttrPhase))
 		libvirt.open(t)
 		r.givenBack(t, s.ID)
@@ -124,11 +124,11 @@ func TestLibvirtGoesAway(t *testing.T) {
 		placed, err := r.Store.Server(t.Context(), s.ID)
 		require.NoError(t, err)
 		require.Equal(t, second, placed.Host.Hostname)
-		require.Len(t, r.World(t)["allocations"], 2, "what may still be on the first host is still counted there")
+		require.Len(t, r.World(t)["placements"], 2, "what may still be on the first host is still counted there")
 		libvirt.open(t)
 		system.Eventually(t, gonePatience, func() (bool, string) {
-			held := r.World(t)["allocations"]
-			return len(held) == 1, fmt.Sprintf("allocations of an active server: %v", held)
+			held := r.World(t)["placements"]
+			return len(held) == 1, fmt.Sprintf("placements of an active server: %v", held)
 		})
 		require.NoDirExists(t, r.folder(first, s.ID))
 		require.DirExists(t, r.folder(second, s.ID))

@@ -231,7 +231,7 @@ func (r *rig) ends(t *testing.T, tr trial, lanes int) {
 		placed, err := r.Store.Server(t.Context(), tr.id)
 		require.NoError(t, err)
 		require.Equal(t, on, placed.Host.Hostname, r.progress(tr.id))
-		rooms, err := r.Store.Allocations(t.Context(), tr.id)
+		rooms, err := r.Store.Placements(t.Context(), tr.id)
 		require.NoError(t, err)
 		require.Len(t, rooms, 1)
 		require.Equal(t, placed.Host.ID, rooms[0].HostID, "room is held on another host than the server is on")
@@ -244,7 +244,7 @@ func (r *rig) agree(t *testing.T, id, on, fake string) {
 	t.Helper()
 	seen := map[string]int{}
 	world := r.World(t)
-	for _, table := range []string{"claims", "allocations", "ports"} {
+	for _, table := range []string{"claims", "placements", "ports"} {
 		for _, row := range world[table] {
 			if strings.Contains(row, id) {
 				seen[table]++
@@ -279,7 +279,7 @@ func (r *rig) agree(t *testing.T, id, on, fake string) {
 	}
 	has := map[string]int{}
 	if on != "" {
-		has = map[string]int{"claims": 1, "allocations": 1, "ports": 1, "folder on " + on: 1}
+		has = map[string]int{"claims": 1, "placements": 1, "ports": 1, "folder on " + on: 1}
 		if on == fake {
 			has["fake domain on "+on] = 1
 		} else {

@@ -251,7 +251,7 @@ func (r *rig) gone(t *testing.T, id string) {
 		require.NoDirExists(t, r.folder(hostname, id))
 	}
 	world := r.World(t)
-	for _, table := range []string{"claims", "allocations", "ports"} {
+	for _, table := range []string{"claims", "placements", "ports"} {
 		for _, row := range world[table] {
 			require.NotContains(t, row, id, "table %s remembers a deleted server", table)
 		}

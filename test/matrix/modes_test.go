@@ -379,7 +379,7 @@ func (tr *trial) whole(s *models.Server) {
 	system.Eventually(tr.t, quietPatience, func() (bool, string) {
 		now := tr.world(tr.t)
 		held := map[string]int{}
-		for _, table := range []string{"claims", "allocations", "ports"} {
+		for _, table := range []string{"claims", "placements", "ports"} {
 			for _, row := range now.tables[table] {
 				if strings.Contains(row, tr.id) {
 					held[table]++
@@ -396,7 +396,7 @@ func (tr *trial) whole(s *models.Server) {
 				}
 			}
 		}
-		should := map[string]int{"claims": 1, "allocations": 1, "ports": nics, "domain on " + host.Hostname: 1, "folder on " + host.Hostname: 1}
+		should := map[string]int{"claims": 1, "placements": 1, "ports": nics, "domain on " + host.Hostname: 1, "folder on " + host.Hostname: 1}
 		return maps.Equal(should, held), fmt.Sprintf("server %s on %s holds %v", tr.id, host.Hostname, held)
 	})
 	require.True(tr.t, tr.holdsRoom(host.ID))
@@ -561,9 +561,9 @@ func (tr *trial) holdsRoom(hostID string) bool {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
 	defer cancel()
-	all, err := tr.Store.Allocations(ctx, tr.id)
+	all, err := tr.Store.Placements(ctx, tr.id)
 	require.NoError(tr.t, err)
-	return slices.ContainsFunc(all, func(a models.Allocation) bool { return a.HostID == hostID })
+	return slices.ContainsFunc(all, func(a models.Placement) bool { return a.HostID == hostID })
 }
 
 // cancelling is an operator who cancels the workflow. The build ends in ERROR, or in a refusal where nothing was accepted;

@@ -201,7 +201,7 @@ func (tr *trial) unbuilt(all []models.Server, why string) {
 		require.Contains(tr.t, s.Fault.Message, why)
 	}
 	now := tr.world(tr.t)
-	for _, table := range []string{"claims", "allocations", "ports"} {
+	for _, table := range []string{"claims", "placements", "ports"} {
 		require.Equal(tr.t, tr.before.tables[table], now.tables[table], table)
 	}
 }

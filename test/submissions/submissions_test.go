@@ -306,7 +306,7 @@ func (r *rig) cleared(t *testing.T) {
 	}
 	r.become(t, 0, lifecycle.Deleted)
 	world := r.World(t)
-	for _, table := range []string{"claims", "allocations", "ports"} {
+	for _, table := range []string{"claims", "placements", "ports"} {
 		require.Empty(t, world[table], table)
 	}
 }

@@ -80,8 +80,8 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 			return g.does(contract.PowerOffDomain, func() { g.on = false })
 		},
 		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
-		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Placement, error) {
-			return contract.Placement{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
+		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
+			return contract.Takings{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
 		},
 		contract.RemoveServer: func(context.Context, contract.RemoveServerInput) error {
 			return g.does(contract.RemoveServer, func() { g.state = "deleted" })

@@ -181,8 +181,8 @@ func (w *world) register(r registry) {
 			}
 			return err
 		},
-		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Placement, error) {
-			return contract.Placement{Hostnames: w.hostsHeld(), NICs: 2, Gone: w.server == "" || w.server == "DELETED"}, nil
+		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
+			return contract.Takings{Hostnames: w.hostsHeld(), NICs: 2, Gone: w.server == "" || w.server == "DELETED"}, nil
 		},
 		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return w.seen, nil },
 		contract.CountHostFailure: func(_ context.Context, in contract.CountHostFailureInput) error {

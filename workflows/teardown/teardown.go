@@ -77,7 +77,7 @@ func Server(ctx workflow.Context, r *run.Run, rows []run.Spec, in contract.Delet
 		return contract.Undo{ServerID: in.ServerID, Hostname: t.Place, Index: t.Index}
 	}
 	r.Enter(ctx, string(contract.PhaseDeleting))
-	var at contract.Placement
+	var at contract.Takings
 	marking := workflow.WithActivityOptions(ctx, run.UndoOptions(in.ServerID, "", ""))
 	if err := workflow.ExecuteActivity(marking, contract.MarkDeleting, in).Get(ctx, &at); err != nil {
 		return err

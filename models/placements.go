@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -10,11 +11,17 @@ import (
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
-// Allocation is what one server takes of one host. A server can hold two while a build moves from a failed host to the
-// next and the failed one has not yet been cleaned.
-type Allocation struct {
-	ServerID  string `gorm:"primaryKey"`
-	HostID    string `gorm:"primaryKey"`
+// PlacementActive is the role of the room in which a server is built and runs. Whatever else has to hold room for a server
+// holds it in a role of its own, on the same host too.
+const PlacementActive = "active"
+
+// Placement is the room that one server holds on one host (an allocation, in Nova's Placement). A server can hold two while a
+// build moves from a failed host to the next and the failed one has not yet been cleaned.
+type Placement struct {
+	ID        string `gorm:"primaryKey;default:gen_random_uuid()"`
+	ServerID  string
+	HostID    string
+	Role      string // "" is PlacementActive
 	VCPUs     int    `gorm:"column:vcpus"`
 	MemoryMiB int    `gorm:"column:memory_mib"`
 	DiskGiB   int    `gorm:"column:disk_gib"`
@@ -32,22 +39,22 @@ const (
     floor(greatest(h.memory_mib - h.reserved_memory_mib, 0) * h.ram_ratio)::bigint AS capacity_memory_mib,
     floor(h.disk_gib * h.disk_ratio)::bigint AS capacity_disk_gib`
 
-	allocateSQL = `
+	placeSQL = `
 WITH host AS (
          SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AS ready,
 ` + capacitySQL + `
          FROM hosts h WHERE h.id = @host_id),
      used AS (
          SELECT COALESCE(sum(vcpus), 0) AS vcpus, COALESCE(sum(memory_mib), 0) AS memory_mib, COALESCE(sum(disk_gib), 0) AS disk_gib
-         FROM allocations WHERE host_id = @host_id),
-     same AS (SELECT * FROM allocations WHERE server_id = @server_id AND host_id = @host_id),
+         FROM placements WHERE host_id = @host_id),
+     same AS (SELECT * FROM placements WHERE server_id = @server_id AND host_id = @host_id AND role = @role),
      elsewhere AS (
-         SELECT FROM allocations a JOIN hosts h ON h.id = a.host_id
-         WHERE a.server_id = @server_id AND a.host_id <> @host_id AND h.hostname <> ALL(@left::text[])),
+         SELECT FROM placements a JOIN hosts h ON h.id = a.host_id
+         WHERE a.server_id = @server_id AND a.host_id <> @host_id AND a.role = @role AND h.hostname <> ALL(@left::text[])),
      server AS (SELECT id, vm_state FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
      made AS (
-         INSERT INTO allocations (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
-         SELECT server.id, @host_id, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
+         INSERT INTO placements (server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
+         SELECT server.id, @host_id, @role, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
          FROM host, used, server
          WHERE server.` + isBuilding + ` AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
@@ -66,30 +73,31 @@ SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, f
 FROM used LEFT JOIN host h ON true`
 )
 
-// Allocate takes room on a host for a server that is in BUILD, places the server there and shows the task state. HostUnfit
+// Place takes room on a host for a server that is in BUILD, places the server there and shows the task state. HostUnfit
 // when the host is disabled, not ready, or the room is gone. The same again is success. left are the hostnames of the hosts that
-// the build has left, whose allocations wait for their undo; Unavailable when the server holds room on yet another: a
+// the build has left, whose placements wait for their undo; Unavailable when the server holds room on yet another: a
 // selection that was given up has taken effect after all, so the caller has to look again.
-func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, left ...string) error {
-	if a.CreatedAt.IsZero() {
-		a.CreatedAt = now()
+func (s *Store) Place(ctx context.Context, p Placement, taskState string, left ...string) error {
+	p.Role = cmp.Or(p.Role, PlacementActive)
+	if p.CreatedAt.IsZero() {
+		p.CreatedAt = now()
 	}
 	var (
-		hostname                   string
-		state                      lifecycle.VMState
-		enabled, ready, known      bool
-		vcpus, memoryMiB, diskGiB  int // still free
-		placed, allocated, theSame bool
-		elsewhere                  bool
+		hostname                  string
+		state                     lifecycle.VMState
+		enabled, ready, known     bool
+		vcpus, memoryMiB, diskGiB int // still free
+		placed, held, theSame     bool
+		elsewhere                 bool
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
-		b.Queue(lockHostSQL, a.HostID)
-		b.Queue(lockServerSQL, a.ServerID)
-		b.Queue(allocateSQL, named{
-			"host_id": a.HostID, "server_id": a.ServerID, "vcpus": a.VCPUs, "memory_mib": a.MemoryMiB, "disk_gib": a.DiskGiB,
-			"at": a.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
+		b.Queue(lockHostSQL, p.HostID)
+		b.Queue(lockServerSQL, p.ServerID)
+		b.Queue(placeSQL, named{
+			"host_id": p.HostID, "server_id": p.ServerID, "role": p.Role, "vcpus": p.VCPUs, "memory_mib": p.MemoryMiB, "disk_gib": p.DiskGiB,
+			"at": p.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
 		}).QueryRow(func(r pgx.Row) error {
-			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &placed, &allocated, &theSame, &elsewhere)
+			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &placed, &held, &theSame, &elsewhere)
 		})
 	})
 	unfit := func(format string, args ...any) error {
@@ -97,37 +105,37 @@ func (s *Store) Allocate(ctx context.Context, a Allocation, taskState string, le
 	}
 	switch {
 	case err != nil:
-		return failed(err, "allocate host %s to server %s", a.HostID, a.ServerID)
+		return failed(err, "place server %s on host %s", p.ServerID, p.HostID)
 	case placed || theSame:
 		return nil
 	case state == "" || state == lifecycle.Deleted:
-		return noServer(a.ServerID)
-	case allocated:
-		return fault.New(fault.Conflict, "Instance %s has another allocation on host %s already.", a.ServerID, hostname)
+		return noServer(p.ServerID)
+	case held:
+		return fault.New(fault.Conflict, "Instance %s has another allocation on host %s already.", p.ServerID, hostname)
 	case state != lifecycle.Building:
-		return wrongState(a.ServerID, state, "allocate a host")
+		return wrongState(p.ServerID, state, "allocate a host")
 	case elsewhere:
-		return fault.New(fault.Unavailable, "Instance %s has just been placed on another host.", a.ServerID)
+		return fault.New(fault.Unavailable, "Instance %s has just been placed on another host.", p.ServerID)
 	case !known:
-		return fault.New(fault.HostUnfit, "Host %s is not registered any more.", a.HostID)
+		return fault.New(fault.HostUnfit, "Host %s is not registered any more.", p.HostID)
 	case !enabled:
 		return unfit("is disabled.")
 	case !ready:
 		return unfit("is not ready.")
-	case a.VCPUs > vcpus:
-		return unfit("has %d vCPUs left, %d are needed.", max(vcpus, 0), a.VCPUs)
-	case a.MemoryMiB > memoryMiB:
-		return unfit("has %d MiB of memory left, %d are needed.", max(memoryMiB, 0), a.MemoryMiB)
+	case p.VCPUs > vcpus:
+		return unfit("has %d vCPUs left, %d are needed.", max(vcpus, 0), p.VCPUs)
+	case p.MemoryMiB > memoryMiB:
+		return unfit("has %d MiB of memory left, %d are needed.", max(memoryMiB, 0), p.MemoryMiB)
 	}
-	return unfit("has %d GiB of disk left, %d are needed.", max(diskGiB, 0), a.DiskGiB)
+	return unfit("has %d GiB of disk left, %d are needed.", max(diskGiB, 0), p.DiskGiB)
 }
 
-// ReleaseAllocation gives the room back; absent is success. A server placed on that host is placed nowhere then, and if it
+// ReleasePlacement gives the room on a host back, whatever role it has; absent is success. A server placed on that host is placed nowhere then, and if it
 // is still being built shows "scheduling".
-func (s *Store) ReleaseAllocation(ctx context.Context, serverID, hostname string) error {
+func (s *Store) ReleasePlacement(ctx context.Context, serverID, hostname string) error {
 	err := s.exec(ctx, `
 WITH host AS (SELECT id FROM hosts WHERE hostname = @hostname),
-     gone AS (DELETE FROM allocations WHERE server_id = @server_id AND host_id IN (SELECT id FROM host))
+     gone AS (DELETE FROM placements WHERE server_id = @server_id AND host_id IN (SELECT id FROM host))
 UPDATE servers
 SET host_id = NULL, updated_at = @at,
     task_state = CASE WHEN `+isBuilding+` AND task_state IS DISTINCT FROM @deleting THEN @scheduling ELSE task_state END
@@ -135,12 +143,12 @@ WHERE id = @server_id AND host_id IN (SELECT id FROM host)`, named{
 		"server_id": serverID, "hostname": hostname, "at": now(), "deleting": lifecycle.Deleting,
 		"scheduling": lifecycle.Scheduling,
 	})
-	return failed(err, "release the allocation of server %s on host %s", serverID, hostname)
+	return failed(err, "release the placement of server %s on host %s", serverID, hostname)
 }
 
-// Allocations of a server, oldest first.
-func (s *Store) Allocations(ctx context.Context, serverID string) ([]Allocation, error) {
-	all := []Allocation{}
+// Placements of a server, oldest first.
+func (s *Store) Placements(ctx context.Context, serverID string) ([]Placement, error) {
+	all := []Placement{}
 	err := s.db.WithContext(ctx).Where("server_id = ?", serverID).Order("created_at, host_id").Find(&all).Error
-	return all, failed(err, "list the allocations of server %s", serverID)
+	return all, failed(err, "list the placements of server %s", serverID)
 }
