@@ -61,6 +61,7 @@ func (noBuilds) Build(context.Context, string) (engine.Build, error) {
 	return engine.Build{}, errNoBuilds
 }
 func (noBuilds) Do(context.Context, string, contract.ActionInput) error  { return errNoBuilds }
+func (noBuilds) Adopt(context.Context, contract.AdoptInput) error        { return errNoBuilds }
 func (noBuilds) Act(context.Context, string, contract.OperatorAct) error { return errNoBuilds }
 func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
 	return engine.BuildCounts{}, errNoBuilds

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/activities/control"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/workflows/actions"
+	"github.com/slipway-cloud/slipway/workflows/adopt"
 	"github.com/slipway-cloud/slipway/workflows/audit"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
@@ -76,6 +77,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowBoot:    boot.New().BootServer,
 		contract.WorkflowDelete:  ends.DeleteServer,
 		contract.WorkflowCleanUp: cleanup.CleanUp,
+		contract.WorkflowAdopt:   adopt.Workflow{Ends: ends}.AdoptGuest,
 		contract.WorkflowConsole: console.ReadConsole,
 
 		contract.WorkflowAudit:        audit.Audit,

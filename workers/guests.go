@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/slipway-cloud/slipway/activities/host"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
@@ -118,12 +119,6 @@ func (g *Guests) holds(uuid string) bool {
 	return err == nil
 }
 
-// powerStates are Nova's numbers of what a hypervisor says.
-var powerStates = map[hypervisor.State]int{
-	hypervisor.Absent: lifecycle.NoState, hypervisor.Running: lifecycle.Running, hypervisor.Paused: lifecycle.Paused,
-	hypervisor.ShutOff: lifecycle.Shutdown, hypervisor.Crashed: lifecycle.Crashed,
-}
-
 // look compares what the API knows with the guests as they are, in this order: what is begun or ended after the question
 // makes its answer too old to count.
 func (g *Guests) look(ctx context.Context) error {
@@ -137,7 +132,7 @@ func (g *Guests) look(ctx context.Context) error {
 	}
 	states := map[string]int{} // an absent one has no state
 	for _, d := range domains {
-		states[d.UUID] = powerStates[d.State]
+		states[d.UUID] = host.PowerState(d.State)
 	}
 	var seen []hostapi.Sighting
 	for _, k := range known {

@@ -14,7 +14,7 @@ import (
 func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerInput) error {
 	var specs []models.ServerSpec
 	if in.Spec != nil {
-		sealed, err := serverspec.Seal(a.keys, in.ServerID, *in.Spec)
+		sealed, err := serverspec.Spec.Seal(a.keys, in.ServerID, *in.Spec)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
-// DefineDomain makes the domain known to the hypervisor.
+// DefineDomain makes the domain known to the hypervisor, beside the facts of which a server can be made again.
 func (a *Activities) DefineDomain(ctx context.Context, in contract.DefineDomainInput) error {
 	dir, leave, err := a.make(ctx, in.ServerID)
 	if err != nil {
@@ -27,6 +27,11 @@ func (a *Activities) DefineDomain(ctx context.Context, in contract.DefineDomainI
 	d, err := a.domain(ctx, dir, in)
 	if err != nil {
 		return err
+	}
+	if in.Facts != nil {
+		if err := a.keepFacts(dir, *in.Facts); err != nil {
+			return err
+		}
 	}
 	return a.o.Hypervisor.Define(ctx, d)
 }
@@ -45,9 +50,11 @@ func (a *Activities) UndefineDomain(ctx context.Context, in contract.Undo) error
 	if err := a.o.Hypervisor.Undefine(ctx, in.ServerID); err != nil {
 		return err
 	}
-	for _, name := range []string{imagecache.UsesName, usesPart} {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return program.Fault(err, "removing the image list of server "+in.ServerID)
+	for _, name := range []string{imagecache.UsesName, factsName} {
+		for _, path := range []string{name, name + part} {
+			if err := os.Remove(filepath.Join(dir, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return program.Fault(err, "removing what was kept of server "+in.ServerID)
+			}
 		}
 	}
 	return tidy(dir)
@@ -123,27 +130,27 @@ func (a *Activities) boot(ctx context.Context, dir string, images contract.Resol
 	if boot.CmdLine == "" {
 		boot.CmdLine = "root=" + rootDevice(diskBus) + " console=ttyS0"
 	}
-	if err := listUses(dir, list.String()); err != nil {
+	if err := put(dir, imagecache.UsesName, []byte(list.String())); err != nil { // the domain needs what it names
 		return boot, program.Fault(err, "listing the images of "+dir)
 	}
 	return boot, nil
 }
 
-// usesPart is the list while it is written.
-const usesPart = imagecache.UsesName + ".part"
+// part ends the name of a file while it is written.
+const part = ".part"
 
-// listUses puts the list in place whole and durably: the domain, which the hypervisor keeps, needs what it names.
-func listUses(dir, list string) error {
-	part := filepath.Join(dir, usesPart)
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// put puts a file in place whole and durably, as the domain is that the hypervisor keeps.
+func put(dir, name string, content []byte) error {
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path+part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(list)
+	_, err = f.Write(content)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(part, filepath.Join(dir, imagecache.UsesName)); err != nil {
+	if err := os.Rename(path+part, path); err != nil {
 		return err
 	}
 	return disk.SyncDir(dir)

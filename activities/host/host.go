@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/program"
 	"github.com/slipway-cloud/slipway/internal/space"
 )
@@ -33,6 +34,7 @@ type Options struct {
 	Hypervisor   hypervisor.Hypervisor
 	// Limits of each program that runs; zero fields are program.Default's.
 	Limits program.Limits
+	Keys   *payload.Keys // they seal the facts of servers
 	// FullCopy makes root disks that lean on no cached image (Nova's use_cow_images = false).
 	FullCopy bool
 	Logger   *slog.Logger

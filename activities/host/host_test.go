@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
+	"github.com/slipway-cloud/slipway/internal/payload"
 )
 
 const server = "83679162-1378-4288-a2d4-70e13ec132aa"
@@ -83,7 +84,7 @@ func newPlace(t testing.TB, change ...func(*Options, *store)) *place {
 	s := &store{images: map[string][]byte{"root": root, "kernel": kernel, "initrd": initrd}}
 	p.hyp, err = fake.New(fake.Options{})
 	require.NoError(t, err)
-	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp}
+	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Keys: keysOf(t, tmp)}
 	for _, c := range change {
 		c(&o, s)
 	}
@@ -110,7 +111,27 @@ func (p *place) define() contract.DefineDomainInput {
 		Image:       contract.ResolvedImage{Root: p.root, Kernel: &p.kernel, Ramdisk: &p.initrd},
 		ConfigDrive: true, Format: "iso9660",
 		Ports: []contract.Port{{ID: "port", MAC: "fa:16:3e:00:00:01", Bridge: "br1", MTU: 1450}},
+		Facts: &contract.ServerFacts{
+			Server: contract.Server{ServerID: server, ProjectID: "p", Name: "web"},
+			Spec:   contract.ServerSpec{UserData: []byte("the password is hunter2")},
+		},
 	}
+}
+
+// keysOf are the payload keys of a folder.
+func keysOf(t testing.TB, dir string) *payload.Keys {
+	t.Helper()
+	keys, err := openKeys(dir)
+	require.NoError(t, err)
+	return keys
+}
+
+func openKeys(dir string) (*payload.Keys, error) {
+	path := filepath.Join(dir, "payload-keys")
+	if err := payload.EnsureKeys(path); err != nil {
+		return nil, err
+	}
+	return payload.LoadKeys(path)
 }
 
 // world is every file below the instances folder with its size and every domain.

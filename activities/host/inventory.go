@@ -97,6 +97,9 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 		if e.Name() == disk.RootName {
 			t.Disk = true
 		}
+		if e.Name() == factsName {
+			t.Facts = true
+		}
 		if len(t.Foreign) < 3 && !isMadeByBuild(e.Name()) {
 			t.Foreign = append(t.Foreign, e.Name())
 		}
@@ -135,7 +138,8 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 
 // isMadeByBuild says whether a build's step, or what it runs, makes a file of this name in an instance folder.
 func isMadeByBuild(name string) bool {
-	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName || name == "inject"
+	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName ||
+		name == factsName || name == "inject"
 }
 
 // shortened bounds what one instance takes of an inventory.

@@ -38,7 +38,7 @@ func TestAnInventoryTellsWhatABuildMadeAndNothingOfWhatItMissesIsMissing(t *test
 	require.Empty(t, p.inventory(t, contract.InventoryInput{}).Things)
 	p.whole(t)
 	require.NoError(t, os.Mkdir(filepath.Join(p.dir, "lost+found"), 0o700))
-	require.Equal(t, []contract.Instance{{ID: server, Domain: "running", Folder: true, Disk: true}}, p.inventory(t, contract.InventoryInput{}).Things)
+	require.Equal(t, []contract.Instance{{ID: server, Domain: "running", Folder: true, Disk: true, Facts: true}}, p.inventory(t, contract.InventoryInput{}).Things)
 }
 
 func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
@@ -51,22 +51,22 @@ func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
 		change func(t *testing.T, p *place)
 		want   contract.Instance
 	}{
-		"its image":  {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.root))) }, contract.Instance{Domain: "running", Folder: true, Disk: true, Missing: []string{"root"}}},
-		"its kernel": {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.kernel))) }, contract.Instance{Domain: "running", Folder: true, Disk: true, Missing: []string{"kernel"}}},
+		"its image":  {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.root))) }, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Missing: []string{"root"}}},
+		"its kernel": {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.kernel))) }, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Missing: []string{"kernel"}}},
 		"its disk": {func(t *testing.T, p *place) {
 			require.NoError(t, os.Remove(filepath.Join(p.dir, server, disk.RootName)))
-		}, contract.Instance{Domain: "running", Folder: true}},
+		}, contract.Instance{Domain: "running", Folder: true, Facts: true}},
 		"its folder": {func(t *testing.T, p *place) { require.NoError(t, os.RemoveAll(filepath.Join(p.dir, server))) }, contract.Instance{Domain: "running"}},
 		"its domain": {func(t *testing.T, p *place) {
 			require.NoError(t, p.hyp.Destroy(t.Context(), server))
 			require.NoError(t, p.hyp.Undefine(t.Context(), server))
-		}, contract.Instance{Folder: true, Disk: true}},
+		}, contract.Instance{Folder: true, Facts: true, Disk: true}},
 		"nothing: a note": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, "notes"), nil, 0o600))
-		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Foreign: []string{"notes"}}},
+		}, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Foreign: []string{"notes"}}},
 		"a disk's header": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, disk.RootName), []byte("x"), 0o600))
-		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Broken: "b"}},
+		}, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Broken: "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)

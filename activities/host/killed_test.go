@@ -60,7 +60,11 @@ func (k killedHost) open() (*place, error) {
 	if p.hyp, err = fake.New(fake.Options{Dir: filepath.Join(k.Dir, "fake")}); err != nil {
 		return nil, err
 	}
-	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Logger: slog.New(slog.DiscardHandler)}
+	keys, err := openKeys(k.Dir)
+	if err != nil {
+		return nil, err
+	}
+	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Keys: keys, Logger: slog.New(slog.DiscardHandler)}
 	if o.Cache, err = imagecache.New(imagecache.Options{Dir: filepath.Join(k.Dir, "cache"), InstancesDir: p.dir, Source: s}); err != nil {
 		return nil, err
 	}
@@ -251,7 +255,7 @@ func TestUndosAtTheSameMomentAgree(t *testing.T) {
 func TestAListOfImagesThatWasCutOffIsReplacedOrRemoved(t *testing.T) {
 	p := newPlace(t)
 	p.fetch(t)
-	part := filepath.Join(p.dir, server, usesPart)
+	part := filepath.Join(p.dir, server, imagecache.UsesName+part)
 	require.NoError(t, os.MkdirAll(filepath.Dir(part), 0o755))
 	for range 2 {
 		require.NoError(t, os.WriteFile(part, []byte("half a checks"), 0o600))

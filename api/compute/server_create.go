@@ -75,9 +75,9 @@ type nicRequest struct {
 
 func (a *API) createServer(c echo.Context) error {
 	var body struct {
-		Server createRequest              `json:"server"`
-		Hints  map[string]json.RawMessage `json:"os:scheduler_hints"`
-		Hints2 map[string]json.RawMessage `json:"OS-SCH-HNT:scheduler_hints"`
+		Server createRequest  `json:"server"`
+		Hints  map[string]any `json:"os:scheduler_hints"`
+		Hints2 map[string]any `json:"OS-SCH-HNT:scheduler_hints"`
 	}
 	minor := minorOf(c)
 	if err := rest.Bind(c, createServerSchemas.at(minor), &body); err != nil {
@@ -91,13 +91,16 @@ func (a *API) createServer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if request.Hints = body.Hints; len(body.Hints) == 0 {
+		request.Hints = body.Hints2 // an older name for the same
+	}
 	request.Key, request.Hash = key, requestHash(key, body.Server)
 	accepted, err := a.servers(c).Boot(c.Request().Context(), request)
 	if err != nil {
 		return err
 	}
-	if hints := len(body.Hints) + len(body.Hints2); hints > 0 {
-		rest.Logger(c).Info("scheduler hints are accepted and not followed", "server_id", accepted.ServerID, "hints", hints)
+	if hints := len(request.Hints); hints > 0 {
+		rest.Logger(c).Info("scheduler hints are kept and not followed", "server_id", accepted.ServerID, "hints", hints)
 	}
 	if body.Server.ReservationID {
 		return c.JSON(http.StatusAccepted, object{"reservation_id": accepted.ReservationID})

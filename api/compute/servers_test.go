@@ -94,7 +94,7 @@ func TestUserDataIsShownToAdminsOfServersThatHaveIt(t *testing.T) {
 		s := models.Server{ID: uuid.NewString(), ProjectID: c.member.ProjectID, UserID: c.member.UserID, Name: "s", Hostname: "s", ImageID: c.image, FlavorID: c.flavor.ID}
 		var kept []models.ServerSpec
 		if spec != nil {
-			sealed, err := serverspec.Seal(c.keys, s.ID, *spec)
+			sealed, err := serverspec.Spec.Seal(c.keys, s.ID, *spec)
 			require.NoError(t, err)
 			require.NotContains(t, string(sealed.Bytes), "echo")
 			kept = append(kept, models.ServerSpec{ServerID: s.ID, KeyID: sealed.KeyID, Sealed: sealed.Bytes})

@@ -76,6 +76,7 @@ func (a *API) Mount(g *echo.Group) {
 	g.PATCH("/:id", a.update, append(admin, rest.Expect(400, 403, 404))...)
 	g.DELETE("/:id", a.remove, append(admin, rest.Expect(403, 404, 409))...)
 	g.POST("/:id/token", a.rotate, append(admin, rest.Expect(403, 404))...)
+	g.POST("/:id/adopt", a.adopt, append(admin, rest.Expect(400, 403, 404, 409))...)
 }
 
 // view is a host as operators see it.

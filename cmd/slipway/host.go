@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/workers"
 )
@@ -133,9 +134,21 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	activities, err := host.New(host.Options{Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Logger: log})
+	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
 	if err != nil {
 		return err
+	}
+	activities, err := host.New(host.Options{
+		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	switch n, err := activities.ResealFacts(); {
+	case err != nil:
+		return err
+	case n > 0:
+		log.Info("The facts of servers were sealed anew.", "servers", n, "key", keys.First())
 	}
 	temporal, err := dialTemporal(ctx, c.Temporal, log)
 	if err != nil {

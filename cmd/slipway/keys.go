@@ -68,7 +68,7 @@ const resealAtOnce = 100
 func reseal(ctx context.Context, store *models.Store, keys *payload.Keys) (total int, err error) {
 	for {
 		n, err := store.ResealSpecs(ctx, keys.First(), resealAtOnce, func(s models.ServerSpec) (models.ServerSpec, error) {
-			fresh, err := serverspec.Reseal(keys, s.ServerID, payload.Sealed{KeyID: s.KeyID, Bytes: s.Sealed})
+			fresh, err := serverspec.Spec.Reseal(keys, s.ServerID, payload.Sealed{KeyID: s.KeyID, Bytes: s.Sealed})
 			s.KeyID, s.Sealed = fresh.KeyID, fresh.Bytes
 			return s, err
 		})

@@ -43,7 +43,7 @@ func TestAKeyThatASpecIsSealedWithGoesOnlyAfterTheSpecIsSealedAnew(t *testing.T)
 	before, err := keys(old)
 	require.NoError(t, err)
 	id, spec := uuid.NewString(), contract.ServerSpec{UserData: []byte("#!/bin/sh")}
-	sealed, err := serverspec.Seal(before, id, spec)
+	sealed, err := serverspec.Spec.Seal(before, id, spec)
 	require.NoError(t, err)
 	require.NoError(t, store.RecordServer(ctx, models.Server{ID: id, ProjectID: "p1", UserID: "u1", Name: "s", Hostname: "s", ImageID: image.ID, FlavorID: "1"},
 		models.InstanceAction{ServerID: id, RequestID: "req-1", Action: "create", UserID: "u1", ProjectID: "p1"},
@@ -70,7 +70,7 @@ func TestAKeyThatASpecIsSealedWithGoesOnlyAfterTheSpecIsSealedAnew(t *testing.T)
 	require.NoError(t, err)
 	kept, err := store.ServerSpecs(ctx, id)
 	require.NoError(t, err)
-	opened, err := serverspec.Open(after, id, payload.Sealed{KeyID: kept[id].KeyID, Bytes: kept[id].Sealed})
+	opened, err := serverspec.Spec.Open(after, id, payload.Sealed{KeyID: kept[id].KeyID, Bytes: kept[id].Sealed})
 	require.NoError(t, err)
 	require.Equal(t, spec, opened)
 }

@@ -338,7 +338,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 			continue
 		}
 		if t.Domain != "" {
-			add(DomainWithoutServer, t.ID, "domain slipway-"+t.ID+" is "+t.Domain+" on "+host+", and "+why, clearing(host))
+			add(DomainWithoutServer, t.ID, "domain slipway-"+t.ID+" is "+t.Domain+" on "+host+", and "+why+x.adoptable(t, host), clearing(host))
 		}
 		if t.Folder {
 			add(FolderWithoutServer, t.ID, "folder "+t.ID+" lies on "+host+", and "+why+foreignFiles(t), clearing(host))

@@ -356,3 +356,16 @@ func TestARepairTakesALostDeleteUpAgain(t *testing.T) {
 	require.Equal(t, &contract.DeleteInput{ServerID: id, ProjectID: "p1", UserID: "ops", RequestID: "req-2", Deadlines: contract.Deadlines{UndoPatience: time.Second}}, plan.Delete)
 	require.Equal(t, []string{ID(DeleteWithoutWorkflow, id)}, plan.For)
 }
+
+func TestAGuestThatNobodyKnowsIsSaidToBeAdoptableWhereItsHostHasItsFacts(t *testing.T) {
+	const unknown = "99999999-2222-4333-8444-555555555555"
+	const adopt = "; `slipway server adopt " + unknown + " --host hv1` makes it one again"
+	text := func(facts bool, known ...Server) string {
+		found := OfHost(Records{Servers: known}, contract.Inventory{Hostname: "hv1", Things: []contract.Instance{{ID: unknown, Domain: "running", Facts: facts}}})
+		require.Len(t, found, 1)
+		return found[0].Text
+	}
+	require.Contains(t, text(true), adopt)
+	require.NotContains(t, text(false), adopt)
+	require.NotContains(t, text(true, Server{ID: unknown, VMState: lifecycle.Deleted}), adopt, "its user wanted it gone")
+}

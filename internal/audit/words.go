@@ -67,3 +67,11 @@ func bytesText(n int64) string {
 	}
 	return fmt.Sprintf("%d MiB", n/mib)
 }
+
+// adoptable tells how a guest becomes a server again: where the database does not know it at all, and its host does.
+func (x index) adoptable(t contract.Instance, host string) string {
+	if x.servers[t.ID] != nil || !t.Facts {
+		return ""
+	}
+	return "; `slipway server adopt " + t.ID + " --host " + host + "` makes it one again"
+}

@@ -103,6 +103,7 @@ func (c *client) serverCommand() *cobra.Command {
 	cmd.AddCommand(c.serverList(), c.showCommand(serverKind, "  slipway server show web\n  slipway server show web -o json"),
 		c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
 	cmd.AddCommand(c.serverActionCommands()...)
+	cmd.AddCommand(c.serverAdopt())
 	return cmd
 }
 

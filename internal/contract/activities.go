@@ -93,6 +93,10 @@ var activities = table(
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),
 
+	// What the database has forgotten, and a host has.
+	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),
+	control[AdoptServerInput, none](AdoptServer).summed(func(in AdoptServerInput) string { return in.Facts.Server.Name + " on " + in.Hostname }),
+
 	// Reservations.
 	control[AdmitServersInput, Admitted](AdmitServers).summed(admission),
 	control[DropServersInput, none](DropServers).owes(OwesUndo),

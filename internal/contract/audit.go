@@ -102,6 +102,7 @@ type Instance struct {
 	Folder    bool     `json:"folder,omitempty"`
 	Disk      bool     `json:"disk,omitempty"`    // the root disk is there
 	Missing   []string `json:"missing,omitempty"` // files that its disk or domain leans on and that are not there: names in the cache, or paths
+	Facts     bool     `json:"facts,omitempty"`   // what makes a server of it again lies there
 	Broken    string   `json:"broken,omitempty"`  // why its root disk's header cannot be read
 	Foreign   []string `json:"foreign,omitempty"` // files in the folder that no step makes; at most three
 }

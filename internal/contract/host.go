@@ -77,6 +77,52 @@ type DefineDomainInput struct {
 	ConfigDrive bool          `json:"config_drive"`
 	Format      string        `json:"format,omitempty"` // of the config drive
 	Ports       []Port        `json:"ports,omitempty"`
+
+	// Facts are laid down beside the domain; not in builds of before they were.
+	Facts *ServerFacts `json:"facts,omitempty"`
+}
+
+// ServerFacts are all that makes a server of its domain again where the database does not know it any more. They lie sealed in
+// the server's folder on its host (internal/serverspec), so they are a public format as histories are. They are what the
+// build knew: what was changed afterwards (a name, metadata) only the database has.
+type ServerFacts struct {
+	Server    Server       `json:"server"`
+	KeyName   string       `json:"key_name,omitempty"`
+	StartedAt time.Time    `json:"started_at"` // when it was asked for
+	Spec      ServerSpec   `json:"spec"`
+	Networks  []NICRequest `json:"networks,omitempty"` // what was asked for of each NIC
+	Ports     []Port       `json:"ports,omitempty"`    // and what it got
+	Resources Resources    `json:"resources"`          // that it takes of its host
+}
+
+// AdoptInput asks for a domain that lies on a host, and of which no row tells, to become a server again. It is the whole input
+// of the workflow.
+type AdoptInput struct {
+	ServerID  string `json:"server_id"`
+	Hostname  string `json:"hostname"`
+	UserID    string `json:"user_id"`    // the operator
+	ProjectID string `json:"project_id"` // the operator's
+	RequestID string `json:"request_id"`
+
+	Deadlines Deadlines `json:"deadlines"`
+	Submission
+}
+
+// ReadFactsInput asks a host for what lies beside a domain.
+type ReadFactsInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// FoundServer is what a host has of a server.
+type FoundServer struct {
+	Facts      ServerFacts `json:"facts"`
+	PowerState int         `json:"power_state"` // Nova's number
+}
+
+// AdoptServerInput makes the rows of a server of what its host has.
+type AdoptServerInput struct {
+	AdoptInput
+	FoundServer
 }
 
 // StartDomainInput starts a defined domain.

@@ -27,6 +27,7 @@ const (
 	WorkflowBoot    = "BootServer"
 	WorkflowDelete  = "DeleteServer"
 	WorkflowConsole = "ReadConsole"
+	WorkflowAdopt   = "AdoptGuest"
 	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
 	WorkflowCleanUp = "CleanUp"
 )
@@ -88,6 +89,9 @@ const (
 	StartDomain       = "StartDomain"
 	DestroyDomain     = "DestroyDomain"
 	Activate          = "Activate"
+
+	ReadFacts   = "ReadFacts"
+	AdoptServer = "AdoptServer"
 
 	MarkDeleting = "MarkDeleting"
 	RemoveServer = "RemoveServer"

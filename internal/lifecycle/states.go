@@ -78,7 +78,7 @@ type Transition struct {
 	To   VMState
 }
 
-// The transitions, besides those of Actions. A server begins as Building.
+// The transitions, besides those of Actions. A server begins as Building, or, where it is adopted, as its guest is Found.
 var (
 	Built    = Transition{"a build that succeeds", []VMState{Building}, Active}
 	Failed   = Transition{"a build that fails, and whatever loses the guest", []VMState{Building, Active, Stopped}, Error}
@@ -93,6 +93,14 @@ func Transitions() []Transition {
 		all = append(all, Transition{a.Name, a.From, a.To})
 	}
 	return all
+}
+
+// Found is the state of a server whose guest has a power state, and of which nothing else is known.
+func Found(power int) VMState {
+	if power == Running || power == Paused {
+		return Active
+	}
+	return Stopped
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.

@@ -161,6 +161,7 @@ var routes = []Route{
 	{Method: "PATCH", Path: "/hosts/:id", Who: Admin},
 	{Method: "DELETE", Path: "/hosts/:id", Who: Admin},
 	{Method: "POST", Path: "/hosts/:id/token", Who: Admin},
+	{Method: "POST", Path: "/hosts/:id/adopt", Who: Admin},
 	{Method: "GET", Path: "/image-orphans", Who: Admin},
 	{Method: "GET", Path: "/image-orphans/", Who: Admin},
 	{Method: "POST", Path: "/image-orphans/:id/set-aside", Who: Admin},

@@ -333,6 +333,9 @@ func TestWhateverIsRestoredNothingIsDestroyed(t *testing.T) {
 	newer, newerImage := s.active(image), s.upload("newer")
 	s.delete(doomed)
 	s.told()
+	v, err := s.Store.Server(t.Context(), newer)
+	require.NoError(t, err)
+	newerAddress := v.Ports[0].FixedIPs[0].IP
 	all := []string{old, doomed, building, newer}
 	require.Equal(t, []string{old, building, newer}, s.guests(all...))
 
@@ -357,7 +360,22 @@ func TestWhateverIsRestoredNothingIsDestroyed(t *testing.T) {
 		require.False(t, s.restored())
 		require.Subset(t, s.audit("--repair", "--yes"), differs[1:])
 		require.Equal(t, []string{old, building, newer}, s.guests(all...))
+
+		// What the database has forgotten becomes a server again, as it was, and as one it can be deleted.
+		stdout, stderr, code := s.Slipway(t, "server", "adopt", newer, "--host", s.host, "-o", "json")
+		require.Zero(t, code, stderr)
+		require.Contains(t, stdout, newerAddress)
+		_, stderr, code = s.Slipway(t, "server", "adopt", newer, "--host", s.host)
+		require.NotZero(t, code)
+		require.Contains(t, stderr, "already exists")
+		s.becomes(newer, "ACTIVE")
+		for _, id := range differs[1:3] {
+			require.NotContains(t, s.audit(), id)
+		}
+		require.Equal(t, []string{old, building, newer}, s.guests(all...), "nobody has touched it")
 		s.delete(s.active(image))
+		s.delete(newer)
+		require.Equal(t, []string{old, building}, s.guests(all...))
 	})
 	t.Run("a host's state", func(t *testing.T) {
 		s.t = t

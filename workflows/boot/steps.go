@@ -110,11 +110,16 @@ func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(run.None)) {
 }
 
 func recordServer(b *build, _ int) (contract.RecordServerInput, func(run.None)) {
-	in := RecordInput(b.in, b.image, b.run.Began())
-	in.Spec = &contract.ServerSpec{
-		Image: b.image, Flavor: b.in.Flavor, KeyPairs: b.in.KeyPairs, Files: b.in.Files, UserData: b.in.UserData,
-	}
+	in, spec := RecordInput(b.in, b.image, b.run.Began()), b.spec()
+	in.Spec = &spec
 	return in, nil
+}
+
+// spec is what later actions need of this build.
+func (b *build) spec() contract.ServerSpec {
+	return contract.ServerSpec{
+		Image: b.image, Flavor: b.in.Flavor, KeyPairs: b.in.KeyPairs, Files: b.in.Files, UserData: b.in.UserData, Hints: b.in.Hints,
+	}
 }
 
 // failServer is the undo of recordServer: the row becomes ERROR and says why. A server that is being deleted needs no fault:
@@ -216,7 +221,17 @@ func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) 
 		ConfigDrive: wantsConfigDrive(b),
 		Format:      configDriveFormat,
 		Ports:       b.ports,
+		Facts:       b.facts(),
 	}, nil
+}
+
+// facts are what makes this server again of its domain.
+func (b *build) facts() *contract.ServerFacts {
+	row := RecordInput(b.in, b.image, b.run.Began())
+	return &contract.ServerFacts{
+		Server: row.Server, KeyName: row.KeyName, StartedAt: row.StartedAt, Spec: b.spec(),
+		Networks: b.in.Networks, Ports: b.ports, Resources: resourcesOf(b.in.Flavor, b.image.Root),
+	}
 }
 
 func startDomain(b *build, _ int) (contract.StartDomainInput, func(run.None)) {

@@ -148,6 +148,9 @@ func New(ctx workflow.Context, f Frame) *Run {
 	return r
 }
 
+// At says where the placed rows run, for a table that chooses no place.
+func (r *Run) At(place string) { r.place.name = place }
+
 // Began is when the run began.
 func (r *Run) Began() time.Time { return r.started }
 

@@ -28,7 +28,8 @@ type Request struct {
 	Tags           []string
 	UserData       []byte
 	Files          []contract.File
-	AdminPass      *string // nil: one is made up
+	Hints          map[string]any // of the scheduler
+	AdminPass      *string        // nil: one is made up
 	ConfigDrive    bool
 	Min, Max       int // how many servers, at least and at most
 
@@ -134,7 +135,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
 		},
-		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
+		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 	}
 	if in.Hostname == "" {
 		in.Hostname = Hostname(r.Name)

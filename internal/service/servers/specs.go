@@ -21,7 +21,7 @@ func (s Servers) Specs(ctx context.Context, ids ...string) (map[string]contract.
 	}
 	specs := make(map[string]contract.ServerSpec, len(kept))
 	for id, k := range kept {
-		if specs[id], err = serverspec.Open(s.config.Keys, id, payload.Sealed{KeyID: k.KeyID, Bytes: k.Sealed}); err != nil {
+		if specs[id], err = serverspec.Spec.Open(s.config.Keys, id, payload.Sealed{KeyID: k.KeyID, Bytes: k.Sealed}); err != nil {
 			return nil, err
 		}
 	}
