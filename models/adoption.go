@@ -8,6 +8,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -66,6 +67,7 @@ func (s *Store) AdoptServer(ctx context.Context, a Adoption) error {
 		a.Spec.ServerID, a.Spec.CreatedAt = v.ID, v.CreatedAt
 		a.Claim.ServerID, a.Claim.ProjectID, a.Claim.CreatedAt = v.ID, v.ProjectID, v.CreatedAt
 		a.Room.ServerID, a.Room.HostID, a.Room.Role, a.Room.CreatedAt = v.ID, host.ID, PlacementActive, v.CreatedAt
+		a.Room.ID = ids.Placement(v.ID, host.ID, PlacementActive)
 		// A claim or room that outlived the row, as in an older database, is what it is made again from.
 		left := tx.Clauses(clause.OnConflict{UpdateAll: true, Columns: []clause.Column{{Name: "server_id"}}})
 		if err := left.Create(&a.Claim).Error; err != nil {

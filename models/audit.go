@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
 // States of an audit's run.
@@ -318,12 +319,16 @@ FROM audit_runs WHERE state <> 'running' GROUP BY outcome`).Query(count(c.Runs))
 // RestorePlacement holds room again for a server that runs on the host, whether the host has it or not: it is in use.
 // The same again, and a server that is not placed there any more, is success.
 func (s *Store) RestorePlacement(ctx context.Context, serverID, hostname string, vcpus, memoryMiB, diskGiB int) error {
-	err := s.tx(ctx, func(tx *gorm.DB) error {
+	h, err := s.HostByName(ctx, hostname)
+	if err != nil {
+		return fault.Absent(err, fault.Conflict, "Compute host %s could not be found.", hostname)
+	}
+	err = s.tx(ctx, func(tx *gorm.DB) error {
 		return tx.Exec(`
-INSERT INTO placements (server_id, host_id, vcpus, memory_mib, disk_gib, created_at)
-SELECT s.id, h.id, ?, ?, ?, ? FROM servers s JOIN hosts h ON h.id = s.host_id
-WHERE s.id = ? AND h.hostname = ? AND s.`+wasBuilt+` AND s.`+isDeleting+` IS NOT TRUE
-ON CONFLICT DO NOTHING`, vcpus, memoryMiB, diskGiB, now(), serverID, hostname).Error
+INSERT INTO placements (id, server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
+SELECT ?, id, host_id, ?, ?, ?, ?, ? FROM servers
+WHERE id = ? AND host_id = ? AND `+wasBuilt+` AND `+isDeleting+` IS NOT TRUE
+ON CONFLICT DO NOTHING`, ids.Placement(serverID, h.ID, PlacementActive), PlacementActive, vcpus, memoryMiB, diskGiB, now(), serverID, h.ID).Error
 	})
 	return failed(err, "hold room for server %s on host %s again", serverID, hostname)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -18,7 +19,7 @@ const PlacementActive = "active"
 // Placement is the room that one server holds on one host (an allocation, in Nova's Placement). A server can hold two while a
 // build moves from a failed host to the next and the failed one has not yet been cleaned.
 type Placement struct {
-	ID        string `gorm:"primaryKey;default:gen_random_uuid()"`
+	ID        string `gorm:"primaryKey"` // ids.Placement; random where a version before it has made the row
 	ServerID  string
 	HostID    string
 	Role      string // "" is PlacementActive
@@ -53,8 +54,8 @@ WITH host AS (
          WHERE a.server_id = @server_id AND a.host_id <> @host_id AND a.role = @role AND h.hostname <> ALL(@left::text[])),
      server AS (SELECT id, vm_state FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
      made AS (
-         INSERT INTO placements (server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
-         SELECT server.id, @host_id, @role, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
+         INSERT INTO placements (id, server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
+         SELECT @id::text, server.id, @host_id, @role, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
          FROM host, used, server
          WHERE server.` + isBuilding + ` AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
@@ -94,7 +95,7 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		b.Queue(lockHostSQL, p.HostID)
 		b.Queue(lockServerSQL, p.ServerID)
 		b.Queue(placeSQL, named{
-			"host_id": p.HostID, "server_id": p.ServerID, "role": p.Role, "vcpus": p.VCPUs, "memory_mib": p.MemoryMiB, "disk_gib": p.DiskGiB,
+			"host_id": p.HostID, "server_id": p.ServerID, "role": p.Role, "id": ids.Placement(p.ServerID, p.HostID, p.Role), "vcpus": p.VCPUs, "memory_mib": p.MemoryMiB, "disk_gib": p.DiskGiB,
 			"at": p.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
 		}).QueryRow(func(r pgx.Row) error {
 			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &placed, &held, &theSame, &elsewhere)

@@ -717,7 +717,7 @@ func TestAServerMayHoldRoomInTwoRolesOnOneHost(t *testing.T) {
 	all, err := w.Placements(ctx, v.ID)
 	require.NoError(t, err)
 	require.Len(t, all, 2)
-	require.NotEqual(t, all[0].ID, all[1].ID)
+	require.Equal(t, []string{ids.Placement(v.ID, h.ID, PlacementActive), ids.Placement(v.ID, h.ID, "other")}, []string{all[0].ID, all[1].ID})
 	hosts, err := w.ListHosts(ctx)
 	require.NoError(t, err)
 	require.Equal(t, []int{3, 2048, 20}, []int{hosts[0].UsedVCPUs, hosts[0].UsedMemoryMiB, hosts[0].UsedDiskGiB}, "both are taken of the host")

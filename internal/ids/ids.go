@@ -14,11 +14,12 @@ import (
 
 // Namespaces of UUIDs that are made of names.
 var (
-	servers  = uuid.MustParse("6d2a4b1e-58c0-4f0b-9a6e-3f6f2b0c7d11")
-	groups   = uuid.MustParse("b0b7f6a2-5a1d-4f55-8a0e-7a3a0e2f6c55")
-	identity = uuid.MustParse("5f0c2f44-2e0b-4c6e-9a57-6f1d3f0f5a11")
-	findings = uuid.MustParse("6f2f6d0c-5a0e-4c1b-9d55-0f6b2c8f4f2a")
-	images   = uuid.MustParse("0f8a4f0e-5f0e-4d5b-8f6e-3d0b6d0c9a11")
+	servers    = uuid.MustParse("6d2a4b1e-58c0-4f0b-9a6e-3f6f2b0c7d11")
+	groups     = uuid.MustParse("b0b7f6a2-5a1d-4f55-8a0e-7a3a0e2f6c55")
+	identity   = uuid.MustParse("5f0c2f44-2e0b-4c6e-9a57-6f1d3f0f5a11")
+	findings   = uuid.MustParse("6f2f6d0c-5a0e-4c1b-9d55-0f6b2c8f4f2a")
+	placements = uuid.MustParse("3c1f0a52-7d34-4f57-9a0b-6f2f3b7d1c90")
+	images     = uuid.MustParse("0f8a4f0e-5f0e-4d5b-8f6e-3d0b6d0c9a11")
 )
 
 func named(space uuid.UUID, name string) string { return uuid.NewSHA1(space, []byte(name)).String() }
@@ -53,6 +54,11 @@ func Port(serverID string, nic int) (string, error) {
 		return "", fmt.Errorf("server id %q: %w", serverID, err)
 	}
 	return named(server, fmt.Sprintf("port/%d", nic)), nil
+}
+
+// Placement is the id of the room that a server holds on a host in a role.
+func Placement(serverID, hostID, role string) string {
+	return named(placements, serverID+"\x00"+hostID+"\x00"+role)
 }
 
 // SecurityGroup is the id of the one security group that a project has.

@@ -33,6 +33,7 @@ func TestWhatDerivesFromAnIDNeverChanges(t *testing.T) {
 		port:                           "e5a84570-a475-5241-9371-9b670b67098f",
 		SecurityGroup("p"):             "987f4951-f726-544e-9d5b-8912c74d513e",
 		Identity("role", "member"):     "228f2f9559da5ae38c423f06685ac414",
+		Placement("s", "h", "active"):  "d440ce07-daa6-5702-996b-3b17266a1f2f",
 		Finding("kind", "object"):      "c9079df0-b028-5814-be36-c63ba338f963",
 		Adopted("name"):                "f55ccff7-d631-5f3b-b831-9049a34e0fe8",
 		Store("i", "/images"):          "9f078ae0-58b9-5ec8-90db-772f3e650e8a",

@@ -922,7 +922,7 @@ var traces = map[string][]string{
 	contract.ReleaseNetwork:    {"port-without-server"},
 	contract.RemoveConfigDrive: {"folder-without-server"},
 	contract.RemoveDisk:        {"folder-without-server"},
-	contract.UndefineDomain:    {"domain-without-server"},
+	contract.UndefineDomain:    {"domain-without-server", "folder-without-server"}, // what lies beside it too
 	contract.DestroyDomain:     {},
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 
 // world is the hosts that are back, and what was given back on them.
 type world struct {
+	mu   sync.Mutex // activities that run beside each other are real goroutines here
 	back map[string]bool
 	done []string
 	acts []contract.OperatorActRecord
@@ -35,6 +37,13 @@ type world struct {
 
 func newWorld() *world { return &world{back: map[string]bool{}, uses: map[string]bool{}} }
 
+// comes lets a host answer from now on.
+func (w *world) comes(host string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.back[host] = true
+}
+
 func (w *world) environment() *testsuite.TestWorkflowEnvironment {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(log.NewStructuredLogger(slog.New(slog.DiscardHandler)))
@@ -42,6 +51,8 @@ func (w *world) environment() *testsuite.TestWorkflowEnvironment {
 	env.SetTestTimeout(20 * time.Second)
 	for _, name := range []string{contract.ReleaseNetwork, contract.ReleaseAllocation, contract.RemoveDisk, contract.DestroyDomain} {
 		env.RegisterActivityWithOptions(func(_ context.Context, in contract.Undo) error {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			if in.Hostname != "" && !w.back[in.Hostname] {
 				return failure.Retryable(fault.New(fault.Unavailable, "%s is away", in.Hostname))
 			}
@@ -50,6 +61,8 @@ func (w *world) environment() *testsuite.TestWorkflowEnvironment {
 		}, activity.RegisterOptions{Name: name})
 	}
 	env.RegisterActivityWithOptions(func(_ context.Context, in contract.ServerStandsOnInput) (bool, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if w.mute > 0 {
 			w.mute--
 			return false, failure.Of(fault.New(fault.Invalid, "no such question"))
@@ -58,6 +71,8 @@ func (w *world) environment() *testsuite.TestWorkflowEnvironment {
 		return w.uses[in.Hostname], nil
 	}, activity.RegisterOptions{Name: contract.ServerStandsOn})
 	env.RegisterActivityWithOptions(func(_ context.Context, in contract.OperatorActRecord) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.acts = append(w.acts, in)
 		return nil
 	}, activity.RegisterOptions{Name: contract.RecordOperatorAct})
@@ -120,12 +135,12 @@ func TestALongCleanUpGoesOnInAnotherRunWithAllThatWaits(t *testing.T) {
 			}
 		}
 		at(1*time.Hour, func() { env.SignalWorkflow(contract.SignalUndos, leftOn("hv2", 1)) })
-		at(2*time.Hour, func() { w.back["hv2"] = true })
+		at(2*time.Hour, func() { w.comes("hv2") })
 		at(third-time.Millisecond, func() { env.SignalWorkflowSkippingWorkflowTask(contract.SignalUndos, leftOn("hv3", 2)) })
 		at(third, meanwhile) // the workflow hears of both at once
 		at(5*time.Hour, func() { env.SignalWorkflow(contract.SignalUndos, leftOn("hv4", 3)) })
 		for i, host := range []string{"hv1", "hv3", "hv4"} {
-			at(time.Duration(6+i)*time.Hour, func() { w.back[host] = true })
+			at(time.Duration(6+i)*time.Hour, func() { w.comes(host) })
 		}
 	}
 	alone := newWorld()
@@ -251,6 +266,8 @@ func TestACleanUpAsksBeforeEachUndoAndUntilItIsAnswered(t *testing.T) {
 	env := w.environment()
 	env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
 		if info.ActivityType.Name == contract.RemoveDisk {
+			w.mu.Lock()
+			defer w.mu.Unlock()
 			w.uses["hv1"] = true
 		}
 	})
