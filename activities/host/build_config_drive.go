@@ -14,7 +14,7 @@ func (a *Activities) BuildConfigDrive(ctx context.Context, in contract.BuildConf
 		return err
 	}
 	defer leave()
-	return configdrive.Build(ctx, a.o.Limits, dir, in.Format, in.Metadata)
+	return configdrive.Build(ctx, a.o.Limits, dir, in.Format, in.SkipVersions, in.Metadata)
 }
 
 // RemoveConfigDrive removes it.

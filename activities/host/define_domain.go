@@ -96,14 +96,14 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 	for _, p := range in.Ports {
 		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID})
 	}
-	d.Boot, err = a.boot(ctx, dir, in.Image, hardware.DiskBus)
+	d.Boot, err = a.boot(ctx, dir, in.Image, hardware.RootDevice())
 	return d, err
 }
 
 // boot is the kernel and ramdisk of an image that names them, with Nova's command line: the image's os_command_line, or
 // root on the first disk and the console that is kept. The images are listed in the server's folder, which keeps them in
 // the cache for every later start.
-func (a *Activities) boot(ctx context.Context, dir string, images contract.ResolvedImage, diskBus string) (hypervisor.Boot, error) {
+func (a *Activities) boot(ctx context.Context, dir string, images contract.ResolvedImage, rootDevice string) (hypervisor.Boot, error) {
 	var boot hypervisor.Boot
 	if images.Kernel == nil {
 		return boot, nil
@@ -128,7 +128,7 @@ func (a *Activities) boot(ctx context.Context, dir string, images contract.Resol
 	}
 	boot.CmdLine = images.Root.Properties["os_command_line"]
 	if boot.CmdLine == "" {
-		boot.CmdLine = "root=" + rootDevice(diskBus) + " console=ttyS0"
+		boot.CmdLine = "root=" + rootDevice + " console=ttyS0"
 	}
 	if err := put(dir, imagecache.UsesName, []byte(list.String())); err != nil { // the domain needs what it names
 		return boot, program.Fault(err, "listing the images of "+dir)
@@ -154,12 +154,4 @@ func put(dir, name string, content []byte) error {
 		return err
 	}
 	return disk.SyncDir(dir)
-}
-
-// rootDevice is what Linux calls the first disk on a bus.
-func rootDevice(bus string) string {
-	if bus == "" || bus == "virtio" {
-		return "/dev/vda"
-	}
-	return "/dev/sda" // ide too: Linux drives it with libata
 }

@@ -240,6 +240,7 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	require.Equal(t, c.URL+"/compute/v2.1/servers/"+id, a.Header.Get("Location"))
 	require.Equal(t, got.AdminPass, a.At(t, "server", "adminPass"))
 	require.Len(t, got.AdminPass, 12)
+	require.Len(t, got.Seed, 32, "random_seed is derived from it")
 	require.Equal(t, "MANUAL", a.At(t, "server", "OS-DCF:diskConfig"))
 	require.Equal(t, []any{fields{"name": "default"}}, a.At(t, "server", "security_groups"))
 

@@ -96,6 +96,9 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			MaxCount:  c.Build.MaxCount,
 			Deadlines: deadlines,
 			Logger:    log,
+
+			ForceConfigDrive: c.Build.ForceConfigDrive,
+			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},

@@ -24,7 +24,9 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 )
@@ -195,11 +197,20 @@ type Build struct {
 	Deleting        time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
 	StepTimeouts    string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
 	CleanBeforeUse  time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
-	HostFailures    int           `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
+	// Config drives. Names and defaults are Nova's.
+	ForceConfigDrive  bool   `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`
+	ConfigDriveFormat string `koanf:"config_drive_format" help:"iso9660 or vfat"`
+	ConfigDriveSkip   string `koanf:"config_drive_skip_versions" help:"versions of the EC2 metadata that config drives leave out, with spaces between them"`
+	HostFailures      int    `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
 	BuildFailureWeight float64 `koanf:"build_failure_weight_multiplier" help:"how much it counts against a host that the last builds failed on it"`
+}
+
+// SkipVersions reads ConfigDriveSkip; none is an empty list.
+func (b Build) SkipVersions() []string {
+	return append([]string{}, strings.Fields(b.ConfigDriveSkip)...)
 }
 
 // Steps reads StepTimeouts, by the steps' names.
@@ -332,6 +343,7 @@ func Default() Config {
 		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
+			ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
 			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
 		Audit: Audit{Every: 10 * time.Minute},
 
@@ -517,6 +529,14 @@ func (c Config) check() error {
 	finite("build.build_failure_weight_multiplier", c.Build.BuildFailureWeight)
 	if _, err := c.Build.Steps(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if f := c.Build.ConfigDriveFormat; f != configdrive.ISO9660 && f != configdrive.VFAT {
+		wrong = append(wrong, fmt.Errorf("build.config_drive_format must be %s or %s, not %q", configdrive.ISO9660, configdrive.VFAT, f))
+	}
+	for _, v := range c.Build.SkipVersions() {
+		if !slices.Contains(metadata.EC2Versions, v) {
+			wrong = append(wrong, fmt.Errorf("build.config_drive_skip_versions: %q is none of %s", v, strings.Join(metadata.EC2Versions, ", ")))
+		}
 	}
 	scheduled := func(name string, every time.Duration) {
 		if every < 0 || every > 0 && every < minEvery {

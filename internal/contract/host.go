@@ -52,6 +52,13 @@ type InstanceMetadata struct {
 	AdminPass        string            `json:"admin_pass,omitempty"`
 	Files            []File            `json:"files,omitempty"`
 	Ports            []Port            `json:"ports,omitempty"`
+
+	// Seed is what random_seed is derived from: the same seed gives the same server the same bytes. Without one they are random.
+	Seed []byte `json:"seed,omitempty"`
+	// RootDevice is what a Linux guest calls its root disk, and Ephemeral and Swap whether it has such disks behind it.
+	RootDevice string `json:"root_device,omitempty"` // "" is /dev/vda
+	Ephemeral  bool   `json:"ephemeral,omitempty"`
+	Swap       bool   `json:"swap,omitempty"`
 }
 
 // BuildConfigDriveInput makes `disk.config` in the instance folder.
@@ -59,6 +66,8 @@ type BuildConfigDriveInput struct {
 	ServerID string           `json:"server_id"`
 	Format   string           `json:"format"` // iso9660 or vfat
 	Metadata InstanceMetadata `json:"metadata"`
+	// SkipVersions are DriveOptions'; null, as from older versions, is Nova's default.
+	SkipVersions []string `json:"skip_versions"`
 }
 
 // InjectDataInput writes into the root disk's filesystem, where no config drive is used.

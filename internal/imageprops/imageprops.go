@@ -44,6 +44,14 @@ func (h Hardware) UEFI() bool {
 	return h.Firmware == "uefi" || h.Firmware == "" && h.Architecture == "aarch64" // which has no other that boots a disk
 }
 
+// RootDevice is what a Linux guest calls its first disk. ide too is driven by libata.
+func (h Hardware) RootDevice() string {
+	if h.DiskBus == "" || h.DiskBus == "virtio" {
+		return "/dev/vda"
+	}
+	return "/dev/sda"
+}
+
 // Parse reads an image's properties, and those of the flavor's extra specs that decide with them. What it does not know it
 // leaves alone. An Invalid fault has Nova's text, with what to set instead.
 func Parse(properties, extraSpecs map[string]string) (Hardware, error) {

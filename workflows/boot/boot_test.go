@@ -966,3 +966,39 @@ func TestADeleteOfAFinishedServerRunsEveryUndo(t *testing.T) {
 func ends(rows run.Table[*build]) teardown.Workflow {
 	return teardown.Workflow{Rows: rows.Specs(), Version: TableVersion}
 }
+
+func TestADriveIsMadeAsItsBuildWasToldAndTheSpecKeepsWhatItIsMadeOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		told *contract.DriveOptions
+		want contract.DriveOptions
+	}{
+		"of before":   {nil, contract.DriveOptions{Format: "iso9660"}},
+		"vfat, whole": {&contract.DriveOptions{Format: "vfat", SkipVersions: []string{}}, contract.DriveOptions{Format: "vfat", SkipVersions: []string{}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.image = contract.ResolvedImage{RootDevice: "/dev/sda"}
+			var drive contract.BuildConfigDriveInput
+			var domain contract.DefineDomainInput
+			w.more = map[string]any{
+				contract.BuildConfigDrive: func(_ context.Context, in contract.BuildConfigDriveInput) error {
+					drive = in
+					return w.do(contract.BuildConfigDrive, "hv1", "drive@hv1")
+				},
+				contract.DefineDomain: func(_ context.Context, in contract.DefineDomainInput) error {
+					domain = in
+					return w.do(contract.DefineDomain, "hv1", "domain@hv1")
+				},
+			}
+			in := input()
+			in.Drive, in.Seed, in.AdminPass, in.Flavor.SwapMiB = c.told, []byte("a seed"), "secret", 16
+			require.NoError(t, boot(t, w, in).ended)
+			require.Equal(t, c.want, contract.DriveOptions{Format: drive.Format, SkipVersions: drive.SkipVersions})
+			require.Equal(t, c.want.Format, domain.Format)
+			md := drive.Metadata
+			require.Equal(t, []any{[]byte("a seed"), "/dev/sda", false, true}, []any{md.Seed, md.RootDevice, md.Ephemeral, md.Swap})
+			spec := domain.Facts.Spec
+			require.Equal(t, []any{[]byte("a seed"), "secret", c.told}, []any{spec.Seed, spec.AdminPass, spec.Drive})
+		})
+	}
+}

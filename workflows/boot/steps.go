@@ -119,6 +119,7 @@ func recordServer(b *build, _ int) (contract.RecordServerInput, func(run.None)) 
 func (b *build) spec() contract.ServerSpec {
 	return contract.ServerSpec{
 		Image: b.image, Flavor: b.in.Flavor, KeyPairs: b.in.KeyPairs, Files: b.in.Files, UserData: b.in.UserData, Hints: b.in.Hints,
+		AdminPass: b.in.AdminPass, Seed: b.in.Seed, Drive: b.in.Drive,
 	}
 }
 
@@ -186,10 +187,12 @@ func allocateNetwork(b *build, nic int) (contract.AllocateNetworkInput, func(con
 }
 
 func buildConfigDrive(b *build, _ int) (contract.BuildConfigDriveInput, func(run.None)) {
+	drive := b.drive()
 	return contract.BuildConfigDriveInput{
-		ServerID: b.in.ServerID,
-		Format:   configDriveFormat,
-		Metadata: b.metadata(),
+		ServerID:     b.in.ServerID,
+		Format:       drive.Format,
+		Metadata:     b.metadata(),
+		SkipVersions: drive.SkipVersions,
 	}, nil
 }
 
@@ -219,7 +222,7 @@ func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) 
 		Flavor:      b.in.Flavor,
 		Image:       b.image,
 		ConfigDrive: wantsConfigDrive(b),
-		Format:      configDriveFormat,
+		Format:      b.drive().Format,
 		Ports:       b.ports,
 		Facts:       b.facts(),
 	}, nil
@@ -247,8 +250,13 @@ func activate(b *build, _ int) (contract.ActivateInput, func(run.None)) {
 	}, nil
 }
 
-// configDriveFormat is Nova's default config_drive_format.
-const configDriveFormat = "iso9660"
+// drive is how its config drive is made.
+func (b *build) drive() contract.DriveOptions {
+	if b.in.Drive == nil {
+		return contract.DriveOptions{Format: "iso9660"} // as all were before that could be set
+	}
+	return *b.in.Drive
+}
 
 // resourcesOf is what a flavor takes of a host. A flavor without a root disk takes the image's own size.
 func resourcesOf(f contract.Flavor, image contract.Image) contract.Resources {
@@ -299,5 +307,9 @@ func (b *build) metadata() contract.InstanceMetadata {
 		AdminPass:        b.in.AdminPass,
 		Files:            b.in.Files,
 		Ports:            b.ports,
+		Seed:             b.in.Seed,
+		RootDevice:       b.image.RootDevice,
+		Ephemeral:        b.in.Flavor.EphemeralGiB > 0,
+		Swap:             b.in.Flavor.SwapMiB > 0,
 	}
 }

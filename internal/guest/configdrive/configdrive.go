@@ -38,7 +38,7 @@ const (
 
 // Build makes dir/disk.config. One that is there in the wanted format is kept: it was renamed into place when it was
 // whole, and a build's metadata does not change. format "" is iso9660.
-func Build(ctx context.Context, limits program.Limits, dir, format string, md contract.InstanceMetadata) (err error) {
+func Build(ctx context.Context, limits program.Limits, dir, format string, skip []string, md contract.InstanceMetadata) (err error) {
 	defer func() { err = program.Fault(err, "making the config drive in "+dir) }()
 	if format == "" {
 		format = ISO9660
@@ -57,7 +57,7 @@ func Build(ctx context.Context, limits program.Limits, dir, format string, md co
 		return nil
 	}
 	defer func() { err = errors.Join(err, removeLeftovers(path)) }()
-	files, err := metadata.Files(md)
+	files, err := metadata.Files(md, skip)
 	if err != nil {
 		return err
 	}

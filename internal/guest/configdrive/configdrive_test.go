@@ -2,7 +2,6 @@ package configdrive
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,7 +18,7 @@ import (
 )
 
 var md = contract.InstanceMetadata{
-	ServerID: "83679162-1378-4288-a2d4-70e13ec132aa", Name: "web", Hostname: "web", AdminPass: "s3cret",
+	ServerID: "83679162-1378-4288-a2d4-70e13ec132aa", Name: "web", Hostname: "web", AdminPass: "s3cret", Seed: []byte("a seed"),
 	UserData: bytes.Repeat([]byte("user data "), 5000),
 	Files:    []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}},
 	Ports:    []contract.Port{{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", MAC: "fa:16:3e:9c:bf:3d"}},
@@ -41,7 +40,7 @@ func TestADriveHoldsTheWholeTreeUnderItsNames(t *testing.T) {
 	for _, format := range []string{ISO9660, VFAT} {
 		t.Run(format, func(t *testing.T) {
 			dir := t.TempDir()
-			require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, md))
+			require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, nil, md))
 			image := filepath.Join(dir, Name)
 			label, err := exec.Command("blkid", "-o", "value", "-s", "LABEL", image).Output()
 			require.NoError(t, err)
@@ -49,16 +48,10 @@ func TestADriveHoldsTheWholeTreeUnderItsNames(t *testing.T) {
 			st, err := os.Stat(image)
 			require.NoError(t, err)
 			require.Equal(t, os.FileMode(0o600), st.Mode().Perm(), "a password lies in it")
-			files, err := metadata.Files(md)
+			files, err := metadata.Files(md, nil)
 			require.NoError(t, err)
 			for _, f := range files {
 				got := read(t, format, image, f.Path)
-				if strings.HasSuffix(f.Path, "meta_data.json") { // holds a fresh random seed
-					var m map[string]any
-					require.NoError(t, json.Unmarshal(got, &m))
-					require.Equal(t, md.ServerID, m["uuid"])
-					continue
-				}
 				require.Equal(t, f.Contents, got, f.Path)
 			}
 			if format == ISO9660 {
@@ -79,18 +72,18 @@ func TestADriveHoldsTheWholeTreeUnderItsNames(t *testing.T) {
 func TestADriveIsKeptByTheSameStepAgainAndGoneAfterItsUndo(t *testing.T) {
 	dir := t.TempDir()
 	image := filepath.Join(dir, Name)
-	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, md))
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, nil, md))
 	first, err := os.ReadFile(image)
 	require.NoError(t, err)
-	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, md))
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, nil, md))
 	again, err := os.ReadFile(image)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(first, again))
 
 	require.NoError(t, os.Truncate(image, 1000))
 	require.NoError(t, os.MkdirAll(image+treeSuffix+"/x", 0o700))
-	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, md), "a broken one is made anew")
-	require.NoError(t, Build(t.Context(), program.Limits{}, dir, VFAT, md), "another format is made anew")
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, ISO9660, nil, md), "a broken one is made anew")
+	require.NoError(t, Build(t.Context(), program.Limits{}, dir, VFAT, nil, md), "another format is made anew")
 	format, err := formatOf(image)
 	require.NoError(t, err)
 	require.Equal(t, VFAT, format)
@@ -106,7 +99,7 @@ func TestADriveIsKeptByTheSameStepAgainAndGoneAfterItsUndo(t *testing.T) {
 func TestADriveIsClosedToOtherUsersFromItsFirstMoment(t *testing.T) {
 	for _, format := range []string{ISO9660, VFAT} {
 		dir := t.TempDir()
-		require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, md))
+		require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, nil, md))
 		st, err := os.Stat(filepath.Join(dir, Name))
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), st.Mode(), format)
@@ -114,12 +107,12 @@ func TestADriveIsClosedToOtherUsersFromItsFirstMoment(t *testing.T) {
 }
 
 func TestAnUnknownFormatIsRefused(t *testing.T) {
-	require.True(t, fault.Is(Build(t.Context(), program.Limits{}, t.TempDir(), "ext4", md), fault.Invalid))
+	require.True(t, fault.Is(Build(t.Context(), program.Limits{}, t.TempDir(), "ext4", nil, md), fault.Invalid))
 }
 
 func TestTheTreeIsGoneAfterAFailureToo(t *testing.T) {
 	dir := t.TempDir()
-	err := Build(t.Context(), program.Limits{Deadline: time.Nanosecond}, dir, ISO9660, md)
+	err := Build(t.Context(), program.Limits{Deadline: time.Nanosecond}, dir, ISO9660, nil, md)
 	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
 	left, readErr := os.ReadDir(dir)
 	require.NoError(t, readErr)
@@ -131,7 +124,7 @@ func BenchmarkBuild(b *testing.B) {
 		b.Run(format, func(b *testing.B) {
 			dir := b.TempDir()
 			for b.Loop() {
-				if err := Build(b.Context(), program.Limits{}, dir, format, md); err != nil {
+				if err := Build(b.Context(), program.Limits{}, dir, format, nil, md); err != nil {
 					b.Fatal(err)
 				}
 				if err := Remove(dir); err != nil {

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,7 +93,7 @@ func itemsOf(md contract.InstanceMetadata) []item {
 			add("the key "+k.Name, false, func(ctx context.Context, g guest) error { return g.injectKey(ctx, k.PublicKey) })
 		}
 	}
-	if text := interfaces(md.Ports); text != "" {
+	if text := metadata.Interfaces(md.Ports); text != "" {
 		add("the network", false, func(ctx context.Context, g guest) error {
 			return g.write(ctx, "/etc/network/interfaces", []byte(text), 0o644, 0)
 		})
@@ -292,51 +291,4 @@ func crypt(password string) (string, error) {
 		return "", err
 	}
 	return digest.Encode(), nil
-}
-
-// interfaces is Debian's /etc/network/interfaces for the ports, after Nova's interfaces.template; the first address of
-// each family, as there. "" where no port has an address.
-func interfaces(ports []contract.Port) string {
-	var b strings.Builder
-	n := 0
-	for i, p := range ports {
-		var seen [2]bool
-		for _, a := range p.Addresses {
-			ip, err := netip.ParseAddr(a.IP)
-			if err != nil {
-				continue
-			}
-			prefix, err := netip.ParsePrefix(a.CIDR)
-			if err != nil {
-				continue
-			}
-			family, index := "inet", 0
-			if ip.Is6() {
-				family, index = "inet6", 1
-			}
-			if seen[index] {
-				continue
-			}
-			n++
-			if seen[index] = true; seen[0] != seen[1] { // the port's first address
-				fmt.Fprintf(&b, "\nauto eth%d\n", i)
-			}
-			fmt.Fprintf(&b, "iface eth%d %s static\n    hwaddress ether %s\n    address %s\n", i, family, p.MAC, a.IP)
-			if index == 0 {
-				fmt.Fprintf(&b, "    netmask %s\n", metadata.Netmask(prefix))
-			} else {
-				fmt.Fprintf(&b, "    netmask %d\n", prefix.Bits())
-			}
-			if a.Gateway != "" {
-				fmt.Fprintf(&b, "    gateway %s\n", a.Gateway)
-			}
-			if len(a.DNSServers) > 0 {
-				fmt.Fprintf(&b, "    dns-nameservers %s\n", strings.Join(a.DNSServers, " "))
-			}
-		}
-	}
-	if n == 0 {
-		return ""
-	}
-	return "# Injected by Slipway at the first boot of the server; see interfaces(5).\n\nauto lo\niface lo inet loopback\n" + b.String()
 }

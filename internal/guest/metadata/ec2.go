@@ -4,68 +4,81 @@ import (
 	"cmp"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
-type ec2Key struct {
-	OpenSSH string `json:"openssh-key"`
-}
-
-// ec2Meta is the 2009-04-04 document, the newest that Nova speaks.
-type ec2Meta struct {
-	AMIID           string            `json:"ami-id"`
-	AMILaunchIndex  int               `json:"ami-launch-index"`
-	AMIManifestPath string            `json:"ami-manifest-path"`
-	BlockDevices    map[string]string `json:"block-device-mapping"`
-	Hostname        string            `json:"hostname"`
-	InstanceAction  string            `json:"instance-action"`
-	InstanceID      string            `json:"instance-id"`
-	InstanceType    string            `json:"instance-type"`
-	KernelID        string            `json:"kernel-id,omitempty"`
-	LocalHostname   string            `json:"local-hostname"`
-	LocalIPv4       string            `json:"local-ipv4"`
-	Placement       map[string]string `json:"placement"`
-	PublicHostname  string            `json:"public-hostname"`
-	PublicIPv4      string            `json:"public-ipv4"`
-	PublicKeys      map[string]ec2Key `json:"public-keys,omitempty"`
-	RamdiskID       string            `json:"ramdisk-id,omitempty"`
-	ReservationID   string            `json:"reservation-id"`
-	SecurityGroups  []string          `json:"security-groups"`
-}
-
-func ec2Metadata(md contract.InstanceMetadata) ec2Meta {
+// ec2Metadata is the document of a version: what it and those before it brought (nova/api/metadata/base.py, get_ec2_metadata).
+func ec2Metadata(md contract.InstanceMetadata, version string) map[string]any {
 	// Builds that began before images were numbered have no id of theirs.
-	m := ec2Meta{
-		AMIID:           cmp.Or(md.EC2ImageID, ids.EC2(ids.EC2Machine, md.ImageID)),
-		AMILaunchIndex:  md.LaunchIndex,
-		AMIManifestPath: "FIXME", // what Nova says, word for word; guests may look for it
-		BlockDevices:    map[string]string{"ami": "vda", "root": "/dev/vda"},
-		Hostname:        md.Hostname,
-		InstanceAction:  "none",
-		InstanceID:      ids.EC2(ids.EC2Instance, md.ServerID),
-		InstanceType:    md.FlavorName,
-		KernelID:        cmp.Or(md.EC2KernelID, ids.EC2(ids.EC2Kernel, md.KernelID)),
-		LocalHostname:   md.Hostname,
-		Placement:       map[string]string{"availability-zone": md.AvailabilityZone},
-		PublicHostname:  md.Hostname,
-		RamdiskID:       cmp.Or(md.EC2RamdiskID, ids.EC2(ids.EC2Ramdisk, md.RamdiskID)),
-		ReservationID:   md.ReservationID,
-		SecurityGroups:  []string{},
+	m := map[string]any{
+		"ami-id":            cmp.Or(md.EC2ImageID, ids.EC2(ids.EC2Machine, md.ImageID)),
+		"ami-launch-index":  md.LaunchIndex,
+		"ami-manifest-path": "FIXME", // what Nova says, word for word; guests may look for it
+		"hostname":          md.Hostname,
+		"instance-id":       ids.EC2(ids.EC2Instance, md.ServerID),
+		"local-ipv4":        firstIPv4(md.Ports),
+		"reservation-id":    md.ReservationID,
+		"security-groups":   []string{},
 	}
-	for i, k := range md.KeyPairs {
-		if m.PublicKeys == nil {
-			m.PublicKeys = map[string]ec2Key{}
+	if len(md.KeyPairs) > 0 {
+		keys := map[string]any{}
+		for i, k := range md.KeyPairs {
+			keys[strconv.Itoa(i)] = map[string]string{"openssh-key": k.PublicKey}
 		}
-		m.PublicKeys[strconv.Itoa(i)] = ec2Key{k.PublicKey}
+		m["public-keys"] = keys
 	}
-	for _, p := range md.Ports {
-		for _, a := range p.Addresses {
-			if ip, err := netip.ParseAddr(a.IP); err == nil && ip.Is4() && m.LocalIPv4 == "" {
-				m.LocalIPv4 = a.IP
+	if since(version, ec2Hostnames) {
+		m["local-hostname"], m["public-hostname"], m["public-ipv4"] = md.Hostname, md.Hostname, ""
+	}
+	if since(version, ec2InstanceType) {
+		m["instance-type"] = md.FlavorName
+	}
+	if since(version, ec2BlockDevices) {
+		m["block-device-mapping"] = blockDevices(md)
+		for key, id := range map[string]string{
+			"kernel-id":  cmp.Or(md.EC2KernelID, ids.EC2(ids.EC2Kernel, md.KernelID)),
+			"ramdisk-id": cmp.Or(md.EC2RamdiskID, ids.EC2(ids.EC2Ramdisk, md.RamdiskID)),
+		} {
+			if id != "" {
+				m[key] = id
 			}
 		}
 	}
+	if since(version, ec2Placement) {
+		m["placement"] = map[string]string{"availability-zone": md.AvailabilityZone}
+	}
+	if since(version, ec2Action) {
+		m["instance-action"] = "none"
+	}
 	return m
+}
+
+func firstIPv4(ports []contract.Port) string {
+	for _, p := range ports {
+		for _, a := range p.Addresses {
+			if ip, err := netip.ParseAddr(a.IP); err == nil && ip.Is4() {
+				return a.IP
+			}
+		}
+	}
+	return ""
+}
+
+// blockDevices are the server's disks by what they are for, as a Linux guest names them: "root" with its folder, the others without
+// (nova/api/metadata/base.py, _format_instance_mapping).
+func blockDevices(md contract.InstanceMetadata) map[string]string {
+	root := cmp.Or(md.RootDevice, "/dev/vda")
+	short := strings.TrimPrefix(root, "/dev/")
+	next := short[:len(short)-1] + "b"
+	disks := map[string]string{"ami": short, "root": root}
+	if md.Ephemeral {
+		disks["ephemeral0"], next = next, short[:len(short)-1]+"c"
+	}
+	if md.Swap {
+		disks["swap"] = next
+	}
+	return disks
 }

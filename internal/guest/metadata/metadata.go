@@ -5,11 +5,13 @@ package metadata
 
 import (
 	"bytes"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
+	"slices"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 )
@@ -37,9 +39,25 @@ const (
 // OpenStackVersions are the versions under openstack/, oldest first; "latest" compares as the newest.
 var OpenStackVersions = []string{folsom, grizzly, havana, liberty, newtonOne, newtonTwo, ocata, rocky, victoria, latest}
 
-// EC2Versions are the versions under ec2/ of a config drive; Nova skips the older ones there too
-// (config_drive_skip_versions).
-var EC2Versions = []string{"2009-04-04", latest}
+// Versions of the EC2 tree that brought something that guests are told.
+const (
+	ec2First        = "1.0"
+	ec2Hostnames    = "2007-01-19"
+	ec2InstanceType = "2007-08-29"
+	ec2BlockDevices = "2007-12-15" // and the kernel's and ramdisk's ids
+	ec2Placement    = "2008-02-01"
+	ec2Action       = "2008-09-01"
+	ec2Last         = "2009-04-04"
+)
+
+// EC2Versions are the versions under ec2/, oldest first.
+var EC2Versions = []string{
+	ec2First, ec2Hostnames, "2007-03-01", ec2InstanceType, "2007-10-10", ec2BlockDevices, ec2Placement, ec2Action, ec2Last, latest,
+}
+
+// DefaultSkip are the versions under ec2/ that a config drive has not unless it is asked for (Nova's default of
+// config_drive_skip_versions).
+var DefaultSkip = EC2Versions[:slices.Index(EC2Versions, ec2Last)]
 
 // seedBytes is how much randomness a guest gets to seed its generator.
 const seedBytes = 512
@@ -47,13 +65,15 @@ const seedBytes = 512
 // since says whether a version is the given one or a later; dates compare as text and "latest" after them all.
 func since(version, first string) bool { return version >= first }
 
-// Files renders the tree. Its order and its bytes are the same for the same metadata, but for random_seed.
-func Files(md contract.InstanceMetadata) ([]File, error) { return files(md, rand.Reader) }
-
-func files(md contract.InstanceMetadata, random io.Reader) ([]File, error) {
-	seed := make([]byte, seedBytes)
-	if _, err := io.ReadFull(random, seed); err != nil {
-		return nil, fmt.Errorf("reading randomness for %s: %w", md.ServerID, err)
+// Files renders the tree without some versions of ec2/; nil are DefaultSkip. Its order and its bytes are the same for the same
+// metadata.
+func Files(md contract.InstanceMetadata, skip []string) ([]File, error) {
+	if skip == nil {
+		skip = DefaultSkip
+	}
+	seed, err := randomSeed(md)
+	if err != nil {
+		return nil, err
 	}
 	network, err := NetworkData(md.Ports)
 	if err != nil {
@@ -70,20 +90,31 @@ func files(md contract.InstanceMetadata, random io.Reader) ([]File, error) {
 		add(path, b)
 	}
 
-	ec2 := ec2Metadata(md)
 	for _, v := range EC2Versions {
-		addJSON("ec2/"+v+"/meta-data.json", ec2)
+		if slices.Contains(skip, v) {
+			continue
+		}
+		addJSON("ec2/"+v+"/meta-data.json", ec2Metadata(md, v))
 		if len(md.UserData) > 0 {
 			add("ec2/"+v+"/user-data", md.UserData)
 		}
 	}
+	var contents [][]byte
+	content := func(text []byte) (path string) {
+		contents = append(contents, text)
+		return fmt.Sprintf("/content/%04d", len(contents)-1)
+	}
+	var template *networkRef
+	if text := Interfaces(md.Ports); text != "" {
+		template = &networkRef{Name: "network_config", ContentPath: content([]byte(text))}
+	}
 	var refs []fileRef
-	for i, f := range md.Files {
-		refs = append(refs, fileRef{Path: f.Path, ContentPath: fmt.Sprintf("/content/%04d", i)})
+	for _, f := range md.Files {
+		refs = append(refs, fileRef{Path: f.Path, ContentPath: content(f.Contents)})
 	}
 	for _, v := range OpenStackVersions {
 		dir := "openstack/" + v + "/"
-		addJSON(dir+"meta_data.json", metaData(md, v, refs, seed))
+		addJSON(dir+"meta_data.json", metaData(md, v, refs, template, seed))
 		if len(md.UserData) > 0 {
 			add(dir+"user_data", md.UserData)
 		}
@@ -97,10 +128,30 @@ func files(md contract.InstanceMetadata, random io.Reader) ([]File, error) {
 			addJSON(dir+"network_data.json", network)
 		}
 	}
-	for i, f := range md.Files {
-		add(fmt.Sprintf("openstack/content/%04d", i), f.Contents)
+	for i, text := range contents {
+		add(fmt.Sprintf("openstack/content/%04d", i), text)
 	}
 	return tree, failed
+}
+
+// randomSeed is the same for the same server and seed. Builds of before seeds were kept have none: theirs is fresh each time.
+func randomSeed(md contract.InstanceMetadata) (seed []byte, err error) {
+	if len(md.Seed) > 0 {
+		seed, err = hkdf.Key(sha512.New, md.Seed, nil, "random_seed "+md.ServerID, seedBytes)
+	} else {
+		seed = make([]byte, seedBytes)
+		_, err = rand.Read(seed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the random seed of %s: %w", md.ServerID, err)
+	}
+	return seed, nil
+}
+
+// networkRef names the network template.
+type networkRef struct {
+	Name        string `json:"name"`
+	ContentPath string `json:"content_path"`
 }
 
 type fileRef struct {
@@ -129,6 +180,7 @@ type meta struct {
 	Meta             map[string]string `json:"meta,omitempty"`
 	Files            []fileRef         `json:"files,omitempty"`
 	AdminPass        string            `json:"admin_pass,omitempty"`
+	NetworkConfig    *networkRef       `json:"network_config,omitempty"`
 	PublicKeys       map[string]string `json:"public_keys,omitempty"`
 	Keys             []key             `json:"keys,omitempty"`
 	Hostname         string            `json:"hostname"`
@@ -141,9 +193,9 @@ type meta struct {
 	DedicatedCPUs    *[]int            `json:"dedicated_cpus,omitempty"`
 }
 
-func metaData(md contract.InstanceMetadata, version string, refs []fileRef, seed []byte) meta {
+func metaData(md contract.InstanceMetadata, version string, refs []fileRef, template *networkRef, seed []byte) meta {
 	m := meta{
-		UUID: md.ServerID, Meta: md.Metadata, Files: refs, AdminPass: md.AdminPass,
+		UUID: md.ServerID, Meta: md.Metadata, Files: refs, AdminPass: md.AdminPass, NetworkConfig: template,
 		Hostname: md.Hostname, Name: md.Name, LaunchIndex: md.LaunchIndex,
 	}
 	if md.AvailabilityZone != "" {

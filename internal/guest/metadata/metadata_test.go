@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func full() contract.InstanceMetadata {
 		EC2ImageID: "ami-0000000a", EC2KernelID: "aki-0000000b", EC2RamdiskID: "ari-0000000c",
 		KeyPairs: []contract.KeyPair{{Name: "mine", PublicKey: "ssh-ed25519 AAAAC3 me@here", Type: "ssh"}},
 		Metadata: map[string]string{"role": "web", "env": "test"},
-		UserData: []byte("#cloud-config\n{}\n"), AdminPass: "s3cr<t",
+		UserData: []byte("#cloud-config\n{}\n"), AdminPass: "s3cr<t", Seed: []byte("a seed"), RootDevice: "/dev/sda", Ephemeral: true, Swap: true,
 		Files: []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}, {Path: "/root/bin", Contents: []byte{0, 1}}},
 		Ports: []contract.Port{
 			{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", NetworkID: "0b1c1b1e-0f0c-4f6e-9b77-1d2a3b4c5d6e", Network: "private",
@@ -65,10 +66,10 @@ func dump(t *testing.T, tree []File) string {
 func TestTheTreeIsTheRecordedOne(t *testing.T) {
 	for name, md := range map[string]contract.InstanceMetadata{
 		"full": full(),
-		"bare": {ServerID: "83679162-1378-4288-a2d4-70e13ec132aa", ProjectID: "p", Name: "bare", Hostname: "bare", ImageID: "70a599e0-31e7-49b7-b260-868f441e862b"},
+		"bare": {ServerID: "83679162-1378-4288-a2d4-70e13ec132aa", ProjectID: "p", Seed: []byte("s"), Name: "bare", Hostname: "bare", ImageID: "70a599e0-31e7-49b7-b260-868f441e862b"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tree, err := files(md, bytes.NewReader(make([]byte, seedBytes)))
+			tree, err := Files(md, []string{})
 			require.NoError(t, err)
 			got, path := dump(t, tree), "testdata/"+name+".golden"
 			if *update {
@@ -82,7 +83,7 @@ func TestTheTreeIsTheRecordedOne(t *testing.T) {
 }
 
 func TestEachVersionHasTheFilesThatItsReleaseBrought(t *testing.T) {
-	tree, err := Files(full())
+	tree, err := Files(full(), nil)
 	require.NoError(t, err)
 	has := map[string]bool{}
 	for _, f := range tree {
@@ -111,7 +112,7 @@ func index(version string) int {
 }
 
 func TestKeysOfMetaDataAppearWithTheirVersion(t *testing.T) {
-	tree, err := Files(full())
+	tree, err := Files(full(), nil)
 	require.NoError(t, err)
 	first := map[string]string{"uuid": folsom, "admin_pass": folsom, "random_seed": grizzly, "project_id": liberty, "devices": newtonOne, "dedicated_cpus": victoria}
 	for _, v := range OpenStackVersions {
@@ -135,17 +136,97 @@ func find(t *testing.T, tree []File, path string) []byte {
 	return nil
 }
 
-func TestTheRandomSeedIsFreshInEveryTree(t *testing.T) {
-	seed := func() string {
-		tree, err := Files(full())
+func TestTheRandomSeedIsItsServersAndItsSeeds(t *testing.T) {
+	seed := func(change func(*contract.InstanceMetadata)) string {
+		md := full()
+		change(&md)
+		tree, err := Files(md, nil)
 		require.NoError(t, err)
 		var m meta
 		require.NoError(t, json.Unmarshal(find(t, tree, "openstack/latest/meta_data.json"), &m))
+		require.Len(t, m.RandomSeed, 684, "base64 of 512 bytes")
 		return m.RandomSeed
 	}
-	a, b := seed(), seed()
-	require.NotEqual(t, a, b)
-	require.Len(t, a, 684, "base64 of 512 bytes")
+	same := func(*contract.InstanceMetadata) {}
+	of := seed(same)
+	require.Equal(t, of, seed(same), "the drive can be made again")
+	require.NotEqual(t, of, seed(func(md *contract.InstanceMetadata) { md.ServerID = "another" }))
+	require.NotEqual(t, of, seed(func(md *contract.InstanceMetadata) { md.Seed = []byte("another") }))
+	without := func(md *contract.InstanceMetadata) { md.Seed = nil }
+	require.NotEqual(t, seed(without), seed(without), "builds of before have random ones")
+}
+
+func TestTheEC2TreeHasWhatEachVersionBrought(t *testing.T) {
+	tree, err := Files(full(), []string{})
+	require.NoError(t, err)
+	first := map[string]string{
+		"ami-id": "1.0", "ami-launch-index": "1.0", "ami-manifest-path": "1.0", "instance-id": "1.0", "hostname": "1.0", "local-ipv4": "1.0",
+		"reservation-id": "1.0", "security-groups": "1.0", "public-keys": "1.0",
+		"local-hostname": "2007-01-19", "public-hostname": "2007-01-19", "public-ipv4": "2007-01-19", "instance-type": "2007-08-29",
+		"block-device-mapping": "2007-12-15", "kernel-id": "2007-12-15", "ramdisk-id": "2007-12-15", "placement": "2008-02-01",
+		"instance-action": "2008-09-01",
+	}
+	for i, v := range EC2Versions {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal(find(t, tree, "ec2/"+v+"/meta-data.json"), &m))
+		for key, since := range first {
+			_, is := m[key]
+			require.Equal(t, i >= slices.Index(EC2Versions, since), is, "%s in %s", key, v)
+			delete(m, key)
+		}
+		require.Empty(t, m, v)
+		require.Equal(t, full().UserData, find(t, tree, "ec2/"+v+"/user-data"))
+	}
+}
+
+func TestADriveLeavesOutWhatNovasDoesUnlessItIsAskedFor(t *testing.T) {
+	versions := func(skip []string) []string {
+		tree, err := Files(full(), skip)
+		require.NoError(t, err)
+		var has []string
+		for _, f := range tree {
+			if v, ok := strings.CutSuffix(f.Path, "/meta-data.json"); ok {
+				has = append(has, strings.TrimPrefix(v, "ec2/"))
+			}
+		}
+		return has
+	}
+	require.Equal(t, []string{"2009-04-04", "latest"}, versions(nil))
+	require.Equal(t, EC2Versions, versions([]string{}))
+	require.Equal(t, EC2Versions[1:], versions([]string{"1.0"}))
+}
+
+func TestBlockDevicesAreNamedAsTheGuestDoes(t *testing.T) {
+	for name, c := range map[string]struct {
+		md   contract.InstanceMetadata
+		want map[string]string
+	}{
+		"of before":          {contract.InstanceMetadata{}, map[string]string{"ami": "vda", "root": "/dev/vda"}},
+		"swap alone":         {contract.InstanceMetadata{RootDevice: "/dev/vda", Swap: true}, map[string]string{"ami": "vda", "root": "/dev/vda", "swap": "vdb"}},
+		"all, not by virtio": {full(), map[string]string{"ami": "sda", "root": "/dev/sda", "ephemeral0": "sdb", "swap": "sdc"}},
+	} {
+		require.Equal(t, c.want, blockDevices(c.md), name)
+	}
+}
+
+func TestTheNetworkTemplateIsTheFirstOfTheContents(t *testing.T) {
+	tree, err := Files(full(), nil)
+	require.NoError(t, err)
+	var m meta
+	require.NoError(t, json.Unmarshal(find(t, tree, "openstack/latest/meta_data.json"), &m))
+	require.Equal(t, "/content/0000", m.NetworkConfig.ContentPath)
+	require.Contains(t, string(find(t, tree, "openstack/content/0000")), "iface eth0 inet static\n    hwaddress ether fa:16:3e:9c:bf:3d\n    address 10.0.0.5\n    netmask 255.255.240.0\n")
+	require.Equal(t, "/content/0001", m.Files[0].ContentPath)
+	require.Equal(t, full().Files[0].Contents, find(t, tree, "openstack/content/0001"))
+
+	md := full()
+	md.Ports = nil
+	tree, err = Files(md, nil)
+	require.NoError(t, err)
+	m = meta{}
+	require.NoError(t, json.Unmarshal(find(t, tree, "openstack/latest/meta_data.json"), &m))
+	require.Nil(t, m.NetworkConfig)
+	require.Equal(t, "/content/0000", m.Files[0].ContentPath)
 }
 
 func TestNetworkDataHoldsToItsSchema(t *testing.T) {
@@ -175,14 +256,14 @@ func TestNetworkDataHoldsToItsSchema(t *testing.T) {
 func TestAnAddressThatIsNoneIsAnError(t *testing.T) {
 	md := full()
 	md.Ports[0].Addresses[0].CIDR = "10.0.0.0"
-	_, err := Files(md)
+	_, err := Files(md, nil)
 	require.ErrorContains(t, err, md.Ports[0].ID)
 }
 
 func BenchmarkFiles(b *testing.B) {
 	md := full()
 	for b.Loop() {
-		if _, err := Files(md); err != nil {
+		if _, err := Files(md, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

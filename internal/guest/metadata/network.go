@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -112,4 +113,51 @@ func Netmask(p netip.Prefix) netip.Addr {
 	}
 	mask, _ := netip.AddrFromSlice(b)
 	return mask
+}
+
+// Interfaces is Debian's /etc/network/interfaces for the ports, after Nova's interfaces.template; the first address of
+// each family, as there. "" where no port has an address.
+func Interfaces(ports []contract.Port) string {
+	var b strings.Builder
+	n := 0
+	for i, p := range ports {
+		var seen [2]bool
+		for _, a := range p.Addresses {
+			ip, err := netip.ParseAddr(a.IP)
+			if err != nil {
+				continue
+			}
+			prefix, err := netip.ParsePrefix(a.CIDR)
+			if err != nil {
+				continue
+			}
+			family, index := "inet", 0
+			if ip.Is6() {
+				family, index = "inet6", 1
+			}
+			if seen[index] {
+				continue
+			}
+			n++
+			if seen[index] = true; seen[0] != seen[1] { // the port's first address
+				fmt.Fprintf(&b, "\nauto eth%d\n", i)
+			}
+			fmt.Fprintf(&b, "iface eth%d %s static\n    hwaddress ether %s\n    address %s\n", i, family, p.MAC, a.IP)
+			if index == 0 {
+				fmt.Fprintf(&b, "    netmask %s\n", Netmask(prefix))
+			} else {
+				fmt.Fprintf(&b, "    netmask %d\n", prefix.Bits())
+			}
+			if a.Gateway != "" {
+				fmt.Fprintf(&b, "    gateway %s\n", a.Gateway)
+			}
+			if len(a.DNSServers) > 0 {
+				fmt.Fprintf(&b, "    dns-nameservers %s\n", strings.Join(a.DNSServers, " "))
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return "# Made by Slipway at the first boot of the server; see interfaces(5).\n\nauto lo\niface lo inet loopback\n" + b.String()
 }

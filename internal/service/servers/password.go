@@ -28,6 +28,13 @@ func newPassword() string {
 	return string(word)
 }
 
+// newSeed is what a guest's random_seed is derived from.
+func newSeed() []byte {
+	seed := make([]byte, 32)
+	_, _ = rand.Read(seed) // which does not fail
+	return seed
+}
+
 func random(n int) int {
 	v, err := rand.Int(rand.Reader, big.NewInt(int64(n)))
 	if err != nil {

@@ -43,6 +43,8 @@ type Config struct {
 	Deadlines contract.Deadlines
 	// ForceConfigDrive gives every server a config drive, whatever its request says.
 	ForceConfigDrive bool
+	// Drive is how config drives are made; nil is by the defaults.
+	Drive *contract.DriveOptions
 	// Keys open the specs of servers.
 	Keys *payload.Keys
 	// Logger is slog.Default().
