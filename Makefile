@@ -55,6 +55,7 @@ install:
 .PHONY: install-tests
 install-tests:
 	@deploy/dev/install.sh --tests
+	@deploy/dev/fetch-cloud-init.sh
 
 .PHONY: build
 build: ## build .slipway/bin/slipway
@@ -98,6 +99,8 @@ endif
 # The processes that the tests start.
 export SLIPWAY_TEST_BINARY := $(CURDIR)/$(bin)/slipway
 export SLIPWAY_TEST_FAULTS_BINARY := $(CURDIR)/$(bin)/slipway-faults
+# What reads config drives in the tests.
+export SLIPWAY_TEST_CLOUD_INIT := $(CURDIR)/.slipway/cloud-init
 
 .PHONY: build-faults
 build-faults: build

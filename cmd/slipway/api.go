@@ -77,6 +77,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	builds := engine.NewClient(temporal, c.Temporal.ControlQueue).By(store.Now)
+	vendor, err := c.Build.VendorData()
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	server, err := api.New(api.Options{
 		Store:  store,
@@ -98,6 +102,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Logger:    log,
 
 			ForceConfigDrive: c.Build.ForceConfigDrive,
+			VendorData:       vendor,
 			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},

@@ -2,6 +2,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -201,11 +202,33 @@ type Build struct {
 	ForceConfigDrive  bool   `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`
 	ConfigDriveFormat string `koanf:"config_drive_format" help:"iso9660 or vfat"`
 	ConfigDriveSkip   string `koanf:"config_drive_skip_versions" help:"versions of the EC2 metadata that config drives leave out, with spaces between them"`
+	VendorDataFile    string `koanf:"vendordata_jsonfile_path" help:"a JSON object that every server finds in its vendor_data.json, at most 64 KiB; empty: none"`
 	HostFailures      int    `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
 	BuildFailureWeight float64 `koanf:"build_failure_weight_multiplier" help:"how much it counts against a host that the last builds failed on it"`
+}
+
+// maxVendorData is how much of it a history takes with each build.
+const maxVendorData = 64 << 10
+
+// VendorData reads VendorDataFile; nil where there is none.
+func (b Build) VendorData() (data map[string]any, err error) {
+	if b.VendorDataFile == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(b.VendorDataFile)
+	if err == nil && len(text) > maxVendorData {
+		err = fmt.Errorf("it has %d bytes, and may have %d", len(text), maxVendorData)
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("build.vendordata_jsonfile_path: %s: %w", b.VendorDataFile, err)
+	}
+	return data, nil
 }
 
 // SkipVersions reads ConfigDriveSkip; none is an empty list.

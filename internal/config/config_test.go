@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 )
 
 func settings(t *testing.T, yaml string, env map[string]string, args ...string) (Config, error) {
@@ -187,4 +189,35 @@ func TestHowGuestsRunIsReadFromListsWithCommas(t *testing.T) {
 	virt, err = Default().Host.Virt()
 	require.NoError(t, err)
 	require.Equal(t, "auto", virt.Type)
+}
+
+func TestVendorDataIsAnObjectOfAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "vendor.json")
+	of := func(text string) (map[string]any, error) {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		return Build{VendorDataFile: path}.VendorData()
+	}
+	data, err := Build{}.VendorData()
+	require.NoError(t, err)
+	require.Nil(t, data)
+	data, err = of(`{"cloud-init": "#cloud-config\n{}\n"}`)
+	require.NoError(t, err)
+	require.Equal(t, map[string]any{"cloud-init": "#cloud-config\n{}\n"}, data)
+	for text, says := range map[string]string{"[1]": "cannot unmarshal array", "{": "unexpected end", `{"a":"` + strings.Repeat("x", 64<<10) + `"}`: "may have 65536"} {
+		_, err = of(text)
+		require.ErrorContains(t, err, "build.vendordata_jsonfile_path: "+path)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+func TestAConfigDriveHasAFormatAndVersionsThatThereAre(t *testing.T) {
+	for yaml, says := range map[string]string{
+		"build: {config_drive_format: ext4}":                `build.config_drive_format must be iso9660 or vfat, not "ext4"`,
+		"build: {config_drive_skip_versions: \"1.0 2009\"}": `build.config_drive_skip_versions: "2009" is none of 1.0, 2007-01-19`,
+	} {
+		_, err := settings(t, yaml, nil)
+		require.ErrorContains(t, err, says)
+	}
+	require.Equal(t, metadata.DefaultSkip, Default().Build.SkipVersions())
+	require.Equal(t, []string{}, Build{}.SkipVersions())
 }

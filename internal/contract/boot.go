@@ -42,6 +42,8 @@ type BootInput struct {
 	Seed []byte `json:"seed,omitempty"`
 	// Drive is how config drives are made; nil, as from older versions, is by the defaults.
 	Drive *DriveOptions `json:"drive,omitempty"`
+	// VendorData is what the operator tells every guest (Nova's StaticJSON).
+	VendorData map[string]any `json:"vendor_data,omitempty"`
 	// Hints of the scheduler, as they were asked for. They are kept (ServerSpec), and no filter follows them yet.
 	Hints map[string]any `json:"scheduler_hints,omitempty"`
 
@@ -210,9 +212,11 @@ type ServerSpec struct {
 
 	Hints map[string]any `json:"scheduler_hints,omitempty"`
 
-	AdminPass string        `json:"admin_pass,omitempty"`
-	Seed      []byte        `json:"seed,omitempty"`  // BootInput's
-	Drive     *DriveOptions `json:"drive,omitempty"` // BootInput's
+	// BootInput's.
+	AdminPass  string         `json:"admin_pass,omitempty"`
+	Seed       []byte         `json:"seed,omitempty"`
+	Drive      *DriveOptions  `json:"drive,omitempty"`
+	VendorData map[string]any `json:"vendor_data,omitempty"`
 }
 
 // SelectHostInput asks for a place. Excluded hosts failed this build already.

@@ -54,7 +54,8 @@ type InstanceMetadata struct {
 	Ports            []Port            `json:"ports,omitempty"`
 
 	// Seed is what random_seed is derived from: the same seed gives the same server the same bytes. Without one they are random.
-	Seed []byte `json:"seed,omitempty"`
+	Seed       []byte         `json:"seed,omitempty"`
+	VendorData map[string]any `json:"vendor_data,omitempty"` // BootInput's
 	// RootDevice is what a Linux guest calls its root disk, and Ephemeral and Swap whether it has such disks behind it.
 	RootDevice string `json:"root_device,omitempty"` // "" is /dev/vda
 	Ephemeral  bool   `json:"ephemeral,omitempty"`

@@ -119,7 +119,7 @@ func recordServer(b *build, _ int) (contract.RecordServerInput, func(run.None)) 
 func (b *build) spec() contract.ServerSpec {
 	return contract.ServerSpec{
 		Image: b.image, Flavor: b.in.Flavor, KeyPairs: b.in.KeyPairs, Files: b.in.Files, UserData: b.in.UserData, Hints: b.in.Hints,
-		AdminPass: b.in.AdminPass, Seed: b.in.Seed, Drive: b.in.Drive,
+		AdminPass: b.in.AdminPass, Seed: b.in.Seed, Drive: b.in.Drive, VendorData: b.in.VendorData,
 	}
 }
 
@@ -308,6 +308,7 @@ func (b *build) metadata() contract.InstanceMetadata {
 		Files:            b.in.Files,
 		Ports:            b.ports,
 		Seed:             b.in.Seed,
+		VendorData:       b.in.VendorData,
 		RootDevice:       b.image.RootDevice,
 		Ephemeral:        b.in.Flavor.EphemeralGiB > 0,
 		Swap:             b.in.Flavor.SwapMiB > 0,

@@ -20,12 +20,13 @@ import (
 
 // Variables that internal/dev/testenv/with sets.
 const (
-	PostgresVariable = "SLIPWAY_TEST_POSTGRES"
-	TemporalVariable = "SLIPWAY_TEST_TEMPORAL"
-	LibvirtVariable  = "SLIPWAY_TEST_LIBVIRT_SOCKET"
-	NetNSVariable    = "SLIPWAY_TEST_LIBVIRT_NETNS"
-	GuestVariable    = "SLIPWAY_TEST_GUEST"
-	UIVariable       = "SLIPWAY_TEST_TEMPORAL_UI"
+	PostgresVariable  = "SLIPWAY_TEST_POSTGRES"
+	TemporalVariable  = "SLIPWAY_TEST_TEMPORAL"
+	LibvirtVariable   = "SLIPWAY_TEST_LIBVIRT_SOCKET"
+	NetNSVariable     = "SLIPWAY_TEST_LIBVIRT_NETNS"
+	GuestVariable     = "SLIPWAY_TEST_GUEST"
+	CloudInitVariable = "SLIPWAY_TEST_CLOUD_INIT"
+	UIVariable        = "SLIPWAY_TEST_TEMPORAL_UI"
 )
 
 func need(t testing.TB, variable string) string {
@@ -116,6 +117,12 @@ func GuestDir(t testing.TB) string {
 		}
 	}
 	return dir
+}
+
+// CloudInit is a folder with this release's cloud-init unpacked (deploy/dev/fetch-cloud-init.sh).
+func CloudInit(t testing.TB) string {
+	t.Helper()
+	return need(t, CloudInitVariable)
 }
 
 // Guest is the folder with the demo guest's images (deploy/dev/guest).

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -112,6 +113,7 @@ func Files(md contract.InstanceMetadata, skip []string) ([]File, error) {
 	for _, f := range md.Files {
 		refs = append(refs, fileRef{Path: f.Path, ContentPath: content(f.Contents)})
 	}
+	vendor := vendorData(md)
 	for _, v := range OpenStackVersions {
 		dir := "openstack/" + v + "/"
 		addJSON(dir+"meta_data.json", metaData(md, v, refs, template, seed))
@@ -119,10 +121,10 @@ func Files(md contract.InstanceMetadata, skip []string) ([]File, error) {
 			add(dir+"user_data", md.UserData)
 		}
 		if since(v, havana) {
-			addJSON(dir+"vendor_data.json", struct{}{})
+			addJSON(dir+"vendor_data.json", vendor)
 		}
 		if since(v, newtonTwo) {
-			addJSON(dir+"vendor_data2.json", map[string]any{"static": struct{}{}})
+			addJSON(dir+"vendor_data2.json", map[string]any{"static": vendor})
 		}
 		if since(v, liberty) {
 			addJSON(dir+"network_data.json", network)
@@ -132,6 +134,30 @@ func Files(md contract.InstanceMetadata, skip []string) ([]File, error) {
 		add(fmt.Sprintf("openstack/content/%04d", i), text)
 	}
 	return tree, failed
+}
+
+// vendorData is what the operator tells every guest, with what makes cloud-init, which passes admin_pass of meta_data.json by, set
+// the administrator's password. What a user's own user data says goes before it (cloud-init's order).
+func vendorData(md contract.InstanceMetadata) map[string]any {
+	data := map[string]any{}
+	maps.Copy(data, md.VendorData)
+	if md.AdminPass == "" {
+		return data
+	}
+	// JSON is YAML, and escapes what a password may hold. cloud-init takes this form since 22.2.
+	password, _ := json.Marshal(map[string]any{"chpasswd": map[string]any{
+		"expire": false, "users": []map[string]string{{"name": "root", "password": md.AdminPass, "type": "text"}},
+	}})
+	part := "#cloud-config\n" + string(password) + "\n"
+	switch own := data["cloud-init"].(type) {
+	case nil:
+		data["cloud-init"] = part
+	case []any:
+		data["cloud-init"] = append(slices.Clone(own), part)
+	default:
+		data["cloud-init"] = []any{own, part}
+	}
+	return data
 }
 
 // randomSeed is the same for the same server and seed. Builds of before seeds were kept have none: theirs is fresh each time.

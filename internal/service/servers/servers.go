@@ -45,6 +45,8 @@ type Config struct {
 	ForceConfigDrive bool
 	// Drive is how config drives are made; nil is by the defaults.
 	Drive *contract.DriveOptions
+	// VendorData is what every guest is told.
+	VendorData map[string]any
 	// Keys open the specs of servers.
 	Keys *payload.Keys
 	// Logger is slog.Default().
