@@ -1,0 +1,120 @@
+package pki
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// Files of the folder, beside a ROLE-NAME.pem and a ROLE-NAME.key for each holder.
+const (
+	caFile    = "ca.pem"
+	caKeyFile = "ca.key"
+	CRLFile   = "crl.pem"
+	indexFile = "index.json"
+	lockFile  = "lock"
+)
+
+// index is what was issued, also of certificates whose files were replaced.
+type index struct {
+	CRLNumber    int64         `json:"crl_number"`
+	Certificates []Certificate `json:"certificates"`
+}
+
+// Certificate is one that was issued.
+type Certificate struct {
+	Serial    string     `json:"serial"` // in hex
+	Role      string     `json:"role"`
+	Name      string     `json:"name"`
+	DNS       []string   `json:"dns,omitempty"`
+	IPs       []string   `json:"ips,omitempty"`
+	NotBefore time.Time  `json:"not_before"`
+	NotAfter  time.Time  `json:"not_after"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+}
+
+// file is the certificate's name in the folder; its key's has another ending.
+func (c Certificate) file() string { return c.Role + "-" + c.Name + ".pem" }
+
+func (a *Authority) readIndex() (index, error) {
+	var i index
+	text, err := os.ReadFile(filepath.Join(a.dir, indexFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return i, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &i)
+	}
+	if err != nil {
+		return i, fmt.Errorf("reading what the CA has issued (%s): %w", filepath.Join(a.dir, indexFile), err)
+	}
+	return i, nil
+}
+
+func (a *Authority) writeIndex(i index) error {
+	text, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	return put(filepath.Join(a.dir, indexFile), append(text, '\n'), 0o600)
+}
+
+// lock keeps other commands away from the folder until it is released, or the process ends.
+func lock(ctx context.Context, dir string) (release func(), err error) {
+	path := filepath.Join(dir, lockFile)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("locking the folder of the CA: %w", err)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			f.Close()
+			return nil, fmt.Errorf("locking the folder of the CA: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			f.Close()
+			return nil, fmt.Errorf("another command works in the folder of the CA (%s is locked): %w", path, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// put writes a file as a whole or not at all, whatever dies meanwhile.
+func put(path string, text []byte, mode fs.FileMode) (err error) {
+	dir := filepath.Dir(path)
+	part, err := os.CreateTemp(dir, "."+filepath.Base(path)) // 0600
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(part.Name())
+			err = fmt.Errorf("writing %s: %w", path, err)
+		}
+	}()
+	_, err = part.Write(text)
+	if err := errors.Join(err, part.Chmod(mode), part.Sync(), part.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(part.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
