@@ -5,6 +5,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,8 +62,8 @@ type Options struct {
 	// Addr is host:port to listen on. Listener, if given, is taken instead.
 	Addr     string
 	Listener net.Listener
-	// TLSCert and TLSKey are PEM files; without them the listener speaks plain HTTP.
-	TLSCert, TLSKey string
+	// TLS of the listener; without it that speaks plain HTTP.
+	TLS *tls.Config
 	// ShutdownTimeout is how long running requests may take to end at a stop. Uploads that take longer are cut off.
 	ShutdownTimeout time.Duration
 
@@ -92,8 +93,6 @@ func New(o Options) (*Server, error) {
 	switch {
 	case o.Store == nil, o.Images == nil, o.Builds == nil:
 		return nil, errors.New("api: the store, the image service and the builds are needed")
-	case (o.TLSCert == "") != (o.TLSKey == ""):
-		return nil, errors.New("api: TLS needs both a certificate and its key")
 	}
 	if o.PublicURL != "" {
 		if u, err := url.Parse(o.PublicURL); err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" {
@@ -270,12 +269,12 @@ func (s *Server) Run(ctx context.Context) error {
 
 	server := &http.Server{
 		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: o.TLS, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
 	go func() {
-		if o.TLSCert != "" {
-			served <- server.ServeTLS(l, o.TLSCert, o.TLSKey)
+		if o.TLS != nil {
+			served <- server.ServeTLS(l, "", "") // the certificate is the configuration's
 			return
 		}
 		served <- server.Serve(l)

@@ -23,6 +23,7 @@ import (
 // of another installation is refused from then on. Requests that go through Client tell the API, and learn, both.
 type Member struct {
 	path, api string
+	transport http.RoundTripper
 	log       *slog.Logger
 
 	mu   sync.Mutex
@@ -36,9 +37,9 @@ type membership struct {
 
 const memberFile = "installation"
 
-// OpenMember reads what the folder says. api is for texts.
-func OpenMember(stateDir, api string, log *slog.Logger) (*Member, error) {
-	m := &Member{path: filepath.Join(stateDir, memberFile), api: api, log: log}
+// OpenMember reads what the folder says. api is for texts; requests go by transport.
+func OpenMember(stateDir, api string, transport http.RoundTripper, log *slog.Logger) (*Member, error) {
+	m := &Member{path: filepath.Join(stateDir, memberFile), api: api, transport: transport, log: log}
 	text, err := os.ReadFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
@@ -55,7 +56,7 @@ func OpenMember(stateDir, api string, log *slog.Logger) (*Member, error) {
 // LeaveInstallation makes a host's state folder nobody's, whatever it says, and answers the installation that it belonged to;
 // "" where that cannot be told.
 func LeaveInstallation(stateDir string) (was string, err error) {
-	if m, err := OpenMember(stateDir, "", nil); err == nil {
+	if m, err := OpenMember(stateDir, "", nil, nil); err == nil {
 		was = m.says.Installation
 	}
 	if err := os.Remove(filepath.Join(stateDir, memberFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -82,7 +83,7 @@ func (m *Member) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header.Set(hostapi.HeaderInstallation, says.Installation)
 		r.Header.Set(hostapi.HeaderGeneration, strconv.FormatInt(says.Generation, 10))
 	}
-	answer, err := http.DefaultTransport.RoundTrip(r)
+	answer, err := m.transport.RoundTrip(r)
 	if err != nil {
 		return nil, err
 	}

@@ -46,7 +46,7 @@ func TestAStateFolderBelongsToTheInstallationThatAnswersFirst(t *testing.T) {
 	dir := t.TempDir()
 	open := func(api string) *Member {
 		t.Helper()
-		m, err := OpenMember(dir, api, slog.New(slog.DiscardHandler))
+		m, err := OpenMember(dir, api, http.DefaultTransport, slog.New(slog.DiscardHandler))
 		require.NoError(t, err)
 		return m
 	}
@@ -97,7 +97,7 @@ func TestAStateFolderBelongsToTheInstallationThatAnswersFirst(t *testing.T) {
 	require.ErrorContains(t, ask(mine), "belongs to installation B")
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "installation"), []byte("{"), 0o600))
-	_, err = OpenMember(dir, mine.URL, nil)
+	_, err = OpenMember(dir, mine.URL, nil, nil)
 	require.ErrorContains(t, err, "cannot be read")
 	was, err = LeaveInstallation(dir)
 	require.NoError(t, err)
@@ -109,7 +109,7 @@ func TestAHostOfAnotherInstallationStops(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "installation"), []byte(`{"installation":"A","generation":3}`), 0o600))
 	api := newAPIOf(t, "B", "1")
-	member, err := OpenMember(dir, api.URL, slog.New(slog.DiscardHandler))
+	member, err := OpenMember(dir, api.URL, http.DefaultTransport, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	hv, err := fake.New(fake.Options{})
 	require.NoError(t, err)

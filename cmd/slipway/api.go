@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 )
@@ -40,6 +41,11 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	certificates := tlsfile.New(log)
+	secure, err := apiTLS(c.API, certificates)
+	if err != nil {
+		return err
+	}
 	store, err := openStore(ctx, c, log)
 	if err != nil {
 		return err
@@ -52,7 +58,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	temporal, err := dialTemporal(ctx, c.Temporal, certificates, log)
 	if err != nil {
 		return err
 	}
@@ -108,6 +114,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery},
 		Addr:            c.API.Listen,
+		TLS:             secure,
 		PublicURL:       c.API.PublicURL,
 		ShutdownTimeout: c.API.ShutdownTimeout,
 		Logger:          log,
@@ -117,7 +124,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	codec := map[string]http.Handler{"/codec/": http.StripPrefix("/codec", payload.Handler(keys, c.Temporal.UIURL))}
-	return serveOperator(ctx, c.Operator, metrics, codec, runBoth(keeper.Run, server.Run))
+	return serveOperator(ctx, c.Operator, certificates, metrics, codec, runBoth(keeper.Run, server.Run))
 }
 
 // bootstrap makes the users, projects and network that a new installation needs; what is there stays.

@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/space"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/workers"
 )
 
@@ -111,7 +112,12 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer virt.Close()
-	member, err := workers.OpenMember(stateDir, c.Host.APIURL, log)
+	certificates := tlsfile.New(log)
+	transport, err := apiTransport(c.Host, certificates)
+	if err != nil {
+		return err
+	}
+	member, err := workers.OpenMember(stateDir, c.Host.APIURL, transport, log)
 	if err != nil {
 		return err
 	}
@@ -150,7 +156,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	case n > 0:
 		log.Info("The facts of servers were sealed anew.", "servers", n, "key", keys.First())
 	}
-	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	temporal, err := dialTemporal(ctx, c.Temporal, certificates, log)
 	if err != nil {
 		return err
 	}
@@ -170,7 +176,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		},
 	}
 	metrics := prometheus.NewRegistry()
-	return serveOperator(ctx, c.Operator, metrics, nil, func(ctx context.Context) error {
+	return serveOperator(ctx, c.Operator, certificates, metrics, nil, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return registration.Run(ctx) })
 		select {

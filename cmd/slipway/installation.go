@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/installation"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
 )
@@ -152,7 +153,7 @@ func withKeeper(cmd *cobra.Command, temporal bool, do func(context.Context, *ins
 		}
 		var engine installation.Engine
 		if temporal {
-			t, err := dialTemporal(ctx, c.Temporal, slog.Default())
+			t, err := dialTemporal(ctx, c.Temporal, tlsfile.New(slog.Default()), slog.Default())
 			if err != nil {
 				return err
 			}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -13,14 +15,20 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/listener"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 )
 
 // serveOperator runs a role with the operators' listener beside it: /metrics, /healthz and what more the role has. Either
 // ends the other.
-func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.Registry, more map[string]http.Handler, run func(context.Context) error) error {
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+func serveOperator(ctx context.Context, c config.Operator, certificates *tlsfile.Files, metrics *prometheus.Registry, more map[string]http.Handler, run func(context.Context) error) error {
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), certificates)
+	run = watched(certificates, run)
 	if c.Listen == "" {
 		return run(ctx)
+	}
+	secure, err := operatorTLS(c, certificates)
+	if err != nil {
+		return err
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
@@ -32,7 +40,14 @@ func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.R
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second}
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		TLSConfig: secure, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelInfo), // who is refused, and why
+	}
+	serve := func() error { return server.Serve(l) }
+	if secure != nil {
+		serve = func() error { return server.ServeTLS(l, "", "") } // the certificate is the configuration's
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	stopped := make(chan struct{})
 	group.Go(func() error {
@@ -40,7 +55,7 @@ func serveOperator(ctx context.Context, c config.Operator, metrics *prometheus.R
 		return run(ctx)
 	})
 	group.Go(func() error {
-		if err := server.Serve(l); err != http.ErrServerClosed {
+		if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("the operators' listener: %w", err)
 		}
 		return nil

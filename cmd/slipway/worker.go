@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/internal/scheduler"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/workers"
@@ -33,6 +34,7 @@ func workerCommand() *cobra.Command {
 }
 
 func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
+	certificates := tlsfile.New(log)
 	store, err := openStore(ctx, c, log)
 	if err != nil {
 		return err
@@ -42,7 +44,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	temporal, err := dialTemporal(ctx, c.Temporal, certificates, log)
 	if err != nil {
 		return err
 	}
@@ -80,7 +82,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := metrics.Register(notifications); err != nil {
 		return fmt.Errorf("register the notifications' metrics: %w", err)
 	}
-	return serveOperator(ctx, c.Operator, metrics, nil, runBoth(keeper.Run, func(ctx context.Context) error {
+	return serveOperator(ctx, c.Operator, certificates, metrics, nil, runBoth(keeper.Run, func(ctx context.Context) error {
 		scheduling, stop := context.WithCancel(ctx)
 		scheduled := make(chan struct{})
 		go func() {
@@ -160,8 +162,12 @@ const (
 	dialPause   = 200 * time.Millisecond
 )
 
-func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (client.Client, error) {
+func dialTemporal(ctx context.Context, c config.Temporal, certificates *tlsfile.Files, log *slog.Logger) (client.Client, error) {
 	keys, err := payload.LoadKeys(c.PayloadKeys)
+	if err != nil {
+		return nil, err
+	}
+	secure, err := temporalTLS(c, certificates)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +179,8 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *slog.Logger) (cli
 		DataConverter: payload.Converter(keys),
 		// The Web UI shows with each task who did it: with the version, so that it is seen which build a host still runs.
 		Identity: fmt.Sprintf("slipway %s %d@%s", version(), os.Getpid(), machine()),
+
+		ConnectionOptions: client.ConnectionOptions{TLS: secure},
 
 		ContextPropagators: requestid.Propagators(),
 		Logger:             sdklog.NewStructuredLogger(log.With("component", "temporal")),

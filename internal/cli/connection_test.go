@@ -100,6 +100,12 @@ func TestAnUnknownCAIsRefusedUnlessItIsGivenOrVerificationIsOff(t *testing.T) {
 	t.Setenv("OS_CACERT", ca)
 	require.Equal(t, 0, run(t, "token", "issue").code)
 	t.Setenv("OS_CACERT", "")
+	t.Setenv("SLIPWAY_CACERT", ca)
+	require.Equal(t, 0, run(t, "token", "issue").code)
+	t.Setenv("SLIPWAY_CACERT", ca+"x")
+	require.Contains(t, run(t, "token", "issue").err, "SLIPWAY_CACERT: open "+ca+"x")
+	require.Equal(t, 0, run(t, "token", "issue", "--os-cacert", ca).code, "what OpenStack's clients know wins")
+	t.Setenv("SLIPWAY_CACERT", "")
 	t.Setenv("OS_INSECURE", "true")
 	require.Equal(t, 0, run(t, "token", "issue").code)
 }

@@ -68,13 +68,27 @@ type Temporal struct {
 	Address      string `koanf:"address" help:"host:port of the frontend"`
 	Namespace    string `koanf:"namespace" help:"namespace that the workflows live in"`
 	ControlQueue string `koanf:"control_queue" help:"task queue of the control plane's workers"`
-	UIURL        string `koanf:"ui_url" help:"address of the Web UI, shown to users and allowed to ask the codec endpoint"`
-	PayloadKeys  string `koanf:"payload_keys" help:"file with the keys that encrypt what Temporal records; mode 0600"`
+	// Towards the frontend. Any of the three files, or a name, switches TLS on.
+	TLSCert       string `koanf:"tls_cert" help:"file with this process's certificate, which the frontend asks for; this and other certificates, keys and CAs are PEM, and read again when they change"`
+	TLSKey        string `koanf:"tls_key" help:"file with its key"`
+	TLSCA         string `koanf:"tls_ca" help:"file with the CAs that the frontend's certificate has to be issued by; a crl.pem beside it is honoured; empty: the machine's"`
+	TLSServerName string `koanf:"tls_server_name" help:"name that the frontend's certificate is for; empty: as in temporal.address"`
+
+	UIURL       string `koanf:"ui_url" help:"address of the Web UI, shown to users and allowed to ask the codec endpoint"`
+	PayloadKeys string `koanf:"payload_keys" help:"file with the keys that encrypt what Temporal records; mode 0600"`
+}
+
+// TLS says whether the frontend is spoken to over TLS.
+func (t Temporal) TLS() bool {
+	return t.TLSCert != "" || t.TLSKey != "" || t.TLSCA != "" || t.TLSServerName != ""
 }
 
 // API is the users' listener.
 type API struct {
 	Listen          string        `koanf:"listen" help:"host:port of the users' listener"`
+	TLSCert         string        `koanf:"tls_cert" help:"file with the certificate of the users' listener, and the chain below its CA; empty: it speaks plain HTTP, on loopback only"`
+	TLSKey          string        `koanf:"tls_key" help:"file with its key"`
+	TLSClientCA     string        `koanf:"tls_client_ca" help:"file with CAs: only clients with a certificate of one of them are answered, hosts too (host.api_cert); a crl.pem beside it is honoured; empty: everybody"`
 	PublicURL       string        `koanf:"public_url" help:"address that the catalog names; empty: as the request came"`
 	TokenTTL        time.Duration `koanf:"token_ttl" help:"how long a token lives"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" help:"how long running requests may take to end at a stop"`
@@ -299,12 +313,18 @@ func (n Notifications) check() error {
 // Operator is the operators' listener: metrics, health, and the codec endpoint of the Web UI. It shows what histories
 // hold: keep it on loopback or behind something that knows operators.
 type Operator struct {
-	Listen string `koanf:"listen" help:"host:port of the operators' listener; empty: none"`
+	Listen      string `koanf:"listen" help:"host:port of the operators' listener; empty: none"`
+	TLSCert     string `koanf:"tls_cert" help:"file with the certificate of the operators' listener; empty: it speaks plain HTTP, on loopback only"`
+	TLSKey      string `koanf:"tls_key" help:"file with its key"`
+	TLSClientCA string `koanf:"tls_client_ca" help:"file with CAs: only certificates of theirs with the role operator or control are answered; a crl.pem beside it is honoured; empty: everybody"`
 }
 
 // Host is a hypervisor.
 type Host struct {
 	APIURL           string        `koanf:"api_url" help:"address of the Slipway API"`
+	APICA            string        `koanf:"api_ca" help:"file with the CAs that the API's certificate has to be issued by; a crl.pem beside it is honoured; empty: the machine's"`
+	APICert          string        `koanf:"api_cert" help:"file with this host's certificate, where the API asks for one (api.tls_client_ca)"`
+	APIKey           string        `koanf:"api_key" help:"file with its key"`
 	Token            string        `koanf:"token" help:"the host's own token, from slipway host create" secret:"yes"`
 	TokenFile        string        `koanf:"token_file" help:"file that holds the token"`
 	Hostname         string        `koanf:"hostname" help:"name of this hypervisor; empty: the machine's"`

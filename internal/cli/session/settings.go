@@ -3,8 +3,10 @@ package session
 import (
 	"bytes"
 	"cmp"
+	"crypto/x509"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -38,7 +40,7 @@ func (c *Settings) Bind(flags *pflag.FlagSet) {
 	flags.StringVar(&c.projectDomainName, "os-project-domain-name", "", "domain of the project (OS_PROJECT_DOMAIN_NAME)")
 	flags.StringVar(&c.region, "os-region-name", "", "region (OS_REGION_NAME)")
 	flags.StringVar(&c.endpointInterface, "os-interface", "", "public, internal or admin endpoints (OS_INTERFACE)")
-	flags.StringVar(&c.caCert, "os-cacert", "", "file with the certificates of the API's CA (OS_CACERT)")
+	flags.StringVar(&c.caCert, "os-cacert", "", "file with the certificates of the API's CA (OS_CACERT; SLIPWAY_CACERT where neither that nor the cloud names one)")
 	flags.BoolVar(&c.insecure, "insecure", false, "do not verify the API's certificate (OS_INSECURE)")
 	flags.BoolVar(&c.debug, "debug", false, "log every request and answer to standard error, without secrets")
 }
@@ -83,10 +85,28 @@ func (c *Settings) options(env func(string) string) (gophercloud.AuthOptions, go
 	if s := auth.Scope; s != nil && s.ProjectName != "" && s.DomainID == "" && s.DomainName == "" {
 		s.DomainID = "default"
 	}
+	if file := env("SLIPWAY_CACERT"); file != "" && tls.RootCAs == nil && !tls.InsecureSkipVerify {
+		if tls.RootCAs, err = readCAs(file); err != nil {
+			return auth, endpoints, nil, show.UsageError("SLIPWAY_CACERT: %v", err)
+		}
+	}
 	auth.AllowReauth = auth.TokenID == ""
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = tls
 	return auth, endpoints, transport, nil
+}
+
+// readCAs reads certificates in PEM.
+func readCAs(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("there is no certificate (PEM) in %s", file)
+	}
+	return pool, nil
 }
 
 // oneOfEach leaves one of an id and a name that are about the same, since gophercloud refuses both: a flag before the file, then

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/pki"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
+)
+
+// What TLS each of Slipway's listeners and clients has; nil is none. Between Slipway's own parts it is 1.3; users' clients may be older.
+
+func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
+	if c.TLSCert == "" && c.TLSKey == "" {
+		if c.TLSClientCA != "" {
+			return nil, fmt.Errorf("api.tls_client_ca is of no use without api.tls_cert and api.tls_key")
+		}
+		return nil, nil
+	}
+	secure, err := certificates.Server(tlsfile.Pair{Setting: "api.tls", Cert: c.TLSCert, Key: c.TLSKey},
+		tlsfile.Authority{Setting: "api.tls_client_ca", CA: c.TLSClientCA}, tls.VersionTLS12)
+	if err != nil || c.PublicURL == "" {
+		return secure, err
+	}
+	public, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return nil, fmt.Errorf("api.public_url: %w", err)
+	}
+	if public.Scheme != "https" {
+		return nil, fmt.Errorf("api.public_url is %s, and api.tls_cert makes the API speak TLS: it has to begin with https://", c.PublicURL)
+	}
+	served, err := secure.GetCertificate(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := served.Leaf.VerifyHostname(public.Hostname()); err != nil {
+		return nil, fmt.Errorf("api.public_url is %s, and clients would refuse the certificate in api.tls_cert (%w): have it issued for %s too", c.PublicURL, err, public.Hostname())
+	}
+	return secure, nil
+}
+
+func operatorTLS(c config.Operator, certificates *tlsfile.Files) (*tls.Config, error) {
+	if c.TLSCert == "" && c.TLSKey == "" {
+		if c.TLSClientCA != "" {
+			return nil, fmt.Errorf("operator.tls_client_ca is of no use without operator.tls_cert and operator.tls_key")
+		}
+		return nil, nil
+	}
+	return certificates.Server(tlsfile.Pair{Setting: "operator.tls", Cert: c.TLSCert, Key: c.TLSKey},
+		tlsfile.Authority{Setting: "operator.tls_client_ca", CA: c.TLSClientCA}, tls.VersionTLS13, pki.Operator, pki.Control)
+}
+
+func temporalTLS(c config.Temporal, certificates *tlsfile.Files) (*tls.Config, error) {
+	if !c.TLS() {
+		return nil, nil
+	}
+	name := c.TLSServerName
+	if name == "" {
+		var err error
+		if name, _, err = net.SplitHostPort(c.Address); err != nil {
+			return nil, fmt.Errorf("temporal.address: %w", err)
+		}
+	}
+	return certificates.Client(tlsfile.Pair{Setting: "temporal.tls", Cert: c.TLSCert, Key: c.TLSKey},
+		tlsfile.Authority{Setting: "temporal.tls_ca", CA: c.TLSCA}, name)
+}
+
+// apiTransport is how a host reaches the API.
+func apiTransport(c config.Host, certificates *tlsfile.Files) (*http.Transport, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	api, err := url.Parse(c.APIURL)
+	if err != nil {
+		return nil, fmt.Errorf("host.api_url: %w", err)
+	}
+	if api.Scheme != "https" {
+		for name, value := range map[string]string{"host.api_ca": c.APICA, "host.api_cert": c.APICert, "host.api_key": c.APIKey} {
+			if value != "" {
+				return nil, fmt.Errorf("%s is set, and host.api_url is %s: it has to begin with https://", name, c.APIURL)
+			}
+		}
+		return transport, nil
+	}
+	transport.TLSClientConfig, err = certificates.Client(tlsfile.Pair{Setting: "host.api", Cert: c.APICert, Key: c.APIKey},
+		tlsfile.Authority{Setting: "host.api_ca", CA: c.APICA}, api.Hostname())
+	return transport, err
+}
+
+// watched runs a role while somebody looks when its certificates end.
+func watched(certificates *tlsfile.Files, run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		watching, stop := context.WithCancel(ctx)
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			certificates.Run(watching)
+		}()
+		defer func() { stop(); <-stopped }()
+		return run(ctx)
+	}
+}
