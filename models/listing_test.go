@@ -662,6 +662,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 		"host_id": "h", "server_id": "s", "role": PlacementActive, "id": "p", "vcpus": 1, "memory_mib": 1, "disk_gib": 1, "at": now(), "task_state": "networking",
 		"left": []string{},
 	})
+	explain("HostNeedsImage", needsImageSQL, "h", "i")
 	explain("AllocatePort's lock", lockNetworkSQL, "n")
 	explain("AllocatePort", makePortSQL, named{
 		"id": "id", "network_id": w.network.ID, "project_id": "p1", "server_id": nil, "nic_index": 0, "hostname": "n1",

@@ -153,3 +153,18 @@ func (s *Store) Placements(ctx context.Context, serverID string) ([]Placement, e
 	err := s.db.WithContext(ctx).Where("server_id = ?", serverID).Order("created_at, host_id").Find(&all).Error
 	return all, failed(err, "list the placements of server %s", serverID)
 }
+
+// needsImageSQL says whether a server that holds room on the host was built of the image, or of one that names it as its kernel or
+// ramdisk: the names are read where ResolveImage reads them, and an image that was deleted keeps them.
+const needsImageSQL = `
+SELECT EXISTS (
+    SELECT FROM placements p JOIN servers s ON s.id = p.server_id JOIN images i ON i.id = s.image_id
+    WHERE p.host_id = $1 AND s.deleted_at IS NULL
+      AND (i.id = $2 OR i.properties->>'kernel_id' = $2 OR i.properties->>'ramdisk_id' = $2))`
+
+// HostNeedsImage says whether a server that is not deleted holds room on the host, in whatever role, and needs the image there. A
+// build holds it before it fetches.
+func (s *Store) HostNeedsImage(ctx context.Context, hostID, imageID string) (needs bool, err error) {
+	err = withRetries(ctx, func() error { return s.pool.QueryRow(ctx, needsImageSQL, hostID, imageID).Scan(&needs) })
+	return needs, failed(err, "look whether host %s needs image %s", hostID, imageID)
+}

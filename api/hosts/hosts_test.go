@@ -236,23 +236,46 @@ func TestAHostThatHoldsServersStays(t *testing.T) {
 	require.GreaterOrEqual(t, h["back_at"], began, "it was silent for longer than builds wait")
 }
 
+// imageOf makes an image with bytes, or a queued one where it has none.
+func (e *env) imageOf(t *testing.T, content string, properties map[string]string) string {
+	t.Helper()
+	id, qcow2, bare := uuid.NewString(), "qcow2", "bare"
+	_, err := e.Store.CreateImage(t.Context(), models.Image{
+		ID: id, OwnerID: e.member.ProjectID, Visibility: "private", DiskFormat: &qcow2, ContainerFormat: &bare, Properties: properties,
+	}, nil)
+	require.NoError(t, err)
+	if content == "" {
+		return id
+	}
+	size, sum := int64(len(content)), strings.Repeat("0", 128)
+	_, err = e.Store.MoveImage(t.Context(), id, models.ImageMove{To: models.ImageSaving})
+	require.NoError(t, err)
+	_, err = e.Store.MoveImage(t.Context(), id, models.ImageMove{To: models.ImageActive, Bytes: &models.ImageBytes{Size: size, Virtual: size, SHA512: sum}})
+	require.NoError(t, err)
+	putBytes(t, e.bytes, id, content)
+	return id
+}
+
+// build records a server of the image and places it on the host.
+func (e *env) build(t *testing.T, imageID, hostID string) (serverID, requestID string) {
+	t.Helper()
+	id := uuid.NewString()
+	require.NoError(t, e.Store.RecordServer(t.Context(), models.Server{
+		ID: id, ProjectID: e.member.ProjectID, UserID: e.member.UserID, Name: "s", Hostname: "s", ImageID: imageID, FlavorID: "1",
+	}, models.InstanceAction{RequestID: "req-" + id, Action: "create", UserID: e.member.UserID, ProjectID: e.member.ProjectID}))
+	require.NoError(t, e.Store.Place(t.Context(), models.Placement{ServerID: id, HostID: hostID}, lifecycle.Scheduling))
+	return id, "req-" + id
+}
+
 func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	e := newEnv(t)
-	_, token := e.admit(t, "hv1")
-	active, queued, broken := uuid.NewString(), uuid.NewString(), uuid.NewString()
-	qcow2, bare := "qcow2", "bare"
+	host, token := e.admit(t, "hv1")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	active, queued, broken := e.imageOf(t, "0123456789", nil), e.imageOf(t, "", nil), e.imageOf(t, "lost", nil)
 	for _, id := range []string{active, queued, broken} {
-		_, err := e.Store.CreateImage(t.Context(), models.Image{ID: id, OwnerID: e.member.ProjectID, Visibility: "private", DiskFormat: &qcow2, ContainerFormat: &bare}, nil)
-		require.NoError(t, err)
+		e.build(t, id, host)
 	}
-	size, sum := int64(10), strings.Repeat("0", 128)
-	for _, id := range []string{active, broken} {
-		_, err := e.Store.MoveImage(t.Context(), id, models.ImageMove{To: models.ImageSaving})
-		require.NoError(t, err)
-		_, err = e.Store.MoveImage(t.Context(), id, models.ImageMove{To: models.ImageActive, Bytes: &models.ImageBytes{Size: size, Virtual: size, SHA512: sum}})
-		require.NoError(t, err)
-	}
-	putBytes(t, e.bytes, active, "0123456789")
+	require.NoError(t, e.bytes.Delete(t.Context(), broken))
 	a := e.self(t, token, "GET", "/images/"+active+"/file", nil)
 	require.Equal(t, 200, a.Status, a.Body)
 	require.Equal(t, "0123456789", a.Body)
@@ -264,6 +287,48 @@ func TestAHostFetchesTheBytesOfActiveImages(t *testing.T) {
 	for _, id := range []string{queued, broken, uuid.NewString(), "no-uuid"} {
 		require.Equal(t, 404, e.self(t, token, "GET", "/images/"+id+"/file", nil).Status, id)
 	}
+}
+
+func TestAHostsTokenReachesTheImagesOfItsOwnServersAlone(t *testing.T) {
+	e := newEnv(t)
+	ctx := t.Context()
+	mine, token := e.admit(t, "hv1")
+	other, others := e.admit(t, "hv2")
+	require.Equal(t, 200, e.self(t, token, "PUT", "/self", registration("hv1")).Status)
+	require.Equal(t, 200, e.self(t, others, "PUT", "/self", registration("hv2")).Status)
+	kernel, ramdisk := e.imageOf(t, "the kernel", nil), e.imageOf(t, "the ramdisk", nil)
+	root := e.imageOf(t, "the root", map[string]string{"kernel_id": kernel, "ramdisk_id": ramdisk})
+	elsewhere := e.imageOf(t, "another", nil)
+	server, request := e.build(t, root, mine)
+	e.build(t, elsewhere, other)
+
+	answers := func(token string, status int, images ...string) {
+		t.Helper()
+		for _, id := range images {
+			for _, method := range []string{"GET", "HEAD"} {
+				require.Equal(t, status, e.self(t, token, method, "/images/"+id+"/file", nil).Status, method)
+			}
+			part := status
+			if status == 200 {
+				part = 206
+			}
+			require.Equal(t, part, e.self(t, token, "GET", "/images/"+id+"/file", nil, "Range", "bytes=1-2").Status)
+		}
+	}
+	answers(token, 200, root, kernel, ramdisk)
+	answers(token, 404, elsewhere)
+	answers(others, 200, elsewhere)
+	answers(others, 404, root, kernel, ramdisk)
+	absent, hidden := uuid.NewString(), e.self(t, token, "GET", "/images/"+elsewhere+"/file", nil)
+	require.Equal(t, strings.ReplaceAll(e.self(t, token, "GET", "/images/"+absent+"/file", nil).Message(t), absent, elsewhere), hidden.Message(t),
+		"it is as if it were not there")
+
+	require.NoError(t, e.Store.ActivateServer(ctx, models.Activation{ServerID: server, RequestID: request, PowerState: 1}))
+	answers(token, 200, root, kernel, ramdisk)
+	_, err := e.Store.MarkServerDeleting(ctx, server, models.InstanceAction{RequestID: "req-d", Action: "delete", UserID: e.member.UserID, ProjectID: e.member.ProjectID})
+	require.NoError(t, err)
+	require.NoError(t, e.Store.RemoveServer(ctx, server, "req-d", nil, time.Now()))
+	answers(token, 404, root, kernel, ramdisk)
 }
 
 func TestAHostAndTheDatabaseTellEachOtherWhoseTheyAreAndHowFar(t *testing.T) {

@@ -256,12 +256,21 @@ func (a *API) endSuspension(c echo.Context, h models.Host) error {
 // imageIdle is how long a host may leave a download unread.
 const imageIdle = time.Minute
 
-// imageFile is an image's bytes for a host's cache. Which builds need which image is not asked: a host is trusted with
-// the images of the cloud, and with nothing else.
+// imageFile is an image's bytes for a host's cache, if a server that is placed there needs it: a host's token reaches nothing that
+// was not given to that host. Any other image is as absent as one that never was.
 func (a *API) imageFile(c echo.Context) error {
-	id := c.Param("id")
+	id, host := c.Param("id"), hostOf(c)
+	absent := fault.New(fault.NotFound, "Image %s could not be found.", id)
 	if uuid.Validate(id) != nil {
-		return fault.New(fault.NotFound, "Image %s could not be found.", id)
+		return absent
+	}
+	needs, err := a.store.HostNeedsImage(c.Request().Context(), host.ID, id)
+	if err != nil {
+		return err
+	}
+	if !needs {
+		rest.Logger(c).Warn("A host asked for an image that no server on it needs.", "host", host.Hostname, "host_id", host.ID, "image_id", id)
+		return absent
 	}
 	i, err := a.store.Image(c.Request().Context(), id)
 	if err != nil {
