@@ -3,10 +3,10 @@ package host
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
@@ -50,7 +50,7 @@ func (a *Activities) UndefineDomain(ctx context.Context, in contract.Undo) error
 	if err := a.o.Hypervisor.Undefine(ctx, in.ServerID); err != nil {
 		return err
 	}
-	for _, name := range []string{imagecache.UsesName, factsName} {
+	for _, name := range []string{kernelName, ramdiskName, imagecache.UsesName, factsName} {
 		for _, path := range []string{name, name + part} {
 			if err := os.Remove(filepath.Join(dir, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return program.Fault(err, "removing what was kept of server "+in.ServerID)
@@ -80,6 +80,11 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 		d.Disks = append(d.Disks, hypervisor.Disk{Path: filepath.Join(dir, name), Format: format, Role: role, Device: device})
 	}
 	add(disk.RootName, "qcow2", device, hypervisor.RootDisk)
+	// As BuildDisk has made it: no guest has run yet that could have written it.
+	d.Disks[0].Backing, d.Disks[0].BackingFormat, err = disk.Backing(d.Disks[0].Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without its disk it is known, and does not start
+		return hypervisor.Domain{}, program.Fault(err, "reading what the disk of server "+in.ServerID+" leans on")
+	}
 	if in.Flavor.EphemeralGiB > 0 {
 		add(disk.EphemeralName, "raw", "disk", hypervisor.EphemeralDisk)
 	}
@@ -100,53 +105,73 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 	return d, err
 }
 
+// Names of a server's own kernel and ramdisk, as Nova's libvirt driver names them.
+const (
+	kernelName  = "kernel"
+	ramdiskName = "ramdisk"
+)
+
 // boot is the kernel and ramdisk of an image that names them, with Nova's command line: the image's os_command_line, or
-// root on the first disk and the console that is kept. The images are listed in the server's folder, which keeps them in
-// the cache for every later start.
+// root on the first disk and the console that is kept. They are copies in the server's folder: libvirt gives both to QEMU's
+// user at each start, and no label in the definition keeps it from that.
 func (a *Activities) boot(ctx context.Context, dir string, images contract.ResolvedImage, rootDevice string) (hypervisor.Boot, error) {
 	var boot hypervisor.Boot
 	if images.Kernel == nil {
 		return boot, nil
 	}
-	use := []contract.Image{*images.Kernel}
-	if images.Ramdisk != nil {
-		use = append(use, *images.Ramdisk)
+	var err error
+	if boot.Kernel, err = a.copyImage(ctx, *images.Kernel, filepath.Join(dir, kernelName)); err != nil {
+		return boot, err
 	}
-	var list strings.Builder
-	for _, image := range use {
-		defer a.o.Cache.Pin(image.SHA512)()
-		path, _, err := a.o.Cache.Fetch(ctx, image, nil) // a look, unless it was evicted since FetchImage
-		if err != nil {
+	if images.Ramdisk != nil {
+		if boot.Ramdisk, err = a.copyImage(ctx, *images.Ramdisk, filepath.Join(dir, ramdiskName)); err != nil {
 			return boot, err
-		}
-		list.WriteString(image.SHA512 + "\n")
-		if boot.Kernel == "" {
-			boot.Kernel = path
-		} else {
-			boot.Ramdisk = path
 		}
 	}
 	boot.CmdLine = images.Root.Properties["os_command_line"]
 	if boot.CmdLine == "" {
 		boot.CmdLine = "root=" + rootDevice + " console=ttyS0"
 	}
-	if err := put(dir, imagecache.UsesName, []byte(list.String())); err != nil { // the domain needs what it names
-		return boot, program.Fault(err, "listing the images of "+dir)
-	}
 	return boot, nil
+}
+
+// copyImage copies a cached image. What is there already is written anew: QEMU may have written it.
+func (a *Activities) copyImage(ctx context.Context, image contract.Image, path string) (string, error) {
+	defer a.o.Cache.Pin(image.SHA512)()
+	cached, _, err := a.o.Cache.Fetch(ctx, image, nil) // a look, unless it was evicted since FetchImage
+	if err != nil {
+		return "", err
+	}
+	dir, name := filepath.Split(path)
+	err = func() error {
+		f, err := os.Open(cached)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if err := a.o.Reserve.Check(dir, st.Size()); err != nil {
+			return err
+		}
+		return put(dir, name, f)
+	}()
+	return path, program.Fault(err, "copying image "+image.ID+" for its server")
 }
 
 // part ends the name of a file while it is written.
 const part = ".part"
 
 // put puts a file in place whole and durably, as the domain is that the hypervisor keeps.
-func put(dir, name string, content []byte) error {
+func put(dir, name string, content io.Reader) error {
 	path := filepath.Join(dir, name)
 	f, err := os.OpenFile(path+part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	_, err = io.Copy(f, content) // which clones where the filesystem can
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -37,7 +38,7 @@ func (a *Activities) keepFacts(dir string, facts contract.ServerFacts) error {
 func (a *Activities) putFacts(dir string, sealed payload.Sealed) error {
 	text, err := json.Marshal(sealed)
 	if err == nil {
-		err = put(dir, factsName, text)
+		err = put(dir, factsName, bytes.NewReader(text))
 	}
 	return program.Fault(err, "keeping the facts in "+dir)
 }

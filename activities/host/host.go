@@ -65,8 +65,8 @@ func New(o Options) (*Activities, error) {
 		return nil, fmt.Errorf("opening the instances folder: %w", err)
 	}
 	o.InstancesDir = dir
-	// QEMU's user reaches its disks through the folder.
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// QEMU's user reaches its disks through the folder, and need not know of others.
+	if err := errors.Join(os.MkdirAll(dir, 0o711), os.Chmod(dir, 0o711)); err != nil {
 		return nil, fmt.Errorf("opening the instances folder: %w", err)
 	}
 	return &Activities{o: o, disks: disk.Maker{Limits: o.Limits, Reserve: o.Reserve}, servers: map[string]*turn{}}, nil

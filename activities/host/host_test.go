@@ -178,7 +178,7 @@ var steps = []step{
 	}, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, []string{"disk", "disk.eph0", "disk.swap"}},
 	{"DefineDomain", func(ctx context.Context, p *place) error {
 		return p.DefineDomain(ctx, p.define())
-	}, func(ctx context.Context, p *place) error { return p.UndefineDomain(ctx, undoIn) }, []string{"images"}},
+	}, func(ctx context.Context, p *place) error { return p.UndefineDomain(ctx, undoIn) }, []string{"kernel", "ramdisk"}},
 	{"StartDomain", func(ctx context.Context, p *place) error {
 		if err := p.StartDomain(ctx, contract.StartDomainInput{ServerID: server}); err != nil {
 			return err
@@ -264,10 +264,9 @@ func TestTheDomainIsWhatWasAskedFor(t *testing.T) {
 	p.fetch(t)
 	require.NoError(t, p.DefineDomain(t.Context(), p.define()))
 	in := func(name string) string { return filepath.Join(p.dir, server, name) }
-	cache := filepath.Join(filepath.Dir(p.dir), "cache")
 	require.Equal(t, hypervisor.Domain{
 		UUID: server, Name: "slipway-" + server, Title: "web", ProjectID: "p", VCPUs: 2, MemoryMiB: 512,
-		Boot: hypervisor.Boot{Kernel: filepath.Join(cache, p.kernel.SHA512), Ramdisk: filepath.Join(cache, p.initrd.SHA512), CmdLine: "root=/dev/vda console=ttyS0"},
+		Boot: hypervisor.Boot{Kernel: in("kernel"), Ramdisk: in("ramdisk"), CmdLine: "root=/dev/vda console=ttyS0"},
 		Disks: []hypervisor.Disk{
 			{Path: in("disk"), Format: "qcow2", Role: hypervisor.RootDisk, Device: "disk"},
 			{Path: in("disk.eph0"), Format: "raw", Role: hypervisor.EphemeralDisk, Device: "disk"},
@@ -467,7 +466,7 @@ func TestAnImageThatIsGoneIsNotFound(t *testing.T) {
 func TestAFullCopyLeansOnNoImage(t *testing.T) {
 	p := newPlace(t, func(o *Options, _ *store) { o.FullCopy = true })
 	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root}), "fetched on the way where the cache lost it")
-	backing, err := disk.Backing(filepath.Join(p.dir, server, "disk"))
+	backing, _, err := disk.Backing(filepath.Join(p.dir, server, "disk"))
 	require.NoError(t, err)
 	require.Empty(t, backing)
 }

@@ -107,7 +107,7 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 	if !t.Disk {
 		return nil
 	}
-	path, err := disk.Backing(filepath.Join(dir, disk.RootName))
+	path, _, err := disk.Backing(filepath.Join(dir, disk.RootName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		t.Disk = false
@@ -138,7 +138,7 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 
 // isMadeByBuild says whether a build's step, or what it runs, makes a file of this name in an instance folder.
 func isMadeByBuild(name string) bool {
-	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName ||
+	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName || name == kernelName || name == ramdiskName ||
 		name == factsName || name == "inject"
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 )
 
 // whole builds a server completely.
@@ -51,8 +52,11 @@ func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
 		change func(t *testing.T, p *place)
 		want   contract.Instance
 	}{
-		"its image":  {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.root))) }, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Missing: []string{"root"}}},
-		"its kernel": {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.kernel))) }, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Missing: []string{"kernel"}}},
+		"its image": {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.root))) }, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Missing: []string{"root"}}},
+		"its kernel, of a domain without a copy": {func(t *testing.T, p *place) {
+			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, imagecache.UsesName), []byte(p.kernel.SHA512+"\n"), 0o600))
+			require.NoError(t, os.Remove(cached(p, p.kernel)))
+		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Missing: []string{"kernel"}}},
 		"its disk": {func(t *testing.T, p *place) {
 			require.NoError(t, os.Remove(filepath.Join(p.dir, server, disk.RootName)))
 		}, contract.Instance{Domain: "running", Folder: true, Facts: true}},
@@ -60,13 +64,13 @@ func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
 		"its domain": {func(t *testing.T, p *place) {
 			require.NoError(t, p.hyp.Destroy(t.Context(), server))
 			require.NoError(t, p.hyp.Undefine(t.Context(), server))
-		}, contract.Instance{Folder: true, Facts: true, Disk: true}},
+		}, contract.Instance{Folder: true, Disk: true, Facts: true}},
 		"nothing: a note": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, "notes"), nil, 0o600))
-		}, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Foreign: []string{"notes"}}},
+		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Foreign: []string{"notes"}}},
 		"a disk's header": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, disk.RootName), []byte("x"), 0o600))
-		}, contract.Instance{Domain: "running", Folder: true, Facts: true, Disk: true, Broken: "b"}},
+		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Broken: "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)

@@ -252,20 +252,21 @@ func TestUndosAtTheSameMomentAgree(t *testing.T) {
 	}
 }
 
-func TestAListOfImagesThatWasCutOffIsReplacedOrRemoved(t *testing.T) {
+func TestAKernelThatWasCutOffOrWrittenIsReplacedOrRemoved(t *testing.T) {
 	p := newPlace(t)
 	p.fetch(t)
-	part := filepath.Join(p.dir, server, imagecache.UsesName+part)
-	require.NoError(t, os.MkdirAll(filepath.Dir(part), 0o755))
+	kernel := filepath.Join(p.dir, server, kernelName)
+	require.NoError(t, os.MkdirAll(filepath.Dir(kernel), 0o755))
 	for range 2 {
-		require.NoError(t, os.WriteFile(part, []byte("half a checks"), 0o600))
+		require.NoError(t, os.WriteFile(kernel, []byte("written by a guest"), 0o600))
+		require.NoError(t, os.WriteFile(kernel+part, []byte("half a ker"), 0o600))
 		require.NoError(t, p.DefineDomain(t.Context(), p.define()))
-		require.NoFileExists(t, part)
-		text, err := os.ReadFile(filepath.Join(p.dir, server, imagecache.UsesName))
+		require.NoFileExists(t, kernel+part)
+		text, err := os.ReadFile(kernel)
 		require.NoError(t, err)
-		require.Equal(t, p.kernel.SHA512+"\n"+p.initrd.SHA512+"\n", string(text))
+		require.Equal(t, "MZ a kernel", string(text))
 	}
-	require.NoError(t, os.WriteFile(part, []byte("half a checks"), 0o600))
+	require.NoError(t, os.WriteFile(kernel+part, []byte("half a ker"), 0o600))
 	require.NoError(t, p.UndefineDomain(t.Context(), undoIn))
 	require.NoDirExists(t, filepath.Join(p.dir, server))
 }

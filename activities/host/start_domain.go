@@ -18,7 +18,14 @@ func (a *Activities) StartDomain(ctx context.Context, in contract.StartDomainInp
 		return err
 	}
 	defer leave()
-	return a.o.Hypervisor.Start(ctx, in.ServerID)
+	return a.start(ctx, in.ServerID)
+}
+
+func (a *Activities) start(ctx context.Context, serverID string) error {
+	err := a.o.Hypervisor.Start(ctx, serverID)
+	// Also where it failed: libvirt labels before it starts.
+	a.o.Cache.TakeBack(serverID)
+	return err
 }
 
 // DestroyDomain stops the domain at once and removes what its console said: nobody may read it any more.

@@ -64,7 +64,7 @@ func (a *Activities) PowerOnDomain(ctx context.Context, in contract.Undo) error 
 		return err
 	}
 	defer leave()
-	return a.o.Hypervisor.Start(ctx, in.ServerID)
+	return a.start(ctx, in.ServerID)
 }
 
 // PowerOffDomain stops the domain at once and leaves everything else: the undo of a start.

@@ -95,7 +95,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		}
 	}
 	instances := filepath.Join(stateDir, "instances")
-	if err := os.MkdirAll(instances, 0o755); err != nil {
+	if err := os.MkdirAll(instances, 0o711); err != nil {
 		return fmt.Errorf("making the instances' folder: %w", err)
 	}
 	unlock, err := lockState(stateDir)

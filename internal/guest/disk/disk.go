@@ -152,22 +152,23 @@ func Remove(dir string) error {
 	return program.Fault(errors.Join(errs...), "removing the disks in "+dir)
 }
 
-// Backing tells which file a root disk leans on; "" is none. The header is QEMU's own: a guest cannot write it.
-func Backing(path string) (string, error) {
+// Backing tells which file a root disk leans on, and its format; "" is none. The header is QEMU's own: a guest cannot write it,
+// unless it has broken out of QEMU.
+func Backing(path string) (file, format string, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	h, err := imageformat.ReadQCOW2(f, st.Size())
 	if err != nil {
-		return "", fmt.Errorf("reading the header of %s: %w", path, err)
+		return "", "", fmt.Errorf("reading the header of %s: %w", path, err)
 	}
-	return h.BackingFile, nil
+	return h.BackingFile, h.BackingFormat, nil
 }
 
 // make keeps the file at path where it is what is wanted; otherwise it makes it anew under a temporary name and puts it

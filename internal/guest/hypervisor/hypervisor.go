@@ -112,6 +112,10 @@ type Disk struct {
 	Format string // qcow2 or raw; always explicit
 	Role   DiskRole
 	Device string // disk or cdrom
+	// Backing is the file that a qcow2 overlay leans on, absolute, and BackingFormat how it is opened. It is shared by guests:
+	// the hypervisor opens it for reading alone and changes neither its owner nor its mode. "" is none.
+	Backing       string
+	BackingFormat string
 }
 
 // DiskRole says what a disk is for.

@@ -58,6 +58,7 @@ type Cache struct {
 	mu        sync.Mutex
 	downloads map[string]*download // by sha512
 	pins      map[string]int       // by sha512
+	read      map[string]seen      // by sha512: what this process has read and found right
 }
 
 // download is one running download with everyone who waits for it.
@@ -84,8 +85,7 @@ func New(opts Options) (*Cache, error) {
 	if opts.StallAfter == 0 {
 		opts.StallAfter = time.Minute
 	}
-	// QEMU's user reads the files, so the folder is open to it.
-	if err := os.MkdirAll(opts.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(opts.Dir, folderMode); err != nil {
 		return nil, fmt.Errorf("opening the image cache: %w", err)
 	}
 	dir, err := filepath.Abs(opts.Dir)
@@ -93,7 +93,11 @@ func New(opts Options) (*Cache, error) {
 		return nil, fmt.Errorf("opening the image cache: %w", err)
 	}
 	opts.Dir = dir
-	return &Cache{opts: opts, downloads: map[string]*download{}, pins: map[string]int{}}, nil
+	c := &Cache{opts: opts, downloads: map[string]*download{}, pins: map[string]int{}, read: map[string]seen{}}
+	if err := c.takeBackAll(); err != nil {
+		return nil, fmt.Errorf("opening the image cache: %w", err)
+	}
+	return c, nil
 }
 
 // Path is where an image lies, or will lie, in this cache.
@@ -126,6 +130,9 @@ func (c *Cache) Pin(sha string) (release func()) {
 // must not block. Any number of calls
 // share one download; it ends when the last of them is cancelled, and the part that arrived stays for the next.
 //
+// What lies in the cache is read in whole, and its checksum compared, before its first use by this process, and when
+// something has touched the file since. A file that is not the image is replaced.
+//
 // Faults: Invalid when the image is not what it says (size, format), NotFound when it is gone, HostUnfit when this host cannot
 // have it (its disk is full, its token is refused, the bytes arrive changed), Unavailable when the source or the connection
 // breaks.
@@ -138,14 +145,15 @@ func (c *Cache) Fetch(ctx context.Context, image contract.Image, progress func(b
 	c.mu.Lock()
 	d, running := c.downloads[image.SHA512]
 	if !running {
-		if c.present(path, image) {
+		if c.known(path, image.SHA512) && (image.SizeBytes == 0 || c.read[image.SHA512].size == image.SizeBytes) {
+			err := c.use(path, image.SHA512)
 			c.mu.Unlock()
+			if err != nil {
+				return "", 0, program.Fault(err, "using image "+image.ID)
+			}
 			// The same bytes may be declared differently by another image: the declaration is checked each time.
 			if err := checkFormat(path, image); err != nil {
 				return "", 0, err
-			}
-			if err := touch(path); err != nil {
-				return "", 0, program.Fault(err, "using image "+image.ID)
 			}
 			return path, 0, nil
 		}
@@ -178,18 +186,26 @@ func (c *Cache) Fetch(ctx context.Context, image contract.Image, progress func(b
 		}
 		return "", 0, d.err
 	}
+	if err := checkFormat(path, image); err != nil { // of what was there already, or came for another image
+		return "", 0, err
+	}
 	if running {
-		if err := checkFormat(path, image); err != nil {
-			return "", 0, err
-		}
 		return path, 0, nil
 	}
 	return path, d.bytes, nil
 }
 
-func (c *Cache) present(path string, image contract.Image) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular() && (image.SizeBytes == 0 || st.Size() == image.SizeBytes)
+// bring makes sure that the image lies at path: what is there is read once, and what is not right is fetched.
+func (c *Cache) bring(ctx context.Context, path string, image contract.Image, tell func(bytes, total int64)) (moved int64, err error) {
+	switch right, err := c.verify(ctx, path, image, tell); {
+	case err != nil:
+		return 0, program.Fault(err, "verifying image "+image.ID)
+	case right:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return 0, program.Fault(c.use(path, image.SHA512), "using image "+image.ID)
+	}
+	return c.download(ctx, path, image, tell)
 }
 
 // start runs a download that belongs to its waiters, not to the call that began it. c.mu is held.
@@ -200,7 +216,7 @@ func (c *Cache) start(ctx context.Context, path string, image contract.Image) *d
 	release := c.pin(image.SHA512)
 	go func() {
 		defer cancel()
-		bytes, err := c.download(own, path, image, func(n, total int64) { c.tell(d, n, total) })
+		bytes, err := c.bring(own, path, image, func(n, total int64) { c.tell(d, n, total) })
 		c.mu.Lock()
 		d.bytes, d.err = bytes, err
 		delete(c.downloads, image.SHA512)
@@ -284,13 +300,16 @@ func (c *Cache) download(ctx context.Context, path string, image contract.Image,
 	if err := checkFormat(part, image); err != nil {
 		return moved, errors.Join(err, os.Remove(part))
 	}
-	if err := errors.Join(f.Sync(), f.Chmod(0o444)); err != nil {
+	if err := errors.Join(f.Sync(), f.Chmod(fileMode)); err != nil {
 		return moved, err
 	}
 	if err := os.Rename(part, path); err != nil {
 		return moved, err
 	}
-	return moved, disk.SyncDir(c.opts.Dir)
+	c.mu.Lock()
+	err = c.remember(path, image.SHA512)
+	c.mu.Unlock()
+	return moved, errors.Join(err, disk.SyncDir(c.opts.Dir))
 }
 
 // receive appends what is missing. A connection that breaks is Unavailable; what arrived stays.
@@ -426,13 +445,6 @@ func inspect(path string, image contract.Image) (imageformat.Info, error) {
 	return imageformat.Inspect(f, st.Size(), imageformat.Rules{Declared: image.DiskFormat})
 }
 
-// touch marks the use for eviction; access times may be switched off, so the modification time of the immutable file is
-// taken for it.
-func touch(path string) error {
-	now := time.Now()
-	return os.Chtimes(path, now, now)
-}
-
 // cached is one file of the cache.
 type cached struct {
 	sha  string
@@ -528,6 +540,9 @@ func (c *Cache) drop(f cached) (bool, error) {
 	if err != nil || st.ModTime().After(f.used) {
 		return false, nil // used since it was listed
 	}
+	if !f.part {
+		delete(c.read, f.sha)
+	}
 	return true, os.Remove(path)
 }
 
@@ -554,40 +569,51 @@ func (c *Cache) list() ([]cached, error) {
 	return files, nil
 }
 
-// backing collects what the disks of this host's instances lean on; kernels and ramdisks are named in a file beside the
-// disk.
+// backing collects what this host's instances lean on.
 func (c *Cache) backing() (map[string]bool, error) {
 	used := map[string]bool{}
+	err := c.eachUse(func(_, path string) { used[path] = true })
+	return used, err
+}
+
+// eachUse tells of every cached file that an instance of this host leans on.
+func (c *Cache) eachUse(f func(server, path string)) error {
 	entries, err := os.ReadDir(c.opts.InstancesDir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return used, nil
+		return nil
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		dir := filepath.Join(c.opts.InstancesDir, e.Name())
-		path, err := disk.Backing(filepath.Join(dir, disk.RootName))
-		switch {
-		case err == nil:
-			used[path] = true
-		case !errors.Is(err, fs.ErrNotExist):
-			return nil, err
-		}
-		names, err := os.ReadFile(filepath.Join(dir, UsesName))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
-		}
-		for sha := range strings.FieldsSeq(string(names)) {
-			used[filepath.Join(c.opts.Dir, sha)] = true
+		if err := c.usesOf(filepath.Join(c.opts.InstancesDir, e.Name()), func(path string) { f(e.Name(), path) }); err != nil {
+			return err
 		}
 	}
-	return used, nil
+	return nil
+}
+
+// usesOf tells what an instance's disk leans on, and what a file beside it names.
+func (c *Cache) usesOf(dir string, f func(path string)) error {
+	path, _, err := disk.Backing(filepath.Join(dir, disk.RootName))
+	if err == nil {
+		f(path)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	names, err := os.ReadFile(filepath.Join(dir, UsesName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for sha := range strings.FieldsSeq(string(names)) {
+		f(filepath.Join(c.opts.Dir, sha))
+	}
+	return nil
 }
 
 // UsesName is the file in an instance folder that names, one on each line, the images that the domain itself opens at
-// every start: kernel and ramdisk. The root disk's image is told by its backing file.
+// every start: kernel and ramdisk, of a domain that was defined before servers had copies of their own.
 const UsesName = "images"

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
@@ -218,9 +219,9 @@ func validate(d hypervisor.Domain) error {
 
 // addDisks appends the disks in the order given, and the controllers that they need.
 //
-// The chain below a qcow2 overlay is not spelled out in <backingStore>: a domain names the overlay alone, and libvirt
-// follows the backing file with the format that `qemu-img create -F` recorded in the overlay's header; it refuses one
-// whose format is not recorded, so nothing is ever probed. Slipway wrote that header itself and no guest can reach it.
+// The chain below a qcow2 overlay is spelled out in <backingStore>, to its end. Left to itself libvirt follows the overlay's
+// header, which QEMU can write, and gives what it finds there to QEMU's user for good: the image that other guests lean on
+// too (docs/decisions/0037-the-cache-stays-roots.md).
 func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardware) error {
 	used := map[string]int{} // next free letter for each prefix of device names
 	controllers := map[string]bool{}
@@ -232,8 +233,13 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 		case disk.Device != "disk":
 			return fault.New(fault.Internal, "A disk is a %q, neither disk nor cdrom.", disk.Device)
 		}
-		if disk.Format != "qcow2" && disk.Format != "raw" {
-			return fault.New(fault.Internal, "The disk format %q is neither qcow2 nor raw.", disk.Format)
+		for _, format := range []string{disk.Format, cmp.Or(disk.BackingFormat, "raw")} {
+			if format != "qcow2" && format != "raw" {
+				return fault.New(fault.Internal, "The disk format %q is neither qcow2 nor raw.", format)
+			}
+		}
+		if (disk.Backing == "") != (disk.BackingFormat == "") || disk.Backing != "" && disk.Format != "qcow2" {
+			return fault.New(fault.Internal, "The disk %s leans on %q as %q.", disk.Path, disk.Backing, disk.BackingFormat)
 		}
 		prefix := map[string]string{"virtio": "vd", "ide": "hd"}[bus]
 		if prefix == "" {
@@ -251,6 +257,9 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 			// disk, and folders without direct I/O (tmpfs) work. discard: space that a guest frees is the host's again.
 			Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: disk.Format, Cache: "writeback", Discard: "unmap"},
 			Target: &libvirtxml.DomainDiskTarget{Dev: prefix + string(rune('a'+n)), Bus: bus},
+		}
+		if disk.Format == "qcow2" {
+			x.BackingStore = backing(disk)
 		}
 		if disk.Device == "cdrom" {
 			x.Driver.Discard = ""
@@ -273,6 +282,22 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 		dom.Devices.Controllers = append(dom.Devices.Controllers, libvirtxml.DomainController{Type: "scsi", Index: new(uint), Model: hw.SCSI})
 	}
 	return nil
+}
+
+// backing is what is below a qcow2: nothing, or one file, that libvirt leaves to whose it is.
+func backing(d hypervisor.Disk) *libvirtxml.DomainDiskBackingStore {
+	end := &libvirtxml.DomainDiskBackingStore{}
+	if d.Backing == "" {
+		return end
+	}
+	return &libvirtxml.DomainDiskBackingStore{
+		Format: &libvirtxml.DomainDiskFormat{Type: d.BackingFormat},
+		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{
+			File:     d.Backing,
+			SecLabel: []libvirtxml.DomainDeviceSecLabel{{Model: "dac", Relabel: "no"}},
+		}},
+		BackingStore: end,
+	}
 }
 
 func networkInterface(nic hypervisor.NIC, hw imageprops.Hardware) libvirtxml.DomainInterface {

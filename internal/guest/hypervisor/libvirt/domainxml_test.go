@@ -31,7 +31,7 @@ func server() hypervisor.Domain {
 	return hypervisor.Domain{
 		UUID: testUUID, Name: "slipway-" + testUUID, Title: "web-1", ProjectID: "9f1d", VCPUs: 2, MemoryMiB: 512,
 		Disks: []hypervisor.Disk{
-			{Path: dir + "/disk", Format: "qcow2", Role: hypervisor.RootDisk, Device: "disk"},
+			{Path: dir + "/disk", Format: "qcow2", Role: hypervisor.RootDisk, Device: "disk", Backing: "/var/lib/slipway/images/b5a1", BackingFormat: "raw"},
 			{Path: dir + "/disk.config", Format: "raw", Role: hypervisor.ConfigDisk, Device: "cdrom"},
 		},
 		NICs: []hypervisor.NIC{{
@@ -82,7 +82,7 @@ func allDisks(d *hypervisor.Domain) {
 }
 
 func direct(d *hypervisor.Domain) {
-	d.Boot = hypervisor.Boot{Kernel: "/cache/kernel", Ramdisk: "/cache/ramdisk", CmdLine: "console=ttyS0 root=/dev/vda1"}
+	d.Boot = hypervisor.Boot{Kernel: "/i/kernel", Ramdisk: "/i/ramdisk", CmdLine: "console=ttyS0 root=/dev/vda1"}
 }
 
 func setProperties(kv ...string) func(*hypervisor.Domain) {

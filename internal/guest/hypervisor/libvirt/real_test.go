@@ -2,14 +2,19 @@ package libvirt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -560,4 +565,124 @@ func BenchmarkLibvirt(b *testing.B) {
 			c.conn.Close()
 		}
 	})
+}
+
+// cachedFile is how a file of the cache is, down to its bytes.
+type cachedFile struct {
+	uid, gid uint32
+	mode     os.FileMode
+	content  string
+}
+
+func lookAt(t *testing.T, path string) cachedFile {
+	t.Helper()
+	info, err := os.Lstat(path)
+	require.NoError(t, err)
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	st := info.Sys().(*syscall.Stat_t)
+	sum := sha256.Sum256(text)
+	return cachedFile{st.Uid, st.Gid, info.Mode(), hex.EncodeToString(sum[:])}
+}
+
+// TestTheImageThatGuestsShareStaysWhoseItIs starts two guests on one image of the cache: libvirt gives them their own files,
+// and neither can write, or be given, the one that they share.
+func TestTheImageThatGuestsShareStaysWhoseItIs(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
+	for _, format := range []string{"raw", "qcow2"} {
+		t.Run(format, func(t *testing.T) {
+			cache := filepath.Join(testenv.GuestDir(t), "images")
+			require.NoError(t, os.Mkdir(cache, 0o711))
+			base := filepath.Join(cache, "base")
+			out, err := exec.Command("qemu-img", "create", "-q", "-f", format, base, "64M").CombinedOutput()
+			require.NoError(t, err, "%s", out)
+			require.NoError(t, os.Chmod(base, 0o444))
+			before := lookAt(t, base)
+			var guests []hypervisor.Domain
+			for range 2 {
+				d := emptyGuest(t)
+				removeLater(t, h, d)
+				dir := filepath.Dir(d.ConsoleLog)
+				overlay := filepath.Join(dir, "overlay")
+				out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", base, overlay).CombinedOutput()
+				require.NoError(t, err, "%s", out)
+				require.NoError(t, os.Chmod(overlay, 0o600))
+				d.Disks[0].Path, d.Disks[0].Format, d.Disks[0].Backing, d.Disks[0].BackingFormat = overlay, "qcow2", base, format
+				require.NoError(t, h.Define(t.Context(), d))
+				require.NoError(t, h.Start(t.Context(), d.UUID))
+				require.Equal(t, before, lookAt(t, base), "started")
+				guests = append(guests, d)
+			}
+			for _, d := range guests {
+				state, err := h.State(t.Context(), d.UUID)
+				require.NoError(t, err)
+				require.Equal(t, hypervisor.Running, state)
+				own := lookAt(t, d.Disks[0].Path)
+				require.NotZero(t, own.uid, "libvirt gives QEMU's user the guest's own disk")
+				asQEMU(t, own, "test -r "+base+" && ! test -w "+base+" && ! chmod u+w "+base+" 2>/dev/null && ! ls "+cache+" 2>/dev/null && ! touch "+cache+"/x 2>/dev/null")
+			}
+			require.NoError(t, h.Destroy(t.Context(), guests[0].UUID))
+			require.Equal(t, before, lookAt(t, base), "one of two stopped")
+			require.NoError(t, h.Start(t.Context(), guests[0].UUID))
+			for _, d := range guests {
+				require.NoError(t, h.Destroy(t.Context(), d.UUID))
+				require.NoError(t, h.Undefine(t.Context(), d.UUID))
+			}
+			require.Equal(t, before, lookAt(t, base), "all gone")
+		})
+	}
+}
+
+// asQEMU runs a script as the user that a guest's files were given to.
+func asQEMU(t *testing.T, own cachedFile, script string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: own.uid, Gid: own.gid}}
+	cmd.Dir = "/"
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// TestAnOverlayThatQEMUHasWrittenNamesNoOtherFile holds what a guest that broke out of QEMU gains by its overlay's header: at
+// the next start libvirt neither opens nor gives away the file that it names.
+func TestAnOverlayThatQEMUHasWrittenNamesNoOtherFile(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	dir := filepath.Dir(d.ConsoleLog)
+	base, secret, overlay := filepath.Join(dir, "base"), filepath.Join(dir, "secret"), filepath.Join(dir, "overlay")
+	for path, mode := range map[string]os.FileMode{base: 0o444, secret: 0o600} {
+		require.NoError(t, os.WriteFile(path, make([]byte, 1<<20), mode))
+	}
+	for _, backing := range []string{base, secret} {
+		out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", backing, overlay).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		d.Disks[0].Path, d.Disks[0].Format, d.Disks[0].Backing, d.Disks[0].BackingFormat = overlay, "qcow2", base, "raw"
+		require.NoError(t, h.Define(t.Context(), d))
+		before := lookAt(t, secret)
+		require.NoError(t, h.Start(t.Context(), d.UUID))
+		require.Equal(t, before, lookAt(t, secret))
+		require.NoError(t, h.Destroy(t.Context(), d.UUID))
+		require.Equal(t, before, lookAt(t, secret))
+	}
+}
+
+// TestLibvirtGivesAKernelAway is why servers have copies of their own: the day it fails, they need none.
+func TestLibvirtGivesAKernelAway(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
+	d := emptyGuest(t)
+	removeLater(t, h, d)
+	dir := filepath.Dir(d.ConsoleLog)
+	// QEMU takes what begins as a multiboot kernel (the flags say that the addresses are in the header).
+	kernel := make([]byte, 8192)
+	for i, v := range []uint32{0x1badb002, 0x10000, ^uint32(0x1badb002+0x10000) + 1, 0x100000, 0x100000, 0x102000, 0x102000, 0x100020} {
+		binary.LittleEndian.PutUint32(kernel[4*i:], v)
+	}
+	copy(kernel[0x20:], []byte{0xf4, 0xeb, 0xfd}) // hlt; jmp
+	d.Boot.Kernel = filepath.Join(dir, "kernel")
+	require.NoError(t, os.WriteFile(d.Boot.Kernel, kernel, 0o444))
+	require.NoError(t, h.Define(t.Context(), d))
+	require.NoError(t, h.Start(t.Context(), d.UUID))
+	require.NotZero(t, lookAt(t, d.Boot.Kernel).uid)
+	require.NoError(t, h.Destroy(t.Context(), d.UUID))
 }
