@@ -3,6 +3,7 @@ package workers
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -63,9 +65,9 @@ func (n Namespace) Name() string {
 func (n Namespace) Owner(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
 	defer cancel()
-	d, err := n.Temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: n.Namespace})
+	d, err := n.describe(ctx)
 	if err != nil {
-		return "", fmt.Errorf("asking whose namespace %s is: %w", n.Namespace, err)
+		return "", err
 	}
 	return d.GetNamespaceInfo().GetData()[ids.InstallationKey(n.ControlQueue)], nil
 }
@@ -82,6 +84,67 @@ func (n Namespace) SetOwner(ctx context.Context, id string) error {
 		return fmt.Errorf("saying whose namespace %s is: %w (or do it by hand: temporal operator namespace update --namespace %s --data %s=%s)", n.Namespace, err, n.Namespace, key, id)
 	}
 	return nil
+}
+
+// What slipway-temporal says of itself in the namespace's data.
+const (
+	managedKey       = "slipway-managed"
+	historyEventsKey = "slipway-history-events"
+	historyBytesKey  = "slipway-history-bytes"
+)
+
+// Settings tells what holds in the namespace.
+func (n Namespace) Settings(ctx context.Context) (s installation.EngineSettings, err error) {
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	defer cancel()
+	d, err := n.describe(ctx)
+	if err != nil {
+		return s, err
+	}
+	cluster, err := n.Temporal.WorkflowService().GetClusterInfo(ctx, &workflowservice.GetClusterInfoRequest{})
+	if err != nil {
+		return s, fmt.Errorf("asking what holds in namespace %s: %w", n.Namespace, err)
+	}
+	s.Retention, s.Visibility = d.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration(), cluster.GetVisibilityStore()
+	data := d.GetNamespaceInfo().GetData()
+	s.HistoryEvents, _ = strconv.ParseInt(data[historyEventsKey], 10, 64)
+	s.HistoryBytes, _ = strconv.ParseInt(data[historyBytesKey], 10, 64)
+	return s, nil
+}
+
+// KeepRetention sets how long the namespace keeps what has ended, where that differs and the namespace is Slipway's own and no
+// other installation's too. was is what it kept before; 0 where nothing was done.
+func (n Namespace) KeepRetention(ctx context.Context, want time.Duration) (was time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, namespaceTimeout)
+	defer cancel()
+	d, err := n.describe(ctx)
+	if err != nil {
+		return 0, err
+	}
+	is, data := d.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration(), d.GetNamespaceInfo().GetData()
+	if is == want || data[managedKey] != "yes" {
+		return 0, nil
+	}
+	for key := range data {
+		if strings.HasPrefix(key, ids.InstallationKey(contract.DefaultControlQueue)) && key != ids.InstallationKey(n.ControlQueue) {
+			return 0, nil
+		}
+	}
+	_, err = n.Temporal.WorkflowService().UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+		Namespace: n.Namespace, Config: &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: durationpb.New(want)},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("setting the retention of namespace %s: %w (or do it by hand: temporal operator namespace update --namespace %s --retention %s)", n.Namespace, err, n.Namespace, want)
+	}
+	return is, nil
+}
+
+func (n Namespace) describe(ctx context.Context) (*workflowservice.DescribeNamespaceResponse, error) {
+	d, err := n.Temporal.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: n.Namespace})
+	if err != nil {
+		return nil, fmt.Errorf("asking what holds in namespace %s: %w", n.Namespace, err)
+	}
+	return d, nil
 }
 
 // namespaceTimeout bounds one question to Temporal's frontend.

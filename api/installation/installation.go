@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/installation"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -17,6 +18,7 @@ import (
 type Engine interface {
 	Name() string
 	Owner(ctx context.Context) (string, error)
+	Settings(ctx context.Context) (installation.EngineSettings, error)
 }
 
 // API serves /installation.
@@ -81,6 +83,11 @@ type host struct {
 type engine struct {
 	Name         string  `json:"name"`
 	Installation *string `json:"installation"` // that it says it belongs to; null: it says nothing, or does not answer
+	// What holds there; null: it is not told.
+	Retention     *string `json:"retention"` // of workflows that have ended, as 168h0m0s
+	HistoryEvents *int64  `json:"history_events"`
+	HistoryBytes  *int64  `json:"history_bytes"`
+	Visibility    *string `json:"visibility"`
 }
 
 func (a *API) show(c echo.Context) error {
@@ -129,8 +136,24 @@ func (a *API) writeInstallation(c echo.Context, i models.Installation) error {
 		} else if owner != "" {
 			v.Temporal.Installation = &owner
 		}
+		s, err := a.engine.Settings(ctx)
+		if err != nil {
+			rest.Logger(c).Warn("what holds in Temporal's namespace cannot be asked", "error", err)
+		}
+		if s.Retention > 0 {
+			v.Temporal.Retention = known(s.Retention.String())
+		}
+		v.Temporal.HistoryEvents, v.Temporal.HistoryBytes, v.Temporal.Visibility = known(s.HistoryEvents), known(s.HistoryBytes), known(s.Visibility)
 	}
 	return c.JSON(http.StatusOK, map[string]any{"installation": v})
+}
+
+// known is null for what is not known.
+func known[T comparable](v T) *T {
+	if v == *new(T) {
+		return nil
+	}
+	return &v
 }
 
 // acknowledge makes a restored database the truth.

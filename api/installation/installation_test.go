@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,16 +13,19 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/installation"
+	kept "github.com/slipway-cloud/slipway/internal/installation"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 type engine struct {
 	owner string
+	holds kept.EngineSettings
 	err   error
 }
 
-func (e *engine) Name() string                          { return "a namespace" }
-func (e *engine) Owner(context.Context) (string, error) { return e.owner, e.err }
+func (e *engine) Name() string                                          { return "a namespace" }
+func (e *engine) Owner(context.Context) (string, error)                 { return e.owner, e.err }
+func (e *engine) Settings(context.Context) (kept.EngineSettings, error) { return e.holds, e.err }
 
 func TestAnAdministratorSeesWhoseEverythingIsAndAcknowledgesARestore(t *testing.T) {
 	temporal := &engine{}
@@ -62,13 +66,22 @@ func TestAnAdministratorSeesWhoseEverythingIsAndAcknowledgesARestore(t *testing.
 	require.Zero(t, gauge("slipway_database_restored"))
 	require.Equal(t, 409, e.Do(t, "POST", "/installation/acknowledge", ops.Token, nil).Status)
 
+	for _, name := range []string{"retention", "history_events", "history_bytes", "visibility"} {
+		require.Nil(t, a.At(t, "installation", "temporal", name), "it is not told")
+	}
+
 	temporal.owner = i.ID
+	temporal.holds = kept.EngineSettings{Retention: 72 * time.Hour, HistoryEvents: 51200, Visibility: "postgres12"}
 	require.NoError(t, e.Store.NoticeRestore(ctx, "host hv1", models.RestoreEvidence{Holds: 99, Given: 3}))
 	a = e.Do(t, "GET", "/installation", ops.Token, nil)
 	require.Equal(t, true, a.At(t, "installation", "restored"))
 	seen := a.At(t, "installation", "restore", "evidence").([]any)[0].(map[string]any)
 	require.Equal(t, []any{"host hv1", 99.0, 3.0}, []any{seen["witness"], seen["holds"], seen["given"]})
 	require.Equal(t, i.ID, a.At(t, "installation", "temporal", "installation"))
+	require.Equal(t, []any{"72h0m0s", 51200.0, nil, "postgres12"}, []any{
+		a.At(t, "installation", "temporal", "retention"), a.At(t, "installation", "temporal", "history_events"),
+		a.At(t, "installation", "temporal", "history_bytes"), a.At(t, "installation", "temporal", "visibility"),
+	})
 	require.Equal(t, 1.0, gauge("slipway_database_restored"))
 
 	temporal.err = errors.New("away")

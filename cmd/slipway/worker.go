@@ -52,6 +52,13 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := workers.PrepareEngine(ctx, temporal, c.Temporal.Namespace); err != nil {
 		return err
 	}
+	namespace := workers.Namespace{Temporal: temporal, Namespace: c.Temporal.Namespace, ControlQueue: c.Temporal.ControlQueue}
+	switch was, err := namespace.KeepRetention(ctx, c.Temporal.Retention); {
+	case err != nil:
+		log.Warn("the engine's retention could not be set", "error", err)
+	case was != 0:
+		log.Info("the engine keeps workflows that have ended as long as temporal.retention says", "was", was.String(), "is", c.Temporal.Retention.String())
+	}
 	locks := store.Locks("image uploads")
 	defer locks.Close()
 	stores, err := imagestore.OpenStores(imageSettings(c.Images, imageLocks{locks}))

@@ -113,7 +113,7 @@ func (o options) staticHosts() map[primitives.ServiceName]static.Hosts {
 
 // dynamicSettings are the server's knobs that differ from its defaults, which suit a fleet. None of them gives up
 // durability: every transition is still committed to Postgres before it is acknowledged.
-func dynamicSettings() dynamicconfig.Client {
+func dynamicSettings(o options) dynamicconfig.Client {
 	return dynamicconfig.StaticClient{
 		// A task queue of four partitions (the default) and few pollers lets a task wait in one partition while the
 		// poller waits in another, until one of them is forwarded. One process can't spread partitions anyway.
@@ -150,6 +150,11 @@ func dynamicSettings() dynamicconfig.Client {
 		dynamicconfig.FrontendPersistenceMaxQPS.Key():                    20000,
 		dynamicconfig.HistoryPersistenceMaxQPS.Key():                     20000,
 		dynamicconfig.MatchingPersistenceMaxQPS.Key():                    20000,
+
+		dynamicconfig.HistoryCountLimitError.Key(): o.HistoryEvents,
+		dynamicconfig.HistoryCountLimitWarn.Key():  o.HistoryEvents / 5,
+		dynamicconfig.HistorySizeLimitError.Key():  o.HistoryBytes,
+		dynamicconfig.HistorySizeLimitWarn.Key():   o.HistoryBytes / 5,
 
 		// The default cache holds 128,000 workflows: sized for a fleet, and more memory than a small machine has.
 		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): 8192,

@@ -76,7 +76,7 @@ func run(ctx context.Context, opts options, logger log.Logger) error {
 		temporal.ForServices(temporal.DefaultServices),
 		temporal.WithConfig(cfg),
 		temporal.WithStaticHosts(opts.staticHosts()),
-		temporal.WithDynamicConfigClient(dynamicSettings()),
+		temporal.WithDynamicConfigClient(dynamicSettings(opts)),
 		temporal.WithLogger(logger),
 	)
 	if err != nil {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	namespacepb "go.temporal.io/api/namespace/v1"
 	"go.temporal.io/api/operatorservice/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
@@ -52,6 +54,7 @@ func prepareNamespace(ctx context.Context, o options) error {
 			}
 			return err
 		}},
+		{"say what holds in namespace " + o.Namespace, func() error { return describeItself(ctx, workflows, o) }},
 		{"register the search attributes", func() error {
 			have, err := operator.ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: o.Namespace})
 			if err != nil {
@@ -85,6 +88,31 @@ func prepareNamespace(ctx context.Context, o options) error {
 		}
 	}
 	return nil
+}
+
+// describeItself writes into the namespace's data what no question to a server tells. Workers set the retention of a namespace
+// that says it is managed (workers.Namespace reads these).
+func describeItself(ctx context.Context, workflows workflowservice.WorkflowServiceClient, o options) error {
+	want := map[string]string{
+		"slipway-managed": "yes", "slipway-history-events": strconv.Itoa(o.HistoryEvents), "slipway-history-bytes": strconv.Itoa(o.HistoryBytes),
+	}
+	is, err := workflows.DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: o.Namespace})
+	if err != nil {
+		return err
+	}
+	for key, value := range want {
+		if is.GetNamespaceInfo().GetData()[key] == value {
+			delete(want, key)
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	// What others have written into the data stays: it is merged.
+	_, err = workflows.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+		Namespace: o.Namespace, UpdateInfo: &namespacepb.UpdateNamespaceInfo{Data: want},
+	})
+	return err
 }
 
 // errPermanent marks what no retry can mend.

@@ -31,6 +31,8 @@ type options struct {
 
 	Namespace string
 	Retention time.Duration
+	// The end of a workflow whose history is longer; a warning comes at a fifth.
+	HistoryEvents, HistoryBytes int
 	// HistoryShards: a shard commits one transition at a time, so too few make a burst wait; each costs pollers and memory.
 	// On 2 cores 16 built 15.7 and 16.8 servers a second, 4 built 13.4 and 15.3, 64 no more than 16.
 	HistoryShards int
@@ -60,7 +62,9 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 	fs.StringVar(&o.CodecEndpoint, "codec-endpoint", "", "URL of the codec endpoint with which the Web UI decodes payloads (it has to allow the UI's origin itself)")
 	fs.StringVar(&o.MetricsAddr, "metrics", "", "address of the Prometheus endpoint, ip:port; empty: none")
 	fs.StringVar(&o.Namespace, "namespace", "slipway", "namespace to register")
-	fs.DurationVar(&o.Retention, "retention", 7*24*time.Hour, "how long closed workflows are kept in a namespace that is registered now; at least 24h")
+	fs.DurationVar(&o.Retention, "retention", 7*24*time.Hour, "how long closed workflows are kept in a namespace that is registered now; at least 24h. Workers set it to their temporal.retention")
+	fs.IntVar(&o.HistoryEvents, "history-events", 51200, "events at which a workflow is ended; a warning comes at a fifth")
+	fs.IntVar(&o.HistoryBytes, "history-bytes", 50<<20, "bytes of history at which a workflow is ended; a warning comes at a fifth")
 	fs.IntVar(&o.HistoryShards, "history-shards", 16, "number of history shards. Fixed when the databases are created: the server keeps to the number it finds there")
 	fs.StringVar(&o.LogLevel, "log-level", "warn", "debug, info, warn or error")
 
@@ -106,6 +110,8 @@ func (o options) validate() error {
 		return fmt.Errorf("--postgres-port %d is no port", o.PostgresPort)
 	case o.HistoryShards < 1 || o.HistoryShards > 16384:
 		return fmt.Errorf("--history-shards %d: want 1 to 16384", o.HistoryShards)
+	case o.HistoryEvents < 10_000 || o.HistoryBytes < 10<<20:
+		return fmt.Errorf("--history-events %d, --history-bytes %d: want 10,000 and 10 MiB or more, which Slipway's workflows may take", o.HistoryEvents, o.HistoryBytes)
 	case o.Retention < 24*time.Hour:
 		return fmt.Errorf("--retention %s: the server keeps closed workflows for 24h or longer", o.Retention)
 	}

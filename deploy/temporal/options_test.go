@@ -44,6 +44,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"must differ":       {"--database", "a", "--visibility-database", "a"},
 		"--history-shards":  {"--history-shards", "0"},
 		"24h":               {"--retention", "1h"},
+		"--history-events":  {"--history-events", "500"},
 		"--log-level":       {"--log-level", "loud"},
 		"unexpected":        {"start"},
 		"--postgres-port":   {"--postgres-port", "0"},

@@ -35,8 +35,19 @@ var (
 	installationStores = show.Layout{List: []show.Column{
 		show.Col("IMAGE STORE", "name"), show.Col("LOCATION", "location"), show.Col("GENERATION", "generation"), show.Col("SEEN", "seen_at"),
 	}}
-	installationHosts = show.Layout{List: []show.Column{show.Col("HOST", "hostname"), show.Col("GENERATION", "generation"), show.Col("SEEN", "seen_at")}}
-	restoreEvidence   = show.Layout{List: []show.Column{
+	installationHosts    = show.Layout{List: []show.Column{show.Col("HOST", "hostname"), show.Col("GENERATION", "generation"), show.Col("SEEN", "seen_at")}}
+	installationTemporal = show.Layout{List: []show.Column{
+		show.Computed("ENGINE KEEPS WHAT HAS ENDED", func(o show.Object) string { return cmp.Or(show.Text(o, "retention"), "not told") }),
+		show.Computed("HISTORY ENDS AT", func(o show.Object) string {
+			events, bytes := show.Text(o, "history_events"), show.Text(o, "history_bytes")
+			if events == "" || bytes == "" {
+				return "not told: its dynamic configuration has limit.historyCount.error and limit.historySize.error"
+			}
+			return events + " events, " + bytes + " bytes"
+		}),
+		show.Computed("VISIBILITY", func(o show.Object) string { return cmp.Or(show.Text(o, "visibility"), "not told") }),
+	}}
+	restoreEvidence = show.Layout{List: []show.Column{
 		show.Col("WHO SAW A LATER STATE", "witness"), show.Col("GENERATION", "holds"), show.Col("GIVEN BY THIS DATABASE", "given"), show.Col("NOTICED", "at"),
 	}}
 )
@@ -57,10 +68,15 @@ func (c *client) showInstallation(cmd *cobra.Command, i show.Object) error {
 	if err := c.output.One(out, &installationLayout, i); err != nil || c.output.Format != "table" && c.output.Format != "wide" || c.output.Quiet || len(c.output.Columns) > 0 {
 		return err
 	}
+	var temporal []show.Object
+	if t := objectIn(i, "temporal"); t != nil {
+		temporal = append(temporal, t)
+	}
 	for _, part := range []struct {
 		layout *show.Layout
 		items  []show.Object
 	}{
+		{&installationTemporal, temporal},
 		{&installationStores, show.Objects(i["image_stores"])},
 		{&installationHosts, show.Objects(i["hosts"])},
 		{&restoreEvidence, show.Objects(objectIn(i, "restore")["evidence"])},
@@ -81,7 +97,7 @@ func (c *client) installationShow() *cobra.Command {
 		Use:   "show",
 		Short: "Show whose everything is, and whether the database was restored (admin)",
 		Long: `Show the installation's id, the generation of its database, the image stores and hosts that belong to it with the generation
-that each was given last, to whom Temporal's namespace says that it belongs, and the latest restore of the database that was
+that each was given last, to whom Temporal's namespace says that it belongs and what holds there, and the latest restore of the database that was
 noticed, with who saw a later state.`,
 		Args: cobra.NoArgs,
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {

@@ -76,6 +76,8 @@ type Temporal struct {
 
 	UIURL       string `koanf:"ui_url" help:"address of the Web UI, shown to users and allowed to ask the codec endpoint"`
 	PayloadKeys string `koanf:"payload_keys" help:"file with the keys that encrypt what Temporal records; mode 0600"`
+	// Retention is long enough for a week's holidays: what ended meanwhile can still be looked at.
+	Retention time.Duration `koanf:"retention" help:"how long the engine keeps workflows that have ended, at least 24h; a worker sets it where the namespace is Slipway's own"`
 }
 
 // TLS says whether the frontend is spoken to over TLS.
@@ -374,7 +376,7 @@ func Default() Config {
 		Database: Database{DSN: "host=/run/postgresql user=slipway dbname=slipway", MaxConns: 20},
 		Temporal: Temporal{
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: contract.DefaultControlQueue,
-			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys",
+			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys", Retention: 7 * 24 * time.Hour,
 		},
 		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
@@ -561,6 +563,9 @@ func (c Config) check() error {
 	positive("build.host_down_after", int64(c.Build.HostDownAfter))
 	if c.Build.HostFailures < 0 {
 		wrong = append(wrong, fmt.Errorf("build.host_failures must be 0 or more, not %d", c.Build.HostFailures))
+	}
+	if c.Temporal.Retention < 24*time.Hour {
+		wrong = append(wrong, fmt.Errorf("temporal.retention must be 24h or more, not %s", c.Temporal.Retention))
 	}
 	finite := func(name string, x float64) {
 		if math.IsNaN(x) || math.IsInf(x, 0) {

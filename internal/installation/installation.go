@@ -33,6 +33,16 @@ type Engine interface {
 	// Owner is the id of the installation; "" where it says nothing.
 	Owner(ctx context.Context) (string, error)
 	SetOwner(ctx context.Context, id string) error
+	// Settings tells what holds there.
+	Settings(ctx context.Context) (EngineSettings, error)
+}
+
+// EngineSettings are what holds in Temporal's namespace; 0 and "" are not known.
+type EngineSettings struct {
+	Retention     time.Duration // of workflows that have ended
+	HistoryEvents int64         // at which a workflow is ended
+	HistoryBytes  int64         // the same
+	Visibility    string        // the kind of store of the index of workflows
 }
 
 // Every is how often a process looks again whose its parts are, and how often the generation rises: what was written within

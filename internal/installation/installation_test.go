@@ -35,6 +35,9 @@ type namespace struct{ owner string }
 func (n *namespace) Name() string                                { return "Temporal's namespace test" }
 func (n *namespace) Owner(context.Context) (string, error)       { return n.owner, nil }
 func (n *namespace) SetOwner(_ context.Context, id string) error { n.owner = id; return nil }
+func (n *namespace) Settings(context.Context) (installation.EngineSettings, error) {
+	return installation.EngineSettings{}, nil
+}
 
 func keeper(t *testing.T, rows *models.Store, stores *imagestore.Stores, engine installation.Engine) *installation.Keeper {
 	t.Helper()
