@@ -67,6 +67,9 @@ func role(use, short, long string, sections []string, run func(ctx context.Conte
 		log = log.With("role", cmd.Name())
 		slog.SetDefault(log)
 		log.Info("Starting.", "version", version(), "pid", os.Getpid())
+		if err := refusePlaintext(c, c.InClear(cmd.Name()), log); err != nil {
+			return err
+		}
 		err = run(cmd.Context(), c, log)
 		log.Info("Stopped.")
 		return err

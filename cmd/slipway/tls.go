@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/pki"
@@ -88,6 +90,17 @@ func apiTransport(c config.Host, certificates *tlsfile.Files) (*http.Transport, 
 	transport.TLSClientConfig, err = certificates.Client(tlsfile.Pair{Setting: "host.api", Cert: c.APICert, Key: c.APIKey},
 		tlsfile.Authority{Setting: "host.api_ca", CA: c.APICA}, api.Hostname())
 	return transport, err
+}
+
+// refusePlaintext keeps a process from starting that would be in clear where other machines can listen, unless its settings let it.
+func refusePlaintext(c config.Config, found []string, log *slog.Logger) error {
+	if len(found) > 0 && !c.InsecurePlaintext {
+		return fmt.Errorf("%s (or let it be with insecure_plaintext: true, in a network that nobody else is in)", strings.Join(found, "; "))
+	}
+	for _, what := range found {
+		log.Warn("Other machines can listen: insecure_plaintext lets it be.", "what", what)
+	}
+	return nil
 }
 
 // watched runs a role while somebody looks when its certificates end.

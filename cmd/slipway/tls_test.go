@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -157,4 +158,28 @@ func TestTemporalIsAskedByTheNameOfItsAddressUnlessAnotherIsSet(t *testing.T) {
 	c.TLSKey = ""
 	_, err = temporalTLS(c, files())
 	require.ErrorContains(t, err, "temporal.tls_cert and temporal.tls_key go together")
+}
+
+func TestARoleThatWouldBeInClearBeyondThisMachineDoesNotStartUnlessItIsLet(t *testing.T) {
+	t.Setenv("SLIPWAY_CONFIG", "")
+	_, errs, code := say(t, "api", "--api.listen", "0.0.0.0:0")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "api.listen is 0.0.0.0:0, which other machines reach, in clear: set api.tls_cert and api.tls_key")
+	_, errs, code = say(t, "host", "--host.api_url", "http://10.0.0.1:8774", "--temporal.address", "10.0.0.1:7233")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "temporal.address is 10.0.0.1:7233")
+	require.Contains(t, errs, "host.api_url is plain http")
+	_, errs, code = say(t, "host", "--host.api_url", "http://10.0.0.1:8774", "--insecure_plaintext")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "a host needs its token", "it came further")
+	_, errs, code = say(t, "keys", "reseal", "--database.dsn", "host=db.example.org sslmode=disable")
+	require.Equal(t, 1, code)
+	require.Contains(t, errs, "database.dsn lets the connection to another machine (db.example.org) be in clear")
+
+	var log bytes.Buffer
+	c := config.Default()
+	c.InsecurePlaintext, c.API.Listen = true, "0.0.0.0:8774"
+	require.NoError(t, refusePlaintext(c, c.InClear("api"), slog.New(slog.NewTextHandler(&log, nil))))
+	require.Contains(t, log.String(), "insecure_plaintext lets it be.")
+	require.Contains(t, log.String(), "api.listen is 0.0.0.0:8774")
 }

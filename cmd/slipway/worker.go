@@ -137,6 +137,9 @@ func openStore(ctx context.Context, c config.Config, log *slog.Logger) (*models.
 	if names := libpq.Forget(); len(names) > 0 {
 		log.Warn("Variables of Postgres's clients have no effect here: database.dsn says everything.", "variables", names)
 	}
+	if err := refusePlaintext(c, c.Database.InClear(), log); err != nil {
+		return nil, err
+	}
 	patience, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	store, err := models.Open(patience, c.Database.DSN, models.Options{MaxConns: c.Database.MaxConns, Logger: log})

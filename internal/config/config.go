@@ -35,6 +35,8 @@ import (
 // Config is all settings. In a file they nest as here; in the environment `database.dsn` is SLIPWAY_DATABASE_DSN; as a
 // flag it is --database.dsn.
 type Config struct {
+	InsecurePlaintext bool `koanf:"insecure_plaintext" help:"speak and listen in clear where other machines can listen, with a warning at each start; else a process refuses to start that would"`
+
 	Log      Log      `koanf:"log"`
 	Database Database `koanf:"database"`
 	Temporal Temporal `koanf:"temporal"`
@@ -415,13 +417,13 @@ const envPrefix = "SLIPWAY_"
 // defaultFile is read when it exists and no other is named.
 const defaultFile = "/etc/slipway/slipway.yaml"
 
-// Flags adds a flag for each setting of the named sections (the first part of their names), and --config. Secrets have no
+// Flags adds a flag for each setting of the named sections (the first part of their names) and of none, and --config. Secrets have no
 // flag: a command line is readable by everyone on the machine.
 func Flags(flags *pflag.FlagSet, sections ...string) {
 	flags.String("config", "", "file with settings (default "+defaultFile+" if it is there)")
 	walk(reflect.ValueOf(Default()), "", func(name string, field reflect.StructField, value reflect.Value) {
-		section, _, _ := strings.Cut(name, ".")
-		if field.Tag.Get("secret") != "" || !slices.Contains(sections, section) {
+		section, _, within := strings.Cut(name, ".")
+		if field.Tag.Get("secret") != "" || within && !slices.Contains(sections, section) {
 			return
 		}
 		help := field.Tag.Get("help")
@@ -538,6 +540,9 @@ func loadFile(k *koanf.Koanf, flags *pflag.FlagSet) error {
 // variables of their own under the prefix.
 func settingOf(variable string, known map[string]bool) string {
 	name := strings.ToLower(strings.TrimPrefix(variable, envPrefix))
+	if known[name] {
+		return name // of no section
+	}
 	section, rest, _ := strings.Cut(name, "_")
 	if key := section + "." + rest; known[key] {
 		return key

@@ -256,6 +256,41 @@ func TestAnotherCAsListIsRefused(t *testing.T) {
 	require.ErrorContains(t, err, "which is none of the CAs beside it")
 }
 
+func TestTwoCAsAreBelievedWhileOneFollowsTheOther(t *testing.T) {
+	old, next := newSite(t), newSite(t)
+	for _, s := range []*site{old, next} {
+		s.issue(pki.Request{Role: pki.Operator, Name: "ada"})
+		s.issue(pki.Request{Role: pki.Operator, Name: "eve"})
+		_, err := s.ca.Revoke(t.Context(), pki.Operator, "eve", "")
+		require.NoError(t, err)
+	}
+	both := t.TempDir()
+	for _, name := range []string{"ca.pem", pki.CRLFile} {
+		var text []byte
+		for _, s := range []*site{old, next} {
+			one, err := os.ReadFile(filepath.Join(s.dir, name))
+			require.NoError(t, err)
+			text = append(text, one...)
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(both, name), text, 0o644))
+	}
+	authority := Authority{Setting: "x.tls_ca", CA: filepath.Join(both, "ca.pem")}
+	config, err := New(next.logger()).Server(next.pair("control-c1"), authority, tls.VersionTLS13, pki.Operator)
+	require.NoError(t, err)
+	address := next.listen(config)
+	for _, s := range []*site{old, next} {
+		client, err := New(s.logger()).Client(s.pair("operator-ada"), authority, "127.0.0.1")
+		require.NoError(t, err)
+		_, err = ask(address, client)
+		require.NoError(t, err)
+		client, err = New(s.logger()).Client(s.pair("operator-eve"), authority, "127.0.0.1")
+		require.NoError(t, err)
+		_, err = ask(address, client)
+		require.Error(t, err)
+	}
+	require.Eventually(t, func() bool { return next.log.count("the certificate is revoked") == 2 }, time.Minute, time.Millisecond)
+}
+
 func TestFilesThatCannotBeUsedAreNamedByTheirSetting(t *testing.T) {
 	s := newSite(t)
 	files := New(s.logger())

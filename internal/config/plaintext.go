@@ -1,0 +1,86 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// InClear lists what a role would say or hear in clear where other machines can listen. Each is a sentence that names the setting
+// which ends it. The database is not among it: Database.InClear.
+func (c Config) InClear(role string) (found []string) {
+	say := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	listens := func(section, address, certificate string) {
+		if address != "" && certificate == "" && !localAddress(address) {
+			say("%s.listen is %s, which other machines reach, in clear: set %s.tls_cert and %s.tls_key, or listen on loopback", section, address, section, section)
+		}
+	}
+	asks := func(setting, address string) {
+		if u, err := url.Parse(address); err == nil && u.Scheme == "http" && !local(u.Hostname()) {
+			say("%s is plain http to another machine (%s): give an https:// address", setting, u.Host)
+		}
+	}
+	listens("operator", c.Operator.Listen, c.Operator.TLSCert)
+	if !c.Temporal.TLS() && !localAddress(c.Temporal.Address) {
+		say("temporal.address is %s, another machine, in clear: set temporal.tls_ca, and temporal.tls_cert and temporal.tls_key", c.Temporal.Address)
+	}
+	switch role {
+	case "api":
+		listens("api", c.API.Listen, c.API.TLSCert)
+		asks("api.public_url", c.API.PublicURL)
+	case "worker":
+		asks("notifications.webhook_url", c.Notifications.WebhookURL)
+	case "host":
+		asks("host.api_url", c.Host.APIURL)
+	}
+	if role != "host" || c.Host.ReadStores {
+		for _, store := range list(c.Images.Stores) {
+			if name, address, is := strings.Cut(store, "=s3:"); is {
+				asks("images.stores: "+name, address)
+			}
+		}
+	}
+	return found
+}
+
+// InClear lists the servers that a connection to may be in clear, as Config.InClear does.
+func (d Database) InClear() (found []string) {
+	c, err := pgconn.ParseConfig(d.DSN)
+	if err != nil {
+		return nil // whoever connects says what is wrong
+	}
+	tries := append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}}, c.Fallbacks...)
+	for _, try := range tries {
+		if network, _ := pgconn.NetworkAddress(try.Host, try.Port); network == "unix" || try.TLSConfig != nil || local(try.Host) {
+			continue
+		}
+		sentence := fmt.Sprintf("database.dsn lets the connection to another machine (%s) be in clear: set sslmode=verify-full and sslrootcert in it", try.Host)
+		if !slices.Contains(found, sentence) {
+			found = append(found, sentence)
+		}
+	}
+	return found
+}
+
+// localAddress says whether host:port, or a target of gRPC's, is on this machine alone.
+func localAddress(address string) bool {
+	if strings.HasPrefix(address, "unix:") {
+		return true
+	}
+	host, _, err := net.SplitHostPort(address[strings.LastIndex(address, "/")+1:]) // dns:///host:port
+	return err == nil && local(host)
+}
+
+// local says whether nobody but this machine is a host. A name other than localhost may be any machine's tomorrow.
+func local(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host == "localhost"
+	}
+	return ip.Unmap().IsLoopback()
+}
