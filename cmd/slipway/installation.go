@@ -153,6 +153,9 @@ func withKeeper(cmd *cobra.Command, temporal bool, do func(context.Context, *ins
 		}
 		var engine installation.Engine
 		if temporal {
+			if err := refusePlaintext(c, c.Temporal.InClear(), slog.Default()); err != nil {
+				return err
+			}
 			t, err := dialTemporal(ctx, c.Temporal, tlsfile.New(slog.Default()), slog.Default())
 			if err != nil {
 				return err

@@ -26,9 +26,7 @@ func (c Config) InClear(role string) (found []string) {
 		}
 	}
 	listens("operator", c.Operator.Listen, c.Operator.TLSCert)
-	if !c.Temporal.TLS() && !localAddress(c.Temporal.Address) {
-		say("temporal.address is %s, another machine, in clear: set temporal.tls_ca, and temporal.tls_cert and temporal.tls_key", c.Temporal.Address)
-	}
+	found = append(found, c.Temporal.InClear()...)
 	switch role {
 	case "api":
 		listens("api", c.API.Listen, c.API.TLSCert)
@@ -46,6 +44,14 @@ func (c Config) InClear(role string) (found []string) {
 		}
 	}
 	return found
+}
+
+// InClear says so of the way to the engine, as Config.InClear does.
+func (t Temporal) InClear() []string {
+	if t.TLS() || localAddress(t.Address) {
+		return nil
+	}
+	return []string{fmt.Sprintf("temporal.address is %s, another machine, in clear: set temporal.tls_ca, and temporal.tls_cert and temporal.tls_key", t.Address)}
 }
 
 // InClear lists the servers that a connection to may be in clear, as Config.InClear does.
