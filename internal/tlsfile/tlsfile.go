@@ -3,6 +3,7 @@
 package tlsfile
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -233,7 +234,10 @@ func (t trust) revoke(text []byte, authorities []*x509.Certificate) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(authorities, func(c *x509.Certificate) bool { return list.CheckSignatureFrom(c) == nil }) {
+		of := func(c *x509.Certificate) bool {
+			return bytes.Equal(list.RawIssuer, c.RawSubject) && list.CheckSignatureFrom(c) == nil
+		}
+		if !slices.ContainsFunc(authorities, of) {
 			return fmt.Errorf("it is of %s, which is none of the CAs beside it", list.Issuer)
 		}
 		for _, e := range list.RevokedCertificateEntries {

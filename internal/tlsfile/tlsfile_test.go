@@ -2,10 +2,15 @@ package tlsfile
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -252,6 +257,23 @@ func TestAnotherCAsListIsRefused(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(other.dir, pki.CRLFile))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(s.dir, pki.CRLFile), text, 0o644))
+	_, err = New(s.logger()).Server(s.pair("control-c1"), s.authority(), tls.VersionTLS13)
+	require.ErrorContains(t, err, "which is none of the CAs beside it")
+
+	// Nor does a CA that is believed revoke what another one has issued.
+	key, err := tls.LoadX509KeyPair(filepath.Join(s.dir, "ca.pem"), filepath.Join(s.dir, "ca.key"))
+	require.NoError(t, err)
+	text, err = os.ReadFile(filepath.Join(other.dir, "ca.pem"))
+	require.NoError(t, err)
+	issuers, err := certificates(text)
+	require.NoError(t, err)
+	forged, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)},
+		issuers[0], key.PrivateKey.(crypto.Signer))
+	require.NoError(t, err)
+	own, err := os.ReadFile(filepath.Join(s.dir, "ca.pem"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, "ca.pem"), append(own, text...), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(s.dir, pki.CRLFile), pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: forged}), 0o644))
 	_, err = New(s.logger()).Server(s.pair("control-c1"), s.authority(), tls.VersionTLS13)
 	require.ErrorContains(t, err, "which is none of the CAs beside it")
 }
