@@ -90,6 +90,11 @@ func (o options) serverConfig() *config.Config {
 			Visibility: config.VisibilityArchivalNamespaceDefaults{State: config.ArchivalDisabled},
 		}},
 	}
+	if o.guarded() {
+		cfg.Services[string(primitives.InternalFrontendService)] = service(loopback, o.internal.frontend)
+		cfg.PublicClient = config.PublicClient{} // its own workers ask the internal frontend
+		cfg.Global.TLS = o.rootTLS()
+	}
 	if o.MetricsAddr != "" {
 		cfg.Global.Metrics = &metrics.Config{Prometheus: &metrics.PrometheusConfig{
 			Framework: metrics.FrameworkOpentelemetry, ListenAddress: o.MetricsAddr,
@@ -103,12 +108,16 @@ func (o options) staticHosts() map[primitives.ServiceName]static.Hosts {
 	local := func(port int) static.Hosts {
 		return static.SingleLocalHost(loopback + ":" + strconv.Itoa(port))
 	}
-	return map[primitives.ServiceName]static.Hosts{
+	hosts := map[primitives.ServiceName]static.Hosts{
 		primitives.FrontendService: static.SingleLocalHost(dialAddr(o.FrontendAddr)),
 		primitives.HistoryService:  local(o.internal.history),
 		primitives.MatchingService: local(o.internal.matching),
 		primitives.WorkerService:   local(o.internal.worker),
 	}
+	if o.guarded() {
+		hosts[primitives.InternalFrontendService] = local(o.internal.frontend)
+	}
+	return hosts
 }
 
 // dynamicSettings are the server's knobs that differ from its defaults, which suit a fleet. None of them gives up
@@ -158,6 +167,9 @@ func dynamicSettings(o options) dynamicconfig.Client {
 
 		// The default cache holds 128,000 workflows: sized for a fleet, and more memory than a small machine has.
 		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): 8192,
+
+		// Who is refused is told why. It is about the caller itself, and never about what others have.
+		dynamicconfig.ExposeAuthorizerErrors.Key(): true,
 
 		// Nexus needs an HTTP port of the server, which nothing here uses.
 		dynamicconfig.EnableNexus.Key(): false,

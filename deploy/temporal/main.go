@@ -71,14 +71,17 @@ func run(ctx context.Context, opts options, logger log.Logger) error {
 	if err := prepareDatabases(startCtx, opts, logger); err != nil {
 		return err
 	}
-	cfg := opts.serverConfig()
-	server, err := temporal.NewServer(
-		temporal.ForServices(temporal.DefaultServices),
-		temporal.WithConfig(cfg),
+	guard, err := opts.guard(logger)
+	if err != nil {
+		return err
+	}
+	server, err := temporal.NewServer(append(guard,
+		temporal.ForServices(opts.services()),
+		temporal.WithConfig(opts.serverConfig()),
 		temporal.WithStaticHosts(opts.staticHosts()),
 		temporal.WithDynamicConfigClient(dynamicSettings(opts)),
 		temporal.WithLogger(logger),
-	)
+	)...)
 	if err != nil {
 		return fmt.Errorf("assemble the Temporal server: %w", err)
 	}

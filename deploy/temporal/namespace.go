@@ -32,9 +32,19 @@ const stepRetry = 50 * time.Millisecond
 // prepareNamespace registers the namespace and the search attributes where they are missing, and returns when a
 // client can use both.
 func prepareNamespace(ctx context.Context, o options) error {
-	conn, err := grpc.NewClient(dialAddr(o.FrontendAddr), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	addr, creds := dialAddr(o.FrontendAddr), insecure.NewCredentials()
+	if o.guarded() {
+		addr = o.internalFrontend()
+		if o.Internode.any() {
+			var err error
+			if creds, err = o.Internode.clientCredentials(); err != nil {
+				return err
+			}
+		}
+	}
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(creds))
 	if err != nil {
-		return fmt.Errorf("connect to the frontend at %s: %w", o.FrontendAddr, err)
+		return fmt.Errorf("connect to the frontend at %s: %w", addr, err)
 	}
 	defer conn.Close()
 	workflows, operator := workflowservice.NewWorkflowServiceClient(conn), operatorservice.NewOperatorServiceClient(conn)

@@ -24,8 +24,16 @@ type options struct {
 	Database         string
 	VisibilityDB     string
 
-	FrontendAddr  string
+	FrontendAddr string
+	Frontend     tlsFiles // CA: that of the clients, and of the frontend itself for the Web UI
+	FrontendCRL  string
+	TaskKeys     string
+	Internode    tlsFiles
+	InternalPort int
+	Insecure     bool
+
 	UIAddr        string
+	UIClient      tlsFiles // CA unused: it is the frontend's
 	CodecEndpoint string
 	MetricsAddr   string
 
@@ -38,11 +46,21 @@ type options struct {
 	HistoryShards int
 	LogLevel      string
 
+	// serverName is a name of the frontend's certificate, for which the Web UI looks.
+	serverName string
 	// internal holds the loopback ports on which the services of this process reach one another.
 	internal internalPorts
 }
 
-type internalPorts struct{ history, matching, worker int }
+type internalPorts struct{ history, matching, worker, frontend int }
+
+// tlsFiles are the files (PEM) with which one side shows who it is and knows the other one.
+type tlsFiles struct{ Cert, Key, CA string }
+
+func (f tlsFiles) any() bool { return f != tlsFiles{} }
+
+// guarded is whether the frontend asks for certificates. The server's own workers then have a frontend of their own.
+func (o options) guarded() bool { return o.Frontend.any() }
 
 const envPrefix = "SLIPWAY_TEMPORAL_"
 
@@ -58,6 +76,18 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 	fs.StringVar(&o.Database, "database", "temporal", "database of workflow histories")
 	fs.StringVar(&o.VisibilityDB, "visibility-database", "temporal_visibility", "database of the workflow index (search attributes)")
 	fs.StringVar(&o.FrontendAddr, "frontend", "127.0.0.1:7233", "address of the gRPC frontend, ip:port; port 0 takes a free one")
+	fs.StringVar(&o.Frontend.Cert, "frontend-cert", "", "file of the frontend's certificate (PEM)")
+	fs.StringVar(&o.Frontend.Key, "frontend-key", "", "file of its key")
+	fs.StringVar(&o.Frontend.CA, "frontend-client-ca", "", "file of the CAs of clients' certificates: who has none is not answered, and what each may ask its role says (docs/operations.md)")
+	fs.StringVar(&o.FrontendCRL, "frontend-crl", "", "file of revoked certificates; empty: a crl.pem beside the CAs is honoured")
+	fs.StringVar(&o.TaskKeys, "task-token-keys", "", "file of the keys that bind tasks to the host that polled them, the same for all frontends; made where it is missing. Needed with --frontend-client-ca")
+	fs.StringVar(&o.Internode.Cert, "internode-cert", "", "file of the certificate with which the services of this process, all on loopback, know one another; empty: they do not ask")
+	fs.StringVar(&o.Internode.Key, "internode-key", "", "file of its key")
+	fs.StringVar(&o.Internode.CA, "internode-ca", "", "file of its CA")
+	fs.IntVar(&o.InternalPort, "internal-frontend-port", 0, "loopback port of the frontend that asks nobody who they are, for this server's own workers; 0 takes a free one. Only with --frontend-client-ca")
+	fs.BoolVar(&o.Insecure, "insecure-plaintext", false, "answer everybody who reaches the frontend beyond loopback, in plain text: whoever does can build and destroy anything")
+	fs.StringVar(&o.UIClient.Cert, "ui-client-cert", "", "file of the Web UI's own certificate for the frontend, of the role operator. Needed with --frontend-client-ca")
+	fs.StringVar(&o.UIClient.Key, "ui-client-key", "", "file of its key")
 	fs.StringVar(&o.UIAddr, "ui", "127.0.0.1:8233", "address of the Web UI, ip:port; port 0 takes a free one; empty: no Web UI")
 	fs.StringVar(&o.CodecEndpoint, "codec-endpoint", "", "URL of the codec endpoint with which the Web UI decodes payloads (it has to allow the UI's origin itself)")
 	fs.StringVar(&o.MetricsAddr, "metrics", "", "address of the Prometheus endpoint, ip:port; empty: none")
@@ -115,6 +145,9 @@ func (o options) validate() error {
 	case o.Retention < 24*time.Hour:
 		return fmt.Errorf("--retention %s: the server keeps closed workflows for 24h or longer", o.Retention)
 	}
+	if err := o.validateTLS(); err != nil {
+		return err
+	}
 	switch o.LogLevel {
 	case "debug", "info", "warn", "error":
 		return nil
@@ -171,7 +204,8 @@ func (o *options) choosePorts() error {
 		}
 	}
 	taken := map[int]bool{}
-	for _, p := range []*int{&o.internal.history, &o.internal.matching, &o.internal.worker} {
+	o.internal.frontend = o.InternalPort
+	for _, p := range []*int{&o.internal.frontend, &o.internal.history, &o.internal.matching, &o.internal.worker} {
 		for *p == 0 || taken[*p] {
 			port, err := freePort(net.IPv4(127, 0, 0, 1))
 			if err != nil {

@@ -7,12 +7,15 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/server/common/config"
+	"go.temporal.io/server/common/log"
+	"go.temporal.io/server/common/log/tag"
 	"go.temporal.io/server/common/primitives"
 )
 
@@ -48,6 +51,14 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"--log-level":       {"--log-level", "loud"},
 		"unexpected":        {"start"},
 		"--postgres-port":   {"--postgres-port", "0"},
+		"go together":       {"--frontend-cert", "c", "--frontend-key", "k"},
+		"--internode-ca":    {"--internode-cert", "c"},
+		"--task-token-keys": {"--frontend-cert", "c", "--frontend-key", "k", "--frontend-client-ca", "a"},
+		"role operator":     {"--frontend-cert", "c", "--frontend-key", "k", "--frontend-client-ca", "a", "--task-token-keys", "t"},
+		"do nothing":        {"--frontend-crl", "r"},
+		"other machines":    {"--frontend", "0.0.0.0:7233"},
+		"would do what":     {"--frontend", "[::]:7233"},
+		"which one":         {"--insecure-plaintext", "--frontend-cert", "c", "--frontend-key", "k", "--frontend-client-ca", "a"},
 	} {
 		_, err := parseOptions(args, func(string) string { return "" }, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -104,7 +115,7 @@ func TestTwoInstancesShareNoPort(t *testing.T) {
 }
 
 func TestAFrontendOnAllAddressesIsReachedOverLoopback(t *testing.T) {
-	o := parse(t, nil, "--frontend", "0.0.0.0:7233")
+	o := parse(t, map[string]string{"SLIPWAY_TEMPORAL_INSECURE_PLAINTEXT": "true"}, "--frontend", "0.0.0.0:7233")
 	if got := o.staticHosts()[primitives.FrontendService].Self; got != "127.0.0.1:7233" {
 		t.Errorf("dials %s", got)
 	}
@@ -117,6 +128,59 @@ func TestAFrontendOnAllAddressesIsReachedOverLoopback(t *testing.T) {
 		}
 	}
 }
+
+// guardedOptions are those of a frontend that asks for certificates; nothing reads the files.
+func guardedOptions(t *testing.T, more ...string) options {
+	t.Helper()
+	return parse(t, nil, append([]string{
+		"--frontend-cert", "c.pem", "--frontend-key", "c.key", "--frontend-client-ca", "ca.pem", "--task-token-keys", "keys",
+		"--ui-client-cert", "ui.pem", "--ui-client-key", "ui.key",
+	}, more...)...)
+}
+
+func TestAFrontendThatAsksForCertificatesLeavesItsOwnWorkersOneOnLoopback(t *testing.T) {
+	o := guardedOptions(t, "--frontend", "0.0.0.0:7233", "--internal-frontend-port", "7236")
+	if err := o.choosePorts(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := o.serverConfig()
+	if err := cfg.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	internal := cfg.Services[string(primitives.InternalFrontendService)].RPC
+	if internal.BindOnIP != "127.0.0.1" || internal.GRPCPort != 7236 || o.staticHosts()[primitives.InternalFrontendService].Self != "127.0.0.1:7236" {
+		t.Errorf("the internal frontend: %+v", internal)
+	}
+	if s := cfg.Global.TLS.Frontend.Server; !s.RequireClientAuth || s.CertFile != "c.pem" || len(s.ClientCAFiles) != 1 || cfg.Global.TLS.RefreshInterval == 0 {
+		t.Errorf("TLS: %+v", cfg.Global.TLS)
+	}
+	if ui := o.uiConfig().TLS; ui.CertFile != "ui.pem" || ui.CaFile != "ca.pem" || !ui.EnableHostVerification {
+		t.Errorf("the Web UI: %+v", ui)
+	}
+	if !slices.Contains(o.services(), string(primitives.InternalFrontendService)) || slices.Contains(parse(t, nil).services(), string(primitives.InternalFrontendService)) {
+		t.Error("the internal frontend runs where the frontend asks for certificates, and nowhere else")
+	}
+}
+
+func TestPlainTextBeyondLoopbackIsInTheLogOfEachStart(t *testing.T) {
+	for want, args := range map[bool][]string{true: {"--frontend", "0.0.0.0:7233", "--insecure-plaintext"}, false: nil} {
+		o, said := parse(t, nil, args...), &warnings{Logger: log.NewNoopLogger()}
+		guard, err := o.guard(said)
+		if err != nil || guard != nil {
+			t.Fatal(guard, err)
+		}
+		if got := len(said.lines) == 1 && strings.Contains(said.lines[0], "--insecure-plaintext"); got != want {
+			t.Errorf("%v: %q", args, said.lines)
+		}
+	}
+}
+
+type warnings struct {
+	log.Logger
+	lines []string
+}
+
+func (w *warnings) Warn(line string, _ ...tag.Tag) { w.lines = append(w.lines, line) }
 
 func TestTheWebUIKnowsTheCodecEndpointAndTheNamespace(t *testing.T) {
 	o := parse(t, nil, "--codec-endpoint", "http://127.0.0.1:8774/codec", "--namespace", "n")

@@ -8,7 +8,15 @@ import (
 
 func (o options) uiConfig() *uiconfig.Config {
 	ip, port, _ := splitAddr(o.UIAddr) // validated
+	var frontend uiconfig.TLS
+	if o.guarded() {
+		frontend = uiconfig.TLS{
+			CertFile: o.UIClient.Cert, KeyFile: o.UIClient.Key, CaFile: o.Frontend.CA,
+			EnableHostVerification: true, ServerName: o.serverName,
+		}
+	}
 	return &uiconfig.Config{
+		TLS:                 frontend,
 		TemporalGRPCAddress: dialAddr(o.FrontendAddr),
 		Host:                ip.String(),
 		Port:                port,

@@ -1,0 +1,514 @@
+package stack
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	commonpb "go.temporal.io/api/common/v1"
+	enumspb "go.temporal.io/api/enums/v1"
+	namespacepb "go.temporal.io/api/namespace/v1"
+	querypb "go.temporal.io/api/query/v1"
+	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	sdklog "go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// testCA issues certificates as the conventions have them: the role is the unit, the name the common name.
+type testCA struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	dir  string
+	last int64
+}
+
+func newTestCA(t *testing.T) *testCA {
+	t.Helper()
+	ca := &testCA{t: t, dir: t.TempDir(), last: 1}
+	var err error
+	if ca.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, ca.key.Public(), ca.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ca.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	ca.put("ca.pem", "CERTIFICATE", der)
+	return ca
+}
+
+func (ca *testCA) put(name, kind string, der []byte) string {
+	ca.t.Helper()
+	path := filepath.Join(ca.dir, name)
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+		ca.t.Fatal(err)
+	}
+	return path
+}
+
+// issue writes NAME.pem and NAME.key, and returns both paths and the serial number.
+func (ca *testCA) issue(role, name string, until time.Time) (cert, key string, serial *big.Int) {
+	ca.t.Helper()
+	ca.last++
+	serial = big.NewInt(ca.last)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{OrganizationalUnit: []string{role}, CommonName: name},
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+		DNSNames:    []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}, ca.cert, private.Public(), ca.key)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	text, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	return ca.put(name+".pem", "CERTIFICATE", der), ca.put(name+".key", "PRIVATE KEY", text), serial
+}
+
+func (ca *testCA) revoke(serial *big.Int) {
+	ca.t.Helper()
+	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
+		Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
+		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: serial, RevocationTime: time.Now()}},
+	}, ca.cert, ca.key)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	ca.put("crl.pem", "X509 CRL", der)
+}
+
+func (ca *testCA) client(cert, key string) *tls.Config {
+	ca.t.Helper()
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
+	c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			ca.t.Fatal(err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c
+}
+
+// lines is a log that several write to.
+type lines struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
+}
+
+// guardedTemporal is a server that asks for certificates, until the test ends.
+func guardedTemporal(t *testing.T, ca *testCA, more ...string) (frontend, ui string, log *lines) {
+	t.Helper()
+	binary, err := filepath.Abs("../../../.slipway/bin/slipway-temporal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(binary); err != nil {
+		t.Skipf("no Temporal server to start (%v): run deploy/dev/build-temporal.sh", err)
+	}
+	pg := startPostgres(t, t.TempDir())
+	frontendCert, frontendKey, _ := ca.issue("control", "temporal", time.Now().Add(time.Hour))
+	uiCert, uiKey, _ := ca.issue("operator", "web-ui", time.Now().Add(time.Hour))
+	log = &lines{}
+	command := exec.Command(binary, append([]string{
+		"--postgres-host", pg.SocketDir, "--postgres-port", strconv.Itoa(pg.Port()), "--postgres-user", pg.User(),
+		"--frontend", "127.0.0.1:0", "--frontend-cert", frontendCert, "--frontend-key", frontendKey, "--frontend-client-ca", filepath.Join(ca.dir, "ca.pem"),
+		"--task-token-keys", filepath.Join(ca.dir, "task-tokens"), "--ui", "127.0.0.1:0", "--ui-client-cert", uiCert, "--ui-client-key", uiKey,
+		"--log-level", "warn",
+	}, more...)...)
+	command.Stderr = log
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		if err := command.Wait(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Log(log)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		t.Fatalf("the server did not get ready: %v", err)
+	}
+	var ready struct{ Frontend, UI string }
+	if err := json.Unmarshal(line, &ready); err != nil {
+		t.Fatal(err)
+	}
+	return ready.Frontend, ready.UI, log
+}
+
+func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
+	ca := newTestCA(t)
+	frontend, ui, log := guardedTemporal(t, ca)
+	const namespace = "slipway"
+	later := time.Now().Add(time.Hour)
+	var workerLog lines
+	dialSDK := func(role, name string) client.Client {
+		t.Helper()
+		cert, key, _ := ca.issue(role, name, later)
+		c, err := client.Dial(client.Options{
+			HostPort: frontend, Namespace: namespace, ConnectionOptions: client.ConnectionOptions{TLS: ca.client(cert, key)},
+			Logger:                  sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&workerLog, &slog.HandlerOptions{Level: slog.LevelWarn}))),
+			WorkerHeartbeatInterval: time.Second,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		return c
+	}
+	control, hv1 := dialSDK("control", "api-1"), dialSDK("host", "hv1")
+
+	// A build as workers do it: a workflow of the control plane, and a step on the host that heartbeats.
+	w := worker.New(control, "control", worker.Options{})
+	w.RegisterWorkflowWithOptions(func(ctx workflow.Context, queue string) (string, error) {
+		ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{TaskQueue: queue, StartToCloseTimeout: time.Minute, HeartbeatTimeout: 10 * time.Second})
+		var got string
+		err := workflow.ExecuteActivity(ctx, "step").Get(ctx, &got)
+		return got, err
+	}, workflow.RegisterOptions{Name: "build"})
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h := worker.New(hv1, "host:hv1", worker.Options{DisableWorkflowWorker: true})
+	h.RegisterActivityWithOptions(func(ctx context.Context) (string, error) {
+		activity.RecordHeartbeat(ctx, "half")
+		return "done", hv1.RecordActivityHeartbeat(ctx, activity.GetInfo(ctx).TaskToken)
+	}, activity.RegisterOptions{Name: "step"})
+	if err := h.Start(); err != nil {
+		t.Fatal(err)
+	}
+	run, err := control.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "server/1", TaskQueue: "control"}, "build", "host:hv1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got string
+	if err := run.Get(t.Context(), &got); err != nil || got != "done" {
+		t.Fatalf("the build gave %q, %v", got, err)
+	}
+	time.Sleep(3 * time.Second) // heartbeats of the workers themselves, which nothing waits for
+	h.Stop()
+	if said := workerLog.String(); said != "" {
+		t.Errorf("the workers complain:\n%s", said)
+	}
+	if said := log.String(); strings.Contains(said, "may not call") {
+		t.Errorf("a worker was refused:\n%s", said)
+	}
+
+	// A step for hv1 and one for hv2, which nobody has polled yet.
+	for _, name := range []string{"hv1", "hv2"} {
+		if _, err := control.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "server/" + name, TaskQueue: "control"}, "build", "host:"+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conns := map[string]workflowservice.WorkflowServiceClient{}
+	connect := func(name string, c credentials.TransportCredentials) {
+		conn, err := grpc.NewClient(frontend, grpc.WithTransportCredentials(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conns[name] = workflowservice.NewWorkflowServiceClient(conn)
+	}
+	serials := map[string]*big.Int{}
+	for name, role := range map[string]string{"control": "control", "hv1": "host", "hv2": "host", "hv3": "host", "operator": "operator", "chassis": "ovn-chassis", "norole": ""} {
+		cert, key, serial := ca.issue(role, name, later)
+		serials[name] = serial
+		connect(name, credentials.NewTLS(ca.client(cert, key)))
+	}
+	expired, expiredKey, _ := ca.issue("control", "expired", time.Now().Add(-time.Minute))
+	connect("expired", credentials.NewTLS(ca.client(expired, expiredKey)))
+	connect("nobody", credentials.NewTLS(ca.client("", "")))
+	connect("plain", insecure.NewCredentials())
+	other := newTestCA(t)
+	stranger := ca.client(other.issueFor("control", "stranger"))
+	connect("stranger", credentials.NewTLS(stranger))
+
+	poll := func(who, queue string) (*workflowservice.PollActivityTaskQueueResponse, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		return conns[who].PollActivityTaskQueue(ctx, &workflowservice.PollActivityTaskQueueRequest{
+			Namespace: namespace, TaskQueue: &taskqueuepb.TaskQueue{Name: queue, Kind: enumspb.TASK_QUEUE_KIND_NORMAL}, Identity: who,
+		})
+	}
+	token := map[string][]byte{}
+	for _, name := range []string{"hv1", "hv2"} {
+		task, err := poll(name, "host:"+name)
+		if err != nil || len(task.GetTaskToken()) == 0 {
+			t.Fatalf("%s polls its own queue: %v, %v", name, task, err)
+		}
+		token[name] = task.TaskToken
+	}
+	altered := bytes.Clone(token["hv1"])
+	altered[3] ^= 1
+	bare := token["hv1"][:len(token["hv1"])-38]
+
+	q := func(name string) *taskqueuepb.TaskQueue { return &taskqueuepb.TaskQueue{Name: name} }
+	execution := &commonpb.WorkflowExecution{WorkflowId: "server/1"}
+	start := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.StartWorkflowExecution(ctx, &workflowservice.StartWorkflowExecutionRequest{
+			Namespace: namespace, WorkflowId: "x", RequestId: "x", WorkflowType: &commonpb.WorkflowType{Name: "none"}, TaskQueue: q("nobody-polls"),
+			WorkflowRunTimeout: durationpb.New(time.Minute),
+		})
+		return err
+	}
+	signal := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.SignalWorkflowExecution(ctx, &workflowservice.SignalWorkflowExecutionRequest{
+			Namespace: namespace, WorkflowExecution: &commonpb.WorkflowExecution{WorkflowId: "x"}, SignalName: "go"})
+		return err
+	}
+	terminate := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.TerminateWorkflowExecution(ctx, &workflowservice.TerminateWorkflowExecutionRequest{Namespace: namespace, WorkflowExecution: execution})
+		return err
+	}
+	query := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.QueryWorkflow(ctx, &workflowservice.QueryWorkflowRequest{
+			Namespace: namespace, Execution: execution, Query: &querypb.WorkflowQuery{QueryType: "__stack_trace"}})
+		return err
+	}
+	list := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.ListWorkflowExecutions(ctx, &workflowservice.ListWorkflowExecutionsRequest{Namespace: namespace})
+		return err
+	}
+	listSystem := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.ListWorkflowExecutions(ctx, &workflowservice.ListWorkflowExecutionsRequest{Namespace: "temporal-system"})
+		return err
+	}
+	history := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.GetWorkflowExecutionHistory(ctx, &workflowservice.GetWorkflowExecutionHistoryRequest{Namespace: namespace, Execution: execution})
+		return err
+	}
+	describe := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: namespace})
+		return err
+	}
+	mark := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+			Namespace: namespace, UpdateInfo: &namespacepb.UpdateNamespaceInfo{Data: map[string]string{"a": "b"}}})
+		return err
+	}
+	retention := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+			Namespace: namespace, Config: &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: durationpb.New(24 * time.Hour)}})
+		return err
+	}
+	pollWorkflow := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.PollWorkflowTaskQueue(ctx, &workflowservice.PollWorkflowTaskQueueRequest{Namespace: namespace, TaskQueue: q("host:hv1")})
+		return err
+	}
+	pollOf := func(queue string) func(context.Context, workflowservice.WorkflowServiceClient) error {
+		return func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+			_, err := c.PollActivityTaskQueue(ctx, &workflowservice.PollActivityTaskQueueRequest{Namespace: namespace, TaskQueue: q(queue)})
+			return err
+		}
+	}
+	beat := func(token []byte) func(context.Context, workflowservice.WorkflowServiceClient) error {
+		return func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+			_, err := c.RecordActivityTaskHeartbeat(ctx, &workflowservice.RecordActivityTaskHeartbeatRequest{Namespace: namespace, TaskToken: token})
+			return err
+		}
+	}
+	answer := func(token []byte) func(context.Context, workflowservice.WorkflowServiceClient) error {
+		return func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+			_, err := c.RespondActivityTaskCompleted(ctx, &workflowservice.RespondActivityTaskCompletedRequest{Namespace: namespace, TaskToken: token})
+			return err
+		}
+	}
+	byID := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.RespondActivityTaskCompletedById(ctx, &workflowservice.RespondActivityTaskCompletedByIdRequest{Namespace: namespace, WorkflowId: "server/hv2", ActivityId: "5"})
+		return err
+	}
+	beatByID := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.RecordActivityTaskHeartbeatById(ctx, &workflowservice.RecordActivityTaskHeartbeatByIdRequest{Namespace: namespace, WorkflowId: "server/hv2", ActivityId: "5"})
+		return err
+	}
+	const refused, allowed, unreachable = codes.PermissionDenied, codes.OK, codes.Unavailable
+	for _, a := range []struct {
+		who, what string
+		do        func(context.Context, workflowservice.WorkflowServiceClient) error
+		want      codes.Code
+	}{
+		{"control", "start", start, allowed},
+		{"control", "signal", signal, allowed},
+		{"control", "terminate", terminate, refused},
+		{"control", "query", query, allowed},
+		{"control", "list", list, allowed},
+		{"control", "list of another namespace", listSystem, refused},
+		{"control", "history", history, allowed},
+		{"control", "mark of the namespace", mark, allowed},
+		{"control", "retention of the namespace", retention, refused},
+		{"control", "poll of a host's queue", pollOf("host:hv1"), refused},
+		{"control", "poll of a partition of a host's queue", pollOf("/_sys/host:hv1/1"), refused},
+		{"hv1", "start", start, refused},
+		{"hv1", "signal", signal, refused},
+		{"hv1", "terminate", terminate, refused},
+		{"hv1", "query", query, refused},
+		{"hv1", "list", list, refused},
+		{"hv1", "history", history, refused},
+		{"hv1", "namespace's description", describe, allowed},
+		{"hv1", "mark of the namespace", mark, refused},
+		{"hv1", "poll of another's queue", pollOf("host:hv2"), refused},
+		{"hv1", "poll of a partition of its own", pollOf("/_sys/host:hv1/1"), refused},
+		{"hv1", "poll of control", pollOf("control"), refused},
+		{"hv1", "poll of workflows", pollWorkflow, refused},
+		{"hv1", "heartbeat of another's task", beat(token["hv2"]), refused},
+		{"hv1", "answer of another's task", answer(token["hv2"]), refused},
+		{"hv1", "answer with an altered token", answer(altered), refused},
+		{"hv1", "answer with the server's own token", answer(bare), refused},
+		{"hv1", "answer by id", byID, refused},
+		{"hv1", "heartbeat by id", beatByID, refused},
+		{"hv1", "heartbeat of its task", beat(token["hv1"]), allowed},
+		{"hv1", "answer of its task", answer(token["hv1"]), allowed},
+		{"hv1", "the same answer again", answer(token["hv1"]), codes.NotFound},
+		{"hv2", "another's answer again", answer(token["hv1"]), refused},
+		{"operator", "list", list, allowed},
+		{"operator", "query", query, allowed},
+		{"operator", "history", history, allowed},
+		{"operator", "start", start, refused},
+		{"operator", "signal", signal, refused},
+		{"operator", "terminate", terminate, refused},
+		{"operator", "poll of a host's queue", pollOf("host:hv1"), refused},
+		{"operator", "answer of a host's task", answer(token["hv2"]), refused},
+		{"operator", "mark of the namespace", mark, refused},
+		{"chassis", "namespace's description", describe, allowed},
+		{"chassis", "list", list, refused},
+		{"norole", "namespace's description", describe, refused},
+		{"expired", "list", list, unreachable},
+		{"nobody", "list", list, unreachable},
+		{"stranger", "list", list, unreachable},
+		{"plain", "list", list, unreachable},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		before := len(log.String())
+		err := a.do(ctx, conns[a.who])
+		cancel()
+		if got := status.Code(err); got != a.want {
+			t.Errorf("%s: %s: %v; want %s", a.who, a.what, err, a.want)
+		}
+		in := func(words ...string) bool { // the log comes through a pipe
+			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				said, found := log.String()[before:], true
+				for _, word := range words {
+					found = found && strings.Contains(said, word)
+				}
+				if found || time.Now().After(deadline) {
+					return found
+				}
+			}
+		}
+		switch a.want {
+		case refused:
+			if !in(`\"`+a.who+`\" (role`, "may not call") {
+				t.Errorf("%s: %s: not in the log", a.who, a.what)
+			}
+			if !strings.Contains(status.Convert(err).Message(), "may not call") {
+				t.Errorf("%s: %s: it is not told why: %v", a.who, a.what, err)
+			}
+		case unreachable:
+			if !in("A connection was refused") {
+				t.Errorf("%s: %s: not in the log", a.who, a.what)
+			}
+		}
+	}
+
+	// A revoked certificate ends while its connection is open.
+	if err := describe(t.Context(), conns["hv3"]); err != nil {
+		t.Error(err)
+	}
+	ca.revoke(serials["hv3"])
+	for deadline := time.Now().Add(20 * time.Second); status.Code(describe(t.Context(), conns["hv3"])) != refused; {
+		if time.Now().After(deadline) {
+			t.Fatal("a revoked certificate is honoured")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if err := describe(t.Context(), conns["hv2"]); err != nil {
+		t.Errorf("one that is not revoked: %v", err)
+	}
+
+	// The Web UI looks with a certificate of its own.
+	response, err := http.Get(fmt.Sprintf("http://%s/api/v1/namespaces/%s/workflows", ui, namespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var listed struct{ Executions []any }
+	if err := json.NewDecoder(response.Body).Decode(&listed); err != nil || response.StatusCode != http.StatusOK || len(listed.Executions) == 0 {
+		t.Errorf("the Web UI lists %v: %s, %v", listed, response.Status, err)
+	}
+	w.Stop()
+}
+
+func (ca *testCA) issueFor(role, name string) (cert, key string) {
+	cert, key, _ = ca.issue(role, name, time.Now().Add(time.Hour))
+	return cert, key
+}
