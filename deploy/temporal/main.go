@@ -104,7 +104,10 @@ func run(ctx context.Context, opts options, logger log.Logger) error {
 		return err
 	}
 	if opts.UIAddr != "" {
-		stopUI = startUI(opts)
+		if stopUI, err = startUI(startCtx, opts, logger); err != nil {
+			stopUI = func() {}
+			return err
+		}
 	}
 	ready, err := json.Marshal(map[string]any{
 		"ready": true, "frontend": opts.FrontendAddr, "ui": opts.UIAddr, "namespace": opts.Namespace,

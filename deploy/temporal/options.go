@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -12,7 +13,7 @@ import (
 )
 
 // options is what an operator may choose. Each flag has an environment variable: SLIPWAY_TEMPORAL_ and the flag's name
-// in capitals with underscores. A flag wins over its variable. The password has only a variable, since a process's
+// in capitals with underscores. A flag wins over its variable. Passwords have only a variable, since a process's
 // arguments are readable by every user of the machine.
 type options struct {
 	PostgresHost     string
@@ -34,6 +35,9 @@ type options struct {
 
 	UIAddr        string
 	UIClient      tlsFiles // CA unused: it is the frontend's
+	UI            tlsFiles // CA unused: people log in
+	UIPasswords   string
+	UIOIDC        oidcOptions
 	CodecEndpoint string
 	MetricsAddr   string
 
@@ -89,6 +93,12 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 	fs.StringVar(&o.UIClient.Cert, "ui-client-cert", "", "file of the Web UI's own certificate for the frontend, of the role operator. Needed with --frontend-client-ca")
 	fs.StringVar(&o.UIClient.Key, "ui-client-key", "", "file of its key")
 	fs.StringVar(&o.UIAddr, "ui", "127.0.0.1:8233", "address of the Web UI, ip:port; port 0 takes a free one; empty: no Web UI")
+	fs.StringVar(&o.UI.Cert, "ui-cert", "", "file of the certificate that the Web UI shows browsers; empty: plain HTTP, on loopback only")
+	fs.StringVar(&o.UI.Key, "ui-key", "", "file of its key")
+	fs.StringVar(&o.UIPasswords, "ui-passwords", "", "file of names and bcrypt hashes (htpasswd -B) of who may look at the Web UI")
+	fs.StringVar(&o.UIOIDC.Provider, "ui-oidc-provider", "", "URL of the OpenID provider that knows who may look at the Web UI. Client secret: "+envPrefix+"UI_OIDC_CLIENT_SECRET")
+	fs.StringVar(&o.UIOIDC.ClientID, "ui-oidc-client-id", "", "the Web UI's name there")
+	fs.StringVar(&o.UIOIDC.Callback, "ui-oidc-callback", "", "URL to which the provider sends browsers back: https://HOST:PORT/auth/sso/callback")
 	fs.StringVar(&o.CodecEndpoint, "codec-endpoint", "", "URL of the codec endpoint with which the Web UI decodes payloads (it has to allow the UI's origin itself)")
 	fs.StringVar(&o.MetricsAddr, "metrics", "", "address of the Prometheus endpoint, ip:port; empty: none")
 	fs.StringVar(&o.Namespace, "namespace", "slipway", "namespace to register")
@@ -117,6 +127,7 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 		return options{}, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	o.PostgresPassword = getenv(envPrefix + "POSTGRES_PASSWORD")
+	o.UIOIDC.clientSecret = getenv(envPrefix + "UI_OIDC_CLIENT_SECRET")
 	return o, o.validate()
 }
 
@@ -145,7 +156,7 @@ func (o options) validate() error {
 	case o.Retention < 24*time.Hour:
 		return fmt.Errorf("--retention %s: the server keeps closed workflows for 24h or longer", o.Retention)
 	}
-	if err := o.validateTLS(); err != nil {
+	if err := errors.Join(o.validateTLS(), o.validateUI()); err != nil {
 		return err
 	}
 	switch o.LogLevel {

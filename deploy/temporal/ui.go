@@ -1,10 +1,43 @@
 package main
 
 import (
-	uiserver "github.com/temporalio/ui-server/v2/server"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	uiapi "github.com/temporalio/ui-server/v2/server/api"
+	uiauth "github.com/temporalio/ui-server/v2/server/auth"
 	uiconfig "github.com/temporalio/ui-server/v2/server/config"
-	uioptions "github.com/temporalio/ui-server/v2/server/server_options"
+	"github.com/temporalio/ui-server/v2/server/cors"
+	"github.com/temporalio/ui-server/v2/server/csrf"
+	"github.com/temporalio/ui-server/v2/server/headers"
+	"github.com/temporalio/ui-server/v2/server/route"
+	"github.com/temporalio/ui-server/v2/ui"
+	"go.temporal.io/server/common/log"
+	"go.temporal.io/server/common/log/tag"
 )
+
+func (o options) validateUI() error {
+	login := o.UIPasswords != "" || o.UIOIDC.any()
+	switch {
+	case (o.UI.Cert == "") != (o.UI.Key == ""):
+		return errors.New("--ui-cert and --ui-key go together")
+	case o.UIPasswords != "" && o.UIOIDC.any():
+		return errors.New("--ui-passwords and --ui-oidc-provider: which one?")
+	case o.UIOIDC.any() && (o.UIOIDC.Provider == "" || o.UIOIDC.ClientID == "" || o.UIOIDC.Callback == ""):
+		return errors.New("--ui-oidc-provider, --ui-oidc-client-id and --ui-oidc-callback go together")
+	case o.UIAddr != "" && !isLoopback(o.UIAddr) && (o.UI.Cert == "" || !login):
+		return fmt.Errorf("--ui %s can be reached from other machines: it needs TLS, --ui-cert and --ui-key, and a login, --ui-passwords or --ui-oidc-provider", o.UIAddr)
+	}
+	return nil
+}
 
 func (o options) uiConfig() *uiconfig.Config {
 	ip, port, _ := splitAddr(o.UIAddr) // validated
@@ -17,15 +50,16 @@ func (o options) uiConfig() *uiconfig.Config {
 	}
 	return &uiconfig.Config{
 		TLS:                 frontend,
+		Auth:                o.UIOIDC.auth(),
 		TemporalGRPCAddress: dialAddr(o.FrontendAddr),
 		Host:                ip.String(),
 		Port:                port,
 		EnableUI:            true,
 		DefaultNamespace:    o.Namespace,
 		Codec:               uiconfig.Codec{Endpoint: o.CodecEndpoint},
-		// The UI is served over plain HTTP on a loopback or private address; a cookie marked secure would never be sent back
-		// and every query would fail on its CSRF check.
-		CORS:               uiconfig.CORS{CookieInsecure: true},
+		// Over plain HTTP, on loopback, a cookie marked secure would never be sent back and every query would fail on its CSRF
+		// check.
+		CORS:               uiconfig.CORS{CookieInsecure: o.UI.Cert == ""},
 		NotifyOnNewVersion: false,
 		HideLogs:           true,
 		// The UI is for looking: its buttons are off, and it refuses the requests behind them, queries excepted. What it
@@ -35,17 +69,82 @@ func (o options) uiConfig() *uiconfig.Config {
 	}
 }
 
-// startUI serves the Web UI until the returned function is called. An address that is in use ends the process, with
-// the cause in its log.
-func startUI(o options) (stop func()) {
-	ui := uiserver.NewServer(uioptions.WithConfigProvider(o.uiConfig()))
+// uiHandler is the official UI as its own server puts it together (server.NewServer of ui-server 2.42), which keeps its
+// handler to itself and speaks no TLS. Compare with it when its version changes.
+func uiHandler(config *uiconfig.Config) (http.Handler, error) {
+	provider, err := uiconfig.NewConfigProviderWithRefresh(config)
+	if err != nil {
+		return nil, err
+	}
+	assets, err := ui.Assets()
+	if err == nil {
+		assets, err = fs.Sub(assets, "local")
+	}
+	if err != nil {
+		return nil, err
+	}
+	e := echo.New()
+	e.Use(middleware.Recover(), middleware.Gzip(), cors.CORSMiddleware(cors.CORSConfig{
+		AllowHeaders: []string{
+			echo.HeaderOrigin, echo.HeaderContentType, echo.HeaderAccept, echo.HeaderXCSRFToken, echo.HeaderAuthorization,
+			uiauth.AuthorizationExtrasHeader, "Caller-Type",
+		},
+		AllowCredentials: true, ConfigProvider: provider,
+	}), middleware.Secure(), middleware.CSRFWithConfig(middleware.CSRFConfig{
+		CookiePath: "/", CookieSameSite: http.SameSiteStrictMode, CookieSecure: !config.CORS.CookieInsecure,
+		Skipper: csrf.SkipOnAuthorizationHeader,
+	}))
+	e.Pre(route.PublicPath(config.PublicPath))
+	route.SetHealthRoute(e)
+	forward := headers.WithForwardHeaders([]string{uiauth.AuthorizationExtrasHeader, "Caller-Type"})
+	if err := route.SetAPIRoutes(e, provider, []uiapi.Middleware{forward}); err != nil {
+		return nil, err
+	}
+	route.SetAuthRoutes(e, provider)
+	if err := route.SetUIRoutes(e, config.PublicPath, assets); err != nil {
+		return nil, err
+	}
+	route.SetRenderRoute(e, config.PublicPath)
+	return e, nil
+}
+
+// startUI serves the Web UI until the returned function is called.
+func startUI(ctx context.Context, o options, logger log.Logger) (stop func(), err error) {
+	handler, err := uiHandler(o.uiConfig())
+	if err != nil {
+		return nil, fmt.Errorf("assemble the Web UI: %w", err)
+	}
+	switch {
+	case o.UIPasswords != "":
+		if handler, err = askPassword(o.UIPasswords, logger, handler); err != nil {
+			return nil, err
+		}
+	case o.UIOIDC.any():
+		if handler, err = o.UIOIDC.askToken(ctx, logger, handler); err != nil {
+			return nil, err
+		}
+	}
+	listener, err := net.Listen("tcp", o.UIAddr)
+	if err != nil {
+		return nil, fmt.Errorf("serve the Web UI: %w", err)
+	}
+	if o.UI.Cert != "" {
+		pair := &certFiles{files: o.UI}
+		if _, err := pair.get(nil); err != nil {
+			return nil, errors.Join(err, listener.Close())
+		}
+		listener = tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get, NextProtos: []string{"h2", "http/1.1"}})
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = ui.Start() // never returns an error: it logs and exits
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			logger.Error("The Web UI has stopped", tag.Error(err))
+		}
 	}()
 	return func() {
-		ui.Stop()
+		_ = server.Close()
 		<-done
-	}
+	}, nil
 }

@@ -508,6 +508,39 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 	w.Stop()
 }
 
+func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testing.T) {
+	ca := newTestCA(t)
+	internode, internodeKey, _ := ca.issue("control", "internode", time.Now().Add(time.Hour))
+	frontend, _, _ := guardedTemporal(t, ca, "--internode-cert", internode, "--internode-key", internodeKey, "--internode-ca", filepath.Join(ca.dir, "ca.pem"))
+	config := ca.client(ca.issueFor("control", "api-1"))
+	c, err := client.Dial(client.Options{
+		HostPort: frontend, Namespace: "slipway", ConnectionOptions: client.ConnectionOptions{TLS: config},
+		Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "server/1", TaskQueue: "control"}, "build"); err != nil {
+		t.Fatal(err)
+	}
+	_, _, renewed := ca.issue("control", "temporal", time.Now().Add(time.Hour)) // over the files of the frontend
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		conn, err := tls.Dial("tcp", frontend, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := conn.ConnectionState().PeerCertificates[0].SerialNumber
+		conn.Close()
+		if shown.Cmp(renewed) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the frontend shows %s, want %s", shown, renewed)
+		}
+	}
+}
+
 func (ca *testCA) issueFor(role, name string) (cert, key string) {
 	cert, key, _ = ca.issue(role, name, time.Now().Add(time.Hour))
 	return cert, key
