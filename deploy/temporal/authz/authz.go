@@ -4,6 +4,7 @@ package authz
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"time"
@@ -73,17 +74,25 @@ func (p *Policy) GetClaims(info *authorization.AuthInfo) (*authorization.Claims,
 	if len(subject.OrganizationalUnit) == 1 {
 		caller.Role = subject.OrganizationalUnit[0]
 	}
-	switch {
-	case caller.Role == "" || caller.Name == "":
+	if caller.Role == "" || caller.Name == "" {
 		caller.problem = fmt.Sprintf("its certificate names no role or no name (OU %q, CN %q)", subject.OrganizationalUnit, subject.CommonName)
-	case time.Now().After(chain[0].NotAfter):
-		caller.problem = "its certificate has expired"
-	case p.revocations != nil:
-		if err := p.revocations.Check(chain); err != nil {
-			caller.problem = err.Error()
-		}
+	} else {
+		caller.problem = p.ended(chain)
 	}
 	return &authorization.Claims{Subject: caller.Role + " " + caller.Name, Extensions: caller}, nil
+}
+
+// ended says why a certificate that was good when its connection was made is not any more.
+func (p *Policy) ended(chain []*x509.Certificate) string {
+	if time.Now().After(chain[0].NotAfter) {
+		return "its certificate has expired"
+	}
+	if p.revocations != nil {
+		if err := p.revocations.Check(chain); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
 }
 
 // Authorize implements authorization.Authorizer. A refusal is an error, which the server logs; it passes it to the caller
@@ -159,6 +168,13 @@ func (p *Policy) Intercept(ctx context.Context, request any, info *grpc.UnarySer
 	}
 	answer, err := handle(ctx, request)
 	if task, ok := answer.(*workflowservice.PollActivityTaskQueueResponse); ok && err == nil && len(task.GetTaskToken()) > 0 {
+		// A poll waits for a minute. Whose certificate has ended meanwhile gets no task, which is then given to nobody until it
+		// times out.
+		if tls := authorization.TLSInfoFromContext(ctx); tls != nil && len(tls.State.VerifiedChains) > 0 {
+			if why := p.ended(tls.State.VerifiedChains[0]); why != "" {
+				return nil, serviceerror.NewPermissionDenied(fmt.Sprintf("%s gets no task: %s.", caller.at(ctx), why), why)
+			}
+		}
 		task.TaskToken = p.keys.bind(task.TaskToken, caller.Role, caller.Name)
 	}
 	return answer, err

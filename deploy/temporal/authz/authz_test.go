@@ -350,10 +350,14 @@ func TestARevocationListIsTakenUpAndABadOneIsNot(t *testing.T) {
 // engine stands for the server behind the interceptors: it hands out tasks and takes the tokens that it knows.
 type engine struct {
 	workflowservice.UnimplementedWorkflowServiceServer
-	token []byte
+	token   []byte
+	waiting func() // what happens while a poll waits
 }
 
 func (e *engine) PollActivityTaskQueue(context.Context, *workflowservice.PollActivityTaskQueueRequest) (*workflowservice.PollActivityTaskQueueResponse, error) {
+	if e.waiting != nil {
+		e.waiting()
+	}
 	return &workflowservice.PollActivityTaskQueueResponse{TaskToken: bytes.Clone(e.token)}, nil
 }
 
@@ -420,7 +424,8 @@ func TestTheChainOfInterceptorsBindsATaskToWhoPolledIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	workflowservice.RegisterWorkflowServiceServer(server, &engine{token: token})
+	behind := &engine{token: token}
+	workflowservice.RegisterWorkflowServiceServer(server, behind)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -499,7 +504,15 @@ func TestTheChainOfInterceptorsBindsATaskToWhoPolledIt(t *testing.T) {
 	if err := errJoin(describe(brief), describe(hv1)); err != nil {
 		t.Fatal(err)
 	}
-	authority.revoke(cert.Leaf)
+	behind.waiting = func() {
+		authority.revoke(cert.Leaf)
+		revocations.mu.Lock()
+		defer revocations.mu.Unlock()
+		revocations.looked = time.Time{}
+	}
+	if got, err := poll(hv1, "host:hv1", enumspb.TASK_QUEUE_KIND_NORMAL); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a certificate that was revoked while its poll waited: %x, %v", got, err)
+	}
 	for what, c := range map[string]workflowservice.WorkflowServiceClient{"has expired": brief, "is revoked": hv1} {
 		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(status.Convert(describe(c)).Message(), what); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
