@@ -81,6 +81,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowConsole: console.ReadConsole,
 
 		contract.WorkflowAudit:        audit.Audit,
+		contract.WorkflowAuditHosts:   audit.AuditHosts,
 		contract.WorkflowAuditTick:    audit.AuditTick,
 		contract.WorkflowRepair:       audit.RepairFindings,
 		contract.WorkflowRepairServer: audit.RepairServer,

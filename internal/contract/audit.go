@@ -6,6 +6,8 @@ import "time"
 const (
 	// WorkflowAudit compares everything once. One runs at a time.
 	WorkflowAudit = "Audit"
+	// WorkflowAuditHosts looks at some of the hosts of an audit.
+	WorkflowAuditHosts = "AuditHosts"
 	// WorkflowAuditTick is what the schedule starts: it runs an audit unless one runs.
 	WorkflowAuditTick = "AuditTick"
 	// WorkflowRepair repairs findings that an operator chose.
@@ -37,6 +39,15 @@ type AuditInput struct {
 
 // AuditHostPatience is what an audit's input starts from.
 const AuditHostPatience = 20 * time.Second
+
+// AuditHostsInput are the hosts that a part of an audit looks at.
+type AuditHostsInput struct {
+	AuditInput
+	RunID string   `json:"run_id"` // of the audit
+	Hosts []string `json:"hosts"`
+	// Error is what went wrong with hosts that this part had looked at before it went on in another run; "" is nothing.
+	Error string `json:"error,omitempty"`
+}
 
 // AuditRun names a run of the audit: the engine's run id.
 type AuditRun struct {

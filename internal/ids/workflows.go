@@ -1,6 +1,9 @@
 package ids
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 const serverWorkflow = "server/"
 
@@ -42,6 +45,11 @@ func ofInstallation(name, controlQueue string) string {
 
 // AuditWorkflow is the id of the one audit of an installation.
 func AuditWorkflow(controlQueue string) string { return ofInstallation("audit", controlQueue) }
+
+// AuditGroup is the id of a part of an audit: of the audit's run, and which part.
+func AuditGroup(runID string, group int) string {
+	return "audit-hosts/" + runID + "/" + strconv.Itoa(group)
+}
 
 // AuditSchedule is the id of the schedule of an installation's audits.
 func AuditSchedule(controlQueue string) string { return ofInstallation("audit", controlQueue) }

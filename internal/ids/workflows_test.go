@@ -19,6 +19,7 @@ func TestTheIdsOfWorkflowsNeverChange(t *testing.T) {
 		AuditWorkflow("q"):           "audit/q",
 		HousekeepingSchedule("q"):    "housekeeping/q",
 		StoresSchedule("control"):    "image-stores",
+		AuditGroup("r", 3):           "audit-hosts/r/3",
 		Tick(AuditSchedule("q")):     "audit/q-tick",
 		InstallationKey("control"):   "slipway-installation",
 		InstallationKey("q"):         "slipway-installation/q",

@@ -3,6 +3,7 @@ package audit
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/ids"
 )
@@ -18,7 +20,13 @@ import (
 const (
 	// Patience bounds an audit in all: one that takes longer shows nothing that is still so.
 	Patience = 30 * time.Minute
-	// hostsAtOnce is how many hosts are looked at at the same time. A host that does not answer holds a place for its patience.
+	// hostsInGroup is how many hosts one part of an audit looks at: 12 events and twice its inventory for each page of a host.
+	hostsInGroup = 50
+	// groupsAtOnce and groupHostsAtOnce are how many are looked at at the same time: 64 hosts together. A host that does not
+	// answer holds a place for its patience.
+	groupsAtOnce     = 4
+	groupHostsAtOnce = hostsAtOnce / groupsAtOnce
+	// hostsAtOnce is the same for an audit that began before there were groups.
 	hostsAtOnce = 64
 	// inventoryTime is one try of an inventory: hundreds of instances take milliseconds, a hypervisor that is restarted seconds.
 	inventoryTime = 30 * time.Second
@@ -68,20 +76,68 @@ var auditOptions = workflow.ActivityOptions{
 func auditAll(ctx workflow.Context, in contract.AuditInput, runID string, hosts []string) error {
 	ctx = workflow.WithActivityOptions(ctx, auditOptions)
 	records := workflow.ExecuteActivity(ctx, contract.AuditRecords, contract.AuditRun{RunID: runID})
-	places, all := workflow.NewSemaphore(ctx, hostsAtOnce), workflow.NewWaitGroup(ctx)
-	errs := make([]error, len(hosts))
-	for i, host := range hosts {
+	var errs []error
+	if workflow.GetVersion(ctx, "audit hosts in groups", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+		errs = each(ctx, hosts, hostsAtOnce, func(ctx workflow.Context, _ int, host string) error { return auditHost(ctx, in, runID, host) })
+	} else {
+		groups := slices.Collect(slices.Chunk(hosts, hostsInGroup))
+		errs = each(ctx, groups, groupsAtOnce, func(ctx workflow.Context, n int, group []string) error {
+			ctx = workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+				WorkflowID:               ids.AuditGroup(runID, n),
+				WorkflowExecutionTimeout: Patience,
+				StaticSummary:            fmt.Sprintf("%d hosts from %s on", len(group), group[0]),
+			})
+			return workflow.ExecuteChildWorkflow(ctx, contract.WorkflowAuditHosts, contract.AuditHostsInput{AuditInput: in, RunID: runID, Hosts: group}).Get(ctx, nil)
+		})
+	}
+	return errors.Join(append(errs, records.Get(ctx, nil))...)
+}
+
+// AuditHosts looks at some of an audit's hosts, in a history of its own: those of all hosts together would pass what the engine
+// lets one hold. Where their inventories are large it goes on in another run, when what it is at is done.
+func AuditHosts(ctx workflow.Context, in contract.AuditHostsInput) error {
+	ctx = workflow.WithActivityOptions(ctx, auditOptions)
+	var left []string
+	errs := each(ctx, in.Hosts, groupHostsAtOnce, func(ctx workflow.Context, _ int, host string) error {
+		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+			left = append(left, host)
+			return nil
+		}
+		return auditHost(ctx, in.AuditInput, in.RunID, host)
+	})
+	err := errors.Join(errs...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && in.Error == "" {
+		in.Error = failure.Fault(err).Text
+	}
+	if len(left) > 0 {
+		in.Hosts = left
+		return workflow.NewContinueAsNewError(ctx, contract.WorkflowAuditHosts, in)
+	}
+	if in.Error != "" {
+		return failure.Of(fault.New(fault.Internal, "%s", in.Error))
+	}
+	return nil
+}
+
+// each does something with each of a list, so many at once, and gives what went wrong.
+func each[T any](ctx workflow.Context, list []T, atOnce int64, do func(ctx workflow.Context, i int, v T) error) []error {
+	places, all := workflow.NewSemaphore(ctx, atOnce), workflow.NewWaitGroup(ctx)
+	errs := make([]error, len(list))
+	for i, v := range list {
 		all.Add(1)
 		workflow.Go(ctx, func(ctx workflow.Context) {
 			defer all.Done()
 			if errs[i] = places.Acquire(ctx, 1); errs[i] == nil {
-				errs[i] = auditHost(ctx, in, runID, host)
+				errs[i] = do(ctx, i, v)
 				places.Release(1)
 			}
 		})
 	}
 	all.Wait(ctx)
-	return errors.Join(append(errs, records.Get(ctx, nil))...)
+	return errs
 }
 
 // auditHost looks at one host, page by page, and again at what looks wrong.

@@ -54,6 +54,7 @@ func auditEnv(t *testing.T) *testsuite.TestWorkflowEnvironment {
 		env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
 	}
 	env.RegisterWorkflowWithOptions(RepairServer, tworkflow.RegisterOptions{Name: contract.WorkflowRepairServer})
+	env.RegisterWorkflowWithOptions(AuditHosts, tworkflow.RegisterOptions{Name: contract.WorkflowAuditHosts})
 	env.RegisterWorkflowWithOptions(Audit, tworkflow.RegisterOptions{Name: contract.WorkflowAudit})
 	return env
 }
