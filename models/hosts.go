@@ -128,11 +128,11 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	return h, failed(err, "register host %s", h.Hostname)
 }
 
-// SetHostToken gives a host a new token; the old one is void.
+// SetHostToken gives a host a new token; the old one is void. Conflict for a host that is given up.
 func (s *Store) SetHostToken(ctx context.Context, id string, hash []byte) error {
-	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Update("token_hash", hash)
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ? AND NOT "+isForgotten, id).Update("token_hash", hash)
 	if u.Error == nil && u.RowsAffected == 0 {
-		return noHost(id)
+		return s.noHostToUse(ctx, id)
 	}
 	return failed(u.Error, "set the token of host %s", id)
 }
@@ -159,6 +159,15 @@ func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, n
 		return noHost(id)
 	}
 	return failed(u.Error, "record the heartbeat of host %s", id)
+}
+
+// noHostToUse says why a host is not one that can be used: it is given up, or not there.
+func (s *Store) noHostToUse(ctx context.Context, id string) error {
+	h, err := s.Host(ctx, id)
+	if err != nil {
+		return err
+	}
+	return fault.New(fault.Conflict, "Host %s is given up for good.", h.Hostname)
 }
 
 func noHost(name string) error {
@@ -223,16 +232,16 @@ ORDER BY h.hostname`, backSince).Scan(&all).Error
 }
 
 // SetHostEnabled lets a host take servers or not; reason is kept only while it is disabled. Who enables a host vouches for
-// it: its failures are forgotten.
+// it: its failures are forgotten. Conflict for a host that is given up.
 func (s *Store) SetHostEnabled(ctx context.Context, id string, enabled bool, reason *string) error {
 	set := map[string]any{"enabled": enabled, "disabled_reason": reason}
 	if enabled {
 		set["disabled_reason"] = nil
 		maps.Copy(set, forgiven)
 	}
-	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(set)
+	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ? AND NOT "+isForgotten, id).Updates(set)
 	if u.Error == nil && u.RowsAffected == 0 {
-		return noHost(id)
+		return s.noHostToUse(ctx, id)
 	}
 	return failed(u.Error, "enable or disable host %s", id)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/boot"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
 	"github.com/slipway-cloud/slipway/workflows/console"
+	"github.com/slipway-cloud/slipway/workflows/forget"
 	"github.com/slipway-cloud/slipway/workflows/housekeeping"
 	"github.com/slipway-cloud/slipway/workflows/imports"
 	"github.com/slipway-cloud/slipway/workflows/reservation"
@@ -78,6 +79,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowDelete:  ends.DeleteServer,
 		contract.WorkflowCleanUp: cleanup.CleanUp,
 		contract.WorkflowAdopt:   adopt.Workflow{Ends: ends}.AdoptGuest,
+		contract.WorkflowForget:  forget.ForgetHost,
 		contract.WorkflowConsole: console.ReadConsole,
 
 		contract.WorkflowAudit:        audit.Audit,

@@ -29,10 +29,13 @@ type Activities struct {
 	log       *slog.Logger
 }
 
-// Builds starts the builds of servers that were reserved. Start is success where a workflow of that server runs or has run;
-// Internal when it is refused for good.
+// Builds are the workflows of servers (engine.Client). Start begins the build of one that was reserved; it is success where a
+// workflow of that server runs or has run, Internal when it is refused for good. ServersAt are those of which something runs that
+// names a host. EndUndos gives up what waits there for a host, and says whether anything works on the server.
 type Builds interface {
 	Start(ctx context.Context, in contract.BootInput) error
+	ServersAt(ctx context.Context, hostname string) (serverIDs []string, err error)
+	EndUndos(ctx context.Context, serverID, hostname string, act contract.OperatorAct) (works bool, ended int, err error)
 }
 
 // Options of the control plane's activities.

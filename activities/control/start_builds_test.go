@@ -42,6 +42,12 @@ func (s *starts) Start(_ context.Context, in contract.BootInput) error {
 	return nil
 }
 
+func (s *starts) ServersAt(context.Context, string) ([]string, error) { panic("nobody asks") }
+
+func (s *starts) EndUndos(context.Context, string, string, contract.OperatorAct) (bool, int, error) {
+	panic("nobody asks")
+}
+
 func TestBuildsAreStartedOnceEachAndSomeAtATime(t *testing.T) {
 	for name, c := range map[string]struct {
 		fail map[int]fault.Kind

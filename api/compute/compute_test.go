@@ -75,6 +75,8 @@ func (b *builds) Console(_ context.Context, in contract.ConsoleInput) (string, e
 
 func (b *builds) Adopt(context.Context, contract.AdoptInput) error { return b.err }
 
+func (b *builds) ForgetHost(context.Context, contract.ForgetHostInput) error { return b.err }
+
 func (b *builds) Do(_ context.Context, workflow string, in contract.ActionInput) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -73,9 +73,11 @@ func (a *API) Mount(g *echo.Group) {
 		g.POST(root, a.create, append(admin, rest.Expect(400, 403, 409))...)
 	}
 	g.GET("/:id", a.show, append(admin, rest.Expect(403, 404))...)
-	g.PATCH("/:id", a.update, append(admin, rest.Expect(400, 403, 404))...)
+	g.PATCH("/:id", a.update, append(admin, rest.Expect(400, 403, 404, 409))...)
 	g.DELETE("/:id", a.remove, append(admin, rest.Expect(403, 404, 409))...)
-	g.POST("/:id/token", a.rotate, append(admin, rest.Expect(403, 404))...)
+	g.POST("/:id/token", a.rotate, append(admin, rest.Expect(403, 404, 409))...)
+	g.POST("/:id/forget", a.forget, append(admin, rest.Expect(400, 403, 404, 409))...)
+	g.GET("/:id/forget", a.forgotten, append(admin, rest.Expect(403, 404))...)
 	g.POST("/:id/adopt", a.adopt, append(admin, rest.Expect(400, 403, 404, 409))...)
 }
 

@@ -34,7 +34,12 @@ type env struct {
 // actions stands at the port to Temporal: nothing but actions is asked of it here.
 type actions struct {
 	servers.Engine
-	begun []contract.ActionInput
+	begun  []contract.ActionInput
+	forget func(contract.ForgetHostInput) error
+}
+
+func (a *actions) ForgetHost(_ context.Context, in contract.ForgetHostInput) error {
+	return a.forget(in)
 }
 
 func (a *actions) Do(_ context.Context, _ string, in contract.ActionInput) error {

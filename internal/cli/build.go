@@ -315,20 +315,30 @@ func confirmSkip(cmd *cobra.Command, build show.Object, undo string) error {
 	}
 	fmt.Fprintf(w, "To skip it leaves behind%s what it would have given back. Nothing of Slipway removes that any more; `slipway audit`\n"+
 		"lists it until somebody does.\n", show.Printable(where))
-	fmt.Fprint(w, "Skip it? [y/N] ")
+	agreed, err := agrees(cmd, "Skip it?")
+	if err == nil && !agreed {
+		err = &show.Error{Code: show.ExitFailed, What: "nothing was skipped", Hints: []string{"--yes skips without asking"}}
+	}
+	return err
+}
+
+// agrees asks for a yes.
+func agrees(cmd *cobra.Command, question string) (bool, error) {
+	w := cmd.ErrOrStderr()
+	fmt.Fprint(w, question+" [y/N] ")
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("reading the answer: %w", err)
+		return false, fmt.Errorf("reading the answer: %w", err)
 	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
-		return nil
+		return true, nil
 	case "":
 		if err != nil {
 			fmt.Fprintln(w)
 		}
 	}
-	return &show.Error{Code: show.ExitFailed, What: "nothing was skipped", Hints: []string{"--yes skips without asking"}}
+	return false, nil
 }
 
 // completeUndos offers builds for the first argument and the undos of that build that wait for the second.

@@ -95,7 +95,7 @@ func usedOf(used, all string) func(show.Object) string {
 func (c *client) hostVerbs() []*cobra.Command {
 	return []*cobra.Command{
 		c.hostList(), c.showCommand(hostKind, "  slipway host show hv1"), c.hostCreate(), c.hostToken(), c.hostEnable(), c.hostDisable(),
-		c.deleteCommand(hostKind, "  slipway host delete hv1"),
+		c.deleteCommand(hostKind, "  slipway host delete hv1"), c.hostForget(),
 	}
 }
 

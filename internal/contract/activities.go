@@ -97,6 +97,10 @@ var activities = table(
 	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),
 	control[AdoptServerInput, none](AdoptServer).summed(func(in AdoptServerInput) string { return in.Facts.Server.Name + " on " + in.Hostname }),
 
+	// Hosts that are given up.
+	control[ForgetHostInput, none](BeginForget).summed(func(in ForgetHostInput) string { return in.Hostname + ": " + in.Reason }),
+	control[ForgetHostInput, none](EmptyHost).owes(OwesEnd).summed(func(in ForgetHostInput) string { return in.Hostname }),
+
 	// Reservations.
 	control[AdmitServersInput, Admitted](AdmitServers).summed(admission),
 	control[DropServersInput, none](DropServers).owes(OwesUndo),

@@ -28,6 +28,7 @@ const (
 	WorkflowDelete  = "DeleteServer"
 	WorkflowConsole = "ReadConsole"
 	WorkflowAdopt   = "AdoptGuest"
+	WorkflowForget  = "ForgetHost"
 	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
 	WorkflowCleanUp = "CleanUp"
 )
@@ -92,6 +93,9 @@ const (
 
 	ReadFacts   = "ReadFacts"
 	AdoptServer = "AdoptServer"
+
+	BeginForget = "BeginForget"
+	EmptyHost   = "EmptyHost"
 
 	MarkDeleting = "MarkDeleting"
 	RemoveServer = "RemoveServer"

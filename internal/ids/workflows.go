@@ -29,6 +29,9 @@ func ReservationWorkflow(first string) string { return "reservation/" + first }
 // ImageWorkflow is the id under which an image is imported. It is the image's lock: two imports never run at once.
 func ImageWorkflow(imageID string) string { return "image/" + imageID }
 
+// ForgetWorkflow is the id under which a host is given up for good, once.
+func ForgetWorkflow(hostID string) string { return "forget/" + hostID }
+
 // RepairWorkflow is the id of an operator's repair.
 func RepairWorkflow(repairID string) string { return "audit-repair/" + repairID }
 

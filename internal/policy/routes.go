@@ -162,6 +162,8 @@ var routes = []Route{
 	{Method: "DELETE", Path: "/hosts/:id", Who: Admin},
 	{Method: "POST", Path: "/hosts/:id/token", Who: Admin},
 	{Method: "POST", Path: "/hosts/:id/adopt", Who: Admin},
+	{Method: "POST", Path: "/hosts/:id/forget", Who: Admin},
+	{Method: "GET", Path: "/hosts/:id/forget", Who: Admin},
 	{Method: "GET", Path: "/image-orphans", Who: Admin},
 	{Method: "GET", Path: "/image-orphans/", Who: Admin},
 	{Method: "POST", Path: "/image-orphans/:id/set-aside", Who: Admin},

@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
 	"github.com/slipway-cloud/slipway/workflows/boot"
@@ -54,7 +55,7 @@ type scenario struct {
 }
 
 // always run, also without -record: a few that between them take every way through the workflows.
-var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "clean-up-keeps", "import", "import-deleted", "os-stop", "fails-os-start-StartDomain"}
+var always = []string{"boot", "delete", "refused-quota", "host-lost", "cancel", "delete-during-BuildDisk", "operator-skips", "fails-StartDomain", "host-fault", "clean-up-keeps", "import", "import-deleted", "os-stop", "fails-os-start-StartDomain", "forget-host"}
 
 func TestEveryScenarioReplays(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testdata, "payload.keys"))
@@ -193,6 +194,13 @@ func (sc *scenario) all() []scene {
 			project, err := sc.s.Store.ProjectByName(t.Context(), "default", "demo")
 			require.NoError(t, err)
 			return []string{ids.ReservationWorkflow(ids.Server(project.ID, key))}
+		}},
+		{"forget-host", func(t *testing.T) []string {
+			h, err := sc.s.Store.RegisterHost(t.Context(), models.Host{Hostname: "burnt", AvailabilityZone: "nova", TokenHash: []byte("burnt"), CPURatio: 1, RAMRatio: 1, DiskRatio: 1})
+			require.NoError(t, err)
+			_, errs, code := sc.s.Slipway(t, "host", "forget", "burnt", "--reason", "it burnt", "--yes", "--wait")
+			require.Zero(t, code, errs)
+			return []string{ids.ForgetWorkflow(h.ID)}
 		}},
 		{"host-fault", func(t *testing.T) []string {
 			sc.inject(t, hostFault(1))

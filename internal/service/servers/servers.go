@@ -19,7 +19,8 @@ import (
 
 // Engine changes servers (engine.Client). Submit answers nil once the build is accepted (the server's row exists) or the fault
 // that refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
-// once the delete is certain to happen, Do once an action has begun, Adopt when a guest is a server. Progress is that of a running build; it is empty, or
+// once the delete is certain to happen, Do once an action has begun, Adopt when a guest is a server,
+// ForgetHost when a host is heard no more. Progress is that of a running build; it is empty, or
 // NotFound, when none runs. Console is the end of a server's serial console, Unavailable when its host does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
@@ -29,6 +30,7 @@ type Engine interface {
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 	Adopt(ctx context.Context, in contract.AdoptInput) error
+	ForgetHost(ctx context.Context, in contract.ForgetHostInput) error
 }
 
 // Config of the service. A zero field is what is said beside it, where something is.
