@@ -154,13 +154,15 @@ func (s *Store) Placements(ctx context.Context, serverID string) ([]Placement, e
 	return all, failed(err, "list the placements of server %s", serverID)
 }
 
-// needsImageSQL says whether a server that holds room on the host was built of the image, or of one that names it as its kernel or
-// ramdisk: the names are read where ResolveImage reads them, and an image that was deleted keeps them.
+// needsImageSQL says whether a server that holds room on the host was built of the image, as its root, kernel or ramdisk. Of a server
+// whose build did not keep the latter, its image names them, where ResolveImage has read them; an image that was deleted still does.
 const needsImageSQL = `
 SELECT EXISTS (
     SELECT FROM placements p JOIN servers s ON s.id = p.server_id JOIN images i ON i.id = s.image_id
+        LEFT JOIN server_specs k ON k.server_id = s.id
     WHERE p.host_id = $1 AND s.deleted_at IS NULL
-      AND (i.id = $2 OR i.properties->>'kernel_id' = $2 OR i.properties->>'ramdisk_id' = $2))`
+      AND (i.id = $2 OR CASE WHEN k.parts IS NULL THEN i.properties->>'kernel_id' = $2 OR i.properties->>'ramdisk_id' = $2
+                             ELSE k.parts ? $2 END))`
 
 // HostNeedsImage says whether a server that is not deleted holds room on the host, in whatever role, and needs the image there. A
 // build holds it before it fetches.

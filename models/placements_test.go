@@ -39,7 +39,22 @@ func TestAHostNeedsTheImagesOfWhatIsPlacedThere(t *testing.T) {
 	needs(true, root, kernel, ramdisk)
 	needs(false, w.image.ID, uuid.NewString())
 
-	_, err := w.DeleteImage(ctx, root, nil)
+	// What was built of is known: what the image is made to name since does not count.
+	known, b := w.server("two")
+	known.ImageID = root
+	require.NoError(t, w.RecordServer(ctx, known, b, ServerSpec{KeyID: "k1", Sealed: []byte("sealed"), Parts: []string{kernel}}))
+	require.NoError(t, w.Place(ctx, Placement{ServerID: known.ID, HostID: there.ID, VCPUs: 1}, "networking"))
+	specs, err := w.ServerSpecs(ctx, known.ID)
+	require.NoError(t, err)
+	require.Equal(t, []string{kernel}, specs[known.ID].Parts)
+	for id, want := range map[string]bool{root: true, kernel: true, ramdisk: false, w.image.ID: false} {
+		got, err := w.HostNeedsImage(ctx, there.ID, id)
+		require.NoError(t, err)
+		require.Equal(t, want, got, id)
+	}
+	require.NoError(t, w.ReleasePlacement(ctx, known.ID, "n2"))
+
+	_, err = w.DeleteImage(ctx, root, nil)
 	require.NoError(t, err)
 	needs(true, root, kernel, ramdisk)
 	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n1"))

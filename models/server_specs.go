@@ -7,20 +7,22 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ServerSpec is what a server's build knew of it, sealed: which key opens it, and nothing else, can be read here. It is made
-// with the server and goes with it. Servers of before there were any have none.
+// ServerSpec is what a server's build knew of it, sealed: which key opens it, and of which images it was built, can be read here.
+// It is made with the server and goes with it. Servers of before there were any have none.
 type ServerSpec struct {
 	ServerID  string `gorm:"primaryKey"`
 	KeyID     string
 	Sealed    []byte
 	CreatedAt time.Time
+	// Parts are the images beside its own, kernel and ramdisk; nil is not known, as of a build of the version before.
+	Parts []string `gorm:"serializer:json" db:"-"`
 }
 
 // insertSpecSQL keeps the spec of a server that this request has in BUILD. It waits for a delete of the server, and is
 // waited for: no spec comes after its server has gone.
 const insertSpecSQL = `
-INSERT INTO server_specs (server_id, key_id, sealed, created_at)
-SELECT s.id, @key_id, @sealed, @created_at FROM servers s
+INSERT INTO server_specs (server_id, key_id, sealed, parts, created_at)
+SELECT s.id, @key_id, @sealed, NULLIF(@parts::jsonb, 'null'), @created_at FROM servers s
 WHERE s.id = @server_id AND s.` + isBuilding + ` AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = s.id AND a.request_id = @request_id)
 FOR SHARE OF s
 ON CONFLICT (server_id) DO NOTHING`

@@ -181,7 +181,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 		})
 		for _, spec := range specs {
 			b.Queue(insertSpecSQL, named{
-				"server_id": v.ID, "request_id": a.RequestID, "key_id": spec.KeyID, "sealed": spec.Sealed, "created_at": v.CreatedAt,
+				"server_id": v.ID, "request_id": a.RequestID, "key_id": spec.KeyID, "sealed": spec.Sealed, "parts": asJSON(spec.Parts), "created_at": v.CreatedAt,
 			})
 		}
 		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id

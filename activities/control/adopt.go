@@ -22,7 +22,7 @@ func (a *Activities) AdoptServer(ctx context.Context, in contract.AdoptServerInp
 	}
 	return a.store.AdoptServer(ctx, models.Adoption{
 		Server: server, Host: in.Hostname,
-		Spec:  models.ServerSpec{KeyID: sealed.KeyID, Sealed: sealed.Bytes},
+		Spec:  models.ServerSpec{KeyID: sealed.KeyID, Sealed: sealed.Bytes, Parts: partsOf(facts.Spec.Image)},
 		Claim: models.Claim{Instances: 1, Cores: facts.Server.Flavor.VCPUs, RAMMiB: facts.Server.Flavor.RAMMiB},
 		Room:  models.Placement{VCPUs: facts.Resources.VCPUs, MemoryMiB: facts.Resources.RAMMiB, DiskGiB: facts.Resources.DiskGiB},
 		Action: models.InstanceAction{

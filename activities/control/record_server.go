@@ -18,9 +18,20 @@ func (a *Activities) RecordServer(ctx context.Context, in contract.RecordServerI
 		if err != nil {
 			return err
 		}
-		specs = append(specs, models.ServerSpec{ServerID: in.ServerID, KeyID: sealed.KeyID, Sealed: sealed.Bytes})
+		specs = append(specs, models.ServerSpec{ServerID: in.ServerID, KeyID: sealed.KeyID, Sealed: sealed.Bytes, Parts: partsOf(in.Spec.Image)})
 	}
 	return a.taking(ctx, contract.RecordServer, 0, "").RecordServer(ctx, serverOf(in), createOf(in), specs...)
+}
+
+// partsOf are the images beside its own that a server is built of: a host gets them with it.
+func partsOf(image contract.ResolvedImage) []string {
+	parts := []string{}
+	for _, part := range []*contract.Image{image.Kernel, image.Ramdisk} {
+		if part != nil {
+			parts = append(parts, part.ID)
+		}
+	}
+	return parts
 }
 
 // ForgetSpec removes the spec of a server that is gone.
