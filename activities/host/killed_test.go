@@ -128,7 +128,10 @@ func (k killedHost) kill(t *testing.T, after time.Duration) (took time.Duration)
 	require.NoError(t, err)
 	require.NoError(t, host.Start())
 	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err, "%s", complaint.String())
+	if err != nil {
+		_ = host.Wait()
+		t.Fatalf("%v: %s", err, complaint.String())
+	}
 	require.Equal(t, "ready\n", line)
 	began := time.Now()
 	deadly := time.AfterFunc(after, func() { _ = host.Process.Signal(syscall.SIGKILL) })

@@ -6,9 +6,11 @@ import (
 	"strings"
 
 	enumspb "go.temporal.io/api/enums/v1"
+	namespacepb "go.temporal.io/api/namespace/v1"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	workerpb "go.temporal.io/api/worker/v1"
 	"go.temporal.io/api/workflowservice/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -208,13 +210,14 @@ func multiple(p *Policy, c Caller, namespace string, request any) string {
 	return own(p, c, namespace, request)
 }
 
-// marks is a change of what an installation writes into its namespace's data, and of nothing else of the namespace.
+// marks is a change of what an installation writes into its namespace's data, and of how long the namespace keeps what has ended,
+// which a worker sets. It is nothing else of the namespace.
 func marks(p *Policy, c Caller, namespace string, request any) string {
 	r, ok := request.(*workflowservice.UpdateNamespaceRequest)
-	info := r.GetUpdateInfo()
-	if !ok || r.GetConfig() != nil || r.GetReplicationConfig() != nil || r.GetSecurityToken() != "" || r.GetDeleteBadBinary() != "" ||
+	info, config := r.GetUpdateInfo(), r.GetConfig()
+	if !ok || !proto.Equal(config, &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: config.GetWorkflowExecutionRetentionTtl()}) || r.GetReplicationConfig() != nil || r.GetSecurityToken() != "" || r.GetDeleteBadBinary() != "" ||
 		r.GetPromoteNamespace() || info.GetDescription() != "" || info.GetOwnerEmail() != "" || info.GetState() != 0 {
-		return "of a namespace it may change the data alone"
+		return "of a namespace it may change the data and the retention alone"
 	}
 	return own(p, c, namespace, request)
 }

@@ -361,6 +361,13 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 			Namespace: namespace, Config: &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: durationpb.New(24 * time.Hour)}})
 		return err
 	}
+	aliases := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
+		_, err := c.UpdateNamespace(ctx, &workflowservice.UpdateNamespaceRequest{
+			Namespace: namespace, Config: &namespacepb.NamespaceConfig{
+				WorkflowExecutionRetentionTtl: durationpb.New(24 * time.Hour), CustomSearchAttributeAliases: map[string]string{"Keyword01": "x"},
+			}})
+		return err
+	}
 	pollWorkflow := func(ctx context.Context, c workflowservice.WorkflowServiceClient) error {
 		_, err := c.PollWorkflowTaskQueue(ctx, &workflowservice.PollWorkflowTaskQueueRequest{Namespace: namespace, TaskQueue: q("host:hv1")})
 		return err
@@ -405,7 +412,9 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 		{"control", "list of another namespace", listSystem, refused},
 		{"control", "history", history, allowed},
 		{"control", "mark of the namespace", mark, allowed},
-		{"control", "retention of the namespace", retention, refused},
+		{"control", "retention of the namespace", retention, allowed},
+		{"control", "more of the namespace", aliases, refused},
+		{"hv1", "retention of the namespace", retention, refused},
 		{"control", "poll of a host's queue", pollOf("host:hv1"), refused},
 		{"control", "poll of a partition of a host's queue", pollOf("/_sys/host:hv1/1"), refused},
 		{"hv1", "start", start, refused},
