@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 // waiting stands at the port to the engine: the servers on which something works, and how many undos of each wait for the host.
 type waiting struct {
 	Builds
+	mu     sync.Mutex // several are asked at once
 	undos  map[string]int
 	listed []string
 	acts   []contract.OperatorAct
@@ -29,6 +31,8 @@ type waiting struct {
 func (w *waiting) ServersAt(context.Context, string) ([]string, error) { return w.listed, nil }
 
 func (w *waiting) EndUndos(_ context.Context, server, hostname string, act contract.OperatorAct) (works bool, ended int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.silent != nil {
 		return true, 0, w.silent
 	}

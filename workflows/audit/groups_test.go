@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,10 +178,13 @@ func TestTheHistoriesOfAnAuditStayShortHoweverManyHostsThereAre(t *testing.T) {
 
 func TestAPartOfAnAuditGoesOnInAnotherRunWhenItsHistoryIsLong(t *testing.T) {
 	env := auditEnv(t)
+	var mu sync.Mutex // activities are real goroutines here
 	var looked []string
+	env.SetOnActivityCompletedListener(func(*activity.Info, converter.EncodedValue, error) { env.SetContinueAsNewSuggested(true) })
 	env.OnActivity(contract.AuditHost, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.AuditHostInput) (contract.AuditHostOutput, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		looked = append(looked, in.First.Hostname)
-		env.SetContinueAsNewSuggested(true)
 		if in.First.Hostname == "hv00003" {
 			return contract.AuditHostOutput{}, failure.Of(fault.New(fault.Invalid, "no such table"))
 		}
@@ -205,12 +209,12 @@ func TestAnAuditOfWhichAPartFailsSaysSoAndLooksAtTheRest(t *testing.T) {
 	env := auditEnv(t)
 	f := newFleet(2*hostsInGroup, 0)
 	env.OnActivity(contract.BeginAudit, mock.Anything, mock.Anything).Return(contract.AuditStart{Hosts: f.hosts}, nil)
-	looked := 0
+	var looked atomic.Int64
 	env.OnActivity(contract.TakeInventory, mock.Anything, mock.Anything).Return(func(ctx context.Context, in contract.InventoryInput) (contract.Inventory, error) {
 		return contract.Inventory{Hostname: strings.TrimPrefix(activity.GetInfo(ctx).TaskQueue, contract.HostQueue(""))}, nil
 	})
 	env.OnActivity(contract.AuditHost, mock.Anything, mock.Anything).Return(func(_ context.Context, in contract.AuditHostInput) (contract.AuditHostOutput, error) {
-		looked++
+		looked.Add(1)
 		if in.First.Hostname == "hv00003" {
 			return contract.AuditHostOutput{}, failure.Of(fault.New(fault.Invalid, "no such table"))
 		}
@@ -221,7 +225,7 @@ func TestAnAuditOfWhichAPartFailsSaysSoAndLooksAtTheRest(t *testing.T) {
 	env.ExecuteWorkflow(Audit, contract.AuditInput{HostPatience: time.Second})
 	require.Error(t, env.GetWorkflowError())
 	require.Equal(t, "no such table", end.Error)
-	require.Equal(t, len(f.hosts), looked)
+	require.EqualValues(t, len(f.hosts), looked.Load())
 }
 
 func TestAnAuditThatIsCancelledEndsItsPartsAndSaysSo(t *testing.T) {

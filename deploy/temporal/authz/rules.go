@@ -215,7 +215,7 @@ func multiple(p *Policy, c Caller, namespace string, request any) string {
 func marks(p *Policy, c Caller, namespace string, request any) string {
 	r, ok := request.(*workflowservice.UpdateNamespaceRequest)
 	info, config := r.GetUpdateInfo(), r.GetConfig()
-	if !ok || !proto.Equal(config, &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: config.GetWorkflowExecutionRetentionTtl()}) || r.GetReplicationConfig() != nil || r.GetSecurityToken() != "" || r.GetDeleteBadBinary() != "" ||
+	if !ok || config != nil && !proto.Equal(config, &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: config.GetWorkflowExecutionRetentionTtl()}) || r.GetReplicationConfig() != nil || r.GetSecurityToken() != "" || r.GetDeleteBadBinary() != "" ||
 		r.GetPromoteNamespace() || info.GetDescription() != "" || info.GetOwnerEmail() != "" || info.GetState() != 0 {
 		return "of a namespace it may change the data and the retention alone"
 	}
