@@ -320,8 +320,11 @@ FROM audit_runs WHERE state <> 'running' GROUP BY outcome`).Query(count(c.Runs))
 // The same again, and a server that is not placed there any more, is success.
 func (s *Store) RestorePlacement(ctx context.Context, serverID, hostname string, vcpus, memoryMiB, diskGiB int) error {
 	h, err := s.HostByName(ctx, hostname)
+	if fault.Is(err, fault.NotFound) {
+		return nil // nothing is placed there
+	}
 	if err != nil {
-		return fault.Absent(err, fault.Conflict, "Compute host %s could not be found.", hostname)
+		return err
 	}
 	err = s.tx(ctx, func(tx *gorm.DB) error {
 		return tx.Exec(`

@@ -200,6 +200,7 @@ func TestRoomIsHeldAgainForAServerThatRunsThereAlone(t *testing.T) {
 	require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: h1.ID, VCPUs: 1, MemoryMiB: 512, DiskGiB: 1}, "spawning"))
 	require.NoError(t, w.ActivateServer(ctx, Activation{ServerID: v.ID, RequestID: "req-" + v.ID, Hostname: "hv1"}))
 	require.NoError(t, w.exec(ctx, `DELETE FROM placements`))
+	require.NoError(t, w.RestorePlacement(ctx, v.ID, "hv9", 2, 1024, 2), "nothing is placed on a host that is gone")
 	require.NoError(t, w.RestorePlacement(ctx, v.ID, "hv2", 2, 1024, 2))
 	held, err := w.Placements(ctx, v.ID)
 	require.NoError(t, err)

@@ -48,6 +48,9 @@ func sealedFacts(dir string) (sealed payload.Sealed, err error) {
 	if err == nil {
 		err = json.Unmarshal(text, &sealed)
 	}
+	if err == nil && sealed.KeyID == "" {
+		err = fmt.Errorf("%s in %s names no key", factsName, dir)
+	}
 	return sealed, err
 }
 
@@ -129,7 +132,8 @@ func (a *Activities) ResealFacts() (int, error) {
 		}
 		done++
 	}
-	for _, key := range slices.Sorted(maps.Keys(lost)) {
+	if len(lost) > 0 {
+		key := slices.Sorted(maps.Keys(lost))[0]
 		return done, fmt.Errorf("payload keys: there is no key %s any more, and the facts of %d servers in %s are sealed with it: put its line back behind the others, start slipway host, and remove it then",
 			key, lost[key], a.o.InstancesDir)
 	}

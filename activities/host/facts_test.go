@@ -74,6 +74,18 @@ func TestFactsOfAnotherServerAreNotTakenForItsOwn(t *testing.T) {
 	require.True(t, fault.Is(err, fault.Conflict), "%v", err)
 }
 
+func TestFactsThatCannotBeReadKeepNoHostFromStarting(t *testing.T) {
+	p := newPlace(t)
+	p.fetch(t)
+	require.NoError(t, p.DefineDomain(t.Context(), p.define()))
+	for _, text := range []string{"{}", "{", ""} {
+		require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, factsName), []byte(text), 0o600))
+		n, err := p.ResealFacts()
+		require.NoError(t, err, "%q", text)
+		require.Zero(t, n)
+	}
+}
+
 func TestAHostSealsFactsAnewAndNeedsTheKeyUntilThen(t *testing.T) {
 	const k2 = "k2 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 	p := newPlace(t)

@@ -17,16 +17,21 @@ import (
 
 // What TLS each of Slipway's listeners and clients has; nil is none. Between Slipway's own parts it is 1.3; users' clients may be older.
 
-func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
-	if c.TLSCert == "" && c.TLSKey == "" {
-		if c.TLSClientCA != "" {
-			return nil, fmt.Errorf("api.tls_client_ca is of no use without api.tls_cert and api.tls_key")
+// listenerTLS is that of a listener, by settings that begin with setting: its certificate and key, and whose certificates clients show.
+func listenerTLS(setting, cert, key, clientCA string, certificates *tlsfile.Files, version uint16, roles ...string) (*tls.Config, error) {
+	if cert == "" && key == "" {
+		if clientCA != "" {
+			return nil, fmt.Errorf("%[1]s_client_ca is of no use without %[1]s_cert and %[1]s_key", setting)
 		}
 		return nil, nil
 	}
-	secure, err := certificates.Server(tlsfile.Pair{Setting: "api.tls", Cert: c.TLSCert, Key: c.TLSKey},
-		tlsfile.Authority{Setting: "api.tls_client_ca", CA: c.TLSClientCA}, tls.VersionTLS12)
-	if err != nil || c.PublicURL == "" {
+	return certificates.Server(tlsfile.Pair{Setting: setting, Cert: cert, Key: key},
+		tlsfile.Authority{Setting: setting + "_client_ca", CA: clientCA}, version, roles...)
+}
+
+func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
+	secure, err := listenerTLS("api.tls", c.TLSCert, c.TLSKey, c.TLSClientCA, certificates, tls.VersionTLS12)
+	if err != nil || secure == nil || c.PublicURL == "" {
 		return secure, err
 	}
 	public, err := url.Parse(c.PublicURL)
@@ -47,14 +52,7 @@ func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
 }
 
 func operatorTLS(c config.Operator, certificates *tlsfile.Files) (*tls.Config, error) {
-	if c.TLSCert == "" && c.TLSKey == "" {
-		if c.TLSClientCA != "" {
-			return nil, fmt.Errorf("operator.tls_client_ca is of no use without operator.tls_cert and operator.tls_key")
-		}
-		return nil, nil
-	}
-	return certificates.Server(tlsfile.Pair{Setting: "operator.tls", Cert: c.TLSCert, Key: c.TLSKey},
-		tlsfile.Authority{Setting: "operator.tls_client_ca", CA: c.TLSClientCA}, tls.VersionTLS13, pki.Operator, pki.Control)
+	return listenerTLS("operator.tls", c.TLSCert, c.TLSKey, c.TLSClientCA, certificates, tls.VersionTLS13, pki.Operator, pki.Control)
 }
 
 func temporalTLS(c config.Temporal, certificates *tlsfile.Files) (*tls.Config, error) {

@@ -11,11 +11,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -44,89 +42,85 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/slipway-cloud/slipway/internal/pki"
 )
 
-// testCA issues certificates as the conventions have them: the role is the unit, the name the common name.
+// testCA is a CA as `slipway pki init` makes it.
 type testCA struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	dir  string
-	last int64
+	*pki.Authority
+	t   *testing.T
+	dir string
+	had map[string]bool // holders
 }
 
 func newTestCA(t *testing.T) *testCA {
 	t.Helper()
-	ca := &testCA{t: t, dir: t.TempDir(), last: 1}
+	ca := &testCA{t: t, dir: t.TempDir(), had: map[string]bool{}}
 	var err error
-	if ca.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	if ca.Authority, err = pki.Init(t.Context(), ca.dir, "test"); err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, ca.key.Public(), ca.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if ca.cert, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	ca.put("ca.pem", "CERTIFICATE", der)
 	return ca
 }
 
-func (ca *testCA) put(name, kind string, der []byte) string {
+// issue gives a holder a certificate, another one where it has one, and returns both files and the serial number.
+func (ca *testCA) issue(role, name string) (cert, key, serial string) {
 	ca.t.Helper()
-	path := filepath.Join(ca.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+	request := pki.Request{Role: role, Name: name}
+	if role != pki.Operator {
+		request.DNS, request.IPs = []string{name}, []string{"127.0.0.1"}
+	}
+	var (
+		c   pki.Certificate
+		err error
+	)
+	if holder := role + "-" + name; ca.had[holder] {
+		c, err = ca.Renew(ca.t.Context(), role, name, 0)
+	} else {
+		c, err = ca.Issue(ca.t.Context(), request)
+		ca.had[holder] = true
+	}
+	if err != nil {
 		ca.t.Fatal(err)
 	}
-	return path
+	path := filepath.Join(ca.dir, role+"-"+name)
+	return path + ".pem", path + ".key", c.Serial
 }
 
-// issue writes NAME.pem and NAME.key, and returns both paths and the serial number.
-func (ca *testCA) issue(role, name string, until time.Time) (cert, key string, serial *big.Int) {
+// odd is a certificate that a careful CA does not issue: one without a role, or one that has expired.
+func (ca *testCA) odd(role, name string, until time.Time) *tls.Config {
 	ca.t.Helper()
-	ca.last++
-	serial = big.NewInt(ca.last)
+	authority, err := tls.LoadX509KeyPair(filepath.Join(ca.dir, "ca.pem"), filepath.Join(ca.dir, "ca.key"))
+	if err != nil {
+		ca.t.Fatal(err)
+	}
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		ca.t.Fatal(err)
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{OrganizationalUnit: []string{role}, CommonName: name},
-		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-		DNSNames:    []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}, ca.cert, private.Public(), ca.key)
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{OrganizationalUnit: []string{role}, CommonName: name},
+		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, authority.Leaf, private.Public(), authority.PrivateKey)
 	if err != nil {
 		ca.t.Fatal(err)
 	}
-	text, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	return ca.put(name+".pem", "CERTIFICATE", der), ca.put(name+".key", "PRIVATE KEY", text), serial
-}
-
-func (ca *testCA) revoke(serial *big.Int) {
-	ca.t.Helper()
-	der, err := x509.CreateRevocationList(rand.Reader, &x509.RevocationList{
-		Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour),
-		RevokedCertificateEntries: []x509.RevocationListEntry{{SerialNumber: serial, RevocationTime: time.Now()}},
-	}, ca.cert, ca.key)
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	ca.put("crl.pem", "X509 CRL", der)
+	c := ca.client("", "")
+	c.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}
+	return c
 }
 
 func (ca *testCA) client(cert, key string) *tls.Config {
 	ca.t.Helper()
+	text, err := os.ReadFile(filepath.Join(ca.dir, "ca.pem"))
+	if err != nil {
+		ca.t.Fatal(err)
+	}
 	roots := x509.NewCertPool()
-	roots.AddCert(ca.cert)
+	if !roots.AppendCertsFromPEM(text) {
+		ca.t.Fatal("no certificate in ca.pem")
+	}
 	c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
@@ -167,8 +161,8 @@ func guardedTemporal(t *testing.T, ca *testCA, more ...string) (frontend, ui str
 		t.Skipf("no Temporal server to start (%v): run deploy/dev/build-temporal.sh", err)
 	}
 	pg := startPostgres(t, t.TempDir())
-	frontendCert, frontendKey, _ := ca.issue("control", "temporal", time.Now().Add(time.Hour))
-	uiCert, uiKey, _ := ca.issue("operator", "web-ui", time.Now().Add(time.Hour))
+	frontendCert, frontendKey, _ := ca.issue("control", "temporal")
+	uiCert, uiKey, _ := ca.issue("operator", "web-ui")
 	log = &lines{}
 	command := exec.Command(binary, append([]string{
 		"--postgres-host", pg.SocketDir, "--postgres-port", strconv.Itoa(pg.Port()), "--postgres-user", pg.User(),
@@ -210,11 +204,10 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 	ca := newTestCA(t)
 	frontend, ui, log := guardedTemporal(t, ca)
 	const namespace = "slipway"
-	later := time.Now().Add(time.Hour)
 	var workerLog lines
 	dialSDK := func(role, name string) client.Client {
 		t.Helper()
-		cert, key, _ := ca.issue(role, name, later)
+		cert, key, _ := ca.issue(role, name)
 		c, err := client.Dial(client.Options{
 			HostPort: frontend, Namespace: namespace, ConnectionOptions: client.ConnectionOptions{TLS: ca.client(cert, key)},
 			Logger:                  sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&workerLog, &slog.HandlerOptions{Level: slog.LevelWarn}))),
@@ -279,14 +272,11 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 		t.Cleanup(func() { conn.Close() })
 		conns[name] = workflowservice.NewWorkflowServiceClient(conn)
 	}
-	serials := map[string]*big.Int{}
-	for name, role := range map[string]string{"control": "control", "hv1": "host", "hv2": "host", "hv3": "host", "operator": "operator", "chassis": "ovn-chassis", "norole": ""} {
-		cert, key, serial := ca.issue(role, name, later)
-		serials[name] = serial
-		connect(name, credentials.NewTLS(ca.client(cert, key)))
+	for name, role := range map[string]string{"control": "control", "hv1": "host", "hv2": "host", "hv3": "host", "operator": "operator", "chassis": "ovn-chassis"} {
+		connect(name, credentials.NewTLS(ca.client(ca.issueFor(role, name))))
 	}
-	expired, expiredKey, _ := ca.issue("control", "expired", time.Now().Add(-time.Minute))
-	connect("expired", credentials.NewTLS(ca.client(expired, expiredKey)))
+	connect("norole", credentials.NewTLS(ca.odd("", "norole", time.Now().Add(time.Hour))))
+	connect("expired", credentials.NewTLS(ca.odd("control", "expired", time.Now().Add(-time.Minute))))
 	connect("nobody", credentials.NewTLS(ca.client("", "")))
 	connect("plain", insecure.NewCredentials())
 	other := newTestCA(t)
@@ -493,7 +483,9 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 	if err := describe(t.Context(), conns["hv3"]); err != nil {
 		t.Error(err)
 	}
-	ca.revoke(serials["hv3"])
+	if _, err := ca.Revoke(t.Context(), "host", "hv3", ""); err != nil {
+		t.Fatal(err)
+	}
 	for deadline := time.Now().Add(20 * time.Second); status.Code(describe(t.Context(), conns["hv3"])) != refused; {
 		if time.Now().After(deadline) {
 			t.Fatal("a revoked certificate is honoured")
@@ -519,7 +511,7 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 
 func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testing.T) {
 	ca := newTestCA(t)
-	internode, internodeKey, _ := ca.issue("control", "internode", time.Now().Add(time.Hour))
+	internode, internodeKey, _ := ca.issue("control", "internode")
 	frontend, _, _ := guardedTemporal(t, ca, "--internode-cert", internode, "--internode-key", internodeKey, "--internode-ca", filepath.Join(ca.dir, "ca.pem"))
 	config := ca.client(ca.issueFor("control", "api-1"))
 	c, err := client.Dial(client.Options{
@@ -533,15 +525,15 @@ func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testin
 	if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "server/1", TaskQueue: "control"}, "build"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, renewed := ca.issue("control", "temporal", time.Now().Add(time.Hour)) // over the files of the frontend
+	_, _, renewed := ca.issue("control", "temporal") // over the files of the frontend
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		conn, err := tls.Dial("tcp", frontend, config)
 		if err != nil {
 			t.Fatal(err)
 		}
-		shown := conn.ConnectionState().PeerCertificates[0].SerialNumber
+		shown := conn.ConnectionState().PeerCertificates[0].SerialNumber.Text(16)
 		conn.Close()
-		if shown.Cmp(renewed) == 0 {
+		if shown == renewed {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -551,6 +543,6 @@ func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testin
 }
 
 func (ca *testCA) issueFor(role, name string) (cert, key string) {
-	cert, key, _ = ca.issue(role, name, time.Now().Add(time.Hour))
+	cert, key, _ = ca.issue(role, name)
 	return cert, key
 }

@@ -135,7 +135,8 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
 		},
-		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, Seed: newSeed(), Drive: s.config.Drive, VendorData: s.config.VendorData, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
+		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
+		Seed: newSeed(), Drive: s.config.Drive, VendorData: s.config.VendorData,
 	}
 	if in.Hostname == "" {
 		in.Hostname = Hostname(r.Name)
