@@ -267,9 +267,16 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 
+	// Also over TLS: deadlines of uploads and early refusals are HTTP/1.1's.
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	turnedAway := slog.LevelDebug
+	if o.TLS != nil && o.TLS.GetConfigForClient != nil {
+		turnedAway = slog.LevelInfo // whose certificate is refused, and why
+	}
 	server := &http.Server{
-		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: o.TLS, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		Protocols: &protocols, Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: o.TLS, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), turnedAway),
 	}
 	served := make(chan error, 1)
 	go func() {

@@ -51,6 +51,10 @@ func TestOverTLSTheAPIAnswersWithAddressesThatAreItsOwnAndNothingInClear(t *test
 		require.Contains(t, string(text), want)
 	}
 	transport.CloseIdleConnections()
+	newer := secure.Clone()
+	newer.NextProtos = []string{"h2"}
+	_, err = tls.Dial("tcp", address, newer)
+	require.ErrorContains(t, err, "no application protocol", "deadlines of uploads are HTTP/1.1's")
 	stop()
 	require.NoError(t, <-ended)
 }

@@ -22,7 +22,7 @@ import (
 // ends the other.
 func serveOperator(ctx context.Context, c config.Operator, certificates *tlsfile.Files, metrics *prometheus.Registry, more map[string]http.Handler, run func(context.Context) error) error {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), certificates)
-	run = watched(certificates, run)
+	run = runBoth(func(ctx context.Context) error { certificates.Run(ctx); return nil }, run)
 	if c.Listen == "" {
 		return run(ctx)
 	}
@@ -40,8 +40,10 @@ func serveOperator(ctx context.Context, c config.Operator, certificates *tlsfile
 	if err != nil {
 		return err
 	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		Protocols: &protocols, Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		TLSConfig: secure, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelInfo), // who is refused, and why
 	}
 	serve := func() error { return server.Serve(l) }

@@ -102,7 +102,11 @@ func written(cmd *cobra.Command, dir string, days int, do func(context.Context, 
 	if err != nil {
 		return err
 	}
-	c, err := do(cmd.Context(), ca, time.Duration(days)*24*time.Hour)
+	validity := time.Duration(days) * 24 * time.Hour
+	if !cmd.Flags().Changed("days") {
+		validity = 0 // a year, or as long as the CA has
+	}
+	c, err := do(cmd.Context(), ca, validity)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -62,8 +60,8 @@ func temporalTLS(c config.Temporal, certificates *tlsfile.Files) (*tls.Config, e
 	name := c.TLSServerName
 	if name == "" {
 		var err error
-		if name, _, err = net.SplitHostPort(c.Address); err != nil {
-			return nil, fmt.Errorf("temporal.address: %w", err)
+		if name, err = config.TargetHost(c.Address); err != nil {
+			return nil, fmt.Errorf("temporal.address: %w: set temporal.tls_server_name to the name in the frontend's certificate", err)
 		}
 	}
 	return certificates.Client(tlsfile.Pair{Setting: "temporal.tls", Cert: c.TLSCert, Key: c.TLSKey},
@@ -99,18 +97,4 @@ func refusePlaintext(c config.Config, found []string, log *slog.Logger) error {
 		log.Warn("Other machines can listen: insecure_plaintext lets it be.", "what", what)
 	}
 	return nil
-}
-
-// watched runs a role while somebody looks when its certificates end.
-func watched(certificates *tlsfile.Files, run func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		watching, stop := context.WithCancel(ctx)
-		stopped := make(chan struct{})
-		go func() {
-			defer close(stopped)
-			certificates.Run(watching)
-		}()
-		defer func() { stop(); <-stopped }()
-		return run(ctx)
-	}
 }

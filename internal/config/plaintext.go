@@ -30,6 +30,9 @@ func (c Config) InClear(role string) (found []string) {
 	switch role {
 	case "api":
 		listens("api", c.API.Listen, c.API.TLSCert)
+		if o := c.Operator; o.Listen != "" && o.TLSCert != "" && o.TLSClientCA == "" && !localAddress(o.Listen) {
+			say("operator.listen is %s, which other machines reach, and its /codec decrypts for whoever asks: set operator.tls_client_ca, or listen on loopback", o.Listen)
+		}
 		asks("api.public_url", c.API.PublicURL)
 	case "worker":
 		asks("notifications.webhook_url", c.Notifications.WebhookURL)
@@ -78,8 +81,14 @@ func localAddress(address string) bool {
 	if strings.HasPrefix(address, "unix:") {
 		return true
 	}
-	host, _, err := net.SplitHostPort(address[strings.LastIndex(address, "/")+1:]) // dns:///host:port
+	host, err := TargetHost(address)
 	return err == nil && local(host)
+}
+
+// TargetHost is the host of host:port, or of a target of gRPC's: dns:///host:port.
+func TargetHost(target string) (string, error) {
+	host, _, err := net.SplitHostPort(target[strings.LastIndex(target, "/")+1:])
+	return host, err
 }
 
 // local says whether nobody but this machine is a host. A name other than localhost may be any machine's tomorrow.

@@ -23,6 +23,8 @@ func TestWhatIsInClearBeyondThisMachineIsToldWithTheSettingThatEndsIt(t *testing
 		"an operators' listener":     {"host", "operator: {listen: '10.0.0.1:8777'}", []string{"operator.listen is 10.0.0.1:8777", "set operator.tls_cert"}},
 		"none":                       {"host", "operator: {listen: ''}", nil},
 		"operators with TLS":         {"host", "operator: {listen: '10.0.0.1:8777', tls_cert: x}", nil},
+		"a codec for everybody":      {"api", "operator: {listen: '10.0.0.1:8775', tls_cert: x}", []string{"operator.listen is 10.0.0.1:8775", "/codec decrypts", "set operator.tls_client_ca"}},
+		"a codec for operators":      {"api", "operator: {listen: '10.0.0.1:8775', tls_cert: x, tls_client_ca: y}", nil},
 		"a public address":           {"api", "api: {public_url: 'http://cloud.example.org'}", []string{"api.public_url is plain http to another machine (cloud.example.org)"}},
 		"a proxy in front":           {"api", "api: {public_url: 'https://cloud.example.org'}", nil},
 		"Temporal":                   {"worker", "temporal: {address: 'temporal:7233'}", []string{"temporal.address is temporal:7233", "set temporal.tls_ca"}},

@@ -84,10 +84,11 @@ func Init(ctx context.Context, dir, name string) (*Authority, error) {
 	if err := putKey(filepath.Join(dir, caKeyFile), key); err != nil {
 		return nil, err
 	}
-	if err := putPEM(filepath.Join(dir, caFile), "CERTIFICATE", der, 0o644); err != nil {
+	// The certificate comes last: where it is, all is.
+	if err := a.keep(&index{}); err != nil {
 		return nil, err
 	}
-	return a, a.keep(&index{})
+	return a, putPEM(filepath.Join(dir, caFile), "CERTIFICATE", der, 0o644)
 }
 
 func there(dir, name string) bool {
@@ -307,7 +308,7 @@ func (a *Authority) issue(i *index, r Request) (Certificate, error) {
 	case r.Validity < 0:
 		return Certificate{}, errors.New("a certificate must be valid for more than no time")
 	case until.After(a.cert.NotAfter) && r.Validity != 0:
-		return Certificate{}, fmt.Errorf("the CA itself ends on %s: ask for less", a.cert.NotAfter.Format(time.DateOnly))
+		return Certificate{}, fmt.Errorf("the CA itself ends on %s: ask for less with --days N", a.cert.NotAfter.Format(time.DateOnly))
 	case !now.Before(a.cert.NotAfter):
 		return Certificate{}, fmt.Errorf("the CA has ended on %s: make a new one in another folder (slipway pki init)", a.cert.NotAfter.Format(time.DateOnly))
 	case until.After(a.cert.NotAfter):

@@ -46,7 +46,7 @@ func (a *Authority) readIndex() (index, error) {
 	var i index
 	text, err := os.ReadFile(filepath.Join(a.dir, indexFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return i, nil
+		return i, fmt.Errorf("%s is gone: put it back from a backup; without it nobody knows what was issued, and the next list would revoke nothing", filepath.Join(a.dir, indexFile))
 	}
 	if err == nil {
 		err = json.Unmarshal(text, &i)

@@ -239,6 +239,24 @@ func TestWhatEndsSoonIsToldUntilItIsRenewed(t *testing.T) {
 	require.ErrorContains(t, err, "the CA has ended on")
 }
 
+func TestAnIndexThatIsGoneIsNotTakenForNothingIssued(t *testing.T) {
+	dir := t.TempDir()
+	ca, err := Init(t.Context(), dir, "")
+	require.NoError(t, err)
+	_, err = ca.Issue(t.Context(), Request{Role: Host, Name: "hv1"})
+	require.NoError(t, err)
+	_, err = ca.Revoke(t.Context(), Host, "hv1", "")
+	require.NoError(t, err)
+	list, err := os.ReadFile(filepath.Join(dir, CRLFile))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(dir, indexFile)))
+	_, err = ca.Issue(t.Context(), Request{Role: Host, Name: "hv2"})
+	require.ErrorContains(t, err, "put it back from a backup")
+	after, err := os.ReadFile(filepath.Join(dir, CRLFile))
+	require.NoError(t, err)
+	require.Equal(t, list, after, "what is revoked stays so")
+}
+
 func TestCommandsAtOnceLoseNothing(t *testing.T) {
 	_, dir := newCA(t)
 	var running sync.WaitGroup

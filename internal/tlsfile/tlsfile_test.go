@@ -195,7 +195,7 @@ func TestOnlyClientsWithACertificateOfARoleAreAnswered(t *testing.T) {
 	}
 	refused(s.client("", "127.0.0.1"), "client didn't provide a certificate")
 	refused(s.client("host-hv1", "127.0.0.1"), "has the role \\\"host\\\", and here only operator or control is answered")
-	refused(s.client("operator-late", "127.0.0.1"), "has expired")
+	refused(s.client("operator-late", "127.0.0.1"), "certificate has expired or is not yet valid")
 	stranger := newSite(t)
 	stranger.issue(pki.Request{Role: pki.Operator, Name: "eve"})
 	foreign := s.client("", "127.0.0.1")

@@ -332,6 +332,16 @@ func TestARevocationListIsTakenUpAndABadOneIsNot(t *testing.T) {
 	if err := check(good); err != nil {
 		t.Error(err)
 	}
+	gone := list + ".away"
+	if err := os.Rename(list, gone); err != nil {
+		t.Fatal(err)
+	}
+	if err := check(ended); err == nil {
+		t.Error("a certificate is honoured again because the list is gone")
+	}
+	if err := os.Rename(gone, list); err != nil {
+		t.Fatal(err)
+	}
 	other.revoke(good)
 	text, err := os.ReadFile(filepath.Join(other.dir, CRLFile))
 	if err != nil {

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.temporal.io/server/common/log"
@@ -29,9 +31,11 @@ type Revocations struct {
 	revoked map[string]bool
 }
 
+// fileState tells a file from another one in its place, and from itself with other bytes.
 type fileState struct {
-	modified time.Time
-	size     int64
+	changed syscall.Timespec
+	size    int64
+	inode   uint64
 }
 
 // lookEvery bounds how often the files are looked at, and so how long a certificate is honoured after its end is written.
@@ -74,13 +78,14 @@ func (r *Revocations) read() error {
 	var seen [2]fileState
 	for i, path := range []string{r.ca, r.list} {
 		info, err := os.Stat(path)
-		if errors.Is(err, fs.ErrNotExist) && path == r.list && !r.must {
-			continue
+		if errors.Is(err, fs.ErrNotExist) && path == r.list && !r.must && r.seen[1] == (fileState{}) {
+			continue // what is revoked does not become valid because a list is gone
 		}
 		if err != nil {
 			return fmt.Errorf("read the revocation list: %w", err)
 		}
-		seen[i] = fileState{info.ModTime(), info.Size()}
+		st := info.Sys().(*syscall.Stat_t)
+		seen[i] = fileState{st.Ctim, info.Size(), st.Ino}
 	}
 	if seen == r.seen {
 		return nil
@@ -110,7 +115,10 @@ func (r *Revocations) readList(revoked map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(authorities, func(c *x509.Certificate) bool { return list.CheckSignatureFrom(c) == nil }) {
+		of := func(c *x509.Certificate) bool {
+			return bytes.Equal(list.RawIssuer, c.RawSubject) && list.CheckSignatureFrom(c) == nil
+		}
+		if !slices.ContainsFunc(authorities, of) {
 			return fmt.Errorf("it is of %s, which is none of the CAs in %s", list.Issuer, r.ca)
 		}
 		for _, e := range list.RevokedCertificateEntries {

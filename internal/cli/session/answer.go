@@ -69,6 +69,8 @@ func Explain(err error) *show.Error {
 		result.Code, result.What, result.Reason = show.ExitInterrupted, "interrupted", ""
 	case errors.As(err, &network) && network.Timeout(), errors.Is(err, context.DeadlineExceeded):
 		result.Hints = []string{"the API did not answer in time: look at its logs, or try again"}
+	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS
+		result.Hints = []string{"the API asks for a certificate, or refuses this one: OS_CERT and OS_KEY name the files (`slipway pki show` tells what was issued)"}
 	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &op):
 		result.Hints = []string{
 			"is the API running? `slipway dev` starts one on this machine",
