@@ -24,7 +24,7 @@ func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) 
 	defer leave()
 	// From here until the overlay names the image as its backing file, the pin keeps it.
 	defer a.o.Cache.Pin(in.Image.SHA512)()
-	if _, _, err := a.o.Cache.Fetch(ctx, in.Image, nil); err != nil { // a look, unless it was evicted since FetchImage
+	if _, _, err := a.o.Cache.Fetch(ctx, in.Image, nil); err != nil { // a look, unless it was evicted or the host restarted since FetchImage
 		return err
 	}
 	base, err := a.o.Cache.Inspect(in.Image)
@@ -57,7 +57,7 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 		return err
 	}
 	defer leave()
-	if err := guestfs.Cleanup(dir); err != nil {
+	if err := guestfs.Remove(dir); err != nil {
 		return program.Fault(err, "cleaning up the injection of server "+in.ServerID)
 	}
 	if err := disk.Remove(dir); err != nil {

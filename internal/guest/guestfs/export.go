@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/imageformat"
+	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
@@ -32,6 +33,8 @@ type export struct {
 	ended   chan error
 	cancel  context.CancelFunc
 	deleted bool // an export was taken back since this was set to false
+
+	unfinished bool // an injection into this disk has begun before and not ended
 }
 
 // open starts the daemon on a disk made by internal/guest/disk. The chain of nodes is spelled out from the header that Slipway
@@ -262,6 +265,35 @@ func Cleanup(instanceDir string) error {
 		}
 	}
 	return os.RemoveAll(dir)
+}
+
+// unfinishedName is a mark beside the disk, from before the first write of an injection until all of it is written.
+const unfinishedName = workName + ".unfinished"
+
+// begin sets the mark, and says whether an injection before this one has left it.
+func begin(instanceDir string) (unfinished bool, err error) {
+	f, err := os.OpenFile(filepath.Join(instanceDir, unfinishedName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, errors.Join(f.Close(), disk.SyncDir(instanceDir))
+}
+
+// finish takes the mark away.
+func finish(instanceDir string) error {
+	err := os.Remove(filepath.Join(instanceDir, unfinishedName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Remove is Cleanup of an instance whose disk goes.
+func Remove(instanceDir string) error {
+	return errors.Join(Cleanup(instanceDir), finish(instanceDir))
 }
 
 // limitedBuffer keeps the first 16 KiB.

@@ -32,13 +32,21 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 	if len(items) == 0 {
 		return nil, nil
 	}
+	unfinished, err := begin(instanceDir)
+	if err != nil {
+		return nil, program.Fault(err, doing)
+	}
 	e, err := open(ctx, limits, filepath.Join(instanceDir, disk.RootName), filepath.Join(instanceDir, workName))
 	if err != nil {
 		return nil, program.Fault(err, doing)
 	}
+	e.unfinished = unfinished
 	defer func() {
 		if closeErr := e.close(ctx); closeErr != nil {
 			err = errors.Join(err, program.Fault(closeErr, doing))
+		}
+		if err == nil {
+			err = program.Fault(finish(instanceDir), doing)
 		}
 	}()
 	g, err := e.guest(ctx, limits)
@@ -134,6 +142,14 @@ func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error
 	}
 	for i, p := range candidates {
 		name := fmt.Sprintf("look%d", i)
+		if e.unfinished { // it may have been the one that was written, and cannot be looked at until it is repaired
+			if _, err := e.writable(ctx, limits, name, p); err != nil && isHostFault(ctx, err) {
+				return guest{}, err
+			}
+			if err := e.hide(name); err != nil {
+				return guest{}, err
+			}
+		}
 		path, err := e.partition(name, p, false)
 		if err != nil {
 			return guest{}, err
@@ -159,7 +175,7 @@ func (e *export) writable(ctx context.Context, limits program.Limits, name strin
 		return guest{}, err
 	}
 	g := guest{image: path, work: e.dir, limits: limits.WithFile(max(p.Size, maxFile))}
-	return g, g.check(ctx)
+	return g, g.check(ctx, e.unfinished)
 }
 
 func extPartitions(path string) ([]Partition, error) {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -268,6 +270,50 @@ func TestWhatAKilledInjectionLeftIsTakenAway(t *testing.T) {
 	require.NoError(t, Cleanup(dir))
 	_, err = Inject(t.Context(), program.Limits{}, dir, md)
 	require.NoError(t, err)
+}
+
+// A debugfs that is killed leaves bitmaps half written under a superblock that says clean, and the check passed them by.
+func TestAnInjectionThatWasCutOffIsRepairedBeforeItIsDoneAgain(t *testing.T) {
+	torn := linux(t, true)
+	fs := filepath.Join(t.TempDir(), "fs")
+	require.NoError(t, os.WriteFile(fs, torn, 0o600))
+	said := run(t, "", "dumpe2fs", fs)
+	at := regexp.MustCompile(`Block bitmap at (\d+)`).FindStringSubmatch(said)
+	size := regexp.MustCompile(`Block size:\s+(\d+)`).FindStringSubmatch(said)
+	require.NotNil(t, at)
+	block, err := strconv.Atoi(at[1])
+	require.NoError(t, err)
+	bytes, err := strconv.Atoi(size[1])
+	require.NoError(t, err)
+	torn[block*bytes] ^= 0xff
+	for name, c := range map[string]struct {
+		image []byte
+		root  int64
+	}{
+		"one filesystem": {torn, 0},
+		"the second of two": {
+			table(t, "start=2048 size=32768 type=83\nstart=36864 size=32768 type=83\n", map[int64][]byte{1: linux(t, false), 18: torn}), 18 << 20,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := instance(t, c.image, imageformat.Raw)
+			unfinished, err := begin(dir)
+			require.NoError(t, err)
+			require.False(t, unfinished)
+			notes, err := Inject(t.Context(), program.Limits{}, dir, md)
+			require.NoError(t, err)
+			require.Empty(t, notes)
+			require.NoFileExists(t, filepath.Join(dir, unfinishedName))
+			require.Contains(t, cat(t, partitionOf(t, dir, c.root), "/etc/network/interfaces"), "address 10.0.0.5")
+		})
+	}
+
+	dir := instance(t, torn, imageformat.Raw)
+	_, err = Inject(t.Context(), program.Limits{}, dir, md)
+	require.True(t, fault.Is(err, fault.Invalid), "an image that came so is refused: %v", err)
+	require.FileExists(t, filepath.Join(dir, unfinishedName))
+	require.NoError(t, Remove(dir))
+	require.NoFileExists(t, filepath.Join(dir, unfinishedName))
 }
 
 // mbr is a sector with one entry and the mark.
