@@ -45,10 +45,19 @@ func (s *Store) AdoptServer(ctx context.Context, a Adoption) error {
 			return found.Error
 		}
 		var host Host
-		if err := tx.Where("hostname = ?", a.Host).Take(&host).Error; isAbsent(err) {
+		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("hostname = ?", a.Host).Take(&host).Error
+		if isAbsent(err) {
 			return noHost(a.Host)
-		} else if err != nil {
+		}
+		var forgotten bool
+		if err == nil {
+			err = tx.Raw(`SELECT EXISTS (SELECT FROM forgotten_hosts WHERE host_id = ?)`, host.ID).Scan(&forgotten).Error
+		}
+		if err != nil {
 			return err
+		}
+		if forgotten {
+			return fault.New(fault.Conflict, "Host %s is given up.", a.Host)
 		}
 		var late bool
 		if err := tx.Raw(`SELECT `+isLate("?"), optionalTime(a.Action.AnswerBy)).Scan(&late).Error; err != nil {

@@ -130,11 +130,25 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 
 // SetHostToken gives a host a new token; the old one is void. Conflict for a host that is given up.
 func (s *Store) SetHostToken(ctx context.Context, id string, hash []byte) error {
-	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ? AND NOT "+isForgotten, id).Update("token_hash", hash)
-	if u.Error == nil && u.RowsAffected == 0 {
+	return failed(s.setOnHost(ctx, id, map[string]any{"token_hash": hash}), "set the token of host %s", id)
+}
+
+// setOnHost changes what only a host that is not given up has. It waits for whoever gives it up at this moment, and sees that then:
+// in one statement with the wait it would see what was before.
+func (s *Store) setOnHost(ctx context.Context, id string, set map[string]any) error {
+	var changed int64
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec(`SELECT FROM hosts WHERE id = ? FOR NO KEY UPDATE`, id).Error; err != nil {
+			return err
+		}
+		u := tx.Model(&Host{}).Where("id = ? AND NOT "+isForgotten, id).Updates(set)
+		changed = u.RowsAffected
+		return u.Error
+	})
+	if err == nil && changed == 0 {
 		return s.noHostToUse(ctx, id)
 	}
-	return failed(u.Error, "set the token of host %s", id)
+	return err
 }
 
 // HeartbeatHost records what the host says at the time.
@@ -239,11 +253,7 @@ func (s *Store) SetHostEnabled(ctx context.Context, id string, enabled bool, rea
 		set["disabled_reason"] = nil
 		maps.Copy(set, forgiven)
 	}
-	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ? AND NOT "+isForgotten, id).Updates(set)
-	if u.Error == nil && u.RowsAffected == 0 {
-		return s.noHostToUse(ctx, id)
-	}
-	return failed(u.Error, "enable or disable host %s", id)
+	return failed(s.setOnHost(ctx, id, set), "enable or disable host %s", id)
 }
 
 // DeleteHost forgets a host; Conflict while it holds placements.

@@ -18,7 +18,7 @@ import (
 // BeginForget records that an operator gives a host up, ends its token and has it get no servers any more. Twice it changes nothing.
 func (a *Activities) BeginForget(ctx context.Context, in contract.ForgetHostInput) error {
 	err := a.store.BeginForget(ctx, models.ForgottenHost{
-		HostID: in.HostID, Hostname: in.Hostname, Reason: in.Reason, UserID: in.UserID, RequestID: in.RequestID, At: a.now(), AnswerBy: in.AnswerBy,
+		HostID: in.HostID, Reason: in.Reason, UserID: in.UserID, RequestID: in.RequestID, At: a.now(), AnswerBy: in.AnswerBy,
 	})
 	if err != nil {
 		return err
@@ -59,10 +59,7 @@ func (a *Activities) EmptyHost(ctx context.Context, in contract.ForgetHostInput)
 	looked := append(slices.Clone(placed), listed...)
 	slices.Sort(looked)
 	looked = slices.Compact(looked)
-	idle, ended, err := a.endUndos(ctx, looked, given)
-	if err != nil {
-		return err
-	}
+	idle, ended, unanswered := a.endUndos(ctx, looked, given)
 	if err := a.dropIdle(ctx, idle, given, because); err != nil {
 		return err
 	}
@@ -70,6 +67,8 @@ func (a *Activities) EmptyHost(ctx context.Context, in contract.ForgetHostInput)
 	switch {
 	case err != nil:
 		return err
+	case unanswered != nil:
+		return errors.Join(a.waits(ctx, given, "some builds do not say what they wait for: is a worker running?"), unanswered)
 	case len(left) > 0:
 		return a.waits(ctx, given, fmt.Sprintf("%d servers are still being built, deleted or acted upon there: %s", len(left), some(left)))
 	case ended > 0:

@@ -25,6 +25,7 @@ type waiting struct {
 	listed []string
 	acts   []contract.OperatorAct
 	silent error
+	mute   string // the one that is silent
 }
 
 func (w *waiting) ServersAt(context.Context, string) ([]string, error) { return w.listed, nil }
@@ -32,7 +33,7 @@ func (w *waiting) ServersAt(context.Context, string) ([]string, error) { return 
 func (w *waiting) EndUndos(_ context.Context, server, hostname string, act contract.OperatorAct) (works bool, ended int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.silent != nil {
+	if w.silent != nil && server == w.mute {
 		return true, 0, w.silent
 	}
 	n, works := w.undos[server]
@@ -75,6 +76,7 @@ func TestAHostIsEmptyWhenNothingWaitsForItAnyMore(t *testing.T) {
 		require.NoError(t, a.BeginForget(ctx, in))
 	}
 
+	engine.mute = builds
 	engine.silent = fault.Wrap(fault.Unavailable, errors.New("no worker"), "The build does not say.")
 	err = a.EmptyHost(ctx, in)
 	require.True(t, fault.Is(err, fault.Unavailable), err)
@@ -82,6 +84,12 @@ func TestAHostIsEmptyWhenNothingWaitsForItAnyMore(t *testing.T) {
 	v, err := store.Server(ctx, active)
 	require.NoError(t, err)
 	require.Equal(t, lifecycle.Error, v.VMState, "no other server waits for one that does not answer")
+	free, err := store.Placements(ctx, forgotten)
+	require.NoError(t, err)
+	require.Empty(t, free, "nor one on which nothing works")
+	noted, err := store.ForgottenHost(ctx, host.ID)
+	require.NoError(t, err)
+	require.Contains(t, noted.WaitsFor, "is a worker running?")
 	require.Contains(t, v.Fault.Message, "lost for good")
 	require.Equal(t, "Host hv1 was given up by user ops (req-f): it burnt", v.Fault.Details)
 	engine.silent = nil

@@ -138,7 +138,7 @@ func (a *Activities) boot(ctx context.Context, dir string, images contract.Resol
 // copyImage copies a cached image. What is there already is written anew: QEMU may have written it.
 func (a *Activities) copyImage(ctx context.Context, image contract.Image, path string) (string, error) {
 	defer a.o.Cache.Pin(image.SHA512)()
-	cached, _, err := a.o.Cache.Fetch(ctx, image, nil) // a look, unless it was evicted since FetchImage
+	cached, _, err := a.o.Cache.Fetch(ctx, image, nil) // a look, unless it was evicted or the host restarted since FetchImage
 	if err != nil {
 		return "", err
 	}
@@ -171,6 +171,7 @@ func put(dir, name string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
+	defer os.Remove(path + part) // where it was not put in place: it may be the disk that is full
 	_, err = io.Copy(f, content) // which clones where the filesystem can
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err

@@ -119,7 +119,7 @@ func (c *client) waitForForget(ctx context.Context, cmd *cobra.Command, s *sessi
 			return nil, session.Doing(err, "ask how far it is")
 		}
 		if show.Text(given, "done_at") == "" && pause(ctx, c.poll) != nil {
-			return nil, stoppedWatching(ctx, "the host is being given up all the same", last, "slipway host forget … --wait, again, goes on watching")
+			return nil, stoppedWatching(ctx, "the host is being given up all the same", last, "slipway host list has the host until it is done")
 		}
 	}
 	return given, nil

@@ -64,6 +64,9 @@ const (
 	ActSkip  = "skip"  // give up: what it would have given back stays where it is, and the audit finds it
 )
 
+// Waiting says whether the undo has begun and not ended.
+func (u UndoState) Waiting() bool { return u.State == "undoing" || u.State == "parked" }
+
 // OperatorAct is one such act. It is recorded before it takes effect.
 type OperatorAct struct {
 	Act       string    `json:"act"`

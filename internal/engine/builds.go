@@ -328,7 +328,7 @@ func (b *Build) merge() {
 	busy := map[string]bool{} // chains whose running undo was seen
 	for i := len(b.State.Undos) - 1; i >= 0; i-- {
 		u := &b.State.Undos[i]
-		if u.State != "undoing" && u.State != "parked" {
+		if !u.Waiting() {
 			continue
 		}
 		if busy[u.Chain] {
@@ -361,22 +361,25 @@ func (c *Client) Act(ctx context.Context, id string, act contract.OperatorAct) e
 	if err != nil {
 		return faultOf(err, "The build could not be read", again)
 	}
-	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		UpdateID:   ids.OperatorAct(act.Act, act.RequestID),
-		WorkflowID: workflowID,
-		// Where the answer gets lost it is asked for again, of this run: the next one under the id may never have had the undo.
-		RunID:        described.RawResponse.GetWorkflowExecutionInfo().GetExecution().GetRunId(),
-		UpdateName:   contract.UpdateUndo,
-		Args:         []any{act},
-		WaitForStage: client.WorkflowUpdateStageCompleted,
-	})
-	if err == nil {
-		err = update.Get(ctx, nil)
-	}
+	// Where the answer gets lost it is asked for again, of this run: the next one under the id may never have had the undo.
+	runID := described.RawResponse.GetWorkflowExecutionInfo().GetExecution().GetRunId()
+	err = c.update(ctx, workflowID, runID, ids.OperatorAct(act.Act, act.RequestID), act)
 	if errors.As(err, new(*serviceerror.NotFound)) {
 		return fault.Wrap(fault.Conflict, err, "The build %s has ended, or has just gone on in another run: look at it again.", id)
 	}
 	return faultOf(err, "The build did not take it", "It may still: look at the build before you ask again.")
+}
+
+// update has a run take an act, and waits until it is done.
+func (c *Client) update(ctx context.Context, workflowID, runID, updateID string, act contract.OperatorAct) error {
+	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		UpdateID: updateID, WorkflowID: workflowID, RunID: runID,
+		UpdateName: contract.UpdateUndo, Args: []any{act}, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err == nil {
+		err = update.Get(ctx, nil)
+	}
+	return err
 }
 
 // CountBuilds counts what runs, at most one question of the engine for each phase: it counts one value at a time.

@@ -46,22 +46,24 @@ func (c *Client) ForgetHost(ctx context.Context, in contract.ForgetHostInput) er
 // listedAtOnce is how many workflows a page of ServersAt holds.
 const listedAtOnce = 500
 
-// ServersAt are the ids of the servers of which a build, delete or clean-up runs that names the host. What has just begun is listed
-// a moment later.
+// ServersAt are the ids of the servers of which a build, delete or clean-up runs that may wait for the host: it names the host, or
+// something of it is parked, on whichever host. What has just begun is listed a moment later.
 func (c *Client) ServersAt(ctx context.Context, hostname string) ([]string, error) {
 	var servers []string
-	for f := (BuildFilter{Host: hostname, Limit: listedAtOnce}); ; {
-		found, next, err := c.Builds(ctx, f)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range found {
-			servers = append(servers, b.ServerID)
-		}
-		if f.Page = next; next == "" {
-			return servers, nil
+	// The engine's list has one host of each, and a clean-up may wait for several.
+	for _, f := range []BuildFilter{{Host: hostname, Limit: listedAtOnce}, {Parked: true, Limit: listedAtOnce}} {
+		for more := true; more; more = f.Page != "" {
+			found, next, err := c.Builds(ctx, f)
+			if err != nil {
+				return nil, err
+			}
+			for _, b := range found {
+				servers = append(servers, b.ServerID)
+			}
+			f.Page = next
 		}
 	}
+	return servers, nil
 }
 
 // EndUndos gives up what waits for a host in the workflow and the clean-up of a server, as an operator's act on each undo. works says
@@ -97,29 +99,16 @@ func (c *Client) endUndos(ctx context.Context, workflowID, hostname string, act 
 		return true, 0, err
 	}
 	for _, undo := range slices.Backward(state.Undos) { // in their order: the last is undone first
-		if undo.Host != hostname || undo.State != "undoing" && undo.State != "parked" {
+		if undo.Host != hostname || !undo.Waiting() {
 			continue
 		}
 		act.Undo = undo.ID
-		switch err := c.update(ctx, workflowID, runID, act); {
-		case err == nil:
-			ended++
-		case fault.Is(err, fault.Conflict), fault.Is(err, fault.NotFound): // it has ended meanwhile
-		default:
+		// It may be sent again with the same request: only what it finds waiting is acted upon.
+		err := faultOf(c.update(ctx, workflowID, runID, ids.OperatorAct(act.Act, uuid.NewString()), act), "The build did not take it", again)
+		if err != nil && !fault.Is(err, fault.Conflict) && !fault.Is(err, fault.NotFound) {
 			return true, ended, err
 		}
+		ended++ // or has ended meanwhile, or waits in another run of the same clean-up: whoever asked looks again
 	}
 	return true, ended, nil
-}
-
-// update sends an act that may be sent again with the same request: only what it finds waiting is acted upon.
-func (c *Client) update(ctx context.Context, workflowID, runID string, act contract.OperatorAct) error {
-	update, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		UpdateID: ids.OperatorAct(act.Act, uuid.NewString()), WorkflowID: workflowID, RunID: runID,
-		UpdateName: contract.UpdateUndo, Args: []any{act}, WaitForStage: client.WorkflowUpdateStageCompleted,
-	})
-	if err == nil {
-		err = update.Get(ctx, nil)
-	}
-	return faultOf(err, "The build did not take it", again)
 }

@@ -3,6 +3,7 @@ package adopt
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ const id = "11111111-2222-3333-4444-555555555555"
 
 // world is what an adoption finds and makes.
 type world struct {
+	mu      sync.Mutex // activities are real goroutines here
 	found   contract.FoundServer
 	refused map[string]error
 	done    []string
@@ -31,6 +33,8 @@ type world struct {
 }
 
 func (w *world) does(name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.done = append(w.done, name)
 	if w.reached != nil {
 		w.reached(name)

@@ -115,14 +115,7 @@ func (c *Cache) Path(sha string) (string, error) {
 func (c *Cache) Pin(sha string) (release func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.pins[sha]++
-	return sync.OnceFunc(func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.pins[sha]--; c.pins[sha] == 0 {
-			delete(c.pins, sha)
-		}
-	})
+	return sync.OnceFunc(c.pin(sha))
 }
 
 // Fetch brings the image into the cache and answers its path and how many bytes this call's download moved: 0 where it
@@ -201,9 +194,7 @@ func (c *Cache) bring(ctx context.Context, path string, image contract.Image, te
 	case err != nil:
 		return 0, program.Fault(err, "verifying image "+image.ID)
 	case right:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return 0, program.Fault(c.use(path, image.SHA512), "using image "+image.ID)
+		return 0, nil
 	}
 	return c.download(ctx, path, image, tell)
 }

@@ -89,7 +89,10 @@ func (c *Cache) verify(ctx context.Context, path string, image contract.Image, t
 	if err != nil {
 		return false, err
 	}
-	if !st.Mode().IsRegular() || image.SizeBytes > 0 && st.Size() != image.SizeBytes {
+	if !st.Mode().IsRegular() {
+		return false, c.discard(ctx, path, image, "it is no regular file")
+	}
+	if image.SizeBytes > 0 && st.Size() != image.SizeBytes {
 		return false, c.discard(ctx, path, image, fmt.Sprintf("it has %d bytes instead of %d", st.Size(), image.SizeBytes))
 	}
 	if err := c.takeBack(path); err != nil {
@@ -125,10 +128,12 @@ func (c *Cache) verify(ctx context.Context, path string, image contract.Image, t
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if after, _, err := stat(path); err != nil || after != before {
+	if after, _, err := stat(path); err != nil || after != before || after.ino != st.Sys().(*syscall.Stat_t).Ino { // which was opened
 		return false, fault.Wrap(fault.Unavailable, errors.Join(err, fmt.Errorf("%s was changed while it was read", path)), "the cached image was changed while it was verified").NotTheHosts()
 	}
-	c.read[image.SHA512] = before
+	if err := c.use(path, image.SHA512); err != nil {
+		return false, err
+	}
 	log.InfoContext(ctx, "a cached image is what it should be", "duration", time.Since(began), "read", n)
 	return true, nil
 }
