@@ -157,13 +157,21 @@ func (o oidcOptions) auth() uiconfig.Auth {
 
 // askToken looks at the token that the UI's pages send. The UI's own server only looks whether there is one and leaves
 // the rest to the frontend, which goes by the UI's certificate here.
-func (o oidcOptions) askToken(ctx context.Context, logger log.Logger, next http.Handler) (http.Handler, error) {
+func (o oidcOptions) askToken(ctx context.Context, logger log.Logger) (func(http.Handler) http.Handler, error) {
 	// The provider keeps the context for the keys that it fetches later.
-	provider, err := oidc.NewProvider(context.WithoutCancel(ctx), o.Provider)
+	patient := oidc.ClientContext(context.WithoutCancel(ctx), &http.Client{Timeout: providerTimeout})
+	provider, err := oidc.NewProvider(patient, o.Provider)
 	if err != nil {
 		return nil, fmt.Errorf("ask the OpenID provider of the Web UI: %w", err)
 	}
 	verifier := provider.Verifier(&oidc.Config{ClientID: o.ClientID})
+	return func(next http.Handler) http.Handler { return verified(verifier, logger, next) }, nil
+}
+
+// providerTimeout is how long the provider may take to answer.
+const providerTimeout = 15 * time.Second
+
+func verified(verifier *oidc.IDTokenVerifier, logger log.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The pages themselves, and which provider there is, hold nothing of the workflows.
 		if !strings.Contains(r.URL.Path, "/api/") || r.URL.Path == "/api/v1/settings" {
@@ -176,5 +184,5 @@ func (o oidcOptions) askToken(ctx context.Context, logger log.Logger, next http.
 			return
 		}
 		next.ServeHTTP(w, r)
-	}), nil
+	})
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -105,24 +107,49 @@ func uiHandler(config *uiconfig.Config) (http.Handler, error) {
 		return nil, err
 	}
 	route.SetRenderRoute(e, config.PublicPath)
-	return e, nil
+	return readOnly(e), nil
+}
+
+// queryPath is what the pages ask of a workflow by POST. A workflow's id is one element: its slashes are escaped.
+var queryPath = regexp.MustCompile(`^/api/v1/namespaces/[^/]+/workflows/[^/]+/query/[^/]+$`)
+
+// readOnly refuses what changes anything. The UI's own guard looks at the unescaped path, and its routes at the escaped one: it takes
+// a batch operation for a query whose name says so.
+func readOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path := r.URL.EscapedPath()
+		switch r.Method {
+		case http.MethodGet, http.MethodHead, http.MethodOptions:
+		default:
+			if strings.HasPrefix(path, "/auth/") || r.Method == http.MethodPost && queryPath.MatchString(path) {
+				break
+			}
+			http.Error(w, "The Web UI only reads.", http.StatusMethodNotAllowed)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // startUI serves the Web UI until the returned function is called.
 func startUI(ctx context.Context, o options, logger log.Logger) (stop func(), err error) {
+	var login func(http.Handler) http.Handler
+	if o.UIOIDC.any() { // first of all: the UI itself ends the process where its provider does not answer
+		if login, err = o.UIOIDC.askToken(ctx, logger); err != nil {
+			return nil, err
+		}
+	}
 	handler, err := uiHandler(o.uiConfig())
 	if err != nil {
 		return nil, fmt.Errorf("assemble the Web UI: %w", err)
 	}
-	switch {
-	case o.UIPasswords != "":
+	if o.UIPasswords != "" {
 		if handler, err = askPassword(o.UIPasswords, logger, handler); err != nil {
 			return nil, err
 		}
-	case o.UIOIDC.any():
-		if handler, err = o.UIOIDC.askToken(ctx, logger, handler); err != nil {
-			return nil, err
-		}
+	}
+	if login != nil {
+		handler = login(handler)
 	}
 	listener, err := net.Listen("tcp", o.UIAddr)
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	commandpb "go.temporal.io/api/command/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	schedulepb "go.temporal.io/api/schedule/v1"
 	"go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
 	tokenspb "go.temporal.io/server/api/token/v1"
@@ -535,3 +536,47 @@ func TestTheChainOfInterceptorsBindsATaskToWhoPolledIt(t *testing.T) {
 type anyNamespace struct{}
 
 func (anyNamespace) Exists(namespace.Name) error { return nil }
+
+func TestTheControlPlaneStartsAndEndsNothingByIt(t *testing.T) {
+	p, control := testPolicy(t, nil), Caller{Role: Control, Name: "c1"}
+	start := func(reuse enumspb.WorkflowIdReusePolicy, conflict enumspb.WorkflowIdConflictPolicy) *workflowservice.StartWorkflowExecutionRequest {
+		return &workflowservice.StartWorkflowExecutionRequest{Namespace: "slipway", WorkflowIdReusePolicy: reuse, WorkflowIdConflictPolicy: conflict}
+	}
+	bundled := func(start *workflowservice.StartWorkflowExecutionRequest) *workflowservice.ExecuteMultiOperationRequest {
+		return &workflowservice.ExecuteMultiOperationRequest{Namespace: "slipway", Operations: []*workflowservice.ExecuteMultiOperationRequest_Operation{
+			{Operation: &workflowservice.ExecuteMultiOperationRequest_Operation_StartWorkflow{StartWorkflow: start}},
+		}}
+	}
+	scheduled := func(overlap enumspb.ScheduleOverlapPolicy) *schedulepb.Schedule {
+		return &schedulepb.Schedule{Policies: &schedulepb.SchedulePolicies{OverlapPolicy: overlap}}
+	}
+	plain := start(enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL)
+	ends := start(enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE, enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING)
+	for _, c := range []struct {
+		what    string
+		rule    condition
+		request any
+		refused bool
+	}{
+		{"a start", starts, plain, false},
+		{"a start that replaces", starts, ends, true},
+		{"a start that replaces, as older clients ask", starts, start(enumspb.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING, 0), true}, //nolint:staticcheck // they do
+		{"no start", starts, &workflowservice.ListWorkflowExecutionsRequest{}, true},
+		{"a bundle", multiple, bundled(plain), false},
+		{"a bundle that replaces", multiple, bundled(ends), true},
+		{"no bundle", multiple, plain, true},
+		{"a schedule", schedules, &workflowservice.CreateScheduleRequest{Schedule: scheduled(enumspb.SCHEDULE_OVERLAP_POLICY_SKIP)}, false},
+		{"a schedule that cancels", schedules, &workflowservice.CreateScheduleRequest{Schedule: scheduled(enumspb.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER)}, true},
+		{"one that comes to terminate", schedules, &workflowservice.UpdateScheduleRequest{Schedule: scheduled(enumspb.SCHEDULE_OVERLAP_POLICY_TERMINATE_OTHER)}, true},
+		{"a trigger", schedules, &workflowservice.PatchScheduleRequest{Patch: &schedulepb.SchedulePatch{TriggerImmediately: &schedulepb.TriggerImmediatelyRequest{}}}, false},
+		{"a trigger that terminates", schedules, &workflowservice.PatchScheduleRequest{Patch: &schedulepb.SchedulePatch{
+			TriggerImmediately: &schedulepb.TriggerImmediatelyRequest{OverlapPolicy: enumspb.SCHEDULE_OVERLAP_POLICY_TERMINATE_OTHER}}}, true},
+		{"a backfill that cancels", schedules, &workflowservice.PatchScheduleRequest{Patch: &schedulepb.SchedulePatch{
+			BackfillRequest: []*schedulepb.BackfillRequest{{OverlapPolicy: enumspb.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER}}}}, true},
+		{"no schedule", schedules, plain, true},
+	} {
+		if why := c.rule(p, control, "slipway", c.request); (why != "") != c.refused {
+			t.Errorf("%s: %q; want it refused: %t", c.what, why, c.refused)
+		}
+	}
+}

@@ -28,6 +28,7 @@ type Revocations struct {
 	mu      sync.Mutex
 	looked  time.Time
 	seen    [2]fileState
+	said    string // of why it cannot be read, once for as long as it is so
 	revoked map[string]bool
 }
 
@@ -59,8 +60,12 @@ func (r *Revocations) Check(chain []*x509.Certificate) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.looked) >= lookEvery {
-		if err := r.read(); err != nil {
+		err := r.read()
+		if err != nil && err.Error() != r.said {
 			r.logger.Error("The revocation list cannot be read: the last one holds", tag.Error(err))
+		}
+		if r.said = ""; err != nil {
+			r.said = err.Error()
 		}
 	}
 	for _, c := range chain {

@@ -7,6 +7,7 @@ import (
 
 	enumspb "go.temporal.io/api/enums/v1"
 	namespacepb "go.temporal.io/api/namespace/v1"
+	schedulepb "go.temporal.io/api/schedule/v1"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	workerpb "go.temporal.io/api/worker/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -39,15 +40,15 @@ var rules = []rule{
 	{workflows + "GetClusterInfo", open, open, open, open},
 	{workflows + "DescribeNamespace", open, open, open, open},
 
-	{workflows + "StartWorkflowExecution", own, no, no, no},
+	{workflows + "StartWorkflowExecution", starts, no, no, no},
 	{workflows + "ExecuteMultiOperation", multiple, no, no, no},
 	{workflows + "SignalWorkflowExecution", own, no, no, no},
-	{workflows + "SignalWithStartWorkflowExecution", own, no, no, no},
+	{workflows + "SignalWithStartWorkflowExecution", starts, no, no, no},
 	{workflows + "UpdateWorkflowExecution", own, no, no, no},
 	{workflows + "PollWorkflowExecutionUpdate", own, no, no, no},
-	{workflows + "CreateSchedule", own, no, no, no},
-	{workflows + "UpdateSchedule", own, no, no, no},
-	{workflows + "PatchSchedule", own, no, no, no},
+	{workflows + "CreateSchedule", schedules, no, no, no},
+	{workflows + "UpdateSchedule", schedules, no, no, no},
+	{workflows + "PatchSchedule", schedules, no, no, no},
 	{workflows + "DeleteSchedule", own, no, no, no},
 	{workflows + "UpdateNamespace", marks, no, no, no},
 	{operator + "AddSearchAttributes", own, no, no, no},
@@ -196,27 +197,87 @@ func own(p *Policy, _ Caller, namespace string, _ any) string {
 	return ""
 }
 
-// multiple is own for each of the operations that one request bundles: each names a namespace of its own.
+// starts is a start that ends nothing: none takes the place of a workflow that runs under the same id.
+func starts(p *Policy, c Caller, namespace string, request any) string {
+	r, ok := request.(interface {
+		GetWorkflowIdReusePolicy() enumspb.WorkflowIdReusePolicy
+		GetWorkflowIdConflictPolicy() enumspb.WorkflowIdConflictPolicy
+	})
+	if !ok {
+		return "it is no start"
+	}
+	if r.GetWorkflowIdReusePolicy() == enumspb.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING || //nolint:staticcheck // older clients still ask by it
+		r.GetWorkflowIdConflictPolicy() == enumspb.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING {
+		return "it would terminate what runs under that id"
+	}
+	return own(p, c, namespace, request)
+}
+
+// multiple is that for each of the operations that one request bundles: each names a namespace of its own.
 func multiple(p *Policy, c Caller, namespace string, request any) string {
-	if r, ok := request.(*workflowservice.ExecuteMultiOperationRequest); ok {
-		for _, o := range r.GetOperations() {
-			for _, name := range []string{o.GetStartWorkflow().GetNamespace(), o.GetUpdateWorkflow().GetNamespace()} {
-				if name != "" && name != namespace {
-					return fmt.Sprintf("it asks for the namespace %q within a request for %q", name, namespace)
-				}
+	r, ok := request.(*workflowservice.ExecuteMultiOperationRequest)
+	if !ok {
+		return "it bundles nothing"
+	}
+	for _, o := range r.GetOperations() {
+		for _, name := range []string{o.GetStartWorkflow().GetNamespace(), o.GetUpdateWorkflow().GetNamespace()} {
+			if name != "" && name != namespace {
+				return fmt.Sprintf("it asks for the namespace %q within a request for %q", name, namespace)
+			}
+		}
+		if start := o.GetStartWorkflow(); start != nil {
+			if why := starts(p, c, namespace, start); why != "" {
+				return why
 			}
 		}
 	}
 	return own(p, c, namespace, request)
 }
 
+// schedules is a schedule that ends nothing: none of its starts takes the place of the one before.
+func schedules(p *Policy, c Caller, namespace string, request any) string {
+	var overlaps []enumspb.ScheduleOverlapPolicy
+	switch r := request.(type) {
+	case *workflowservice.CreateScheduleRequest:
+		overlaps = append(patched(r.GetInitialPatch()), r.GetSchedule().GetPolicies().GetOverlapPolicy())
+	case *workflowservice.UpdateScheduleRequest:
+		overlaps = append(overlaps, r.GetSchedule().GetPolicies().GetOverlapPolicy())
+	case *workflowservice.PatchScheduleRequest:
+		overlaps = patched(r.GetPatch())
+	default:
+		return "it is no schedule"
+	}
+	for _, overlap := range overlaps {
+		if overlap == enumspb.SCHEDULE_OVERLAP_POLICY_CANCEL_OTHER || overlap == enumspb.SCHEDULE_OVERLAP_POLICY_TERMINATE_OTHER {
+			return "it would end what the schedule started before"
+		}
+	}
+	return own(p, c, namespace, request)
+}
+
+func patched(patch *schedulepb.SchedulePatch) []enumspb.ScheduleOverlapPolicy {
+	overlaps := []enumspb.ScheduleOverlapPolicy{patch.GetTriggerImmediately().GetOverlapPolicy()}
+	for _, b := range patch.GetBackfillRequest() {
+		overlaps = append(overlaps, b.GetOverlapPolicy())
+	}
+	return overlaps
+}
+
 // marks is a change of what an installation writes into its namespace's data, and of how long the namespace keeps what has ended,
 // which a worker sets. It is nothing else of the namespace.
 func marks(p *Policy, c Caller, namespace string, request any) string {
 	r, ok := request.(*workflowservice.UpdateNamespaceRequest)
-	info, config := r.GetUpdateInfo(), r.GetConfig()
-	if !ok || config != nil && !proto.Equal(config, &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: config.GetWorkflowExecutionRetentionTtl()}) || r.GetReplicationConfig() != nil || r.GetSecurityToken() != "" || r.GetDeleteBadBinary() != "" ||
-		r.GetPromoteNamespace() || info.GetDescription() != "" || info.GetOwnerEmail() != "" || info.GetState() != 0 {
+	if !ok {
+		return "it is no change of a namespace"
+	}
+	may := &workflowservice.UpdateNamespaceRequest{Namespace: r.GetNamespace()}
+	if info := r.GetUpdateInfo(); info != nil {
+		may.UpdateInfo = &namespacepb.UpdateNamespaceInfo{Data: info.GetData()}
+	}
+	if config := r.GetConfig(); config != nil {
+		may.Config = &namespacepb.NamespaceConfig{WorkflowExecutionRetentionTtl: config.GetWorkflowExecutionRetentionTtl()}
+	}
+	if !proto.Equal(r, may) {
 		return "of a namespace it may change the data and the retention alone"
 	}
 	return own(p, c, namespace, request)

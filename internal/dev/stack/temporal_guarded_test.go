@@ -153,13 +153,7 @@ func (l *lines) String() string {
 // guardedTemporal is a server that asks for certificates, until the test ends.
 func guardedTemporal(t *testing.T, ca *testCA, more ...string) (frontend, ui string, log *lines) {
 	t.Helper()
-	binary, err := filepath.Abs("../../../.slipway/bin/slipway-temporal")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(binary); err != nil {
-		t.Skipf("no Temporal server to start (%v): run deploy/dev/build-temporal.sh", err)
-	}
+	binary := temporalBinary(t)
 	pg := startPostgres(t, t.TempDir())
 	frontendCert, frontendKey, _ := ca.issue("control", "temporal")
 	uiCert, uiKey, _ := ca.issue("operator", "web-ui")
@@ -248,7 +242,19 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 	if err := run.Get(t.Context(), &got); err != nil || got != "done" {
 		t.Fatalf("the build gave %q, %v", got, err)
 	}
-	time.Sleep(3 * time.Second) // heartbeats of the workers themselves, which nothing waits for
+	// The workers' own heartbeats have come, of the host's too.
+	for deadline, beating := time.Now().Add(20*time.Second), map[string]bool{}; !beating["control"] || !beating["host:hv1"]; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server has heard of the workers of %v alone", beating)
+		}
+		listed, err := control.WorkflowService().ListWorkers(t.Context(), &workflowservice.ListWorkersRequest{Namespace: namespace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range listed.GetWorkersInfo() { //nolint:staticcheck // the server of this version has no other
+			beating[w.GetWorkerHeartbeat().GetTaskQueue()] = true
+		}
+	}
 	h.Stop()
 	if said := workerLog.String(); said != "" {
 		t.Errorf("the workers complain:\n%s", said)

@@ -16,14 +16,21 @@ import (
 	"go.temporal.io/sdk/workflow"
 )
 
-func TestTwoTemporalServersRunSideBySideAndSurviveKill9(t *testing.T) {
+// temporalBinary is the server, which has to be built: a test without it shows nothing.
+func temporalBinary(t *testing.T) string {
+	t.Helper()
 	binary, err := filepath.Abs("../../../.slipway/bin/slipway-temporal")
+	if err == nil {
+		_, err = os.Stat(binary)
+	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: `make temporal` builds it", err)
 	}
-	if _, err := os.Stat(binary); err != nil {
-		t.Skipf("no Temporal server to start (%v): run deploy/dev/build-temporal.sh", err)
-	}
+	return binary
+}
+
+func TestTwoTemporalServersRunSideBySideAndSurviveKill9(t *testing.T) {
+	binary := temporalBinary(t)
 	pg := startPostgres(t, clusterDir(t))
 	var servers []*Temporal
 	for _, name := range []string{"one", "two"} {

@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
