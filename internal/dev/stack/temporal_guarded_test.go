@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -517,9 +518,46 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 
 func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testing.T) {
 	ca := newTestCA(t)
-	internode, internodeKey, _ := ca.issue("control", "internode")
-	frontend, _, _ := guardedTemporal(t, ca, "--internode-cert", internode, "--internode-key", internodeKey, "--internode-ca", filepath.Join(ca.dir, "ca.pem"))
+	inner := newTestCA(t) // of the services alone
+	internode, internodeKey, _ := inner.issue("control", "internode")
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	internal := free.Addr().String()
+	free.Close()
+	_, port, _ := net.SplitHostPort(internal)
+	frontend, _, _ := guardedTemporal(t, ca, "--internode-cert", internode, "--internode-key", internodeKey,
+		"--internode-ca", filepath.Join(inner.dir, "ca.pem"), "--internal-frontend-port", port)
 	config := ca.client(ca.issueFor("control", "api-1"))
+
+	// The frontend that asks nobody who they are asks for a certificate of the services' own CA then.
+	asks := func(c *tls.Config) codes.Code {
+		c.ServerName = "internode"
+		conn, err := grpc.NewClient(internal, grpc.WithTransportCredentials(credentials.NewTLS(c)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err = workflowservice.NewWorkflowServiceClient(conn).GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{})
+		return status.Code(err)
+	}
+	stranger := inner.client("", "")
+	stranger.Certificates = config.Certificates
+	for who, c := range map[string]struct {
+		config *tls.Config
+		want   codes.Code
+	}{
+		"a service":         {inner.client(internode, internodeKey), codes.OK},
+		"nobody":            {inner.client("", ""), codes.Unavailable},
+		"a control plane's": {stranger, codes.Unavailable},
+	} {
+		if got := asks(c.config); got != c.want {
+			t.Errorf("%s gets %s from the internal frontend, want %s", who, got, c.want)
+		}
+	}
 	c, err := client.Dial(client.Options{
 		HostPort: frontend, Namespace: "slipway", ConnectionOptions: client.ConnectionOptions{TLS: config},
 		Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)),
