@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"testing"
 
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/digitalocean/go-libvirt/socket/dialers"
+	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/instanceactions"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
@@ -88,7 +91,7 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 
 	t.Run("its QEMU dies: the server is stopped, with why", func(t *testing.T) {
 		id := boot(t, "crashes", empty, "")
-		killQEMU(t, id)
+		r.killQEMU(t, id)
 		becomes(t, id, "SHUTOFF", lifecycle.Crashed)
 		action, event := newest(t, id)
 		require.Equal(t, []any{"stop", "Error", "GuestWentDown", "Error"}, []any{action.Action, action.Message, event.Event, event.Result})
@@ -97,11 +100,11 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	t.Run("its machine goes down: it is started again", func(t *testing.T) {
 		id := boot(t, "runs", empty, "")
 		r.Lose(r.Hosts[0])
-		killQEMU(t, id)
+		r.killQEMU(t, id)
 		r.Restart(r.Hosts[0])
 		system.Eventually(t, guestPatience, func() (bool, string) {
 			pid, err := qemuOf(id)
-			return err == nil && pid > 0, fmt.Sprintf("no QEMU of %s: %v", id, err)
+			return err == nil && pid > 0, fmt.Sprintf("no QEMU of %s, which is %s: %v", id, r.server(t, id).Status, err)
 		})
 		becomes(t, id, "ACTIVE", lifecycle.Running)
 	})
@@ -109,11 +112,11 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 	t.Run("it goes while libvirt is not to be had: it is started again", func(t *testing.T) {
 		id := boot(t, "runs-too", empty, "")
 		libvirt.close(t)
-		killQEMU(t, id)
+		r.killQEMU(t, id)
 		libvirt.open(t)
 		system.Eventually(t, guestPatience, func() (bool, string) {
 			pid, err := qemuOf(id)
-			return err == nil && pid > 0, fmt.Sprintf("no QEMU of %s: %v", id, err)
+			return err == nil && pid > 0, fmt.Sprintf("no QEMU of %s, which is %s: %v", id, r.server(t, id).Status, err)
 		})
 		becomes(t, id, "ACTIVE", lifecycle.Running)
 	})
@@ -138,14 +141,23 @@ func qemuOf(id string) (int, error) {
 	return 0, nil
 }
 
-func killQEMU(t *testing.T, id string) {
+// killQEMU returns when libvirtd has noticed: who looks before that is told of a guest that runs, and then of one that crashed.
+func (r *rig) killQEMU(t *testing.T, id string) {
 	t.Helper()
 	pid, err := qemuOf(id)
 	require.NoError(t, err)
 	require.NotZero(t, pid, "no QEMU runs server %s", id)
 	require.NoError(t, unix.Kill(pid, unix.SIGKILL))
+	l := golibvirt.NewWithDialer(dialers.NewLocal(dialers.WithSocket(r.Libvirt.Socket)))
+	require.NoError(t, l.Connect())
+	defer func() { require.NoError(t, l.Disconnect()) }()
 	system.Eventually(t, gonePatience, func() (bool, string) {
 		pid, err := qemuOf(id)
-		return err == nil && pid == 0, fmt.Sprintf("QEMU %d of server %s goes on: %v", pid, id, err)
+		require.NoError(t, err)
+		domain, err := l.DomainLookupByUUID(golibvirt.UUID(uuid.MustParse(id)))
+		require.NoError(t, err)
+		state, _, err := l.DomainGetState(domain, 0)
+		require.NoError(t, err)
+		return pid == 0 && golibvirt.DomainState(state) == golibvirt.DomainShutoff, fmt.Sprintf("QEMU %d of server %s goes on, its domain is in state %d", pid, id, state)
 	})
 }
