@@ -388,18 +388,24 @@ func (o options) claim() (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("it runs already for %s (slipway dev status)", o.state)
+	for syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		if pid, err := o.running(); err != nil || pid != 0 { // else somebody was asking just then
+			f.Close()
+			return nil, fmt.Errorf("it runs already for %s (slipway dev status)", o.state)
+		}
 	}
-	if err := errors.Join(f.Truncate(0), write(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
+	// Whoever reads meanwhile finds a whole first line; what is left of a longer one goes after it.
+	line := strconv.Itoa(os.Getpid()) + "\n"
+	if _, err := f.WriteAt([]byte(line), 0); err != nil {
 		f.Close()
 		return nil, err
 	}
-	return func() { _ = f.Truncate(0); f.Close() }, nil
+	if err := f.Truncate(int64(len(line))); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil
 }
-
-func write(w io.Writer, s string) error { _, err := io.WriteString(w, s); return err }
 
 // running gives the pid of the process that runs the stack, 0 if none does.
 func (o options) running() (int, error) {
@@ -411,14 +417,21 @@ func (o options) running() (int, error) {
 		return 0, err
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
-		return 0, nil // nobody holds it; closing gives it back
+	for {
+		// Shared, so that two who ask do not take each other for a supervisor. Closing gives it back.
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
+			return 0, nil
+		}
+		line := make([]byte, 32)
+		n, err := f.ReadAt(line, 0)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
+		}
+		if first, _, whole := strings.Cut(string(line[:n]), "\n"); whole {
+			return strconv.Atoi(first)
+		}
+		time.Sleep(time.Millisecond) // it has just been claimed for the first time
 	}
-	text, err := io.ReadAll(f)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 func up(ctx context.Context, o options, out io.Writer) error {
