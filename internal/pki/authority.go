@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,12 +53,12 @@ func Init(ctx context.Context, dir, name string) (*Authority, error) {
 		return nil, err
 	}
 	defer release()
-	if there(dir, caFile) {
+	if there(dir, CAFile) {
 		return nil, fmt.Errorf("there is a CA in %s already, and it is not overwritten: use it (slipway pki issue), or name another folder", dir)
 	}
 	if there(dir, caKeyFile) {
 		return nil, fmt.Errorf("%s has no certificate beside it: an init was interrupted, or %s was taken away; put that back, or remove the key and run this again",
-			filepath.Join(dir, caKeyFile), caFile)
+			filepath.Join(dir, caKeyFile), CAFile)
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -88,7 +90,7 @@ func Init(ctx context.Context, dir, name string) (*Authority, error) {
 	if err := a.keep(&index{}); err != nil {
 		return nil, err
 	}
-	return a, putPEM(filepath.Join(dir, caFile), "CERTIFICATE", der, 0o644)
+	return a, putPEM(filepath.Join(dir, CAFile), "CERTIFICATE", der, 0o644)
 }
 
 func there(dir, name string) bool {
@@ -98,7 +100,7 @@ func there(dir, name string) bool {
 
 // Open reads the CA of a folder.
 func Open(dir string) (*Authority, error) {
-	certPath, keyPath := filepath.Join(dir, caFile), filepath.Join(dir, caKeyFile)
+	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
 	text, err := os.ReadFile(certPath)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no CA in %s: `slipway pki init` makes one, --dir names another folder", dir)
@@ -166,6 +168,37 @@ func (a *Authority) Renew(ctx context.Context, role, name string, validity time.
 	})
 }
 
+// Ensure gives a holder a certificate for what is asked, unless the one that it has, with its files, is valid for all of it and does
+// not end soon. What it had before stays valid until its end.
+func (a *Authority) Ensure(ctx context.Context, r Request) (c Certificate, issued bool, err error) {
+	if err := checkHolder(r.Role, r.Name); err != nil {
+		return c, false, err
+	}
+	dns, ips, err := r.names()
+	if err != nil {
+		return c, false, err
+	}
+	i, err := a.readIndex()
+	if err != nil {
+		return c, false, err
+	}
+	if c, ok := i.latest(r.Role, r.Name); ok && a.holds(c, dns, ips) {
+		return c, false, nil
+	}
+	c, err = a.change(ctx, func(i *index) (Certificate, error) { return a.issue(i, r) })
+	return c, err == nil, err
+}
+
+// holds says whether a certificate can be used for more than a month, for these names, as it lies in the folder: a death between the
+// index and the files leaves the ones before.
+func (a *Authority) holds(c Certificate, dns []string, ips []net.IP) bool {
+	certFile, keyFile := Files(a.dir, c.Role, c.Name)
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	return err == nil && pair.Leaf.SerialNumber.Text(16) == c.Serial && c.RevokedAt == nil && c.NotAfter.Sub(a.now()) > ExpiresSoon &&
+		!slices.ContainsFunc(dns, func(name string) bool { return !slices.Contains(c.DNS, name) }) &&
+		!slices.ContainsFunc(ips, func(ip net.IP) bool { return !slices.Contains(c.IPs, ip.String()) })
+}
+
 func (a *Authority) unknown(role, name string) error {
 	return fmt.Errorf("this CA has issued nothing to %s %s: `slipway pki show` lists what it has", role, name)
 }
@@ -223,7 +256,7 @@ func (a *Authority) Show() ([]Shown, error) {
 	}
 	ca := Certificate{Serial: hex.EncodeToString(a.cert.SerialNumber.Bytes()), Role: "ca", Name: a.cert.Subject.CommonName, NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter}
 	all := []Shown{a.shown(ca, false)}
-	all[0].File = filepath.Join(a.dir, caFile)
+	all[0].File = filepath.Join(a.dir, CAFile)
 	slices.Reverse(i.Certificates)
 	slices.SortStableFunc(i.Certificates, func(x, y Certificate) int { return cmp.Or(cmp.Compare(x.Role, y.Role), cmp.Compare(x.Name, y.Name)) })
 	for n, c := range i.Certificates {
@@ -246,7 +279,7 @@ func (a *Authority) shown(c Certificate, replaced bool) Shown {
 	}
 	if !replaced {
 		s.Soon = left < ExpiresSoon && c.RevokedAt == nil
-		s.File = filepath.Join(a.dir, c.file())
+		s.File, _ = Files(a.dir, c.Role, c.Name)
 	}
 	return s
 }
@@ -346,11 +379,11 @@ func (a *Authority) issue(i *index, r Request) (Certificate, error) {
 	if err := a.writeIndex(*i); err != nil {
 		return Certificate{}, err
 	}
-	path := filepath.Join(a.dir, c.file())
-	if err := putKey(strings.TrimSuffix(path, ".pem")+".key", key); err != nil {
+	certFile, keyFile := Files(a.dir, r.Role, r.Name)
+	if err := putKey(keyFile, key); err != nil {
 		return Certificate{}, err
 	}
-	return c, putPEM(path, "CERTIFICATE", der, 0o644)
+	return c, putPEM(certFile, "CERTIFICATE", der, 0o644)
 }
 
 // latest is the certificate that was issued last to a holder.

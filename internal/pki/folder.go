@@ -14,7 +14,7 @@ import (
 
 // Files of the folder, beside a ROLE-NAME.pem and a ROLE-NAME.key for each holder.
 const (
-	caFile    = "ca.pem"
+	CAFile    = "ca.pem"
 	caKeyFile = "ca.key"
 	CRLFile   = "crl.pem"
 	indexFile = "index.json"
@@ -39,8 +39,11 @@ type Certificate struct {
 	RevokedAt *time.Time `json:"revoked_at,omitempty"`
 }
 
-// file is the certificate's name in the folder; its key's has another ending.
-func (c Certificate) file() string { return c.Role + "-" + c.Name + ".pem" }
+// Files are those of a holder in the folder of a CA.
+func Files(dir, role, name string) (cert, key string) {
+	path := filepath.Join(dir, role+"-"+name)
+	return path + ".pem", path + ".key"
+}
 
 func (a *Authority) readIndex() (index, error) {
 	var i index

@@ -49,6 +49,9 @@ func checkHolder(role, name string) error {
 	return nil
 }
 
+// IsDNSName says whether a certificate can be valid for a name. Not every machine's is one: underscores are none of DNS's.
+func IsDNSName(name string) bool { return len(name) <= 253 && validDNS.MatchString(name) }
+
 // names completes and checks what a certificate is to be valid for.
 func (r Request) names() (dns []string, ips []net.IP, err error) {
 	all := r.DNS
@@ -59,7 +62,7 @@ func (r Request) names() (dns []string, ips []net.IP, err error) {
 		if net.ParseIP(name) != nil {
 			return nil, nil, fmt.Errorf("%s is an address and no DNS name: give it as an IP", name)
 		}
-		if len(name) > 253 || !validDNS.MatchString(name) {
+		if !IsDNSName(name) {
 			return nil, nil, fmt.Errorf("%q is no DNS name", name)
 		}
 		if name = strings.ToLower(name); !slices.Contains(dns, name) {
@@ -71,7 +74,9 @@ func (r Request) names() (dns []string, ips []net.IP, err error) {
 		if ip == nil {
 			return nil, nil, fmt.Errorf("%q is no IP address", text)
 		}
-		ips = append(ips, ip)
+		if !slices.ContainsFunc(ips, ip.Equal) {
+			ips = append(ips, ip)
+		}
 	}
 	if r.Role == Operator && len(dns)+len(ips) > 0 {
 		return nil, nil, fmt.Errorf("an operator's certificate serves nothing: it takes no DNS names and no addresses")

@@ -36,7 +36,7 @@ func read(t *testing.T, dir, name string) *x509.Certificate {
 func verify(t *testing.T, dir string, c *x509.Certificate, name string, usage x509.ExtKeyUsage) error {
 	t.Helper()
 	roots := x509.NewCertPool()
-	roots.AddCert(read(t, dir, caFile))
+	roots.AddCert(read(t, dir, CAFile))
 	_, err := c.Verify(x509.VerifyOptions{Roots: roots, DNSName: name, KeyUsages: []x509.ExtKeyUsage{usage}})
 	return err
 }
@@ -49,7 +49,7 @@ func revoked(t *testing.T, dir string) (serials []*big.Int) {
 	require.NotNil(t, block)
 	list, err := x509.ParseRevocationList(block.Bytes)
 	require.NoError(t, err)
-	require.NoError(t, list.CheckSignatureFrom(read(t, dir, caFile)))
+	require.NoError(t, list.CheckSignatureFrom(read(t, dir, CAFile)))
 	for _, e := range list.RevokedCertificateEntries {
 		serials = append(serials, e.SerialNumber)
 	}
@@ -83,7 +83,7 @@ func TestACertificateSaysWhoItsHolderIsAndWhatItServes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), key)
 	}
-	root := read(t, dir, caFile)
+	root := read(t, dir, CAFile)
 	require.True(t, root.IsCA)
 	require.True(t, root.MaxPathLenZero, "it signs no other CA")
 }
@@ -127,7 +127,7 @@ func TestACAThatIsThereIsNeverOverwritten(t *testing.T) {
 	require.NoError(t, err)
 	_, err = Init(t.Context(), dir, "")
 	require.ErrorContains(t, err, "is not overwritten")
-	require.NoError(t, os.Remove(filepath.Join(dir, caFile)))
+	require.NoError(t, os.Remove(filepath.Join(dir, CAFile)))
 	_, err = Init(t.Context(), dir, "")
 	require.ErrorContains(t, err, "has no certificate beside it")
 	after, err := os.ReadFile(filepath.Join(dir, caKeyFile))
@@ -296,4 +296,50 @@ func TestOneThatIsInterruptedWhileAnotherWorksSaysSo(t *testing.T) {
 	_, err = ca.Issue(ctx, Request{Role: Host, Name: "hv1"})
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorContains(t, err, "another command works in the folder")
+}
+
+func TestWhoeverHasACertificateThatWillDoGetsNoOther(t *testing.T) {
+	ca, dir := newCA(t)
+	r := Request{Role: Control, Name: "cloud", DNS: []string{"Cloud.example.org"}, IPs: []string{"10.0.0.1", "10.0.0.1", "0:0:0:0:0:0:0:1"}}
+	certFile, keyFile := Files(dir, r.Role, r.Name)
+	ensure := func(want bool, why string) Certificate {
+		t.Helper()
+		c, issued, err := ca.Ensure(t.Context(), r)
+		require.NoError(t, err)
+		require.Equal(t, want, issued, why)
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		require.NoError(t, err)
+		require.Equal(t, c.Serial, pair.Leaf.SerialNumber.Text(16), why)
+		return c
+	}
+	c := ensure(true, "it has none")
+	require.Equal(t, []string{"10.0.0.1", "::1"}, c.IPs)
+	index, err := os.Stat(filepath.Join(dir, indexFile))
+	require.NoError(t, err)
+	require.Equal(t, c, ensure(false, "it will do"))
+	r.IPs = r.IPs[:1]
+	ensure(false, "it does for less, too")
+	unchanged, err := os.Stat(filepath.Join(dir, indexFile))
+	require.NoError(t, err)
+	require.True(t, os.SameFile(index, unchanged), "nothing was written")
+
+	r.DNS = append(r.DNS, "other.example.org")
+	ensure(true, "it is not for this name")
+	r.IPs = append(r.IPs, "10.0.0.2")
+	ensure(true, "it is not for this address")
+	had, err := os.ReadFile(certFile)
+	require.NoError(t, err)
+	_, err = ca.Renew(t.Context(), r.Role, r.Name, 0)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(certFile, had, 0o644))
+	ensure(true, "a death between the key and the certificate left one of before")
+	require.NoError(t, os.Remove(keyFile))
+	ensure(true, "its key is gone")
+	_, err = ca.Revoke(t.Context(), r.Role, r.Name, "")
+	require.NoError(t, err)
+	ensure(true, "it is revoked")
+	ca.now = func() time.Time { return time.Now().Add(Year - ExpiresSoon - time.Hour) }
+	ensure(false, "it ends in more than a month")
+	ca.now = func() time.Time { return time.Now().Add(Year - ExpiresSoon + time.Hour) }
+	ensure(true, "it ends within a month")
 }
