@@ -2,9 +2,12 @@ package stack
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -14,6 +17,8 @@ import (
 	sdklog "go.temporal.io/sdk/log"
 
 	"github.com/slipway-cloud/slipway/internal/listener"
+	"github.com/slipway-cloud/slipway/internal/pki"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 )
 
 // TemporalOptions describes the Temporal server (deploy/temporal) of one machine.
@@ -27,6 +32,8 @@ type TemporalOptions struct {
 	// FrontendAddr and UIAddr are ip:port; port 0 takes a free one, which then stays over restarts. UIAddr may be empty:
 	// no Web UI. Default 127.0.0.1:7233 and none.
 	FrontendAddr, UIAddr string
+	// TLS has the frontend ask for certificates; nil: plain text, for everybody.
+	TLS *TemporalTLS
 	// CodecEndpoint is the URL with which the Web UI decodes payloads.
 	CodecEndpoint string
 	// Namespace to register. Default slipway.
@@ -38,12 +45,35 @@ type TemporalOptions struct {
 	Logger        *slog.Logger
 }
 
+// TemporalTLS are the files (PEM) with which the frontend, its clients and the Web UI know one another.
+type TemporalTLS struct {
+	CA            string // of all of them
+	Cert, Key     string // the frontend's, of the role control: by it one asks whether the server is ready, too
+	UICert, UIKey string // the Web UI's, of the role operator; unused without one
+	TaskTokenKeys string // made where it is missing
+	// The server's services know one another by them, of a CA that issues no others; unused where they are empty.
+	InternodeCA, InternodeCert, InternodeKey string
+}
+
+// TemporalTLSIn are the files of a CA's folder (internal/pki) that has issued what the server needs: to temporal, for the
+// frontend's address, and to web-ui.
+func TemporalTLSIn(dir string) *TemporalTLS {
+	o := &TemporalTLS{CA: filepath.Join(dir, pki.CAFile), TaskTokenKeys: filepath.Join(dir, "task-tokens.keys")}
+	o.Cert, o.Key = pki.Files(dir, pki.Control, "temporal")
+	o.UICert, o.UIKey = pki.Files(dir, pki.Operator, "web-ui")
+	return o
+}
+
 // Temporal is a supervised Temporal server.
 type Temporal struct {
 	FrontendAddr string
 	UIAddr       string
+	// InternalAddr, on loopback, asks nobody who they are; empty without TLS, where FrontendAddr does not either, and where the
+	// services ask one another for certificates.
+	InternalAddr string
 	Namespace    string
 
+	tls        *tls.Config // nil: plain text
 	supervised *Supervised
 }
 
@@ -78,6 +108,25 @@ func StartTemporal(ctx context.Context, o TemporalOptions) (*Temporal, error) {
 		"--namespace", t.Namespace,
 		"--log-level", orDefault(o.LogLevel, "warn"),
 	}
+	if o.TLS != nil {
+		if t.tls, err = o.TLS.client(t.FrontendAddr); err != nil {
+			return nil, err
+		}
+		args = append(args, "--task-token-keys", o.TLS.TaskTokenKeys,
+			"--frontend-cert", o.TLS.Cert, "--frontend-key", o.TLS.Key, "--frontend-client-ca", o.TLS.CA)
+		if t.UIAddr != "" {
+			args = append(args, "--ui-client-cert", o.TLS.UICert, "--ui-client-key", o.TLS.UIKey)
+		}
+		if o.TLS.InternodeCA == "" {
+			if t.InternalAddr, err = claimAddr(ctx, "Temporal's internal frontend", "127.0.0.1:0"); err != nil {
+				return nil, err
+			}
+			_, port, _ := net.SplitHostPort(t.InternalAddr)
+			args = append(args, "--internal-frontend-port", port)
+		} else {
+			args = append(args, "--internode-ca", o.TLS.InternodeCA, "--internode-cert", o.TLS.InternodeCert, "--internode-key", o.TLS.InternodeKey)
+		}
+	}
 	if o.HistoryShards > 0 {
 		args = append(args, "--history-shards", strconv.Itoa(o.HistoryShards))
 	}
@@ -97,9 +146,20 @@ func StartTemporal(ctx context.Context, o TemporalOptions) (*Temporal, error) {
 	return t, nil
 }
 
+// client is the TLS with which one that has the frontend's own certificate asks it.
+func (o TemporalTLS) client(frontend string) (*tls.Config, error) {
+	host, _, err := net.SplitHostPort(frontend)
+	if err != nil {
+		return nil, err
+	}
+	return tlsfile.New(slog.New(slog.DiscardHandler)).Client(tlsfile.Pair{Setting: "the frontend's tls", Cert: o.Cert, Key: o.Key},
+		tlsfile.Authority{Setting: "the frontend's tls_ca", CA: o.CA}, host)
+}
+
 func (t *Temporal) ready(ctx context.Context) error {
 	c, err := client.DialContext(ctx, client.Options{
 		HostPort: t.FrontendAddr, Namespace: t.Namespace, Logger: sdklog.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+		ConnectionOptions: client.ConnectionOptions{TLS: t.tls},
 	})
 	if err != nil {
 		return err
