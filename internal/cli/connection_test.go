@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -89,9 +90,16 @@ func TestAnUnknownCAIsRefusedUnlessItIsGivenOrVerificationIsOff(t *testing.T) {
 	t.Cleanup(a.Server.Close)
 	a.environment()
 
-	got := run(t, "token", "issue")
-	require.Equal(t, show.ExitFailed, got.code)
-	require.Contains(t, got.err, "→ give the CA's certificate with --os-cacert or OS_CACERT")
+	for address, hint := range map[string]string{
+		a.URL: "→ give the CA's certificate with --os-cacert, OS_CACERT or cacert in clouds.yaml",
+		strings.Replace(a.URL, "https", "http", 1): "→ the API speaks https: source your openrc again",
+	} {
+		t.Setenv("OS_AUTH_URL", address+"/v3")
+		got := run(t, "token", "issue")
+		require.Equal(t, show.ExitFailed, got.code)
+		require.Contains(t, got.err, hint)
+	}
+	a.environment()
 
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw}), 0o600))
@@ -106,6 +114,23 @@ func TestAnUnknownCAIsRefusedUnlessItIsGivenOrVerificationIsOff(t *testing.T) {
 	require.Contains(t, run(t, "token", "issue").err, "SLIPWAY_CACERT: open "+ca+"x")
 	require.Equal(t, 0, run(t, "token", "issue", "--os-cacert", ca).code, "what OpenStack's clients know wins")
 	t.Setenv("SLIPWAY_CACERT", "")
+	plain := httptest.NewServer(a)
+	t.Cleanup(plain.Close)
+	got := run(t, "token", "issue", "--os-auth-url", strings.Replace(plain.URL, "http", "https", 1)+"/v3")
+	require.Equal(t, show.ExitFailed, got.code)
+	require.Contains(t, got.err, "→ what answers there speaks no TLS")
+	got = run(t, "token", "issue", "--os-cacert", ca, "--os-auth-url", strings.Replace(a.URL, "127.0.0.1", "localhost", 1)+"/v3")
+	require.Equal(t, show.ExitFailed, got.code)
+	require.Contains(t, got.err, "→ ask for the API by a name that its certificate is for")
+
+	file := filepath.Join(t.TempDir(), "clouds.yaml")
+	t.Setenv("OS_CLIENT_CONFIG_FILE", file)
+	t.Setenv("OS_CLOUD", "dev")
+	for more, code := range map[string]int{"": show.ExitFailed, "cacert: " + ca: 0, "verify: false": 0} {
+		require.NoError(t, os.WriteFile(file, []byte("clouds: {dev: {auth: {auth_url: '"+a.URL+"/v3', username: ada, password: pw, project_name: demo}, "+more+"}}\n"), 0o600))
+		require.Equal(t, code, run(t, "token", "issue").code, more)
+	}
+	t.Setenv("OS_CLOUD", "")
 	t.Setenv("OS_INSECURE", "true")
 	require.Equal(t, 0, run(t, "token", "issue").code)
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -76,10 +77,24 @@ func Explain(err error) *show.Error {
 			"is the API running? `slipway dev` starts one on this machine",
 			"check OS_AUTH_URL (or the auth_url of your cloud in clouds.yaml)",
 		}
+	case errors.Is(err, http.ErrSchemeMismatch):
+		result.Hints = []string{"what answers there speaks no TLS: is the address right? (OS_AUTH_URL, or the auth_url of your cloud in clouds.yaml)"}
 	case strings.Contains(err.Error(), "x509:") || strings.Contains(err.Error(), "tls:"):
-		result.Hints = []string{"give the CA's certificate with --os-cacert or OS_CACERT (or, for a test only, --insecure)"}
+		result.Hints = []string{certificateMeans(err)}
 	}
 	return result
+}
+
+// certificateMeans says what to do about a certificate that is not believed.
+func certificateMeans(err error) string {
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, new(x509.HostnameError)):
+		return "ask for the API by a name that its certificate is for, or have one issued that is for this name too"
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "have the API's certificate renewed (`slipway pki renew`; a development stack renews its own when it starts), and look at this machine's clock"
+	}
+	return "give the CA's certificate with --os-cacert, OS_CACERT or cacert in clouds.yaml; the openrc of a development stack does (or, for a test only, --insecure)"
 }
 
 // Spoken is an error of a verb with its exit code and hints. One that no call's words went around keeps its own.
@@ -98,6 +113,8 @@ func Spoken(err error) error {
 func answerMeans(e *APIError) (code int, hints []string) {
 	lower := strings.ToLower(e.message)
 	switch {
+	case e.Status == http.StatusBadRequest && strings.Contains(lower, "http request") && strings.Contains(lower, "https"):
+		return show.ExitFailed, []string{"the API speaks https: source your openrc again, or have OS_AUTH_URL (auth_url in clouds.yaml) begin with https://"}
 	case e.Status == http.StatusUnauthorized:
 		return show.ExitRefused, []string{"source your openrc again, or check OS_USERNAME, OS_PASSWORD and OS_PROJECT_NAME (`slipway token issue` tries them)"}
 	case e.Status == http.StatusNotFound:
