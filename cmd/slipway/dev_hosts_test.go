@@ -71,6 +71,7 @@ func TestHypervisorsBesideTheStackHaveTheirOwnGuestsAloneAndNothingOutlivesDown(
 
 	require.Equal(t, 2, strings.Count(slipway("dev", "down", "--state-dir", state), "stopped"))
 	end(t, state)
+	require.NoError(t, os.RemoveAll(filepath.Join(state, "pki")), "a folder of before there were certificates has none")
 	slipway(up...)
 	slipway("dev", "hosts", "2", "--state-dir", state)
 	for host, folder := range folders {
@@ -79,7 +80,9 @@ func TestHypervisorsBesideTheStackHaveTheirOwnGuestsAloneAndNothingOutlivesDown(
 			require.Len(t, guests, 1, host)
 			return guests[0].State == hypervisor.Running, fmt.Sprintf("the guest of %s is %s", host, guests[0].State)
 		})
+		slipway("server", "stop", servers[host], "--wait")
 	}
+	slipway("server", "delete", servers["hv2"], "--wait")
 
 	text, err := os.ReadFile(filepath.Join(state, "dev.pid"))
 	require.NoError(t, err)

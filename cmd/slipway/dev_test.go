@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/dev/supervisor"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/pki"
 )
 
 // elsewhere are variables with which somebody else's database is reached.
@@ -54,6 +56,13 @@ func TestTheDevelopmentStackStartsWhateverItsFolderIsNamedAndWhateverIsSet(t *te
 	require.NoError(t, err)
 	state := filepath.Join(openFolder(t), `ü "1" 100%, [a]*?#'\`)
 	giveEngine(t, state)
+	// Its certificates are of last year.
+	ca, err := pki.Init(t.Context(), filepath.Join(state, "pki"), "")
+	require.NoError(t, err)
+	for role, name := range map[string]string{pki.Control: "slipway", pki.Host: "dev-1"} {
+		_, err := ca.Issue(t.Context(), pki.Request{Role: role, Name: name, DNS: []string{"localhost"}, IPs: []string{"127.0.0.1", "::1"}, Validity: 10 * 24 * time.Hour})
+		require.NoError(t, err)
+	}
 	port := freePorts(t, 5)
 	at := func(n int) string { return fmt.Sprintf("127.0.0.1:%d", port+n) }
 
@@ -74,6 +83,21 @@ func TestTheDevelopmentStackStartsWhateverItsFolderIsNamedAndWhateverIsSet(t *te
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if strings.HasSuffix(lines.Text(), "] "+supervisor.ReadyLine) {
 			ready = true
+			output, code := program(t, nil, state, []string{"PATH=" + os.Getenv("PATH")}, ". ./openrc-demo", "token", "issue")
+			require.Equal(t, 0, code, output)
+			output, code = program(t, nil, state, []string{"OS_CLIENT_CONFIG_FILE=clouds.yaml", "OS_CLOUD=slipway-admin"}, ":", "host", "show", "dev-1")
+			require.Equal(t, 0, code, output)
+			output, code = program(t, nil, "/", nil, ":", "dev", "status", "--state-dir", state)
+			require.Equal(t, 0, code, output)
+			require.Contains(t, output, "\nAPI       https://"+at(1)+"\n")
+			for _, holder := range []string{"control slipway", "control temporal", "host dev-1", "operator web-ui"} {
+				require.Regexp(t, holder+`: valid until \S+, 36\d days`, output, "they are renewed at the start")
+			}
+			stranger, err := tls.Dial("tcp", at(0), &tls.Config{InsecureSkipVerify: true})
+			require.NoError(t, err)
+			_, err = stranger.Read(make([]byte, 1))
+			require.ErrorContains(t, err, "certificate required", "Temporal answers nobody without one")
+			require.NoError(t, stranger.Close())
 			require.NoError(t, stack.Process.Signal(syscall.SIGTERM))
 		}
 	}

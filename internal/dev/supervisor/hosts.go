@@ -17,8 +17,8 @@ func hostsCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use:   "hosts N",
 		Short: "Add hypervisors to the stack that runs until it has N, each with a libvirtd of its own",
-		Long: `The first hypervisor is the stack's own. Each further one (hv2, hv3, ...) gets a libvirtd in namespaces of its own, a token and
-a "slipway host" process, with its state in hosts/NAME of the state folder. They run in the background until "slipway dev
+		Long: `The first hypervisor is the stack's own. Each further one (hv2, hv3, ...) gets a libvirtd in namespaces of its own, a token, a
+certificate and a "slipway host" process, with its state in hosts/NAME of the state folder. They run in the background until "slipway dev
 down"; "slipway dev up" does not bring them back, this verb does, with the guests that ran on them.
 
 Each reports the whole machine's processors, memory and disk as its own: keep the guests small.`,
@@ -79,22 +79,20 @@ func addHosts(ctx context.Context, o options, n int, out io.Writer) error {
 
 // startBeside starts a hypervisor beside the stack in whose folder its own is. The stack's settings say where that answers.
 func (d *dev) startBeside(ctx context.Context, stops stops) (stops, error) {
-	text, err := os.ReadFile(filepath.Join(d.state, "..", "..", "slipway.yaml"))
+	beside := options{state: filepath.Dir(filepath.Dir(d.state))}
+	settings, err := beside.settings()
 	if err != nil {
-		return stops, fmt.Errorf("reading the settings of the stack: %w", err)
+		return stops, err
 	}
-	var beside struct {
-		Temporal map[string]any
-		API      struct {
-			Listen        string
-			AdminPassword string `yaml:"admin_password"`
+	d.secrets.admin, d.hypervisor = settings.API.AdminPassword, settings.Host.Hypervisor
+	if err := d.believe(settings.Host.APIURL, settings.Host.APICA); err != nil {
+		return stops, err
+	}
+	if settings.Temporal["tls_ca"] != nil {
+		if settings.Temporal["tls_cert"], settings.Temporal["tls_key"], err = d.certifyHost(ctx, beside.pki()); err != nil {
+			return stops, err
 		}
-		Host struct{ Hypervisor string }
 	}
-	if err := yaml.Unmarshal(text, &beside); err != nil {
-		return stops, fmt.Errorf("reading the settings of the stack: %w", err)
-	}
-	d.api, d.secrets.admin, d.hypervisor = beside.API.Listen, beside.API.AdminPassword, beside.Host.Hypervisor
 
 	libvirt, stops, err := d.startLibvirt(ctx, stops)
 	if err != nil {
@@ -103,13 +101,13 @@ func (d *dev) startBeside(ctx context.Context, stops stops) (stops, error) {
 	if d.hypervisor == "libvirt" && !libvirt.Started {
 		return stops, errors.New("this machine runs a libvirtd of its own, which is one hypervisor: several take a machine, or a container, that runs none")
 	}
-	settings, err := yaml.Marshal(map[string]any{
-		"temporal": beside.Temporal, "host": d.hostSettings(libvirt), "operator": map[string]any{"listen": ""},
+	text, err := yaml.Marshal(map[string]any{
+		"temporal": settings.Temporal, "host": d.hostSettings(libvirt), "operator": map[string]any{"listen": ""},
 	})
 	if err != nil {
 		return stops, err
 	}
-	if err := os.WriteFile(d.path("slipway.yaml"), settings, 0o600); err != nil {
+	if err := os.WriteFile(d.path("slipway.yaml"), text, 0o600); err != nil {
 		return stops, err
 	}
 	if err := os.MkdirAll(d.path("secrets"), 0o700); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
+	"github.com/slipway-cloud/slipway/internal/pki"
 )
 
 // devHostname is the one hypervisor of a development stack; more can be started beside it.
@@ -35,12 +36,14 @@ var devFlavors = []flavors.CreateOpts{
 
 // writeSettings writes what the roles read (slipway.yaml) and what clients read (openrc, clouds.yaml). All of them hold
 // secrets or show where they are: mode 0600.
-func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
+func (d *dev) writeSettings(dsn string, temporal map[string]any, virt *stack.Libvirt) error {
+	temporal["ui_url"], temporal["payload_keys"] = d.uiURL(), d.path("secrets", "payload.keys")
+	cert, key := pki.Files(d.pki(), pki.Control, controlName)
 	settings := map[string]any{
 		"database": map[string]any{"dsn": dsn},
-		"temporal": map[string]any{"address": temporal, "ui_url": d.uiURL(), "payload_keys": d.path("secrets", "payload.keys")},
+		"temporal": temporal,
 		"api": map[string]any{
-			"listen": d.api, "admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
+			"listen": d.api, "tls_cert": cert, "tls_key": key, "admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
 		},
 		"images": map[string]any{"dir": d.path("images")},
 		"host":   d.hostSettings(virt),
@@ -57,15 +60,16 @@ func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
 	} {
 		clouds[user.cloud] = map[string]any{
 			"auth": map[string]any{
-				"auth_url": d.apiURL() + "/v3", "username": user.name, "password": user.password, "project_name": user.name,
+				"auth_url": d.apiURL + "/v3", "username": user.name, "password": user.password, "project_name": user.name,
 				"user_domain_name": "Default", "project_domain_name": "Default",
 			},
-			"region_name": "RegionOne", "identity_api_version": 3,
+			"region_name": "RegionOne", "identity_api_version": 3, "cacert": caOf(d.pki()),
 		}
 		files[user.file] = []byte(strings.Join([]string{
 			"# For any OpenStack client, and for slipway's own verbs: source this file.",
 			"unset OS_CLOUD OS_TOKEN OS_PROJECT_ID",
-			"export OS_AUTH_URL=" + d.apiURL() + "/v3",
+			"export OS_AUTH_URL=" + d.apiURL + "/v3",
+			"export OS_CACERT=" + quoted(caOf(d.pki())),
 			"export OS_USERNAME=" + user.name,
 			"export OS_PASSWORD=" + user.password,
 			"export OS_PROJECT_NAME=" + user.name,
@@ -87,10 +91,37 @@ func (d *dev) writeSettings(dsn, temporal string, virt *stack.Libvirt) error {
 	return nil
 }
 
+// quoted is one word of a shell.
+func quoted(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
+
+// settings are what is read of a stack's own by what is beside it: where it answers, and as whom.
+type settings struct {
+	Temporal map[string]any
+	API      struct {
+		AdminPassword string `yaml:"admin_password"`
+	}
+	Host struct {
+		Hypervisor string
+		APIURL     string `yaml:"api_url"`
+		APICA      string `yaml:"api_ca"`
+	}
+}
+
+func (o options) settings() (s settings, err error) {
+	text, err := os.ReadFile(o.path("slipway.yaml"))
+	if err == nil {
+		err = yaml.Unmarshal(text, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("reading the settings of the stack: %w", err)
+	}
+	return s, nil
+}
+
 // hostSettings are those of the host role.
 func (d *dev) hostSettings(virt *stack.Libvirt) map[string]any {
 	return map[string]any{
-		"hostname": d.hostname, "api_url": d.apiURL(), "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
+		"hostname": d.hostname, "api_url": d.apiURL, "api_ca": d.apiCA, "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
 		"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "resume_guests": virt.Started,
 		// A machine for trying things out has little memory, and its guests use less than they are given.
 		"cpu_ratio": 16.0,
@@ -99,10 +130,15 @@ func (d *dev) hostSettings(virt *stack.Libvirt) map[string]any {
 
 // admin is a client of our own API.
 func (d *dev) admin(ctx context.Context) (*gophercloud.ProviderClient, error) {
-	provider, err := openstack.AuthenticatedClient(ctx, gophercloud.AuthOptions{
-		IdentityEndpoint: d.apiURL() + "/v3", Username: "admin", Password: d.secrets.admin, DomainName: "Default",
+	auth := gophercloud.AuthOptions{
+		IdentityEndpoint: d.apiURL + "/v3", Username: "admin", Password: d.secrets.admin, DomainName: "Default",
 		Scope: &gophercloud.AuthScope{ProjectName: "admin", DomainName: "Default"},
-	})
+	}
+	provider, err := openstack.NewClient(auth.IdentityEndpoint)
+	if err == nil {
+		provider.HTTPClient = *d.client
+		err = openstack.Authenticate(ctx, provider, auth)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("signing in as admin: %w", err)
 	}
@@ -121,13 +157,13 @@ func (d *dev) enroll(ctx context.Context) error {
 	var made struct {
 		Host struct{ Token string }
 	}
-	_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts", &gophercloud.RequestOpts{
+	_, err = provider.Request(ctx, http.MethodPost, d.apiURL+"/hosts", &gophercloud.RequestOpts{
 		JSONBody:     map[string]any{"host": map[string]any{"hostname": d.hostname}},
 		JSONResponse: &made, OkCodes: []int{http.StatusCreated},
 	})
 	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
 		// It was enrolled, and the token was lost before it was written down.
-		_, err = provider.Request(ctx, http.MethodPost, d.apiURL()+"/hosts/"+d.hostname+"/token", &gophercloud.RequestOpts{
+		_, err = provider.Request(ctx, http.MethodPost, d.apiURL+"/hosts/"+d.hostname+"/token", &gophercloud.RequestOpts{
 			JSONResponse: &made, OkCodes: []int{http.StatusOK, http.StatusCreated},
 		})
 	}
@@ -176,7 +212,7 @@ func (d *dev) waitForHost(ctx context.Context) error {
 				Reason string `json:"not_ready_reason"`
 			}
 		}
-		_, err := provider.Request(ctx, http.MethodGet, d.apiURL()+"/hosts/"+d.hostname, &gophercloud.RequestOpts{JSONResponse: &shown})
+		_, err := provider.Request(ctx, http.MethodGet, d.apiURL+"/hosts/"+d.hostname, &gophercloud.RequestOpts{JSONResponse: &shown})
 		if err == nil && shown.Host.Ready {
 			return nil
 		}

@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/libpq"
 	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/pki"
 )
 
 // options of the development stack.
@@ -79,7 +80,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 			RunE: func(cmd *cobra.Command, _ []string) error { return purge(cmd.Context(), o) },
 		},
 		&cobra.Command{
-			Use: "status", Short: "Say whether it runs; exit status 1 if not", Args: cobra.NoArgs,
+			Use: "status", Short: "Say whether it runs, where, and how long its certificates last; exit status 1 if not", Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return status(o, cmd.OutOrStdout()) },
 		},
 		hostsCommand(&o),
@@ -106,6 +107,9 @@ type dev struct {
 	log     *slog.Logger
 	say     func(format string, args ...any)
 	secrets secrets
+
+	apiURL, apiCA string
+	client        *http.Client // of the API
 }
 
 func (o options) path(parts ...string) string {
@@ -118,7 +122,6 @@ func (o options) libvirt(self string, log *slog.Logger) stack.LibvirtOptions {
 }
 
 func (o options) pidFile() string { return o.path("dev.pid") }
-func (o options) apiURL() string  { return "http://" + o.api }
 func (o options) uiURL() string   { return "http://" + o.ui }
 
 // run starts everything in order, writes the files that clients need, and waits for its end. What was started is
@@ -212,21 +215,36 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 		return stops, err
 	}
 
-	temporal := os.Getenv("SLIPWAY_TEMPORAL_ADDRESS")
-	if temporal != "" {
-		d.say("using the Temporal cluster at %s", temporal)
+	if err := d.certifyControl(ctx); err != nil {
+		return stops, err
+	}
+	temporal := map[string]any{"address": os.Getenv("SLIPWAY_TEMPORAL_ADDRESS")}
+	var hostEnv []string
+	if temporal["address"] != "" {
+		d.say("using the Temporal cluster at %s", temporal["address"])
 	} else {
 		d.say("starting Temporal with its Web UI")
+		secure, err := d.certifyTemporal(ctx)
+		if err != nil {
+			return stops, err
+		}
+		// What a browser asks is plain, and on loopback: it would not believe a CA that nobody has given it.
 		server, err := stack.StartTemporal(ctx, stack.TemporalOptions{
 			Binary: d.path("bin", "slipway-temporal"), Postgres: postgres,
-			FrontendAddr: d.temporal, UIAddr: d.ui, CodecEndpoint: "http://" + d.operator + "/codec",
+			FrontendAddr: d.temporal, TLS: secure, UIAddr: d.ui, CodecEndpoint: "http://" + d.operator + "/codec",
 			LogFile: d.path("logs", "temporal.log"), Logger: d.log,
 		})
 		if err != nil {
 			return stops, err
 		}
-		temporal = server.FrontendAddr
 		stops = append(stops, func(context.Context) error { return server.Stop() })
+		temporal = map[string]any{"address": server.FrontendAddr, "tls_ca": secure.CA}
+		temporal["tls_cert"], temporal["tls_key"] = pki.Files(d.pki(), pki.Control, controlName)
+		cert, key, err := d.certifyHost(ctx, d.pki())
+		if err != nil {
+			return stops, err
+		}
+		hostEnv = []string{"SLIPWAY_TEMPORAL_TLS_CERT=" + cert, "SLIPWAY_TEMPORAL_TLS_KEY=" + key}
 	}
 
 	libvirt, stops, err := d.startLibvirt(ctx, stops)
@@ -240,10 +258,11 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 		name  string
 		port  int
 		ready func(context.Context) error
+		env   []string
 	}{
-		{"api", 0, d.answers(d.apiURL() + "/readyz")},
-		{"worker", 1, nil},
-		{"host", 2, nil},
+		{"api", 0, answers(d.client, d.apiURL+"/readyz"), nil},
+		{"worker", 1, nil, nil},
+		{"host", 2, nil, hostEnv},
 	} {
 		if r.name == "host" {
 			if err := d.enroll(ctx); err != nil {
@@ -255,9 +274,9 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 			return stops, err
 		}
 		if r.ready == nil {
-			r.ready = d.answers("http://" + operator + "/healthz")
+			r.ready = answers(http.DefaultClient, "http://"+operator+"/healthz")
 		}
-		if stops, err = d.startRole(ctx, stops, r.name, r.ready, "SLIPWAY_OPERATOR_LISTEN="+operator); err != nil {
+		if stops, err = d.startRole(ctx, stops, r.name, r.ready, append(r.env, "SLIPWAY_OPERATOR_LISTEN="+operator)...); err != nil {
 			return stops, err
 		}
 	}
@@ -334,13 +353,13 @@ func next(address string, n int) (string, error) {
 }
 
 // answers asks an address for 200.
-func (d *dev) answers(url string) func(context.Context) error {
+func answers(client *http.Client, url string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(r)
+		answer, err := client.Do(r)
 		if err != nil {
 			return err
 		}
@@ -612,6 +631,13 @@ func status(o options, out io.Writer) error {
 	if pid == 0 {
 		return errNotRunning
 	}
-	fmt.Fprintf(out, "slipway: it runs (pid %d)\nAPI       %s\nWeb UI    %s\nstate     %s\n", pid, o.apiURL(), o.uiURL(), o.state)
-	return nil
+	settings, err := o.settings()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "slipway: it runs (pid %d)\nAPI       %s\nWeb UI    %s\nstate     %s\n", pid, settings.Host.APIURL, settings.Temporal["ui_url"], o.state)
+	if settings.Host.APICA == "" {
+		return nil // it was started by a program of before
+	}
+	return o.showCertificates(out)
 }
