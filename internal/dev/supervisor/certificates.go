@@ -85,30 +85,27 @@ func (d *dev) certifyServer(ctx context.Context, name, address string) error {
 	return d.certify(ctx, d.pki(), r)
 }
 
-// certifyControl gives api and worker theirs, and has this process ask the API by it.
-func (d *dev) certifyControl(ctx context.Context) error {
-	if err := d.certifyServer(ctx, controlName, d.api); err != nil {
-		return err
-	}
-	host, port, _ := net.SplitHostPort(d.api)
-	return d.believe("https://"+net.JoinHostPort(cmp.Or(host, "localhost"), port), caOf(d.pki()))
-}
-
 // certifyTemporal gives Temporal's server and its Web UI theirs.
 func (d *dev) certifyTemporal(ctx context.Context) (*stack.TemporalTLS, error) {
 	o := stack.TemporalTLSIn(d.pki())
 	o.InternodeCA = caOf(d.internode())
-	o.InternodeCert, o.InternodeKey = pki.Files(d.internode(), pki.Control, "temporal")
+	o.InternodeCert, o.InternodeKey = pki.Files(d.internode(), pki.Control, "internode")
 	return o, errors.Join(
 		d.certifyServer(ctx, "temporal", d.temporal),
 		d.certify(ctx, d.pki(), pki.Request{Role: pki.Operator, Name: "web-ui"}),
-		d.certify(ctx, d.internode(), pki.Request{Role: pki.Control, Name: "temporal", DNS: []string{"localhost"}}))
+		d.certify(ctx, d.internode(), pki.Request{Role: pki.Control, Name: "internode", DNS: []string{"localhost"}}))
 }
 
 // certifyHost gives a hypervisor its own, by the CA of the stack.
 func (d *dev) certifyHost(ctx context.Context, dir string) (cert, key string, err error) {
 	cert, key = pki.Files(dir, pki.Host, d.hostname)
 	return cert, key, d.certify(ctx, dir, pki.Request{Role: pki.Host, Name: d.hostname})
+}
+
+// apiAddress is where this machine asks the API.
+func (o options) apiAddress() string {
+	host, port, _ := net.SplitHostPort(o.api)
+	return "https://" + net.JoinHostPort(cmp.Or(host, "localhost"), port)
 }
 
 // believe has this process ask the API, and believe the CA in a file that it is that.

@@ -22,15 +22,14 @@ func TestACAWhoseMakingWasCutOffIsMadeAnewAndOneThatIsThereStays(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(d.pki()+".new", "ca.key"), []byte("half of it"), 0o600))
 	_, err := d.certifyTemporal(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, d.certifyControl(t.Context()))
+	require.NoError(t, d.certifyServer(t.Context(), controlName, d.api))
 	require.Len(t, said, 4, said)
-	require.Equal(t, "https://127.0.0.1:8774", d.apiURL)
 
 	kept, err := os.ReadFile(caOf(d.pki()))
 	require.NoError(t, err)
 	_, err = d.certifyTemporal(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, d.certifyControl(t.Context()))
+	require.NoError(t, d.certifyServer(t.Context(), controlName, d.api))
 	require.Len(t, said, 4, "what will do is kept")
 	now, err := os.ReadFile(caOf(d.pki()))
 	require.NoError(t, err)
@@ -57,14 +56,13 @@ func TestTheControlPlanesCertificateIsForWhateverItIsAskedBy(t *testing.T) {
 		{"cloud.example.org:8774", "https://cloud.example.org:8774", "cloud.example.org"},
 	} {
 		d.api = c.api
-		require.NoError(t, d.certifyControl(t.Context()), c.api)
-		require.Equal(t, c.url, d.apiURL)
+		require.NoError(t, d.certifyServer(t.Context(), controlName, d.api), c.api)
+		require.Equal(t, c.url, d.apiAddress())
 		ca, err := pki.Open(d.pki())
 		require.NoError(t, err)
 		all, err := ca.Show()
 		require.NoError(t, err)
 		require.Contains(t, append(all[1].DNS, all[1].IPs...), c.name, c.api)
 	}
-	d.api = "8774"
-	require.ErrorContains(t, d.certifyControl(t.Context()), `"8774" is not host:port`)
+	require.ErrorContains(t, d.certifyServer(t.Context(), controlName, "8774"), `"8774" is not host:port`)
 }

@@ -85,13 +85,13 @@ func (d *dev) startBeside(ctx context.Context, stops stops) (stops, error) {
 		return stops, err
 	}
 	d.secrets.admin, d.hypervisor = settings.API.AdminPassword, settings.Host.Hypervisor
-	if err := d.believe(settings.Host.APIURL, settings.Host.APICA); err != nil {
-		return stops, err
-	}
 	if settings.Temporal["tls_ca"] != nil {
 		if settings.Temporal["tls_cert"], settings.Temporal["tls_key"], err = d.certifyHost(ctx, beside.pki()); err != nil {
 			return stops, err
 		}
+	}
+	if err := d.believe(settings.Host.APIURL, settings.Host.APICA); err != nil {
+		return stops, err
 	}
 
 	libvirt, stops, err := d.startLibvirt(ctx, stops)

@@ -215,7 +215,7 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 		return stops, err
 	}
 
-	if err := d.certifyControl(ctx); err != nil {
+	if err := d.certifyServer(ctx, controlName, d.api); err != nil {
 		return stops, err
 	}
 	temporal := map[string]any{"address": os.Getenv("SLIPWAY_TEMPORAL_ADDRESS")}
@@ -247,6 +247,9 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 		hostEnv = []string{"SLIPWAY_TEMPORAL_TLS_CERT=" + cert, "SLIPWAY_TEMPORAL_TLS_KEY=" + key}
 	}
 
+	if err := d.believe(d.apiAddress(), caOf(d.pki())); err != nil {
+		return stops, err
+	}
 	libvirt, stops, err := d.startLibvirt(ctx, stops)
 	if err != nil {
 		return stops, err
