@@ -23,6 +23,8 @@ type ForgottenHost struct {
 	DoneAt    *time.Time // nothing is left of it, its row neither
 	Servers   int        // that lost their guest with it
 	WaitsFor  string     // what is not given up yet, in words; "" before the first look, and when all is
+	// PayloadKey is the first of the control plane's keys then: the host has its own of it, and of those before. "" is not known.
+	PayloadKey string
 
 	Undos    int       `gorm:"->"` // that were ended unanswered; read with it
 	AnswerBy time.Time `gorm:"-"`  // as an InstanceAction's
@@ -44,10 +46,10 @@ func (s *Store) BeginForget(ctx context.Context, f ForgottenHost) error {
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockHostSQL, f.HostID) // as who takes room there does
 		b.Queue(`
-INSERT INTO forgotten_hosts (host_id, hostname, reason, user_id, request_id, at)
-SELECT id, hostname, @reason, @user_id, @request_id, @at FROM hosts WHERE id = @host_id AND NOT `+isLate("@answer_by")+`
+INSERT INTO forgotten_hosts (host_id, hostname, reason, user_id, request_id, at, payload_key)
+SELECT id, hostname, @reason, @user_id, @request_id, @at, @payload_key FROM hosts WHERE id = @host_id AND NOT `+isLate("@answer_by")+`
 ON CONFLICT (host_id) DO NOTHING`, named{
-			"host_id": f.HostID, "reason": f.Reason, "user_id": f.UserID, "request_id": f.RequestID, "at": f.At,
+			"host_id": f.HostID, "reason": f.Reason, "user_id": f.UserID, "request_id": f.RequestID, "at": f.At, "payload_key": f.PayloadKey,
 			"answer_by": optionalTime(f.AnswerBy),
 		})
 		b.Queue(`

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/installation"
 )
@@ -62,7 +62,7 @@ func LeaveInstallation(stateDir string) (was string, err error) {
 	if err := os.Remove(filepath.Join(stateDir, memberFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return was, fmt.Errorf("forgetting whose the state folder is: %w", err)
 	}
-	return was, disk.SyncDir(stateDir)
+	return was, durable.SyncDir(stateDir)
 }
 
 // Client makes requests to the API. No Member is none of any installation.
@@ -131,17 +131,5 @@ func (m *Member) write(says membership) error {
 	if err != nil {
 		return err
 	}
-	part, err := os.CreateTemp(filepath.Dir(m.path), "."+memberFile) // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(part.Name())
-	_, err = part.Write(append(text, '\n'))
-	if err := errors.Join(err, part.Sync(), part.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(part.Name(), m.path); err != nil {
-		return err
-	}
-	return disk.SyncDir(filepath.Dir(m.path))
+	return durable.WriteFile(m.path, append(text, '\n'), 0o600)
 }

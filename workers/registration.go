@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/installation"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/space"
 )
 
@@ -282,6 +283,20 @@ func (r *Registration) Saw(ctx context.Context, seen []hostapi.Sighting) error {
 		}
 	}
 	return nil
+}
+
+// PayloadKeys asks the API for this host's own; none of an API of before there was the question.
+func (r *Registration) PayloadKeys(ctx context.Context) ([]payload.Key, error) {
+	var answer hostapi.PayloadKeys
+	status, err := r.ask(ctx, http.MethodGet, "/hosts/self/payload-keys", nil, &answer)
+	if status == http.StatusNotFound {
+		return nil, nil
+	}
+	var own []payload.Key
+	for _, k := range answer.Keys {
+		own = append(own, payload.Key(k))
+	}
+	return own, err
 }
 
 // MayUndo asks the API whether this host may take away what it has of a server: after a restore of the database an undo may

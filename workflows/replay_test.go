@@ -43,7 +43,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	for _, name := range wanted {
 		require.Contains(t, files, "testdata/histories/"+name+".json.gz", "record the table's new row: docs/checklists/add-a-step.md")
 	}
-	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.Converter(keys(t))})
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.ControlConverter(keys(t))})
 	require.NoError(t, err)
 	workers.RegisterWorkflows(replayer)
 	for _, file := range files {

@@ -19,6 +19,7 @@ import (
 func (a *Activities) BeginForget(ctx context.Context, in contract.ForgetHostInput) error {
 	err := a.store.BeginForget(ctx, models.ForgottenHost{
 		HostID: in.HostID, Reason: in.Reason, UserID: in.UserID, RequestID: in.RequestID, At: a.now(), AnswerBy: in.AnswerBy,
+		PayloadKey: a.keys.First(),
 	})
 	if err != nil {
 		return err

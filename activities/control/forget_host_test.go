@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -69,12 +71,19 @@ func TestAHostIsEmptyWhenNothingWaitsForItAnyMore(t *testing.T) {
 	require.NoError(t, store.ActivateServer(ctx, models.Activation{ServerID: active, RequestID: "req-" + active, PowerState: lifecycle.Running}))
 	elsewhere := uuid.NewString() // its clean-up waits for the host, and its room there is given back
 	engine := &waiting{undos: map[string]int{builds: 2, elsewhere: 1}, listed: []string{builds, elsewhere}}
-	a := New(Options{Store: store, Builds: engine, Logger: slog.New(slog.DiscardHandler)})
+	file := filepath.Join(t.TempDir(), "keys")
+	require.NoError(t, payload.EnsureKeys(file))
+	keys, err := payload.LoadKeys(file)
+	require.NoError(t, err)
+	a := New(Options{Store: store, Builds: engine, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
 	in := contract.ForgetHostInput{HostID: host.ID, Hostname: "hv1", Reason: "it burnt", UserID: "ops", RequestID: "req-f"}
 	require.True(t, fault.Is(a.EmptyHost(ctx, in), fault.NotFound), "who was not given up is not emptied")
 	for range 2 {
 		require.NoError(t, a.BeginForget(ctx, in))
 	}
+	record, err := store.ForgottenHost(ctx, host.ID)
+	require.NoError(t, err)
+	require.Equal(t, "k1", record.PayloadKey)
 
 	engine.mute = builds
 	engine.silent = fault.Wrap(fault.Unavailable, errors.New("no worker"), "The build does not say.")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
@@ -179,5 +180,5 @@ func put(dir, name string, content io.Reader) error {
 	if err := os.Rename(path+part, path); err != nil {
 		return err
 	}
-	return disk.SyncDir(dir)
+	return durable.SyncDir(dir)
 }

@@ -40,7 +40,7 @@ func TestAHostIsGivenUpWithAReasonAndItsRecordStays(t *testing.T) {
 
 	e.done.forget = func(in contract.ForgetHostInput) error {
 		require.Equal(t, []string{id, "hv1", "it burnt", e.admin.UserID}, []string{in.HostID, in.Hostname, in.Reason, in.UserID})
-		require.NoError(t, e.Store.BeginForget(t.Context(), models.ForgottenHost{HostID: in.HostID, Reason: in.Reason, UserID: in.UserID, RequestID: in.RequestID}))
+		require.NoError(t, e.Store.BeginForget(t.Context(), models.ForgottenHost{HostID: in.HostID, Reason: in.Reason, UserID: in.UserID, RequestID: in.RequestID, PayloadKey: "k0"}))
 		return fault.New(fault.Unavailable, "The answer got lost.")
 	}
 	status, given, _ := forget("hv1", fields{"reason": " it burnt "})

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -31,6 +32,8 @@ type Config struct {
 	// left: DownAfter.
 	GivenUpAfter time.Duration
 	DefaultZone  string // of a host that is admitted without one: "nova"
+	// Keys are the control plane's, of which each host has its own.
+	Keys *payload.Keys
 }
 
 // API serves /hosts.
@@ -60,6 +63,7 @@ func (a *API) Mount(g *echo.Group) {
 	own := []echo.MiddlewareFunc{fail, a.requireHost}
 	g.PUT("/self", a.register, append(own, rest.Expect(400, 403, 409))...)
 	g.POST("/self/heartbeat", a.heartbeat, append(own, rest.Expect(400, 404))...)
+	g.GET("/self/payload-keys", a.payloadKeys, own...)
 	g.GET("/self/undo", a.undo, append(own, rest.Expect(400))...)
 	g.GET("/self/guests", a.guests, own...)
 	g.PUT("/self/guests", a.sightings, append(own, rest.Expect(400))...)
@@ -230,6 +234,9 @@ func (a *API) create(c echo.Context) error {
 		return fault.New(fault.Conflict, "Host %s exists already. POST /hosts/%s/token gives it a new token.", in.Hostname, in.Hostname)
 	case !fault.Is(err, fault.NotFound):
 		return fmt.Errorf("look host %s up: %w", in.Hostname, err)
+	}
+	if err := a.nameIsClean(ctx, in.Hostname); err != nil {
+		return err
 	}
 	token, hash := auth.NewToken()
 	h, err := a.store.RegisterHost(ctx, models.Host{

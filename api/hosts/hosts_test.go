@@ -3,6 +3,7 @@ package hosts_test
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -26,6 +28,7 @@ type fields = map[string]any
 
 type env struct {
 	*apitest.Env
+	keys          *payload.Keys
 	bytes         *imagestore.Stores
 	admin, member apitest.User
 	done          actions
@@ -49,10 +52,15 @@ func (a *actions) Do(_ context.Context, _ string, in contract.ActionInput) error
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	e := &env{}
+	file := filepath.Join(t.TempDir(), "keys")
+	require.NoError(t, payload.EnsureKeys(file))
+	keys, err := payload.LoadKeys(file)
+	require.NoError(t, err)
+	config := hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute, Keys: keys}
+	e := &env{keys: keys}
 	e.bytes = newBytes(t)
 	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) {
-		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), servers.New(store, &e.done, servers.Config{}), hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute}).Mount(x.Group("/hosts"))
+		hosts.New(store, images.New(store, e.bytes, images.Config{}, slog.New(slog.DiscardHandler)), servers.New(store, &e.done, servers.Config{}), config).Mount(x.Group("/hosts"))
 	})
 	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
 	return e

@@ -140,12 +140,23 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	keys, err := payload.LoadKeys(c.Temporal.PayloadKeys)
+	met := make(chan struct{}) // whose this host is, is known as far as it can be
+	registration := workers.Registration{
+		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Reserve: reserve, Logger: log,
+		Member: member, Met: func() { close(met) },
+		Report: hostapi.Report{
+			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
+			ReservedMemoryMiB: c.Host.ReservedMemory, Heartbeat: hostapi.Heartbeat{Version: version()},
+		},
+	}
+	keys, err := payload.OpenHostKeys(ctx, payload.HostOptions{
+		Hostname: hostname, File: filepath.Join(stateDir, "payload.keys"), Shared: c.Temporal.PayloadKeys, Ask: registration.PayloadKeys, Logger: log,
+	})
 	if err != nil {
 		return err
 	}
 	activities, err := host.New(host.Options{
-		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys, Logger: log,
+		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys.Keys, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -156,7 +167,10 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	case n > 0:
 		log.Info("The facts of servers were sealed anew.", "servers", n, "key", keys.First())
 	}
-	temporal, err := dialTemporal(ctx, c.Temporal, certificates, log)
+	if err := keys.Settle(); err != nil {
+		return err
+	}
+	temporal, err := dialTemporal(ctx, c.Temporal, payload.HostConverter(keys.Keys), certificates, log)
 	if err != nil {
 		return err
 	}
@@ -165,15 +179,6 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	maxBuilds := c.Host.MaxBuilds
 	if maxBuilds == 0 {
 		maxBuilds = 2 * runtime.NumCPU()
-	}
-	met := make(chan struct{}) // whose this host is, is known as far as it can be
-	registration := workers.Registration{
-		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Reserve: reserve, Logger: log,
-		Member: member, Met: func() { close(met) },
-		Report: hostapi.Report{
-			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
-			ReservedMemoryMiB: c.Host.ReservedMemory, Heartbeat: hostapi.Heartbeat{Version: version()},
-		},
 	}
 	metrics := prometheus.NewRegistry()
 	return serveOperator(ctx, c.Operator, certificates, metrics, nil, func(ctx context.Context) error {

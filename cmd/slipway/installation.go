@@ -156,7 +156,7 @@ func withKeeper(cmd *cobra.Command, temporal bool, do func(context.Context, *ins
 			if err := refusePlaintext(c, c.Temporal.InClear(), slog.Default()); err != nil {
 				return err
 			}
-			t, err := dialTemporal(ctx, c.Temporal, tlsfile.New(slog.Default()), slog.Default())
+			t, err := dialTemporal(ctx, c.Temporal, nil /* no payload is read or written */, tlsfile.New(slog.Default()), slog.Default())
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cloud/slipway/internal/cli/show"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/serverspec"
@@ -35,7 +36,87 @@ func openKeys(ctx context.Context, c config.Temporal, store *models.Store) (*pay
 
 func keysCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "keys", Short: "Rotate the payload keys (where the settings of the api are)"}
-	cmd.AddCommand(resealCommand())
+	cmd.AddCommand(listKeysCommand(), addKeyCommand(), useKeyCommand(), resealCommand())
+	return cmd
+}
+
+func listKeysCommand() *cobra.Command {
+	var output show.Output
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "Show the payload keys, and how many servers' specs each seals", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := output.Check(); err != nil {
+				return show.UsageError("%v", err)
+			}
+			return withStore(cmd, func(ctx context.Context, c config.Config, store *models.Store) error {
+				keys, err := openKeys(ctx, c.Temporal, store)
+				if err != nil {
+					return err
+				}
+				sealed, err := store.SpecKeys(ctx)
+				if err != nil {
+					return err
+				}
+				var items []show.Object
+				for i, id := range keys.IDs() {
+					items = append(items, show.Object{"id": id, "encrypts": i == 0, "servers": sealed[id]})
+				}
+				return output.Many(cmd.OutOrStdout(), &keyLayout, items)
+			})
+		},
+	}
+	config.Flags(cmd.Flags(), "database", "temporal", "log")
+	output.Bind(cmd.Flags())
+	return cmd
+}
+
+var keyLayout = show.Layout{ID: "id", Name: "id", List: []show.Column{
+	show.Col("ID", "id"), show.Col("ENCRYPTS", "encrypts"), show.Col("SERVERS", "servers"),
+}}
+
+func addKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "add", Short: "Put a new payload key behind the others",
+		Long: `Puts a new random key behind the others in the file that temporal.payload_keys names. It encrypts nothing until
+` + "`slipway keys use`" + `: first every api and worker has to have it, so that what one encrypts the others can read.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			id, err := payload.AddKey(c.Temporal.PayloadKeys)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%[1]s is in %[2]s. Next: bring the file to every api and worker, start each again, and then: slipway keys use %[1]s\n", id, c.Temporal.PayloadKeys)
+			return nil
+		},
+	}
+	config.Flags(cmd.Flags(), "temporal", "log")
+	return cmd
+}
+
+func useKeyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "use ID", Short: "Encrypt with another of the payload keys from now on",
+		Long: `Puts a key first in the file that temporal.payload_keys names: it encrypts as soon as an api or a worker has been started
+again. Hosts get their own key of it by themselves. The keys behind it go on opening what they have sealed.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := config.Load(cmd.Flags())
+			if err != nil {
+				return err
+			}
+			if err := payload.UseKey(c.Temporal.PayloadKeys, args[0]); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s is the first in %s. Next: bring the file to every api and worker, start each api again, then each worker, and then: slipway keys reseal\n",
+				args[0], c.Temporal.PayloadKeys)
+			return nil
+		},
+	}
+	config.Flags(cmd.Flags(), "temporal", "log")
 	return cmd
 }
 

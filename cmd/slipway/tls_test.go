@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
@@ -232,7 +233,7 @@ func TestARoleShowsItsCertificateToTemporalsFrontend(t *testing.T) {
 	c.Address, c.PayloadKeys = l.Addr().String(), filepath.Join(t.TempDir(), "keys")
 	require.NoError(t, payload.EnsureKeys(c.PayloadKeys))
 	c.TLSCert, c.TLSKey, c.TLSCA = file("host-hv1.pem"), file("host-hv1.key"), file("ca.pem")
-	engine, err := dialTemporal(t.Context(), c, files(), slog.New(slog.DiscardHandler))
+	engine, err := dialTemporal(t.Context(), c, converter.GetDefaultDataConverter(), files(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	_, err = engine.CheckHealth(t.Context(), &client.CheckHealthRequest{})
 	require.NoError(t, err)

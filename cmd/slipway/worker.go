@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	sdklog "go.temporal.io/sdk/log"
 
 	"github.com/slipway-cloud/slipway/activities/control"
@@ -44,7 +45,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	temporal, err := dialTemporal(ctx, c.Temporal, certificates, log)
+	temporal, err := dialTemporal(ctx, c.Temporal, payload.ControlConverter(keys), certificates, log)
 	if err != nil {
 		return err
 	}
@@ -172,11 +173,7 @@ const (
 	dialPause   = 200 * time.Millisecond
 )
 
-func dialTemporal(ctx context.Context, c config.Temporal, certificates *tlsfile.Files, log *slog.Logger) (client.Client, error) {
-	keys, err := payload.LoadKeys(c.PayloadKeys)
-	if err != nil {
-		return nil, err
-	}
+func dialTemporal(ctx context.Context, c config.Temporal, seals converter.DataConverter, certificates *tlsfile.Files, log *slog.Logger) (client.Client, error) {
 	secure, err := temporalTLS(c, certificates)
 	if err != nil {
 		return nil, err
@@ -186,7 +183,7 @@ func dialTemporal(ctx context.Context, c config.Temporal, certificates *tlsfile.
 	t, err := client.DialContext(ctx, client.Options{
 		HostPort:      c.Address,
 		Namespace:     c.Namespace,
-		DataConverter: payload.Converter(keys),
+		DataConverter: seals,
 		// The Web UI shows with each task who did it: with the version, so that it is seen which build a host still runs.
 		Identity: fmt.Sprintf("slipway %s %d@%s", version(), os.Getpid(), machine()),
 

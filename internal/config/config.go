@@ -77,7 +77,7 @@ type Temporal struct {
 	TLSServerName string `koanf:"tls_server_name" help:"name that the frontend's certificate is for; empty: as in temporal.address"`
 
 	UIURL       string `koanf:"ui_url" help:"address of the Web UI, shown to users and allowed to ask the codec endpoint"`
-	PayloadKeys string `koanf:"payload_keys" help:"file with the keys that encrypt what Temporal records; mode 0600"`
+	PayloadKeys string `koanf:"payload_keys" help:"file with the keys that encrypt what Temporal records, of api and worker; mode 0600. A host asks the API for keys of its own"`
 	// Retention is long enough for a week's holidays: what ended meanwhile can still be looked at.
 	Retention time.Duration `koanf:"retention" help:"how long the engine keeps workflows that have ended, at least 24h; a worker sets it where the namespace is Slipway's own"`
 }

@@ -4,6 +4,7 @@
 package contract
 
 import (
+	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -17,6 +18,15 @@ const (
 
 // HostQueue is the task queue that only the named hypervisor polls.
 func HostQueue(hostname string) string { return hostQueuePrefix + hostname }
+
+// HostOf is the hypervisor whose task queue it is, "" where it is none's.
+func HostOf(queue string) string {
+	hostname, ok := strings.CutPrefix(queue, hostQueuePrefix)
+	if !ok {
+		return ""
+	}
+	return hostname
+}
 
 // HostTurn is how long a host step may wait on its host for its turn (the host limits how many builds work at once),
 // heartbeating all the while. It is added to the step's own deadline.

@@ -294,12 +294,8 @@ func (c *Client) state(ctx context.Context, workflowID, runID string) (*contract
 func pendingOf(all []*workflowpb.PendingActivityInfo) []PendingStep {
 	var pending []PendingStep
 	for _, a := range all {
-		host, onHost := strings.CutPrefix(a.GetActivityOptions().GetTaskQueue().GetName(), contract.HostQueue(""))
-		if !onHost {
-			host = ""
-		}
 		p := PendingStep{
-			Step: a.GetActivityType().GetName(), Host: host, Tries: int(a.GetAttempt()), StartedAt: a.GetScheduledTime().AsTime(),
+			Step: a.GetActivityType().GetName(), Host: contract.HostOf(a.GetActivityOptions().GetTaskQueue().GetName()), Tries: int(a.GetAttempt()), StartedAt: a.GetScheduledTime().AsTime(),
 		}
 		if next := a.GetNextAttemptScheduleTime(); next != nil {
 			at := next.AsTime()

@@ -55,6 +55,17 @@ func (t Trial) Usable() bool { return t.Passed || t.Untried }
 // ReasonMax bounds NotReadyReason and Trial.Reason.
 const ReasonMax = 1024
 
+// PayloadKeys are what a host opens its tasks and seals its answers with: GET /hosts/self/payload-keys.
+type PayloadKeys struct {
+	Keys []PayloadKey `json:"payload_keys"` // the first seals, all of them open
+}
+
+// PayloadKey is a key of a host's own.
+type PayloadKey struct {
+	ID    string `json:"id"`
+	Bytes []byte `json:"key"` // 32, in base64
+}
+
 // Headers of each request of a host to the API, and of its answer: headers and no fields, since an older API refuses what it
 // does not know.
 const (

@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/slipway-cloud/slipway/internal/durable"
 )
 
 // Authority is a CA with its folder.
@@ -415,7 +417,7 @@ func putKey(path string, key *ecdsa.PrivateKey) error {
 }
 
 func putPEM(path, kind string, der []byte, mode fs.FileMode) error {
-	return put(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
+	return durable.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), mode)
 }
 
 func parseCertificate(text []byte) (*x509.Certificate, error) {

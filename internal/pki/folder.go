@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/slipway-cloud/slipway/internal/durable"
 )
 
 // Files of the folder, beside a ROLE-NAME.pem and a ROLE-NAME.key for each holder.
@@ -65,7 +67,7 @@ func (a *Authority) writeIndex(i index) error {
 	if err != nil {
 		return err
 	}
-	return put(filepath.Join(a.dir, indexFile), append(text, '\n'), 0o600)
+	return durable.WriteFile(filepath.Join(a.dir, indexFile), append(text, '\n'), 0o600)
 }
 
 // lock keeps other commands away from the folder until it is released, or the process ends.
@@ -93,31 +95,4 @@ func lock(ctx context.Context, dir string) (release func(), err error) {
 		case <-tick.C:
 		}
 	}
-}
-
-// put writes a file as a whole or not at all, whatever dies meanwhile.
-func put(path string, text []byte, mode fs.FileMode) (err error) {
-	dir := filepath.Dir(path)
-	part, err := os.CreateTemp(dir, "."+filepath.Base(path)) // 0600
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(part.Name())
-			err = fmt.Errorf("writing %s: %w", path, err)
-		}
-	}()
-	_, err = part.Write(text)
-	if err := errors.Join(err, part.Chmod(mode), part.Sync(), part.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(part.Name(), path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -147,6 +147,7 @@ var routes = []Route{
 	// Slipway's own: hosts, and what operators ask.
 	{Method: "PUT", Path: "/hosts/self", Who: Host},
 	{Method: "POST", Path: "/hosts/self/heartbeat", Who: Host},
+	{Method: "GET", Path: "/hosts/self/payload-keys", Who: Host},
 	{Method: "GET", Path: "/hosts/self/undo", Who: Host},
 	{Method: "GET", Path: "/hosts/self/guests", Who: Host},
 	{Method: "PUT", Path: "/hosts/self/guests", Who: Host},

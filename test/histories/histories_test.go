@@ -396,7 +396,7 @@ func (sc *scenario) cleanUp(t *testing.T, id string) string {
 // replay replays a workflow's history and, with -record, keeps it.
 func (sc *scenario) replay(t *testing.T, name, workflowID string) {
 	history := sc.history(t, workflowID)
-	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.Converter(sc.keys)})
+	replayer, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{DataConverter: payload.ControlConverter(sc.keys)})
 	require.NoError(t, err)
 	workers.RegisterWorkflows(replayer)
 	require.NoError(t, replayer.ReplayWorkflowHistory(nil, history))

@@ -3,6 +3,7 @@ package hosts
 import (
 	"encoding/json"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +131,30 @@ func TestAHostThatIsLostForGoodIsGivenUpWithEverythingThatWaitsForIt(t *testing.
 	ends(runs, lifecycle.Deleted)
 	require.NoError(t, servers.Delete(t.Context(), r.compute, moves).ExtractErr())
 	ends(moves, lifecycle.Deleted)
+	slipway(0, "audit")
+
+	// The lost host has keys of its name. They open nothing that is sealed for another host of that name.
+	_, refused := slipway(4, "host", "create", lost)
+	require.Contains(t, refused, "slipway keys add")
+	settings := filepath.Join(r.Dir, "slipway.yaml")
+	rotate := func() {
+		for _, role := range []string{"api", "worker"} {
+			r.Stop(role)
+			r.Restart(role)
+		}
+	}
+	slipway(0, "keys", "add", "--config", settings)
+	rotate()
+	slipway(0, "keys", "use", "k2", "--config", settings)
+	rotate()
+	// The other host gets its own of the new key when the first task comes that is sealed with it.
+	built := r.builds(t).ID
+	require.Contains(t, r.Log(other), `"first":"k2@`+other+`"`)
+	slipway(0, "keys", "reseal", "--config", settings)
+	listed, _ := slipway(0, "keys", "list", "--config", settings, "-o", "json")
+	require.JSONEq(t, `[{"id": "k2", "encrypts": true, "servers": 1}, {"id": "k1", "encrypts": false, "servers": 0}]`, listed)
+	require.NoError(t, servers.Delete(t.Context(), r.compute, built).ExtractErr())
+	ends(built, lifecycle.Deleted)
 	slipway(0, "audit")
 	out, _ = slipway(0, "host", "create", lost, "-o", "json")
 	require.False(t, slices.Contains(strings.Split(out, "\""), host.ID), "a machine of that name is a new host")

@@ -325,7 +325,9 @@ func (s *System) addHost(ctx context.Context, i int, o Options) {
 	}
 	s.states[hostname] = state
 	require.NoError(s.t, os.MkdirAll(state, 0o755))
-	settings := map[string]any{"log": s.settings["log"], "temporal": s.settings["temporal"], "build": s.settings["build"], "operator": s.settings["operator"]}
+	temporal := maps.Clone(s.settings["temporal"].(map[string]any))
+	delete(temporal, "payload_keys") // a host has its own
+	settings := map[string]any{"log": s.settings["log"], "temporal": temporal, "build": s.settings["build"], "operator": s.settings["operator"]}
 	host := map[string]any{
 		"api_url": s.APIURL, "token": made.Host.Token, "hostname": hostname, "state_dir": state, "heartbeat_every": "1s",
 		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "cpu_ratio": 64.0,
@@ -457,7 +459,7 @@ func (s *System) Converter(t testing.TB) converter.DataConverter {
 	t.Helper()
 	keys, err := payload.LoadKeys(s.settings["temporal"].(map[string]any)["payload_keys"].(string))
 	require.NoError(t, err)
-	return payload.Converter(keys)
+	return payload.ControlConverter(keys)
 }
 
 // Temporal is a client that reads what the system's workflows recorded.

@@ -452,7 +452,7 @@ func (o options) running() (int, error) {
 		if first, _, whole := strings.Cut(string(line[:n]), "\n"); whole {
 			return strconv.Atoi(first)
 		}
-		time.Sleep(time.Millisecond) // it has just been claimed for the first time
+		<-time.After(time.Millisecond) // it has just been claimed for the first time
 	}
 }
 

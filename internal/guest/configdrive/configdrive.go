@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -92,7 +92,7 @@ func Build(ctx context.Context, limits program.Limits, dir, format string, skip 
 	if err := os.Rename(part, path); err != nil {
 		return err
 	}
-	return disk.SyncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // Remove removes the drive, finished or not. An absent one is success.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
@@ -219,21 +220,12 @@ func (m Maker) make(ctx context.Context, path string, least int64, wanted func(*
 	if err := os.Rename(part, path); err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(path))
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 func (m Maker) run(ctx context.Context, l program.Limits, name string, args ...string) error {
 	_, _, err := program.Run(ctx, program.Command{Name: name, Args: args, Limits: l})
 	return err
-}
-
-// SyncDir makes a folder's entries durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func removeIfThere(path string) error {

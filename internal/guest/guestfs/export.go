@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -279,7 +279,7 @@ func begin(instanceDir string) (unfinished bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return false, errors.Join(f.Close(), disk.SyncDir(instanceDir))
+	return false, errors.Join(f.Close(), durable.SyncDir(instanceDir))
 }
 
 // finish takes the mark away.

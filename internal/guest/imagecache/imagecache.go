@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
@@ -300,7 +301,7 @@ func (c *Cache) download(ctx context.Context, path string, image contract.Image,
 	c.mu.Lock()
 	err = c.remember(path, image.SHA512)
 	c.mu.Unlock()
-	return moved, errors.Join(err, disk.SyncDir(c.opts.Dir))
+	return moved, errors.Join(err, durable.SyncDir(c.opts.Dir))
 }
 
 // receive appends what is missing. A connection that breaks is Unavailable; what arrived stays.
