@@ -19,10 +19,10 @@ import (
 	"github.com/slipway-cloud/slipway/internal/installation"
 )
 
-// newNamespace is one of the run's Temporal server that nothing else uses.
+// newNamespace is one of the run's Temporal server that nothing else uses. No certificate may register one, or knows it.
 func newNamespace(t *testing.T, data map[string]string) Namespace {
 	t.Helper()
-	c, err := client.Dial(client.Options{HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
+	c, err := client.Dial(client.Options{HostPort: testenv.TemporalInternal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler))})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	n := Namespace{Temporal: c, Namespace: "test-" + uuid.NewString(), ControlQueue: contract.DefaultControlQueue}

@@ -36,6 +36,8 @@ func TestAWorkerDeliversNotificationsToWhereTheSettingsSay(t *testing.T) {
 	c := config.Default()
 	c.Database.DSN = testenv.Database(t)
 	c.Temporal.Address, c.Temporal.ControlQueue, c.Temporal.PayloadKeys = testenv.Temporal(t), testenv.Queue(t, "control"), filepath.Join(dir, "keys")
+	control := testenv.Control(t)
+	c.Temporal.TLSCA, c.Temporal.TLSCert, c.Temporal.TLSKey = control.CA, control.Cert, control.Key
 	c.Audit.Every, c.Housekeeping.Every, c.Housekeeping.StoresEvery = 0, 0, 0
 	c.Images.Dir = filepath.Join(dir, "images")
 	c.Operator.Listen = ""

@@ -7,15 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflowservice/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
 
@@ -191,54 +190,17 @@ func TestARoleThatWouldBeInClearBeyondThisMachineDoesNotStartUnlessItIsLet(t *te
 }
 
 func TestARoleShowsItsCertificateToTemporalsFrontend(t *testing.T) {
-	_, file := authority(t)
-	frontend, shown := testenv.Temporal(t), make(chan string, 100)
-	secure, err := files().Server(tlsfile.Pair{Setting: "x", Cert: file("control-c1.pem"), Key: file("control-c1.key")},
-		tlsfile.Authority{Setting: "x", CA: file("ca.pem")}, tls.VersionTLS13, pki.Host)
-	require.NoError(t, err)
-	forClient := secure.GetConfigForClient
-	secure.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		c, err := forClient(hello)
-		c.NextProtos = []string{"h2"} // as gRPC wants
-		return c, err
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", secure)
-	require.NoError(t, err)
-	var passing sync.WaitGroup
-	passing.Go(func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			passing.Go(func() {
-				defer from.Close()
-				to, err := net.Dial("tcp", frontend)
-				if err != nil || from.(*tls.Conn).Handshake() != nil {
-					return
-				}
-				defer to.Close()
-				role, name := pki.Holder(from.(*tls.Conn).ConnectionState().PeerCertificates[0])
-				shown <- role + " " + name
-				passing.Go(func() {
-					_, _ = io.Copy(to, from)
-					to.Close()
-				})
-				_, _ = io.Copy(from, to)
-			})
-		}
-	})
-
+	hostname := testenv.Queue(t, "hv")
+	own := testenv.Host(t, hostname)
 	c := config.Default().Temporal
-	c.Address, c.PayloadKeys = l.Addr().String(), filepath.Join(t.TempDir(), "keys")
+	c.Address, c.PayloadKeys = testenv.Temporal(t), filepath.Join(t.TempDir(), "keys")
+	c.TLSCA, c.TLSCert, c.TLSKey = own.CA, own.Cert, own.Key
 	require.NoError(t, payload.EnsureKeys(c.PayloadKeys))
-	c.TLSCert, c.TLSKey, c.TLSCA = file("host-hv1.pem"), file("host-hv1.key"), file("ca.pem")
 	engine, err := dialTemporal(t.Context(), c, converter.GetDefaultDataConverter(), files(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
+	defer engine.Close()
 	_, err = engine.CheckHealth(t.Context(), &client.CheckHealthRequest{})
 	require.NoError(t, err)
-	require.Equal(t, "host hv1", <-shown)
-	engine.Close()
-	require.NoError(t, l.Close())
-	passing.Wait()
+	_, err = engine.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{})
+	require.ErrorContains(t, err, fmt.Sprintf("%q (role %q)", hostname, pki.Host), "a host may not, and is told who the frontend takes it for")
 }

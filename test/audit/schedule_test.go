@@ -19,7 +19,10 @@ import (
 
 func TestTheScheduleFollowsTheSetting(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
-	engine, err := client.Dial(client.Options{HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(quiet)})
+	engine, err := client.Dial(client.Options{
+		HostPort: testenv.Temporal(t), Namespace: "slipway", ConnectionOptions: client.ConnectionOptions{TLS: testenv.Control(t).TLS(t)},
+		Logger: log.NewStructuredLogger(quiet),
+	})
 	require.NoError(t, err)
 	t.Cleanup(engine.Close)
 	queue := testenv.Queue(t, "control")

@@ -115,7 +115,7 @@ func (i *imageBench) do(method, path string, body io.Reader, length int64, statu
 	request.ContentLength = length
 	request.Header.Set("X-Auth-Token", i.token)
 	request.Header.Set("Content-Type", "application/octet-stream")
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := i.HTTP().Do(request)
 	require.NoError(i.b, err)
 	if answer.StatusCode != status {
 		text, _ := io.ReadAll(answer.Body)

@@ -98,7 +98,7 @@ func start(t *testing.T, boots int) *cloud {
 	require.NoError(t, postgres.EnsureDatabase(ctx, "slipway"))
 	temporal, err := stack.StartTemporal(ctx, stack.TemporalOptions{
 		Binary: filepath.Join(filepath.Dir(testenv.Guest(t)), "bin", "slipway-temporal"), Postgres: postgres,
-		FrontendAddr: "127.0.0.1:0", LogFile: filepath.Join(dir, "temporal.log"), Logger: log,
+		FrontendAddr: "127.0.0.1:0", TLS: stack.TemporalTLSIn(testenv.PKI(t)), LogFile: filepath.Join(dir, "temporal.log"), Logger: log,
 	})
 	require.NoError(t, err)
 	stopped(func(context.Context) error { return temporal.Stop() })

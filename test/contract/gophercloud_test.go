@@ -94,11 +94,8 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 		_, err = users.List(identity, nil).AllPages(ctx)
 		refused(t, err, http.StatusForbidden)
 
-		another, err := openstack.AuthenticatedClient(ctx, gophercloud.AuthOptions{
-			IdentityEndpoint: s.APIURL + "/v3", Username: "demo", Password: system.DemoPassword, DomainName: "Default",
-			Scope: &gophercloud.AuthScope{ProjectName: "demo", DomainName: "Default"},
-		})
-		require.NoError(t, err)
+		another := s.Demo()
+		another.ReauthFunc = nil
 		require.NoError(t, tokens.Revoke(ctx, identity, another.Token()).Err)
 		_, err = images.List(system.Image(t, another), nil).AllPages(ctx)
 		refused(t, err, http.StatusUnauthorized)

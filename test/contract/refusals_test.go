@@ -140,7 +140,7 @@ func TestARefusalChangesNothing(t *testing.T) {
 				r.Header.Set("Authorization", "Bearer "+demo.Token())
 			}
 			r.Header.Set("OpenStack-API-Version", "compute 2.90")
-			answer, err := http.DefaultClient.Do(r)
+			answer, err := s.HTTP().Do(r)
 			require.NoError(t, err)
 			defer answer.Body.Close()
 			text, err := io.ReadAll(answer.Body)

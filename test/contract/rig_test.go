@@ -31,11 +31,8 @@ type tool struct {
 func newTool(t *testing.T, s *system.System, path, user, password string) tool {
 	t.Helper()
 	home := t.TempDir()
-	return tool{path: path, dir: home, env: []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "LANG=C.UTF-8",
-		"OS_AUTH_URL=" + s.APIURL + "/v3", "OS_USERNAME=" + user, "OS_PASSWORD=" + password, "OS_PROJECT_NAME=" + user,
-		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default", "OS_IDENTITY_API_VERSION=3",
-	}}
+	return tool{path: path, dir: home, env: append(s.Openrc(user, password),
+		"PATH="+os.Getenv("PATH"), "HOME="+home, "LANG=C.UTF-8", "OS_IDENTITY_API_VERSION=3")}
 }
 
 // try runs the command and answers what it printed and its exit code.

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -292,17 +291,8 @@ func (r *rig) agree(t *testing.T, id, on, fake string) {
 // clean runs an audit as an operator does, and holds that it looked at everything and found nothing.
 func (r *rig) clean(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), buildPatience)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, r.Program(t), "audit", "-o", "json")
-	cmd.Env = []string{
-		"HOME=" + t.TempDir(), "PATH=" + os.Getenv("PATH"), "OS_AUTH_URL=" + r.APIURL + "/v3", "OS_USERNAME=admin", "OS_PASSWORD=" + system.AdminPassword,
-		"OS_PROJECT_NAME=admin", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
-	}
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &complaint
-	err := cmd.Run()
-	require.NoError(t, err, "slipway audit: %s%s", &out, &complaint)
+	out, complaint, code := r.Slipway(t, "audit", "-o", "json")
+	require.Zero(t, code, "slipway audit: %s%s", out, complaint)
 	var told struct {
 		Audit struct {
 			State string
@@ -311,7 +301,7 @@ func (r *rig) clean(t *testing.T) {
 		}
 		Findings []any
 	}
-	require.NoError(t, json.Unmarshal(out.Bytes(), &told), "%s", &out)
+	require.NoError(t, json.Unmarshal([]byte(out), &told), "%s", out)
 	require.Empty(t, told.Findings)
 	require.Equal(t, "done", told.Audit.State)
 	require.Equal(t, len(r.Hosts), told.Audit.Hosts)

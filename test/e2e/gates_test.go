@@ -16,6 +16,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/test/system"
 )
 
 // socketGate stands between a host and libvirtd: open it forwards, held it takes what comes and answers nothing (a
@@ -163,13 +166,14 @@ type imageRequest struct {
 	bytes int64
 }
 
-// newImageGate stands before the API at an address.
-func newImageGate(t *testing.T, api string) *imageGate {
+// newImageGate stands before a system's API, and shows its certificate.
+func newImageGate(t *testing.T, s *system.System) *imageGate {
 	t.Helper()
-	target, err := url.Parse(api)
+	target, err := url.Parse(s.APIURL)
 	require.NoError(t, err)
 	g := &imageGate{stopped: map[string]chan struct{}{}}
 	proxy := &httputil.ReverseProxy{
+		Transport:     s.HTTP().Transport,
 		FlushInterval: -1, // what the API has sent is on the host
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ModifyResponse: func(r *http.Response) error {
@@ -183,10 +187,11 @@ func newImageGate(t *testing.T, api string) *imageGate {
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	g.URL = "http://" + l.Addr().String()
+	g.URL = "https://" + l.Addr().String()
 	server := &http.Server{Handler: proxy, ReadHeaderTimeout: time.Minute}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	control := testenv.Control(t)
+	go func() { served <- server.ServeTLS(l, control.Cert, control.Key) }()
 	t.Cleanup(func() {
 		g.openAll()
 		require.NoError(t, server.Close())

@@ -28,7 +28,7 @@ func TestInterruptedBuilds(t *testing.T) {
 			"quota": map[string]any{"instances": 20},
 		},
 		HostSettings: func(s *system.System, _ int) map[string]any {
-			downloads = newImageGate(t, s.APIURL)
+			downloads = newImageGate(t, s)
 			// Whose namespace it is the gate cannot tell.
 			return map[string]any{"libvirt_socket": libvirt.path, "libvirt_netns": s.Libvirt.NetNS, "api_url": downloads.URL}
 		},

@@ -171,7 +171,7 @@ func (sc *scenario) all() []scene {
 		{"operator-retries", func(t *testing.T) []string { return sc.operate(t, contract.ActRetry) }},
 		{"cancel", func(t *testing.T) []string {
 			id, _ := sc.held(t, contract.BuildDisk)
-			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), ids.ServerWorkflow(id), ""))
+			require.NoError(t, sc.s.Cancel(t.Context(), ids.ServerWorkflow(id)))
 			return server(sc.ends(t, id, "ERROR"))
 		}},
 		{"reservation", func(t *testing.T) []string {

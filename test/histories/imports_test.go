@@ -42,7 +42,7 @@ func (sc *scenario) imports() []scene {
 		}},
 		{"import-cancel", func(t *testing.T) []string {
 			id, _ := sc.importing(t, contract.CopyImage, faultinject.HoldBefore, both)
-			require.NoError(t, sc.temporal.CancelWorkflow(t.Context(), ids.ImageWorkflow(id), ""))
+			require.NoError(t, sc.s.Cancel(t.Context(), ids.ImageWorkflow(id)))
 			sc.becomes(t, id, "queued")
 			return []string{ids.ImageWorkflow(id)}
 		}},

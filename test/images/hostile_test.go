@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -140,7 +139,7 @@ var hostile = []struct {
 	{"announces more than it sends", func(v *visit) {
 		l := v.put(v.t, v.file(v.image("queued")), "Content-Length: 3000000")
 		l.say("%s", noise(1, 1<<20))
-		require.NoError(v.t, l.Conn.(*net.TCPConn).CloseWrite())
+		require.NoError(v.t, l.CloseWrite())
 		v.refused(l.hear(), "cut off")
 	}},
 	{"announces less than it sends", func(v *visit) {
@@ -187,7 +186,7 @@ var hostile = []struct {
 		} {
 			l := v.put(v.t, v.file(id), "Transfer-Encoding: chunked")
 			l.say("%s", body)
-			require.NoError(v.t, l.Conn.(*net.TCPConn).CloseWrite())
+			require.NoError(v.t, l.CloseWrite())
 			v.refused(l.hear(), body[:min(20, len(body))])
 		}
 		for _, coding := range []string{"Transfer-Encoding: gzip, chunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Transfer-Encoding: identity"} {
@@ -371,7 +370,7 @@ var hostile = []struct {
 		require.NoError(v.t, err)
 		r.Header.Set("X-Auth-Token", own.token)
 		r.Header.Set("X-Subject-Token", own.token)
-		got, err := v.client.Do(r)
+		got, err := v.HTTP().Do(r)
 		require.NoError(v.t, err)
 		got.Body.Close()
 		require.Equal(v.t, 204, got.StatusCode)
@@ -465,7 +464,7 @@ func TestHostileClientsLeaveNothingBehind(t *testing.T) {
 			}
 		})
 	}
-	goroutines := func() float64 { s.client.CloseIdleConnections(); return s.metric(t, "go_goroutines") }
+	goroutines := func() float64 { s.HTTP().CloseIdleConnections(); return s.metric(t, "go_goroutines") }
 	before := goroutines()
 	peak := s.peakFromHere(t)
 	t.Run("one by one", func(t *testing.T) {

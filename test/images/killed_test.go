@@ -75,7 +75,7 @@ func (s *stores) die(t *testing.T, release func()) {
 		locks, busy := s.count(t, lockedSQL), s.count(t, busySQL)
 		return locks+busy == 0, fmt.Sprintf("the dead process has %d locks and %d statements", locks, busy)
 	})
-	s.client.CloseIdleConnections()
+	s.HTTP().CloseIdleConnections()
 	s.Restart("api")
 	_, err := images.New(s.Store, s.stores, images.Config{}, slog.New(slog.DiscardHandler)).Settle(t.Context()) // as a worker does
 	require.NoError(t, err)

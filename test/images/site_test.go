@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha512"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/imagestore/imagestoretest"
 	"github.com/slipway-cloud/slipway/models"
@@ -34,7 +36,6 @@ type site struct {
 	*system.System
 	token  string
 	stores *imagestore.Stores // the same stores as another process has them
-	client *http.Client
 }
 
 // patience bounds what is waited for; nothing is held to be slow for less.
@@ -54,9 +55,6 @@ func newSite(t testing.TB, settings map[string]any, stores imagestore.Settings) 
 	var err error
 	s.stores, err = imagestore.OpenStores(stores)
 	require.NoError(t, err)
-	transport := &http.Transport{MaxIdleConnsPerHost: 16}
-	t.Cleanup(transport.CloseIdleConnections)
-	s.client = &http.Client{Transport: transport}
 	return s
 }
 
@@ -117,7 +115,7 @@ func (s *site) try(method, path string, body any, headers ...string) (answer, er
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	got, err := s.client.Do(r)
+	got, err := s.HTTP().Do(r)
 	if err != nil {
 		return answer{}, err
 	}
@@ -167,14 +165,14 @@ func noise(seed uint64, n int) []byte { return imagestoretest.Noise(seed, n) }
 
 // line is a connection on which a client says what it likes.
 type line struct {
-	net.Conn
+	*tls.Conn
 	t       testing.TB
 	answers *bufio.Reader
 }
 
 func (s *site) line(t testing.TB) *line {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.APIURL, "http://"))
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.APIURL, "https://"), testenv.Control(t).TLS(t))
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
@@ -295,7 +293,7 @@ func (s *site) metric(t testing.TB, expression string) float64 {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.Metrics, nil)
 	require.NoError(t, err)
-	got, err := http.DefaultClient.Do(r)
+	got, err := s.HTTP().Do(r)
 	require.NoError(t, err)
 	defer got.Body.Close()
 	text, err := io.ReadAll(got.Body)

@@ -259,7 +259,7 @@ func (tr *trial) cancel() {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
 	defer cancel()
-	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, ids.ServerWorkflow(tr.id), ""))
+	require.NoError(tr.t, tr.Cancel(ctx, ids.ServerWorkflow(tr.id)))
 }
 
 // injected holds that the rule took as many calls as it should, all of them of the target.
@@ -837,7 +837,7 @@ func (tr *trial) cancelCleanUp() {
 	tr.t.Helper()
 	ctx, cancel := context.WithTimeout(tr.t.Context(), settlePatience)
 	defer cancel()
-	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, ids.CleanUpWorkflow(tr.id), ""))
+	require.NoError(tr.t, tr.Cancel(ctx, ids.CleanUpWorkflow(tr.id)))
 }
 
 // cleaningUpDeleted is a server in ERROR that is deleted while its clean-up runs: the delete leaves what it cannot do now

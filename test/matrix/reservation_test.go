@@ -98,7 +98,7 @@ func (tr *trial) cancelReservation() {
 	ctx, cancel := context.WithTimeout(tr.t.Context(), 2*settlePatience)
 	defer cancel()
 	id := ids.ReservationWorkflow(tr.id)
-	require.NoError(tr.t, tr.temporal.CancelWorkflow(ctx, id, ""))
+	require.NoError(tr.t, tr.Cancel(ctx, id))
 	system.Eventually(tr.t, settlePatience, func() (bool, string) {
 		events, asked := tr.temporal.GetWorkflowHistory(ctx, id, "", false, enumspb.HISTORY_EVENT_FILTER_TYPE_ALL_EVENT), false
 		for events.HasNext() {

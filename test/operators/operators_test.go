@@ -43,13 +43,9 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	quiet := log.NewStructuredLogger(slog.New(slog.DiscardHandler))
-	c, err := client.Dial(client.Options{HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: quiet})
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	r := &rig{temporal: c, queue: testenv.Queue(t, "control"), host: testenv.Queue(t, "hv"), broken: true}
-	r.Client = engine.NewClient(c, r.queue)
-	host := worker.New(c, contract.HostQueue(r.host), worker.Options{})
+	r := &rig{temporal: dial(t, testenv.Control(t)), queue: testenv.Queue(t, "control"), host: testenv.Queue(t, "hv"), broken: true}
+	r.Client = engine.NewClient(r.temporal, r.queue)
+	host := worker.New(dial(t, testenv.Host(t, r.host)), contract.HostQueue(r.host), worker.Options{DisableWorkflowWorker: true})
 	for _, name := range []string{contract.RemoveDisk, contract.UndefineDomain} {
 		host.RegisterActivityWithOptions(r.undo(name), activity.RegisterOptions{Name: name})
 	}
@@ -58,6 +54,17 @@ func newRig(t *testing.T) *rig {
 	r.startControl(t)
 	t.Cleanup(func() { r.worker.Stop() })
 	return r
+}
+
+func dial(t *testing.T, as testenv.Certificate) client.Client {
+	t.Helper()
+	c, err := client.Dial(client.Options{
+		HostPort: testenv.Temporal(t), Namespace: "slipway", ConnectionOptions: client.ConnectionOptions{TLS: as.TLS(t)},
+		Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
 }
 
 func (r *rig) startControl(t *testing.T) {

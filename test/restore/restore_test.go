@@ -96,7 +96,7 @@ func (s *site) startTemporal() {
 	var err error
 	s.temporal, err = stack.StartTemporal(ctx, stack.TemporalOptions{
 		Binary: filepath.Join(filepath.Dir(testenv.Guest(s.t)), "bin", "slipway-temporal"), Postgres: s.postgres,
-		FrontendAddr: s.address, LogFile: filepath.Join(s.dir, "temporal.log"), Logger: s.log,
+		FrontendAddr: s.address, TLS: stack.TemporalTLSIn(testenv.PKI(s.t)), LogFile: filepath.Join(s.dir, "temporal.log"), Logger: s.log,
 	})
 	require.NoError(s.t, err)
 	s.address = s.temporal.FrontendAddr

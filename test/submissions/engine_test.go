@@ -12,8 +12,10 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
+
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 )
 
 // engine is the way by which the API reaches the real engine: calls come late there, and answers get lost.
@@ -51,13 +53,16 @@ var errLost = status.Error(codes.Unavailable, "the answer got lost")
 
 func newEngine(t *testing.T, server string) *engine {
 	t.Helper()
-	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	control := testenv.Control(t)
+	conn, err := grpc.NewClient(server, grpc.WithTransportCredentials(credentials.NewTLS(control.TLS(t))), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	e := &engine{direct: workflowservice.NewWorkflowServiceClient(conn)}
 	forward, err := proxy.NewWorkflowServiceProxyServer(proxy.WorkflowServiceProxyOptions{Client: e.direct})
 	require.NoError(t, err)
-	s := grpc.NewServer(grpc.UnaryInterceptor(e.intercept))
+	shows, err := credentials.NewServerTLSFromFile(control.Cert, control.Key)
+	require.NoError(t, err)
+	s := grpc.NewServer(grpc.Creds(shows), grpc.UnaryInterceptor(e.intercept))
 	workflowservice.RegisterWorkflowServiceServer(s, forward)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

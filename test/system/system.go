@@ -55,9 +55,12 @@ type Options struct {
 	// Faults runs processes that can be told to fail, by System.Faults.
 	Faults bool
 
+	// Plaintext runs all of it without certificates, on a Temporal that asks for none: what they cost can be compared.
+	Plaintext bool
+
 	// Parts of the test's own, for one that breaks them. "" are those that internal/dev/testenv gives, which tests share.
 	DSN      string // an empty database
-	Temporal string // address of a server with the namespace slipway
+	Temporal string // address of a server with the namespace slipway and the run's certificates (stack.TemporalTLSIn)
 	// APITemporal is the address by which the API alone reaches that server.
 	APITemporal string
 	Libvirt     testenv.LibvirtEnv // for the hosts that HostSettings makes libvirt's too
@@ -75,6 +78,8 @@ type System struct {
 	Faults  *faultinject.Plan // nil without Options.Faults
 
 	t         testing.TB
+	control   *testenv.Certificate // nil: plain text
+	client    *http.Client
 	program   func() (string, error)
 	temporal  string
 	processes map[string]*stack.Supervised
@@ -116,8 +121,16 @@ func Start(t testing.TB, o Options) *System {
 	if o.Hypervisor == "libvirt" && s.Libvirt.Socket == "" {
 		s.Libvirt = testenv.Libvirt(t)
 	}
-	api, operator := freeAddress(t), freeAddress(t)
-	s.APIURL, s.Metrics = "http://"+api, "http://"+operator+"/metrics"
+	api, operator, scheme := freeAddress(t), freeAddress(t), "http://"
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 16
+	t.Cleanup(transport.CloseIdleConnections)
+	s.client = &http.Client{Transport: transport}
+	if !o.Plaintext {
+		control := testenv.Control(t)
+		s.control, transport.TLSClientConfig, scheme = &control, control.TLS(t), "https://"
+	}
+	s.APIURL, s.Metrics = scheme+api, scheme+operator+"/metrics"
 	keys := filepath.Join(s.Dir, "payload.keys")
 	require.NoError(t, payload.EnsureKeys(keys))
 	s.settings = map[string]any{
@@ -139,12 +152,8 @@ func Start(t testing.TB, o Options) *System {
 		"housekeeping": map[string]any{"every": "0s", "stores_every": "0s"},
 		"host":         map[string]any{},
 	}
-	for section, more := range o.Settings {
-		if s.settings[section] == nil {
-			s.settings[section] = map[string]any{}
-		}
-		maps.Copy(s.settings[section].(map[string]any), more.(map[string]any))
-	}
+	s.set(s.tls())
+	s.set(o.Settings)
 	s.writeSettings("slipway.yaml", s.settings)
 
 	env := []string{"SLIPWAY_OPERATOR_LISTEN=" + operator}
@@ -165,6 +174,29 @@ func Start(t testing.TB, o Options) *System {
 	}
 	s.waitForHosts(ctx)
 	return s
+}
+
+// set adds settings, by section.
+func (s *System) set(more map[string]any) {
+	for section, settings := range more {
+		if s.settings[section] == nil {
+			s.settings[section] = map[string]any{}
+		}
+		maps.Copy(s.settings[section].(map[string]any), settings.(map[string]any))
+	}
+}
+
+// tls is what the control plane's processes show and believe.
+func (s *System) tls() map[string]any {
+	c := s.control
+	if c == nil {
+		return nil
+	}
+	return map[string]any{
+		"temporal": map[string]any{"tls_ca": c.CA, "tls_cert": c.Cert, "tls_key": c.Key},
+		"api":      map[string]any{"tls_cert": c.Cert, "tls_key": c.Key},
+		"operator": map[string]any{"tls_cert": c.Cert, "tls_key": c.Key, "tls_client_ca": c.CA},
+	}
 }
 
 // shortDir is the test's folder, short enough for unix sockets and open to QEMU's own user.
@@ -244,10 +276,7 @@ func (s *System) Slipway(t testing.TB, arguments ...string) (stdout, stderr stri
 	ctx, cancel := context.WithTimeout(context.Background(), verbPatience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.Program(t), arguments...)
-	cmd.Env = []string{
-		"HOME=" + s.Dir, "PATH=" + os.Getenv("PATH"), "OS_AUTH_URL=" + s.APIURL + "/v3", "OS_USERNAME=admin", "OS_PASSWORD=" + AdminPassword,
-		"OS_PROJECT_NAME=admin", "OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
-	}
+	cmd.Env = append(s.Openrc("admin", AdminPassword), "HOME="+s.Dir, "PATH="+os.Getenv("PATH"))
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -255,6 +284,21 @@ func (s *System) Slipway(t testing.TB, arguments ...string) (stdout, stderr stri
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
+
+// Openrc is the environment of a user's command line clients.
+func (s *System) Openrc(user, password string) []string {
+	env := []string{
+		"OS_AUTH_URL=" + s.APIURL + "/v3", "OS_USERNAME=" + user, "OS_PASSWORD=" + password, "OS_PROJECT_NAME=" + user,
+		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
+	}
+	if s.control != nil {
+		env = append(env, "OS_CACERT="+s.control.CA)
+	}
+	return env
+}
+
+// HTTP is a client that the API and its operators' listener answer.
+func (s *System) HTTP() *http.Client { return s.client }
 
 // verbPatience bounds one verb; an audit looks twice, and waits for hosts that do not answer.
 const verbPatience = 3 * time.Minute
@@ -295,7 +339,7 @@ func (s *System) answers(path string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		answer, err := http.DefaultClient.Do(r)
+		answer, err := s.client.Do(r)
 		if err != nil {
 			return err
 		}
@@ -331,6 +375,11 @@ func (s *System) addHost(ctx context.Context, i int, o Options) {
 	host := map[string]any{
 		"api_url": s.APIURL, "token": made.Host.Token, "hostname": hostname, "state_dir": state, "heartbeat_every": "1s",
 		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "cpu_ratio": 64.0,
+	}
+	if s.control != nil {
+		own := testenv.Host(s.t, hostname)
+		maps.Copy(settings["temporal"].(map[string]any), map[string]any{"tls_cert": own.Cert, "tls_key": own.Key})
+		maps.Copy(host, map[string]any{"api_ca": own.CA, "api_cert": own.Cert, "api_key": own.Key})
 	}
 	maps.Copy(host, s.settings["host"].(map[string]any))
 	if o.HostSettings != nil {
@@ -421,11 +470,13 @@ func (s *System) as(user, password string) *gophercloud.ProviderClient {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
 	defer cancel()
-	p, err := openstack.AuthenticatedClient(ctx, gophercloud.AuthOptions{
+	p, err := openstack.NewClient(s.APIURL + "/v3")
+	require.NoError(s.t, err)
+	p.HTTPClient = *s.client
+	require.NoError(s.t, openstack.Authenticate(ctx, p, gophercloud.AuthOptions{
 		IdentityEndpoint: s.APIURL + "/v3", Username: user, Password: password, DomainName: "Default", AllowReauth: true,
 		Scope: &gophercloud.AuthScope{ProjectName: user, DomainName: "Default"},
-	})
-	require.NoError(s.t, err, "signing in as %s", user)
+	}), "signing in as %s", user)
 	return p
 }
 
@@ -462,15 +513,27 @@ func (s *System) Converter(t testing.TB) converter.DataConverter {
 	return payload.ControlConverter(keys)
 }
 
-// Temporal is a client that reads what the system's workflows recorded.
+// Temporal is a client that may do what the control plane may, and reads what the system's workflows recorded.
 func (s *System) Temporal() client.Client {
 	s.t.Helper()
-	c, err := client.Dial(client.Options{
-		HostPort: s.temporal, Namespace: "slipway", DataConverter: s.Converter(s.t), Logger: quiet{},
-	})
+	o := client.Options{HostPort: s.temporal, Namespace: "slipway", DataConverter: s.Converter(s.t), Logger: quiet{}}
+	if s.control != nil {
+		o.ConnectionOptions.TLS = s.control.TLS(s.t)
+	}
+	c, err := client.Dial(o)
 	require.NoError(s.t, err)
 	s.t.Cleanup(c.Close)
 	return c
+}
+
+// Cancel asks a workflow of the run's Temporal to end, which no certificate may: it takes the machine that Temporal runs on.
+func (s *System) Cancel(ctx context.Context, workflowID string) error {
+	c, err := client.DialContext(ctx, client.Options{HostPort: testenv.TemporalInternal(s.t), Namespace: "slipway", Logger: quiet{}})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.CancelWorkflow(ctx, workflowID, "")
 }
 
 type quiet struct{}

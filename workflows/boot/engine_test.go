@@ -44,18 +44,17 @@ type realEngine struct {
 
 func newEngine(t *testing.T, w *world) *realEngine {
 	t.Helper()
-	c := dial(t)
-	e := &realEngine{Client: c, t: t, w: w, queue: testenv.Queue(t, "control")}
+	e := &realEngine{Client: dial(t, testenv.Control(t)), t: t, w: w, queue: testenv.Queue(t, "control")}
 	w.hosts = []string{testenv.Queue(t, "hv1")}
-	e.start(worker.New(c, contract.HostQueue(w.hosts[0]), worker.Options{DisableWorkflowWorker: true}), nil)
+	e.start(worker.New(dial(t, testenv.Host(t, w.hosts[0])), contract.HostQueue(w.hosts[0]), worker.Options{DisableWorkflowWorker: true}), nil)
 	return e
 }
 
-func dial(t *testing.T, options ...grpc.DialOption) client.Client {
+func dial(t *testing.T, as testenv.Certificate, options ...grpc.DialOption) client.Client {
 	t.Helper()
 	c, err := client.Dial(client.Options{
 		HostPort: testenv.Temporal(t), Namespace: "slipway", Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
-		ConnectionOptions: client.ConnectionOptions{DialOptions: options},
+		ConnectionOptions: client.ConnectionOptions{TLS: as.TLS(t), DialOptions: options},
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
@@ -236,7 +235,7 @@ func TestAnActWhoseAnswerGotLostIsAnsweredByTheRunThatTookIt(t *testing.T) {
 	waits()
 
 	lost := false
-	losing := dial(t, grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
+	losing := dial(t, testenv.Control(t), grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, o ...grpc.CallOption) error {
 		err := invoke(ctx, method, req, reply, cc, o...)
 		if lost || err != nil || path.Base(method) != "UpdateWorkflowExecution" {
 			return err

@@ -20,13 +20,15 @@ import (
 
 // Variables that internal/dev/testenv/with sets.
 const (
-	PostgresVariable  = "SLIPWAY_TEST_POSTGRES"
-	TemporalVariable  = "SLIPWAY_TEST_TEMPORAL"
-	LibvirtVariable   = "SLIPWAY_TEST_LIBVIRT_SOCKET"
-	NetNSVariable     = "SLIPWAY_TEST_LIBVIRT_NETNS"
-	GuestVariable     = "SLIPWAY_TEST_GUEST"
-	CloudInitVariable = "SLIPWAY_TEST_CLOUD_INIT"
-	UIVariable        = "SLIPWAY_TEST_TEMPORAL_UI"
+	PKIVariable              = "SLIPWAY_TEST_PKI"
+	PostgresVariable         = "SLIPWAY_TEST_POSTGRES"
+	TemporalVariable         = "SLIPWAY_TEST_TEMPORAL"
+	TemporalInternalVariable = "SLIPWAY_TEST_TEMPORAL_INTERNAL"
+	LibvirtVariable          = "SLIPWAY_TEST_LIBVIRT_SOCKET"
+	NetNSVariable            = "SLIPWAY_TEST_LIBVIRT_NETNS"
+	GuestVariable            = "SLIPWAY_TEST_GUEST"
+	CloudInitVariable        = "SLIPWAY_TEST_CLOUD_INIT"
+	UIVariable               = "SLIPWAY_TEST_TEMPORAL_UI"
 )
 
 func need(t testing.TB, variable string) string {
@@ -85,11 +87,17 @@ func withDatabase(dsn, name string) string {
 	return strings.Join(strings.Fields(strings.Join(kept, " ")+" dbname="+name), " ")
 }
 
-// Temporal is the address of the server's frontend; its namespace is "slipway". Tests keep apart by task queues of
-// their own (Queue) and by ids.
+// Temporal is the address of the server's frontend, which answers who has a certificate (Control, Host); its namespace is
+// "slipway". Tests keep apart by task queues of their own (Queue) and by ids.
 func Temporal(t testing.TB) string {
 	t.Helper()
 	return need(t, TemporalVariable)
+}
+
+// TemporalInternal is the address of the frontend that asks nobody who they are: for what no certificate may do.
+func TemporalInternal(t testing.TB) string {
+	t.Helper()
+	return need(t, TemporalInternalVariable)
 }
 
 // Queue makes a name that no other test has: for task queues and hostnames.

@@ -85,11 +85,16 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			if postgres == nil {
 				return 0, errors.New("temporal needs postgres before it")
 			}
+			ca := filepath.Join(dir, "pki") // of a run before; while this one holds the cluster, none uses it
+			if err := errors.Join(os.RemoveAll(ca), testenv.MakePKI(ctx, ca)); err != nil {
+				return 0, err
+			}
 			temporal, err := stack.StartTemporal(ctx, stack.TemporalOptions{
 				Binary:       filepath.Join(filepath.Dir(dir), "bin", "slipway-temporal"),
 				Postgres:     postgres,
 				FrontendAddr: "127.0.0.1:0",
 				UIAddr:       "127.0.0.1:0",
+				TLS:          stack.TemporalTLSIn(ca),
 				LogFile:      filepath.Join(dir, "temporal.log"),
 				Logger:       log,
 			})
@@ -101,7 +106,8 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 					fmt.Fprintln(os.Stderr, "with: stopping Temporal:", stopErr)
 				}
 			}()
-			env = append(env, testenv.TemporalVariable+"="+temporal.FrontendAddr, testenv.UIVariable+"=http://"+temporal.UIAddr)
+			env = append(env, testenv.PKIVariable+"="+ca, testenv.TemporalVariable+"="+temporal.FrontendAddr,
+				testenv.TemporalInternalVariable+"="+temporal.InternalAddr, testenv.UIVariable+"=http://"+temporal.UIAddr)
 		case "libvirt":
 			self, err := os.Executable()
 			if err != nil {
