@@ -29,6 +29,7 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	namespacepb "go.temporal.io/api/namespace/v1"
+	"go.temporal.io/api/operatorservice/v1"
 	querypb "go.temporal.io/api/query/v1"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -257,6 +258,12 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 		}
 	}
 	h.Stop()
+	// A worker adds the search attributes that an engine of somebody else's lacks.
+	if _, err := control.OperatorService().AddSearchAttributes(t.Context(), &operatorservice.AddSearchAttributesRequest{
+		Namespace: namespace, SearchAttributes: map[string]enumspb.IndexedValueType{"SlipwayNew": enumspb.INDEXED_VALUE_TYPE_KEYWORD},
+	}); err != nil {
+		t.Error(err)
+	}
 	if said := workerLog.String(); said != "" {
 		t.Errorf("the workers complain:\n%s", said)
 	}
