@@ -62,7 +62,8 @@ func BenchmarkReport(b *testing.B) {
 	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.upload) > 0
 	if *write != "" {
 		require.True(b, whole, "only a part was measured: the report stays as it is")
-		require.NoError(b, os.WriteFile(*write, []byte(text), 0o644))
+		_, certificates := parts(b)
+		require.NoError(b, os.WriteFile(*write, []byte(text+"\n"+certificates), 0o644))
 	}
 }
 
@@ -106,10 +107,9 @@ type cloud struct {
 	image   string
 }
 
-func start(b *testing.B, hypervisor string, hosts int) *cloud {
-	s := system.Start(b, system.Options{Hosts: hosts, Hypervisor: hypervisor, Settings: map[string]any{
-		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
-	}})
+func start(b *testing.B, o system.Options) *cloud {
+	o.Settings = map[string]any{"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1}}
+	s := system.Start(b, o)
 	s.Flavor(b, "bench", 128)
 	f, err := os.Open(filepath.Join(testenv.Guest(b), "slipway-demo.qcow2"))
 	require.NoError(b, err)
@@ -164,7 +164,7 @@ func (c *cloud) remove(id string) time.Duration {
 }
 
 func benchFake(b *testing.B, r *report) {
-	c := start(b, "fake", 2)
+	c := start(b, system.Options{Hypervisor: "fake", Hosts: 2})
 	c.removeAll([]string{c.bootActive("none", pollAlone)}) // the hosts have the image now
 	time.Sleep(time.Second)                                // what the start has left to do is not what is measured
 	r.idle = c.memory()
@@ -223,7 +223,7 @@ func (c *cloud) removeAll(ids []string) {
 }
 
 func benchLibvirt(b *testing.B, r *report) {
-	c := start(b, "libvirt", 1)
+	c := start(b, system.Options{Hypervisor: "libvirt"})
 	first := c.bootActive("none", pollAlone)
 	raw := newRaw(c, first)
 	c.remove(first)
@@ -322,28 +322,18 @@ func (c *cloud) memory() []memory {
 // engine is the memory of this run's own Temporal server and of its Postgres with all backends; other stacks may run on
 // the machine.
 func (c *cloud) engine() (temporal, postgres int) {
-	parents, commands := map[int]int{}, map[int]string{}
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		var pid, parent int
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has just ended
-		}
-		fmt.Sscanf(path, "/proc/%d/stat", &pid)
-		fmt.Sscan(string(text[bytes.LastIndexByte(text, ')')+4:]), &parent) // "PID (NAME) S PARENT ..."
-		command, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-		parents[pid], commands[pid] = parent, string(command)
-	}
+	all := processes()
 	socket := regexp.MustCompile(`host='?([^' ]+)`).FindStringSubmatch(os.Getenv(testenv.PostgresVariable))[1]
-	for pid, command := range commands {
+	for pid := range all {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		command := string(text)
 		if strings.Contains(command, "slipway-temporal") && strings.Contains(command, testenv.Temporal(c.b)) {
 			temporal += pss(pid)
 		}
 		if strings.Contains(command, "bin/postgres") && strings.Contains(command, socket) {
 			postgres += pss(pid)
-			for child, parent := range parents {
-				if parent == pid {
+			for child, p := range all {
+				if p.parent == pid {
 					postgres += pss(child)
 				}
 			}
@@ -376,7 +366,7 @@ func (r *report) text() string {
 	fmt.Fprintf(&w, `# Benchmarks
 
 Written by %[1]smake bench%[1]s on %[2]s. Medians; in brackets the smallest and the largest of all runs, which followed each
-other in one process on an otherwise quiet machine.
+other in one process on an otherwise quiet machine. Slipway's certificates are on, towards its clients too.
 
 %[3]s
 
