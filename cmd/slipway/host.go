@@ -84,6 +84,9 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 			return fmt.Errorf("finding this machine's name: %w (host.hostname sets it)", err)
 		}
 	}
+	if err := refuseForeignCertificate(c.Temporal, hostname); err != nil {
+		return err
+	}
 	log = log.With("host", hostname)
 	stateDir, err := filepath.Abs(c.Host.StateDir)
 	if err != nil {

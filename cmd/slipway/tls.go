@@ -68,6 +68,24 @@ func temporalTLS(c config.Temporal, certificates *tlsfile.Files) (*tls.Config, e
 		tlsfile.Authority{Setting: "temporal.tls_ca", CA: c.TLSCA}, name)
 }
 
+// refuseForeignCertificate keeps a host from starting that Temporal's frontend would give no step, by the name or the role in its
+// certificate: it would report to the API as ready, and builds would wait for it. One without a role is for somebody else's frontend.
+func refuseForeignCertificate(c config.Temporal, hostname string) error {
+	if c.TLSCert == "" || c.TLSKey == "" {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return fmt.Errorf("temporal.tls_cert and temporal.tls_key: %w", err)
+	}
+	role, name := pki.Holder(pair.Leaf)
+	if role == "" || role == pki.Host && name == hostname {
+		return nil
+	}
+	return fmt.Errorf("temporal.tls_cert is of %s %s, by which Temporal gives no steps to host %[3]s: have one issued for it (slipway pki issue host %[3]s), or set host.hostname where that name is wrong",
+		role, name, hostname)
+}
+
 // apiTransport is how a host reaches the API.
 func apiTransport(c config.Host, certificates *tlsfile.Files) (*http.Transport, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()

@@ -189,6 +189,21 @@ func TestARoleThatWouldBeInClearBeyondThisMachineDoesNotStartUnlessItIsLet(t *te
 	require.Contains(t, log.String(), "api.listen is 0.0.0.0:8774")
 }
 
+func TestAHostDoesNotStartWithACertificateByWhichItWouldGetNoSteps(t *testing.T) {
+	_, file := authority(t)
+	c := config.Default()
+	c.Host.Hostname, c.Host.Token, c.Host.StateDir = "hv2", "token", filepath.Join(t.TempDir(), "host")
+	for holder, want := range map[string]string{
+		"host-hv1": "of host hv1, by which Temporal gives no steps to host hv2", "control-c1": "of control c1, by which", "host-hv3": "no such file",
+	} {
+		c.Temporal.TLSCert, c.Temporal.TLSKey = file(holder+".pem"), file(holder+".key")
+		require.ErrorContains(t, runHost(t.Context(), c, slog.New(slog.DiscardHandler)), want)
+		require.NoDirExists(t, c.Host.StateDir)
+	}
+	c.Temporal.TLSCert, c.Temporal.TLSKey = file("host-hv1.pem"), file("host-hv1.key")
+	require.NoError(t, refuseForeignCertificate(c.Temporal, "hv1"))
+}
+
 func TestARoleShowsItsCertificateToTemporalsFrontend(t *testing.T) {
 	hostname := testenv.Queue(t, "hv")
 	own := testenv.Host(t, hostname)
