@@ -4,21 +4,14 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,94 +38,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/slipway-cloud/slipway/internal/pki"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv/testca"
 )
-
-// testCA is a CA as `slipway pki init` makes it.
-type testCA struct {
-	*pki.Authority
-	t   *testing.T
-	dir string
-	had map[string]bool // holders
-}
-
-func newTestCA(t *testing.T) *testCA {
-	t.Helper()
-	ca := &testCA{t: t, dir: t.TempDir(), had: map[string]bool{}}
-	var err error
-	if ca.Authority, err = pki.Init(t.Context(), ca.dir, "test"); err != nil {
-		t.Fatal(err)
-	}
-	return ca
-}
-
-// issue gives a holder a certificate, another one where it has one, and returns both files and the serial number.
-func (ca *testCA) issue(role, name string) (cert, key, serial string) {
-	ca.t.Helper()
-	request := pki.Request{Role: role, Name: name}
-	if role != pki.Operator {
-		request.DNS, request.IPs = []string{name}, []string{"127.0.0.1"}
-	}
-	var (
-		c   pki.Certificate
-		err error
-	)
-	if holder := role + "-" + name; ca.had[holder] {
-		c, err = ca.Renew(ca.t.Context(), role, name, 0)
-	} else {
-		c, err = ca.Issue(ca.t.Context(), request)
-		ca.had[holder] = true
-	}
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	path := filepath.Join(ca.dir, role+"-"+name)
-	return path + ".pem", path + ".key", c.Serial
-}
-
-// odd is a certificate that a careful CA does not issue: one without a role, or one that has expired.
-func (ca *testCA) odd(role, name string, until time.Time) *tls.Config {
-	ca.t.Helper()
-	authority, err := tls.LoadX509KeyPair(filepath.Join(ca.dir, "ca.pem"), filepath.Join(ca.dir, "ca.key"))
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{OrganizationalUnit: []string{role}, CommonName: name},
-		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}, authority.Leaf, private.Public(), authority.PrivateKey)
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	c := ca.client("", "")
-	c.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: private}}
-	return c
-}
-
-func (ca *testCA) client(cert, key string) *tls.Config {
-	ca.t.Helper()
-	text, err := os.ReadFile(filepath.Join(ca.dir, "ca.pem"))
-	if err != nil {
-		ca.t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		ca.t.Fatal("no certificate in ca.pem")
-	}
-	c := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13}
-	if cert != "" {
-		pair, err := tls.LoadX509KeyPair(cert, key)
-		if err != nil {
-			ca.t.Fatal(err)
-		}
-		c.Certificates = []tls.Certificate{pair}
-	}
-	return c
-}
 
 // lines is a log that several write to.
 type lines struct {
@@ -153,17 +60,17 @@ func (l *lines) String() string {
 }
 
 // guardedTemporal is a server that asks for certificates, until the test ends.
-func guardedTemporal(t *testing.T, ca *testCA, more ...string) (frontend, ui string, log *lines) {
+func guardedTemporal(t *testing.T, ca *testca.CA, more ...string) (frontend, ui string, log *lines) {
 	t.Helper()
 	binary := temporalBinary(t)
 	pg := startPostgres(t, t.TempDir())
-	frontendCert, frontendKey, _ := ca.issue("control", "temporal")
-	uiCert, uiKey, _ := ca.issue("operator", "web-ui")
+	frontendCert, frontendKey, _ := ca.Issue("control", "temporal", "127.0.0.1")
+	uiCert, uiKey, _ := ca.Issue("operator", "web-ui")
 	log = &lines{}
 	command := exec.Command(binary, append([]string{
 		"--postgres-host", pg.SocketDir, "--postgres-port", strconv.Itoa(pg.Port()), "--postgres-user", pg.User(),
-		"--frontend", "127.0.0.1:0", "--frontend-cert", frontendCert, "--frontend-key", frontendKey, "--frontend-client-ca", filepath.Join(ca.dir, "ca.pem"),
-		"--task-token-keys", filepath.Join(ca.dir, "task-tokens"), "--ui", "127.0.0.1:0", "--ui-client-cert", uiCert, "--ui-client-key", uiKey,
+		"--frontend", "127.0.0.1:0", "--frontend-cert", frontendCert, "--frontend-key", frontendKey, "--frontend-client-ca", ca.File("ca.pem"),
+		"--task-token-keys", ca.File("task-tokens"), "--ui", "127.0.0.1:0", "--ui-client-cert", uiCert, "--ui-client-key", uiKey,
 		"--log-level", "warn",
 	}, more...)...)
 	command.Stderr = log
@@ -197,15 +104,14 @@ func guardedTemporal(t *testing.T, ca *testCA, more ...string) (frontend, ui str
 }
 
 func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
-	ca := newTestCA(t)
+	ca := testca.New(t)
 	frontend, ui, log := guardedTemporal(t, ca)
 	const namespace = "slipway"
 	var workerLog lines
 	dialSDK := func(role, name string) client.Client {
 		t.Helper()
-		cert, key, _ := ca.issue(role, name)
 		c, err := client.Dial(client.Options{
-			HostPort: frontend, Namespace: namespace, ConnectionOptions: client.ConnectionOptions{TLS: ca.client(cert, key)},
+			HostPort: frontend, Namespace: namespace, ConnectionOptions: client.ConnectionOptions{TLS: ca.Client(ca.Holder(role, name))},
 			Logger:                  sdklog.NewStructuredLogger(slog.New(slog.NewTextHandler(&workerLog, &slog.HandlerOptions{Level: slog.LevelWarn}))),
 			WorkerHeartbeatInterval: time.Second,
 		})
@@ -287,14 +193,14 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 		conns[name] = workflowservice.NewWorkflowServiceClient(conn)
 	}
 	for name, role := range map[string]string{"control": "control", "hv1": "host", "hv2": "host", "hv3": "host", "operator": "operator", "chassis": "ovn-chassis"} {
-		connect(name, credentials.NewTLS(ca.client(ca.issueFor(role, name))))
+		connect(name, credentials.NewTLS(ca.Client(ca.Holder(role, name))))
 	}
-	connect("norole", credentials.NewTLS(ca.odd("", "norole", time.Now().Add(time.Hour))))
-	connect("expired", credentials.NewTLS(ca.odd("control", "expired", time.Now().Add(-time.Minute))))
-	connect("nobody", credentials.NewTLS(ca.client("", "")))
+	connect("norole", credentials.NewTLS(ca.Client(ca.Odd("", "norole", func(*x509.Certificate) {}))))
+	connect("expired", credentials.NewTLS(ca.Client(ca.Odd("control", "expired", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }))))
+	connect("nobody", credentials.NewTLS(ca.Client()))
 	connect("plain", insecure.NewCredentials())
-	other := newTestCA(t)
-	stranger := ca.client(other.issueFor("control", "stranger"))
+	other := testca.New(t)
+	stranger := ca.Client(other.Holder("control", "stranger"))
 	connect("stranger", credentials.NewTLS(stranger))
 
 	poll := func(who, queue string) (*workflowservice.PollActivityTaskQueueResponse, error) {
@@ -524,9 +430,13 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 }
 
 func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testing.T) {
-	ca := newTestCA(t)
-	inner := newTestCA(t) // of the services alone
-	internode, internodeKey, _ := inner.issue("control", "internode")
+	ca := testca.New(t)
+	inner := testca.New(t) // of the services alone
+	internode, internodeKey, _ := inner.Issue("control", "internode")
+	service, err := tls.LoadX509KeyPair(internode, internodeKey)
+	if err != nil {
+		t.Fatal(err)
+	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -535,8 +445,8 @@ func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testin
 	free.Close()
 	_, port, _ := net.SplitHostPort(internal)
 	frontend, _, _ := guardedTemporal(t, ca, "--internode-cert", internode, "--internode-key", internodeKey,
-		"--internode-ca", filepath.Join(inner.dir, "ca.pem"), "--internal-frontend-port", port)
-	config := ca.client(ca.issueFor("control", "api-1"))
+		"--internode-ca", inner.File("ca.pem"), "--internal-frontend-port", port)
+	config := ca.Client(ca.Holder("control", "api-1"))
 
 	// The frontend that asks nobody who they are asks for a certificate of the services' own CA then.
 	asks := func(c *tls.Config) codes.Code {
@@ -551,14 +461,14 @@ func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testin
 		_, err = workflowservice.NewWorkflowServiceClient(conn).GetSystemInfo(ctx, &workflowservice.GetSystemInfoRequest{})
 		return status.Code(err)
 	}
-	stranger := inner.client("", "")
+	stranger := inner.Client()
 	stranger.Certificates = config.Certificates
 	for who, c := range map[string]struct {
 		config *tls.Config
 		want   codes.Code
 	}{
-		"a service":         {inner.client(internode, internodeKey), codes.OK},
-		"nobody":            {inner.client("", ""), codes.Unavailable},
+		"a service":         {inner.Client(service), codes.OK},
+		"nobody":            {inner.Client(), codes.Unavailable},
 		"a control plane's": {stranger, codes.Unavailable},
 	} {
 		if got := asks(c.config); got != c.want {
@@ -576,7 +486,7 @@ func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testin
 	if _, err := c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "server/1", TaskQueue: "control"}, "build"); err != nil {
 		t.Fatal(err)
 	}
-	_, _, renewed := ca.issue("control", "temporal") // over the files of the frontend
+	_, _, renewed := ca.Issue("control", "temporal", "127.0.0.1") // over the files of the frontend
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
 		conn, err := tls.Dial("tcp", frontend, config)
 		if err != nil {
@@ -591,9 +501,4 @@ func TestCertificatesAreRenewedWithoutARestartAndServicesAskOneAnother(t *testin
 			t.Fatalf("the frontend shows %s, want %s", shown, renewed)
 		}
 	}
-}
-
-func (ca *testCA) issueFor(role, name string) (cert, key string) {
-	cert, key, _ = ca.issue(role, name)
-	return cert, key
 }
