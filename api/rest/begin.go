@@ -76,6 +76,7 @@ func Begin(o Options) echo.MiddlewareFunc {
 				slog.Int("status", status),
 				slog.Int64("bytes", c.Response().Size),
 				slog.Duration("duration", took),
+				slog.String("from", c.Request().RemoteAddr),
 				slog.String("project", caller.ProjectID),
 				slog.String("user", caller.UserID))
 			if o.Observe != nil {
