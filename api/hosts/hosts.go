@@ -5,6 +5,7 @@ package hosts
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -34,6 +35,9 @@ type Config struct {
 	DefaultZone  string // of a host that is admitted without one: "nova"
 	// Keys are the control plane's, of which each host has its own.
 	Keys *payload.Keys
+	// Certificate says why what a connection has shown does not count (any more). A host's token needs that host's certificate then;
+	// nil: the token alone counts.
+	Certificate func(tls.ConnectionState) error
 }
 
 // API serves /hosts.

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
+	"github.com/slipway-cloud/slipway/internal/pki"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -40,12 +41,38 @@ func (a *API) requireHost(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			return fmt.Errorf("look a host's token up: %w", err)
 		}
+		if err := a.holds(c, h); err != nil {
+			return err
+		}
 		if err := a.acquaint(c, h); err != nil {
 			return err
 		}
 		c.Set(keyHost, h)
 		return next(c)
 	}
+}
+
+// holds refuses a token that somebody else shows than the host that it was given to, as far as certificates tell. One of the role
+// control is that of a proxy before this API. Each request is looked at: a connection outlives a certificate.
+func (a *API) holds(c echo.Context, h models.Host) error {
+	if a.config.Certificate == nil {
+		return nil
+	}
+	why := "the connection has shown none: host.api_cert and host.api_key"
+	if shown := c.Request().TLS; shown != nil && len(shown.PeerCertificates) > 0 {
+		role, name := pki.Holder(shown.PeerCertificates[0])
+		err := a.config.Certificate(*shown)
+		switch {
+		case err != nil:
+			why = err.Error()
+		case role == pki.Control || role == pki.Host && name == h.Hostname:
+			return nil
+		default:
+			why = fmt.Sprintf("this is that of %q with the role %q", name, role)
+		}
+	}
+	rest.Logger(c).Warn("A host's token came without its certificate.", "host", h.Hostname, "reason", why, "from", c.Request().RemoteAddr)
+	return fault.New(fault.Forbidden, "The token of host %s counts with that host's certificate alone: %s.", h.Hostname, why)
 }
 
 // acquaint refuses a host of another installation, and has it and the database tell each other how far the database is.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -15,20 +16,26 @@ import (
 
 // What TLS each of Slipway's listeners and clients has; nil is none. Between Slipway's own parts it is 1.3; users' clients may be older.
 
-// listenerTLS is that of a listener, by settings that begin with setting: its certificate and key, and whose certificates clients show.
-func listenerTLS(setting, cert, key, clientCA string, certificates *tlsfile.Files, version uint16, roles ...string) (*tls.Config, error) {
-	if cert == "" && key == "" {
-		if clientCA != "" {
-			return nil, fmt.Errorf("%[1]s_client_ca is of no use without %[1]s_cert and %[1]s_key", setting)
+// listenerTLS is that of a listener: its certificate and key, and whose certificates clients show.
+func listenerTLS(own tlsfile.Pair, clients tlsfile.Authority, certificates *tlsfile.Files, version uint16, roles ...string) (*tls.Config, error) {
+	if own.Cert == "" && own.Key == "" {
+		if clients.CA != "" {
+			return nil, fmt.Errorf("%s is of no use without %s_cert and %[2]s_key", clients.Setting, own.Setting)
 		}
 		return nil, nil
 	}
-	return certificates.Server(tlsfile.Pair{Setting: setting, Cert: cert, Key: key},
-		tlsfile.Authority{Setting: setting + "_client_ca", CA: clientCA}, version, roles...)
+	return certificates.Server(own, clients, version, roles...)
 }
 
 func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
-	secure, err := listenerTLS("api.tls", c.TLSCert, c.TLSKey, c.TLSClientCA, certificates, tls.VersionTLS12)
+	clients := tlsfile.Authority{Setting: "api.tls_client_ca", CA: c.TLSClientCA}
+	switch {
+	case c.TLSHostCA != "" && c.TLSClientCA != "":
+		return nil, errors.New("api.tls_client_ca asks everybody for a certificate and api.tls_host_ca hosts alone: which one?")
+	case c.TLSHostCA != "":
+		clients = tlsfile.Authority{Setting: "api.tls_host_ca", CA: c.TLSHostCA, Optional: true}
+	}
+	secure, err := listenerTLS(tlsfile.Pair{Setting: "api.tls", Cert: c.TLSCert, Key: c.TLSKey}, clients, certificates, tls.VersionTLS12)
 	if err != nil || secure == nil || c.PublicURL == "" {
 		return secure, err
 	}
@@ -49,8 +56,17 @@ func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
 	return secure, nil
 }
 
+// honoured says why what a client has shown a listener does not count any more; nil where that asks nobody.
+func honoured(listener *tls.Config) func(tls.ConnectionState) error {
+	if listener == nil || listener.GetConfigForClient == nil {
+		return nil
+	}
+	return func(s tls.ConnectionState) error { return tlsfile.Still(listener, s) }
+}
+
 func operatorTLS(c config.Operator, certificates *tlsfile.Files) (*tls.Config, error) {
-	return listenerTLS("operator.tls", c.TLSCert, c.TLSKey, c.TLSClientCA, certificates, tls.VersionTLS13, pki.Operator, pki.Control)
+	return listenerTLS(tlsfile.Pair{Setting: "operator.tls", Cert: c.TLSCert, Key: c.TLSKey},
+		tlsfile.Authority{Setting: "operator.tls_client_ca", CA: c.TLSClientCA}, certificates, tls.VersionTLS13, pki.Operator, pki.Control)
 }
 
 func temporalTLS(c config.Temporal, certificates *tlsfile.Files) (*tls.Config, error) {

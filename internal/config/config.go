@@ -93,6 +93,7 @@ type API struct {
 	TLSCert         string        `koanf:"tls_cert" help:"file with the certificate of the users' listener, and the chain below its CA; empty: it speaks plain HTTP, on loopback only"`
 	TLSKey          string        `koanf:"tls_key" help:"file with its key"`
 	TLSClientCA     string        `koanf:"tls_client_ca" help:"file with CAs: only clients with a certificate of one of them are answered, hosts too (host.api_cert); a crl.pem beside it is honoured; empty: everybody"`
+	TLSHostCA       string        `koanf:"tls_host_ca" help:"file with CAs: a host's token counts only with that host's certificate of one of them (host.api_cert), and users need none; a crl.pem beside it is honoured; empty: the token alone counts"`
 	PublicURL       string        `koanf:"public_url" help:"address that the catalog names; empty: as the request came"`
 	TokenTTL        time.Duration `koanf:"token_ttl" help:"how long a token lives"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" help:"how long running requests may take to end at a stop"`
@@ -327,7 +328,7 @@ type Operator struct {
 type Host struct {
 	APIURL           string        `koanf:"api_url" help:"address of the Slipway API"`
 	APICA            string        `koanf:"api_ca" help:"file with the CAs that the API's certificate has to be issued by; a crl.pem beside it is honoured; empty: the machine's"`
-	APICert          string        `koanf:"api_cert" help:"file with this host's certificate, where the API asks for one (api.tls_client_ca)"`
+	APICert          string        `koanf:"api_cert" help:"file with this host's certificate, where the API asks for one (api.tls_host_ca, api.tls_client_ca)"`
 	APIKey           string        `koanf:"api_key" help:"file with its key"`
 	Token            string        `koanf:"token" help:"the host's own token, from slipway host create" secret:"yes"`
 	TokenFile        string        `koanf:"token_file" help:"file that holds the token"`

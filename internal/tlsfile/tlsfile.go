@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/slipway-cloud/slipway/internal/pki"
 )
@@ -37,7 +38,10 @@ type Pair struct{ Setting, Cert, Key string }
 
 // Authority is a file with the certificates of the CAs that the other side's has to be issued by. What a crl.pem beside it
 // revokes is refused; each list in it has to be of one of these CAs.
-type Authority struct{ Setting, CA string }
+type Authority struct {
+	Setting, CA string
+	Optional    bool // a client that shows no certificate is answered too
+}
 
 // http11 is all that is spoken over TLS: what holds for a plain listener, deadlines of uploads and early refusals, holds unchanged.
 var http11 = []string{"http/1.1"}
@@ -61,13 +65,20 @@ func (f *Files) Server(own Pair, clients Authority, version uint16, roles ...str
 	if err != nil {
 		return nil, err
 	}
+	ask := tls.RequireAndVerifyClientCert
+	if clients.Optional {
+		ask = tls.VerifyClientCertIfGiven
+	}
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		trust := known.get()
 		return &tls.Config{
 			MinVersion: version, NextProtos: http11, GetCertificate: certificate,
-			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: trust.pool,
+			ClientAuth: ask, ClientCAs: trust.pool,
 			SessionTicketsDisabled: true, // a ticket would outlive the CA that it was given under
 			VerifyConnection: func(s tls.ConnectionState) error {
+				if len(s.PeerCertificates) == 0 {
+					return nil // it is optional
+				}
 				if err := trust.current(s.VerifiedChains); err != nil {
 					return err
 				}
@@ -79,6 +90,19 @@ func (f *Files) Server(own Pair, clients Authority, version uint16, roles ...str
 		}, nil
 	}
 	return config, nil
+}
+
+// Still says why a client of a listener with such a TLS, which asks for certificates, would not be let in again with the one that it
+// has shown: a connection outlives a certificate that expires or is revoked.
+func Still(server *tls.Config, s tls.ConnectionState) error {
+	if end := s.PeerCertificates[0].NotAfter; time.Now().After(end) {
+		return fmt.Errorf("the certificate has expired at %s", end.UTC().Format(time.RFC3339))
+	}
+	now, err := server.GetConfigForClient(nil)
+	if err != nil {
+		return err
+	}
+	return now.VerifyConnection(s)
 }
 
 // Client is the TLS towards a server whose certificate is for name. Without a CA it is the machine's that count; without a pair of

@@ -207,6 +207,30 @@ func TestOnlyClientsWithACertificateOfARoleAreAnswered(t *testing.T) {
 	refused(s.client("operator-ada", "127.0.0.1"), "the certificate is revoked")
 }
 
+func TestACertificateThatIsOptionalIsLookedAtWhereOneIsShown(t *testing.T) {
+	s := newSite(t)
+	hosts := s.authority()
+	hosts.Optional = true
+	config, err := New(s.logger()).Server(s.pair("control-c1"), hosts, tls.VersionTLS12)
+	require.NoError(t, err)
+	address := s.listen(config)
+	s.issue(pki.Request{Role: pki.Host, Name: "hv1"})
+	stranger := newSite(t)
+	stranger.issue(pki.Request{Role: pki.Host, Name: "hv1"})
+	foreign := s.client("", "127.0.0.1")
+	foreign.GetClientCertificate = stranger.client("host-hv1", "127.0.0.1").GetClientCertificate
+	for _, client := range []*tls.Config{s.client("", "127.0.0.1"), s.client("host-hv1", "127.0.0.1")} {
+		_, err = ask(address, client)
+		require.NoError(t, err)
+	}
+	_, err = ask(address, foreign)
+	require.Error(t, err)
+	_, err = s.ca.Revoke(t.Context(), pki.Host, "hv1", "")
+	require.NoError(t, err)
+	_, err = ask(address, s.client("host-hv1", "127.0.0.1"))
+	require.Error(t, err)
+}
+
 func TestFilesThatChangeCountFromTheNextConnectionOn(t *testing.T) {
 	s := newSite(t)
 	s.issue(pki.Request{Role: pki.Operator, Name: "ada"})
