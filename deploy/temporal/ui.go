@@ -73,7 +73,7 @@ func (o options) uiConfig() *uiconfig.Config {
 
 // uiHandler is the official UI as its own server puts it together (server.NewServer of ui-server 2.42), which keeps its
 // handler to itself and speaks no TLS. Compare with it when its version changes.
-func uiHandler(config *uiconfig.Config) (http.Handler, error) {
+func uiHandler(config *uiconfig.Config, logger log.Logger) (http.Handler, error) {
 	provider, err := uiconfig.NewConfigProviderWithRefresh(config)
 	if err != nil {
 		return nil, err
@@ -107,7 +107,7 @@ func uiHandler(config *uiconfig.Config) (http.Handler, error) {
 		return nil, err
 	}
 	route.SetRenderRoute(e, config.PublicPath)
-	return readOnly(e), nil
+	return readOnly(e, logger), nil
 }
 
 // queryPath is what the pages ask of a workflow by POST. A workflow's id is one element: its slashes are escaped.
@@ -115,7 +115,7 @@ var queryPath = regexp.MustCompile(`^/api/v1/namespaces/[^/]+/workflows/[^/]+/qu
 
 // readOnly refuses what changes anything. The UI's own guard looks at the unescaped path, and its routes at the escaped one: it takes
 // a batch operation for a query whose name says so.
-func readOnly(next http.Handler) http.Handler {
+func readOnly(next http.Handler, logger log.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := r.URL.EscapedPath()
 		switch r.Method {
@@ -124,6 +124,7 @@ func readOnly(next http.Handler) http.Handler {
 			if strings.HasPrefix(path, "/auth/") || r.Method == http.MethodPost && queryPath.MatchString(path) {
 				break
 			}
+			logger.Warn("The Web UI only reads, and was asked for more", tag.NewStringTag("method", r.Method), tag.NewStringTag("path", path), tag.Address(r.RemoteAddr))
 			http.Error(w, "The Web UI only reads.", http.StatusMethodNotAllowed)
 			return
 		}
@@ -139,7 +140,7 @@ func startUI(ctx context.Context, o options, logger log.Logger) (stop func(), er
 			return nil, err
 		}
 	}
-	handler, err := uiHandler(o.uiConfig())
+	handler, err := uiHandler(o.uiConfig(), logger)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the Web UI: %w", err)
 	}
