@@ -127,6 +127,10 @@ matrix: install build-faults temporal ## fail every step in every way: make matr
 chaos: install build temporal ## kill everything while servers are built: make chaos [SEED=n] [BOOTS=n]
 	@$(with) --parts guest go test $(buildvcs) -vet=off -count=1 -v -timeout 40m ./test/chaos -args -boots $(or $(BOOTS),200) -seed $(or $(SEED),$$(date +%s))
 
+.PHONY: cluster
+cluster: install build temporal ## a network of machines on which strangers and a bad hypervisor try what they must not be able to
+	@$(with) --parts postgres go test $(buildvcs) -vet=off -count=1 -v -timeout 5m ./test/cluster
+
 .PHONY: bench
 bench: install build temporal ## measure builds and images; docs/benchmarks.md says what is measured and how
 	@$(with) go test $(buildvcs) -vet=off -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench -args -write "$$PWD/docs/benchmarks.md"
