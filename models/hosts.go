@@ -38,13 +38,15 @@ type Host struct {
 	Ready             bool    // the host's own word: its hypervisor answers
 	NotReadyReason    *string // the host's own word, shown to operators
 	Version           string  // of slipway on it
-	StartedAt         time.Time
-	SeenAt            time.Time // last heartbeat
-	BuildFailures     int       // builds that failed on it one after another, by its own fault
-	LastFailure       *string
-	LastFailureAt     *time.Time
-	Suspended         bool       // too many of them: it takes no servers until its trial has passed
-	TrialDueAt        *time.Time // while it is suspended: when it is asked for a trial
+	// CertificateExpiresAt is when the first of the certificates ends that it serves or presents; nil where it tells of none.
+	CertificateExpiresAt *time.Time
+	StartedAt            time.Time
+	SeenAt               time.Time // last heartbeat
+	BuildFailures        int       // builds that failed on it one after another, by its own fault
+	LastFailure          *string
+	LastFailureAt        *time.Time
+	Suspended            bool       // too many of them: it takes no servers until its trial has passed
+	TrialDueAt           *time.Time // while it is suspended: when it is asked for a trial
 	// BackAt is when it last came back: it registered, or reported after a silence in which builds had given it up.
 	BackAt     *time.Time
 	CreatedAt  time.Time
@@ -78,6 +80,8 @@ type HostHeartbeat struct {
 	DiskGiB           int
 	Version           string
 	Trial             *hostapi.Trial // nil leaves what was said before
+
+	CertificateExpiresAt *time.Time
 	// GivenUpAfter is the silence after which builds have given the host up: a report that comes later says that it is
 	// back (Host.BackAt). 0 is never.
 	GivenUpAfter time.Duration
@@ -112,7 +116,7 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 		DoUpdates: clause.AssignmentColumns([]string{
 			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "trial", "uefi", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
-			"started_at", "seen_at", "back_at",
+			"certificate_expires_at", "started_at", "seen_at", "back_at",
 		}),
 		Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "hosts.token_hash = excluded.token_hash"}}},
 	}, clause.Returning{}).Create(&h)
@@ -159,7 +163,7 @@ func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, n
 	}
 	said := map[string]any{
 		"back_at": back, "ready": b.Ready, "not_ready_reason": b.NotReadyReason, "hypervisor_version": b.HypervisorVersion, "vcpus": b.VCPUs,
-		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "seen_at": now,
+		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "certificate_expires_at": b.CertificateExpiresAt, "seen_at": now,
 	}
 	if b.Trial != nil {
 		trial, err := json.Marshal(b.Trial)

@@ -39,9 +39,11 @@ type Registration struct {
 	Member     *Member // whose the state folder is
 	// Met is called when the first report was answered or could not be made: what the API says of the host is known then, as
 	// far as it can be. nil is nobody.
-	Met     func()
-	Reserve space.Floor
-	Logger  *slog.Logger
+	Met func()
+	// CertificateEnds is when the first of the host's certificates does, asked for each request; zero where it has none, as nil is.
+	CertificateEnds func() time.Time
+	Reserve         space.Floor
+	Logger          *slog.Logger
 
 	trial atomic.Pointer[hostapi.Trial] // the last one; nil before the first
 	again chan struct{}                 // the API wants a new one
@@ -226,6 +228,11 @@ func (r *Registration) ask(ctx context.Context, method, path string, question, a
 	}
 	request.Header.Set("Authorization", "Bearer "+r.Token())
 	request.Header.Set("Content-Type", "application/json")
+	if r.CertificateEnds != nil {
+		if end := r.CertificateEnds(); !end.IsZero() {
+			request.Header.Set(hostapi.HeaderCertificateExpires, end.UTC().Format(time.RFC3339))
+		}
+	}
 	got, err := r.Member.Client().Do(request)
 	if err != nil {
 		return 0, err

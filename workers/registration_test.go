@@ -137,11 +137,13 @@ func (h *trying) Trial(ctx context.Context, again bool) (hostapi.Trial, error) {
 func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *testing.T) {
 	reports := make(chan hostapi.Report, 1)
 	var wanted atomic.Bool
+	var told atomic.Value // of its certificate
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var body struct{ Host hostapi.Report }
 		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 			t.Error(err)
 		}
+		told.Store(r.Header.Get(hostapi.HeaderCertificateExpires))
 		select {
 		case reports <- body.Host:
 		default: // nobody looks
@@ -155,10 +157,13 @@ func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *test
 	defer api.Close()
 	hv, err := fake.New(fake.Options{})
 	require.NoError(t, err)
+	var end atomic.Pointer[time.Time]
+	end.Store(&time.Time{})
 	h := &trying{Hypervisor: hv, tries: make(chan hostapi.Trial), asked: make(chan struct{}, 10)}
 	r := Registration{
 		API: api.URL, Token: func() string { return "token" }, Every: 10 * time.Millisecond, Hypervisor: h,
-		StateDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+		CertificateEnds: func() time.Time { return *end.Load() },
+		StateDir:        t.TempDir(), Logger: slog.New(slog.DiscardHandler),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -179,9 +184,12 @@ func TestAHostIsReadyWhenItsTrialPassedAndMakesAnotherWhenTheAPIWantsOne(t *test
 
 	first := until("the first", func(hostapi.Report) bool { return true })
 	require.Equal(t, []any{false, "no guest has been tried here yet"}, []any{first.Ready, first.NotReadyReason})
+	require.Empty(t, told.Load())
 	began := time.Now()
+	end.Store(&began)
 	h.tries <- hostapi.Trial{At: began, Passed: true, VirtType: "kvm", Accelerated: true}
 	until("ready", func(r hostapi.Report) bool { return r.Ready && r.Trial.Accelerated })
+	require.Equal(t, began.UTC().Format(time.RFC3339), told.Load())
 
 	wanted.Store(true)
 	select {

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/pki"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -110,6 +111,8 @@ type view struct {
 	Trial             *hostapi.Trial `json:"trial"` // null until the host has told of one
 	UEFI              bool           `json:"uefi"`
 	Version           string         `json:"version"`
+	CertificateEnds   *string        `json:"certificate_expires_at"`   // the first of those that it serves or presents; null where it has none
+	CertificateSoon   bool           `json:"certificate_expires_soon"` // or it has expired: somebody has to renew it
 	VCPUs             int            `json:"vcpus"`
 	MemoryMiB         int            `json:"memory_mib"`
 	DiskGiB           int            `json:"disk_gib"`
@@ -153,7 +156,9 @@ func (a *API) view(h models.HostUsage) view {
 		NotReadyReason: why, Enabled: h.Enabled, DisabledReason: h.DisabledReason,
 		SeenAt: moment(h.SeenAt), StartedAt: moment(h.StartedAt), CreatedAt: rest.Time(h.CreatedAt),
 		HypervisorType: h.HypervisorType, HypervisorVersion: h.HypervisorVersion, Architectures: h.Architectures, KVM: h.KVM, Trial: h.Trial, UEFI: h.UEFI,
-		Version: h.Version, VCPUs: h.VCPUs, MemoryMiB: h.MemoryMiB, DiskGiB: h.DiskGiB,
+		Version: h.Version, CertificateEnds: rest.TimePtr(h.CertificateExpiresAt),
+		CertificateSoon: h.CertificateExpiresAt != nil && h.CertificateExpiresAt.Sub(a.now()) < pki.ExpiresSoon,
+		VCPUs:           h.VCPUs, MemoryMiB: h.MemoryMiB, DiskGiB: h.DiskGiB,
 		CPURatio: h.CPURatio, RAMRatio: h.RAMRatio, DiskRatio: h.DiskRatio, ReservedMemoryMiB: h.ReservedMemoryMiB,
 		Servers: h.Servers, UsedVCPUs: h.UsedVCPUs, UsedMemoryMiB: h.UsedMemoryMiB, UsedDiskGiB: h.UsedDiskGiB,
 		BackAt: rest.TimePtr(h.BackAt), Leftovers: h.Leftovers,

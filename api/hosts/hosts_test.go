@@ -134,6 +134,35 @@ func TestAHostRegistersAndLives(t *testing.T) {
 	require.Equal(t, []any{"down", false}, []any{h["state"], h["ready"]}, "silence outweighs its last word")
 }
 
+func TestAHostTellsWhenItsCertificateEnds(t *testing.T) {
+	e := newEnv(t)
+	_, token := e.admit(t, "hv1")
+	shown := func() []any {
+		t.Helper()
+		h := e.Do(t, "GET", "/hosts/hv1", e.admin.Token, nil).At(t, "host").(map[string]any)
+		return []any{h["certificate_expires_at"], h["certificate_expires_soon"]}
+	}
+	say := func(method, path string, body any, headers ...string) {
+		t.Helper()
+		a := e.self(t, token, method, path, body, headers...)
+		require.Less(t, a.Status, 300, a.Body)
+	}
+	beat := fields{"host": fields{"ready": true, "vcpus": 8, "memory_mib": 16384, "disk_gib": 150}}
+	require.Equal(t, []any{nil, false}, shown())
+	far := time.Now().Add(31 * 24 * time.Hour).UTC().Format(time.RFC3339)
+	say("PUT", "/self", registration("hv1"), "Slipway-Certificate-Expires", far)
+	require.Equal(t, []any{far, false}, shown())
+	near := time.Now().Add(29 * 24 * time.Hour).UTC().Format(time.RFC3339)
+	say("POST", "/self/heartbeat", beat, "Slipway-Certificate-Expires", near)
+	require.Equal(t, []any{near, true}, shown())
+	say("POST", "/self/heartbeat", beat, "Slipway-Certificate-Expires", "tomorrow")
+	require.Equal(t, []any{nil, false}, shown(), "what is no moment is none")
+	say("PUT", "/self", registration("hv1"), "Slipway-Certificate-Expires", "2026-03-04T05:06:07Z")
+	require.Equal(t, []any{"2026-03-04T05:06:07Z", true}, shown(), "it has expired")
+	say("POST", "/self/heartbeat", beat)
+	require.Equal(t, []any{nil, false}, shown(), "a host without one, or of the version before")
+}
+
 func TestOnlyTheHostsOwnTokenSpeaksForIt(t *testing.T) {
 	e := newEnv(t)
 	_, one := e.admit(t, "hv1")

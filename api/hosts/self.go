@@ -187,6 +187,7 @@ func (a *API) register(c echo.Context) error {
 	h.CPURatio, h.RAMRatio, h.DiskRatio = ratio(in.CPURatio), ratio(in.RAMRatio), ratio(in.DiskRatio)
 	h.ReservedMemoryMiB, h.Version = in.ReservedMemoryMiB, in.Version
 	h.Ready, h.NotReadyReason = in.Ready, reason(in.Ready, in.NotReadyReason)
+	h.CertificateExpiresAt = certificateExpires(c)
 	h.StartedAt, h.SeenAt = now, now
 	h, err := a.store.RegisterHost(c.Request().Context(), h)
 	if err != nil {
@@ -197,6 +198,16 @@ func (a *API) register(c echo.Context) error {
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone,
 		HeartbeatInterval: a.config.HeartbeatInterval.Seconds(),
 	}})
+}
+
+// certificateExpires is the host's word. The certificate of the connection, where the API asks for one, is among those that it tells of, and
+// may be one that has been renewed since.
+func certificateExpires(c echo.Context) *time.Time {
+	end, err := time.Parse(time.RFC3339, c.Request().Header.Get(hostapi.HeaderCertificateExpires))
+	if err != nil {
+		return nil // it has none, or is older than the header
+	}
+	return &end
 }
 
 // ratio makes an absent ratio 1: nothing is given away twice.
@@ -228,7 +239,7 @@ func (a *API) heartbeat(c echo.Context) error {
 	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
 		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
 		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version, Trial: in.Trial,
-		GivenUpAfter: a.config.GivenUpAfter,
+		CertificateExpiresAt: certificateExpires(c), GivenUpAfter: a.config.GivenUpAfter,
 	}, a.now())
 	if err != nil {
 		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)

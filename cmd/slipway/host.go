@@ -146,7 +146,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	met := make(chan struct{}) // whose this host is, is known as far as it can be
 	registration := workers.Registration{
 		API: c.Host.APIURL, Token: token, Every: c.Host.HeartbeatEvery, Hypervisor: virt, StateDir: stateDir, Reserve: reserve, Logger: log,
-		Member: member, Met: func() { close(met) },
+		Member: member, Met: func() { close(met) }, CertificateEnds: certificates.Ends,
 		Report: hostapi.Report{
 			Hostname: hostname, CPURatio: c.Host.CPURatio, RAMRatio: c.Host.RAMRatio, DiskRatio: c.Host.DiskRatio,
 			ReservedMemoryMiB: c.Host.ReservedMemory, Heartbeat: hostapi.Heartbeat{Version: version()},

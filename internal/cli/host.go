@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,7 +19,7 @@ var hostKind = &kind{
 	layout: show.Layout{Name: "hostname", List: []show.Column{
 		show.Col("ID", "id"), show.Col("HOSTNAME", "hostname"), show.Col("ZONE", "availability_zone"), show.Computed("STATE", hostState), show.Computed("STATUS", hostStatus),
 		show.Col("SERVERS", "servers"), show.Computed("VCPUS", usedOf("used_vcpus", "vcpus")), show.Computed("MEMORY MIB", usedOf("used_memory_mib", "memory_mib")),
-		show.Computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), show.Col("LEFTOVERS", "leftovers").OnlyWide(), show.Col("FAILURES", "build_failures").OnlyWide(),
+		show.Computed("DISK GIB", usedOf("used_disk_gib", "disk_gib")), show.Computed("CERTIFICATE ENDS", hostCertificate), show.Col("LEFTOVERS", "leftovers").OnlyWide(), show.Col("FAILURES", "build_failures").OnlyWide(),
 		show.Col("HYPERVISOR", "hypervisor_type").OnlyWide(), show.Computed("GUESTS", hostGuests).OnlyWide(), show.Col("VERSION", "version").OnlyWide(), show.Col("SEEN", "seen_at").OnlyWide(),
 		show.Computed("REASON", func(o show.Object) string {
 			return cmp.Or(show.Text(o, "disabled_reason"), show.Text(o, "not_ready_reason"))
@@ -31,7 +32,7 @@ var hostKind = &kind{
 		show.Col("CPU RATIO", "cpu_ratio"), show.Col("RAM RATIO", "ram_ratio"), show.Col("DISK RATIO", "disk_ratio"), show.Col("RESERVED MIB", "reserved_memory_mib"),
 		show.Col("HYPERVISOR", "hypervisor_type"), show.Col("HYPERVISOR VERSION", "hypervisor_version"), show.Computed("GUESTS", hostGuests), show.Computed("GUESTS SINCE", trialField("since")), show.Computed("GUESTS WHY", trialField("reason")),
 		show.Computed("TRIED", trialField("at")), show.Computed("CPU", trialField("cpu")), show.Col("UEFI", "uefi"), show.Col("ARCHITECTURES", "architectures"),
-		show.Col("VERSION", "version"), show.Col("STARTED", "started_at"), show.Col("SEEN", "seen_at"), show.Col("BACK", "back_at"), show.Col("CREATED", "created_at"),
+		show.Computed("CERTIFICATE ENDS", hostCertificate), show.Col("VERSION", "version"), show.Col("STARTED", "started_at"), show.Col("SEEN", "seen_at"), show.Col("BACK", "back_at"), show.Col("CREATED", "created_at"),
 	}},
 }
 
@@ -65,6 +66,20 @@ func hostGuests(o show.Object) string {
 		return "accelerated"
 	}
 	return "emulated"
+}
+
+// hostCertificate is when the first of the host's certificates ends: in how many days, where it is to be renewed.
+func hostCertificate(o show.Object) string {
+	end := show.ParseTime(show.Text(o, "certificate_expires_at"))
+	switch left := time.Until(end); {
+	case end.IsZero():
+		return "-"
+	case left <= 0:
+		return "expired"
+	case show.Text(o, "certificate_expires_soon") == "true":
+		return fmt.Sprintf("in %d days", left/(24*time.Hour))
+	}
+	return end.Format(time.DateOnly)
 }
 
 // trialField is what the host's last trial says.

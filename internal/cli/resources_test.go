@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
@@ -90,12 +91,12 @@ func TestASubnetIsCreatedOnANamedNetwork(t *testing.T) {
 func TestHostsAreFoundAtTheRootOfTheAPIWhenTheCatalogDoesNotListThem(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /hosts", 200, `{"hosts":[{"id":"h-1","hostname":"hv1","availability_zone":"nova","state":"up","enabled":true,"servers":3,
-		"vcpus":8,"used_vcpus":4,"memory_mib":16384,"used_memory_mib":4096,"disk_gib":100,"used_disk_gib":40}]}`)
+		"vcpus":8,"used_vcpus":4,"memory_mib":16384,"used_memory_mib":4096,"disk_gib":100,"used_disk_gib":40,"certificate_expires_at":"2199-02-03T04:05:06Z","certificate_expires_soon":false}]}`)
 	a.json("POST /hosts", 201, `{"host":{"id":"h-2","hostname":"hv2","availability_zone":"rack-b","token":"tok-1"}}`)
 	a.json("POST /hosts/h-1/token", 200, `{"host":{"id":"h-1","hostname":"hv1","token":"tok-2"}}`)
 	a.json("PATCH /hosts/h-1", 200, `{"host":{"id":"h-1"}}`)
 	a.json("DELETE /hosts/h-1", 204, "")
-	require.Equal(t, "ID   HOSTNAME  ZONE  STATE  STATUS   SERVERS  VCPUS  MEMORY MIB  DISK GIB\nh-1  hv1       nova  up     enabled  3        4/8    4096/16384  40/100\n", run(t, "host", "list").out)
+	require.Equal(t, "ID   HOSTNAME  ZONE  STATE  STATUS   SERVERS  VCPUS  MEMORY MIB  DISK GIB  CERTIFICATE ENDS\nh-1  hv1       nova  up     enabled  3        4/8    4096/16384  40/100    2199-02-03\n", run(t, "host", "list").out)
 	require.Equal(t, "tok-1\n", run(t, "host", "create", "hv2", "--availability-zone", "rack-b", "--quiet").out)
 	require.JSONEq(t, `{"host":{"hostname":"hv2","availability_zone":"rack-b"}}`, a.made("POST /hosts")[0].body)
 	require.Equal(t, "tok-2\n", run(t, "host", "token", "hv1", "--quiet").out)
@@ -109,6 +110,18 @@ func TestAHostThatSaysItIsNotReadyIsNotShownAsUp(t *testing.T) {
 	require.Equal(t, "up", hostState(show.Object{"state": "up", "ready": true}))
 	require.Equal(t, "not ready", hostState(show.Object{"state": "up", "ready": false}))
 	require.Equal(t, "down", hostState(show.Object{"state": "down", "ready": false}))
+}
+
+func TestWhenAHostsCertificateEndsIsShownInDaysWhereItIsSoon(t *testing.T) {
+	at := func(left time.Duration, soon bool) show.Object {
+		return show.Object{"certificate_expires_at": time.Now().Add(left).UTC().Format(time.RFC3339), "certificate_expires_soon": soon}
+	}
+	require.Equal(t, "-", hostCertificate(show.Object{"certificate_expires_at": nil, "certificate_expires_soon": false}))
+	require.Equal(t, "-", hostCertificate(show.Object{}), "an API of the version before")
+	require.Equal(t, "in 12 days", hostCertificate(at(12*24*time.Hour+time.Hour, true)))
+	require.Equal(t, "in 0 days", hostCertificate(at(time.Hour, true)))
+	require.Equal(t, "expired", hostCertificate(at(-time.Hour, true)))
+	require.Len(t, hostCertificate(at(365*24*time.Hour, false)), len(time.DateOnly))
 }
 
 func TestQuotaShowsWhatIsLeft(t *testing.T) {

@@ -73,6 +73,9 @@ const (
 	HeaderInstallation = "Slipway-Installation"
 	// HeaderGeneration is the highest generation of the database that the host has seen, and the one that it is given.
 	HeaderGeneration = "Slipway-Generation"
+	// HeaderCertificateExpires, of requests alone, is when the first of the certificates ends that the host serves or presents,
+	// in RFC 3339; absent where it has none.
+	HeaderCertificateExpires = "Slipway-Certificate-Expires"
 )
 
 // Guest is what the API knows of a guest on a host, while nothing is being done to its server.

@@ -50,6 +50,16 @@ func (f *Files) all() []*file[*tls.Certificate] {
 	return slices.Clone(f.held)
 }
 
+// Ends is when the first of the process's certificates ends; zero where it has none.
+func (f *Files) Ends() (first time.Time) {
+	for _, pair := range f.all() {
+		if end := pair.get().Leaf.NotAfter; first.IsZero() || end.Before(first) {
+			first = end
+		}
+	}
+	return first
+}
+
 var expiry = prometheus.NewDesc("slipway_certificate_expiry_timestamp_seconds",
 	"When the certificate ends that this process serves or presents, by the setting that names its file.", []string{"setting"}, nil)
 

@@ -355,10 +355,12 @@ func TestTheMetricAndTheLogSayWhenACertificateEnds(t *testing.T) {
 	s := newSite(t)
 	s.issue(pki.Request{Role: pki.Host, Name: "hv1", Validity: 20 * 24 * time.Hour})
 	files := New(s.logger())
+	require.Zero(t, files.Ends())
 	_, err := files.Client(s.pair("host-hv1"), s.authority(), "127.0.0.1")
 	require.NoError(t, err)
 	shown, err := s.ca.Show()
 	require.NoError(t, err)
+	require.Equal(t, shown[2].NotAfter, files.Ends())
 	registry := prometheus.NewRegistry()
 	require.NoError(t, registry.Register(files))
 	families, err := registry.Gather()
@@ -371,10 +373,14 @@ func TestTheMetricAndTheLogSayWhenACertificateEnds(t *testing.T) {
 	require.Equal(t, 1, s.log.count("A certificate ends soon"), "it was told when it was read")
 	files.warnAll()
 	require.Equal(t, 2, s.log.count("A certificate ends soon"))
-	_, err = s.ca.Renew(t.Context(), pki.Host, "hv1", 0)
+	_, err = files.Server(s.pair("control-c1"), Authority{}, tls.VersionTLS13)
+	require.NoError(t, err)
+	require.Equal(t, shown[2].NotAfter, files.Ends(), "the first of them")
+	renewed, err := s.ca.Renew(t.Context(), pki.Host, "hv1", 40*24*time.Hour)
 	require.NoError(t, err)
 	files.warnAll()
 	require.Equal(t, 2, s.log.count("A certificate ends soon"))
+	require.Equal(t, renewed.NotAfter, files.Ends())
 }
 
 func TestNothingIsAnsweredBeforeTheHandshake(t *testing.T) {
