@@ -34,10 +34,10 @@ import (
 func hostCommand() *cobra.Command {
 	cmd := role("host", "Run this machine as a hypervisor; or, with a verb, manage hypervisors",
 		`Without a verb: polls this host's own task queue of Temporal, builds servers with the local libvirtd, and reports to the
-API. It needs the host's token (slipway host create NAME), the API, Temporal, and nothing else: no database.`,
+API. It needs what "slipway host create NAME --enrolment FILE" gives it (slipway host enrol FILE), the API, Temporal, and nothing else: no database.`,
 		[]string{"temporal", "host", "images"}, runHost)
-	cmd.AddCommand(cli.HostCommands()...)
-	cmd.AddCommand(hostJoinCommand())
+	cmd.AddCommand(cli.HostCommands(new(enroller))...)
+	cmd.AddCommand(hostEnrolCommand(), hostJoinCommand())
 	return cmd
 }
 
@@ -231,7 +231,7 @@ func hostToken(c config.Host) (func() string, error) {
 		return func() string { return c.Token }, nil
 	}
 	if c.TokenFile == "" {
-		return nil, errors.New("a host needs its token: `slipway host create NAME` prints one; put it into a file that host.token_file names")
+		return nil, errors.New("a host needs its token: `slipway host enrol FILE` unpacks what `slipway host create NAME --enrolment FILE` made for it, and host.token_file names the token's file")
 	}
 	read := func() (string, error) {
 		text, err := os.ReadFile(c.TokenFile)

@@ -30,14 +30,19 @@ type client struct {
 	poll       time.Duration
 	stall      time.Duration             // how long a download may bring nothing
 	answers    func(*cobra.Command) bool // whether somebody is there to answer a question
+	enroller   Enroller
 }
 
 // Commands are the verbs for the root command. The verbs of hypervisors come from HostCommands, because `slipway host`
 // itself is the hypervisor's role.
 func Commands() []*cobra.Command { return newClient().commands() }
 
-// HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete.
-func HostCommands() []*cobra.Command { return newClient().hostCommands() }
+// HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete, forget.
+func HostCommands(e Enroller) []*cobra.Command {
+	c := newClient()
+	c.enroller = e
+	return c.hostCommands()
+}
 
 func newClient() *client {
 	return &client{now: time.Now, poll: pollEvery, stall: time.Minute, answers: onTerminal}

@@ -153,6 +153,9 @@ func runWith(t *testing.T, ctx context.Context, stdin string, args ...string) re
 func runClient(t *testing.T, ctx context.Context, c *client, stdin string, args ...string) result {
 	t.Helper()
 	c.poll = time.Millisecond
+	if c.enroller == nil {
+		c.enroller = enrolling{}
+	}
 	clock := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	c.now = func() time.Time { return clock }
 	root := &cobra.Command{Use: "slipway"}
@@ -189,7 +192,7 @@ func TestEveryCommandSaysWhatItDoesWithAnExample(t *testing.T) {
 			check(child)
 		}
 	}
-	for _, cmd := range append(Commands(), HostCommands()...) {
+	for _, cmd := range append(Commands(), HostCommands(enrolling{})...) {
 		check(cmd)
 	}
 }

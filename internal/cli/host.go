@@ -132,63 +132,6 @@ func (c *client) hostList() *cobra.Command {
 	}
 }
 
-func (c *client) hostCreate() *cobra.Command {
-	var zone string
-	cmd := &cobra.Command{
-		Use:   "create HOSTNAME",
-		Short: "Admit a hypervisor and print its token (admin)",
-		Long: `Admit a hypervisor. The answer has the token with which "slipway host" on that machine talks to the API; the API keeps
-only its hash and never tells it again. --quiet prints the token alone.`,
-		Example: "  slipway host create hv2 --availability-zone rack-b\n  slipway host create hv2 --quiet | ssh hv2 'install -m 600 /dev/stdin /etc/slipway/host-token'",
-		Args:    cobra.ExactArgs(1),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
-			fields := show.Object{"hostname": args[0]}
-			if zone != "" {
-				fields["availability_zone"] = zone
-			}
-			host, err := hostKind.create(ctx, s, fields)
-			if err != nil {
-				return session.Doing(err, "create the host %q", args[0])
-			}
-			return c.showToken(cmd, host)
-		}),
-	}
-	cmd.Flags().StringVar(&zone, "availability-zone", "", "availability zone")
-	return cmd
-}
-
-// showToken prints a host with its token, which no later answer has.
-func (c *client) showToken(cmd *cobra.Command, host show.Object) error {
-	if c.output.Quiet {
-		_, err := fmt.Fprintln(cmd.OutOrStdout(), show.Text(host, "token"))
-		return err
-	}
-	c.say(cmd, "keep the token: it is not shown again")
-	return c.output.One(cmd.OutOrStdout(), newHostLayout, host)
-}
-
-func (c *client) hostToken() *cobra.Command {
-	return &cobra.Command{
-		Use:               "token REF",
-		Short:             "Give a hypervisor a new token (admin)",
-		Long:              "Give a hypervisor a new token and print it; the old one ends at once. --quiet prints the token alone.",
-		Example:           "  slipway host token hv1",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: c.complete(hostKind, false),
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
-			host, err := hostKind.find(ctx, s, args[0])
-			if err != nil {
-				return err
-			}
-			answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: http.MethodPost, Path: hostKind.item(show.Text(host, "id"), "token")})
-			if err != nil {
-				return session.Doing(err, "give the host %q a new token", args[0])
-			}
-			return c.showToken(cmd, hostKind.unwrap(answer))
-		}),
-	}
-}
-
 func (c *client) hostEnable() *cobra.Command {
 	return &cobra.Command{
 		Use:               "enable REF...",

@@ -415,13 +415,13 @@ const minEvery = time.Second
 
 const envPrefix = "SLIPWAY_"
 
-// defaultFile is read when it exists and no other is named.
-const defaultFile = "/etc/slipway/slipway.yaml"
+// DefaultFile is read when it exists and no other is named.
+const DefaultFile = "/etc/slipway/slipway.yaml"
 
 // Flags adds a flag for each setting of the named sections (the first part of their names) and of none, and --config. Secrets have no
 // flag: a command line is readable by everyone on the machine.
 func Flags(flags *pflag.FlagSet, sections ...string) {
-	flags.String("config", "", "file with settings (default "+defaultFile+" if it is there)")
+	flags.String("config", "", "file with settings (default "+DefaultFile+" if it is there)")
 	walk(reflect.ValueOf(Default()), "", func(name string, field reflect.StructField, value reflect.Value) {
 		section, _, within := strings.Cut(name, ".")
 		if field.Tag.Get("secret") != "" || within && !slices.Contains(sections, section) {
@@ -525,7 +525,7 @@ func loadFile(k *koanf.Koanf, flags *pflag.FlagSet) error {
 		}
 	}
 	if path == "" {
-		path, named = defaultFile, false
+		path, named = DefaultFile, false
 	}
 	err := k.Load(file.Provider(filepath.Clean(path)), yaml.Parser())
 	if errors.Is(err, os.ErrNotExist) && !named {

@@ -36,7 +36,7 @@ var success = []int{http.StatusOK, http.StatusCreated, http.StatusAccepted, http
 
 // Send makes a call and gives the open answer. What is not a success is an *APIError.
 func (s *Session) Send(ctx context.Context, r Request) (*http.Response, error) {
-	base, err := s.base(r.Service)
+	base, err := s.Base(r.Service)
 	if err != nil {
 		return nil, err
 	}

@@ -56,8 +56,8 @@ var serviceVersions = map[string]string{"image": "v2", "network": "v2.0"}
 // ownServices are Slipway's own resources, which need no place in a catalog.
 var ownServices = map[string]bool{"hosts": true, "builds": true, "reservations": true, "image-orphans": true}
 
-// base is the address of a service of the catalog, ending with a slash.
-func (s *Session) base(service string) (string, error) {
+// Base is the address of a service of the catalog, ending with a slash.
+func (s *Session) Base(service string) (string, error) {
 	if known, ok := s.bases[service]; ok {
 		return known, nil
 	}
