@@ -46,7 +46,7 @@ func (c *certFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 		c.last, c.read = &pair, seen
 	}
 	if c.last == nil {
-		return nil, fmt.Errorf("read the Web UI's certificate %s: %w", c.files.Cert, err)
+		return nil, fmt.Errorf("read the certificate %s of the Web UI: %w", c.files.Cert, err)
 	}
 	return c.last, nil
 }
@@ -174,7 +174,7 @@ const providerTimeout = 15 * time.Second
 func verified(verifier *oidc.IDTokenVerifier, logger log.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The pages themselves, and which provider there is, hold nothing of the workflows.
-		if !strings.Contains(r.URL.Path, "/api/") || r.URL.Path == "/api/v1/settings" {
+		if !strings.Contains(r.URL.Path, "/api/") && !ofCodec(r) || r.URL.Path == "/api/v1/settings" {
 			next.ServeHTTP(w, r)
 			return
 		}

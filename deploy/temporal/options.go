@@ -39,6 +39,8 @@ type options struct {
 	UIPasswords   string
 	UIOIDC        oidcOptions
 	CodecEndpoint string
+	CodecUpstream string
+	Codec         tlsFiles // towards CodecUpstream
 	MetricsAddr   string
 
 	Namespace string
@@ -100,6 +102,10 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 	fs.StringVar(&o.UIOIDC.ClientID, "ui-oidc-client-id", "", "the Web UI's name there")
 	fs.StringVar(&o.UIOIDC.Callback, "ui-oidc-callback", "", "URL to which the provider sends browsers back: https://HOST:PORT/auth/sso/callback")
 	fs.StringVar(&o.CodecEndpoint, "codec-endpoint", "", "URL of the codec endpoint with which the Web UI decodes payloads (it has to allow the UI's origin itself)")
+	fs.StringVar(&o.CodecUpstream, "codec-upstream", "", "URL of the codec of the api's operators' listener, https://HOST:8775/codec: the Web UI offers it at its own origin, to who is logged in. Instead of --codec-endpoint, where browsers do not reach that listener or have no certificate")
+	fs.StringVar(&o.Codec.Cert, "codec-cert", "", "file of the certificate of the role operator that is shown there. Needed with an https --codec-upstream")
+	fs.StringVar(&o.Codec.Key, "codec-key", "", "file of its key")
+	fs.StringVar(&o.Codec.CA, "codec-ca", "", "file of the CA of that listener's certificate; a crl.pem beside it is honoured")
 	fs.StringVar(&o.MetricsAddr, "metrics", "", "address of the Prometheus endpoint, ip:port; empty: none")
 	fs.StringVar(&o.Namespace, "namespace", "slipway", "namespace to register")
 	fs.DurationVar(&o.Retention, "retention", 7*24*time.Hour, "how long closed workflows are kept in a namespace that is registered now; at least 24h. Workers set it to their temporal.retention")
@@ -156,7 +162,7 @@ func (o options) validate() error {
 	case o.Retention < 24*time.Hour:
 		return fmt.Errorf("--retention %s: the server keeps closed workflows for 24h or longer", o.Retention)
 	}
-	if err := errors.Join(o.validateTLS(), o.validateUI()); err != nil {
+	if err := errors.Join(o.validateTLS(), o.validateUI(), o.validateCodec()); err != nil {
 		return err
 	}
 	switch o.LogLevel {

@@ -62,6 +62,13 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"it needs TLS":      {"--ui", "0.0.0.0:8233", "--ui-passwords", "p"},
 		"--ui-key go":       {"--ui-cert", "c"},
 		"--ui-oidc-client":  {"--ui-oidc-provider", "https://id.example"},
+		"upstream: which":   {"--codec-endpoint", "http://127.0.0.1:8775/codec", "--codec-upstream", "http://127.0.0.1:8775/codec", "--ui-passwords", "p"},
+		"who is logged in":  {"--codec-upstream", "http://127.0.0.1:8775/codec"},
+		"in clear":          {"--codec-upstream", "http://10.0.0.1:8775/codec", "--ui-passwords", "p"},
+		"https needs":       {"--codec-upstream", "https://10.0.0.1:8775/codec", "--ui-passwords", "p", "--codec-cert", "c", "--codec-key", "k"},
+		"want https://HOST": {"--codec-upstream", "127.0.0.1:8775", "--ui-passwords", "p"},
+		"over https alone":  {"--codec-upstream", "http://127.0.0.1:8775/codec", "--ui-oidc-provider", "https://id.example", "--ui-oidc-client-id", "ui", "--ui-oidc-callback", "http://127.0.0.1:8233/auth/sso/callback"},
+		"without --codec-":  {"--codec-ca", "c"},
 		"which one":         {"--insecure-plaintext", "--frontend-cert", "c", "--frontend-key", "k", "--frontend-client-ca", "a"},
 	} {
 		_, err := parseOptions(args, func(string) string { return "" }, io.Discard)

@@ -119,6 +119,18 @@ func (f tlsFiles) name() (string, error) {
 	return "", fmt.Errorf("the certificate %s is valid for no name and no address", f.Cert)
 }
 
+func (f tlsFiles) roots() (*x509.CertPool, error) {
+	text, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, fmt.Errorf("read the CA: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("the file of the CA, %s, has no certificate (PEM)", f.CA)
+	}
+	return roots, nil
+}
+
 // clientCredentials are those with which one service of this process asks another.
 func (f tlsFiles) clientCredentials() (credentials.TransportCredentials, error) {
 	name, err := f.name()
@@ -129,13 +141,9 @@ func (f tlsFiles) clientCredentials() (credentials.TransportCredentials, error) 
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate %s: %w", f.Cert, err)
 	}
-	text, err := os.ReadFile(f.CA)
+	roots, err := f.roots()
 	if err != nil {
-		return nil, fmt.Errorf("read the CA: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("the file of the CA, %s, has no certificate (PEM)", f.CA)
+		return nil, err
 	}
 	return credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: name, RootCAs: roots, Certificates: []tls.Certificate{pair},

@@ -27,7 +27,6 @@ import (
 )
 
 func (o options) validateUI() error {
-	login := o.UIPasswords != "" || o.UIOIDC.any()
 	switch {
 	case (o.UI.Cert == "") != (o.UI.Key == ""):
 		return errors.New("--ui-cert and --ui-key go together")
@@ -35,11 +34,14 @@ func (o options) validateUI() error {
 		return errors.New("--ui-passwords and --ui-oidc-provider: which one?")
 	case o.UIOIDC.any() && (o.UIOIDC.Provider == "" || o.UIOIDC.ClientID == "" || o.UIOIDC.Callback == ""):
 		return errors.New("--ui-oidc-provider, --ui-oidc-client-id and --ui-oidc-callback go together")
-	case o.UIAddr != "" && !isLoopback(o.UIAddr) && (o.UI.Cert == "" || !login):
+	case o.UIAddr != "" && !isLoopback(o.UIAddr) && (o.UI.Cert == "" || !o.login()):
 		return fmt.Errorf("--ui %s can be reached from other machines: it needs TLS, --ui-cert and --ui-key, and a login, --ui-passwords or --ui-oidc-provider", o.UIAddr)
 	}
 	return nil
 }
+
+// login is whether the Web UI asks who looks.
+func (o options) login() bool { return o.UIPasswords != "" || o.UIOIDC.any() }
 
 func (o options) uiConfig() *uiconfig.Config {
 	ip, port, _ := splitAddr(o.UIAddr) // validated
@@ -58,7 +60,7 @@ func (o options) uiConfig() *uiconfig.Config {
 		Port:                port,
 		EnableUI:            true,
 		DefaultNamespace:    o.Namespace,
-		Codec:               uiconfig.Codec{Endpoint: o.CodecEndpoint},
+		Codec:               o.codecForPages(),
 		// Over plain HTTP, on loopback, a cookie marked secure would never be sent back and every query would fail on its CSRF
 		// check.
 		CORS:               uiconfig.CORS{CookieInsecure: o.UI.Cert == ""},
@@ -143,6 +145,11 @@ func startUI(ctx context.Context, o options, logger log.Logger) (stop func(), er
 	handler, err := uiHandler(o.uiConfig(), logger)
 	if err != nil {
 		return nil, fmt.Errorf("assemble the Web UI: %w", err)
+	}
+	if o.CodecUpstream != "" {
+		if handler, err = o.withCodec(handler, logger); err != nil {
+			return nil, err
+		}
 	}
 	if o.UIPasswords != "" {
 		if handler, err = askPassword(o.UIPasswords, logger, handler); err != nil {

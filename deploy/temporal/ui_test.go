@@ -92,6 +92,10 @@ func request(t *testing.T, c *http.Client, method, url string, header http.Heade
 	return answer.StatusCode
 }
 
+func basic(name, password string) http.Header {
+	return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}}
+}
+
 func TestTheWebUIAsksForAPasswordOverTLS(t *testing.T) {
 	dir := t.TempDir()
 	browser := uiCertificate(t, dir, "first")
@@ -108,9 +112,6 @@ func TestTheWebUIAsksForAPasswordOverTLS(t *testing.T) {
 	}
 	write("# who may look\nada:" + string(hash) + "\n")
 	addr, said := serveUI(t, "--ui-cert", filepath.Join(dir, "ui.pem"), "--ui-key", filepath.Join(dir, "ui.key"), "--ui-passwords", users)
-	basic := func(name, password string) http.Header {
-		return http.Header{"Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte(name+":"+password))}}
-	}
 	const workflow = "/api/v1/namespaces/slipway/workflows/server%2F1"
 	for _, a := range []struct {
 		what, method, path string
@@ -158,7 +159,9 @@ func TestTheWebUIAsksForAPasswordOverTLS(t *testing.T) {
 	}
 }
 
-func TestTheWebUIBelievesATokenOfItsProviderOnly(t *testing.T) {
+// identities is an OpenID provider, and makes its tokens.
+func identities(t *testing.T) (url string, token func(audience string, until time.Time) string) {
+	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +169,7 @@ func TestTheWebUIBelievesATokenOfItsProviderOnly(t *testing.T) {
 	encode := base64.RawURLEncoding.EncodeToString
 	mux := http.NewServeMux()
 	provider := httptest.NewServer(mux)
-	defer provider.Close()
+	t.Cleanup(provider.Close)
 	answer := func(path string, body any) {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -180,7 +183,7 @@ func TestTheWebUIBelievesATokenOfItsProviderOnly(t *testing.T) {
 	answer("/keys", map[string]any{"keys": []any{map[string]string{
 		"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "n": encode(key.N.Bytes()), "e": encode(big.NewInt(int64(key.E)).Bytes()),
 	}}})
-	token := func(audience string, until time.Time) string {
+	return provider.URL, func(audience string, until time.Time) string {
 		t.Helper()
 		claims, err := json.Marshal(map[string]any{"iss": provider.URL, "aud": audience, "sub": "ada", "exp": until.Unix()})
 		if err != nil {
@@ -194,9 +197,13 @@ func TestTheWebUIBelievesATokenOfItsProviderOnly(t *testing.T) {
 		}
 		return text + "." + encode(signature)
 	}
+}
+
+func TestTheWebUIBelievesATokenOfItsProviderOnly(t *testing.T) {
+	provider, token := identities(t)
 	later := time.Now().Add(time.Hour)
 	good := token("temporal-ui", later)
-	addr, _ := serveUI(t, "--ui-oidc-provider", provider.URL, "--ui-oidc-client-id", "temporal-ui", "--ui-oidc-callback", "https://ui.example/auth/sso/callback")
+	addr, _ := serveUI(t, "--ui-oidc-provider", provider, "--ui-oidc-client-id", "temporal-ui", "--ui-oidc-callback", "https://ui.example/auth/sso/callback")
 	for _, a := range []struct {
 		what, path, id string
 		refused        bool
