@@ -11,6 +11,7 @@ import (
 
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/server/client"
 	"go.temporal.io/server/common/authorization"
 	"go.temporal.io/server/common/config"
 	"go.temporal.io/server/temporal"
@@ -53,6 +54,7 @@ func (p *Policy) Options() []temporal.ServerOption {
 		temporal.WithClaimMapper(func(*config.Config) authorization.ClaimMapper { return p }),
 		temporal.WithAuthorizer(p),
 		temporal.WithChainedFrontendGrpcInterceptors(p.Intercept),
+		temporal.WithClientFactoryProvider(noStreams{client.NewFactoryProvider()}),
 	}
 }
 
@@ -69,17 +71,23 @@ func (p *Policy) GetClaims(info *authorization.AuthInfo) (*authorization.Claims,
 		return &authorization.Claims{Extensions: Caller{problem: "it has shown no certificate"}}, nil
 	}
 	chain := info.TLSConnection.State.VerifiedChains[0]
-	subject := chain[0].Subject
-	caller := Caller{Name: subject.CommonName}
-	if len(subject.OrganizationalUnit) == 1 {
-		caller.Role = subject.OrganizationalUnit[0]
-	}
-	if caller.Role == "" || caller.Name == "" {
-		caller.problem = fmt.Sprintf("its certificate names no role or no name (OU %q, CN %q)", subject.OrganizationalUnit, subject.CommonName)
-	} else {
+	caller := holder(chain[0])
+	if caller.problem == "" {
 		caller.problem = p.ended(chain)
 	}
 	return &authorization.Claims{Subject: caller.Role + " " + caller.Name, Extensions: caller}, nil
+}
+
+// holder is whom a certificate names.
+func holder(c *x509.Certificate) Caller {
+	caller := Caller{Name: c.Subject.CommonName}
+	if len(c.Subject.OrganizationalUnit) == 1 {
+		caller.Role = c.Subject.OrganizationalUnit[0]
+	}
+	if caller.Role == "" || caller.Name == "" {
+		caller.problem = fmt.Sprintf("its certificate names no role or no name (OU %q, CN %q)", c.Subject.OrganizationalUnit, c.Subject.CommonName)
+	}
+	return caller
 }
 
 // ended says why a certificate that was good when its connection was made is not any more.
