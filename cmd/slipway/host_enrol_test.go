@@ -201,7 +201,6 @@ func TestAnEnrolledHostRegistersAndBuildsAServerWhereAllAskForCertificates(t *te
 	require.Contains(t, done("host", "enrol", enrolled, "--dir", etc), "slipway host --config "+etc+"/slipway.yaml")
 	start([]string{
 		"SLIPWAY_HOST_STATE_DIR=" + filepath.Join(dir, "state"), "SLIPWAY_HOST_HYPERVISOR=fake", "SLIPWAY_HOST_HEARTBEAT_EVERY=1s",
-		"SLIPWAY_TEMPORAL_PAYLOAD_KEYS=" + keys, // not among what it is given
 	}, "host", "--config", filepath.Join(etc, "slipway.yaml"))
 	system.Eventually(t, time.Minute, func() (bool, string) {
 		var host struct {

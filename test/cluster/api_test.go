@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -82,6 +83,8 @@ func (c *cluster) atTheAPI(p *parties, w *world) []attempt {
 		request(p.nobody, "shows a host's token without a certificate", http.MethodGet, "/hosts/self/guests", bearer(c.tokens["hv1"]), nil, 403),
 		request(p.ada, "shows it with an operator's", http.MethodGet, "/hosts/self/guests", bearer(c.tokens["hv1"]), nil, 403),
 		request(p.control, "passes a host's request on, as a proxy", http.MethodGet, "/hosts/self/guests", bearer(c.tokens["hv1"]), nil, 200),
+		request(bad, "asks for another's payload keys", http.MethodGet, "/hosts/self/payload-keys", bearer(c.tokens["hv1"]), nil, 403),
+		request(p.nobody, "asks for a host's with its token alone", http.MethodGet, "/hosts/self/payload-keys", bearer(c.tokens["hv1"]), nil, 403),
 		request(bad, "lists servers by its own token", http.MethodGet, "/compute/v2.1/servers", asHost, nil, 401),
 		request(bad, "lists hosts by its own token", http.MethodGet, "/hosts", asHost, nil, 401),
 		request(bad, "gives itself another token", http.MethodPost, "/hosts/hv3/token", asHost, nil, 401),
@@ -90,6 +93,24 @@ func (c *cluster) atTheAPI(p *parties, w *world) []attempt {
 
 // ofPayloads is what can be read of what Temporal keeps and hands out.
 func (c *cluster) ofPayloads(p *parties, tasks map[string]*workflowservice.PollActivityTaskQueueResponse) []attempt {
+	converter := payload.HostConverter(c.keysOf(p.hv3, "hv3"))
+	opens := func(what string, sealed *commonpb.Payloads, want string) attempt {
+		return attempt{who: "hv3", what: "opens " + what, want: want, try: func(context.Context) string {
+			var input json.RawMessage
+			if err := converter.FromPayloads(sealed, &input); err != nil {
+				return err.Error()
+			}
+			return "opened"
+		}}
+	}
+	relabelled := proto.Clone(tasks["hv2"].GetInput()).(*commonpb.Payloads)
+	for _, sealed := range relabelled.GetPayloads() {
+		sealed.Metadata["encryption-key-id"] = []byte("k1@hv3")
+	}
+	ring, err := payload.LoadKeys(c.file("payload.keys"))
+	require.NoError(c.t, err)
+	inner, err := payload.ControlConverter(ring).ToPayloads("of the control plane")
+	require.NoError(c.t, err)
 	return []attempt{
 		{who: "ada", what: "reads a user's request in a history", want: "sealed", try: func(ctx context.Context) string {
 			var got workflowservice.GetWorkflowExecutionHistoryResponse
@@ -103,20 +124,31 @@ func (c *cluster) ofPayloads(p *parties, tasks map[string]*workflowservice.PollA
 		{who: "hv3", what: "reads its own step with no key", want: "sealed", try: func(context.Context) string {
 			return readable(tasks["hv3"], tasks["hv3"].GetInput().GetPayloads())
 		}},
-		// Payloads for one reader: attempts on what is sealed for one host belong here. Until then all hosts have the same keys, and it
-		// is by the refusals above that none gets another's step to open.
-		{who: "hv3", what: "opens another's step, if it got one", want: "opened", try: func(context.Context) string {
-			keys, err := payload.LoadKeys(c.file("payload.keys"))
-			if err != nil {
-				return err.Error()
-			}
-			var input json.RawMessage
-			if err := payload.Converter(keys).FromPayloads(tasks["hv2"].GetInput(), &input); err != nil {
-				return err.Error()
-			}
-			return "opened"
-		}},
+		opens("its own step", tasks["hv3"].GetInput(), "opened"),
+		opens("another's step, if it got one", tasks["hv2"].GetInput(), `no key with id "k1@hv2"`),
+		opens("another's step under the name of its own key", relabelled, "decrypting with key k1@hv3"),
+		opens("what the control plane has sealed for itself", inner, `no key with id "k1"`),
 	}
+}
+
+// keysOf are a host's payload keys, which it asks the API for.
+func (c *cluster) keysOf(host *somebody, hostname string) *payload.Keys {
+	c.t.Helper()
+	keys, err := payload.OpenHostKeys(c.t.Context(), payload.HostOptions{
+		Hostname: hostname, File: filepath.Join(c.t.TempDir(), "payload.keys"), Logger: slog.New(slog.DiscardHandler),
+		Ask: func(ctx context.Context) ([]payload.Key, error) {
+			_, text, _ := strings.Cut(ask(ctx, host.web, http.MethodGet, "https://"+apiAddress+"/hosts/self/payload-keys", bearer(c.tokens[hostname]), nil), ": ")
+			var got hostapi.PayloadKeys
+			err := json.Unmarshal([]byte(text), &got)
+			var own []payload.Key
+			for _, k := range got.Keys {
+				own = append(own, payload.Key(k))
+			}
+			return own, err
+		},
+	})
+	require.NoError(c.t, err)
+	return keys.Keys
 }
 
 // readable says whether a message has something to read of its payloads, and some.

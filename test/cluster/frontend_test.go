@@ -25,6 +25,7 @@ import (
 	"go.temporal.io/api/workflowservice/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -205,10 +206,8 @@ func (c *cluster) atTheFrontend(p *parties, w *world, tasks map[string]*workflow
 		bad.asks("looks at a workflow as an administrator", admins+"DescribeMutableState", &emptypb.Empty{}),
 		bad.asks("reads raw histories as an administrator", admins+"GetWorkflowExecutionRawHistoryV2", &emptypb.Empty{}),
 		bad.asks("writes a history as an administrator", admins+"ImportWorkflowExecution", &emptypb.Empty{}),
-		// What passes no authorizer (0035): it is the stream's own handler that answers. It gives nothing where there is one cluster.
-		{who: "hv3", what: "opens the stream by which clusters copy workflows", want: "missing cluster & shard ID metadata", try: func(ctx context.Context) string {
-			return stream(ctx, bad.engine)
-		}},
+		bad.streams(),
+		p.control.streams(),
 	}
 }
 
@@ -225,14 +224,21 @@ func (c *cluster) late(a attempt) attempt {
 	return a
 }
 
-// stream is the server's only one.
-func stream(ctx context.Context, conn *grpc.ClientConn) string {
-	s, err := conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "StreamWorkflowReplicationMessages", ServerStreams: true, ClientStreams: true},
-		admins+"StreamWorkflowReplicationMessages")
-	if err == nil {
-		err = s.RecvMsg(&emptypb.Empty{})
+// streams opens the server's only stream, as the cluster itself. Streams pass no authorizer.
+func (s *somebody) streams() attempt {
+	const method = admins + "StreamWorkflowReplicationMessages"
+	a := s.asks("opens the stream by which clusters copy workflows", method, nil)
+	a.try = func(ctx context.Context) string {
+		for _, of := range []string{"client-cluster", "client-shard", "server-cluster", "server-shard"} {
+			ctx = metadata.AppendToOutgoingContext(ctx, "temporal-"+of+"-id", "1")
+		}
+		stream, err := s.engine.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+		if err == nil {
+			err = stream.RecvMsg(&emptypb.Empty{})
+		}
+		return outcome(err)
 	}
-	return outcome(err)
+	return a
 }
 
 // everyMethod asks all that the frontend offers, with next to nothing in the request, by a certificate of each role but the control

@@ -136,9 +136,11 @@ func (c *cluster) startControlPlane() {
 	operator := func(listen string) map[string]any {
 		return map[string]any{"listen": listen, "tls_cert": cert, "tls_key": key, "tls_client_ca": c.ca.File("ca.pem")}
 	}
+	temporal := c.temporal("control-cloud")
+	temporal["payload_keys"] = c.file("payload.keys")
 	settings := map[string]any{
 		"database":     map[string]any{"dsn": testenv.Database(c.t)},
-		"temporal":     c.temporal("control-cloud"),
+		"temporal":     temporal,
 		"images":       map[string]any{"dir": c.file("images")},
 		"build":        map[string]any{"host_lost": "5m"}, // longer than a step waits here that nobody works at
 		"audit":        map[string]any{"every": "0s"},
@@ -158,7 +160,7 @@ func (c *cluster) startControlPlane() {
 func (c *cluster) temporal(holder string) map[string]any {
 	return map[string]any{
 		"address": frontend, "tls_ca": c.ca.File("ca.pem"), "tls_cert": c.ca.File(holder + ".pem"), "tls_key": c.ca.File(holder + ".key"),
-		"payload_keys": c.file("payload.keys"), "ui_url": "https://" + webUI,
+		"ui_url": "https://" + webUI,
 	}
 }
 
@@ -176,7 +178,7 @@ func (c *cluster) startHost(name string) {
 	c.tokens[name] = strings.TrimSpace(c.slipway("host", "create", name, "--availability-zone", "zone-"+name, "--quiet"))
 	cert, key := c.ca.File("host-"+name+".pem"), c.ca.File("host-"+name+".key")
 	c.start(c.hosts[name], name, map[string]any{
-		"temporal": c.temporal("host-" + name),
+		"temporal": c.temporal("host-" + name), // without payload keys: it has its own
 		"operator": map[string]any{"listen": c.hosts[name].ip + ":8777", "tls_cert": cert, "tls_key": key, "tls_client_ca": c.ca.File("ca.pem")},
 		"host": map[string]any{
 			"hostname": name, "token": c.tokens[name], "api_url": "https://" + apiAddress, "api_ca": c.ca.File("ca.pem"), "api_cert": cert, "api_key": key,

@@ -97,9 +97,19 @@ func (d *dev) certifyTemporal(ctx context.Context) (*stack.TemporalTLS, error) {
 }
 
 // certifyHost gives a hypervisor its own, by the CA of the stack.
-func (d *dev) certifyHost(ctx context.Context, dir string) (cert, key string, err error) {
-	cert, key = pki.Files(dir, pki.Host, d.hostname)
-	return cert, key, d.certify(ctx, dir, pki.Request{Role: pki.Host, Name: d.hostname})
+func (d *dev) certifyHost(ctx context.Context, dir string) error {
+	d.hostCert, d.hostKey = pki.Files(dir, pki.Host, d.hostname)
+	return d.certify(ctx, dir, pki.Request{Role: pki.Host, Name: d.hostname})
+}
+
+// sharedKeys is the control plane's key file for a host whose guests are of before hosts had keys of their own, at its first start
+// since; "" else.
+func (d *dev) sharedKeys() string {
+	_, before := os.Stat(filepath.Join(d.guests, "instances"))
+	if _, own := os.Stat(filepath.Join(d.guests, "payload.keys")); before == nil && own != nil {
+		return d.payloadKeys
+	}
+	return ""
 }
 
 // apiAddress is where this machine asks the API.

@@ -85,11 +85,14 @@ func (d *dev) startBeside(ctx context.Context, stops stops) (stops, error) {
 		return stops, err
 	}
 	d.secrets.admin, d.hypervisor = settings.API.AdminPassword, settings.Host.Hypervisor
-	if settings.Temporal["tls_ca"] != nil {
-		if settings.Temporal["tls_cert"], settings.Temporal["tls_key"], err = d.certifyHost(ctx, beside.pki()); err != nil {
-			return stops, err
-		}
+	if err := d.certifyHost(ctx, beside.pki()); err != nil {
+		return stops, err
 	}
+	if settings.Temporal["tls_ca"] != nil {
+		settings.Temporal["tls_cert"], settings.Temporal["tls_key"] = d.hostCert, d.hostKey
+	}
+	d.payloadKeys, _ = settings.Temporal["payload_keys"].(string)
+	settings.Temporal["payload_keys"] = d.sharedKeys()
 	if err := d.believe(settings.Host.APIURL, settings.Host.APICA); err != nil {
 		return stops, err
 	}

@@ -37,13 +37,14 @@ var devFlavors = []flavors.CreateOpts{
 // writeSettings writes what the roles read (slipway.yaml) and what clients read (openrc, clouds.yaml). All of them hold
 // secrets or show where they are: mode 0600.
 func (d *dev) writeSettings(dsn string, temporal map[string]any, virt *stack.Libvirt) error {
-	temporal["ui_url"], temporal["payload_keys"] = d.uiURL(), d.path("secrets", "payload.keys")
+	temporal["ui_url"], temporal["payload_keys"] = d.uiURL(), d.payloadKeys
 	cert, key := pki.Files(d.pki(), pki.Control, controlName)
 	settings := map[string]any{
 		"database": map[string]any{"dsn": dsn},
 		"temporal": temporal,
 		"api": map[string]any{
-			"listen": d.api, "tls_cert": cert, "tls_key": key, "admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
+			"listen": d.api, "tls_cert": cert, "tls_key": key, "tls_host_ca": caOf(d.pki()),
+			"admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
 		},
 		"images": map[string]any{"dir": d.path("images")},
 		"host":   d.hostSettings(virt),
@@ -121,7 +122,8 @@ func (o options) settings() (s settings, err error) {
 // hostSettings are those of the host role.
 func (d *dev) hostSettings(virt *stack.Libvirt) map[string]any {
 	return map[string]any{
-		"hostname": d.hostname, "api_url": d.apiURL, "api_ca": d.apiCA, "token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
+		"hostname": d.hostname, "api_url": d.apiURL, "api_ca": d.apiCA, "api_cert": d.hostCert, "api_key": d.hostKey,
+		"token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
 		"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "resume_guests": virt.Started,
 		// A machine for trying things out has little memory, and its guests use less than they are given.
 		"cpu_ratio": 16.0,

@@ -108,8 +108,10 @@ type dev struct {
 	say     func(format string, args ...any)
 	secrets secrets
 
-	apiURL, apiCA string
-	client        *http.Client // of the API
+	apiURL, apiCA     string
+	client            *http.Client // of the API
+	hostCert, hostKey string
+	payloadKeys       string // the control plane's file of them
 }
 
 func (o options) path(parts ...string) string {
@@ -219,7 +221,6 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 		return stops, err
 	}
 	temporal := map[string]any{"address": os.Getenv("SLIPWAY_TEMPORAL_ADDRESS")}
-	var hostEnv []string
 	if temporal["address"] != "" {
 		d.say("using the Temporal cluster at %s", temporal["address"])
 	} else {
@@ -240,11 +241,14 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 		stops = append(stops, func(context.Context) error { return server.Stop() })
 		temporal = map[string]any{"address": server.FrontendAddr, "tls_ca": secure.CA}
 		temporal["tls_cert"], temporal["tls_key"] = pki.Files(d.pki(), pki.Control, controlName)
-		cert, key, err := d.certifyHost(ctx, d.pki())
-		if err != nil {
-			return stops, err
-		}
-		hostEnv = []string{"SLIPWAY_TEMPORAL_TLS_CERT=" + cert, "SLIPWAY_TEMPORAL_TLS_KEY=" + key}
+	}
+	if err := d.certifyHost(ctx, d.pki()); err != nil {
+		return stops, err
+	}
+	d.payloadKeys = d.path("secrets", "payload.keys")
+	hostEnv := []string{"SLIPWAY_TEMPORAL_PAYLOAD_KEYS=" + d.sharedKeys()}
+	if temporal["tls_ca"] != nil {
+		hostEnv = append(hostEnv, "SLIPWAY_TEMPORAL_TLS_CERT="+d.hostCert, "SLIPWAY_TEMPORAL_TLS_KEY="+d.hostKey)
 	}
 
 	if err := d.believe(d.apiAddress(), caOf(d.pki())); err != nil {
