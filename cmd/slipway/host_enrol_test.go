@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
@@ -104,8 +107,9 @@ func TestAHostsCertificateIsNewEachTimeOrFromElsewhere(t *testing.T) {
 	require.ErrorContains(t, err, "--cert, --key and --ca go together")
 }
 
-// guarded is a Temporal that asks for certificates, until the test ends: the address of its frontend.
-func guarded(t *testing.T, file func(string) string) string {
+// guarded is a Temporal that asks for certificates, until the test ends: the addresses of its frontend and of its Web UI, which asks for
+// a password.
+func guarded(t *testing.T, file func(string) string, codec string) (frontend, ui string) {
 	t.Helper()
 	engine, err := filepath.Abs("../../.slipway/bin/slipway-temporal")
 	require.NoError(t, err)
@@ -114,19 +118,25 @@ func guarded(t *testing.T, file func(string) string) string {
 	require.NoError(t, err)
 	visibility, err := pgconn.ParseConfig(testenv.Database(t))
 	require.NoError(t, err)
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(file("passwords"), append([]byte("ada:"), hash...), 0o600))
 	cmd := exec.Command(engine, "--postgres-host", at.Host, "--postgres-port", strconv.Itoa(int(at.Port)), "--postgres-user", at.User,
 		"--database", at.Database, "--visibility-database", visibility.Database,
 		"--frontend", "127.0.0.1:0", "--frontend-cert", file("control-c1.pem"), "--frontend-key", file("control-c1.key"),
-		"--frontend-client-ca", file("ca.pem"), "--task-token-keys", file("task-tokens"), "--ui", "")
+		"--frontend-client-ca", file("ca.pem"), "--task-token-keys", file("task-tokens"),
+		"--ui", "127.0.0.1:0", "--ui-cert", file("control-c1.pem"), "--ui-key", file("control-c1.key"), "--ui-passwords", file("passwords"),
+		"--ui-client-cert", file("operator-ada.pem"), "--ui-client-key", file("operator-ada.key"),
+		"--codec-upstream", codec, "--codec-cert", file("operator-ada.pem"), "--codec-key", file("operator-ada.key"), "--codec-ca", file("ca.pem"))
 	cmd.Env = []string{"SLIPWAY_TEMPORAL_POSTGRES_PASSWORD=" + at.Password}
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	run(t, cmd)
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	require.NoError(t, err, "it did not get ready")
-	var ready struct{ Frontend string }
+	var ready struct{ Frontend, UI string }
 	require.NoError(t, json.Unmarshal(line, &ready))
-	return ready.Frontend
+	return ready.Frontend, "https://" + ready.UI
 }
 
 // run starts a process that is told to stop when the test ends, and whose log is shown where that failed.
@@ -147,19 +157,20 @@ func run(t *testing.T, cmd *exec.Cmd) {
 	})
 }
 
-func TestAnEnrolledHostRegistersAndBuildsAServerWhereAllAskForCertificates(t *testing.T) {
+func TestAnEnrolledHostBuildsAServerWhereAllAskForCertificatesAndTheWebUIShowsItToWhoIsLoggedIn(t *testing.T) {
 	t.Setenv("SLIPWAY_CONFIG", "")
 	_, file := authority(t)
 	self, err := os.Executable()
 	require.NoError(t, err)
 	dir := openFolder(t)
-	temporal := guarded(t, file)
-	api := fmt.Sprintf("127.0.0.1:%d", freePorts(t, 1))
+	port := freePorts(t, 2)
+	api, operators := fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", port+1)
+	temporal, ui := guarded(t, file, "https://"+operators+"/codec")
 	keys := filepath.Join(dir, "payload.keys")
 	require.NoError(t, payload.EnsureKeys(keys))
 	start := func(env []string, args ...string) {
 		t.Helper()
-		cmd := exec.Command(self, append(args, "--operator.listen", "")...)
+		cmd := exec.Command(self, args...)
 		cmd.Env = append(env, asProgram+"=yes", "PATH="+os.Getenv("PATH"))
 		run(t, cmd)
 	}
@@ -170,8 +181,9 @@ func TestAnEnrolledHostRegistersAndBuildsAServerWhereAllAskForCertificates(t *te
 		"SLIPWAY_TEMPORAL_ADDRESS=" + temporal, "SLIPWAY_TEMPORAL_TLS_CA=" + file("ca.pem"), "SLIPWAY_TEMPORAL_TLS_CERT=" + file("control-c1.pem"),
 		"SLIPWAY_TEMPORAL_TLS_KEY=" + file("control-c1.key"), "SLIPWAY_TEMPORAL_PAYLOAD_KEYS=" + keys,
 	}
-	start(control, "api")
-	start(control, "worker")
+	start(control, "api", "--operator.listen", operators, "--operator.tls_client_ca", file("ca.pem"),
+		"--operator.tls_cert", file("control-c1.pem"), "--operator.tls_key", file("control-c1.key"))
+	start(control, "worker", "--operator.listen", "")
 	slipway := func(args ...string) (out, errs string, code int) {
 		cmd := exec.CommandContext(t.Context(), self, args...)
 		cmd.Env = []string{
@@ -201,7 +213,7 @@ func TestAnEnrolledHostRegistersAndBuildsAServerWhereAllAskForCertificates(t *te
 	require.Contains(t, done("host", "enrol", enrolled, "--dir", etc), "slipway host --config "+etc+"/slipway.yaml")
 	start([]string{
 		"SLIPWAY_HOST_STATE_DIR=" + filepath.Join(dir, "state"), "SLIPWAY_HOST_HYPERVISOR=fake", "SLIPWAY_HOST_HEARTBEAT_EVERY=1s",
-	}, "host", "--config", filepath.Join(etc, "slipway.yaml"))
+	}, "host", "--config", filepath.Join(etc, "slipway.yaml"), "--operator.listen", "")
 	system.Eventually(t, time.Minute, func() (bool, string) {
 		var host struct {
 			Ready bool
@@ -216,7 +228,42 @@ func TestAnEnrolledHostRegistersAndBuildsAServerWhereAllAskForCertificates(t *te
 	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
 	done("image", "create", "demo", "--file", disk, "--disk-format", "raw")
 	done("flavor", "create", "tiny", "--vcpus", "1", "--ram", "64", "--disk", "1")
-	require.Contains(t, done("boot", "web", "--image", "demo", "--flavor", "tiny", "--wait"), "ACTIVE")
+	id := strings.TrimSpace(done("boot", "web", "--image", "demo", "--flavor", "tiny", "--wait", "--quiet"))
+
+	transport, err := apiTransport(config.Host{APIURL: ui, APICA: file("ca.pem")}, files())
+	require.NoError(t, err)
+	defer transport.CloseIdleConnections()
+	ask := func(method, path, body, password string) (string, int) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, ui+path, strings.NewReader(body))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "application/json")
+		r.SetBasicAuth("ada", password)
+		answer, err := (&http.Client{Transport: transport}).Do(r)
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		text, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		return string(text), answer.StatusCode
+	}
+	history, code := ask(http.MethodGet, "/api/v1/namespaces/slipway/workflows/server%2F"+id+"/history", "", "secret")
+	require.Equal(t, http.StatusOK, code, history)
+	var is struct {
+		History struct {
+			Events []struct {
+				Started struct{ Input json.RawMessage } `json:"workflowExecutionStartedEventAttributes"`
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(history), &is))
+	input := string(is.History.Events[0].Started.Input)
+	_, code = ask(http.MethodPost, "/codec/decode", input, "wrong")
+	require.Equal(t, http.StatusUnauthorized, code)
+	decoded, code := ask(http.MethodPost, "/codec/decode", input, "secret")
+	require.Equal(t, http.StatusOK, code, decoded)
+	var payloads struct{ Payloads []struct{ Data []byte } }
+	require.NoError(t, json.Unmarshal([]byte(decoded), &payloads))
+	require.Contains(t, string(payloads.Payloads[0].Data), id)
 }
 
 func TestTheSettingsOfAnEnrolledHostAreSettings(t *testing.T) {
