@@ -27,7 +27,8 @@ func pkiCommand() *cobra.Command {
 		Use:   "pki",
 		Short: "Issue, renew, revoke and show certificates, with a small CA of your own",
 		Long: `A CA in a folder, for installations on more than one machine that have none. It asks no API: run it on a machine that you trust
-with the CA's key, and copy to each other machine ca.pem, crl.pem, and its own certificate and key.
+with the CA's key, and copy to each other machine ca.pem, crl.pem, and its own certificate and key. A hypervisor gets them with its settings, in the file of
+"slipway host create --enrolment".
 
 A certificate says what its holder is: control (api, worker, Temporal's server), host (a hypervisor; NAME is its hostname),
 operator (a person, or what scrapes metrics), ovn-central, or ovn-chassis (NAME is the chassis' id).`,

@@ -46,6 +46,8 @@ func (o options) validateCodec() error {
 		return fmt.Errorf("--codec-upstream %s: want https://HOST:PORT/codec", o.CodecUpstream)
 	case upstream.Scheme == "http" && upstream.Hostname() != "localhost" && !net.ParseIP(upstream.Hostname()).IsLoopback():
 		return fmt.Errorf("--codec-upstream %s: what is decoded would pass other machines in clear: want https://", o.CodecUpstream)
+	case upstream.Scheme == "http" && o.Codec.any():
+		return errors.New("--codec-cert, --codec-key and --codec-ca do nothing with an http --codec-upstream")
 	case upstream.Scheme == "https" && slices.Contains([]string{o.Codec.Cert, o.Codec.Key, o.Codec.CA}, ""):
 		return errors.New("--codec-upstream with https needs --codec-cert, --codec-key and --codec-ca")
 	case o.UIOIDC.any() && (callback == nil || callback.Scheme != "https"):
@@ -82,7 +84,12 @@ func (o options) withCodec(ui http.Handler, logger log.Logger) (http.Handler, er
 			return nil, err
 		}
 	}
-	codec := http.NewCrossOriginProtection().Handler(decodeOnly(&httputil.ReverseProxy{
+	ownPages := http.NewCrossOriginProtection()
+	ownPages.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		logger.Warn("A page of another origin asked the Web UI to decode", tag.Address(r.RemoteAddr), tag.NewStringTag("origin", r.Header.Get("Origin")))
+		http.Error(w, "Payloads are decoded for the Web UI's own pages.", http.StatusForbidden)
+	}))
+	codec := ownPages.Handler(decodeOnly(&httputil.ReverseProxy{
 		Transport: transport,
 		Rewrite: func(r *httputil.ProxyRequest) {
 			// Who asks, and how that was shown, stays here.

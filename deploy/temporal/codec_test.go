@@ -164,7 +164,7 @@ func TestTheWebUIDecodesForWhoIsLoggedInAndNobodyElse(t *testing.T) {
 		addr, said := serveUI(t, append(more, "--ui-cert", filepath.Join(dir, "ui.pem"), "--ui-key", filepath.Join(dir, "ui.key"), "--ui-passwords", users)...)
 		return "https://" + addr, said
 	}
-	ui, _ := with(upstream.args("operator")...)
+	ui, seen := with(upstream.args("operator")...)
 	ada, origin := basic("ada", "correct horse"), func(of string) http.Header { return http.Header{"Origin": {of}} }
 	for _, a := range []struct {
 		what, method, path, body string
@@ -194,6 +194,9 @@ func TestTheWebUIDecodesForWhoIsLoggedInAndNobodyElse(t *testing.T) {
 	}
 	if _, text, _ := decode(t, browser, http.MethodPost, ui+"/codec/decode", "flood", ada); text != "cut off" {
 		t.Errorf("an answer without an end has %d bytes", len(text))
+	}
+	if n := len(seen.lines); n != 3 { // the wrong password, and two pages
+		t.Errorf("in the log: %q", seen.lines)
 	}
 	upstream.mu.Lock()
 	for _, r := range upstream.asked {

@@ -68,6 +68,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"https needs":       {"--codec-upstream", "https://10.0.0.1:8775/codec", "--ui-passwords", "p", "--codec-cert", "c", "--codec-key", "k"},
 		"want https://HOST": {"--codec-upstream", "127.0.0.1:8775", "--ui-passwords", "p"},
 		"over https alone":  {"--codec-upstream", "http://127.0.0.1:8775/codec", "--ui-oidc-provider", "https://id.example", "--ui-oidc-client-id", "ui", "--ui-oidc-callback", "http://127.0.0.1:8233/auth/sso/callback"},
+		"with an http":      {"--codec-upstream", "http://127.0.0.1:8775/codec", "--ui-passwords", "p", "--codec-ca", "c"},
 		"without --codec-":  {"--codec-ca", "c"},
 		"which one":         {"--insecure-plaintext", "--frontend-cert", "c", "--frontend-key", "k", "--frontend-client-ca", "a"},
 	} {

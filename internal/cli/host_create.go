@@ -111,7 +111,7 @@ OS_AUTH_URL has it, and Temporal's frontend on the same machine.`,
 			host, err := hostKind.create(ctx, s, fields)
 			if err != nil {
 				file.discard()
-				return anew(file, name, session.Doing(err, "create the host %q", name), session.IsStatus(err, http.StatusConflict))
+				return anew(file, name, session.Doing(err, "create the host %q", name), session.IsStatus(err, http.StatusConflict) && admitted(ctx, s, name))
 			}
 			if file == nil {
 				return c.showToken(cmd, host)
@@ -129,10 +129,16 @@ OS_AUTH_URL has it, and Temporal's frontend on the same machine.`,
 	return cmd
 }
 
+// admitted says whether there is a host of that name: not every name that is refused is one's.
+func admitted(ctx context.Context, s *session.Session, hostname string) bool {
+	_, err := hostKind.find(ctx, s, hostname)
+	return err == nil
+}
+
 // anew says how the file comes about of a host that is admitted by now.
-func anew(file *enrolment, hostname string, err error, admitted bool) error {
+func anew(file *enrolment, hostname string, err error, there bool) error {
 	var failure *show.Error
-	if file != nil && admitted && errors.As(err, &failure) {
+	if file != nil && there && errors.As(err, &failure) {
 		failure.Hints = []string{fmt.Sprintf("slipway host token %s --enrolment %s makes its file, with another token", hostname, file.file.Name())}
 	}
 	return err

@@ -84,6 +84,8 @@ func TestOfAHostWhoseFileDoesNotComeAboutNothingIsLeft(t *testing.T) {
 		reply(w, answer, body)
 	})
 	a.mux.HandleFunc("DELETE /hosts/h-2", func(w http.ResponseWriter, _ *http.Request) { reply(w, gone, "") })
+	there := `{"id":"h-2","hostname":"hv2"}`
+	a.mux.HandleFunc("GET /hosts", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, `{"hosts":[`+there+`]}`) })
 	path := filepath.Join(t.TempDir(), "file")
 	create := func(e enrolling) string {
 		t.Helper()
@@ -111,5 +113,7 @@ func TestOfAHostWhoseFileDoesNotComeAboutNothingIsLeft(t *testing.T) {
 	require.Contains(t, refused, "Host hv2 exists already.")
 	require.Contains(t, refused, again)
 	require.Equal(t, 1, strings.Count(refused, "→"))
+	there = ""
+	require.NotContains(t, create(enrolling{}), again, "the name is refused for another reason")
 	require.Len(t, a.made("DELETE /hosts/h-2"), 2, "a host of before is nobody's to take back")
 }

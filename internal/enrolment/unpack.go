@@ -38,7 +38,7 @@ func (e Enrolment) Unpack(dir string, replace bool) (settings string, err error)
 		return "", err
 	}
 	if len(others) > 0 && !replace {
-		return "", fmt.Errorf("%s: other files are there already. If this machine is to become another host, or to be enrolled anew, --force replaces them",
+		return "", fmt.Errorf("%s: other files are there already: --dir names another folder, and --force replaces them, to enrol this host anew or as another",
 			strings.Join(others, ", "))
 	}
 	if len(others) > 0 {
