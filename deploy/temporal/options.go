@@ -91,7 +91,7 @@ func parseOptions(args []string, getenv func(string) string, usage io.Writer) (o
 	fs.StringVar(&o.Internode.Key, "internode-key", "", "file of its key")
 	fs.StringVar(&o.Internode.CA, "internode-ca", "", "file of its CA")
 	fs.IntVar(&o.InternalPort, "internal-frontend-port", 0, "loopback port of the frontend that asks nobody who they are, for this server's own workers; 0 takes a free one. Only with --frontend-client-ca")
-	fs.BoolVar(&o.Insecure, "insecure-plaintext", false, "answer everybody who reaches the frontend beyond loopback, in plain text: whoever does can build and destroy anything")
+	fs.BoolVar(&o.Insecure, "insecure-plaintext", false, "let plain text be beyond loopback: of the frontend without --frontend-client-ca, which then answers everybody (who can build and destroy anything), of the way to Postgres, of --metrics")
 	fs.StringVar(&o.UIClient.Cert, "ui-client-cert", "", "file of the Web UI's own certificate for the frontend, of the role operator. Needed with --frontend-client-ca")
 	fs.StringVar(&o.UIClient.Key, "ui-client-key", "", "file of its key")
 	fs.StringVar(&o.UIAddr, "ui", "127.0.0.1:8233", "address of the Web UI, ip:port; port 0 takes a free one; empty: no Web UI")
@@ -162,7 +162,7 @@ func (o options) validate() error {
 	case o.Retention < 24*time.Hour:
 		return fmt.Errorf("--retention %s: the server keeps closed workflows for 24h or longer", o.Retention)
 	}
-	if err := errors.Join(o.validateTLS(), o.validateUI(), o.validateCodec()); err != nil {
+	if err := errors.Join(o.validateTLS(), o.validatePlaintext(), o.validateUI(), o.validateCodec()); err != nil {
 		return err
 	}
 	switch o.LogLevel {

@@ -70,7 +70,9 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		"over https alone":  {"--codec-upstream", "http://127.0.0.1:8775/codec", "--ui-oidc-provider", "https://id.example", "--ui-oidc-client-id", "ui", "--ui-oidc-callback", "http://127.0.0.1:8233/auth/sso/callback"},
 		"with an http":      {"--codec-upstream", "http://127.0.0.1:8775/codec", "--ui-passwords", "p", "--codec-ca", "c"},
 		"without --codec-":  {"--codec-ca", "c"},
-		"which one":         {"--insecure-plaintext", "--frontend-cert", "c", "--frontend-key", "k", "--frontend-client-ca", "a"},
+		"be in clear":       {"--postgres-host", "db.example"},
+		"sslmode prefer":    {"--postgres-host", "10.0.0.1", "--postgres-sslmode", "prefer"},
+		"--metrics 0.0.0.0": {"--metrics", "0.0.0.0:9090"},
 	} {
 		_, err := parseOptions(args, func(string) string { return "" }, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {

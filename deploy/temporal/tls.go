@@ -50,8 +50,6 @@ func (o options) validateTLS() error {
 	switch {
 	case o.InternalPort < 0 || o.InternalPort > 65535:
 		return fmt.Errorf("--internal-frontend-port %d is no port", o.InternalPort)
-	case o.guarded() && o.Insecure:
-		return errors.New("--insecure-plaintext and --frontend-client-ca: which one?")
 	case o.guarded() && o.TaskKeys == "":
 		return errors.New("--frontend-client-ca needs --task-token-keys, a file that is made where it is missing")
 	case o.guarded() && o.UIAddr != "" && !o.UIClient.any():
@@ -61,6 +59,23 @@ func (o options) validateTLS() error {
 	case !o.guarded() && !o.Insecure && !isLoopback(o.FrontendAddr):
 		return fmt.Errorf("--frontend %s can be reached from other machines, and would do what anybody asks: "+
 			"give it --frontend-cert, --frontend-key and --frontend-client-ca (or, on a network of your own, --insecure-plaintext)", o.FrontendAddr)
+	}
+	return nil
+}
+
+// validatePlaintext refuses what other machines could read along, beside the frontend and the Web UI.
+func (o options) validatePlaintext() error {
+	local := strings.HasPrefix(o.PostgresHost, "/") || o.PostgresHost == "localhost" || net.ParseIP(o.PostgresHost).IsLoopback()
+	encrypted := slices.Contains([]string{"require", "verify-ca", "verify-full"}, o.PostgresTLS)
+	switch {
+	case o.Insecure:
+		return nil
+	case !local && !encrypted:
+		return fmt.Errorf("--postgres-host %s is another machine, and --postgres-sslmode %s lets the connection be in clear: "+
+			"want verify-full with --postgres-sslrootcert (or, on a network of your own, --insecure-plaintext)", o.PostgresHost, o.PostgresTLS)
+	case o.MetricsAddr != "" && !isLoopback(o.MetricsAddr):
+		return fmt.Errorf("--metrics %s can be reached from other machines, and is plain: want an address of loopback, for a scraper on this machine or a proxy "+
+			"(or, on a network of your own, --insecure-plaintext)", o.MetricsAddr)
 	}
 	return nil
 }

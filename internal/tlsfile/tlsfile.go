@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -188,7 +190,7 @@ func (t trust) current(chains [][]*x509.Certificate) error {
 }
 
 func (f *Files) trust(a Authority) (*file[trust], error) {
-	crl, had := filepath.Join(filepath.Dir(a.CA), pki.CRLFile), false
+	crl, had, newest := filepath.Join(filepath.Dir(a.CA), pki.CRLFile), false, map[string]*big.Int{}
 	known := &file[trust]{
 		setting: a.Setting, paths: []string{a.CA, crl}, log: f.log,
 		read: func() (trust, error) {
@@ -209,7 +211,7 @@ func (f *Files) trust(a Authority) (*file[trust], error) {
 				return t, nil
 			}
 			if err == nil {
-				err = t.revoke(text, authorities)
+				err = t.revoke(text, authorities, newest)
 			}
 			if err != nil {
 				return t, fmt.Errorf("the revocation list %s: %w", crl, err)
@@ -248,7 +250,9 @@ func certificates(text []byte) (all []*x509.Certificate, err error) {
 	return all, nil
 }
 
-func (t trust) revoke(text []byte, authorities []*x509.Certificate) error {
+// newest are the numbers of the lists that were read, by their CA: an older one, put back by mistake, takes no revocation back.
+func (t trust) revoke(text []byte, authorities []*x509.Certificate, newest map[string]*big.Int) error {
+	numbers := map[string]*big.Int{}
 	lists := blocks(text, "X509 CRL")
 	if len(lists) == 0 {
 		return errors.New("there is no list (PEM) in it")
@@ -264,9 +268,17 @@ func (t trust) revoke(text []byte, authorities []*x509.Certificate) error {
 		if !slices.ContainsFunc(authorities, of) {
 			return fmt.Errorf("it is of %s, which is none of the CAs beside it", list.Issuer)
 		}
+		ca := string(list.RawIssuer) + string(list.AuthorityKeyId)
+		if last := newest[ca]; last != nil && (list.Number == nil || list.Number.Cmp(last) < 0) {
+			return fmt.Errorf("it is number %s of %s, and number %s was read before: copy the newest", list.Number, list.Issuer, last)
+		}
+		if list.Number != nil {
+			numbers[ca] = list.Number
+		}
 		for _, e := range list.RevokedCertificateEntries {
 			t.revoked[revokedKey(list.RawIssuer, e.SerialNumber)] = true
 		}
 	}
+	maps.Copy(newest, numbers)
 	return nil
 }

@@ -231,6 +231,29 @@ func TestACertificateThatIsOptionalIsLookedAtWhereOneIsShown(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestAnOlderListTakesNoRevocationBack(t *testing.T) {
+	s := newSite(t)
+	s.issue(pki.Request{Role: pki.Operator, Name: "ada"})
+	s.issue(pki.Request{Role: pki.Operator, Name: "bob"})
+	list := filepath.Join(s.dir, pki.CRLFile)
+	first, err := os.ReadFile(list)
+	require.NoError(t, err)
+	config, err := New(s.logger()).Server(s.pair("control-c1"), s.authority(), tls.VersionTLS13, pki.Operator)
+	require.NoError(t, err)
+	address := s.listen(config)
+	_, err = s.ca.Revoke(t.Context(), pki.Operator, "ada", "")
+	require.NoError(t, err)
+	_, err = ask(address, s.client("operator-ada", "127.0.0.1"))
+	require.Error(t, err)
+
+	require.NoError(t, os.WriteFile(list, first, 0o600))
+	_, err = ask(address, s.client("operator-ada", "127.0.0.1"))
+	require.Error(t, err)
+	require.Positive(t, s.log.count("was read before: copy the newest"))
+	_, err = ask(address, s.client("operator-bob", "127.0.0.1"))
+	require.NoError(t, err)
+}
+
 func TestFilesThatChangeCountFromTheNextConnectionOn(t *testing.T) {
 	s := newSite(t)
 	s.issue(pki.Request{Role: pki.Operator, Name: "ada"})

@@ -296,7 +296,7 @@ func (c *ca) issue(name string, until time.Time, roles ...string) tls.Certificat
 
 func (c *ca) revoke(revoked ...*x509.Certificate) {
 	c.t.Helper()
-	list := &x509.RevocationList{Number: big.NewInt(int64(len(revoked) + 1)), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
+	list := &x509.RevocationList{Number: big.NewInt(int64(len(revoked))), ThisUpdate: time.Now().Add(-time.Minute), NextUpdate: time.Now().Add(time.Hour)}
 	for _, r := range revoked {
 		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: r.SerialNumber, RevocationTime: time.Now()})
 	}
@@ -348,6 +348,21 @@ func TestARevocationListIsTakenUpAndABadOneIsNot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	older, err := os.ReadFile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority.revoke(ended, good)
+	if check(good) == nil {
+		t.Error("a revoked certificate is honoured")
+	}
+	if err := os.WriteFile(list, older, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if check(good) == nil {
+		t.Error("a certificate is honoured again because an older list was put back")
+	}
+	good = authority.issue("hv3", time.Now().Add(time.Hour), Host).Leaf
 	for _, bad := range [][]byte{text, []byte("rubbish")} {
 		if err := os.WriteFile(list, bad, 0o600); err != nil {
 			t.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math/big"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +32,7 @@ type Revocations struct {
 	seen    [2]fileState
 	said    string // of why it cannot be read, once for as long as it is so
 	revoked map[string]bool
+	newest  map[string]*big.Int // the numbers of the lists that were read, by their CA
 }
 
 // fileState tells a file from another one in its place, and from itself with other bytes.
@@ -95,17 +98,19 @@ func (r *Revocations) read() error {
 	if seen == r.seen {
 		return nil
 	}
-	revoked := map[string]bool{}
+	revoked, numbers := map[string]bool{}, map[string]*big.Int{}
 	if seen[1] != (fileState{}) {
-		if err := r.readList(revoked); err != nil {
+		if err := r.readList(revoked, numbers); err != nil {
 			return fmt.Errorf("read the revocation list %s: %w", r.list, err)
 		}
 	}
-	r.seen, r.revoked = seen, revoked
+	r.seen, r.revoked, r.newest = seen, revoked, numbers
 	return nil
 }
 
-func (r *Revocations) readList(revoked map[string]bool) error {
+// readList refuses a list that is older than one that was read: put back by mistake, it would take revocations back.
+func (r *Revocations) readList(revoked map[string]bool, numbers map[string]*big.Int) error {
+	maps.Copy(numbers, r.newest)
 	var authorities []*x509.Certificate
 	err := eachBlock(r.ca, "CERTIFICATE", func(der []byte) error {
 		c, err := x509.ParseCertificate(der)
@@ -125,6 +130,13 @@ func (r *Revocations) readList(revoked map[string]bool) error {
 		}
 		if !slices.ContainsFunc(authorities, of) {
 			return fmt.Errorf("it is of %s, which is none of the CAs in %s", list.Issuer, r.ca)
+		}
+		ca := string(list.RawIssuer) + string(list.AuthorityKeyId)
+		if last := r.newest[ca]; last != nil && (list.Number == nil || list.Number.Cmp(last) < 0) {
+			return fmt.Errorf("it is number %s of %s, and number %s was read before: copy the newest", list.Number, list.Issuer, last)
+		}
+		if list.Number != nil {
+			numbers[ca] = list.Number
 		}
 		for _, e := range list.RevokedCertificateEntries {
 			revoked[revokedKey(list.RawIssuer, e.SerialNumber.Bytes())] = true
