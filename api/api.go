@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -275,7 +276,7 @@ func (s *Server) Run(ctx context.Context) error {
 		turnedAway = slog.LevelInfo // whose certificate is refused, and why
 	}
 	server := &http.Server{
-		Protocols: &protocols, Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		Protocols: &protocols, Handler: tlsfile.Handler(o.TLS, o.Logger, s.echo), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, TLSConfig: o.TLS, ErrorLog: slog.NewLogLogger(o.Logger.Handler(), turnedAway),
 	}
 	served := make(chan error, 1)

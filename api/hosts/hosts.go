@@ -5,7 +5,6 @@ package hosts
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -35,10 +34,8 @@ type Config struct {
 	GivenUpAfter time.Duration
 	DefaultZone  string // of a host that is admitted without one: "nova"
 	// Keys are the control plane's, of which each host has its own.
-	Keys *payload.Keys
-	// Certificate says why what a connection has shown does not count (any more). A host's token needs that host's certificate then;
-	// nil: the token alone counts.
-	Certificate func(tls.ConnectionState) error
+	Keys         *payload.Keys
+	Certificates bool // a host's token counts with that host's certificate alone
 }
 
 // API serves /hosts.

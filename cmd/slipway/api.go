@@ -112,7 +112,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
-		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificate: honoured(secure)},
+		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},
 		Addr:            c.API.Listen,
 		TLS:             secure,
 		PublicURL:       c.API.PublicURL,

@@ -43,7 +43,7 @@ func serveOperator(ctx context.Context, c config.Operator, certificates *tlsfile
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	server := &http.Server{
-		Protocols: &protocols, Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		Protocols: &protocols, Handler: tlsfile.Handler(secure, slog.Default(), mux), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
 		TLSConfig: secure, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelInfo), // who is refused, and why
 	}
 	serve := func() error { return server.Serve(l) }

@@ -143,7 +143,7 @@ func pkiRevokeCommand(dir *string) *cobra.Command {
 		Use:   "revoke ROLE NAME",
 		Short: "End the certificates of a holder, in the revocation list crl.pem",
 		Long: `Ends all certificates that the holder has, also those that were renewed, or the one that --serial names. It takes effect where
-the new crl.pem is: copy it beside each ca.pem. Connections that are open stay open until they are closed.`,
+the new crl.pem is: copy it beside each ca.pem. There it ends open connections too.`,
 		Args: cobra.ExactArgs(2), ValidArgsFunction: completeRoles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ca, err := pki.Open(*dir)

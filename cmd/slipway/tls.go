@@ -56,14 +56,6 @@ func apiTLS(c config.API, certificates *tlsfile.Files) (*tls.Config, error) {
 	return secure, nil
 }
 
-// honoured says why what a client has shown a listener does not count any more; nil where that asks nobody.
-func honoured(listener *tls.Config) func(tls.ConnectionState) error {
-	if listener == nil || listener.GetConfigForClient == nil {
-		return nil
-	}
-	return func(s tls.ConnectionState) error { return tlsfile.Still(listener, s) }
-}
-
 func operatorTLS(c config.Operator, certificates *tlsfile.Files) (*tls.Config, error) {
 	return listenerTLS(tlsfile.Pair{Setting: "operator.tls", Cert: c.TLSCert, Key: c.TLSKey},
 		tlsfile.Authority{Setting: "operator.tls_client_ca", CA: c.TLSClientCA}, certificates, tls.VersionTLS13, pki.Operator, pki.Control)

@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/slipway-cloud/slipway/internal/pki"
 )
@@ -92,19 +91,6 @@ func (f *Files) Server(own Pair, clients Authority, version uint16, roles ...str
 		}, nil
 	}
 	return config, nil
-}
-
-// Still says why a client of a listener with such a TLS, which asks for certificates, would not be let in again with the one that it
-// has shown: a connection outlives a certificate that expires or is revoked.
-func Still(server *tls.Config, s tls.ConnectionState) error {
-	if end := s.PeerCertificates[0].NotAfter; time.Now().After(end) {
-		return fmt.Errorf("the certificate has expired at %s", end.UTC().Format(time.RFC3339))
-	}
-	now, err := server.GetConfigForClient(nil)
-	if err != nil {
-		return err
-	}
-	return now.VerifyConnection(s)
 }
 
 // Client is the TLS towards a server whose certificate is for name. Without a CA it is the machine's that count; without a pair of

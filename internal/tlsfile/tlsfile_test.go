@@ -254,6 +254,36 @@ func TestAnOlderListTakesNoRevocationBack(t *testing.T) {
 	require.NoError(t, err)
 }
 
+func TestAConnectionEndsWithItsCertificate(t *testing.T) {
+	s := newSite(t)
+	config, err := New(s.logger()).Server(s.pair("control-c1"), s.authority(), tls.VersionTLS13)
+	require.NoError(t, err)
+	server := httptest.NewUnstartedServer(Handler(config, s.logger(), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })))
+	server.Listener = tls.NewListener(server.Listener, config)
+	server.Start()
+	t.Cleanup(server.Close)
+	s.issue(pki.Request{Role: pki.Operator, Name: "ada"})
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: s.client("operator-ada", "127.0.0.1")}}
+	get := func() (status int, closes bool) {
+		t.Helper()
+		answer, err := client.Get("https://" + server.Listener.Addr().String())
+		require.NoError(t, err)
+		defer answer.Body.Close()
+		_, err = io.Copy(io.Discard, answer.Body)
+		require.NoError(t, err)
+		return answer.StatusCode, answer.Close
+	}
+	status, closes := get()
+	require.Equal(t, []any{http.StatusOK, false}, []any{status, closes})
+	_, err = s.ca.Revoke(t.Context(), pki.Operator, "ada", "")
+	require.NoError(t, err)
+	status, closes = get()
+	require.Equal(t, []any{http.StatusForbidden, true}, []any{status, closes}, "over the same connection")
+	require.Equal(t, 1, s.log.count("A certificate has ended while its holder was connected."))
+	_, err = client.Get("https://" + server.Listener.Addr().String())
+	require.Error(t, err)
+}
+
 func TestFilesThatChangeCountFromTheNextConnectionOn(t *testing.T) {
 	s := newSite(t)
 	s.issue(pki.Request{Role: pki.Operator, Name: "ada"})

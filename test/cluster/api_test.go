@@ -20,7 +20,6 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/payload"
-	"github.com/slipway-cloud/slipway/internal/pki"
 )
 
 // answered is how an answer with that status begins.
@@ -204,14 +203,19 @@ func (c *cluster) inTheControlPlanesName(p *parties) []attempt {
 // ofTheForgottenAndRevoked is what a host has left when it is given up, and when its certificate ends.
 func (c *cluster) ofTheForgottenAndRevoked(p *parties, tasks map[string]*workflowservice.PollActivityTaskQueueResponse) []attempt {
 	const self = "https://" + apiAddress + "/hosts/self/guests"
-	connected := c.somebody(pki.Host, "hv3", c.hosts["hv3"], p.hv3.config)
-	connected.web.Transport.(*http.Transport).DisableKeepAlives = false // it stays so
+	connected := func(s *somebody) *somebody {
+		same := c.somebody(s.role, s.name, s.machine, s.config)
+		same.web.Transport.(*http.Transport).DisableKeepAlives = false
+		return same
+	}
+	bad, ada := connected(p.hv3), connected(p.ada)
+	const ended = "A certificate has ended while its holder was connected."
 	describe := &workflowservice.DescribeNamespaceRequest{Namespace: namespace}
 	revoked := func(s *somebody) attempt {
-		a := s.refused("is revoked while it is connected", `\"`+s.name+`\" (role \"host\")`, "revoked")
+		a := s.refused("is revoked while it is connected", fmt.Sprintf(`\"%s\" (role \"%s\")`, s.name, s.role), "revoked")
 		try := a.try
 		a.try = func(ctx context.Context) (got string) {
-			if _, err := c.ca.Revoke(ctx, pki.Host, s.name, ""); err != nil {
+			if _, err := c.ca.Revoke(ctx, s.role, s.name, ""); err != nil {
 				return err.Error()
 			}
 			for got = try(ctx); strings.HasPrefix(got, "OK") && ctx.Err() == nil; got = try(ctx) {
@@ -245,10 +249,12 @@ func (c *cluster) ofTheForgottenAndRevoked(p *parties, tasks map[string]*workflo
 		p.hv2.asksLate("answers the step that it has had since", "RespondActivityTaskCompleted",
 			&workflowservice.RespondActivityTaskCompletedRequest{Namespace: namespace, TaskToken: tasks["hv2"].GetTaskToken()}),
 
-		connected.gets("asks the API", http.MethodGet, self, bearer(c.tokens["hv3"]), nil, answered(200), "api", `"status":200`),
+		bad.gets("asks the API", http.MethodGet, self, bearer(c.tokens["hv3"]), nil, answered(200), "api", `"status":200`),
 		revoked(p.hv3),
-		connected.gets("asks the API over the connection that it kept", http.MethodGet, self, bearer(c.tokens["hv3"]), nil, answered(403), "api",
-			"A host's token came without its certificate.", `"host":"hv3"`, "the certificate is revoked"),
+		bad.gets("asks the API over the connection that it has", http.MethodGet, self, bearer(c.tokens["hv3"]), nil, answered(403), "api", ended, "CN=hv3", "revoked"),
+		ada.gets("asks the operators' listener", http.MethodGet, "https://"+apiOperators+"/healthz", nil, nil, answered(200), ""),
+		revoked(p.ada),
+		ada.gets("asks it over the connection that she has", http.MethodGet, "https://"+apiOperators+"/healthz", nil, nil, answered(403), "api", ended, "CN=ada", "revoked"),
 	}
 }
 
