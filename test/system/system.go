@@ -1,6 +1,6 @@
-// Package system runs Slipway's own processes (api, worker, hosts) for a test, on the real parts of internal/dev/testenv, and
-// gives clients for them. What it starts ends with the test, and what a test leaves behind on the hypervisor is an error
-// of that test.
+// Package system runs Slipway's own processes (api, worker, hosts) for a test, on the real parts of internal/dev/testenv, with
+// certificates as between machines, and gives clients for them. What it starts ends with the test, and what a test leaves
+// behind on the hypervisor is an error of that test.
 package system
 
 import (
