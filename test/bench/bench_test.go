@@ -176,7 +176,7 @@ func benchFake(b *testing.B, r *report) {
 		r.fakeDelete = append(r.fakeDelete, c.remove(id))
 	}
 	for range 3 {
-		ids, rate := c.burst(&r.burstActive)
+		ids, rate := c.burst(burst, &r.burstActive)
 		r.burstRate = append(r.burstRate, rate)
 		r.loaded = c.memory()
 		c.removeAll(ids)
@@ -189,10 +189,10 @@ func (c *cloud) bootActive(networks any, pause time.Duration) string {
 	return id
 }
 
-// burst builds 50 servers, 8 at a time, each waited for by the one who asked.
-func (c *cloud) burst(active *series) (ids []string, perSecond float64) {
-	work := make(chan struct{}, burst)
-	for range burst {
+// burst builds n servers, 8 at a time, each waited for by the one who asked.
+func (c *cloud) burst(n int, active *series) (ids []string, perSecond float64) {
+	work := make(chan struct{}, n)
+	for range n {
 		work <- struct{}{}
 	}
 	close(work)
@@ -211,7 +211,7 @@ func (c *cloud) burst(active *series) (ids []string, perSecond float64) {
 		})
 	}
 	group.Wait()
-	return ids, burst / time.Since(began).Seconds()
+	return ids, float64(n) / time.Since(began).Seconds()
 }
 
 func (c *cloud) removeAll(ids []string) {
