@@ -194,7 +194,7 @@ func (s *System) tls() map[string]any {
 	}
 	return map[string]any{
 		"temporal": map[string]any{"tls_ca": c.CA, "tls_cert": c.Cert, "tls_key": c.Key},
-		"api":      map[string]any{"tls_cert": c.Cert, "tls_key": c.Key},
+		"api":      map[string]any{"tls_cert": c.Cert, "tls_key": c.Key, "tls_host_ca": c.CA},
 		"operator": map[string]any{"tls_cert": c.Cert, "tls_key": c.Key, "tls_client_ca": c.CA},
 	}
 }
