@@ -47,6 +47,16 @@ func (s *Store) ForgetServerSpec(ctx context.Context, serverID string) error {
 	return failed(s.exec(ctx, removeSpecSQL, serverID), "remove the spec of server %s", serverID)
 }
 
+// ReviseServerSpec changes what is sealed in a server's spec, while nobody else does. Nothing happens where there is none.
+func (s *Store) ReviseServerSpec(ctx context.Context, serverID string, revise func(ServerSpec) (ServerSpec, error)) error {
+	return failed(withRetries(ctx, func() error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			_, err := replaceSpecs(ctx, tx, revise, `server_id = $1`, serverID)
+			return err
+		})
+	}), "revise the spec of server %s", serverID)
+}
+
 // SpecKeys says how many specs are sealed with each key.
 func (s *Store) SpecKeys(ctx context.Context) (map[string]int, error) {
 	var all []struct {
@@ -68,27 +78,31 @@ func (s *Store) SpecKeys(ctx context.Context) (map[string]int, error) {
 func (s *Store) ResealSpecs(ctx context.Context, keyID string, limit int, reseal func(ServerSpec) (ServerSpec, error)) (int, error) {
 	var done int
 	err := withRetries(ctx, func() error {
-		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			rows, err := tx.Query(ctx, `SELECT server_id, key_id, sealed, created_at FROM server_specs WHERE key_id <> $1
-				ORDER BY server_id LIMIT $2 FOR UPDATE`, keyID, limit)
-			if err != nil {
-				return err
-			}
-			old, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ServerSpec])
-			if err != nil {
-				return err
-			}
-			var b pgx.Batch
-			for _, spec := range old {
-				fresh, err := reseal(spec)
-				if err != nil {
-					return err
-				}
-				b.Queue(`UPDATE server_specs SET key_id = $2, sealed = $3 WHERE server_id = $1`, spec.ServerID, fresh.KeyID, fresh.Sealed)
-			}
-			done = len(old)
-			return tx.SendBatch(ctx, &b).Close()
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+			done, err = replaceSpecs(ctx, tx, reseal, `key_id <> $1 ORDER BY server_id LIMIT $2`, keyID, limit)
+			return err
 		})
 	})
 	return done, failed(err, "seal the specs of servers anew")
+}
+
+// replaceSpecs locks the specs of a condition and puts others in their places; it says how many.
+func replaceSpecs(ctx context.Context, tx pgx.Tx, change func(ServerSpec) (ServerSpec, error), condition string, args ...any) (int, error) {
+	rows, err := tx.Query(ctx, `SELECT server_id, key_id, sealed, created_at FROM server_specs WHERE `+condition+` FOR UPDATE`, args...)
+	if err != nil {
+		return 0, err
+	}
+	old, err := pgx.CollectRows(rows, pgx.RowToStructByPos[ServerSpec])
+	if err != nil {
+		return 0, err
+	}
+	var b pgx.Batch
+	for _, spec := range old {
+		fresh, err := change(spec)
+		if err != nil {
+			return 0, err
+		}
+		b.Queue(`UPDATE server_specs SET key_id = $2, sealed = $3 WHERE server_id = $1`, spec.ServerID, fresh.KeyID, fresh.Sealed)
+	}
+	return len(old), tx.SendBatch(ctx, &b).Close()
 }

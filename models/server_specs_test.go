@@ -53,6 +53,27 @@ func TestAnotherRequestsSpecIsNotTaken(t *testing.T) {
 	require.Empty(t, got)
 }
 
+func TestASpecIsRevisedWhileItIsThere(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	v, create := w.server("web")
+	other, otherCreate := w.server("other")
+	require.NoError(t, w.RecordServer(ctx, v, create, specOf(v, "k1")))
+	require.NoError(t, w.RecordServer(ctx, other, otherCreate, specOf(other, "k1")))
+	revise := func(s ServerSpec) (ServerSpec, error) {
+		s.KeyID, s.Sealed = "k2", append(s.Sealed, " and more"...)
+		return s, nil
+	}
+	require.NoError(t, w.ReviseServerSpec(ctx, v.ID, revise))
+	require.ErrorContains(t, w.ReviseServerSpec(ctx, v.ID, func(s ServerSpec) (ServerSpec, error) { return s, errors.New("no key") }), "no key")
+	require.NoError(t, w.ReviseServerSpec(ctx, "none", revise))
+	got, err := w.ServerSpecs(ctx, v.ID, other.ID)
+	require.NoError(t, err)
+	require.Equal(t, "sealed with k1 and more", string(got[v.ID].Sealed))
+	require.Equal(t, "k2", got[v.ID].KeyID)
+	require.Equal(t, "sealed with k1", string(got[other.ID].Sealed))
+}
+
 func TestSpecsAreSealedAnewInStepsThatCanBeInterrupted(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)

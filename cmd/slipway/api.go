@@ -87,6 +87,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	services, err := c.Build.VendorServices()
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	server, err := api.New(api.Options{
 		Store:  store,
@@ -109,6 +113,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 
 			ForceConfigDrive: c.Build.ForceConfigDrive,
 			VendorData:       vendor,
+			VendorServices:   services,
 			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},

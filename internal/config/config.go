@@ -218,11 +218,15 @@ type Build struct {
 	StepTimeouts    string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
 	CleanBeforeUse  time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
 	// Config drives. Names and defaults are Nova's.
-	ForceConfigDrive  bool   `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`
-	ConfigDriveFormat string `koanf:"config_drive_format" help:"iso9660 or vfat"`
-	ConfigDriveSkip   string `koanf:"config_drive_skip_versions" help:"versions of the EC2 metadata that config drives leave out, with spaces between them"`
-	VendorDataFile    string `koanf:"vendordata_jsonfile_path" help:"a JSON object that every server finds in its vendor_data.json, at most 64 KiB; empty: none"`
-	HostFailures      int    `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
+	ForceConfigDrive  bool          `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`
+	ConfigDriveFormat string        `koanf:"config_drive_format" help:"iso9660 or vfat"`
+	ConfigDriveSkip   string        `koanf:"config_drive_skip_versions" help:"versions of the EC2 metadata that config drives leave out, with spaces between them"`
+	VendorDataFile    string        `koanf:"vendordata_jsonfile_path" help:"a JSON object that every server finds in its vendor_data.json, at most 64 KiB; empty: none"`
+	VendorTargets     string        `koanf:"vendordata_dynamic_targets" help:"services that are asked what else a server finds in its vendor_data2.json, as NAME@URL,NAME@URL; empty: none"`
+	VendorConnect     time.Duration `koanf:"vendordata_dynamic_connect_timeout" help:"how long such a service may take to be reached"`
+	VendorRead        time.Duration `koanf:"vendordata_dynamic_read_timeout" help:"how long it may take to answer"`
+	VendorFatal       bool          `koanf:"vendordata_dynamic_failure_fatal" help:"fail a build of which such a service does not answer"`
+	HostFailures      int           `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
@@ -248,6 +252,43 @@ func (b Build) VendorData() (data map[string]any, err error) {
 		return nil, fmt.Errorf("build.vendordata_jsonfile_path: %s: %w", b.VendorDataFile, err)
 	}
 	return data, nil
+}
+
+// Bounds of dynamic vendor data: what the answers of all services have in a history, and how long a build waits for them.
+const (
+	maxVendorTargets = 4
+	maxVendorWait    = 30 * time.Second
+)
+
+// VendorServices reads VendorTargets and what goes with them; nil where there are none.
+func (b Build) VendorServices() (*contract.VendorServices, error) {
+	targets := list(b.VendorTargets)
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	wrong := func(format string, args ...any) (*contract.VendorServices, error) {
+		return nil, fmt.Errorf("build.vendordata_dynamic_"+format, args...)
+	}
+	s := contract.VendorServices{ConnectTimeout: b.VendorConnect, ReadTimeout: b.VendorRead, FailureFatal: b.VendorFatal}
+	switch {
+	case len(targets) > maxVendorTargets:
+		return wrong("targets: %d are too many, at most %d are asked", len(targets), maxVendorTargets)
+	case b.VendorConnect <= 0 || b.VendorRead <= 0 || b.VendorConnect+b.VendorRead > maxVendorWait:
+		return wrong("connect_timeout and read_timeout must each be more than 0 and together at most %s, not %s and %s", maxVendorWait, b.VendorConnect, b.VendorRead)
+	}
+	for i, target := range targets {
+		name, address, _ := strings.Cut(target, "@")
+		u, err := url.Parse(address) // whose error has the address, which may hold a token
+		if err != nil || name == "" || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
+			return wrong("targets: number %d is not NAME@URL with an http:// or https:// address", i+1)
+		}
+		taken := slices.ContainsFunc(s.Targets, func(t contract.VendorTarget) bool { return t.Name == name })
+		if taken || name == "static" {
+			return wrong("targets: two cannot be called %q (static is the vendor data of vendordata_jsonfile_path)", name)
+		}
+		s.Targets = append(s.Targets, contract.VendorTarget{Name: name, URL: address})
+	}
+	return &s, nil
 }
 
 // SkipVersions reads ConfigDriveSkip; none is an empty list.
@@ -392,6 +433,7 @@ func Default() Config {
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
+			VendorConnect: 5 * time.Second, VendorRead: 5 * time.Second,
 			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
 		Audit: Audit{Every: 10 * time.Minute},
 
@@ -586,6 +628,9 @@ func (c Config) check() error {
 	}
 	if f := c.Build.ConfigDriveFormat; f != configdrive.ISO9660 && f != configdrive.VFAT {
 		wrong = append(wrong, fmt.Errorf("build.config_drive_format must be %s or %s, not %q", configdrive.ISO9660, configdrive.VFAT, f))
+	}
+	if _, err := c.Build.VendorServices(); err != nil {
+		wrong = append(wrong, err)
 	}
 	for _, v := range c.Build.SkipVersions() {
 		if !slices.Contains(metadata.EC2Versions, v) {

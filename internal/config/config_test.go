@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 )
@@ -208,6 +209,36 @@ func TestVendorDataIsAnObjectOfAFile(t *testing.T) {
 		require.ErrorContains(t, err, "build.vendordata_jsonfile_path: "+path)
 		require.ErrorContains(t, err, says)
 	}
+}
+
+func TestVendorDataServicesAreNamedAndBounded(t *testing.T) {
+	of := func(targets string) (*contract.VendorServices, error) {
+		b := Default().Build
+		b.VendorTargets = targets
+		return b.VendorServices()
+	}
+	services, err := of("")
+	require.NoError(t, err)
+	require.Nil(t, services)
+	services, err = of("join@https://user:pass@join.example.org/v1, dns@http://127.0.0.1:8")
+	require.NoError(t, err)
+	require.Equal(t, &contract.VendorServices{
+		Targets:        []contract.VendorTarget{{Name: "join", URL: "https://user:pass@join.example.org/v1"}, {Name: "dns", URL: "http://127.0.0.1:8"}},
+		ConnectTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second,
+	}, services)
+	for targets, says := range map[string]string{
+		"https://secret.example.org": "number 1 is not NAME@URL", "a@https://secret.example.org,@https://b": "number 2 is not NAME@URL",
+		"a@ftp://secret.example.org": "number 1 is not", "a@https://secret/%zz": "number 1 is not",
+		"a@https://secret,a@https://b": `two cannot be called "a"`, "static@https://secret": `"static"`,
+		"a@https://x,b@https://x,c@https://x,d@https://x,e@https://x": "5 are too many",
+	} {
+		_, err = of(targets)
+		require.ErrorContains(t, err, "build.vendordata_dynamic_targets: ")
+		require.ErrorContains(t, err, says)
+		require.NotContains(t, err.Error(), "secret")
+	}
+	_, err = settings(t, "build: {vendordata_dynamic_targets: 'a@https://x', vendordata_dynamic_read_timeout: 1m}", nil)
+	require.ErrorContains(t, err, "build.vendordata_dynamic_connect_timeout and read_timeout must each be more than 0 and together at most 30s")
 }
 
 func TestAConfigDriveHasAFormatAndVersionsThatThereAre(t *testing.T) {

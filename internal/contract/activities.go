@@ -58,6 +58,9 @@ var activities = table(
 	control[RecordServerInput, none](RecordServer).summed(func(in RecordServerInput) string { return in.Name }),
 	control[FailServerInput, none](FailServer).owes(OwesUndo),
 	control[Undo, none](ForgetSpec).givesBack(),
+	control[AskVendorDataInput, DynamicVendorData](AskVendorData).summed(func(in AskVendorDataInput) string {
+		return fmt.Sprintf("%d services", len(in.Targets))
+	}),
 	control[SelectHostInput, HostSelection](SelectHost).summed(selection),
 	control[Undo, none](ReleaseAllocation).givesBack(),
 	control[AllocateNetworkInput, Port](AllocateNetwork).summed(nic),

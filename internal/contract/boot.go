@@ -1,6 +1,9 @@
 package contract
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Server is what was asked for of a server and is kept of it: a build's input has it, and its row.
 type Server struct {
@@ -44,6 +47,8 @@ type BootInput struct {
 	Drive *DriveOptions `json:"drive,omitempty"`
 	// VendorData is what the operator tells every guest (Nova's StaticJSON).
 	VendorData map[string]any `json:"vendor_data,omitempty"`
+	// VendorServices are asked what else this guest is told (Nova's DynamicJSON); nil are none.
+	VendorServices *VendorServices `json:"vendor_services,omitempty"`
 	// Hints of the scheduler, as they were asked for. They are kept (ServerSpec), and no filter follows them yet.
 	Hints map[string]any `json:"scheduler_hints,omitempty"`
 
@@ -61,6 +66,23 @@ type DriveOptions struct {
 	// SkipVersions are the versions of the EC2 tree that a drive does not have (Nova's config_drive_skip_versions).
 	SkipVersions []string `json:"skip_versions"`
 }
+
+// VendorServices are the settings of dynamic vendor data.
+type VendorServices struct {
+	Targets        []VendorTarget `json:"targets"`
+	ConnectTimeout time.Duration  `json:"connect_timeout"`
+	ReadTimeout    time.Duration  `json:"read_timeout"` // of a whole answer
+	FailureFatal   bool           `json:"failure_fatal,omitempty"`
+}
+
+// VendorTarget is a service that is asked, and the name of its answer in vendor_data2.json.
+type VendorTarget struct {
+	Name string `json:"name"`
+	URL  string `json:"url"` // may hold a token
+}
+
+// DynamicVendorData are the services' answers by their names: JSON objects as they came.
+type DynamicVendorData map[string]json.RawMessage
 
 // Deadlines bound a build's and a delete's waits. They travel with the request because a workflow may not read
 // configuration: what it once used is recorded.
@@ -217,6 +239,21 @@ type ServerSpec struct {
 	Seed       []byte         `json:"seed,omitempty"`
 	Drive      *DriveOptions  `json:"drive,omitempty"`
 	VendorData map[string]any `json:"vendor_data,omitempty"`
+
+	// DynamicVendorData is there once AskVendorData has asked.
+	DynamicVendorData DynamicVendorData `json:"dynamic_vendor_data,omitempty"`
+}
+
+// AskVendorDataInput is what the operator's services are asked about a server.
+type AskVendorDataInput struct {
+	VendorServices
+	ServerID  string            `json:"server_id"`
+	ProjectID string            `json:"project_id"`
+	ImageID   string            `json:"image_id"`
+	Hostname  string            `json:"hostname"`
+	UserData  []byte            `json:"user_data,omitempty"`
+	Metadata  map[string]string `json:"metadata,omitempty"`
+	Roles     []string          `json:"roles,omitempty"` // of the user
 }
 
 // SelectHostInput asks for a place. Excluded hosts failed this build already.

@@ -56,6 +56,8 @@ type InstanceMetadata struct {
 	// Seed is what random_seed is derived from: the same seed gives the same server the same bytes. Without one they are random.
 	Seed       []byte         `json:"seed,omitempty"`
 	VendorData map[string]any `json:"vendor_data,omitempty"` // BootInput's
+	// DynamicVendorData stands beside it in vendor_data2.json.
+	DynamicVendorData DynamicVendorData `json:"dynamic_vendor_data,omitempty"`
 	// RootDevice is what a Linux guest calls its root disk, and Ephemeral and Swap whether it has such disks behind it.
 	RootDevice string `json:"root_device,omitempty"` // "" is /dev/vda
 	Ephemeral  bool   `json:"ephemeral,omitempty"`

@@ -85,6 +85,7 @@ const (
 	ForgetSpec        = "ForgetSpec"
 	RecordServer      = "RecordServer"
 	FailServer        = "FailServer"
+	AskVendorData     = "AskVendorData"
 	SelectHost        = "SelectHost"
 	ReleaseAllocation = "ReleaseAllocation"
 	AllocateNetwork   = "AllocateNetwork"

@@ -72,7 +72,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
 		"build": map[string]any{
 			"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s", "capacity_wait": "3s", "spawning_deadline": "2s",
-			"host_down_after": "20s",
+			"host_down_after": "20s", "vendordata_dynamic_targets": system.NoVendorData,
 		},
 	}})
 	s.Flavor(t, "fits", 128)

@@ -69,7 +69,8 @@ func newLane(t testing.TB) *lane {
 			// As short as a busy machine allows: a host that the engine does not hear of for a third of host_lost is given up.
 			"build": map[string]any{
 				"host_lost": "15s", "host_unavailable": "5s", "undo_patience": "3s",
-				"step_timeouts": stepTimeouts(),
+				"step_timeouts":              stepTimeouts(),
+				"vendordata_dynamic_targets": system.NoVendorData, // the step is in every build
 			},
 		},
 	})}

@@ -642,3 +642,6 @@ func freeAddress(t testing.TB) string {
 	t.Fatal("no port is free")
 	return ""
 }
+
+// NoVendorData is a vendor data service that nobody runs: a build asks it, and goes on without an answer.
+const NoVendorData = "nobody@http://127.0.0.1:1/"

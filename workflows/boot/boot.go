@@ -72,6 +72,8 @@ type build struct {
 	host  contract.HostSelection
 	ports []contract.Port
 
+	vendorData contract.DynamicVendorData
+
 	deletion *teardown.Asked
 }
 

@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -132,6 +133,9 @@ func (w *world) register(r registry) {
 			}
 			return w.undo("row")
 		},
+		contract.AskVendorData: func(context.Context, contract.AskVendorDataInput) (contract.DynamicVendorData, error) {
+			return contract.DynamicVendorData{"join": json.RawMessage(`{"otp":"1"}`)}, w.do(contract.AskVendorData, "", "")
+		},
 		contract.SelectHost: func(_ context.Context, in contract.SelectHostInput) (contract.HostSelection, error) {
 			i := slices.IndexFunc(w.hosts, func(h string) bool { return !slices.Contains(in.Excluded, h) })
 			if i < 0 {
@@ -234,8 +238,9 @@ func input() contract.BootInput {
 			ServerID: "11111111-2222-3333-4444-555555555555", ProjectID: "p", RequestID: "req-1", Name: "web", ImageID: "i",
 			Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1}, ConfigDrive: true,
 		},
-		Networks: []contract.NICRequest{{NetworkID: "n1"}, {NetworkID: "n2"}},
-		MaxHosts: 3, Deadlines: contract.DefaultDeadlines(),
+		Networks:       []contract.NICRequest{{NetworkID: "n1"}, {NetworkID: "n2"}},
+		VendorServices: &contract.VendorServices{Targets: []contract.VendorTarget{{Name: "join", URL: "https://join.example.org"}}},
+		MaxHosts:       3, Deadlines: contract.DefaultDeadlines(),
 	}
 }
 
@@ -293,7 +298,7 @@ func TestABuildTakesEverythingAndGoesActive(t *testing.T) {
 	require.NoError(t, err)
 	var progress []contract.StepProgress
 	require.NoError(t, value.Get(&progress))
-	require.Len(t, progress, 12, "eleven rows with a config drive, one of them for two NICs")
+	require.Len(t, progress, 13, "twelve rows with a config drive, one of them for two NICs")
 	for _, p := range progress {
 		require.Equal(t, contract.StepDone, p.State, p.Step)
 		require.NotNil(t, p.Finished, p.Step)
@@ -323,6 +328,50 @@ func TestABuildIsAcceptedForAsLongAsAnybodyWaitsWhoAskedForIt(t *testing.T) {
 			require.Equal(t, c.then, w.asked)
 		})
 	}
+}
+
+func TestVendorDataIsAskedForOnceAndIsOnTheDriveOfEveryHost(t *testing.T) {
+	w, in := newWorld(), input()
+	in.Roles, in.UserData = []string{"member"}, []byte("#!")
+	answer := contract.DynamicVendorData{"join": json.RawMessage(`{"otp":"1"}`)}
+	var asked []contract.AskVendorDataInput
+	var drives []contract.DynamicVendorData
+	var kept contract.ServerSpec
+	w.more = map[string]any{
+		contract.AskVendorData: func(_ context.Context, in contract.AskVendorDataInput) (contract.DynamicVendorData, error) {
+			asked = append(asked, in)
+			return answer, nil
+		},
+		contract.BuildConfigDrive: func(ctx context.Context, in contract.BuildConfigDriveInput) error {
+			w.mu.Lock()
+			drives = append(drives, in.Metadata.DynamicVendorData)
+			w.mu.Unlock()
+			host := hostOf(activity.GetInfo(ctx))
+			if host == "hv1" {
+				return failure.Of(fault.New(fault.HostUnfit, "not here"))
+			}
+			return w.do(contract.BuildConfigDrive, host, "drive@"+host)
+		},
+		contract.DefineDomain: func(ctx context.Context, in contract.DefineDomainInput) error {
+			kept = in.Facts.Spec
+			host := hostOf(activity.GetInfo(ctx))
+			return w.do(contract.DefineDomain, host, "domain@"+host)
+		},
+	}
+	o := boot(t, w, in)
+	require.NoError(t, o.ended)
+	require.Equal(t, []contract.AskVendorDataInput{{
+		VendorServices: *in.VendorServices, ServerID: in.ServerID, ProjectID: "p", ImageID: "i", UserData: in.UserData, Roles: in.Roles,
+	}}, asked)
+	require.Equal(t, []contract.DynamicVendorData{answer, answer}, drives)
+	require.Equal(t, answer, kept.DynamicVendorData)
+
+	w, in, asked = newWorld(), input(), nil
+	in.ConfigDrive = false
+	w.more = map[string]any{contract.AskVendorData: func(context.Context, contract.AskVendorDataInput) (contract.DynamicVendorData, error) {
+		return nil, failure.Of(fault.New(fault.Internal, "asked for what nobody reads"))
+	}}
+	require.NoError(t, boot(t, w, in).ended)
 }
 
 func TestABuildDoesByWhatItsImageSays(t *testing.T) {

@@ -27,6 +27,9 @@ var steps = run.Table[*build]{
 	admission(contract.RecordServer, recordServer).Accepts(). // the server exists, and the request is answered
 									GivenBackBy(contract.FailServer).GivenBackWith(failServer), // the row stays, in ERROR with its fault: the user asked for it and deletes it
 
+	control(contract.AskVendorData, askVendorData).Within(time.Minute).When(asksVendorData).
+		TakesNothing("the answers are kept in the server's spec, and go with it"),
+
 	control(contract.SelectHost, selectHost).Chooses(selectedHost).
 		GivenBackBy(contract.ReleaseAllocation).ByPlace(),
 
@@ -78,6 +81,8 @@ func host[I, O any](name string, io run.Describe[*build, I, O], timeout time.Dur
 
 func wantsConfigDrive(b *build) bool { return b.in.ConfigDrive || b.image.ConfigDrive }
 
+func asksVendorData(b *build) bool { return b.in.VendorServices != nil && wantsConfigDrive(b) }
+
 func nics(b *build) int { return len(b.in.Networks) }
 
 // wantsInjection: only without a config drive, and only when there is something to say (Nova injects where
@@ -120,6 +125,7 @@ func (b *build) spec() contract.ServerSpec {
 	return contract.ServerSpec{
 		Image: b.image, Flavor: b.in.Flavor, KeyPairs: b.in.KeyPairs, Files: b.in.Files, UserData: b.in.UserData, Hints: b.in.Hints,
 		AdminPass: b.in.AdminPass, Seed: b.in.Seed, Drive: b.in.Drive, VendorData: b.in.VendorData,
+		DynamicVendorData: b.vendorData,
 	}
 }
 
@@ -150,6 +156,19 @@ func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.
 		in.KeyName = boot.KeyPairs[0].Name
 	}
 	return in
+}
+
+func askVendorData(b *build, _ int) (contract.AskVendorDataInput, func(contract.DynamicVendorData)) {
+	return contract.AskVendorDataInput{
+		VendorServices: *b.in.VendorServices,
+		ServerID:       b.in.ServerID,
+		ProjectID:      b.in.ProjectID,
+		ImageID:        b.in.ImageID,
+		Hostname:       b.in.Hostname,
+		UserData:       b.in.UserData,
+		Metadata:       b.in.Metadata,
+		Roles:          b.in.Roles,
+	}, func(answers contract.DynamicVendorData) { b.vendorData = answers }
 }
 
 func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSelection)) {
@@ -287,30 +306,31 @@ func (b *build) metadata() contract.InstanceMetadata {
 		ramdisk = *b.image.Ramdisk
 	}
 	return contract.InstanceMetadata{
-		ServerID:         b.in.ServerID,
-		ProjectID:        b.in.ProjectID,
-		Name:             b.in.Name,
-		Hostname:         b.in.Hostname,
-		AvailabilityZone: b.host.AvailabilityZone,
-		ReservationID:    cmp.Or(b.in.ReservationID, ids.Reservation(b.in.ServerID)),
-		LaunchIndex:      b.in.LaunchIndex,
-		FlavorName:       b.in.Flavor.Name,
-		ImageID:          b.in.ImageID,
-		KernelID:         b.image.Root.Properties["kernel_id"],
-		RamdiskID:        b.image.Root.Properties["ramdisk_id"],
-		EC2ImageID:       b.image.Root.EC2ID,
-		EC2KernelID:      kernel.EC2ID,
-		EC2RamdiskID:     ramdisk.EC2ID,
-		KeyPairs:         b.in.KeyPairs,
-		Metadata:         b.in.Metadata,
-		UserData:         b.in.UserData,
-		AdminPass:        b.in.AdminPass,
-		Files:            b.in.Files,
-		Ports:            b.ports,
-		Seed:             b.in.Seed,
-		VendorData:       b.in.VendorData,
-		RootDevice:       b.image.RootDevice,
-		Ephemeral:        b.in.Flavor.EphemeralGiB > 0,
-		Swap:             b.in.Flavor.SwapMiB > 0,
+		ServerID:          b.in.ServerID,
+		ProjectID:         b.in.ProjectID,
+		Name:              b.in.Name,
+		Hostname:          b.in.Hostname,
+		AvailabilityZone:  b.host.AvailabilityZone,
+		ReservationID:     cmp.Or(b.in.ReservationID, ids.Reservation(b.in.ServerID)),
+		LaunchIndex:       b.in.LaunchIndex,
+		FlavorName:        b.in.Flavor.Name,
+		ImageID:           b.in.ImageID,
+		KernelID:          b.image.Root.Properties["kernel_id"],
+		RamdiskID:         b.image.Root.Properties["ramdisk_id"],
+		EC2ImageID:        b.image.Root.EC2ID,
+		EC2KernelID:       kernel.EC2ID,
+		EC2RamdiskID:      ramdisk.EC2ID,
+		KeyPairs:          b.in.KeyPairs,
+		Metadata:          b.in.Metadata,
+		UserData:          b.in.UserData,
+		AdminPass:         b.in.AdminPass,
+		Files:             b.in.Files,
+		Ports:             b.ports,
+		Seed:              b.in.Seed,
+		VendorData:        b.in.VendorData,
+		DynamicVendorData: b.vendorData,
+		RootDevice:        b.image.RootDevice,
+		Ephemeral:         b.in.Flavor.EphemeralGiB > 0,
+		Swap:              b.in.Flavor.SwapMiB > 0,
 	}
 }

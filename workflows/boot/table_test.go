@@ -64,10 +64,11 @@ func TestTheTableIsACopy(t *testing.T) {
 }
 
 func TestEveryControlStepSaysItsInputInAFewWords(t *testing.T) {
-	b := &build{in: contract.BootInput{Server: contract.Server{Name: "web"}, Networks: []contract.NICRequest{{}}}, ports: make([]contract.Port, 1), run: &run.Run{}}
+	b := &build{in: contract.BootInput{Server: contract.Server{Name: "web"}, Networks: []contract.NICRequest{{}}, VendorServices: &contract.VendorServices{}}, ports: make([]contract.Port, 1), run: &run.Run{}}
 	for name, in := range map[string]any{
 		contract.ResolveImage: first(resolveImage(b, 0)), contract.ClaimQuota: first(claimQuota(b, 0)), contract.RecordServer: first(recordServer(b, 0)),
-		contract.SelectHost: first(selectHost(b, 0)), contract.AllocateNetwork: first(allocateNetwork(b, 0)), contract.Activate: first(activate(b, 0)),
+		contract.AskVendorData: first(askVendorData(b, 0)),
+		contract.SelectHost:    first(selectHost(b, 0)), contract.AllocateNetwork: first(allocateNetwork(b, 0)), contract.Activate: first(activate(b, 0)),
 	} {
 		require.NotEmpty(t, contract.Summary(name, in), name)
 	}

@@ -157,6 +157,9 @@ func (r Row[S]) From(v workflow.Version) Row[S] { r.since = v; return r }
 // Gone is the version that took the row out.
 func (r Row[S]) Gone(v workflow.Version) Row[S] { r.until = v; return r }
 
+// Within bounds one try of a row of the control plane that asks others than the database.
+func (r Row[S]) Within(timeout time.Duration) Row[S] { r.Timeout = timeout; return r }
+
 // When makes the row conditional. It is asked before each time that the row is done.
 func (r Row[S]) When(wanted func(S) bool) Row[S] {
 	r.wanted, r.Conditional = wanted, true

@@ -114,6 +114,10 @@ func Files(md contract.InstanceMetadata, skip []string) ([]File, error) {
 		refs = append(refs, fileRef{Path: f.Path, ContentPath: content(f.Contents)})
 	}
 	vendor := vendorData(md)
+	vendor2 := map[string]any{"static": vendor}
+	for name, answer := range md.DynamicVendorData {
+		vendor2[name] = answer
+	}
 	for _, v := range OpenStackVersions {
 		dir := "openstack/" + v + "/"
 		addJSON(dir+"meta_data.json", metaData(md, v, refs, template, seed))
@@ -124,7 +128,7 @@ func Files(md contract.InstanceMetadata, skip []string) ([]File, error) {
 			addJSON(dir+"vendor_data.json", vendor)
 		}
 		if since(v, newtonTwo) {
-			addJSON(dir+"vendor_data2.json", map[string]any{"static": vendor})
+			addJSON(dir+"vendor_data2.json", vendor2)
 		}
 		if since(v, liberty) {
 			addJSON(dir+"network_data.json", network)

@@ -31,7 +31,9 @@ func full() contract.InstanceMetadata {
 		KeyPairs: []contract.KeyPair{{Name: "mine", PublicKey: "ssh-ed25519 AAAAC3 me@here", Type: "ssh"}},
 		Metadata: map[string]string{"role": "web", "env": "test"},
 		UserData: []byte("#cloud-config\n{}\n"), AdminPass: "s3cr<t", Seed: []byte("a seed"), RootDevice: "/dev/sda", Ephemeral: true, Swap: true,
-		Files: []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}, {Path: "/root/bin", Contents: []byte{0, 1}}},
+		VendorData:        map[string]any{"cloud": "ours"},
+		DynamicVendorData: contract.DynamicVendorData{"join": json.RawMessage(`{"otp":"a<b","n":12345678901234567890}`)},
+		Files:             []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}, {Path: "/root/bin", Contents: []byte{0, 1}}},
 		Ports: []contract.Port{
 			{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", NetworkID: "0b1c1b1e-0f0c-4f6e-9b77-1d2a3b4c5d6e", Network: "private",
 				MAC: "fa:16:3e:9c:bf:3d", MTU: 1450, Bridge: "brq1", Tag: "front", Addresses: []contract.Address{

@@ -49,6 +49,8 @@ type Config struct {
 	Drive *contract.DriveOptions
 	// VendorData is what every guest is told.
 	VendorData map[string]any
+	// VendorServices are asked what else a guest is told; nil are none.
+	VendorServices *contract.VendorServices
 	// Keys open the specs of servers.
 	Keys *payload.Keys
 	// Logger is slog.Default().
