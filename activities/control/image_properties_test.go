@@ -55,7 +55,7 @@ func TestAnImagesPropertiesAreReadBeforeAnythingIsTaken(t *testing.T) {
 	}{
 		"nothing said":         {want: contract.ResolvedImage{RootDevice: "/dev/vda"}},
 		"a bus of its own":     {properties: map[string]string{"hw_disk_bus": "scsi"}, want: contract.ResolvedImage{RootDevice: "/dev/sda"}},
-		"what a build obeys":   {properties: map[string]string{"architecture": "amd64", "hw_firmware_type": "uefi", "img_config_drive": "mandatory"}, want: contract.ResolvedImage{RootDevice: "/dev/vda", Architecture: "x86_64", UEFI: true, ConfigDrive: true}},
+		"what a build obeys":   {properties: map[string]string{"architecture": "amd64", "hw_firmware_type": "uefi", "img_config_drive": "mandatory", "img_config_drive_format": "vfat"}, want: contract.ResolvedImage{RootDevice: "/dev/vda", Architecture: "x86_64", UEFI: true, ConfigDrive: true, DriveFormat: "vfat"}},
 		"aarch64 starts by it": {properties: map[string]string{"architecture": "arm64"}, want: contract.ResolvedImage{RootDevice: "/dev/vda", Architecture: "aarch64", UEFI: true}},
 		"a bus that is none":   {properties: map[string]string{"hw_disk_bus": "floppy"}, refusal: "Invalid image metadata. Error: Field value floppy is invalid. Image property hw_disk_bus may be virtio, scsi, sata, ide, usb."},
 		"a drive that is none": {properties: map[string]string{"img_config_drive": "always"}, refusal: "Image's config drive option 'always' is invalid. It may be mandatory, optional."},

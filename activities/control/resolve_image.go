@@ -42,7 +42,7 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	}
 	resolved := contract.ResolvedImage{
 		Root: root, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), ConfigDrive: hardware.ConfigDrive,
-		RootDevice: hardware.RootDevice(),
+		RootDevice: hardware.RootDevice(), DriveFormat: hardware.ConfigDriveFormat,
 	}
 	if resolved.Kernel, err = a.part(ctx, asker(in), root, "kernel_id"); err != nil {
 		return contract.ResolvedImage{}, err

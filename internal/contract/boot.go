@@ -189,6 +189,7 @@ type ResolvedImage struct {
 	UEFI         bool   `json:"uefi,omitempty"`         // only hosts with UEFI firmware will do
 	ConfigDrive  bool   `json:"config_drive,omitempty"` // the server has one whatever the request says
 	RootDevice   string `json:"root_device,omitempty"`  // what a Linux guest calls its root disk: /dev/vda
+	DriveFormat  string `json:"drive_format,omitempty"` // of its config drive; "" is DriveOptions'
 }
 
 // All lists the images a host needs.

@@ -31,6 +31,8 @@ type Hardware struct {
 	GuestAgent bool
 	// ConfigDrive says that the image cannot do without a config drive.
 	ConfigDrive bool
+	// ConfigDriveFormat is iso9660 or vfat; "" is the installation's.
+	ConfigDriveFormat string
 }
 
 // RNG is a source of random bytes. Bytes in each Period of milliseconds is all that it gives; 0 is as much as is asked for.

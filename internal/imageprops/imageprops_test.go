@@ -46,6 +46,7 @@ func TestAnImageGetsTheHardwareThatItAsksFor(t *testing.T) {
 		{[]string{"os_type", "Windows"}, Hardware{OSType: "windows"}},
 		{[]string{"img_config_drive", "mandatory"}, Hardware{ConfigDrive: true}},
 		{[]string{"img_config_drive", "optional"}, Hardware{}},
+		{[]string{"img_config_drive_format", "VFAT"}, Hardware{ConfigDriveFormat: "vfat"}},
 		{[]string{"hypervisor_type", "QEMU", "vm_mode", "hvm"}, Hardware{}},
 		{[]string{"os_secure_boot", "optional", "hw_mem_encryption", "False", "trait:HW_CPU_X86_AVX2", "forbidden"}, Hardware{}},
 	} {
@@ -90,6 +91,7 @@ func TestAnImageThatCannotBootIsRefusedInNovasWords(t *testing.T) {
 		{[]string{"hw_cdrom_bus", "virtio"}, "Requested hardware 'virtio' is not supported"},
 		{[]string{"hw_qemu_guest_agent", "maybe"}, "Field value maybe is invalid."},
 		{[]string{"architecture", "z80"}, "Architecture name 'z80' is not valid"},
+		{[]string{"img_config_drive_format", "ext4"}, "Image property img_config_drive_format may be iso9660, vfat"},
 		{[]string{"img_config_drive", "always"}, "Image's config drive option 'always' is invalid"},
 		{[]string{"hw_machine_type", "microvm"}, "Machine type microvm is not supported."},
 		{[]string{"hw_machine_type", "pc,accel=kvm"}, "Machine type pc,accel=kvm is not supported."},

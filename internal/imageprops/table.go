@@ -124,6 +124,11 @@ var Obeyed = []Property{
 		set:    func(h *Hardware, v string) { h.ConfigDrive = v == "mandatory" },
 	},
 	{
+		Name: "img_config_drive_format", Values: []string{"iso9660", "vfat"}, Default: "the installation's (build.config_drive_format)",
+		Effect: "The format of the config drive, for guests that read but one. iso9660 is a cdrom on hw_cdrom_bus, vfat a disk on hw_disk_bus. Slipway's own property: Nova has the setting alone.",
+		set:    func(h *Hardware, v string) { h.ConfigDriveFormat = v },
+	},
+	{
 		Name: "kernel_id", Default: "none",
 		Effect: "The image of a kernel that the server is started with, instead of what its disk holds.",
 	},

@@ -376,7 +376,7 @@ func TestVendorDataIsAskedForOnceAndIsOnTheDriveOfEveryHost(t *testing.T) {
 
 func TestABuildDoesByWhatItsImageSays(t *testing.T) {
 	w := newWorld()
-	w.image = contract.ResolvedImage{Architecture: "x86_64", UEFI: true, ConfigDrive: true}
+	w.image = contract.ResolvedImage{Architecture: "x86_64", UEFI: true, ConfigDrive: true, DriveFormat: "vfat"}
 	in := input()
 	in.ConfigDrive, in.AdminPass = false, "x"
 	var recorded contract.RecordServerInput
@@ -401,6 +401,7 @@ func TestABuildDoesByWhatItsImageSays(t *testing.T) {
 	require.Contains(t, w.holds(), "drive@hv1", "the image cannot do without, though the request did not ask")
 	require.True(t, recorded.ConfigDrive, "and the server shows it")
 	require.True(t, defined.ConfigDrive)
+	require.Equal(t, "vfat", defined.Format)
 	require.Equal(t, "x86_64", selected.Architecture)
 	require.True(t, selected.UEFI)
 	value, err := o.env.QueryWorkflow(contract.QueryProgress)

@@ -271,10 +271,12 @@ func activate(b *build, _ int) (contract.ActivateInput, func(run.None)) {
 
 // drive is how its config drive is made.
 func (b *build) drive() contract.DriveOptions {
-	if b.in.Drive == nil {
-		return contract.DriveOptions{Format: "iso9660"} // as all were before that could be set
+	drive := contract.DriveOptions{Format: "iso9660"} // as all were before that could be set
+	if b.in.Drive != nil {
+		drive = *b.in.Drive
 	}
-	return *b.in.Drive
+	drive.Format = cmp.Or(b.image.DriveFormat, drive.Format)
+	return drive
 }
 
 // resourcesOf is what a flavor takes of a host. A flavor without a root disk takes the image's own size.
