@@ -17,7 +17,7 @@ gotest := go test -json -count=1 -vet=off
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 # ---------------------------------------------------------------------------------------------------------- run it
 
@@ -44,7 +44,7 @@ purge: down ## stop everything and delete all state in .slipway
 
 .PHONY: clean
 clean: down ## delete what is built; the state stays
-	rm -rf $(bin) .slipway/guest
+	rm -rf $(bin) .slipway/guest .slipway/cloud-guest
 
 # ---------------------------------------------------------------------------------------------------------- build it
 
@@ -74,6 +74,11 @@ s3server:
 .PHONY: guest
 guest:
 	@deploy/dev/guest/build.sh .slipway/guest
+
+.PHONY: cloud-guest
+cloud-guest: ## build the image of Debian with cloud-init that test-cloud-guest boots
+	@deploy/dev/install.sh --cloud-guest
+	@deploy/dev/cloud-guest/build.sh .slipway/cloud-guest
 
 .PHONY: generate
 generate: ## write the documents that derive from the code

@@ -4,6 +4,7 @@
 #
 #   deploy/dev/install.sh           install what is missing
 #   deploy/dev/install.sh --tests   and what only the tests need: OpenStack's client, the race detector's C compiler, what cloud-init is written with
+#   deploy/dev/install.sh --cloud-guest   and what builds the image of Debian with cloud-init
 #   deploy/dev/install.sh --check   only say what is missing; exit 1 if something is
 set -eu
 
@@ -25,6 +26,7 @@ busybox-static cpio xz-utils grub-pc-bin grub-common binutils
 "
 [ "${1:-}" != --tests ] || packages="$packages python3-openstackclient python3-glanceclient openssl gcc libc6-dev
 python3-yaml python3-jinja2 python3-configobj python3-requests python3-jsonpatch python3-jsonschema python3-oauthlib python3-netifaces"
+[ "${1:-}" != --cloud-guest ] || packages="$packages mmdebstrap"
 
 fail() { echo "install: $*" >&2; exit 1; }
 
