@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -269,4 +270,19 @@ func BenchmarkFiles(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestTheInterfacesFileNamesOneGatewayOfEachFamily(t *testing.T) {
+	port := func(mac, ip, cidr, gateway string) contract.Port {
+		return contract.Port{MAC: mac, Addresses: []contract.Address{{IP: ip, CIDR: cidr, Gateway: gateway}}}
+	}
+	text := Interfaces([]contract.Port{
+		port("fa:16:3e:00:00:01", "10.0.0.5", "10.0.0.0/24", ""),
+		port("fa:16:3e:00:00:02", "10.1.0.5", "10.1.0.0/24", "10.1.0.1"),
+		port("fa:16:3e:00:00:03", "10.2.0.5", "10.2.0.0/24", "10.2.0.1"),
+		port("fa:16:3e:00:00:04", "fd00::5", "fd00::/64", "fd00::1"),
+		port("fa:16:3e:00:00:05", "fd01::5", "fd01::/64", "fd01::1"),
+	})
+	require.Equal(t, []string{"gateway 10.1.0.1", "gateway fd00::1"}, regexp.MustCompile(`gateway \S+`).FindAllString(text, -1))
+	require.Contains(t, text, "iface eth4 inet6 static")
 }

@@ -116,10 +116,12 @@ func Netmask(p netip.Prefix) netip.Addr {
 }
 
 // Interfaces is Debian's /etc/network/interfaces for the ports, after Nova's interfaces.template; the first address of
-// each family, as there. "" where no port has an address.
+// each family, as there. Of each family the first gateway alone is named: ifup fails on the interface of a second, which Nova has.
+// "" where no port has an address.
 func Interfaces(ports []contract.Port) string {
 	var b strings.Builder
 	n := 0
+	var routed [2]bool
 	for i, p := range ports {
 		var seen [2]bool
 		for _, a := range p.Addresses {
@@ -148,7 +150,8 @@ func Interfaces(ports []contract.Port) string {
 			} else {
 				fmt.Fprintf(&b, "    netmask %d\n", prefix.Bits())
 			}
-			if a.Gateway != "" {
+			if a.Gateway != "" && !routed[index] {
+				routed[index] = true
 				fmt.Fprintf(&b, "    gateway %s\n", a.Gateway)
 			}
 			if len(a.DNSServers) > 0 {
