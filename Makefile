@@ -94,7 +94,7 @@ ifeq ($(PACKAGES),)
 # of it with the race detector would take longer to compile than to test.
 alone := ./test/e2e ./test/matrix ./test/chaos
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v /test/ | tr '\n' ' ')" \
-	"$(gotest) $(buildvcs) -p $(parallel) -timeout 15m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) -p $(parallel) -timeout 15m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench -e /cloudguest | tr '\n' ' ')" \
 	"$(gotest) $(buildvcs) -p 1 -timeout 20m $(alone)" \
 	"cd deploy/temporal && GOWORK=off $(gotest) $(buildvcs) -timeout 10m ./..."
 else
@@ -123,6 +123,10 @@ test: install-tests build-faults temporal s3server ## run every test on real par
 .PHONY: e2e
 e2e: install-tests build-faults temporal ## boot real guests and look at what they were given
 	@$(with) go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
+
+.PHONY: test-cloud-guest
+test-cloud-guest: build temporal cloud-guest ## boot Debian with its own cloud-init from each kind of drive and by injection; no part of test
+	@$(with) --parts postgres,temporal,libvirt,cloud-guest go test $(buildvcs) -vet=off -count=1 -v -timeout 40m ./test/cloudguest
 
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]

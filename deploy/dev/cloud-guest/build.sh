@@ -45,7 +45,7 @@ trap 'exit 1' INT TERM
 umask 022
 
 # Names of the kernel's (eth0), as Nova's interfaces template and so injection has them.
-cmdline="root=LABEL=cloud-guest ro quiet console=ttyS0 net.ifnames=0 mitigations=off no_timer_check nokaslr"
+cmdline="root=LABEL=cloud-guest ro quiet console=ttyS0 net.ifnames=0 mitigations=off no_timer_check nokaslr rcupdate.rcu_cpu_stall_suppress=1"
 packages=systemd-sysv,udev,dbus,libpam-systemd,linux-image-cloud-amd64,initramfs-tools,cloud-init,cloud-guest-utils,fdisk,e2fsprogs
 packages=$packages,openssh-server,ifupdown,iproute2,net-tools,sudo
 
@@ -69,7 +69,7 @@ $namespace mmdebstrap --mode=root --variant=minbase --include="$packages" \
 	--dpkgopt=force-unsafe-io --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 	--customize-hook="sync-in $work/files /" \
 	--customize-hook="printf 'LABEL=cloud-guest / ext4 errors=remount-ro 0 1\\n' >\"\$1/etc/fstab\"" \
-	--customize-hook="echo localhost >\"\$1/etc/hostname\"; : >\"\$1/etc/machine-id\"" \
+	--customize-hook="echo localhost >\"\$1/etc/hostname\"; echo LANG=C.UTF-8 >\"\$1/etc/default/locale\"; : >\"\$1/etc/machine-id\"" \
 	"$VERSION_CODENAME" "$work/root" "$out/sources" >"$work/log" 2>&1 || { cat "$work/log" >&2; die "mmdebstrap failed"; }
 
 say "whole-disk image"

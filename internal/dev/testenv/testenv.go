@@ -28,6 +28,7 @@ const (
 	NetNSVariable            = "SLIPWAY_TEST_LIBVIRT_NETNS"
 	GuestVariable            = "SLIPWAY_TEST_GUEST"
 	CloudInitVariable        = "SLIPWAY_TEST_CLOUD_INIT"
+	CloudGuestVariable       = "SLIPWAY_TEST_CLOUD_GUEST"
 	UIVariable               = "SLIPWAY_TEST_TEMPORAL_UI"
 )
 
@@ -131,6 +132,12 @@ func GuestDir(t testing.TB) string {
 func CloudInit(t testing.TB) string {
 	t.Helper()
 	return need(t, CloudInitVariable)
+}
+
+// CloudGuest is the folder with the image of Debian and its cloud-init (deploy/dev/cloud-guest).
+func CloudGuest(t testing.TB) string {
+	t.Helper()
+	return need(t, CloudGuestVariable)
 }
 
 // Guest is the folder with the demo guest's images (deploy/dev/guest).

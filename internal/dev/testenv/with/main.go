@@ -125,16 +125,20 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 				}
 			}()
 			env = append(env, testenv.LibvirtVariable+"="+libvirt.Socket, testenv.NetNSVariable+"="+libvirt.Netns())
-		case "guest":
-			guest := filepath.Join(filepath.Dir(dir), "guest")
-			build := exec.CommandContext(ctx, "deploy/dev/guest/build.sh", guest)
+		case "guest", "cloud-guest":
+			guest := filepath.Join(filepath.Dir(dir), part)
+			build := exec.CommandContext(ctx, filepath.Join("deploy/dev", part, "build.sh"), guest)
 			build.Stdout, build.Stderr = os.Stderr, os.Stderr
 			if err := build.Run(); err != nil {
-				return 0, fmt.Errorf("building the demo guest: %w", err)
+				return 0, fmt.Errorf("building the %s: %w", part, err)
 			}
-			env = append(env, testenv.GuestVariable+"="+guest)
+			variable := testenv.GuestVariable
+			if part == "cloud-guest" {
+				variable = testenv.CloudGuestVariable
+			}
+			env = append(env, variable+"="+guest)
 		default:
-			return 0, fmt.Errorf("no part %q: there are postgres, temporal, libvirt and guest", part)
+			return 0, fmt.Errorf("no part %q: there are postgres, temporal, libvirt, guest and cloud-guest", part)
 		}
 		fmt.Fprintf(os.Stderr, "with: %s is ready (%s)\n", part, time.Since(began).Round(10*time.Millisecond))
 	}
