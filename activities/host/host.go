@@ -37,7 +37,9 @@ type Options struct {
 	Keys   *payload.Keys // they seal the facts of servers
 	// FullCopy makes root disks that lean on no cached image (Nova's use_cow_images = false).
 	FullCopy bool
-	Logger   *slog.Logger
+	// CannotInject is why this host injects nothing (guestfs.Trial); nil where it does.
+	CannotInject error
+	Logger       *slog.Logger
 }
 
 // Activities are the steps. They return faults.
@@ -68,6 +70,9 @@ func New(o Options) (*Activities, error) {
 	// QEMU's user reaches its disks through the folder, and need not know of others.
 	if err := errors.Join(os.MkdirAll(dir, 0o711), os.Chmod(dir, 0o711)); err != nil {
 		return nil, fmt.Errorf("opening the instances folder: %w", err)
+	}
+	if err := program.CanConfine(); err != nil {
+		o.Logger.Warn("images are read by programs that are not confined", "reason", err)
 	}
 	return &Activities{o: o, disks: disk.Maker{Limits: o.Limits, Reserve: o.Reserve}, servers: map[string]*turn{}}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 )
 
@@ -14,6 +15,9 @@ func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput
 		return err
 	}
 	defer leave()
+	if a.o.CannotInject != nil {
+		return fault.Wrap(fault.HostUnfit, a.o.CannotInject, "nothing can be injected into images on this host, so the server needs a config drive: %v", a.o.CannotInject).NotTheHosts()
+	}
 	notes, err := guestfs.Inject(ctx, a.o.Limits, dir, in.Metadata)
 	for _, note := range notes {
 		a.o.Logger.WarnContext(ctx, "the image did not take everything", "server_id", in.ServerID, "note", note)

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/activities/host"
 	"github.com/slipway-cloud/slipway/internal/cli"
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
@@ -158,8 +159,12 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	cannotInject := guestfs.Trial(ctx)
+	if cannotInject != nil {
+		log.Warn("Servers without a config drive are not built on this host: nothing can be injected into their images.", "reason", cannotInject)
+	}
 	activities, err := host.New(host.Options{
-		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys.Keys, Logger: log,
+		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys.Keys, CannotInject: cannotInject, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,6 +69,8 @@ type Command struct {
 	Limits Limits
 	// OKCodes are exit codes besides 0 that are no failure (e2fsck tells "repaired" by 1).
 	OKCodes []int
+	// Confine is for what tenants have written; nil runs the program as this process.
+	Confine *Confinement
 }
 
 // Error is a run that failed: which program, how it ended and what it complained.
@@ -136,8 +137,8 @@ func (e *Error) Unwrap() error { return e.cause }
 var errOutputTooLarge = errors.New("the program's output is larger than allowed")
 
 // Exec prepares a process under the limits, in its own process group, without starting it. The caller starts it from a
-// goroutine that is locked to its thread until the process has ended (see Locked): the kernel ties "die with the parent"
-// to the parent's thread.
+// thread of its own until the process has ended (see Locked): the kernel ties "die with the parent" to the parent's thread, and what
+// confines the process is the thread's.
 func Exec(ctx context.Context, c Command) *exec.Cmd {
 	l := c.Limits.filled()
 	// prlimit(1) sets the limits and becomes the program: there is no moment in which it runs without them.
@@ -155,6 +156,9 @@ func Exec(ctx context.Context, c Command) *exec.Cmd {
 		// Each arena of glibc's reserves 64 MiB of the address space, one a thread.
 		"MALLOC_ARENA_MAX=2"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if c.Confine != nil {
+		c.Confine.apply(cmd)
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
 	if c.Name == "qemu-img" && !namesFormats(c.Args) {
@@ -182,15 +186,12 @@ func namesFormats(args []string) bool {
 	}
 }
 
-// Locked runs f on a thread that belongs to it alone until f returns.
-func Locked(f func() error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		done <- f()
-	}()
-	return <-done
+// Locked runs f on a thread that belongs to it alone, confined as the command wants it, until f returns.
+func (c Command) Locked(f func() error) error {
+	if c.Confine != nil {
+		return c.Confine.do(f)
+	}
+	return doomed(f)
 }
 
 // Run runs the command to its end and returns what it wrote to stdout, and to stderr as text. A run that is cut off by
@@ -203,10 +204,8 @@ func Run(ctx context.Context, c Command) (stdout []byte, stderr string, err erro
 	out := &bounded{max: int(l.OutputBytes), cancel: cancel}
 	complaint := &bounded{max: stderrBytes}
 	cmd.Stdout, cmd.Stderr = out, complaint
-	if c.Stdin != nil {
-		cmd.Stdin = bytes.NewReader(c.Stdin)
-	}
-	err = Locked(cmd.Run)
+	cmd.Stdin = bytes.NewReader(c.Stdin)
+	err = c.Locked(cmd.Run)
 	stderr = strings.TrimSpace(complaint.buf.String())
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
@@ -254,11 +253,14 @@ func NoSpace(err error) bool {
 // run is Unavailable, a fault stays as it is, everything else is Internal. doing says what was going on, with an id.
 func Fault(err error, doing string) error {
 	var f *fault.Error
+	var cannot CannotConfine
 	switch {
 	case err == nil:
 		return nil
 	case errors.As(err, &f):
 		return err
+	case errors.As(err, &cannot): // what needs no confined program goes on here
+		return fault.Wrap(fault.HostUnfit, fmt.Errorf("%s: %w", doing, err), "%s", cannot).NotTheHosts()
 	case NoSpace(err):
 		// For this server, at least: what was asked for may be larger than what others need. A host that has no room for
 		// anybody says so itself.

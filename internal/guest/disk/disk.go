@@ -74,15 +74,15 @@ func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, ful
 	return m.make(ctx, path, least, same, func(ctx context.Context, part string) error {
 		size := strconv.FormatInt(bytes, 10)
 		if !fullCopy {
-			return tooCostly(m.run(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), "qemu-img", "create", "-q", "-f", "qcow2",
+			return tooCostly(m.qemuImg(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), base.Path, part, "create", "-q", "-f", "qcow2",
 				"-F", string(base.Format), "-b", base.Path, part, size))
 		}
 		l := m.Limits.WithFile(bytes + qcow2Overhead(bytes))
 		l.Deadline, l.CPU = positiveOr(m.CopyDeadline, 30*time.Minute), positiveOr(m.CopyCPU, 30*time.Minute)
-		if err := m.run(ctx, l, "qemu-img", "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
+		if err := m.qemuImg(ctx, l, base.Path, part, "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
 			return tooCostly(err)
 		}
-		return m.run(ctx, l, "qemu-img", "resize", "-q", "-f", "qcow2", part, size)
+		return m.qemuImg(ctx, l, base.Path, part, "resize", "-q", "-f", "qcow2", part, size)
 	})
 }
 
@@ -221,6 +221,21 @@ func (m Maker) make(ctx context.Context, path string, least int64, wanted func(*
 		return err
 	}
 	return durable.SyncDir(filepath.Dir(path))
+}
+
+// qemuImg reads what a tenant has uploaded: it sees the image and the disk that it makes, where the machine allows that. Where it does
+// not, the host says so when it starts.
+func (m Maker) qemuImg(ctx context.Context, l program.Limits, base, part string, args ...string) (err error) {
+	c := program.Command{Name: "qemu-img", Args: args, Limits: l}
+	if program.CanConfine() == nil {
+		c.Confine = &program.Confinement{ReadsAll: true, Files: []program.File{{Path: base}, {Path: part, Writable: true}}}
+		if err := program.Lend(part); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, program.TakeBack(part)) }()
+	}
+	_, _, err = program.Run(ctx, c)
+	return err
 }
 
 func (m Maker) run(ctx context.Context, l program.Limits, name string, args ...string) error {

@@ -26,6 +26,9 @@ const workName = "inject"
 // and dies with this process.
 type export struct {
 	dir     string // the work folder
+	disk    string
+	virtual int64                // the disk's size
+	inside  *program.Confinement // where the daemon lives, and its exports
 	in      *os.File
 	out     *os.File
 	replies *json.Decoder
@@ -43,11 +46,15 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 	if err := Cleanup(filepath.Dir(workDir)); err != nil {
 		return nil, err
 	}
+	nodes, files, virtual, err := chain(diskPath)
+	if err != nil {
+		return nil, err
+	}
+	// What the folder holds is made here and read by the tools: it is shown to them read-only.
 	if err := os.Mkdir(workDir, 0o700); err != nil {
 		return nil, err
 	}
-	nodes, virtual, err := chain(diskPath)
-	if err != nil {
+	if err := errors.Join(program.Lend(workDir), program.Lend(diskPath)); err != nil {
 		return nil, err
 	}
 	childIn, in, err := os.Pipe()
@@ -64,16 +71,21 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 	ctx, cancel := context.WithCancel(ctx)
 	limits.FileBytes = virtual + virtual/512 + 64<<20
 	limits.MemoryBytes = 2 << 30 // threads reserve address space
-	cmd := program.Exec(ctx, program.Command{Name: "qemu-storage-daemon", Limits: limits,
-		Args: []string{"--chardev", "stdio,id=qmp,signal=off", "--monitor", "chardev=qmp"}})
-	e := &export{dir: workDir, in: in, out: out, replies: json.NewDecoder(io.LimitReader(out, 8<<20)), ended: make(chan error, 1), cancel: cancel}
+	command := program.Command{
+		Name: "qemu-storage-daemon", Limits: limits, Args: []string{"--chardev", "stdio,id=qmp,signal=off", "--monitor", "chardev=qmp"},
+		Confine: &program.Confinement{Exports: true, Files: append(files, program.File{Path: workDir})},
+	}
+	cmd := program.Exec(ctx, command)
+	e := &export{dir: workDir, disk: diskPath, virtual: virtual, in: in, out: out, replies: json.NewDecoder(io.LimitReader(out, 8<<20)), ended: make(chan error, 1), cancel: cancel}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, &limitedBuffer{&e.stderr}
-	started := make(chan error, 1)
-	go func() { e.ended <- program.Locked(func() error { return startAndWait(cmd, started) }) }()
-	if err := <-started; err != nil {
-		<-e.ended
+	started := make(chan bool, 1)
+	go func() {
+		e.ended <- command.Locked(func() error { return startAndWait(cmd, started) })
+		close(started)
+	}()
+	if !<-started {
 		cancel()
-		return nil, errors.Join(err, in.Close(), out.Close())
+		return nil, errors.Join(<-e.ended, in.Close(), out.Close(), program.TakeBack(diskPath), Cleanup(filepath.Dir(workDir)))
 	}
 	childOut.Close() // so that the daemon's end is the end of out
 	defer func() {
@@ -85,6 +97,11 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 	if err := e.replies.Decode(&greeting); err != nil {
 		return nil, e.failure("greeting", err)
 	}
+	mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid))
+	if err != nil {
+		return nil, err
+	}
+	e.inside = &program.Confinement{Beside: mounts}
 	if err := e.execute("qmp_capabilities", nil); err != nil {
 		return nil, err
 	}
@@ -96,31 +113,31 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 	return e, nil
 }
 
-func startAndWait(cmd *exec.Cmd, started chan<- error) error {
-	err := cmd.Start()
-	started <- err
-	if err != nil {
+func startAndWait(cmd *exec.Cmd, started chan<- bool) error {
+	if err := cmd.Start(); err != nil {
 		return err
 	}
+	started <- true
 	return cmd.Wait()
 }
 
-// chain is the disk's nodes, the lowest first; "disk" is the top.
-func chain(path string) (nodes []map[string]any, virtual int64, err error) {
+// chain is the disk's nodes, the lowest first, and their files; "disk" is the top.
+func chain(path string) (nodes []map[string]any, files []program.File, virtual int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	h, err := imageformat.ReadQCOW2(f, st.Size())
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	file := func(name, path string, readOnly bool) map[string]any {
+		files = append(files, program.File{Path: path, Writable: !readOnly})
 		return map[string]any{"driver": "file", "node-name": name, "filename": path, "read-only": readOnly}
 	}
 	top := map[string]any{"driver": "qcow2", "node-name": "disk", "file": "disk-file", "backing": nil}
@@ -131,12 +148,13 @@ func chain(path string) (nodes []map[string]any, virtual int64, err error) {
 			base["backing"] = nil
 		case imageformat.Raw:
 		default:
-			return nil, 0, fmt.Errorf("%s leans on a file of format %q", path, h.BackingFormat)
+			return nil, nil, 0, fmt.Errorf("%s leans on a file of format %q", path, h.BackingFormat)
 		}
 		nodes = append(nodes, file("base-file", h.BackingFile, true), base)
 		top["backing"] = "base"
 	}
-	return append(nodes, file("disk-file", path, false), top), h.VirtualBytes, nil
+	nodes = append(nodes, file("disk-file", path, false), top)
+	return nodes, files, h.VirtualBytes, nil
 }
 
 // wholeDisk shows the whole disk, read-only.
@@ -235,16 +253,20 @@ func (e *export) close(ctx context.Context) error {
 		ended = errors.New("it did not end")
 	}
 	e.out.Close()
+	if e.inside != nil {
+		e.inside.Beside.Close()
+	}
 	if ended != nil && ctx.Err() != nil {
 		ended = ctx.Err()
 	}
 	if ended != nil {
 		err = errors.Join(err, fmt.Errorf("qemu-storage-daemon: %w: %s", ended, bytes.TrimSpace(e.stderr.Bytes())))
 	}
-	return errors.Join(err, Cleanup(filepath.Dir(e.dir)))
+	return errors.Join(err, program.TakeBack(e.disk), Cleanup(filepath.Dir(e.dir)))
 }
 
-// Cleanup takes away what an injection that was killed left in an instance folder: dead mounts and the work folder.
+// Cleanup takes away the work folder that an injection that was killed left in an instance folder, and the dead mounts of versions
+// that mounted there.
 func Cleanup(instanceDir string) error {
 	dir := filepath.Join(instanceDir, workName)
 	entries, err := os.ReadDir(dir)
@@ -256,13 +278,7 @@ func Cleanup(instanceDir string) error {
 	}
 	for _, entry := range entries {
 		path := filepath.Join(dir, entry.Name())
-		err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if errors.Is(err, unix.EPERM) {
-			// Not root: the helper that mounted it unmounts it; it refuses what is not mounted, and the removal below tells.
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			_ = exec.CommandContext(ctx, "fusermount3", "-u", "-z", "-q", path).Run()
-			cancel()
-		}
+		_ = unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) // what is still mounted cannot be removed below
 	}
 	return os.RemoveAll(dir)
 }

@@ -3,6 +3,7 @@ package guestfs
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -27,6 +28,7 @@ const maxSymlinks = 40
 type guest struct {
 	image  string
 	work   string // host folder for contents on their way
+	inside *program.Confinement
 	limits program.Limits
 }
 
@@ -46,7 +48,7 @@ func (g guest) check(ctx context.Context, unfinished bool) error {
 	if unfinished {
 		args = []string{"-f", "-y", g.image}
 	}
-	_, _, err := program.Run(ctx, program.Command{Name: "e2fsck", Args: args, Limits: g.limits, OKCodes: []int{1}})
+	_, _, err := program.Run(ctx, program.Command{Name: "e2fsck", Args: args, Limits: g.limits, OKCodes: []int{1}, Confine: g.inside})
 	return err
 }
 
@@ -60,7 +62,7 @@ func (g guest) run(ctx context.Context, write bool, lines ...string) (stdout []b
 		args = []string{"-R", lines[0], g.image}
 	}
 	out, complaint, err := program.Run(ctx, program.Command{
-		Name: "debugfs", Args: args, Stdin: []byte(strings.Join(lines, "\n") + "\n"), Limits: g.limits,
+		Name: "debugfs", Args: args, Stdin: []byte(strings.Join(lines, "\n") + "\n"), Limits: g.limits, Confine: g.inside,
 	})
 	_, complaint, _ = strings.Cut(complaint+"\n", "\n") // the first line is the version
 	return out, strings.TrimSpace(complaint), err
@@ -261,15 +263,11 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 	if err != nil {
 		return err
 	}
-	source := filepath.Join(g.work, "contents")
-	if err := os.WriteFile(source, contents, 0o600); err != nil {
-		return err
-	}
-	defer os.Remove(source)
-	from, err := quote(source)
+	from, done, err := g.hand("contents", contents)
 	if err != nil {
 		return err
 	}
+	defer done()
 	var lines []string
 	if len(missing) == 0 {
 		lines = append(lines, "rm "+q)
@@ -279,15 +277,11 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 		fmt.Sprintf("set_inode_field %s uid %d", q, want.uid),
 		fmt.Sprintf("set_inode_field %s gid %d", q, want.gid))
 	if label != "" {
-		labelFile := filepath.Join(g.work, "label")
-		if err := os.WriteFile(labelFile, []byte(label), 0o600); err != nil {
-			return err
-		}
-		defer os.Remove(labelFile)
-		file, err := quote(labelFile)
+		file, done, err := g.hand("label", []byte(label))
 		if err != nil {
 			return err
 		}
+		defer done()
 		lines = append(lines, fmt.Sprintf("ea_set -f %s %s security.selinux", file, q))
 	}
 	_, complaint, err := g.run(ctx, true, lines...)
@@ -365,24 +359,31 @@ func (g guest) mkdirs(ctx context.Context, at string, names []string) error {
 	return nil
 }
 
+// hand makes contents a file that debugfs reads, and gives its quoted name.
+func (g guest) hand(name string, contents []byte) (quoted string, done func(), err error) {
+	file := filepath.Join(g.work, name)
+	done = func() { _ = os.Remove(file) }
+	if err := os.WriteFile(file, contents, 0o600); err != nil {
+		return "", done, err
+	}
+	if err := program.Lend(file); err != nil {
+		return "", done, err
+	}
+	quoted, err = quote(file)
+	return quoted, done, err
+}
+
 // label is a file's SELinux label; "" where it has none.
 func (g guest) label(ctx context.Context, p string) (string, error) {
 	q, err := quote(p)
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(g.work, "label")
-	defer os.Remove(file)
-	to, err := quote(file)
+	out, _, err := g.run(ctx, false, "ea_get -x "+q+" security.selinux")
 	if err != nil {
 		return "", err
 	}
-	if _, _, err := g.run(ctx, false, fmt.Sprintf("ea_get -f %s %s security.selinux", to, q)); err != nil {
-		return "", err
-	}
-	b, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	return string(b), err
+	_, value, _ := strings.Cut(string(out), "=")
+	label, err := hex.DecodeString(strings.Join(strings.Fields(value), ""))
+	return string(label), err
 }

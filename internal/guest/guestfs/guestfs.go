@@ -1,6 +1,6 @@
 // Package guestfs injects data into the filesystem of a guest's root disk before the guest has ever run, for builds
-// without a config drive: what Nova's virt/disk/api.py injects, without mounting anything and without root. The disk is
-// shown through a qemu-storage-daemon, its partition table read here, its ext filesystem written with debugfs.
+// without a config drive: what Nova's virt/disk/api.py injects, without the host's kernel reading any of it. The disk is
+// shown through a qemu-storage-daemon, its partition table read here, its ext filesystem written with debugfs, all confined (internal/program).
 package guestfs
 
 import (
@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,47 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
+
+// Trial says why nothing can be injected on this machine. It shows a disk, and looks at it as the tools do.
+func Trial(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "slipway-injection-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	defer func() {
+		var cannot program.CannotConfine
+		switch {
+		case err == nil, ctx.Err() != nil:
+		case errors.As(err, &cannot):
+			err = cannot
+		case program.Missing(err):
+			err = fmt.Errorf("a program is missing (packages e2fsprogs, qemu-system-common or qemu-block-extra, qemu-utils): %w", err)
+		default:
+			err = fmt.Errorf("a disk cannot be exported (the module fuse and its device, user namespaces): %w", err)
+		}
+	}()
+	path := filepath.Join(dir, disk.RootName)
+	if _, _, err := program.Run(ctx, program.Command{Name: "qemu-img", Args: []string{"create", "-q", "-f", "qcow2", path, "1M"}}); err != nil {
+		return err
+	}
+	e, err := open(ctx, program.Limits{}, path, filepath.Join(dir, workName))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.close(ctx)) }()
+	whole, err := e.wholeDisk()
+	if err != nil {
+		return err
+	}
+	for _, tool := range []string{"e2fsck", "debugfs"} {
+		if _, _, err := program.Run(ctx, program.Command{Name: tool, Args: []string{"-V"}, Confine: e.inside}); err != nil {
+			return err
+		}
+	}
+	_, err = e.extPartitions(whole)
+	return err
+}
 
 // Inject writes keys, network, metadata, admin password and files into the root disk in instanceDir. Injecting again
 // changes nothing. As in Nova only files are owed: where they cannot be written that is an Invalid fault; what else the
@@ -130,7 +172,7 @@ func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error
 	if err != nil {
 		return guest{}, err
 	}
-	candidates, err := extPartitions(whole)
+	candidates, err := e.extPartitions(whole)
 	if err != nil {
 		return guest{}, err
 	}
@@ -154,7 +196,7 @@ func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error
 		if err != nil {
 			return guest{}, err
 		}
-		look := guest{image: path, work: e.dir, limits: limits.WithFile(p.Size)}
+		look := guest{image: path, work: e.dir, inside: e.inside, limits: limits.WithFile(p.Size)}
 		n, err := look.stat(ctx, "/etc")
 		if err != nil && isHostFault(ctx, err) {
 			return guest{}, err
@@ -174,35 +216,28 @@ func (e *export) writable(ctx context.Context, limits program.Limits, name strin
 	if err != nil {
 		return guest{}, err
 	}
-	g := guest{image: path, work: e.dir, limits: limits.WithFile(max(p.Size, maxFile))}
+	g := guest{image: path, work: e.dir, inside: e.inside, limits: limits.WithFile(max(p.Size, maxFile))}
 	return g, g.check(ctx, e.unfinished)
 }
 
-func extPartitions(path string) ([]Partition, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	all, err := Partitions(f, st.Size())
-	if err != nil {
-		return nil, err
-	}
-	var found []Partition
-	for _, p := range all {
-		is, err := isExt(f, p)
+func (e *export) extPartitions(path string) (found []Partition, err error) {
+	err = e.inside.Read(path, func(r io.ReaderAt) error {
+		all, err := Partitions(r, e.virtual)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if is {
-			found = append(found, p)
+		for _, p := range all {
+			is, err := isExt(r, p)
+			if err != nil {
+				return err
+			}
+			if is {
+				found = append(found, p)
+			}
 		}
-	}
-	return found, nil
+		return nil
+	})
+	return found, err
 }
 
 // injectKey appends the key to root's, as Nova does, once.

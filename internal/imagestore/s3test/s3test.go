@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,6 +34,7 @@ type Server struct {
 	program string
 	address string
 	cmd     *exec.Cmd
+	ended   chan struct{} // closed when cmd has
 	output  bytes.Buffer
 }
 
@@ -68,7 +70,7 @@ func (s *Server) Stop() {
 		return
 	}
 	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	<-s.ended
 	s.cmd = nil
 }
 
@@ -80,12 +82,23 @@ func (s *Server) Restart() {
 	cmd := exec.CommandContext(context.Background(), s.program, "--port", s.address, "--region", Region, "--quiet", "posix", s.Dir)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+AccessKey, "ROOT_SECRET_KEY="+SecretKey)
 	cmd.Stdout, cmd.Stderr = &s.output, &s.output
-	// It ends with the test's process, however that ends.
+	// It ends with the test's process, however that ends: to the kernel that is the thread that started it, which waits for it here.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
 		s.t.Fatalf("starting the S3 server: %v", err)
 	}
-	s.cmd = cmd
+	s.cmd, s.ended = cmd, ended
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	for {

@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imagesignature"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/program"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -117,6 +118,9 @@ type Service struct {
 func New(rows *models.Store, stores *imagestore.Stores, config Config, log *slog.Logger) *Service {
 	if config.MaySweep == nil {
 		config.MaySweep = func(context.Context, ...string) error { return nil }
+	}
+	if err := program.CanConfine(); err != nil {
+		log.Warn("images are checked by what their headers say, and not by qemu-img", "reason", err)
 	}
 	return &Service{rows: rows, stores: stores, config: config, log: log, stopped: map[string]bool{}}
 }

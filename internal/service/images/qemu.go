@@ -4,23 +4,33 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"path/filepath"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
-// checkWithQEMU lets qemu-img open what the inspector accepted, with the format named and under limits, and refuses the
+// checkWithQEMU lets qemu-img open what the inspector accepted, with the format named, confined and under limits, and refuses the
 // image if QEMU cannot, or sees a disk of another size: what is shown as virtual_size is what a build will get. A control
-// plane without qemu-img goes by the inspector alone.
+// plane without qemu-img, or that may confine no program, goes by the inspector alone.
 func checkWithQEMU(ctx context.Context, qemuImg, path string, info imageformat.Info) error {
 	if info.Format == imageformat.Raw {
 		return nil // nothing to open
 	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return fault.Wrap(fault.Internal, err, "the image could not be looked at")
+	}
+	confine := &program.Confinement{ReadsAll: true, Files: []program.File{{Path: path}}}
+	if filepath.IsAbs(qemuImg) {
+		confine.Files = append(confine.Files, program.File{Path: qemuImg})
+	}
 	out, _, err := program.Run(ctx, program.Command{
-		Name: qemuImg, Args: []string{"info", "-U", "-f", string(info.Format), "--output=json", path},
+		Name: qemuImg, Args: []string{"info", "-U", "-f", string(info.Format), "--output=json", path}, Confine: confine,
 	})
-	if program.Missing(err) {
+	var cannot program.CannotConfine
+	if program.Missing(err) || errors.As(err, &cannot) {
 		return nil
 	}
 	// A limit, or a crash of QEMU's own, is the image's doing too: no host shall meet it. A machine that took too long is not.
