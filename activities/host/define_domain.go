@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -99,8 +100,8 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 		}
 		add(configdrive.Name, "raw", device, hypervisor.ConfigDisk)
 	}
-	for _, p := range in.Ports {
-		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID})
+	for i, p := range in.Ports {
+		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID, Slot: metadata.Slot(in.Ports, i)})
 	}
 	d.Boot, err = a.boot(ctx, dir, in.Image, hardware.RootDevice())
 	return d, err

@@ -53,6 +53,8 @@ type InstanceMetadata struct {
 	Files            []File            `json:"files,omitempty"`
 	Ports            []Port            `json:"ports,omitempty"`
 
+	// SecurityGroups are the names of those that its NICs are in.
+	SecurityGroups []string `json:"security_groups,omitempty"`
 	// Seed is what random_seed is derived from: the same seed gives the same server the same bytes. Without one they are random.
 	Seed       []byte         `json:"seed,omitempty"`
 	VendorData map[string]any `json:"vendor_data,omitempty"` // BootInput's

@@ -307,7 +307,12 @@ func (b *build) metadata() contract.InstanceMetadata {
 	if b.image.Ramdisk != nil {
 		ramdisk = *b.image.Ramdisk
 	}
+	var groups []string
+	if nics(b) > 0 {
+		groups = []string{"default"} // the only one that there is
+	}
 	return contract.InstanceMetadata{
+		SecurityGroups:    groups,
 		ServerID:          b.in.ServerID,
 		ProjectID:         b.in.ProjectID,
 		Name:              b.in.Name,

@@ -135,4 +135,6 @@ type NIC struct {
 	Bridge string
 	MTU    int
 	PortID string
+	// Slot is the NIC's on the guest's first PCI bus; 0 is any.
+	Slot int
 }

@@ -21,7 +21,7 @@ func ec2Metadata(md contract.InstanceMetadata, version string) map[string]any {
 		"instance-id":       ids.EC2(ids.EC2Instance, md.ServerID),
 		"local-ipv4":        firstIPv4(md.Ports),
 		"reservation-id":    md.ReservationID,
-		"security-groups":   []string{},
+		"security-groups":   append([]string{}, md.SecurityGroups...),
 	}
 	if len(md.KeyPairs) > 0 {
 		keys := map[string]any{}

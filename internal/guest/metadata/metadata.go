@@ -195,16 +195,6 @@ type key struct {
 	Data string `json:"data"`
 }
 
-// device is a tagged device. Bus and address are "none" where the hypervisor has not chosen them yet, as in Nova.
-type device struct {
-	Type    string   `json:"type"`
-	Bus     string   `json:"bus"`
-	Address string   `json:"address"`
-	MAC     string   `json:"mac"`
-	Tags    []string `json:"tags"`
-	Trusted *bool    `json:"vf_trusted,omitempty"`
-}
-
 type meta struct {
 	UUID             string            `json:"uuid"`
 	Meta             map[string]string `json:"meta,omitempty"`
@@ -245,17 +235,7 @@ func metaData(md contract.InstanceMetadata, version string, refs []fileRef, temp
 		m.ProjectID = md.ProjectID
 	}
 	if since(version, newtonOne) {
-		devices := []device{}
-		for _, p := range md.Ports {
-			if p.Tag == "" {
-				continue
-			}
-			d := device{Type: "nic", Bus: "none", Address: "none", MAC: p.MAC, Tags: []string{p.Tag}}
-			if since(version, rocky) {
-				d.Trusted = new(bool)
-			}
-			devices = append(devices, d)
-		}
+		devices := devices(md.Ports, version)
 		m.Devices = &devices
 	}
 	if since(version, victoria) {

@@ -32,6 +32,7 @@ func full() contract.InstanceMetadata {
 		KeyPairs: []contract.KeyPair{{Name: "mine", PublicKey: "ssh-ed25519 AAAAC3 me@here", Type: "ssh"}},
 		Metadata: map[string]string{"role": "web", "env": "test"},
 		UserData: []byte("#cloud-config\n{}\n"), AdminPass: "s3cr<t", Seed: []byte("a seed"), RootDevice: "/dev/sda", Ephemeral: true, Swap: true,
+		SecurityGroups:    []string{"default"},
 		VendorData:        map[string]any{"cloud": "ours"},
 		DynamicVendorData: contract.DynamicVendorData{"join": json.RawMessage(`{"otp":"a<b","n":12345678901234567890}`)},
 		Files:             []contract.File{{Path: "/etc/motd", Contents: []byte("hello\n")}, {Path: "/root/bin", Contents: []byte{0, 1}}},
@@ -210,6 +211,22 @@ func TestBlockDevicesAreNamedAsTheGuestDoes(t *testing.T) {
 	} {
 		require.Equal(t, c.want, blockDevices(c.md), name)
 	}
+}
+
+func TestATaggedNICIsWhereTheGuestIsTold(t *testing.T) {
+	ports := func(n int, tagged ...int) []contract.Port {
+		all := make([]contract.Port, n)
+		for _, i := range tagged {
+			all[i].Tag = "it"
+		}
+		return all
+	}
+	require.Equal(t, 0, Slot(ports(3), 1), "nobody is told: libvirt chooses")
+	require.Equal(t, []int{0x10, 0x11, 0x12}, []int{Slot(ports(3, 1), 0), Slot(ports(3, 1), 1), Slot(ports(3, 1), 2)})
+	require.Equal(t, 0x1c, Slot(ports(13, 0), 12))
+	require.Equal(t, 0, Slot(ports(14, 0), 0), "not all would have one")
+	require.Equal(t, []device{{Type: "nic", Bus: "pci", Address: "0000:00:11.0", Tags: []string{"it"}}}, devices(ports(3, 1), newtonOne))
+	require.Equal(t, []device{{Type: "nic", Bus: "none", Address: "none", Tags: []string{"it"}}}, devices(ports(14, 0), newtonOne))
 }
 
 func TestTheNetworkTemplateIsTheFirstOfTheContents(t *testing.T) {

@@ -311,6 +311,10 @@ func networkInterface(nic hypervisor.NIC, hw imageprops.Hardware) libvirtxml.Dom
 	if name := ids.Tap(nic.PortID); name != "" { // else libvirt makes one up
 		x.Target = &libvirtxml.DomainInterfaceTarget{Dev: name}
 	}
+	if nic.Slot > 0 {
+		slot := uint(nic.Slot)
+		x.Address = &libvirtxml.DomainAddress{PCI: &libvirtxml.DomainAddressPCI{Domain: new(uint), Bus: new(uint), Slot: &slot, Function: new(uint)}}
+	}
 	if nic.MTU > 0 {
 		x.MTU = &libvirtxml.DomainInterfaceMTU{Size: uint(nic.MTU)}
 	}

@@ -78,7 +78,7 @@ func allDisks(d *hypervisor.Domain) {
 		hypervisor.Disk{Path: "/i/disk.eph0", Format: "qcow2", Role: hypervisor.EphemeralDisk, Device: "disk"},
 		hypervisor.Disk{Path: "/i/disk.swap", Format: "raw", Role: hypervisor.SwapDisk, Device: "disk"},
 		hypervisor.Disk{Path: "/i/disk.config", Format: "raw", Role: hypervisor.ConfigDisk, Device: "disk"})
-	d.NICs = append(d.NICs[:1:1], hypervisor.NIC{MAC: "fa:16:3e:11:22:34", Bridge: "slwffffffffff"})
+	d.NICs = append(d.NICs[:1:1], hypervisor.NIC{MAC: "fa:16:3e:11:22:34", Bridge: "slwffffffffff", Slot: 0x11})
 }
 
 func direct(d *hypervisor.Domain) {

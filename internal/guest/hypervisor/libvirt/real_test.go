@@ -52,7 +52,7 @@ func emptyGuest(t *testing.T) hypervisor.Domain {
 	return hypervisor.Domain{
 		UUID: id, Name: namePrefix + id, Title: t.Name(), ProjectID: "test", VCPUs: 1, MemoryMiB: 64,
 		Disks:      []hypervisor.Disk{{Path: disk, Format: "raw", Role: hypervisor.RootDisk, Device: "disk"}},
-		NICs:       []hypervisor.NIC{{MAC: "fa:16:3e:" + id[0:2] + ":" + id[2:4] + ":" + id[4:6], Bridge: "slw" + id[:8], MTU: 1450, PortID: uuid.NewString()}},
+		NICs:       []hypervisor.NIC{{MAC: "fa:16:3e:" + id[0:2] + ":" + id[2:4] + ":" + id[4:6], Bridge: "slw" + id[:8], MTU: 1450, PortID: uuid.NewString(), Slot: 0x10}},
 		ConsoleLog: filepath.Join(dir, "console.log"),
 	}
 }
@@ -130,6 +130,7 @@ func TestLibvirtAcceptsWhateverAnImageMayAskFor(t *testing.T) {
 					d := server()
 					d.UUID = uuid.NewString()
 					d.Name, d.Hardware = namePrefix+d.UUID, hardware
+					d.NICs[0].Slot = 0x10
 					require.NoError(t, h.pool.do(t.Context(), func(c *client) error { return validated(h, c, d) }), "%v", properties)
 				}
 			}
