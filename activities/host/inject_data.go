@@ -18,7 +18,11 @@ func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput
 	if a.o.CannotInject != nil {
 		return fault.Wrap(fault.HostUnfit, a.o.CannotInject, "nothing can be injected into images on this host, so the server needs a config drive: %v", a.o.CannotInject).NotTheHosts()
 	}
-	notes, err := guestfs.Inject(ctx, a.o.Limits, dir, in.Metadata)
+	options := contract.InjectOptions{Partition: contract.InjectInspect}
+	if in.Options != nil {
+		options = *in.Options
+	}
+	notes, err := guestfs.Inject(ctx, a.o.Limits, dir, in.Metadata, options)
 	for _, note := range notes {
 		a.o.Logger.WarnContext(ctx, "the image did not take everything", "server_id", in.ServerID, "note", note)
 	}

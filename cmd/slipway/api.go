@@ -115,6 +115,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			VendorData:       vendor,
 			VendorServices:   services,
 			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
+			Inject:           &contract.InjectOptions{Partition: c.Build.InjectPartition, User: c.Build.InjectUser},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},

@@ -226,7 +226,10 @@ type Build struct {
 	VendorConnect     time.Duration `koanf:"vendordata_dynamic_connect_timeout" help:"how long such a service may take to be reached"`
 	VendorRead        time.Duration `koanf:"vendordata_dynamic_read_timeout" help:"how long it may take to answer"`
 	VendorFatal       bool          `koanf:"vendordata_dynamic_failure_fatal" help:"fail a build of which such a service does not answer"`
-	HostFailures      int           `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
+	// Data injection, where a server has no config drive. Nova's libvirt.inject_partition; its default is -2.
+	InjectPartition int    `koanf:"inject_partition" help:"into which partition data is injected where there is no config drive: -2 none, -1 find it, 0 the whole disk is the filesystem, or its number"`
+	InjectUser      string `koanf:"inject_user" help:"a user of the images who gets the injected keys as root does; empty: root alone"`
+	HostFailures    int    `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
@@ -432,7 +435,7 @@ func Default() Config {
 		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
-			ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
+			InjectPartition: contract.InjectInspect, ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
 			VendorConnect: 5 * time.Second, VendorRead: 5 * time.Second,
 			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
 		Audit: Audit{Every: 10 * time.Minute},
@@ -631,6 +634,9 @@ func (c Config) check() error {
 	}
 	if _, err := c.Build.VendorServices(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if n := c.Build.InjectPartition; n < contract.InjectNothing {
+		wrong = append(wrong, fmt.Errorf("build.inject_partition must be -2, -1, 0 or a partition's number, not %d", n))
 	}
 	for _, v := range c.Build.SkipVersions() {
 		if !slices.Contains(metadata.EC2Versions, v) {

@@ -45,6 +45,8 @@ type BootInput struct {
 	Seed []byte `json:"seed,omitempty"`
 	// Drive is how config drives are made; nil, as from older versions, is by the defaults.
 	Drive *DriveOptions `json:"drive,omitempty"`
+	// Inject is how data is injected where there is no drive; nil, as from older versions, is InjectInspect for root.
+	Inject *InjectOptions `json:"inject,omitempty"`
 	// VendorData is what the operator tells every guest (Nova's StaticJSON).
 	VendorData map[string]any `json:"vendor_data,omitempty"`
 	// VendorServices are asked what else this guest is told (Nova's DynamicJSON); nil are none.
@@ -83,6 +85,19 @@ type VendorTarget struct {
 
 // DynamicVendorData are the services' answers by their names: JSON objects as they came.
 type DynamicVendorData map[string]json.RawMessage
+
+// Where data is injected, besides a partition's number: Nova's libvirt.inject_partition.
+const (
+	InjectNothing   = -2
+	InjectInspect   = -1 // find the root filesystem
+	InjectWholeDisk = 0
+)
+
+// InjectOptions are the settings of data injection.
+type InjectOptions struct {
+	Partition int    `json:"partition"`
+	User      string `json:"user,omitempty"` // gets the keys as root does; "" is nobody
+}
 
 // Deadlines bound a build's and a delete's waits. They travel with the request because a workflow may not read
 // configuration: what it once used is recorded.

@@ -79,6 +79,7 @@ type BuildConfigDriveInput struct {
 type InjectDataInput struct {
 	ServerID string           `json:"server_id"`
 	Metadata InstanceMetadata `json:"metadata"`
+	Options  *InjectOptions   `json:"options,omitempty"` // BootInput's
 }
 
 // DefineDomainInput is what the domain's XML says.

@@ -230,7 +230,7 @@ func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
 }
 
 func injectData(b *build, _ int) (contract.InjectDataInput, func(run.None)) {
-	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata()}, nil
+	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata(), Options: b.in.Inject}, nil
 }
 
 func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) {

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -20,8 +21,10 @@ import (
 // maxFile bounds a guest's file that is read or written: key files, shadow and personality files are far smaller.
 const maxFile = 1 << 20
 
-// maxSymlinks is Linux's own limit.
-const maxSymlinks = 40
+const (
+	maxSymlinks = 40  // Linux's own limit
+	maxFolders  = 100 // on the way to a file, links' among them: each is a run of debugfs
+)
 
 // guest is an ext filesystem in a file. debugfs works on its structures in its own process under limits; the host's kernel
 // never parses them, and no path of the guest is ever a path of the host.
@@ -37,6 +40,7 @@ type node struct {
 	mode     uint32 // permission bits
 	uid, gid uint32
 	size     int64
+	written  int64  // when; seconds
 	target   string // of a symlink
 }
 
@@ -84,6 +88,7 @@ func quote(s string) (string, error) {
 var (
 	statKind = regexp.MustCompile(`(?m)^Inode: \d+\s+Type: (\S+(?: \S+)?)\s+Mode:\s+(\d+)`)
 	statOwn  = regexp.MustCompile(`(?m)^User:\s+(\d+)\s+Group:\s+(\d+).*?Size: (\d+)`)
+	statTime = regexp.MustCompile(`(?m)^\s*mtime: 0x([0-9a-f]{8})`)
 	statLink = regexp.MustCompile(`(?m)^Fast link dest: "(.*)"$`)
 )
 
@@ -107,6 +112,9 @@ func (g guest) stat(ctx context.Context, p string) (node, error) {
 	number := func(b []byte, base int) uint64 { n, _ := strconv.ParseUint(string(b), base, 63); return n }
 	n := node{kind: strings.TrimSpace(string(kind[1])), mode: uint32(number(kind[2], 8)) & 0o7777,
 		uid: uint32(number(own[1], 10)), gid: uint32(number(own[2], 10)), size: int64(number(own[3], 10))}
+	if m := statTime.FindSubmatch(out); m != nil {
+		n.written = int64(number(m[1], 16)) //nolint:gosec // G115: 32 bits
+	}
 	if n.kind == "symlink" {
 		if m := statLink.FindSubmatch(out); m != nil {
 			n.target = string(m[1])
@@ -124,7 +132,7 @@ func (g guest) stat(ctx context.Context, p string) (node, error) {
 // resolve walks a path as the guest's kernel would, absolute symlinks starting at the guest's root. dir is the existing
 // part and missing what is to be made below it.
 func (g guest) resolve(ctx context.Context, p string) (dir string, last *node, missing []string, err error) {
-	rest, links := parts(p), 0
+	rest, links, steps := parts(p), 0, 0
 	at := "/"
 	root, err := g.stat(ctx, "/")
 	if err != nil {
@@ -132,6 +140,9 @@ func (g guest) resolve(ctx context.Context, p string) (dir string, last *node, m
 	}
 	last = &root
 	for len(rest) > 0 {
+		if steps++; steps+len(rest) > maxFolders {
+			return "", nil, nil, fmt.Errorf("%q in the guest leads through too many folders", p[:min(len(p), 100)])
+		}
 		name := rest[0]
 		rest = rest[1:]
 		if name == ".." {
@@ -214,10 +225,25 @@ func (g guest) readNode(ctx context.Context, p string, n *node) ([]byte, error) 
 	return out, err
 }
 
-// write puts contents at a path, making its folders (root's, 0755). A file that is there keeps its owner, mode and
-// security label; a new one is root's with newMode. mode, where it is not 0, is set in any case. What was written is read
-// back.
+// file is what put writes.
+type file struct {
+	path     string
+	contents []byte
+	newMode  uint32   // of a file that is new
+	mode     uint32   // in any case, where it is not 0
+	owner    *account // in any case, where it is not nil
+	// backup keeps another file that is there beside it, its name followed by when it was written.
+	backup bool
+}
+
 func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mode uint32) error {
+	return g.put(ctx, file{path: p, contents: contents, newMode: newMode, mode: mode})
+}
+
+// put writes a file, making its folders (root's, 0755). One that is there keeps its owner, mode and security label; a new one is
+// root's. What was written is read back.
+func (g guest) put(ctx context.Context, f file) error {
+	p, contents, mode := f.path, f.contents, f.mode
 	if len(contents) > maxFile {
 		return fmt.Errorf("%s is too large (%d bytes)", p, len(contents))
 	}
@@ -225,14 +251,15 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 	if err != nil {
 		return err
 	}
-	want := node{kind: "regular", mode: newMode, size: int64(len(contents))}
+	want := node{kind: "regular", mode: f.newMode, size: int64(len(contents))}
 	label := ""
 	if len(missing) == 0 {
 		if n.kind != "regular" {
 			return fmt.Errorf("%s in the guest is a %s", at, n.kind)
 		}
 		old, err := g.readNode(ctx, at, n)
-		if err == nil && bytes.Equal(old, contents) && (mode == 0 || mode == n.mode) {
+		if err == nil && bytes.Equal(old, contents) && (mode == 0 || mode == n.mode) &&
+			(f.owner == nil || f.owner.uid == n.uid && f.owner.gid == n.gid) {
 			return nil
 		}
 		want.mode, want.uid, want.gid = n.mode, n.uid, n.gid
@@ -250,6 +277,9 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 	}
 	if mode != 0 {
 		want.mode = mode
+	}
+	if f.owner != nil {
+		want.uid, want.gid = f.owner.uid, f.owner.gid
 	}
 	q, err := quote(at)
 	if err != nil {
@@ -269,7 +299,14 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 	}
 	defer done()
 	var lines []string
-	if len(missing) == 0 {
+	if len(missing) == 0 && f.backup {
+		kept, err := quote(at + "." + time.Unix(n.written, 0).UTC().Format("20060102T150405Z"))
+		if err != nil {
+			return err
+		}
+		// Neither counts links: together they rename. One that is there already keeps its name, and this is a second.
+		lines = append(lines, "rm "+kept, "ln "+q+" "+kept, "unlink "+q)
+	} else if len(missing) == 0 {
 		lines = append(lines, "rm "+q)
 	}
 	lines = append(lines, "cd "+dir, "write "+from+" "+name,
@@ -292,6 +329,7 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 	if err != nil {
 		return fmt.Errorf("writing %s in the guest: %s: %w", at, complaint, err)
 	}
+	want.written = got.written
 	if got != want {
 		return fmt.Errorf("writing %s in the guest: it is %+v instead of %+v: %s", at, got, want, complaint)
 	}
@@ -305,8 +343,8 @@ func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mo
 	return nil
 }
 
-// mkdirAll makes the folder with its parents; newMode is the last one's where it is new, mode where not 0 in any case.
-func (g guest) mkdirAll(ctx context.Context, p string, mode uint32) error {
+// mkdirAll makes the folder with its parents. Its mode and owner are set in any case.
+func (g guest) mkdirAll(ctx context.Context, p string, mode, uid, gid uint32) error {
 	at, n, missing, err := g.resolve(ctx, p)
 	if err != nil {
 		return err
@@ -318,20 +356,17 @@ func (g guest) mkdirAll(ctx context.Context, p string, mode uint32) error {
 		return err
 	}
 	at = path.Join(append([]string{at}, missing...)...)
-	if mode == 0 {
-		return nil
-	}
 	q, err := quote(at)
 	if err != nil {
 		return err
 	}
 	_, complaint, err := g.run(ctx, true, fmt.Sprintf("set_inode_field %s mode 0%o", q, 0o40000|mode),
-		"set_inode_field "+q+" uid 0", "set_inode_field "+q+" gid 0")
+		fmt.Sprintf("set_inode_field %s uid %d", q, uid), fmt.Sprintf("set_inode_field %s gid %d", q, gid))
 	if err != nil {
 		return err
 	}
 	got, err := g.stat(ctx, at)
-	if err != nil || got.mode != mode || got.uid != 0 || got.gid != 0 {
+	if err != nil || got.mode != mode || got.uid != uid || got.gid != gid {
 		return errors.Join(fmt.Errorf("setting the mode of %s in the guest: %s", at, complaint), err)
 	}
 	return nil

@@ -12,7 +12,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/go-crypt/crypt/algorithm/shacrypt"
@@ -43,11 +45,11 @@ func Trial(ctx context.Context) (err error) {
 			err = fmt.Errorf("a disk cannot be exported (the module fuse and its device, user namespaces): %w", err)
 		}
 	}()
-	path := filepath.Join(dir, disk.RootName)
-	if _, _, err := program.Run(ctx, program.Command{Name: "qemu-img", Args: []string{"create", "-q", "-f", "qcow2", path, "1M"}}); err != nil {
+	tiny := filepath.Join(dir, disk.RootName)
+	if _, _, err := program.Run(ctx, program.Command{Name: "qemu-img", Args: []string{"create", "-q", "-f", "qcow2", tiny, "1M"}}); err != nil {
 		return err
 	}
-	e, err := open(ctx, program.Limits{}, path, filepath.Join(dir, workName))
+	e, err := open(ctx, program.Limits{}, tiny, filepath.Join(dir, workName))
 	if err != nil {
 		return err
 	}
@@ -61,18 +63,24 @@ func Trial(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	_, err = e.extPartitions(whole)
+	_, err = e.extPartitions(whole, contract.InjectInspect)
 	return err
 }
 
 // Inject writes keys, network, metadata, admin password and files into the root disk in instanceDir. Injecting again
 // changes nothing. As in Nova only files are owed: where they cannot be written that is an Invalid fault; what else the
 // image does not take is told in notes. What is this host's failure is always an error.
-func Inject(ctx context.Context, limits program.Limits, instanceDir string, md contract.InstanceMetadata) (notes []string, err error) {
+func Inject(ctx context.Context, limits program.Limits, instanceDir string, md contract.InstanceMetadata, options contract.InjectOptions) (notes []string, err error) {
 	doing := "injecting into the disk of " + md.ServerID
-	items := itemsOf(md)
+	items := itemsOf(md, options.User)
 	if len(items) == 0 {
 		return nil, nil
+	}
+	if options.Partition == contract.InjectNothing {
+		if len(md.Files) > 0 {
+			return nil, fault.New(fault.Invalid, "Files are not injected into images here (build.inject_partition is -2). Use a config drive.")
+		}
+		return []string{"nothing was injected: build.inject_partition is -2"}, nil
 	}
 	unfinished, err := begin(instanceDir)
 	if err != nil {
@@ -91,7 +99,7 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 			err = program.Fault(finish(instanceDir), doing)
 		}
 	}()
-	g, err := e.guest(ctx, limits)
+	g, err := e.guest(ctx, limits, options.Partition)
 	if err != nil {
 		if isHostFault(ctx, err) {
 			return nil, program.Fault(err, doing)
@@ -133,14 +141,23 @@ type item struct {
 }
 
 // itemsOf lists what there is to inject, in Nova's order.
-func itemsOf(md contract.InstanceMetadata) []item {
+func itemsOf(md contract.InstanceMetadata, user string) []item {
 	var items []item
 	add := func(name string, owed bool, f func(ctx context.Context, g guest) error) {
 		items = append(items, item{name, owed, f})
 	}
 	for _, k := range md.KeyPairs {
 		if k.Type == "" || k.Type == "ssh" {
-			add("the key "+k.Name, false, func(ctx context.Context, g guest) error { return g.injectKey(ctx, k.PublicKey) })
+			add("the key "+k.Name, false, func(ctx context.Context, g guest) error { return g.injectKey(ctx, account{home: "/root"}, k.PublicKey) })
+			if user != "" && user != "root" {
+				add("the key "+k.Name+" for "+user, false, func(ctx context.Context, g guest) error {
+					a, err := g.account(ctx, user)
+					if err != nil {
+						return err
+					}
+					return g.injectKey(ctx, a, k.PublicKey)
+				})
+			}
 		}
 	}
 	if text := metadata.Interfaces(md.Ports); text != "" {
@@ -161,23 +178,32 @@ func itemsOf(md contract.InstanceMetadata) []item {
 		add("the admin password", false, func(ctx context.Context, g guest) error { return g.injectPassword(ctx, md.AdminPass) })
 	}
 	for _, f := range md.Files {
-		add("the file "+f.Path, true, func(ctx context.Context, g guest) error { return g.write(ctx, f.Path, f.Contents, 0o644, 0) })
+		add("the file "+f.Path, true, func(ctx context.Context, g guest) error {
+			return g.put(ctx, file{path: f.Path, contents: f.Contents, newMode: 0o644, backup: true})
+		})
+	}
+	if len(items) > 0 {
+		add("the mark for SELinux", false, func(ctx context.Context, g guest) error { return g.relabel(ctx) })
 	}
 	return items
 }
 
-// guest finds the root filesystem: the only ext filesystem, or the first whose root has /etc, and shows it writable.
-func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error) {
+// guest finds the root filesystem, and shows it writable: the partition that is asked for, or, where it is to be found, the only ext
+// filesystem, or the first whose root has /etc.
+func (e *export) guest(ctx context.Context, limits program.Limits, number int) (guest, error) {
 	whole, err := e.wholeDisk()
 	if err != nil {
 		return guest{}, err
 	}
-	candidates, err := e.extPartitions(whole)
+	candidates, err := e.extPartitions(whole, number)
 	if err != nil {
 		return guest{}, err
 	}
 	switch len(candidates) {
 	case 0:
+		if number != contract.InjectInspect {
+			return guest{}, fmt.Errorf("the image has no ext filesystem where build.inject_partition says (%d)", number)
+		}
 		return guest{}, errors.New("the image has no ext filesystem")
 	case 1:
 		return e.writable(ctx, limits, "root", candidates[0])
@@ -192,11 +218,11 @@ func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error
 				return guest{}, err
 			}
 		}
-		path, err := e.partition(name, p, false)
+		image, err := e.partition(name, p, false)
 		if err != nil {
 			return guest{}, err
 		}
-		look := guest{image: path, work: e.dir, inside: e.inside, limits: limits.WithFile(p.Size)}
+		look := guest{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(p.Size)}
 		n, err := look.stat(ctx, "/etc")
 		if err != nil && isHostFault(ctx, err) {
 			return guest{}, err
@@ -212,21 +238,27 @@ func (e *export) guest(ctx context.Context, limits program.Limits) (guest, error
 }
 
 func (e *export) writable(ctx context.Context, limits program.Limits, name string, p Partition) (guest, error) {
-	path, err := e.partition(name, p, true)
+	image, err := e.partition(name, p, true)
 	if err != nil {
 		return guest{}, err
 	}
-	g := guest{image: path, work: e.dir, inside: e.inside, limits: limits.WithFile(max(p.Size, maxFile))}
+	g := guest{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(max(p.Size, maxFile))}
 	return g, g.check(ctx, e.unfinished)
 }
 
-func (e *export) extPartitions(path string) (found []Partition, err error) {
-	err = e.inside.Read(path, func(r io.ReaderAt) error {
-		all, err := Partitions(r, e.virtual)
-		if err != nil {
-			return err
+func (e *export) extPartitions(whole string, number int) (found []Partition, err error) {
+	err = e.inside.Read(whole, func(r io.ReaderAt) error {
+		all := []Partition{{0, e.virtual, 0}}
+		if number != 0 {
+			var err error
+			if all, err = Partitions(r, e.virtual); err != nil {
+				return err
+			}
 		}
 		for _, p := range all {
+			if number > 0 && p.Number != number {
+				continue
+			}
 			is, err := isExt(r, p)
 			if err != nil {
 				return err
@@ -240,57 +272,62 @@ func (e *export) extPartitions(path string) (found []Partition, err error) {
 	return found, err
 }
 
-// injectKey appends the key to root's, as Nova does, once.
-func (g guest) injectKey(ctx context.Context, key string) error {
-	if err := g.mkdirAll(ctx, "/root/.ssh", 0o700); err != nil {
+// account is whose keys are injected.
+type account struct {
+	home     string
+	uid, gid uint32
+}
+
+// account reads one from the guest's passwd.
+func (g guest) account(ctx context.Context, name string) (account, error) {
+	passwd, err := g.read(ctx, "/etc/passwd")
+	if err != nil {
+		return account{}, err
+	}
+	for line := range strings.Lines(string(passwd)) {
+		f := strings.Split(strings.TrimSpace(line), ":")
+		if len(f) < 6 || f[0] != name {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(f[2], 10, 32)
+		gid, gidErr := strconv.ParseUint(f[3], 10, 32)
+		if err := errors.Join(uidErr, gidErr); err != nil || !path.IsAbs(f[5]) || path.Clean(f[5]) == "/" {
+			return account{}, errors.Join(fmt.Errorf("/etc/passwd has no usable line for %s", name), err)
+		}
+		return account{home: f[5], uid: uint32(uid), gid: uint32(gid)}, nil
+	}
+	return account{}, fmt.Errorf("the image has no user %s", name)
+}
+
+// injectKey appends the key to the account's, once.
+func (g guest) injectKey(ctx context.Context, a account, key string) error {
+	ssh := path.Join(a.home, ".ssh")
+	if err := g.mkdirAll(ctx, ssh, 0o700, a.uid, a.gid); err != nil {
+		return err
+	}
+	keys := path.Join(ssh, "authorized_keys")
+	old, err := g.read(ctx, keys)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	block := "\n# The following ssh key was injected by Slipway\n" + strings.TrimSpace(key) + "\n"
-	if err := g.append(ctx, "/root/.ssh/authorized_keys", block, 0o600); err != nil {
-		return err
+	if !bytes.Contains(old, []byte(block)) {
+		old = append(old, block...)
 	}
-	return g.relabelKeys(ctx)
+	return g.put(ctx, file{path: keys, contents: old, mode: 0o600, owner: &a})
 }
 
-// relabelKeys lets an SELinux guest label the keys at its first boot, as Nova does: only the guest knows its policy.
-func (g guest) relabelKeys(ctx context.Context) error {
+// relabel has an SELinux guest label what was injected at its first boot: only the guest knows its policy.
+func (g guest) relabel(ctx context.Context) error {
 	if ok, err := g.has(ctx, "/etc/selinux"); err != nil || !ok {
 		return err
 	}
-	rc := "/etc/rc.local"
-	if ok, err := g.has(ctx, rc); err != nil {
-		return err
-	} else if !ok {
-		if ok, err := g.has(ctx, "/etc/rc.d"); err != nil {
-			return err
-		} else if ok {
-			rc = "/etc/rc.d/rc.local"
-		}
-	}
-	block := "\n# Added by Slipway to ensure injected ssh keys have the right context\nrestorecon -RF /root/.ssh 2>/dev/null || :\n"
-	if ok, err := g.has(ctx, rc); err != nil {
-		return err
-	} else if !ok {
-		block = "#!/bin/sh" + block
-	}
-	return g.append(ctx, rc, block, 0o700)
+	return g.write(ctx, "/.autorelabel", nil, 0o644, 0)
 }
 
 func (g guest) has(ctx context.Context, p string) (bool, error) {
 	_, _, missing, err := g.resolve(ctx, p)
 	return err == nil && len(missing) == 0, err
-}
-
-// append adds a block to a file unless it is there already.
-func (g guest) append(ctx context.Context, p, block string, mode uint32) error {
-	old, err := g.read(ctx, p)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if !bytes.Contains(old, []byte(block)) {
-		old = append(old, block...)
-	}
-	return g.write(ctx, p, old, mode, mode)
 }
 
 // injectPassword sets root's password in /etc/shadow, hashed with SHA-512 crypt.

@@ -20,6 +20,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
+var inspect = contract.InjectOptions{Partition: contract.InjectInspect}
+
 var md = contract.InstanceMetadata{
 	ServerID: "83679162-1378-4288-a2d4-70e13ec132aa",
 	KeyPairs: []contract.KeyPair{{Name: "mine", PublicKey: "ssh-ed25519 AAAAC3 me@here\n", Type: "ssh"}},
@@ -150,7 +152,7 @@ func TestEverythingIsInjectedIntoTheRootFilesystemOfAnyLayout(t *testing.T) {
 	for name, l := range layouts {
 		t.Run(name, func(t *testing.T) {
 			dir := instance(t, l.image(t), l.format)
-			notes, err := Inject(t.Context(), program.Limits{}, dir, md)
+			notes, err := Inject(t.Context(), program.Limits{}, dir, md, inspect)
 			require.NoError(t, err)
 			require.Empty(t, notes)
 			fs := partitionOf(t, dir, l.root)
@@ -173,7 +175,7 @@ func TestEverythingIsInjectedIntoTheRootFilesystemOfAnyLayout(t *testing.T) {
 			require.True(t, matches(fields[1], md.AdminPass), shadow[1])
 			require.Equal(t, []string{"19000", "0", "99999", "7", "", "", ""}, fields[2:])
 
-			notes, err = Inject(t.Context(), program.Limits{}, dir, md)
+			notes, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
 			require.NoError(t, err)
 			require.Empty(t, notes)
 			again := partitionOf(t, dir, l.root)
@@ -191,18 +193,18 @@ func TestOnlyFilesAreOwed(t *testing.T) {
 	dir := instance(t, linux(t, false), imageformat.Raw) // without /etc/shadow
 	some := md
 	some.Files = nil
-	notes, err := Inject(t.Context(), program.Limits{}, dir, some)
+	notes, err := Inject(t.Context(), program.Limits{}, dir, some, inspect)
 	require.NoError(t, err)
 	require.Len(t, notes, 1)
 	require.Contains(t, notes[0], "the admin password not injected")
 
 	noFS := instance(t, make([]byte, 1<<20), imageformat.Raw)
-	notes, err = Inject(t.Context(), program.Limits{}, noFS, some)
+	notes, err = Inject(t.Context(), program.Limits{}, noFS, some, inspect)
 	require.NoError(t, err)
 	require.Equal(t, []string{"nothing was injected: the image has no ext filesystem"}, notes)
 
 	some.Files = []contract.File{{Path: "/x", Contents: []byte("x")}}
-	_, err = Inject(t.Context(), program.Limits{}, noFS, some)
+	_, err = Inject(t.Context(), program.Limits{}, noFS, some, inspect)
 	require.True(t, fault.Is(err, fault.Invalid))
 	require.ErrorContains(t, err, "no ext filesystem")
 }
@@ -231,7 +233,7 @@ func TestAFileThatTheFilesystemCannotTakeIsToldAndNeverHalfBelieved(t *testing.T
 				require.NoError(t, err)
 			}
 			dir := instance(t, image, imageformat.Raw)
-			_, err := Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: []contract.File{f}})
+			_, err := Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: []contract.File{f}}, inspect)
 			require.True(t, fault.Is(err, fault.Invalid), "%v", err)
 			require.Contains(t, cat(t, partitionOf(t, dir, 0), "/etc/passwd"), "root:x:0:0")
 		})
@@ -269,7 +271,7 @@ func TestWhatAKilledInjectionLeftIsTakenAway(t *testing.T) {
 	<-e.ended
 	require.NoError(t, Cleanup(dir))
 	require.NoError(t, Cleanup(dir))
-	_, err = Inject(t.Context(), program.Limits{}, dir, md)
+	_, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
 	require.NoError(t, err)
 }
 
@@ -301,7 +303,7 @@ func TestAnInjectionThatWasCutOffIsRepairedBeforeItIsDoneAgain(t *testing.T) {
 			unfinished, err := begin(dir)
 			require.NoError(t, err)
 			require.False(t, unfinished)
-			notes, err := Inject(t.Context(), program.Limits{}, dir, md)
+			notes, err := Inject(t.Context(), program.Limits{}, dir, md, inspect)
 			require.NoError(t, err)
 			require.Empty(t, notes)
 			require.NoFileExists(t, filepath.Join(dir, unfinishedName))
@@ -310,7 +312,7 @@ func TestAnInjectionThatWasCutOffIsRepairedBeforeItIsDoneAgain(t *testing.T) {
 	}
 
 	dir := instance(t, torn, imageformat.Raw)
-	_, err = Inject(t.Context(), program.Limits{}, dir, md)
+	_, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
 	require.True(t, fault.Is(err, fault.Invalid), "an image that came so is refused: %v", err)
 	require.FileExists(t, filepath.Join(dir, unfinishedName))
 	require.NoError(t, Remove(dir))
@@ -328,7 +330,7 @@ func mbr(kind byte, start, length uint32) []byte {
 }
 
 func TestAPartitionTableNeverLeadsOutsideTheDisk(t *testing.T) {
-	whole := []Partition{{0, 1 << 20}}
+	whole := []Partition{{0, 1 << 20, 0}}
 	loop := mbr(5, 1, 100)
 	copy(loop[512:], mbr(0x83, 1, 10)[:512])
 	loop[512+446+16+4] = 5 // leads to itself
@@ -336,13 +338,13 @@ func TestAPartitionTableNeverLeadsOutsideTheDisk(t *testing.T) {
 		disk []byte
 		want []Partition
 	}{
-		"within":        {mbr(0x83, 8, 16), []Partition{{8 * 512, 16 * 512}}},
+		"within":        {mbr(0x83, 8, 16), []Partition{{8 * 512, 16 * 512, 1}}},
 		"beyond":        {mbr(0x83, 1<<31, 16), whole},
 		"too long":      {mbr(0x83, 8, 1<<31), whole},
 		"empty":         {mbr(0x83, 8, 0), whole},
 		"at the table":  {mbr(0x83, 0, 16), whole},
 		"a GPT without": {mbr(0xee, 1, 100), nil},
-		"logical":       {loop, []Partition{{2 * 512, 10 * 512}}},
+		"logical":       {loop, []Partition{{2 * 512, 10 * 512, 5}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Partitions(bytes.NewReader(c.disk), int64(len(c.disk)))
@@ -394,8 +396,76 @@ func FuzzPartitions(f *testing.F) {
 func BenchmarkInject(b *testing.B) {
 	dir := instance(b, linux(b, true), imageformat.QCOW2)
 	for b.Loop() {
-		if _, err := Inject(b.Context(), program.Limits{}, dir, md); err != nil {
+		if _, err := Inject(b.Context(), program.Limits{}, dir, md, inspect); err != nil {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestWhereDataIsInjectedIsSaid(t *testing.T) {
+	files := contract.InstanceMetadata{Files: []contract.File{{Path: "/etc/motd", Contents: []byte("new\n")}}}
+	whole := linux(t, true)
+	two := table(t, "start=2048 size=32768 type=83\nstart=36864 size=32768 type=83\n", map[int64][]byte{1: linux(t, false), 18: whole})
+	for name, c := range map[string]struct {
+		image     []byte
+		partition int
+		says      string // "" is taken
+		at        int64
+	}{
+		"off":                       {whole, contract.InjectNothing, "build.inject_partition is -2", 0},
+		"the whole disk":            {whole, contract.InjectWholeDisk, "", 0},
+		"the whole disk is a table": {two, contract.InjectWholeDisk, "no ext filesystem where build.inject_partition says (0)", 0},
+		"by number":                 {two, 2, "", 18 << 20},
+		"the first, without a root": {two, 1, "", 1 << 20},
+		"a number that is not":      {two, 3, "no ext filesystem where build.inject_partition says (3)", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := instance(t, c.image, imageformat.Raw)
+			_, err := Inject(t.Context(), program.Limits{}, dir, files, contract.InjectOptions{Partition: c.partition})
+			if c.says != "" {
+				require.True(t, fault.Is(err, fault.Invalid))
+				require.ErrorContains(t, err, c.says)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, "new\n", cat(t, partitionOf(t, dir, c.at), "/etc/motd"))
+		})
+	}
+	notes, err := Inject(t.Context(), program.Limits{}, t.TempDir(), contract.InstanceMetadata{AdminPass: "x"}, contract.InjectOptions{Partition: contract.InjectNothing})
+	require.NoError(t, err)
+	require.Len(t, notes, 1, "only files are owed")
+}
+
+func TestKeysOfAUserBackupsAndTheMarkForSELinux(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "fs")
+	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
+	passwd := filepath.Join(t.TempDir(), "passwd")
+	require.NoError(t, os.WriteFile(passwd, []byte("root:x:0:0::/root:/bin/sh\ndebian:x:70000:1001::/home/debian:/bin/sh\n"), 0o600))
+	run(t, "rm /etc/passwd\nwrite "+passwd+" /etc/passwd\nmkdir /etc/selinux\nmkdir /home\nmkdir /home/debian\nsif /etc/motd mtime 20260102030405\n", "debugfs", "-w", "-f", "-", image)
+	b, err := os.ReadFile(image)
+	require.NoError(t, err)
+	dir := instance(t, b, imageformat.Raw)
+	some := contract.InstanceMetadata{KeyPairs: md.KeyPairs, Files: md.Files[:1]}
+	for range 2 {
+		notes, err := Inject(t.Context(), program.Limits{}, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "debian"})
+		require.NoError(t, err)
+		require.Empty(t, notes)
+	}
+	fs := partitionOf(t, dir, 0)
+	require.Contains(t, cat(t, fs, "/home/debian/.ssh/authorized_keys"), "me@here")
+	require.Equal(t, "hello\n", cat(t, fs, "/etc/motd"))
+	require.Equal(t, "old", cat(t, fs, "/etc/motd.20260102T030405Z"), "what was there is kept, once")
+	require.NotContains(t, run(t, "", "debugfs", "-R", "stat /.autorelabel", fs), "not found")
+	for path, mode := range map[string]string{"/home/debian/.ssh": "directory    Mode:  0700", "/home/debian/.ssh/authorized_keys": "regular    Mode:  0600"} {
+		stat := run(t, "", "debugfs", "-R", "stat "+path, fs)
+		require.Contains(t, stat, "Type: "+mode)
+		require.Regexp(t, `User:\s+70000\s+Group:\s+1001`, stat)
+	}
+	notes, err := Inject(t.Context(), program.Limits{}, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "nobody-here"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"the key mine for nobody-here not injected: the image has no user nobody-here"}, notes)
+}
+
+func TestThisMachineCanInject(t *testing.T) {
+	require.NoError(t, Trial(t.Context()))
 }

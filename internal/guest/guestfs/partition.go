@@ -6,8 +6,11 @@ import (
 	"io"
 )
 
-// Partition is a range of a disk, in bytes.
-type Partition struct{ Start, Size int64 }
+// Partition is a range of a disk, in bytes, and its number in the table as Linux counts; 0 is the whole disk.
+type Partition struct {
+	Start, Size int64
+	Number      int
+}
 
 const (
 	sector = 512
@@ -21,14 +24,14 @@ const (
 func Partitions(r io.ReaderAt, size int64) ([]Partition, error) {
 	mbr := make([]byte, sector)
 	if ok, err := read(r, mbr, 0); err != nil || !ok {
-		return []Partition{{0, size}}, err
+		return []Partition{{0, size, 0}}, err
 	}
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
-		return []Partition{{0, size}}, nil
+		return []Partition{{0, size, 0}}, nil
 	}
 	var found []Partition
-	add := func(start, length int64) {
-		if p := (Partition{start * sector, length * sector}); start > 0 && length > 0 && p.Start < size && p.Size <= size-p.Start {
+	add := func(number int, start, length int64) {
+		if p := (Partition{start * sector, length * sector, number}); start > 0 && length > 0 && p.Start < size && p.Size <= size-p.Start {
 			found = append(found, p)
 		}
 	}
@@ -41,7 +44,7 @@ func Partitions(r io.ReaderAt, size int64) ([]Partition, error) {
 		case 0x05, 0x0f, 0x85:
 			// A chain of tables: the first entry is a logical partition, the second leads to the next table, both relative.
 			table, ebr := start, make([]byte, sector)
-			for range maxLogical {
+			for number := 5; number < 5+maxLogical; number++ {
 				if ok, err := read(r, ebr, table*sector); err != nil {
 					return nil, err
 				} else if !ok || ebr[510] != 0x55 || ebr[511] != 0xaa {
@@ -49,7 +52,7 @@ func Partitions(r io.ReaderAt, size int64) ([]Partition, error) {
 				}
 				_, first, n := entry(ebr, 0)
 				if first > 0 {
-					add(table+first, n)
+					add(number, table+first, n)
 				}
 				next, offset, _ := entry(ebr, 1)
 				if next == 0 || offset == 0 {
@@ -58,11 +61,11 @@ func Partitions(r io.ReaderAt, size int64) ([]Partition, error) {
 				table = start + offset
 			}
 		default:
-			add(start, length)
+			add(i+1, start, length)
 		}
 	}
 	if len(found) == 0 {
-		return []Partition{{0, size}}, nil // the boot sector of a filesystem
+		return []Partition{{0, size, 0}}, nil // the boot sector of a filesystem
 	}
 	return found, nil
 }
@@ -96,7 +99,7 @@ func gpt(r io.ReaderAt, size int64) ([]Partition, error) {
 		if string(e[:16]) == string(make([]byte, 16)) || first == 0 || last < first || last >= uint64(size)/sector {
 			continue
 		}
-		found = append(found, Partition{int64(first) * sector, int64(last-first+1) * sector})
+		found = append(found, Partition{int64(first) * sector, int64(last-first+1) * sector, int(i) + 1})
 	}
 	return found, nil
 }

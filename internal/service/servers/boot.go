@@ -136,7 +136,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
-		Seed: newSeed(), Drive: s.config.Drive, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,
+		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,
 	}
 	if in.Hostname == "" {
 		in.Hostname = Hostname(r.Name)

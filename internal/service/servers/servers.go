@@ -47,6 +47,8 @@ type Config struct {
 	ForceConfigDrive bool
 	// Drive is how config drives are made; nil is by the defaults.
 	Drive *contract.DriveOptions
+	// Inject is how data is injected where there is no drive; nil is by the defaults.
+	Inject *contract.InjectOptions
 	// VendorData is what every guest is told.
 	VendorData map[string]any
 	// VendorServices are asked what else a guest is told; nil are none.
