@@ -19,6 +19,7 @@ import (
 const lookAround = `#!/bin/sh
 for device in /sys/bus/virtio/devices/*; do read -r id <$device/device; echo virtio $((id)); done
 for port in /sys/class/virtio-ports/*; do [ -f $port/name ] && read -r name <$port/name && echo port $name; done
+for nic in /sys/bus/pci/devices/*/virtio*/net; do [ -d $nic ] && echo nic ${nic%/virtio*}; done
 [ -d /sys/firmware/efi ] && echo started by uefi
 echo looked around
 `
@@ -41,14 +42,17 @@ func bootsOnTheHardwareOfItsImage(t *testing.T, r *rig, _ string) {
 		"hw_video_model": "virtio", "hw_qemu_guest_agent": "yes", "img_config_drive": "mandatory", "os_type": "linux",
 		"os_require_quiesce": "yes", "of_my_own": "kept",
 	})
+	networks := r.on()
+	networks[0].Tag = "front"
 	s := r.create(t, servers.CreateOpts{
-		Name: "on-scsi", ImageRef: image, FlavorRef: r.flavor, Networks: r.on(), ConfigDrive: ptr(false), UserData: []byte(lookAround),
+		Name: "on-scsi", ImageRef: image, FlavorRef: r.flavor, Networks: networks, ConfigDrive: ptr(false), UserData: []byte(lookAround),
 	})
 	require.True(t, r.active(t, s.ID).ConfigDrive, "the image cannot do without")
 	lines := r.console(t, s.ID)
 	for _, want := range []string{
 		"config-drive dev=sr0 fs=iso9660", "root-disk bytes=1073741824 dev=sda",
 		"user-data> virtio 1", "user-data> virtio 3", "user-data> virtio 4", "user-data> virtio 8", "user-data> virtio 16",
+		"user-data> nic /sys/bus/pci/devices/0000:00:10.0", // where devices in meta_data.json has a tagged NIC
 		"user-data> looked around",
 	} {
 		require.Contains(t, lines, want)
