@@ -329,7 +329,10 @@ func (c *Confinement) furnish(trees []int) error {
 			return fmt.Errorf("showing %s to a confined program: %w", f.Path, err)
 		}
 	}
-	return unix.Mount("", box, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NOEXEC, "")
+	if err := unix.Mount("", box, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("making a confined program's files read-only: %w", err)
+	}
+	return nil
 }
 
 func device(name string, major, minor uint32) error {
@@ -359,7 +362,9 @@ func place(tree int, path string) error {
 		return err
 	}
 	if folder != at {
-		if err := os.WriteFile(at, nil, 0o644); err != nil { //nolint:gosec // G306: the mount point's mode is not the file's
+		// Made without being opened: a program that is forked at this moment elsewhere would hold it open for writing, and the box
+		// could not be made read-only.
+		if err := unix.Mknod(at, unix.S_IFREG|0o644, 0); err != nil {
 			return err
 		}
 	}

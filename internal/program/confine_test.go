@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -117,4 +118,23 @@ func BenchmarkRun(b *testing.B) {
 			}
 		})
 	}
+}
+
+// Programs that start at the same moment take after one another what is open in this process.
+func TestManyProgramsAreConfinedAtTheSameTime(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "given")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 100 {
+				_, _, err := Run(t.Context(), Command{Name: "true", Confine: &Confinement{Files: []File{{Path: file}, {Path: filepath.Dir(file)}}}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }
