@@ -34,7 +34,6 @@ import (
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
-	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -148,15 +147,11 @@ func (w *world) service() *images.Service {
 // options are those of an api process on the world's database and files, with the defaults of the settings.
 func (w *world) options() Options {
 	d := config.Default()
-	file := filepath.Join(w.t.TempDir(), "payload.keys")
-	require.NoError(w.t, payload.EnsureKeys(file))
-	keys, err := payload.LoadKeys(file)
-	require.NoError(w.t, err)
 	return Options{
 		Store: w.store, Images: w.service(), Builds: noBuilds{}, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Image:    image.Config{Idle: d.Images.Idle, ImportDeadline: d.Images.ImportDeadline, TaskTTL: d.Images.TaskTTL},
 		Identity: identity.Config{TokenTTL: d.API.TokenTTL},
-		Hosts:    hosts.Config{Keys: keys},
+		Hosts:    hosts.Config{Keys: testenv.PayloadKeys(w.t)},
 		Servers:  servers.Config{Quota: models.ProjectQuota{KeyPairs: d.Quota.KeyPairs}},
 	}
 }

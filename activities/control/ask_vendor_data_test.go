@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,27 +16,16 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 func TestVendorDataIsKeptSealedAndNotAskedForAgain(t *testing.T) {
-	ctx := t.Context()
-	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
-	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
-	require.NoError(t, err)
-	_, err = store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
+	ctx, store := newStore(t)
+	_, err := store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
 	require.NoError(t, err)
 	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "public"}, nil)
 	require.NoError(t, err)
-	ring := filepath.Join(t.TempDir(), "payload.keys")
-	require.NoError(t, payload.EnsureKeys(ring))
-	keys, err := payload.LoadKeys(ring)
-	require.NoError(t, err)
-	a := New(Options{Store: store, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
+	a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), Logger: slog.New(slog.DiscardHandler)})
 
 	in := contract.AskVendorDataInput{ServerID: uuid.NewString()}
 	in.ConnectTimeout, in.ReadTimeout = 5*time.Second, 10*time.Second

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -13,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
-	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -71,11 +70,7 @@ func TestAHostIsEmptyWhenNothingWaitsForItAnyMore(t *testing.T) {
 	require.NoError(t, store.ActivateServer(ctx, models.Activation{ServerID: active, RequestID: "req-" + active, PowerState: lifecycle.Running}))
 	elsewhere := uuid.NewString() // its clean-up waits for the host, and its room there is given back
 	engine := &waiting{undos: map[string]int{builds: 2, elsewhere: 1}, listed: []string{builds, elsewhere}}
-	file := filepath.Join(t.TempDir(), "keys")
-	require.NoError(t, payload.EnsureKeys(file))
-	keys, err := payload.LoadKeys(file)
-	require.NoError(t, err)
-	a := New(Options{Store: store, Builds: engine, Keys: keys, Logger: slog.New(slog.DiscardHandler)})
+	a := New(Options{Store: store, Builds: engine, Keys: testenv.PayloadKeys(t), Logger: slog.New(slog.DiscardHandler)})
 	in := contract.ForgetHostInput{HostID: host.ID, Hostname: "hv1", Reason: "it burnt", UserID: "ops", RequestID: "req-f"}
 	require.True(t, fault.Is(a.EmptyHost(ctx, in), fault.NotFound), "who was not given up is not emptied")
 	for range 2 {

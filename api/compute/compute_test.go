@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/network"
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -109,10 +109,7 @@ type cloud struct {
 
 func newCloud(t testing.TB) *cloud {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "keys")
-	require.NoError(t, payload.EnsureKeys(file))
-	keys, err := payload.LoadKeys(file)
-	require.NoError(t, err)
+	keys := testenv.PayloadKeys(t)
 	c := &cloud{builds: &builds{}, keys: keys, image: uuid.NewString()}
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
 		d := config.Default()
@@ -126,6 +123,7 @@ func newCloud(t testing.TB) *cloud {
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")
 	c.reader, c.stranger = c.User(t, "one", "reader"), c.User(t, "two", "member")
 	ctx := context.Background()
+	var err error
 	c.flavor, err = c.Store.CreateFlavor(ctx, models.Flavor{
 		ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 512, DiskGiB: 1, RxTxFactor: 1, Public: true, ExtraSpecs: map[string]string{"hw:x": "y"},
 	})

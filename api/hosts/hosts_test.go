@@ -3,7 +3,6 @@ package hosts_test
 import (
 	"context"
 	"log/slog"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -52,10 +52,7 @@ func (a *actions) Do(_ context.Context, _ string, in contract.ActionInput) error
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "keys")
-	require.NoError(t, payload.EnsureKeys(file))
-	keys, err := payload.LoadKeys(file)
-	require.NoError(t, err)
+	keys := testenv.PayloadKeys(t)
 	config := hosts.Config{HeartbeatInterval: 5 * time.Second, DownAfter: time.Minute, Keys: keys}
 	e := &env{keys: keys}
 	e.bytes = newBytes(t)

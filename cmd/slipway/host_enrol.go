@@ -118,13 +118,13 @@ func (p *preparedEnrolment) Write(ctx context.Context, to *os.File, token string
 	p.Token = token
 	if p.authority != nil {
 		name := p.Settings.Host.Hostname
-		if _, err := p.authority.Renew(ctx, pki.Host, name, 0); err != nil {
+		if _, cannotRenew := p.authority.Renew(ctx, pki.Host, name, 0); cannotRenew != nil {
 			if _, err := p.authority.Issue(ctx, pki.Request{Role: pki.Host, Name: name}); err != nil {
-				return err
+				return errors.Join(err, cannotRenew)
 			}
 		}
-		holder := filepath.Join(p.dir, pki.Host+"-"+name)
-		if err := p.read(filepath.Join(p.dir, pki.CAFile), holder+".pem", holder+".key"); err != nil {
+		cert, key := pki.Files(p.dir, pki.Host, name)
+		if err := p.read(filepath.Join(p.dir, pki.CAFile), cert, key); err != nil {
 			return err
 		}
 	}

@@ -105,7 +105,7 @@ func Open(dir string) (*Authority, error) {
 	certPath, keyPath := filepath.Join(dir, CAFile), filepath.Join(dir, caKeyFile)
 	text, err := os.ReadFile(certPath)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no CA in %s: `slipway pki init` makes one, --dir names another folder", dir)
+		return nil, fmt.Errorf("there is no CA in %s: `slipway pki init` makes one; another folder is named by --dir of slipway pki, and by --pki of slipway host", dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the CA's certificate: %w", err)

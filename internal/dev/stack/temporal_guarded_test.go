@@ -151,8 +151,12 @@ func TestAFrontendThatAsksForCertificatesGivesEachRoleItsOwn(t *testing.T) {
 		t.Fatalf("the build gave %q, %v", got, err)
 	}
 	// The workers' own heartbeats have come, of the host's too.
-	for deadline, beating := time.Now().Add(20*time.Second), map[string]bool{}; !beating["control"] || !beating["host:hv1"]; time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	patience, again, beating := time.After(20*time.Second), time.NewTicker(100*time.Millisecond), map[string]bool{}
+	defer again.Stop()
+	for !beating["control"] || !beating["host:hv1"] {
+		select {
+		case <-again.C:
+		case <-patience:
 			t.Fatalf("the server has heard of the workers of %v alone", beating)
 		}
 		listed, err := control.WorkflowService().ListWorkers(t.Context(), &workflowservice.ListWorkersRequest{Namespace: namespace})

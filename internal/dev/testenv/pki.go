@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/pki"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
 )
@@ -29,6 +30,21 @@ func MakePKI(ctx context.Context, dir string) error {
 		}
 	}
 	return err
+}
+
+// PayloadKeys are new ones, as a control plane has them; the first is k1.
+func PayloadKeys(t testing.TB) *payload.Keys {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "payload.keys")
+	err := payload.EnsureKeys(file)
+	var keys *payload.Keys
+	if err == nil {
+		keys, err = payload.LoadKeys(file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 // PKI is the folder of the run's CA.

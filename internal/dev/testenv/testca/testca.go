@@ -22,14 +22,13 @@ type CA struct {
 	*pki.Authority
 	Dir string
 
-	t   testing.TB
-	had map[string]bool // holders
+	t testing.TB
 }
 
 // New makes a CA that goes with the test.
 func New(t testing.TB) *CA {
 	t.Helper()
-	ca := &CA{t: t, Dir: t.TempDir(), had: map[string]bool{}}
+	ca := &CA{t: t, Dir: t.TempDir()}
 	var err error
 	if ca.Authority, err = pki.Init(t.Context(), ca.Dir, "test"); err != nil {
 		t.Fatal(err)
@@ -48,21 +47,16 @@ func (ca *CA) Issue(role, name string, ips ...string) (cert, key, serial string)
 	if role != pki.Operator {
 		request.DNS = []string{name}
 	}
-	var (
-		c   pki.Certificate
-		err error
-	)
-	if holder := role + "-" + name; ca.had[holder] {
-		c, err = ca.Renew(ca.t.Context(), role, name, 0)
-	} else {
-		c, err = ca.Authority.Issue(ca.t.Context(), request)
-		ca.had[holder] = true
+	cert, key = pki.Files(ca.Dir, role, name)
+	issue := func() (pki.Certificate, error) { return ca.Authority.Issue(ca.t.Context(), request) }
+	if _, err := os.Stat(cert); err == nil {
+		issue = func() (pki.Certificate, error) { return ca.Renew(ca.t.Context(), role, name, 0) }
 	}
+	c, err := issue()
 	if err != nil {
 		ca.t.Fatal(err)
 	}
-	path := ca.File(role + "-" + name)
-	return path + ".pem", path + ".key", c.Serial
+	return cert, key, c.Serial
 }
 
 // Holder is a new certificate with its key.
@@ -80,7 +74,7 @@ func (ca *CA) Holder(role, name string, ips ...string) tls.Certificate {
 // changed of it.
 func (ca *CA) Odd(role, name string, change func(*x509.Certificate)) tls.Certificate {
 	ca.t.Helper()
-	authority, err := tls.LoadX509KeyPair(ca.File("ca.pem"), ca.File("ca.key"))
+	authority, err := tls.LoadX509KeyPair(ca.File(pki.CAFile), ca.File("ca.key"))
 	if err != nil {
 		ca.t.Fatal(err)
 	}
@@ -104,7 +98,7 @@ func (ca *CA) Odd(role, name string, change func(*x509.Certificate)) tls.Certifi
 // Client is the TLS of one that believes this CA and presents some certificate, or none.
 func (ca *CA) Client(certificates ...tls.Certificate) *tls.Config {
 	ca.t.Helper()
-	text, err := os.ReadFile(ca.File("ca.pem"))
+	text, err := os.ReadFile(ca.File(pki.CAFile))
 	if err != nil {
 		ca.t.Fatal(err)
 	}
