@@ -168,6 +168,13 @@ func doomed(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread would not end, but stay as it is, and with it what is seen of this process in /proc. It is held until
+			// another one has done it.
+			defer runtime.UnlockOSThread()
+			done <- doomed(f)
+			return
+		}
 		done <- f()
 	}()
 	return <-done
