@@ -116,7 +116,7 @@ func (m *buildMetrics) gauges() []prometheus.Metric {
 		}
 		add(m.suspended, suspended)
 		for _, c := range servers {
-			add(m.servers, c.Servers, lifecycle.Status(c.VMState), c.TaskState)
+			add(m.servers, c.Servers, lifecycle.Status(c.VMState, c.TaskState), c.TaskState)
 		}
 	}
 	return all

@@ -30,10 +30,11 @@ UNION SELECT s.id FROM servers s JOIN hosts h ON h.id = s.host_id WHERE h.hostna
 UNION SELECT a.server_id FROM placements a JOIN hosts h ON h.id = a.host_id
       WHERE h.hostname = @hostname AND a.server_id > @after AND (@through = '' OR a.server_id <= @through)
 UNION SELECT unnest(@servers::text[])`
+)
 
-	// How many NICs a server has, its build's events tell: those after its last choice of a host. The first server of its
-	// reservation matters while the reservation may still work on it.
-	auditServersSQL = `
+// How many NICs a server has, its build's events tell: those after its last choice of a host. The first server of its
+// reservation matters while the reservation may still work on it.
+var auditServersSQL = `
 SELECT s.id, s.created_at, s.project_id, s.name, s.vm_state, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''),
        s.flavor, COALESCE(i.virtual_bytes, i.size_bytes, 0),
        COALESCE((SELECT a.request_id FROM instance_actions a WHERE a.server_id = s.id AND a.action = 'create' ORDER BY a.started_at LIMIT 1), ''),
@@ -46,7 +47,6 @@ SELECT s.id, s.created_at, s.project_id, s.name, s.vm_state, COALESCE(s.task_sta
            SELECT f.id FROM servers f WHERE f.reservation_id = s.reservation_id AND f.project_id = s.project_id AND f.launch_index = 0 LIMIT 1), '') ELSE '' END
 FROM servers s LEFT JOIN hosts h ON h.id = s.host_id LEFT JOIN images i ON i.id = s.image_id
 WHERE s.id = ANY($1) ORDER BY s.id`
-)
 
 // AuditRecords reads what an audit compares, on one consistent view.
 func (s *Store) AuditRecords(ctx context.Context, q AuditQuestion) (audit.Records, error) {

@@ -47,7 +47,7 @@ func TestAGuestThatGoesDownStopsItsServerAndIsRecordedOnce(t *testing.T) {
 func TestAnOtherPowerStateIsKeptAndChangesNothingElse(t *testing.T) {
 	w, ctx := newWorld(t), context.Background()
 	v := w.running(t, "web")
-	for _, power := range []int{lifecycle.Paused, lifecycle.NoState, lifecycle.Running} {
+	for _, power := range []int{lifecycle.PausedGuest, lifecycle.NoState, lifecycle.Running} {
 		host, g := w.sighting(t, v, power)
 		moved, err := w.SawGuest(ctx, host, g)
 		require.NoError(t, err)

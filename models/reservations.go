@@ -230,7 +230,7 @@ func noReservation(id string) error {
 	return fault.New(fault.NotFound, "Reservation %s could not be found.", id)
 }
 
-const countServersSQL = `
+var countServersSQL = `
 SELECT count(*) AS admitted, count(*) FILTER (WHERE ` + isBuilding + `) AS building, count(*) FILTER (WHERE ` + wasBuilt + `) AS active,
        count(*) FILTER (WHERE ` + isError + `) AS failed, count(*) FILTER (WHERE ` + isDeleted + `) AS deleted,
        reservation_id AS id, project_id, min(created_at) AS created_at, (array_agg(id ORDER BY launch_index))[1] AS server_id,

@@ -107,14 +107,15 @@ func (s *Store) FinishAction(ctx context.Context, id, requestID string, action l
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET vm_state = @to, power_state = @power_state, task_state = NULL, updated_at = @at
+         UPDATE servers SET vm_state = COALESCE(NULLIF(@to, ''), vm_state), task_state = NULL, updated_at = @at,
+             power_state = COALESCE(NULLIF(@power_state::integer, @as_it_was), power_state)
          WHERE id = @id AND task_state = @task_state AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id)
          RETURNING id)
 UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
 			named{
 				"id": id, "request_id": requestID, "at": now(), "to": string(action.To), "power_state": action.Power,
-				"task_state": action.Task,
+				"as_it_was": lifecycle.AsItWas, "task_state": action.Task,
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 	})
@@ -133,7 +134,7 @@ func (s *Store) FailAction(ctx context.Context, id, requestID string, action lif
 WITH moved AS (
          UPDATE servers SET task_state = NULL, updated_at = @at, vm_state = CASE WHEN @was_vm_state = '' THEN vm_state ELSE @was_vm_state END,
              power_state = CASE WHEN @was_vm_state = '' THEN power_state ELSE @was_power_state END
-         WHERE id = @id AND (task_state = @task_state OR task_state IS NULL AND vm_state = @to) AND deleted_at IS NULL
+         WHERE id = @id AND (task_state = @task_state OR task_state IS NULL AND vm_state = COALESCE(NULLIF(@to, ''), vm_state)) AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id AND a.message IS NULL)
          RETURNING id),
      fault AS (

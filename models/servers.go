@@ -47,6 +47,14 @@ type Server struct {
 	Host     *Host             `gorm:"-"`
 }
 
+// Task is what is being done to the server; "" is nothing.
+func (v Server) Task() string {
+	if v.TaskState == nil {
+		return ""
+	}
+	return *v.TaskState
+}
+
 // FlavorSnapshot is the flavor as it was when the server was asked for (shown since microversion 2.47).
 type FlavorSnapshot struct {
 	ID           string            `json:"id"`
@@ -79,6 +87,7 @@ type ServerFilter struct {
 	Name             string
 	VMStates         []lifecycle.VMState
 	TaskState        string
+	TaskStates       []string // any of them
 	ImageID          string
 	FlavorID         string
 	HostID           string
@@ -359,6 +368,7 @@ func (f ServerFilter) narrow(q *gorm.DB) *gorm.DB {
 	}
 	equal("user_id", f.UserID)
 	equal("task_state", f.TaskState)
+	q = among(q, "task_state", f.TaskStates)
 	equal("image_id", f.ImageID)
 	equal("flavor_id", f.FlavorID)
 	equal("host_id", f.HostID)

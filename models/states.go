@@ -1,6 +1,10 @@
 package models
 
-import "github.com/slipway-cloud/slipway/internal/lifecycle"
+import (
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+)
 
 // What queries say of a server's state. The words are internal/lifecycle's; a query that wrote them itself would go on
 // compiling after they changed.
@@ -10,8 +14,9 @@ const (
 
 	isBuilding = "vm_state = '" + building + "'"
 	isActive   = "vm_state = '" + string(lifecycle.Active) + "'"
-	wasBuilt   = "vm_state IN ('" + string(lifecycle.Active) + "', '" + string(lifecycle.Stopped) + "')"
 	isError    = "vm_state = '" + string(lifecycle.Error) + "'"
 	isDeleted  = "vm_state = '" + string(lifecycle.Deleted) + "'"
 	isDeleting = "task_state = '" + deleting + "'"
 )
+
+var wasBuilt = "vm_state IN ('" + strings.Join(statesOf(lifecycle.WasBuilt()), "', '") + "')"

@@ -109,7 +109,7 @@ func TestWhatAHostSeesOfItsGuestsIsToldWhenItChanges(t *testing.T) {
 	// Each change is looked at; while it runs as it should there is nothing to tell.
 	require.NoError(t, r.virt.SetState(foreign, hypervisor.Paused))
 	require.NoError(t, r.virt.SetState(id, hypervisor.Paused))
-	require.Equal(t, []hostapi.Sighting{{ServerID: id, AsOf: asOf, PowerState: lifecycle.Paused}}, heard(t, r.api.seen))
+	require.Equal(t, []hostapi.Sighting{{ServerID: id, AsOf: asOf, PowerState: lifecycle.PausedGuest}}, heard(t, r.api.seen))
 	require.NoError(t, r.virt.PowerOff(id))
 	for {
 		if heard(t, r.api.seen)[0].PowerState == lifecycle.Shutdown {

@@ -95,7 +95,7 @@ func (a *Activities) ReadFacts(ctx context.Context, in contract.ReadFactsInput) 
 func PowerState(state hypervisor.State) int { return powerStates[state] }
 
 var powerStates = map[hypervisor.State]int{
-	hypervisor.Absent: lifecycle.NoState, hypervisor.Running: lifecycle.Running, hypervisor.Paused: lifecycle.Paused,
+	hypervisor.Absent: lifecycle.NoState, hypervisor.Running: lifecycle.Running, hypervisor.Paused: lifecycle.PausedGuest,
 	hypervisor.ShutOff: lifecycle.Shutdown, hypervisor.Crashed: lifecycle.Crashed,
 }
 

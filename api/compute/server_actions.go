@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
@@ -20,36 +21,64 @@ func (a *API) mountServerActions(g *echo.Group) {
 	g.GET("/servers/:id/os-instance-actions/:request", a.showAction, rest.Expect(404))
 }
 
-// act finds the action that a body names. Each has a rule of its own that says who may.
-func (a *API) act(c echo.Context) error {
-	var body map[string]json.RawMessage
-	if err := rest.Bind(c, anyObject, &body); err != nil {
-		return err
-	}
-	if len(body) != 1 {
-		return invalid("Malformed request body")
-	}
-	for name, raw := range body {
-		if name == "os-getConsoleOutput" {
-			if err := allow(rest.CallerOf(c).CanWrite(), "os_compute_api:os-console-output"); err != nil {
-				return err
-			}
-			return a.consoleOutput(c, raw)
-		}
-		if action, ok := lifecycle.OfUsers(name, minorOf(c)); ok {
-			return a.do(c, action)
-		}
-		return invalid("There is no such action: %s", name)
-	}
-	return nil
+// asking is an action that a body asks for.
+type asking struct {
+	server models.Server
+	rows   []lifecycle.Action // that its word may mean
+	raw    json.RawMessage    // what is said beside it
 }
 
-// do begins an action that is a workflow.
-func (a *API) do(c echo.Context, action lifecycle.Action) error {
-	if err := allow(rest.CallerOf(c).CanWrite(), action.Policy); err != nil {
-		return err
+// actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
+var actionBodies = map[string]func(*API, echo.Context, asking) error{
+	"os-getConsoleOutput": (*API).consoleOutput,
+}
+
+// act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404
+// whatever is asked of it.
+func (a *API) act(c echo.Context) error {
+	word, raw, malformed := actionOf(c)
+	rows := lifecycle.OfUsers(word, minorOf(c))
+	if len(rows) > 0 {
+		may := rest.CallerOf(c).CanWrite()
+		if rows[0].Admin {
+			may = rest.CallerOf(c).Admin()
+		}
+		if err := allow(may, rows[0].Policy); err != nil {
+			return err
+		}
 	}
-	if err := a.servers(c).Act(c.Request().Context(), c.Param("id"), action); err != nil {
+	v, err := a.server(c)
+	switch {
+	case err != nil:
+		return err
+	case malformed != nil:
+		return malformed
+	case len(rows) == 0:
+		return invalid("There is no such action: %s", word)
+	}
+	if read, ok := actionBodies[word]; ok {
+		return read(a, c, asking{server: v, rows: rows, raw: raw})
+	}
+	return a.begin(c, v, rows[0], contract.ActionArguments{})
+}
+
+// actionOf is the one word of a body, with what is said to it.
+func actionOf(c echo.Context) (word string, raw json.RawMessage, err error) {
+	var body map[string]json.RawMessage
+	if err := rest.Bind(c, anyObject, &body); err != nil {
+		return "", nil, err
+	}
+	if len(body) != 1 {
+		return "", nil, invalid("Malformed request body")
+	}
+	for word, raw = range body {
+	}
+	return word, raw, nil
+}
+
+// begin begins an action that holds the server's lock.
+func (a *API) begin(c echo.Context, v models.Server, action lifecycle.Action, arguments contract.ActionArguments) error {
+	if err := a.servers(c).Act(c.Request().Context(), v, action, arguments); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusAccepted)
@@ -63,10 +92,10 @@ var (
 )
 
 // consoleOutput answers the last lines of the serial console (console_output.py): all of it without a length or with -1.
-func (a *API) consoleOutput(c echo.Context, raw json.RawMessage) error {
+func (a *API) consoleOutput(c echo.Context, asked asking) error {
 	var body map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &body); err != nil || body == nil {
-		return field("os-getConsoleOutput", string(raw), "is not of type 'object'")
+	if err := json.Unmarshal(asked.raw, &body); err != nil || body == nil {
+		return field("os-getConsoleOutput", string(asked.raw), "is not of type 'object'")
 	}
 	lines := -1
 	for name, value := range body {
@@ -87,7 +116,7 @@ func (a *API) consoleOutput(c echo.Context, raw json.RawMessage) error {
 			return field("length", word, "is less than the minimum of -1")
 		}
 	}
-	output, err := a.servers(c).Console(c.Request().Context(), c.Param("id"), lines)
+	output, err := a.servers(c).Console(c.Request().Context(), asked.server, lines)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		v["image"] = object{"id": s.ImageID, "links": bookmark(c, "images", s.ImageID)}
 	}
 	v["metadata"] = emptyIfNil(s.Metadata)
-	v["status"] = lifecycle.Status(s.VMState)
+	v["status"] = lifecycle.Status(s.VMState, s.Task())
 	v["tenant_id"], v["user_id"] = s.ProjectID, s.UserID
 	v["OS-DCF:diskConfig"] = diskConfig
 	if s.Fault != nil && (s.VMState == lifecycle.Error || s.VMState == lifecycle.Deleted) {

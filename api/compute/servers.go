@@ -259,11 +259,18 @@ func filterStatus(f *models.ServerFilter, statuses []string, vmState string, min
 	if len(statuses) == 0 && vmState == "" {
 		return false, nil
 	}
-	known := false
+	known, whole := false, false // whole: all servers of a state are asked for, whatever is done to them
 	for _, s := range statuses {
 		s = strings.ToUpper(s)
 		known = known || slices.Contains(novaStatuses, s)
-		f.VMStates = append(f.VMStates, lifecycle.OfStatus(s)...)
+		states, tasks := lifecycle.OfStatus(s)
+		if len(tasks) == 0 {
+			whole = true
+		}
+		f.VMStates, f.TaskStates = append(f.VMStates, states...), append(f.TaskStates, tasks...)
+	}
+	if whole {
+		f.TaskStates = nil
 	}
 	if len(statuses) == 0 { // a status says more than a vm_state, so Nova lets it win
 		known = true

@@ -34,6 +34,6 @@ func (a *API) adopt(c echo.Context) error {
 	}
 	rest.Logger(c).Info("guest adopted", "server_id", s.ID, "host", host.Hostname)
 	return c.JSON(http.StatusOK, map[string]any{"server": map[string]any{
-		"id": s.ID, "name": s.Name, "project_id": s.ProjectID, "status": lifecycle.Status(s.VMState), "hostname": host.Hostname,
+		"id": s.ID, "name": s.Name, "project_id": s.ProjectID, "status": lifecycle.Status(s.VMState, s.Task()), "hostname": host.Hostname,
 	}})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
@@ -41,7 +42,7 @@ func (a *API) resume(c echo.Context) error {
 		}
 		// In its owner's name: nobody has asked.
 		owner := servers.Caller{Caller: auth.Caller{UserID: s.UserID, ProjectID: s.ProjectID}, RequestID: "req-" + uuid.NewString()}
-		err = a.servers.For(owner).Act(ctx, s.ID, action)
+		err = a.servers.For(owner).Act(ctx, s, action, contract.ActionArguments{})
 		if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) { // it should not run, or something is being done to it
 			continue
 		}

@@ -28,8 +28,12 @@ type ActionInput struct {
 	RequestID string    `json:"request_id"`
 	Name      string    `json:"name"` // of the server
 	Deadlines Deadlines `json:"deadlines"`
+	ActionArguments
 	Submission
 }
+
+// ActionArguments are what an action takes beside its name: the field of its own, and none of the others'.
+type ActionArguments struct{}
 
 // BegunAction is what an action that was accepted has to know.
 type BegunAction struct {

@@ -1,23 +1,41 @@
 package lifecycle
 
+import "cmp"
+
+// Kind is how an action is done.
+type Kind string
+
+// Kinds of actions.
+const (
+	// Holds the server's lock: a workflow under the server's own id, which ends what it began or gives it back.
+	Holds Kind = "workflow"
+	// Writes is a compare-and-set of the server's row, whatever else is done to it.
+	Writes Kind = "write"
+	// Beside asks the guest's host for something, beside whatever holds the lock.
+	Beside Kind = "beside"
+)
+
 // Action is one thing that can be done to a server. The API's dispatch and its 409s, the store's compare-and-set, the
-// instance action, docs/server-actions.md and the tests of policy and faults derive from its row. What it does is a table of
-// steps of its own, in workflows/actions.
+// instance action, docs/server-actions.md and the tests of policy and faults derive from its row. What one that holds the lock
+// does is a table of steps of its own, in workflows/actions.
 type Action struct {
-	Name   string    // in the body of POST /servers/{id}/action
+	Name   string    // of the row, and in the body of POST /servers/{id}/action
+	Word   string    // in the body, where several rows share it: the arguments say which is meant
 	Method string    // Nova's name for it, in texts and as the instance action
+	Kind   Kind      // how it is done; "" is Holds
 	Since  int       // the minor microversion that brought it; 1 is always
 	Policy string    // the rule that decides who may
+	Admin  bool      // the rule asks for an admin, and else for a member of the project
 	From   []VMState // that it may begin in; a server on which something is done is in none of them
 	Task   string    // task_state while it runs
-	To     VMState   // that it ends in
-	Power  int       // power_state that it ends in
+	To     VMState   // that it ends in; "" is the one that it began in
+	Power  int       // power_state that it ends in; AsItWas where it changes none
 	Does   string    // for the documents
 
 	Workflow string // the type of the workflow that does it
 }
 
-// Actions hold the server's lock: each is a workflow under the server's own id, and ends what it began or gives it back.
+// Actions is the table.
 var Actions = []Action{
 	{
 		Name: "os-stop", Method: "stop", Since: 1, Policy: "os_compute_api:servers:stop",
@@ -30,6 +48,11 @@ var Actions = []Action{
 		From: []VMState{Stopped}, Task: PoweringOn, To: Active, Power: Running,
 		Workflow: "StartServer",
 		Does:     "starts the guest on the host where its disks are",
+	},
+	{
+		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
+		Power: AsItWas,
+		Does:  "answers the end of what the serial console printed",
 	},
 }
 
@@ -49,12 +72,35 @@ func Find(name string) (Action, bool) {
 	return Action{}, false
 }
 
-// OfUsers is the action that users may ask for by a name, with a minor microversion.
-func OfUsers(name string, minor int) (Action, bool) {
+// OfUsers are the actions that users mean by a word, with a minor microversion; several where its arguments say which.
+func OfUsers(word string, minor int) []Action {
+	var all []Action
 	for _, a := range Actions {
-		if a.Name == name && a.Since <= minor {
-			return a, true
+		if a.Says() == word && a.Since <= minor {
+			all = append(all, a)
 		}
 	}
-	return Action{}, false
+	return all
+}
+
+// Says is the action's word in a body.
+func (a Action) Says() string {
+	if a.Word != "" {
+		return a.Word
+	}
+	return a.Name
+}
+
+// How the action is done.
+func (a Action) How() Kind { return cmp.Or(a.Kind, Holds) }
+
+// Holding are the actions that hold the server's lock.
+func Holding() []Action {
+	var all []Action
+	for _, a := range Actions {
+		if a.How() == Holds {
+			all = append(all, a)
+		}
+	}
+	return all
 }

@@ -11,6 +11,7 @@ type VMState string
 const (
 	Building VMState = "building"
 	Active   VMState = "active"
+	Paused   VMState = "paused"
 	Stopped  VMState = "stopped"
 	Error    VMState = "error"
 	Deleted  VMState = "deleted"
@@ -26,23 +27,38 @@ const (
 
 // Power states: what the hypervisor says (nova/compute/power_state.py).
 const (
-	NoState  = 0
-	Running  = 1
-	Paused   = 3
-	Shutdown = 4
-	Crashed  = 6
+	NoState     = 0
+	Running     = 1
+	PausedGuest = 3
+	Shutdown    = 4
+	Crashed     = 6
+
+	// AsItWas is no power state: that of before.
+	AsItWas = -1
 )
 
-// status is what users see of each state (nova/api/openstack/common.py, _STATE_MAP). None of the tasks that there are changes it.
+// status is what users see of each state while none of its tasks says otherwise (nova/api/openstack/common.py, _STATE_MAP).
 var status = []struct {
 	state  VMState
 	status string
 }{
-	{Building, "BUILD"}, {Active, "ACTIVE"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
-// Status is Nova's status of a state; "UNKNOWN" for one that it does not know.
-func Status(state VMState) string {
+// underway is what users see instead while a task is done to a server in one of the states.
+var underway = []struct {
+	task   string
+	status string
+	in     []VMState
+}{}
+
+// Status is Nova's status of a state and a task; "UNKNOWN" for a state that it does not know.
+func Status(state VMState, task string) string {
+	for _, u := range underway {
+		if u.task == task && slices.Contains(u.in, state) {
+			return u.status
+		}
+	}
 	for _, s := range status {
 		if s.state == state {
 			return s.status
@@ -51,15 +67,20 @@ func Status(state VMState) string {
 	return "UNKNOWN"
 }
 
-// OfStatus are the states that show as a status; none for one that no server has.
-func OfStatus(text string) []VMState {
-	var states []VMState
+// OfStatus are the states that show as a status, and the tasks with which they do; none for one that no server has, and no
+// tasks for one that is shown with any other.
+func OfStatus(text string) (states []VMState, tasks []string) {
 	for _, s := range status {
 		if s.status == text {
-			states = append(states, s.state)
+			return []VMState{s.state}, nil
 		}
 	}
-	return states
+	for _, u := range underway {
+		if u.status == text {
+			states, tasks = append(states, u.in...), append(tasks, u.task)
+		}
+	}
+	return states, tasks
 }
 
 // States are all of them.
@@ -81,30 +102,35 @@ type Transition struct {
 // The transitions, besides those of Actions. A server begins as Building, or, where it is adopted, as its guest is Found.
 var (
 	Built    = Transition{"a build that succeeds", []VMState{Building}, Active}
-	Failed   = Transition{"a build that fails, and whatever loses the guest", []VMState{Building, Active, Stopped}, Error}
-	WentDown = Transition{"a guest that shuts itself down, or crashes", []VMState{Active}, Stopped}
-	Removed  = Transition{"a delete", []VMState{Building, Active, Stopped, Error}, Deleted}
+	Failed   = Transition{"a build that fails, and whatever loses the guest", append(WasBuilt(), Building), Error}
+	WentDown = Transition{"a guest that shuts itself down, or crashes", []VMState{Active, Paused}, Stopped}
+	Removed  = Transition{"a delete", append(WasBuilt(), Building, Error), Deleted}
 )
 
 // Transitions are all ways between states, those of actions too.
 func Transitions() []Transition {
 	all := []Transition{Built, Failed, WentDown, Removed}
 	for _, a := range Actions {
-		all = append(all, Transition{a.Name, a.From, a.To})
+		if a.To != "" {
+			all = append(all, Transition{a.Name, a.From, a.To})
+		}
 	}
 	return all
 }
 
 // Found is the state of a server whose guest has a power state, and of which nothing else is known.
 func Found(power int) VMState {
-	if power == Running || power == Paused {
+	switch power {
+	case Running:
 		return Active
+	case PausedGuest:
+		return Paused
 	}
 	return Stopped
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return []VMState{Active, Stopped} }
+func WasBuilt() []VMState { return []VMState{Active, Paused, Stopped} }
 
 // Allows says whether the action may begin in a state.
 func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }

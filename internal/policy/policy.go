@@ -39,11 +39,18 @@ const Own = "another's than the caller's own: admin"
 // ServerAction is where a server's actions are asked for.
 const ServerAction = "/compute/v2.1/servers/:id/action"
 
-// Routes is the table, with a row more for each action on a server.
+// Routes is the table, with a row more for each word of an action on a server.
 func Routes() []Route {
 	all := slices.Clone(routes)
-	for _, a := range lifecycle.Actions {
-		all = append(all, Route{Method: "POST", Path: ServerAction, Who: Member, Action: a.Name})
+	for i, a := range lifecycle.Actions {
+		if slices.ContainsFunc(lifecycle.Actions[:i], func(b lifecycle.Action) bool { return b.Says() == a.Says() }) {
+			continue
+		}
+		who := Member
+		if a.Admin {
+			who = Admin
+		}
+		all = append(all, Route{Method: "POST", Path: ServerAction, Who: who, Action: a.Says()})
 	}
 	return all
 }

@@ -77,7 +77,7 @@ func (r *rig) status(t *testing.T, id string) string {
 	t.Helper()
 	v, err := r.Store.ServerEvenDeleted(context.Background(), id)
 	require.NoError(t, err)
-	return lifecycle.Status(v.VMState)
+	return lifecycle.Status(v.VMState, v.Task())
 }
 
 func (r *rig) waitFor(t *testing.T, id, status string) {

@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"cmp"
 	"fmt"
 	"testing"
 
@@ -17,30 +18,24 @@ import (
 
 // actions scenes: those of the tables' rows are derived from them.
 func (sc *scenario) actions() []scene {
-	stop := func(t *testing.T, id string) {
-		require.NoError(t, servers.Stop(t.Context(), sc.compute, id).ExtractErr())
+	ask := func(t *testing.T, id string, a lifecycle.Action) {
+		require.NoError(t, system.Ask(t, sc.compute, id, a))
 	}
-	start := func(t *testing.T, id string) {
-		require.NoError(t, servers.Start(t.Context(), sc.compute, id).ExtractErr())
-	}
-	running := func(t *testing.T) string {
+	in := func(t *testing.T, state lifecycle.VMState) string {
 		id := sc.active(t)
 		sc.closed(t, server(id)[0])
+		if a, ok := system.Toward(t, state); ok {
+			ask(t, id, a)
+			sc.ends(t, id, lifecycle.Status(state, ""))
+			sc.closed(t, server(id)[0])
+		}
 		return id
 	}
-	off := func(t *testing.T) string {
-		id := running(t)
-		stop(t, id)
-		sc.ends(t, id, "SHUTOFF")
-		sc.closed(t, server(id)[0])
-		return id
-	}
-	from := map[string]func(*testing.T) string{"os-stop": running, "os-start": off}
-	does := map[string]func(*testing.T, string){"os-stop": stop, "os-start": start}
+	stop, _ := lifecycle.Find("os-stop")
 	scenes := []scene{{"delete-during-os-stop", func(t *testing.T) []string {
-		id := running(t)
+		id := in(t, lifecycle.Active)
 		rules := sc.inject(t, faultinject.Rule{Step: contract.StopDomain, Mode: faultinject.HoldBefore, Times: 1})
-		stop(t, id)
+		ask(t, id, stop)
 		system.Eventually(t, patience, func() (bool, string) {
 			calls, err := sc.s.Faults.Held(rules[0])
 			return err == nil && len(calls) > 0, fmt.Sprintf("StopDomain is not held: %v", err)
@@ -50,18 +45,18 @@ func (sc *scenario) actions() []scene {
 		sc.gone(t, id)
 		return server(id)
 	}}}
-	for _, a := range lifecycle.Actions {
+	for _, a := range lifecycle.Holding() {
 		scenes = append(scenes, scene{a.Name, func(t *testing.T) []string {
-			id := from[a.Name](t)
-			does[a.Name](t, id)
-			sc.ends(t, id, lifecycle.Status(a.To))
+			id := in(t, a.From[0])
+			ask(t, id, a)
+			sc.ends(t, id, lifecycle.Status(cmp.Or(a.To, a.From[0]), ""))
 			return server(id)
 		}})
 		for _, step := range actions.Tables()[a.Name][1:] {
 			scenes = append(scenes, scene{"fails-" + a.Name + "-" + step.Name, func(t *testing.T) []string {
-				id := from[a.Name](t)
+				id := in(t, a.From[0])
 				sc.inject(t, faultinject.Rule{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1})
-				does[a.Name](t, id)
+				ask(t, id, a)
 				return server(id)
 			}})
 		}

@@ -213,7 +213,7 @@ func (s *site) becomes(id, status string) {
 		if err != nil {
 			return false, err.Error()
 		}
-		return lifecycle.Status(v.VMState) == status, fmt.Sprintf("server %s is %s, not %s", id, lifecycle.Status(v.VMState), status)
+		return lifecycle.Status(v.VMState, "") == status, fmt.Sprintf("server %s is %s, not %s", id, lifecycle.Status(v.VMState, ""), status)
 	})
 }
 

@@ -162,7 +162,7 @@ func TestAStopThatFailsLeavesTheGuestRunning(t *testing.T) {
 }
 
 func TestEveryActionOfTheTableHasSteps(t *testing.T) {
-	for _, a := range lifecycle.Actions {
+	for _, a := range lifecycle.Holding() {
 		steps := Tables()[a.Name]
 		require.Equal(t, contract.BeginAction, steps[0].Name, a.Name)
 		require.Equal(t, contract.FinishAction, steps[len(steps)-1].Name, a.Name)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -15,13 +16,14 @@ const actionsHead = `<!-- Written by internal/dev/gendocs from internal/lifecycl
 
 # What can be done to a server
 
-One row of the table in [internal/lifecycle/actions.go](../internal/lifecycle/actions.go) for each action. Each is a workflow under
-the server's own id, its lock: it is accepted with 202 when the server is marked with the task, and refused with 409 in Nova's
-words in any other state, or while anything else is done. One that fails gives back what it took: the server is what it was,
-and the instance action says why. A delete that comes meanwhile ends it.
+One row of the table in [internal/lifecycle/actions.go](../internal/lifecycle/actions.go) for each action. What is done as a
+workflow runs under the server's own id, its lock: it is accepted with 202 when the server is marked with the task, and refused
+with 409 in Nova's words in any other state, or while anything else is done. One that fails gives back what it took: the server
+is what it was, and the instance action says why. A delete that comes meanwhile ends it. A write is a compare-and-set of the
+server's row; what is asked beside goes to its host, whatever holds the lock.
 
-| action | since | policy rule | from vm_state | task_state | to vm_state | what it does |
-|---|---|---|---|---|---|---|
+| action | done as | since | who | policy rule | from vm_state | task_state | to vm_state | what it does |
+|---|---|---|---|---|---|---|---|---|
 `
 
 const statesHead = `
@@ -43,7 +45,12 @@ func serverActions(sentences map[string]sentence) ([]byte, error) {
 		for _, s := range a.From {
 			from = append(from, string(s))
 		}
-		fmt.Fprintf(&b, "| `%s` | 2.%d | `%s` | %s | %s | %s | %s |\n", a.Name, a.Since, a.Policy, strings.Join(from, ", "), a.Task, a.To, cell(a.Does))
+		who := "member"
+		if a.Admin {
+			who = "admin"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | 2.%d | %s | `%s` | %s | %s | %s | %s |\n",
+			a.Name, a.How(), a.Since, who, a.Policy, cmp.Or(strings.Join(from, ", "), "any"), a.Task, cmp.Or(string(a.To), "as it was"), cell(a.Does))
 	}
 	b.WriteString(statesHead)
 	for _, s := range lifecycle.States() {
@@ -53,10 +60,10 @@ func serverActions(sentences map[string]sentence) ([]byte, error) {
 				ways = append(ways, fmt.Sprintf("%s, by %s", t.To, t.By))
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s |\n", s, lifecycle.Status(s), strings.Join(ways, "; "))
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", s, lifecycle.Status(s, ""), strings.Join(ways, "; "))
 	}
 	var missing []error
-	for _, a := range lifecycle.Actions {
+	for _, a := range lifecycle.Holding() {
 		fmt.Fprintf(&b, "\n## %s\n\n| | step | runs on | deadline of one try | task_state | does | undo |\n|---|---|---|---|---|---|---|\n", a.Name)
 		steps := actions.Tables()[a.Name]
 		for i := range steps {

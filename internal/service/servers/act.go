@@ -8,6 +8,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 // How often an action is submitted where the server's lock is held although its row says that nothing is done to it: what
@@ -17,26 +18,23 @@ const (
 	submissionRest = 100 * time.Millisecond
 )
 
-// Act begins an action on a server. It has begun when the server is marked with it; Conflict, in Nova's words, where the
-// server's state does not allow it.
-func (s Servers) Act(ctx context.Context, id string, action lifecycle.Action) error {
+// Act begins an action on a server, as it was just read. It has begun when the server is marked with it; Conflict, in Nova's
+// words, where the server's state does not allow it.
+func (s Servers) Act(ctx context.Context, v models.Server, action lifecycle.Action, arguments contract.ActionArguments) error {
 	for n := 1; ; n++ {
-		v, err := s.Get(ctx, id)
-		if err != nil {
-			return err
-		}
 		if err := v.CanBegin(action); err != nil {
 			return err
 		}
 		refused := s.engine.Do(ctx, action.Workflow, contract.ActionInput{
 			Action: action.Name, ServerID: v.ID, ProjectID: v.ProjectID, UserID: s.caller.UserID,
-			RequestID: s.caller.RequestID, Name: v.Name, Deadlines: s.config.Deadlines,
+			RequestID: s.caller.RequestID, Name: v.Name, Deadlines: s.config.Deadlines, ActionArguments: arguments,
 		})
 		if refused == nil {
 			return nil
 		}
 		// The row says who was accepted, as of a build (docs/decisions/0018-the-row-answers.md).
-		switch _, err := s.store.Action(ctx, v.ID, s.caller.RequestID); {
+		_, err := s.store.Action(ctx, v.ID, s.caller.RequestID)
+		switch {
 		case err == nil:
 			return nil
 		case !fault.Is(err, fault.NotFound):
@@ -48,6 +46,9 @@ func (s Servers) Act(ctx context.Context, id string, action lifecycle.Action) er
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(submissionRest):
+		}
+		if v, err = s.Get(ctx, v.ID); err != nil {
+			return err
 		}
 	}
 }

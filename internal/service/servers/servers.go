@@ -154,11 +154,7 @@ func (s Servers) Delete(ctx context.Context, id string) error {
 }
 
 // Console reads the last lines of a server's serial console; -1 is all that is kept.
-func (s Servers) Console(ctx context.Context, id string, lines int) (string, error) {
-	v, err := s.Get(ctx, id)
-	if err != nil {
-		return "", err
-	}
+func (s Servers) Console(ctx context.Context, v models.Server, lines int) (string, error) {
 	if v.Host == nil {
 		return "", fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
 	}
