@@ -82,6 +82,7 @@ SELECT id, @request_id, 'stop', user_id, project_id, @message, @at, @at FROM see
 		b.Queue(eventsSQL, g.ServerID, requestID, eventsJSON([]InstanceActionEvent{{
 			Event: "GuestWentDown", Host: &g.Hostname, StartedAt: at, EndedAt: &at, Result: &result, Details: &g.What,
 		}}))
+		tell(b, requestID, lifecycle.GuestStopped, ended, g.ServerID)
 	})
 	return moved, failed(err, "write what host %s saw of server %s", hostID, g.ServerID)
 }

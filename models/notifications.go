@@ -37,6 +37,8 @@ const (
 	SinkWebhook NotificationSink = "webhook"
 )
 
+var sinks = []string{string(SinkLog), string(SinkWebhook)}
+
 // notificationChannel is the Postgres channel on which announce wakes those who deliver.
 const notificationChannel = "slipway_notifications"
 
@@ -68,11 +70,11 @@ WITH n AS (
     VALUES (?, ?, ?, ?, ?, ?, ?::jsonb, ?) RETURNING id, resource_id
 ), d AS (
     INSERT INTO notification_deliveries (notification_id, sink, queue, due_at)
-    SELECT n.id, sink, sink || '/' || n.resource_id, now() FROM n, unnest(ARRAY[?, ?]) AS sink
+    SELECT n.id, sink, sink || '/' || n.resource_id, now() FROM n, unnest(?::text[]) AS sink
 )
 SELECT pg_notify(?, '')`,
 			n.EventType, n.PublisherID, n.ResourceID, n.ProjectID, n.UserID, n.RequestID, string(n.Payload), n.CreatedAt,
-			SinkLog, SinkWebhook, notificationChannel).Error
+			texts(sinks), notificationChannel).Error
 	}
 	if err != nil {
 		return fmt.Errorf("announce %s of %s: %w", n.EventType, n.ResourceID, err)

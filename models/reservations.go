@@ -192,6 +192,7 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 			"ids": ids, "request_id": act.RequestID, "action": act.Action, "user_id": act.UserID, "project_id": act.ProjectID,
 			"started_at": act.StartedAt,
 		})
+	tell(&b, act.RequestID, act.Action, started, ids...)
 	r := a.Reservation
 	b.Queue(`INSERT INTO reservations (server_id, id, project_id, user_id, min_count, max_count, created_at)
 		VALUES (@server_id, @id, @project_id, @user_id, @min_count, @max_count, @created_at)`,
@@ -209,7 +210,8 @@ func (s *Store) DropServers(ctx context.Context, ids []string, requestID string,
 	if f.CreatedAt.IsZero() {
 		f.CreatedAt = now()
 	}
-	err := s.exec(ctx, `
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
 WITH moved AS (
          UPDATE servers SET `+isError+`, task_state = NULL, updated_at = @at
          WHERE id = ANY(@ids) AND `+isBuilding+` AND host_id IS NULL AND task_state IS DISTINCT FROM @deleting
@@ -219,10 +221,12 @@ WITH moved AS (
          INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, @code, @message, @details, @at FROM moved),
      freed AS (DELETE FROM claims WHERE server_id IN (SELECT id FROM moved))
 UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
-		named{
-			"ids": ids, "request_id": requestID, "at": f.CreatedAt, "deleting": lifecycle.Deleting, "code": f.Code,
-			"message": f.Message, "details": f.Details,
-		})
+			named{
+				"ids": ids, "request_id": requestID, "at": f.CreatedAt, "deleting": lifecycle.Deleting, "code": f.Code,
+				"message": f.Message, "details": f.Details,
+			})
+		tell(b, requestID, "create", erred, ids...)
+	})
 	return failed(err, "drop %d servers of request %s", len(ids), requestID)
 }
 

@@ -66,6 +66,7 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3), `+isLate("$4"),
 			id, a.RequestID, a.Action, optionalTime(a.AnswerBy)).
 			QueryRow(func(r pgx.Row) error { return r.Scan(&mine, &late) })
+		tell(b, a.RequestID, action.Told(), started, id)
 	})
 	if err != nil {
 		return Server{}, failed(err, "begin to %s server %s", action.Method, id)
@@ -118,6 +119,7 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 				"as_it_was": lifecycle.AsItWas, "task_state": action.Task,
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
+		tell(b, requestID, action.Told(), ended, id)
 	})
 	return failed(err, "finish to %s server %s", action.Method, id)
 }
@@ -146,6 +148,7 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 				"to": string(action.To),
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
+		tell(b, requestID, action.Told(), erred, id)
 	})
 	return failed(err, "give up to %s server %s", action.Method, id)
 }

@@ -193,6 +193,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 				"server_id": v.ID, "request_id": a.RequestID, "key_id": spec.KeyID, "sealed": spec.Sealed, "parts": asJSON(spec.Parts), "created_at": v.CreatedAt,
 			})
 		}
+		tell(b, a.RequestID, a.Action, started, v.ID)
 		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id
 			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), ''),
 			EXISTS (SELECT FROM servers WHERE id = $1)`,
@@ -470,6 +471,7 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 				"from": statesOf(lifecycle.Built.From), "hostname": a.Hostname,
 			})
 		b.Queue(eventsSQL, a.ServerID, a.RequestID, eventsJSON(a.Events))
+		tell(b, a.RequestID, "create", ended, a.ServerID)
 		b.Queue(`SELECT s.vm_state, h.hostname FROM (SELECT) one LEFT JOIN servers s ON s.id = $1 LEFT JOIN hosts h ON h.id = s.host_id`, a.ServerID).
 			QueryRow(func(r pgx.Row) error { return r.Scan(&state, &hostname) })
 	})
@@ -523,6 +525,7 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 				"message": f.Message, "details": f.Details, "failed_at": f.CreatedAt,
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
+		tell(b, requestID, "create", erred, id)
 	})
 	return failed(err, "fail server %s", id)
 }
@@ -552,6 +555,7 @@ SELECT NOT EXISTS (SELECT FROM marked),
 				p = Takings{}
 				return r.Scan(&p.Gone, &p.Hostnames, &p.NICs)
 			})
+		tell(b, a.RequestID, "delete", started, id)
 	})
 	return p, failed(err, "mark server %s as deleting", id)
 }
@@ -569,6 +573,7 @@ UPDATE instance_actions SET updated_at = $3 WHERE server_id IN (SELECT id FROM m
 			id, requestID, now, statesOf(lifecycle.Removed.From))
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 		b.Queue(removeSpecSQL, id)
+		tell(b, requestID, "delete", ended, id)
 	})
 	return failed(err, "remove server %s", id)
 }

@@ -27,7 +27,7 @@ const heartbeatEvery = 2 * time.Second
 
 // Steps measures what activities cost; register it once for a process.
 type Steps struct {
-	seconds *prometheus.HistogramVec
+	seconds, actions *prometheus.HistogramVec
 }
 
 // NewSteps makes the metrics.
@@ -36,9 +36,24 @@ func NewSteps(r prometheus.Registerer) *Steps {
 		Name:    "slipway_step_duration_seconds",
 		Help:    "How long one try of a step (a build's do or undo) took, by its outcome: ok or the kind of its fault.",
 		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
-	}, []string{"step", "outcome"})}
-	r.MustRegister(s.seconds)
+	}, []string{"step", "outcome"}), actions: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name:    "slipway_action_duration_seconds",
+		Help:    "How long what was asked of a server took, from its first step to its end, by the action and its outcome: ok or error.",
+		Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800},
+	}, []string{"action", "outcome"})}
+	r.MustRegister(s.seconds, s.actions)
 	return s
+}
+
+// ended observes the end of an action.
+func (s *Steps) ended(e contract.End, now time.Time) {
+	outcome := "ok"
+	if e.Failed {
+		outcome = "error"
+	}
+	if len(e.Steps) > 0 && e.Steps[0].Started != nil {
+		s.actions.WithLabelValues(e.Action, outcome).Observe(now.Sub(*e.Steps[0].Started).Seconds())
+	}
 }
 
 // steps is what every activity of Slipway has in common, so that the steps themselves hold only their own matter: faults
@@ -117,6 +132,11 @@ func (s *step) ExecuteActivity(ctx context.Context, in *interceptor.ExecuteActiv
 		log.Warn("A step failed.", "duration", took, "kind", outcome, "error", err)
 	} else {
 		log.Info("A step is done.", "duration", took)
+		if len(in.Args) > 0 {
+			if end, ok := t.activity.Ends(in.Args[0]); ok {
+				s.metrics.ended(end, time.Now())
+			}
+		}
 	}
 	s.metrics.seconds.WithLabelValues(t.activity.Name, outcome).Observe(took.Seconds())
 	if t.activity.Owes != contract.OwesNothing {

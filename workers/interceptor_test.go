@@ -160,3 +160,33 @@ func TestAWorkerThatTheEngineRefusesForGoodEndsItsProcess(t *testing.T) {
 	require.ErrorContains(t, err, "no such namespace")
 	require.False(t, w.stopped, "it has stopped by itself")
 }
+
+func TestTheEndOfWhatWasAskedOfAServerIsMeasuredByItsAction(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	metrics := NewSteps(registry)
+	began := time.Now().Add(-2 * time.Second)
+	steps := []contract.StepProgress{{Step: contract.BeginAction, Started: &began}}
+	for name, in := range map[string]any{
+		contract.FinishAction: contract.FinishActionInput{Action: "os-stop", Steps: steps},
+		contract.FailAction:   contract.FailActionInput{Action: "os-start", Steps: steps},
+		contract.Activate:     contract.ActivateInput{Steps: steps},
+		contract.FailServer:   contract.FailServerInput{Steps: steps},
+		contract.RemoveServer: contract.RemoveServerInput{Steps: steps},
+	} {
+		end, ok := contract.ActivityOf(name).Ends(in)
+		require.True(t, ok, name)
+		metrics.ended(end, began.Add(2*time.Second))
+	}
+	_, ok := contract.ActivityOf(contract.BuildDisk).Ends(contract.BuildDiskInput{})
+	require.False(t, ok)
+	all, err := registry.Gather()
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	var seen []string
+	for _, m := range all[0].GetMetric() {
+		seen = append(seen, m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue())
+		require.EqualValues(t, 1, m.GetHistogram().GetSampleCount())
+		require.InDelta(t, 2, m.GetHistogram().GetSampleSum(), 0.001)
+	}
+	require.ElementsMatch(t, []string{"os-stop ok", "os-start error", "create ok", "create error", "delete ok"}, seen)
+}

@@ -22,6 +22,14 @@ type Activity struct {
 	NoServer string
 
 	server, summary func(in any) string
+	end             func(in any) (End, bool)
+}
+
+// End is the end of something that was asked of a server.
+type End struct {
+	Action string // create, delete, or the row of internal/lifecycle
+	Failed bool
+	Steps  []StepProgress
 }
 
 // Scope is who runs an activity.
@@ -56,7 +64,7 @@ var activities = table(
 	}),
 	control[Undo, none](ReleaseQuota).givesBack(),
 	control[RecordServerInput, none](RecordServer).summed(func(in RecordServerInput) string { return in.Name }),
-	control[FailServerInput, none](FailServer).owes(OwesUndo),
+	control[FailServerInput, none](FailServer).owes(OwesUndo).ends(func(in FailServerInput) End { return End{Action: "create", Failed: true, Steps: in.Steps} }),
 	control[Undo, none](ForgetSpec).givesBack(),
 	control[AskVendorDataInput, DynamicVendorData](AskVendorData).summed(func(in AskVendorDataInput) string {
 		return fmt.Sprintf("%d services", len(in.Targets))
@@ -76,9 +84,10 @@ var activities = table(
 	host[Undo, none](UndefineDomain).givesBack(),
 	host[StartDomainInput, none](StartDomain).of(func(in StartDomainInput) string { return in.ServerID }),
 	host[Undo, none](DestroyDomain).givesBack(),
-	control[ActivateInput, none](Activate).summed(func(in ActivateInput) string { return "on " + in.Hostname }),
+	control[ActivateInput, none](Activate).summed(func(in ActivateInput) string { return "on " + in.Hostname }).
+		ends(func(in ActivateInput) End { return End{Action: "create", Steps: in.Steps} }),
 	control[DeleteInput, Takings](MarkDeleting).owes(OwesEnd),
-	control[RemoveServerInput, none](RemoveServer).owes(OwesEnd),
+	control[RemoveServerInput, none](RemoveServer).owes(OwesEnd).ends(func(in RemoveServerInput) End { return End{Action: "delete", Steps: in.Steps} }),
 
 	// What workflows about servers ask beside their tables.
 	control[HostSeenInput, bool](HostSeen),
@@ -90,8 +99,9 @@ var activities = table(
 
 	// Actions.
 	control[ActionInput, BegunAction](BeginAction).summed(func(in ActionInput) string { return in.Action }),
-	control[FinishActionInput, none](FinishAction).summed(func(in FinishActionInput) string { return in.Action }),
-	control[FailActionInput, none](FailAction).owes(OwesUndo),
+	control[FinishActionInput, none](FinishAction).summed(func(in FinishActionInput) string { return in.Action }).
+		ends(func(in FinishActionInput) End { return End{Action: in.Action, Steps: in.Steps} }),
+	control[FailActionInput, none](FailAction).owes(OwesUndo).ends(func(in FailActionInput) End { return End{Action: in.Action, Failed: true, Steps: in.Steps} }),
 	host[StopDomainInput, none](StopDomain).of(func(in StopDomainInput) string { return in.ServerID }),
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),
@@ -169,6 +179,14 @@ func Summary(name string, in any) string {
 	return ""
 }
 
+// Ends tells what the activity with this input brings to its end; false for one that ends nothing.
+func (a Activity) Ends(in any) (End, bool) {
+	if a.end == nil {
+		return End{}, false
+	}
+	return a.end(in)
+}
+
 // none is the answer of an activity that has none.
 type none struct{}
 
@@ -206,6 +224,17 @@ func (r row[I]) ofNone(why string) row[I] { r.NoServer, r.NoTurn = why, why; ret
 func (r row[I]) noTurn(why string) row[I] { r.NoTurn = why; return r }
 
 func (r row[I]) summed(words func(I) string) row[I] { r.summary = read(words); return r }
+
+func (r row[I]) ends(what func(I) End) row[I] {
+	r.end = func(in any) (End, bool) {
+		mine, ok := in.(I)
+		if !ok {
+			return End{}, false
+		}
+		return what(mine), true
+	}
+	return r
+}
 
 // givesBack is an undo that needs no more than what its do took.
 func (r row[I]) givesBack() row[I] {

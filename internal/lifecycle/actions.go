@@ -22,6 +22,7 @@ type Action struct {
 	Name   string    // of the row, and in the body of POST /servers/{id}/action
 	Word   string    // in the body, where several rows share it: the arguments say which is meant
 	Method string    // Nova's name for it, in texts and as the instance action
+	Event  string    // Nova's name for it in notifications (nova/objects/fields.py, NotificationAction); "" is Method
 	Kind   Kind      // how it is done; "" is Holds
 	Since  int       // the minor microversion that brought it; 1 is always
 	Policy string    // the rule that decides who may
@@ -38,13 +39,13 @@ type Action struct {
 // Actions is the table.
 var Actions = []Action{
 	{
-		Name: "os-stop", Method: "stop", Since: 1, Policy: "os_compute_api:servers:stop",
+		Name: "os-stop", Method: "stop", Event: "power_off", Since: 1, Policy: "os_compute_api:servers:stop",
 		From: []VMState{Active, Error}, Task: PoweringOff, To: Stopped, Power: Shutdown,
 		Workflow: "StopServer",
 		Does:     "asks the guest to shut down by ACPI, and turns it off if it has not within the image's os_shutdown_timeout (60 s)",
 	},
 	{
-		Name: "os-start", Method: "start", Since: 1, Policy: "os_compute_api:servers:start",
+		Name: "os-start", Method: "start", Event: "power_on", Since: 1, Policy: "os_compute_api:servers:start",
 		From: []VMState{Stopped}, Task: PoweringOn, To: Active, Power: Running,
 		Workflow: "StartServer",
 		Does:     "starts the guest on the host where its disks are",
@@ -58,7 +59,7 @@ var Actions = []Action{
 
 // ResumeGuest is what a host asks for after its machine was started anew, and no user: the server is active, and its guest is off.
 var ResumeGuest = Action{
-	Name: "resume-guest", Method: "start", From: []VMState{Active}, Task: PoweringOn, To: Active, Power: Running, Workflow: "StartServer",
+	Name: "resume-guest", Method: "start", Event: "power_on", From: []VMState{Active}, Task: PoweringOn, To: Active, Power: Running, Workflow: "StartServer",
 	Does: "starts the guest of a server that should run, after its host was away",
 }
 
@@ -90,6 +91,12 @@ func (a Action) Says() string {
 	}
 	return a.Name
 }
+
+// GuestStopped is told of a guest that went down by itself.
+const GuestStopped = "power_off"
+
+// Told is the action's name in notifications.
+func (a Action) Told() string { return cmp.Or(a.Event, a.Method) }
 
 // How the action is done.
 func (a Action) How() Kind { return cmp.Or(a.Kind, Holds) }

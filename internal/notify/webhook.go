@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/models"
@@ -90,13 +91,21 @@ type envelope struct {
 	UserID      string          `json:"_context_user_id"`
 }
 
+// priority is Nova's of an event (nova/notifications/objects/base.py).
+func priority(event string) string {
+	if strings.HasSuffix(event, ".error") {
+		return "ERROR"
+	}
+	return "INFO"
+}
+
 // Name implements Sink.
 func (*Webhook) Name() models.NotificationSink { return models.SinkWebhook }
 
 // Deliver implements Sink. No error of it has the address, which may hold a token.
 func (w *Webhook) Deliver(ctx context.Context, n models.Notification) error {
 	body, err := json.Marshal(envelope{
-		MessageID: n.MessageID, PublisherID: n.PublisherID, EventType: n.EventType, Priority: "INFO",
+		MessageID: n.MessageID, PublisherID: n.PublisherID, EventType: n.EventType, Priority: priority(n.EventType),
 		Timestamp: n.CreatedAt, Payload: n.Payload, RequestID: n.RequestID, ProjectID: n.ProjectID, UserID: n.UserID,
 	})
 	if err != nil {

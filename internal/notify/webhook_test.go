@@ -37,8 +37,12 @@ func TestTheBodyIsOslosEnvelopeSignedWithTheSecret(t *testing.T) {
 	mac.Write(n.body)
 	require.Equal(t, "sha256="+hex.EncodeToString(mac.Sum(nil)), n.header.Get("X-Slipway-Signature"))
 
-	require.NoError(t, NewWebhook(r.URL, nil).Deliver(t.Context(), sample))
-	require.Empty(t, r.next(t).header.Values("X-Slipway-Signature"))
+	failed := sample
+	failed.EventType = "instance.create.error"
+	require.NoError(t, NewWebhook(r.URL, nil).Deliver(t.Context(), failed))
+	n = r.next(t)
+	require.Empty(t, n.header.Values("X-Slipway-Signature"))
+	require.Contains(t, string(n.body), `"priority":"ERROR"`)
 }
 
 func TestOnlyTheAnswer2xxIsSuccess(t *testing.T) {

@@ -1,0 +1,105 @@
+package models
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+)
+
+// heard are the events of a server that were told since they were heard last, in order; each once.
+func (w *world) heard(t *testing.T, id string) (events []string, all []Notification) {
+	t.Helper()
+	for {
+		got := w.claim(t, SinkLog, 0)
+		if len(got) == 0 {
+			return events, all
+		}
+		for _, n := range got {
+			if n.ResourceID == id {
+				events, all = append(events, n.EventType), append(all, n)
+			}
+			require.NoError(t, w.NotificationsDelivered(t.Context(), SinkLog, n.ID))
+		}
+	}
+}
+
+func TestEveryActionTellsWhenItBeginsAndHowItEndsOnce(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	for i, a := range lifecycle.Holding() {
+		v := w.running(t, a.Name)
+		was := func() {
+			require.NoError(t, w.db.WithContext(ctx).Exec("UPDATE servers SET vm_state = ? WHERE id = ?", a.From[0], v.ID).Error)
+		}
+		request := func(n string) string { return "req-" + a.Name + n }
+		was()
+		w.heard(t, v.ID)
+		for range 2 {
+			_, err := w.BeginAction(ctx, v.ID, a, asked(v, a, request("1")))
+			require.NoError(t, err)
+		}
+		for range 2 {
+			require.NoError(t, w.FinishAction(ctx, v.ID, request("1"), a, nil))
+		}
+		was()
+		_, err := w.BeginAction(ctx, v.ID, a, asked(v, a, request("2")))
+		require.NoError(t, err)
+		for range 2 {
+			require.NoError(t, w.FailAction(ctx, v.ID, request("2"), a, v, ServerFault{Code: 500, Message: "no memory"}, nil))
+		}
+		events, all := w.heard(t, v.ID)
+		require.Equal(t, []string{
+			"instance." + a.Told() + ".start", "instance." + a.Told() + ".end", "instance." + a.Told() + ".start", "instance." + a.Told() + ".error",
+		}, events, "%d: %s", i, a.Name)
+		require.Equal(t, a.Task, data(t, all[0])["task_state"], a.Name)
+		require.Nil(t, data(t, all[1])["task_state"])
+		require.Equal(t, []any{request("2"), v.UserID, v.ProjectID}, []any{all[3].RequestID, all[3].UserID, all[3].ProjectID})
+		fault, _ := data(t, all[3])["fault"].(map[string]any)
+		require.Equal(t, "no memory", fault["nova_object.data"].(map[string]any)["exception_message"])
+	}
+}
+
+func data(t *testing.T, n Notification) map[string]any {
+	t.Helper()
+	var payload struct {
+		Name string         `json:"nova_object.name"`
+		Data map[string]any `json:"nova_object.data"`
+	}
+	require.NoError(t, json.Unmarshal(n.Payload, &payload))
+	require.NotEmpty(t, payload.Name)
+	return payload.Data
+}
+
+func TestABuildAndADeleteAreToldAsNovaTellsThem(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v := w.running(t, "web")
+	for range 2 {
+		_, err := w.MarkServerDeleting(ctx, v.ID, InstanceAction{ServerID: v.ID, RequestID: "req-d", Action: "delete", UserID: v.UserID, ProjectID: v.ProjectID})
+		require.NoError(t, err)
+	}
+	for range 2 {
+		require.NoError(t, w.RemoveServer(ctx, v.ID, "req-d", nil, now()))
+	}
+	events, all := w.heard(t, v.ID)
+	require.Equal(t, []string{"instance.create.start", "instance.create.end", "instance.delete.start", "instance.delete.end"}, events)
+	require.Equal(t, "nova-compute:hv-web", all[1].PublisherID)
+
+	got := data(t, all[1])
+	require.Equal(t, []any{v.ID, "web", "active", "running", "hv-web", v.ImageID, v.ProjectID}, []any{
+		got["uuid"], got["display_name"], got["state"], got["power_state"], got["host"], got["image_uuid"], got["tenant_id"],
+	})
+	require.Equal(t, "slipway-"+v.ID, got["instance_name"])
+	require.Regexp(t, `^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$`, got["launched_at"])
+	require.Equal(t, "deleted", data(t, all[3])["state"])
+	require.NotNil(t, data(t, all[3])["deleted_at"])
+
+	broken := w.record(t, "broken")
+	for range 2 {
+		require.NoError(t, w.FailServer(ctx, broken.ID, "req-"+broken.ID, ServerFault{Code: 500, Message: "No valid host was found."}, nil))
+	}
+	events, _ = w.heard(t, broken.ID)
+	require.Equal(t, []string{"instance.create.start", "instance.create.error"}, events)
+}
