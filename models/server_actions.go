@@ -89,18 +89,20 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 // CanBegin says why an action cannot begin in the state that the server is in, in Nova's words (compute/api.py,
 // check_instance_state; api/openstack/common.py, raise_http_conflict_for_instance_invalid_state); nil where it can.
 func (v Server) CanBegin(action lifecycle.Action) error {
-	in := func(attribute, state string) error {
-		return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in %s %s", action.Method, v.ID, attribute, state)
-	}
 	switch {
 	case !action.Allows(v.VMState):
-		return in("vm_state", string(v.VMState))
+		return v.Refuses(action.Method, "vm_state", string(v.VMState))
 	case v.TaskState != nil:
-		return in("task_state", *v.TaskState)
+		return v.Refuses(action.Method, "task_state", *v.TaskState)
 	case v.LaunchedAt == nil || v.HostID == nil:
 		return fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
 	}
 	return nil
+}
+
+// Refuses is Nova's InstanceInvalidState: what was asked for cannot be done while an attribute of the server is what it is.
+func (v Server) Refuses(what, attribute, is string) error {
+	return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in %s %s", what, v.ID, attribute, is)
 }
 
 // FinishAction puts a server into the state that an action ends in, and writes the action's events. Again is success.

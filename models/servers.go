@@ -143,9 +143,8 @@ func noServer(id string) error {
 	return fault.New(fault.NotFound, "Instance %s could not be found.", id)
 }
 
-// wrongState is Nova's InstanceInvalidState.
 func wrongState(id string, state lifecycle.VMState, what string) error {
-	return fault.New(fault.Conflict, "Cannot '%s' instance %s while it is in vm_state %s", what, id, state)
+	return Server{ID: id}.Refuses(what, "vm_state", string(state))
 }
 
 var recordSQL = `
@@ -255,7 +254,6 @@ func loadRelated(tx *gorm.DB, servers []Server) error {
 	at := make(map[string]*Server, len(servers))
 	for i := range servers {
 		v := &servers[i]
-		v.Metadata, v.Tags = map[string]string{}, []string{}
 		ids, at[v.ID] = append(ids, v.ID), v
 		if v.HostID != nil && !slices.Contains(hostIDs, *v.HostID) {
 			hostIDs = append(hostIDs, *v.HostID)
@@ -264,19 +262,8 @@ func loadRelated(tx *gorm.DB, servers []Server) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	var metadata []struct{ ServerID, Key, Value string }
-	if err := tx.Table("server_metadata").Where("server_id = ANY(?)", ids).Find(&metadata).Error; err != nil {
+	if err := loadWords(tx, servers); err != nil {
 		return err
-	}
-	for _, m := range metadata {
-		at[m.ServerID].Metadata[m.Key] = m.Value
-	}
-	var tags []struct{ ServerID, Tag string }
-	if err := tx.Table("server_tags").Where("server_id = ANY(?)", ids).Order("server_id, tag").Find(&tags).Error; err != nil {
-		return err
-	}
-	for _, t := range tags {
-		at[t.ServerID].Tags = append(at[t.ServerID].Tags, t.Tag)
 	}
 	var faults []ServerFault
 	if err := tx.Raw(`SELECT DISTINCT ON (server_id) * FROM server_faults WHERE server_id = ANY(?) ORDER BY server_id, id DESC`, ids).
@@ -310,6 +297,32 @@ func loadRelated(tx *gorm.DB, servers []Server) error {
 	}
 	for _, p := range ports {
 		at[*p.ServerID].Ports = append(at[*p.ServerID].Ports, p)
+	}
+	return nil
+}
+
+// loadWords reads what users said of the servers: their metadata and tags.
+func loadWords(tx *gorm.DB, servers []Server) error {
+	ids := texts{}
+	at := make(map[string]*Server, len(servers))
+	for i := range servers {
+		v := &servers[i]
+		v.Metadata, v.Tags = map[string]string{}, []string{}
+		ids, at[v.ID] = append(ids, v.ID), v
+	}
+	var metadata []struct{ ServerID, Key, Value string }
+	if err := tx.Table("server_metadata").Where("server_id = ANY(?)", ids).Find(&metadata).Error; err != nil {
+		return err
+	}
+	for _, m := range metadata {
+		at[m.ServerID].Metadata[m.Key] = m.Value
+	}
+	var tags []struct{ ServerID, Tag string }
+	if err := tx.Table("server_tags").Where("server_id = ANY(?)", ids).Order("server_id, tag").Find(&tags).Error; err != nil {
+		return err
+	}
+	for _, t := range tags {
+		at[t.ServerID].Tags = append(at[t.ServerID].Tags, t.Tag)
 	}
 	return nil
 }

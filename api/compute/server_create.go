@@ -148,8 +148,8 @@ func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 	if minorOf(c) >= 19 { // before it Nova's description was the name
 		in.Description = ""
 		if r.Description != nil {
-			if !printable(*r.Description) {
-				return in, field("description", *r.Description, "is not made of printable characters")
+			if err := checkDescription(*r.Description); err != nil {
+				return in, err
 			}
 			in.Description = *r.Description
 		}

@@ -1,10 +1,9 @@
 package compute
 
-// Sizes in a request that the schema holds it to.
-const (
-	maxUserData = 65535 // of base64
-	maxTags     = 50
-)
+import "github.com/slipway-cloud/slipway/internal/service/servers"
+
+// maxUserData is how long user data may be, in base64.
+const maxUserData = 65535
 
 // createServerSchema is the body of POST /servers at a microversion (schemas/servers.py).
 func createServerSchema(minor int) object {
@@ -72,7 +71,7 @@ func createServerSchema(minor int) object {
 		required = append(required, "networks")
 	}
 	if minor >= 52 {
-		p["tags"] = object{"type": "array", "items": tagSchema, "maxItems": maxTags}
+		p["tags"] = object{"type": "array", "items": tagSchema, "maxItems": servers.MaxTags}
 	}
 	if minor < 57 {
 		p["personality"] = list(strict(object{"path": object{"type": "string"}, "contents": object{"type": "string"}}))
@@ -80,15 +79,11 @@ func createServerSchema(minor int) object {
 	if minor >= 63 {
 		p["trusted_image_certificates"] = object{"type": []string{"array", "null"}, "minItems": 1, "maxItems": 50, "uniqueItems": true, "items": text(1, 255)}
 	}
-	fqdn := object{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9._-]*$"}
 	if minor >= 74 {
-		p["host"], p["hypervisor_hostname"] = fqdn, fqdn
+		p["host"], p["hypervisor_hostname"] = fqdnSchema, fqdnSchema
 	}
-	switch {
-	case minor >= 94:
-		p["hostname"] = fqdn
-	case minor >= 90:
-		p["hostname"] = object{"type": "string", "minLength": 2, "maxLength": 63, "pattern": "^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$"}
+	if minor >= 90 {
+		p["hostname"] = hostnameSchema(minor)
 	}
 	return object{
 		"type":     "object",

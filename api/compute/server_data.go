@@ -2,7 +2,6 @@ package compute
 
 import (
 	"net/http"
-	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -10,37 +9,14 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
-// mountServerData adds what is read of a server by its parts: metadata, addresses, tags, security groups.
+// mountServerData adds the parts of a server: metadata, addresses, tags, security groups.
 func (a *API) mountServerData(g *echo.Group) {
-	g.GET("/servers/:id/metadata", a.listMetadata, rest.Expect(404))
-	g.GET("/servers/:id/metadata/:key", a.showMetadata, rest.Expect(404))
+	a.mountServerMetadata(g)
+	a.mountServerTags(g)
 	g.GET("/servers/:id/ips", a.listAddresses, rest.Expect(404))
 	g.GET("/servers/:id/ips/:network", a.showAddresses, rest.Expect(404))
-	g.GET("/servers/:id/tags", a.listTags, since(26), rest.Expect(404))
-	g.GET("/servers/:id/tags/:tag", a.showTag, since(26), rest.Expect(404))
 	g.GET("/servers/:id/os-security-groups", a.listServerGroups, rest.Expect(404))
 	g.GET("/servers/:id/os-volume_attachments", a.listVolumes, rest.Expect(404))
-}
-
-func (a *API) listMetadata(c echo.Context) error {
-	s, err := a.server(c)
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, object{"metadata": emptyIfNil(s.Metadata)})
-}
-
-func (a *API) showMetadata(c echo.Context) error {
-	s, err := a.server(c)
-	if err != nil {
-		return err
-	}
-	key := c.Param("key")
-	value, ok := s.Metadata[key]
-	if !ok {
-		return fault.New(fault.NotFound, "Metadata item was not found")
-	}
-	return c.JSON(http.StatusOK, object{"meta": map[string]string{key: value}})
 }
 
 func (a *API) listAddresses(c echo.Context) error {
@@ -62,26 +38,6 @@ func (a *API) showAddresses(c echo.Context) error {
 		return fault.New(fault.NotFound, "Instance is not a member of specified network")
 	}
 	return c.JSON(http.StatusOK, object{network: of})
-}
-
-func (a *API) listTags(c echo.Context) error {
-	s, err := a.server(c)
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, object{"tags": tagsOf(s)})
-}
-
-func (a *API) showTag(c echo.Context) error {
-	s, err := a.server(c)
-	if err != nil {
-		return err
-	}
-	tag := c.Param("tag")
-	if !slices.Contains(s.Tags, tag) {
-		return fault.New(fault.NotFound, "Server %s has no tag '%s'", s.ID, tag)
-	}
-	return c.NoContent(http.StatusNoContent)
 }
 
 // listServerGroups shows the one security group that every project has.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -22,12 +23,21 @@ func (a *API) mountServers(g *echo.Group) {
 	g.GET("/servers/detail", a.listServers, rest.Expect(400, 403))
 	g.POST("/servers", a.createServer, writerOnly("os_compute_api:servers:create"), rest.Expect(400, 403, 404, 409))
 	g.GET("/servers/:id", a.showServer, rest.Expect(404))
+	g.PUT("/servers/:id", a.updateServer, writerOnly("os_compute_api:servers:update"), rest.Expect(400, 403, 404))
 	g.DELETE("/servers/:id", a.deleteServer, writerOnly("os_compute_api:servers:delete"), rest.Expect(403, 404, 409))
 }
 
 // server finds the server of the path.
 func (a *API) server(c echo.Context) (models.Server, error) {
 	return a.servers(c).Get(c.Request().Context(), c.Param("id"))
+}
+
+// bindOf reads what is asked of the server of the path, which has to be there: 404 goes before what is wrong with the body.
+func (a *API) bindOf(c echo.Context, schema *jsonschema.Schema, dst any) error {
+	if _, err := a.server(c); err != nil {
+		return err
+	}
+	return rest.Bind(c, schema, dst)
 }
 
 func (a *API) showServer(c echo.Context) error {

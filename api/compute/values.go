@@ -61,8 +61,17 @@ var (
 		"patternProperties":    object{"^[a-zA-Z0-9-_:. ]{1,255}$": object{"type": "string", "maxLength": 255}},
 		"additionalProperties": false,
 	}
-	tagSchema = object{"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
+	tagSchema  = object{"type": "string", "minLength": 1, "maxLength": 60, "pattern": "^[^,/]*$"}
+	fqdnSchema = object{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9._-]*$"}
 )
+
+// hostnameSchema is of a server's hostname, which since 2.94 may have a domain.
+func hostnameSchema(minor int) object {
+	if minor >= 94 {
+		return fqdnSchema
+	}
+	return object{"type": "string", "minLength": 2, "maxLength": 63, "pattern": "^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$"}
+}
 
 // Boolean takes true and false as well as the words that Nova takes for them.
 type Boolean bool
@@ -125,6 +134,13 @@ func checkName(name string) error {
 		return nil
 	}
 	return invalid("An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace.")
+}
+
+func checkDescription(text string) error {
+	if printable(text) {
+		return nil
+	}
+	return field("description", text, "is not made of printable characters")
 }
 
 // printable says whether a text has no control character and no separator other than spaces.

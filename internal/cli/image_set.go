@@ -167,26 +167,26 @@ removed.`,
 	}
 	cmd.Flags().StringArrayVar(&properties, "property", nil, "property to remove (repeat)")
 	cmd.Flags().StringArrayVar(&tags, "tag", nil, "tag to remove (repeat)")
-	c.completeOf(cmd, "property", func(image show.Object) []string {
+	c.completeOf(cmd, imageKind, "property", func(image show.Object) []string {
 		return slices.DeleteFunc(slices.Sorted(maps.Keys(image)), func(key string) bool { return noProperty(key) != nil })
 	})
-	c.completeOf(cmd, "tag", func(image show.Object) []string { return texts(image["tags"]) })
+	c.completeOf(cmd, imageKind, "tag", func(image show.Object) []string { return texts(image["tags"]) })
 	return cmd
 }
 
-// completeOf offers for a flag what the image of the first argument has.
-func (c *client) completeOf(cmd *cobra.Command, flag string, has func(image show.Object) []string) {
+// completeOf offers for a flag what the resource of the first argument has.
+func (c *client) completeOf(cmd *cobra.Command, k *kind, flag string, has func(show.Object) []string) {
 	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) == 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return c.completing(cmd, func(ctx context.Context, s *session.Session) ([]cobra.Completion, error) {
-			image, err := imageKind.find(ctx, s, args[0])
+			item, err := k.find(ctx, s, args[0])
 			if err != nil {
 				return nil, err
 			}
 			var found []cobra.Completion
-			for _, value := range has(image) {
+			for _, value := range has(item) {
 				if strings.HasPrefix(value, prefix) {
 					found = append(found, show.Printable(value))
 				}

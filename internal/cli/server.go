@@ -96,12 +96,12 @@ func (c *client) serverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "server",
 		Aliases: []string{"servers"},
-		Short:   "List, show, delete and look into servers",
-		Long:    "List, show, delete and look into servers. `slipway boot` builds one.",
+		Short:   "List, show, change, delete and look into servers",
+		Long:    "List, show, change, delete and look into servers. `slipway boot` builds one.",
 		Example: "  slipway server list --status ERROR\n  slipway server console web --follow",
 	}
 	cmd.AddCommand(c.serverList(), c.showCommand(serverKind, "  slipway server show web\n  slipway server show web -o json"),
-		c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
+		c.serverSet(), c.serverUnset(), c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
 	cmd.AddCommand(c.serverActionCommands()...)
 	cmd.AddCommand(c.serverAdopt())
 	return cmd

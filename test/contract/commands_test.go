@@ -82,6 +82,18 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 	require.Len(t, events, 1)
 	require.Equal(t, "create", events[0]["Action"])
 
+	const newer = "--os-compute-api-version=2.92"
+	demo.run(t, newer, "server", "set", "--name", "web-2", "--description", "until March", "--hostname", "web-example", "--property", "tier=1", "--tag", "blue", id)
+	demo.json(t, &shown, js(newer, "server", "show", "web-2")...)
+	require.Equal(t, map[string]any{"role": "web", "tier": "1"}, shown["properties"])
+	require.Equal(t, []any{"blue"}, shown["tags"])
+	require.Equal(t, []any{"until March", "web-example"}, []any{shown["description"], shown["OS-EXT-SRV-ATTR:hostname"]})
+	demo.run(t, newer, "server", "unset", "--property", "role", "--tag", "blue", "web-2")
+	demo.json(t, &shown, js(newer, "server", "show", "web-2")...)
+	require.Equal(t, map[string]any{"tier": "1"}, shown["properties"])
+	require.Empty(t, shown["tags"])
+	demo.run(t, "server", "set", "--name", "web-1", "web-2")
+
 	require.Contains(t, demo.run(t, "quota", "show"), "instances")
 	var hypervisors []row
 	admin.json(t, &hypervisors, js("hypervisor", "list")...)
@@ -161,6 +173,10 @@ func TestSlipwaysOwnCommandDoesADaysWork(t *testing.T) {
 	for _, step := range []string{"ResolveImage", "StartDomain", "Activate"} {
 		require.Contains(t, events, step)
 	}
+	demo.run(t, "server", "set", "web-1", "--name", "web-2", "--property", "tier=1", "--tag", "front")
+	demo.run(t, "server", "unset", "web-2", "--property", "role", "--tag", "blue")
+	demo.json(t, &server, js("server", "set", "web-2", "--name", "web-1")...)
+	require.Equal(t, []any{map[string]any{"tier": "1"}, []any{"front"}}, []any{server["metadata"], server["tags"]})
 	require.Contains(t, demo.run(t, "quota", "show"), "instances")
 	var hosts []row
 	admin.json(t, &hosts, js("host", "list")...)

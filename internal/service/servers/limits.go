@@ -22,8 +22,8 @@ func invalid(format string, args ...any) error { return fault.New(fault.Invalid,
 
 // checkSizes holds a request within Nova's quotas of what a guest is given.
 func checkSizes(r Request) error {
-	if len(r.Metadata) > MaxMetadataItems {
-		return fault.New(fault.OverQuota, "Maximum number of metadata items exceeds %d", MaxMetadataItems)
+	if err := checkMetadata(r.Metadata); err != nil {
+		return err
 	}
 	if len(r.Files) > MaxFiles {
 		return fault.New(fault.OverQuota, "Quota exceeded, too many injected files: at most %d are allowed.", MaxFiles)
@@ -35,6 +35,13 @@ func checkSizes(r Request) error {
 		case len(f.Contents) > MaxFileBytes:
 			return fault.New(fault.OverQuota, "Personality file content exceeds maximum %d", MaxFileBytes)
 		}
+	}
+	return nil
+}
+
+func checkMetadata(items map[string]string) error {
+	if len(items) > MaxMetadataItems {
+		return fault.New(fault.OverQuota, "Maximum number of metadata items exceeds %d", MaxMetadataItems)
 	}
 	return nil
 }

@@ -1,0 +1,137 @@
+package servers
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// MaxTags is how many tags a server may have (nova/objects/instance.py, MAX_TAG_COUNT).
+const MaxTags = 50
+
+// Update is what a server is called from now on; nil stays as it is.
+type Update struct {
+	Name, Hostname *string
+	Description    **string // to nil: there is none any more
+}
+
+// Update changes what a server is called. Its guest was told its names when it was built, and is told nothing of the change.
+func (s Servers) Update(ctx context.Context, id string, u Update) (models.Server, error) {
+	err := s.revise(ctx, id, func(v *models.Server) error {
+		if u.Name != nil {
+			v.Name = *u.Name
+		}
+		if u.Hostname != nil {
+			v.Hostname = *u.Hostname
+		}
+		if u.Description != nil {
+			v.Description = *u.Description
+		}
+		return nil
+	})
+	if err != nil {
+		return models.Server{}, err
+	}
+	return s.Get(ctx, id)
+}
+
+// SetMetadata adds items to a server's metadata, or with whole puts them in its place, and returns all that it has then.
+func (s Servers) SetMetadata(ctx context.Context, id string, items map[string]string, whole bool) (all map[string]string, err error) {
+	err = s.revise(ctx, id, func(v *models.Server) error {
+		if err := mayHaveMetadata(*v, "update metadata"); err != nil {
+			return err
+		}
+		if whole {
+			clear(v.Metadata)
+		}
+		maps.Copy(v.Metadata, items)
+		all = v.Metadata
+		return checkMetadata(all)
+	})
+	return all, err
+}
+
+// RemoveMetadata removes one item.
+func (s Servers) RemoveMetadata(ctx context.Context, id, key string) error {
+	return s.revise(ctx, id, func(v *models.Server) error {
+		if _, ok := v.Metadata[key]; !ok {
+			return fault.New(fault.NotFound, "Metadata item was not found")
+		}
+		delete(v.Metadata, key)
+		return mayHaveMetadata(*v, "delete metadata")
+	})
+}
+
+// mayHaveMetadata is check_instance_state of Nova's compute/api.py, as it guards metadata.
+func mayHaveMetadata(v models.Server, what string) error {
+	if err := mayHaveWords(v, what); err != nil || v.TaskState == nil {
+		return err
+	}
+	return v.Refuses(what, "task_state", *v.TaskState)
+}
+
+// mayHaveWords is the same for tags, which a task does not keep from changing.
+func mayHaveWords(v models.Server, what string) error {
+	if slices.Contains(lifecycle.WasBuilt(), v.VMState) {
+		return nil
+	}
+	return v.Refuses(what, "vm_state", string(v.VMState))
+}
+
+// SetTags gives a server these tags and no others, and returns them; nil takes all off it.
+func (s Servers) SetTags(ctx context.Context, id string, tags []string) ([]string, error) {
+	what := "update tags"
+	if tags == nil {
+		what = "delete tags"
+	}
+	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	return tags, s.revise(ctx, id, func(v *models.Server) error {
+		v.Tags = tags
+		return mayHaveWords(*v, what)
+	})
+}
+
+// AddTag gives a server one more tag; added is whether it had it not.
+func (s Servers) AddTag(ctx context.Context, id, tag string) (added bool, err error) {
+	err = s.revise(ctx, id, func(v *models.Server) error {
+		if err := mayHaveWords(*v, "update tag"); err != nil {
+			return err
+		}
+		if len(v.Tags) >= MaxTags {
+			return invalid("The number of tags exceeded the per-server limit %d", MaxTags)
+		}
+		if added = !slices.Contains(v.Tags, tag); added {
+			v.Tags = append(v.Tags, tag)
+		}
+		return nil
+	})
+	return added, err
+}
+
+// RemoveTag takes one tag off a server.
+func (s Servers) RemoveTag(ctx context.Context, id, tag string) error {
+	return s.revise(ctx, id, func(v *models.Server) error {
+		if err := mayHaveWords(*v, "delete tag"); err != nil {
+			return err
+		}
+		at := slices.Index(v.Tags, tag)
+		if at < 0 {
+			return fault.New(fault.NotFound, "Instance %s has no tag '%s'", v.ID, tag)
+		}
+		v.Tags = slices.Delete(v.Tags, at, at+1)
+		return nil
+	})
+}
+
+// revise changes a server of the caller's.
+func (s Servers) revise(ctx context.Context, id string, revise func(*models.Server) error) error {
+	v, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	return s.store.ReviseServer(ctx, v.ID, revise)
+}

@@ -1,0 +1,57 @@
+package models
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// ReviseServer changes what was said of a server: its name, hostname, description, metadata and tags. revise is given the server
+// as it is, without ports, fault and host, while nobody else changes it, and changes it or refuses; its refusal leaves all as it was. It may
+// be called again. NotFound when the server is deleted.
+func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server) error) error {
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		var v Server
+		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ? AND deleted_at IS NULL", id).Take(&v).Error
+		if isAbsent(err) {
+			return noServer(id)
+		}
+		if err != nil {
+			return err
+		}
+		one := []Server{v}
+		if err := loadWords(tx, one); err != nil {
+			return err
+		}
+		was := one[0]
+		v = was
+		v.Metadata, v.Tags = maps.Clone(was.Metadata), slices.Clone(was.Tags)
+		if err := revise(&v); err != nil {
+			return err
+		}
+		if err := tx.Model(&v).Updates(map[string]any{
+			"name": v.Name, "hostname": v.Hostname, "description": v.Description, "updated_at": now(),
+		}).Error; err != nil {
+			return err
+		}
+		if !maps.Equal(v.Metadata, was.Metadata) {
+			if err := tx.Exec(`DELETE FROM server_metadata WHERE server_id = ?`, id).Error; err != nil {
+				return err
+			}
+			if err := tx.Exec(`INSERT INTO server_metadata (server_id, key, value) SELECT ?, key, value FROM jsonb_each_text(?)`, id, asJSON(v.Metadata)).Error; err != nil {
+				return err
+			}
+		}
+		if slices.Equal(v.Tags, was.Tags) {
+			return nil
+		}
+		if err := tx.Exec(`DELETE FROM server_tags WHERE server_id = ?`, id).Error; err != nil {
+			return err
+		}
+		return tx.Exec(`INSERT INTO server_tags (server_id, tag) SELECT ?, unnest(?::text[])`, id, texts(v.Tags)).Error
+	})
+	return failed(err, "change server %s", id)
+}
