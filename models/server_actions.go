@@ -23,6 +23,8 @@ type InstanceAction struct {
 	Events    []InstanceActionEvent `gorm:"-"`
 	// AnswerBy is the instant, by this database's clock, after which the action is not begun any more; zero is none. It is not kept.
 	AnswerBy time.Time `gorm:"-"`
+	// OverLock begins it although the server is locked. It is not kept.
+	OverLock bool `gorm:"-"`
 }
 
 // InstanceActionEvent is one step of an action.
@@ -54,13 +56,13 @@ func (s *Store) BeginAction(ctx context.Context, id string, action lifecycle.Act
 WITH marked AS (
          UPDATE servers SET task_state = @task_state, updated_at = @at
          WHERE id = @id AND vm_state = ANY(@from) AND task_state IS NULL AND launched_at IS NOT NULL AND host_id IS NOT NULL AND deleted_at IS NULL
-           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = @id AND request_id = @request_id) AND NOT `+isLate("@answer_by")+`
+           AND (locked_by IS NULL OR @over_lock) AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = @id AND request_id = @request_id) AND NOT `+isLate("@answer_by")+`
          RETURNING id)
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
 SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM marked`,
 			named{
 				"id": id, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID, "at": at,
-				"task_state": action.Task, "from": statesOf(action.From), "started_at": a.StartedAt,
+				"task_state": action.Task, "from": statesOf(action.From), "started_at": a.StartedAt, "over_lock": a.OverLock || action.Locked,
 				"answer_by": optionalTime(a.AnswerBy),
 			})
 		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3), `+isLate("$4"),
@@ -80,15 +82,19 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 	case late && !mine:
 		return v, tooLate()
 	}
-	if err := v.CanBegin(action); err != nil {
+	if err := v.CanBegin(action, a.OverLock); err != nil {
 		return v, err
 	}
 	return v, fault.New(fault.Conflict, "The request %s has begun to %s instance %s and has ended.", a.RequestID, action.Method, id)
 }
 
 // CanBegin says why an action cannot begin in the state that the server is in, in Nova's words (compute/api.py,
-// check_instance_state; api/openstack/common.py, raise_http_conflict_for_instance_invalid_state); nil where it can.
-func (v Server) CanBegin(action lifecycle.Action) error {
+// check_instance_lock, check_instance_state; api/openstack/common.py, raise_http_conflict_for_instance_invalid_state); nil where
+// it can. overLock is an admin, whom no lock keeps out.
+func (v Server) CanBegin(action lifecycle.Action, overLock bool) error {
+	if err := v.MayChange(overLock || action.Locked); err != nil {
+		return err
+	}
 	switch {
 	case !action.Allows(v.VMState):
 		return v.Refuses(action.Method, "vm_state", string(v.VMState))

@@ -85,7 +85,7 @@ var (
         'deleted_at', ` + moment("s.deleted_at") + `, 'updated_at', ` + moment("s.updated_at") + `,
         'state', to_jsonb(s.vm_state), 'task_state', to_jsonb(s.task_state), 'progress', 0, 'power_state', CASE s.power_state
             WHEN 1 THEN 'running' WHEN 3 THEN 'paused' WHEN 4 THEN 'shutdown' WHEN 6 THEN 'crashed' WHEN 7 THEN 'suspended' ELSE 'pending' END,
-        'locked', false, 'auto_disk_config', 'MANUAL', 'block_devices', '[]'::jsonb,
+        'locked', s.locked_by IS NOT NULL, 'auto_disk_config', 'MANUAL', 'block_devices', '[]'::jsonb,
         'metadata', COALESCE((SELECT jsonb_object_agg(m.key, m.value) FROM server_metadata m WHERE m.server_id = s.id), '{}'),
         'ip_addresses', COALESCE((SELECT jsonb_agg(` + object("IpPayload", "1.0", `'label', n.name, 'mac', p.mac, 'meta', '{}'::jsonb, 'port_uuid', p.id,
             'version', family(f.ip::inet), 'address', host(f.ip::inet), 'device_name', NULL`) + ` ORDER BY p.nic_index, f.ip)

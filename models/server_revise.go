@@ -9,10 +9,10 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// ReviseServer changes what was said of a server: its name, hostname, description, metadata and tags. revise is given the server
-// as it is, without ports, fault and host, while nobody else changes it, and changes it or refuses; its refusal leaves all as it was. It may
-// be called again. NotFound when the server is deleted.
-func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server) error) error {
+// ReviseServer changes what was said of a server: its name, hostname, description, metadata, tags and lock, and records actions with
+// it. revise is given the server as it is, without ports, fault and host, while nobody else changes it, and changes it or refuses; its
+// refusal leaves all as it was. It may be called again. NotFound when the server is deleted.
+func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server) error, actions ...InstanceAction) error {
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		var v Server
 		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ? AND deleted_at IS NULL", id).Take(&v).Error
@@ -33,9 +33,18 @@ func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server
 			return err
 		}
 		if err := tx.Model(&v).Updates(map[string]any{
-			"name": v.Name, "hostname": v.Hostname, "description": v.Description, "updated_at": now(),
+			"name": v.Name, "hostname": v.Hostname, "description": v.Description, "locked_by": v.LockedBy, "locked_reason": v.LockedReason,
+			"updated_at": now(),
 		}).Error; err != nil {
 			return err
+		}
+		for _, a := range actions {
+			if err := tx.Create(&a).Error; err != nil {
+				return err
+			}
+			if err := tx.Create(&a.Events).Error; err != nil {
+				return err
+			}
 		}
 		if !maps.Equal(v.Metadata, was.Metadata) {
 			if err := tx.Exec(`DELETE FROM server_metadata WHERE server_id = ?`, id).Error; err != nil {

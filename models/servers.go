@@ -30,6 +30,8 @@ type Server struct {
 	AvailabilityZone string // asked for; "" is any
 	HostID           *string
 	ConfigDrive      bool
+	LockedBy         *string // LockedByOwner or LockedByAdmin; nil is nobody
+	LockedReason     *string
 	Fingerprint      *string // of the request, where it came with an idempotency key
 	ReservationID    string
 	LaunchIndex      int
@@ -45,6 +47,20 @@ type Server struct {
 	Ports    []Port            `gorm:"-"`
 	Fault    *ServerFault      `gorm:"-"`
 	Host     *Host             `gorm:"-"`
+}
+
+// Who may have locked a server: somebody of its project, or an admin of another.
+const (
+	LockedByOwner = "owner"
+	LockedByAdmin = "admin"
+)
+
+// MayChange refuses where the server is locked, in Nova's words; over is an admin, whom no lock keeps out.
+func (v Server) MayChange(over bool) error {
+	if v.LockedBy == nil || over {
+		return nil
+	}
+	return fault.New(fault.Conflict, "Instance %s is locked", v.ID)
 }
 
 // Task is what is being done to the server; "" is nothing.
@@ -79,7 +95,8 @@ type ServerFault struct {
 
 // ServerFilter selects servers. Name and IP are regular expressions, as in Nova. Sort keys are Nova's: created_at
 // (default, newest first), updated_at, launched_at, terminated_at, display_name, hostname, host, instance_type_id,
-// image_ref, key_name, power_state, vm_state, task_state, availability_zone, project_id, user_id, uuid, launch_index.
+// image_ref, key_name, power_state, vm_state, task_state, availability_zone, project_id, user_id, uuid, launch_index, locked,
+// locked_by.
 type ServerFilter struct {
 	ProjectID        string // "" is all
 	UserID           string
@@ -97,6 +114,7 @@ type ServerFilter struct {
 	AvailabilityZone string
 	ReservationID    string
 	PowerState       *int
+	Locked           *bool
 	Metadata         map[string]string // all of them
 	Tags             []string          // all of them
 	TagsAny          []string
@@ -135,7 +153,7 @@ var serverOrder = order{
 		"user_id": "user_id", "image_ref": "image_id", "instance_type_id": "flavor_id", "availability_zone": "availability_zone",
 		"launch_index": "launch_index", "host": "COALESCE(host_id, '')", "key_name": "COALESCE(key_name, '')",
 		"task_state": "COALESCE(task_state, '')", "launched_at": "COALESCE(launched_at, 'epoch')",
-		"terminated_at": "COALESCE(terminated_at, 'epoch')",
+		"terminated_at": "COALESCE(terminated_at, 'epoch')", "locked": "(locked_by IS NOT NULL)", "locked_by": "COALESCE(locked_by, '')",
 	},
 }
 
@@ -402,6 +420,9 @@ func (f ServerFilter) narrow(q *gorm.DB) *gorm.DB {
 	}
 	if f.PowerState != nil {
 		q = q.Where("power_state = ?", *f.PowerState)
+	}
+	if f.Locked != nil {
+		q = q.Where("(locked_by IS NOT NULL) = ?", *f.Locked)
 	}
 	if f.ChangesSince != nil {
 		q = q.Where("updated_at >= ?", *f.ChangesSince)

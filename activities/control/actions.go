@@ -24,6 +24,7 @@ func (a *Activities) BeginAction(ctx context.Context, in contract.ActionInput) (
 	}
 	server, err := a.taking(ctx, contract.BeginAction, 0, "").BeginAction(ctx, in.ServerID, action, models.InstanceAction{
 		ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(), AnswerBy: in.AnswerBy,
+		OverLock: in.OverLock,
 	})
 	if err != nil {
 		return contract.BegunAction{}, err

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/labstack/echo/v4"
@@ -16,7 +17,7 @@ import (
 )
 
 func (a *API) mountServerActions(g *echo.Group) {
-	g.POST("/servers/:id/action", a.act, rest.Expect(400, 403, 404, 409))
+	g.POST("/servers/:id/action", a.act, rest.Expect(400, 403, 404, 409, 501))
 	g.GET("/servers/:id/os-instance-actions", a.listActions, rest.Expect(400, 404))
 	g.GET("/servers/:id/os-instance-actions/:request", a.showAction, rest.Expect(404))
 }
@@ -31,6 +32,16 @@ type asking struct {
 // actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-getConsoleOutput": (*API).consoleOutput,
+	"lock":                (*API).lock,
+	"unlock":              (*API).unlock,
+}
+
+// notServed are the actions that Nova has and servers here cannot do: not for their state or their arguments, so that nothing else
+// would help.
+var notServed = []string{
+	"addFixedIp", "addFloatingIp", "addSecurityGroup", "confirmResize", "createBackup", "createImage", "evacuate", "injectNetworkInfo",
+	"migrate", "os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-getSerialConsole", "os-getVNCConsole", "os-migrateLive",
+	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork", "resize", "revertResize", "shelve", "shelveOffload", "unshelve",
 }
 
 // act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404
@@ -53,6 +64,8 @@ func (a *API) act(c echo.Context) error {
 		return err
 	case malformed != nil:
 		return malformed
+	case slices.Contains(notServed, word):
+		return rest.Status(http.StatusNotImplemented, "The requested functionality is not supported: this cloud does not serve the action %s yet.", word)
 	case len(rows) == 0:
 		return invalid("There is no such action: %s", word)
 	}

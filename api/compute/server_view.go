@@ -79,7 +79,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		extendedAttributes(v, s, hostname, minor)
 	}
 	if minor >= 9 {
-		v["locked"] = false
+		v["locked"] = s.LockedBy != nil
 	}
 	if minor >= 16 && admin {
 		v["host_status"] = a.hostStatus(s.Host)
@@ -97,7 +97,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		v["server_groups"] = []any{}
 	}
 	if minor >= 73 {
-		v["locked_reason"] = nil
+		v["locked_reason"] = s.LockedReason
 	}
 	if minor >= 90 {
 		v["OS-EXT-SRV-ATTR:hostname"] = s.Hostname

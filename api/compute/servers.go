@@ -189,8 +189,13 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 		}
 		f.PowerState = &n
 	}
-	if on, _ := parseBool(get("locked")); on && minor >= 73 {
-		return nil, nil //nolint:nilnil // no server is ever locked here
+	if word := get("locked"); word != "" && minor >= 73 {
+		on, ok := parseBool(word)
+		if !ok {
+			return nil, invalid("Invalid input received: Unrecognized value '%s', acceptable values are: "+
+				"'0', '1', 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'", word)
+		}
+		f.Locked = &on
 	}
 	if minor >= 26 {
 		for name, into := range map[string]*[]string{"tags": &f.Tags, "tags-any": &f.TagsAny, "not-tags": &f.NotTags, "not-tags-any": &f.NotTagsAny} {
@@ -305,11 +310,11 @@ var (
 	sortKeys = []string{
 		"created_at", "updated_at", "launched_at", "terminated_at", "display_name", "hostname", "host", "instance_type_id",
 		"image_ref", "key_name", "power_state", "vm_state", "task_state", "availability_zone", "project_id", "user_id", "uuid",
-		"launch_index",
+		"launch_index", "locked", "locked_by",
 	}
 	flatSortKeys = []string{ // all servers here are alike in these
-		"access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "display_description", "kernel_id", "locked_by",
-		"progress", "ramdisk_id", "root_device_name", "locked",
+		"access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "display_description", "kernel_id",
+		"progress", "ramdisk_id", "root_device_name",
 	}
 	hiddenSortKeys = []string{
 		"architecture", "cell_name", "cleaned", "default_ephemeral_device", "default_swap_device", "deleted", "deleted_at",
@@ -333,6 +338,7 @@ func serverSorts(c echo.Context) ([]models.Sort, error) {
 		switch {
 		case key == "host" && !rest.CallerOf(c).Admin():
 			return nil, fault.New(fault.Forbidden, "Only administrators can sort servers by %s", s.Key)
+		case key == "locked" && minorOf(c) < 73:
 		case slices.Contains(sortKeys, key):
 			sorts = append(sorts, models.Sort{Key: key, Desc: s.Desc})
 		case slices.Contains(flatSortKeys, key), slices.Contains(hiddenSortKeys, key) && minorOf(c) < 75:

@@ -167,7 +167,7 @@ func writeError(c echo.Context, style Style, err error) {
 	r := requestOf(c)
 	code, text := statusAndText(style, err)
 	gone := errors.Is(c.Request().Context().Err(), context.Canceled)
-	if code >= 500 && !gone {
+	if code >= 500 && code != http.StatusNotImplemented && !gone {
 		r.failure = err
 		attrs := []any{"method", c.Request().Method, "route", route(c), "status", code, "error", err.Error()}
 		var p *panicked

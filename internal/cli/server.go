@@ -35,7 +35,7 @@ var serverKind = &kind{
 			show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("DESCRIPTION", "description"), show.Col("STATUS", "status"),
 			show.Col("TASK", "OS-EXT-STS:task_state"), show.Computed("POWER", powerOf), show.Computed("ADDRESSES", addresses),
 			show.Computed("FLAVOR", flavorOf), show.Computed("IMAGE", imageOf), show.Col("KEY", "key_name"), show.Col("CONFIG DRIVE", "config_drive"),
-			show.Col("METADATA", "metadata"), show.Col("TAGS", "tags"), show.Col("ZONE", "OS-EXT-AZ:availability_zone"),
+			show.Col("METADATA", "metadata"), show.Col("TAGS", "tags"), show.Col("LOCKED", "locked"), show.Col("LOCKED REASON", "locked_reason"), show.Col("ZONE", "OS-EXT-AZ:availability_zone"),
 			show.Computed("HOST", func(o show.Object) string {
 				return cmp.Or(show.Text(o, "OS-EXT-SRV-ATTR:host"), show.Text(o, "hostId"))
 			}),
@@ -101,7 +101,7 @@ func (c *client) serverCommand() *cobra.Command {
 		Example: "  slipway server list --status ERROR\n  slipway server console web --follow",
 	}
 	cmd.AddCommand(c.serverList(), c.showCommand(serverKind, "  slipway server show web\n  slipway server show web -o json"),
-		c.serverSet(), c.serverUnset(), c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
+		c.serverSet(), c.serverUnset(), c.serverLock(), c.serverUnlock(), c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
 	cmd.AddCommand(c.serverActionCommands()...)
 	cmd.AddCommand(c.serverAdopt())
 	return cmd
@@ -109,7 +109,7 @@ func (c *client) serverCommand() *cobra.Command {
 
 func (c *client) serverList() *cobra.Command {
 	var name, status, host, reservation, marker, sortBy string
-	var all bool
+	var all, locked, unlocked bool
 	var limit int
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -127,6 +127,9 @@ func (c *client) serverList() *cobra.Command {
 			}
 			if all {
 				query.Set("all_tenants", "1")
+			}
+			if locked || unlocked {
+				query.Set("locked", strconv.FormatBool(locked))
 			}
 			if limit > 0 {
 				query.Set("limit", strconv.Itoa(limit))
@@ -155,6 +158,9 @@ func (c *client) serverList() *cobra.Command {
 	flags.StringVar(&reservation, "reservation", "", "only servers of this reservation (r-...)")
 	c.completeFlag(cmd, "reservation", reservationKind)
 	flags.BoolVar(&all, "all-projects", false, "servers of every project (admin)")
+	flags.BoolVar(&locked, "locked", false, "only servers that are locked")
+	flags.BoolVar(&unlocked, "unlocked", false, "only servers that are not")
+	cmd.MarkFlagsMutuallyExclusive("locked", "unlocked")
 	flags.IntVar(&limit, "limit", 0, "at most this many")
 	flags.StringVar(&marker, "marker", "", "begin after this server (name or id)")
 	flags.StringVar(&sortBy, "sort", "", "order, as key[:asc|desc] (comma separated)")

@@ -28,6 +28,7 @@ type ActionInput struct {
 	RequestID string    `json:"request_id"`
 	Name      string    `json:"name"` // of the server
 	Deadlines Deadlines `json:"deadlines"`
+	OverLock  bool      `json:"over_lock,omitempty"` // an admin asks, whom a locked server does not keep out
 	ActionArguments
 	Submission
 }

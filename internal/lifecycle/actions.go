@@ -31,6 +31,7 @@ type Action struct {
 	Task   string    // task_state while it runs
 	To     VMState   // that it ends in; "" is the one that it began in
 	Power  int       // power_state that it ends in; AsItWas where it changes none
+	Locked bool      // may be done to a server that its owner has locked, by whoever may otherwise
 	Does   string    // for the documents
 
 	Workflow string // the type of the workflow that does it
@@ -52,15 +53,26 @@ var Actions = []Action{
 	},
 	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
-		Power: AsItWas,
-		Does:  "answers the end of what the serial console printed",
+		Power: AsItWas, Locked: true,
+		Does: "answers the end of what the serial console printed",
+	},
+	{
+		Name: "lock", Method: "lock", Kind: Writes, Since: 1, Policy: "os_compute_api:os-lock-server:lock",
+		Power: AsItWas, Locked: true,
+		Does: "keeps all but admins from changing and deleting the server; since 2.73 with a reason",
+	},
+	{
+		Name: "unlock", Method: "unlock", Kind: Writes, Since: 1, Policy: "os_compute_api:os-lock-server:unlock",
+		Power: AsItWas, Locked: true,
+		Does: "takes that back; what an admin of another project has locked, admins alone",
 	},
 }
 
 // ResumeGuest is what a host asks for after its machine was started anew, and no user: the server is active, and its guest is off.
 var ResumeGuest = Action{
 	Name: "resume-guest", Method: "start", Event: "power_on", From: []VMState{Active}, Task: PoweringOn, To: Active, Power: Running, Workflow: "StartServer",
-	Does: "starts the guest of a server that should run, after its host was away",
+	Locked: true,
+	Does:   "starts the guest of a server that should run, after its host was away",
 }
 
 // Find is the action of a name, whoever may ask for it.

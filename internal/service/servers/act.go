@@ -22,12 +22,13 @@ const (
 // words, where the server's state does not allow it.
 func (s Servers) Act(ctx context.Context, v models.Server, action lifecycle.Action, arguments contract.ActionArguments) error {
 	for n := 1; ; n++ {
-		if err := v.CanBegin(action); err != nil {
+		if err := v.CanBegin(action, s.caller.Admin()); err != nil {
 			return err
 		}
 		refused := s.engine.Do(ctx, action.Workflow, contract.ActionInput{
 			Action: action.Name, ServerID: v.ID, ProjectID: v.ProjectID, UserID: s.caller.UserID,
-			RequestID: s.caller.RequestID, Name: v.Name, Deadlines: s.config.Deadlines, ActionArguments: arguments,
+			RequestID: s.caller.RequestID, Name: v.Name, Deadlines: s.config.Deadlines, OverLock: s.caller.Admin(),
+			ActionArguments: arguments,
 		})
 		if refused == nil {
 			return nil

@@ -138,10 +138,13 @@ func (s Servers) List(ctx context.Context, f models.ServerFilter) ([]models.Serv
 	return s.store.ListServers(ctx, f)
 }
 
-// Delete asks for a server's end. It is certain then, and not yet done.
+// Delete asks for a server's end. It is certain then, and not yet done: whoever locks the server afterwards comes too late.
 func (s Servers) Delete(ctx context.Context, id string) error {
 	v, err := s.Get(ctx, id)
 	if err != nil {
+		return err
+	}
+	if err := v.MayChange(s.caller.Admin()); err != nil {
 		return err
 	}
 	err = s.engine.Delete(ctx, contract.DeleteInput{

@@ -42,7 +42,7 @@ func (s Servers) Update(ctx context.Context, id string, u Update) (models.Server
 // SetMetadata adds items to a server's metadata, or with whole puts them in its place, and returns all that it has then.
 func (s Servers) SetMetadata(ctx context.Context, id string, items map[string]string, whole bool) (all map[string]string, err error) {
 	err = s.revise(ctx, id, func(v *models.Server) error {
-		if err := mayHaveMetadata(*v, "update metadata"); err != nil {
+		if err := s.mayHaveMetadata(*v, "update metadata"); err != nil {
 			return err
 		}
 		if whole {
@@ -62,19 +62,22 @@ func (s Servers) RemoveMetadata(ctx context.Context, id, key string) error {
 			return fault.New(fault.NotFound, "Metadata item was not found")
 		}
 		delete(v.Metadata, key)
-		return mayHaveMetadata(*v, "delete metadata")
+		return s.mayHaveMetadata(*v, "delete metadata")
 	})
 }
 
-// mayHaveMetadata is check_instance_state of Nova's compute/api.py, as it guards metadata.
-func mayHaveMetadata(v models.Server, what string) error {
+// mayHaveMetadata is check_instance_lock and check_instance_state of Nova's compute/api.py, as they guard metadata.
+func (s Servers) mayHaveMetadata(v models.Server, what string) error {
+	if err := v.MayChange(s.caller.Admin()); err != nil {
+		return err
+	}
 	if err := mayHaveWords(v, what); err != nil || v.TaskState == nil {
 		return err
 	}
 	return v.Refuses(what, "task_state", *v.TaskState)
 }
 
-// mayHaveWords is the same for tags, which a task does not keep from changing.
+// mayHaveWords is the same for tags, which neither lock nor task keeps from changing.
 func mayHaveWords(v models.Server, what string) error {
 	if slices.Contains(lifecycle.WasBuilt(), v.VMState) {
 		return nil
