@@ -63,6 +63,8 @@ func (noBuilds) Build(context.Context, string) (engine.Build, error) {
 }
 func (noBuilds) Do(context.Context, string, contract.ActionInput) error     { return errNoBuilds }
 func (noBuilds) Adopt(context.Context, contract.AdoptInput) error           { return errNoBuilds }
+func (noBuilds) Reset(context.Context, contract.ResetInput) error { return errNoBuilds }
+
 func (noBuilds) ForgetHost(context.Context, contract.ForgetHostInput) error { return errNoBuilds }
 func (noBuilds) Act(context.Context, string, contract.OperatorAct) error    { return errNoBuilds }
 func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
