@@ -21,6 +21,9 @@ func ActionEvents(steps []contract.StepProgress, own string, now time.Time) []In
 		if s.Step == own && s.State == contract.StepRunning {
 			e.EndedAt = &now
 		}
+		if s.Detail != "" {
+			e.Details = &s.Detail
+		}
 		switch {
 		case s.Error != "":
 			e.Result, e.Details = new("Error"), &s.Error

@@ -299,8 +299,16 @@ func TestDataIsInjectedIntoTheDisk(t *testing.T) {
 	p.fetch(t)
 	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root}))
 	for range 2 {
-		require.NoError(t, p.InjectData(t.Context(), contract.InjectDataInput{ServerID: server, Metadata: p.metadata()}))
+		injected, err := p.InjectData(t.Context(), contract.InjectDataInput{ServerID: server, Metadata: p.metadata()})
+		require.NoError(t, err)
+		require.Empty(t, injected.Notes)
 	}
+	md := p.metadata()
+	md.AdminPass = "secret"
+	injected, err := p.InjectData(t.Context(), contract.InjectDataInput{ServerID: server, Metadata: md})
+	require.NoError(t, err, "a password is not owed")
+	require.Len(t, injected.Notes, 1)
+	require.Regexp(t, "^the admin password not injected: .*/etc/shadow", injected.Notes[0])
 	raw := filepath.Join(t.TempDir(), "raw")
 	out, err := exec.Command("qemu-img", "convert", "-f", "qcow2", "-O", "raw", filepath.Join(p.dir, server, "disk"), raw).CombinedOutput()
 	require.NoError(t, err, "%s", out)
@@ -352,10 +360,11 @@ func TestAnIdThatIsNoUUIDNeverBecomesAPath(t *testing.T) {
 	p := newPlace(t)
 	for _, id := range []string{"", ".", "..", "../../etc", "x", "{" + server + "}", strings.ToUpper(server), "urn:uuid:" + server, strings.ReplaceAll(server, "-", "")} {
 		undo := contract.Undo{ServerID: id}
+		_, inject := p.InjectData(t.Context(), contract.InjectDataInput{ServerID: id})
 		for name, err := range map[string]error{
 			"BuildDisk": p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: id}), "RemoveDisk": p.RemoveDisk(t.Context(), undo),
 			"BuildConfigDrive": p.BuildConfigDrive(t.Context(), contract.BuildConfigDriveInput{ServerID: id}), "RemoveConfigDrive": p.RemoveConfigDrive(t.Context(), undo),
-			"InjectData":   p.InjectData(t.Context(), contract.InjectDataInput{ServerID: id}),
+			"InjectData":   inject,
 			"DefineDomain": p.DefineDomain(t.Context(), contract.DefineDomainInput{ServerID: id}), "UndefineDomain": p.UndefineDomain(t.Context(), undo),
 			"StartDomain": p.StartDomain(t.Context(), contract.StartDomainInput{ServerID: id}), "DestroyDomain": p.DestroyDomain(t.Context(), undo),
 		} {

@@ -2,21 +2,24 @@ package host
 
 import (
 	"context"
+	"strings"
+	"unicode"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 )
 
-// InjectData writes into the root disk's filesystem. It has no undo: what it wrote goes with the disk.
-func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput) error {
+// InjectData writes into the root disk's filesystem, and answers what that did not take. It has no undo: what it wrote goes with
+// the disk.
+func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput) (injected contract.InjectedData, err error) {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
-		return err
+		return injected, err
 	}
 	defer leave()
 	if a.o.CannotInject != nil {
-		return fault.Wrap(fault.HostUnfit, a.o.CannotInject, "nothing can be injected into images on this host, so the server needs a config drive: %v", a.o.CannotInject).NotTheHosts()
+		return injected, fault.Wrap(fault.HostUnfit, a.o.CannotInject, "nothing can be injected into images on this host, so the server needs a config drive: %v", a.o.CannotInject).NotTheHosts()
 	}
 	options := contract.InjectOptions{Partition: contract.InjectInspect}
 	if in.Options != nil {
@@ -25,6 +28,25 @@ func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput
 	notes, err := guestfs.Inject(ctx, a.o.Limits, dir, in.Metadata, options)
 	for _, note := range notes {
 		a.o.Logger.WarnContext(ctx, "the image did not take everything", "server_id", in.ServerID, "note", note)
+		injected.Notes = append(injected.Notes, forUsers(note, dir))
 	}
-	return err
+	return injected, err
+}
+
+// noteBytes is how much of a note its user gets. The host's log has all of it.
+const noteBytes = 255
+
+// forUsers is a note as it leaves the host: without the host's folders, and of what a tool quotes from the image nothing that a
+// terminal or a database would take for more than text.
+func forUsers(note, dir string) string {
+	note = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ReplaceAll(note, dir+"/", ""))
+	if len(note) > noteBytes {
+		note = strings.ToValidUTF8(note[:noteBytes], "") + "…"
+	}
+	return note
 }

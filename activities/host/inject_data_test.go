@@ -2,7 +2,9 @@ package host
 
 import (
 	"errors"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -12,7 +14,16 @@ import (
 
 func TestAHostThatCannotInjectSaysWhyAndWhatToDo(t *testing.T) {
 	a := &Activities{o: Options{InstancesDir: t.TempDir(), CannotInject: errors.New("no FUSE here")}, servers: map[string]*turn{}}
-	err := a.InjectData(t.Context(), contract.InjectDataInput{ServerID: "83679162-1378-4288-a2d4-70e13ec132aa"})
+	_, err := a.InjectData(t.Context(), contract.InjectDataInput{ServerID: "83679162-1378-4288-a2d4-70e13ec132aa"})
 	require.True(t, fault.Is(err, fault.HostUnfit))
 	require.ErrorContains(t, err, "the server needs a config drive: no FUSE here")
+}
+
+func TestWhatAnImageSaysReachesItsUserAsText(t *testing.T) {
+	dir := "/var/lib/slipway/instances/83679162"
+	require.Equal(t, "the key mine not injected: e2fsck -p root: exit status 4: root: �  [31m",
+		forUsers("the key mine not injected: e2fsck -p "+dir+"/root: exit status 4: "+dir+"/root: \xff\x00\x1b[31m", dir))
+	long := forUsers(strings.Repeat("船", 6000), dir)
+	require.LessOrEqual(t, len(long), noteBytes+len("…"))
+	require.True(t, utf8.ValidString(long))
 }

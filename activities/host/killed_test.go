@@ -91,7 +91,8 @@ var fetchStep = step{"FetchImage", func(ctx context.Context, p *place) error {
 
 // injectStep needs the disk that BuildDisk makes, and is undone with it.
 var injectStep = step{"InjectData", func(ctx context.Context, p *place) error {
-	return p.InjectData(ctx, contract.InjectDataInput{ServerID: server, Metadata: p.metadata()})
+	_, err := p.InjectData(ctx, contract.InjectDataInput{ServerID: server, Metadata: p.metadata()})
+	return err
 }, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, nil}
 
 func stepNamed(name string) step {

@@ -79,7 +79,7 @@ var activities = table(
 	host[Undo, none](RemoveConfigDrive).givesBack(),
 	host[BuildDiskInput, none](BuildDisk).of(func(in BuildDiskInput) string { return in.ServerID }),
 	host[Undo, none](RemoveDisk).givesBack(),
-	host[InjectDataInput, none](InjectData).of(func(in InjectDataInput) string { return in.ServerID }),
+	host[InjectDataInput, InjectedData](InjectData).of(func(in InjectDataInput) string { return in.ServerID }),
 	host[DefineDomainInput, none](DefineDomain).of(func(in DefineDomainInput) string { return in.ServerID }),
 	host[Undo, none](UndefineDomain).givesBack(),
 	host[StartDomainInput, none](StartDomain).of(func(in StartDomainInput) string { return in.ServerID }),

@@ -327,7 +327,22 @@ type Address struct {
 	Gateway    string   `json:"gateway,omitempty"`
 	DNSServers []string `json:"dns_servers,omitempty"`
 	SubnetID   string   `json:"subnet_id"`
+
+	// Mode is how the guest comes to it. No network here serves any but AddressStatic yet.
+	Mode AddressMode `json:"mode,omitempty"`
 }
+
+// AddressMode says who tells a guest its address. Those of IPv6 are Neutron's ipv6_address_mode.
+type AddressMode string
+
+// Modes of addresses.
+const (
+	AddressStatic    AddressMode = "" // it is told before it starts
+	AddressDHCP      AddressMode = "dhcp"
+	AddressSLAAC     AddressMode = "slaac"
+	AddressStateful  AddressMode = "dhcpv6-stateful"
+	AddressStateless AddressMode = "dhcpv6-stateless" // SLAAC, and DHCPv6 for what else there is to tell
+)
 
 // Undo names what an undo gives back. Everything a step takes is named from the server's id, so this is all an undo needs,
 // and it must accept that the do never happened.

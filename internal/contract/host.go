@@ -82,6 +82,11 @@ type InjectDataInput struct {
 	Options  *InjectOptions   `json:"options,omitempty"` // BootInput's
 }
 
+// InjectedData says what the image did not take, of what it need not. Hosts of before that was told answer nothing.
+type InjectedData struct {
+	Notes []string `json:"notes,omitempty"` // for the user
+}
+
 // DefineDomainInput is what the domain's XML says.
 type DefineDomainInput struct {
 	ServerID    string        `json:"server_id"`

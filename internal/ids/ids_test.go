@@ -43,6 +43,7 @@ func TestWhatDerivesFromAnIDNeverChanges(t *testing.T) {
 		Bridge(firstID):                "slw6f0c4c1e8b5",
 		Tap(firstID):                   "tap6f0c4c1e-8b",
 		Hostname(firstID):              "Server-" + firstID,
+		Volume(firstID):                "49a73e1e",
 		EC2(EC2Instance, firstID):      "i-6f0c4c1e8b534c0f9",
 		EC2(EC2SecurityGroup, firstID): "sg-6f0c4c1e8b534c0f9",
 		Tap("short") + Host("p", ""):   "",

@@ -68,3 +68,9 @@ func MACs(portID string) []string {
 	}
 	return all
 }
+
+// Volume is the number of the vfat config drive of a server, eight hexadecimal digits.
+func Volume(serverID string) string {
+	sum := sha256.Sum256([]byte(serverID))
+	return hex.EncodeToString(sum[:4])
+}

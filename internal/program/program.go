@@ -66,6 +66,7 @@ type Command struct {
 	Name   string
 	Args   []string
 	Stdin  []byte
+	Env    []string // beside what all are given
 	Limits Limits
 	// OKCodes are exit codes besides 0 that are no failure (e2fsck tells "repaired" by 1).
 	OKCodes []int
@@ -155,6 +156,7 @@ func Exec(ctx context.Context, c Command) *exec.Cmd {
 	cmd.Env = []string{searchPath, "LC_ALL=C", "TZ=UTC", "HOME=/nonexistent", "MTOOLS_SKIP_CHECK=1", "MTOOLSRC=/dev/null", "DEBUGFS_PAGER=__none__",
 		// Each arena of glibc's reserves 64 MiB of the address space, one a thread.
 		"MALLOC_ARENA_MAX=2"}
+	cmd.Env = append(cmd.Env, c.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if c.Confine != nil {
 		c.Confine.apply(cmd)

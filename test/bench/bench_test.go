@@ -54,13 +54,15 @@ func BenchmarkReport(b *testing.B) {
 	b.Run("fake", func(b *testing.B) { benchFake(b, r) })
 	b.Run("libvirt", func(b *testing.B) { benchLibvirt(b, r) })
 	b.Run("drive", func(b *testing.B) { benchDrive(b, r) })
+	b.Run("injection", func(b *testing.B) { benchInjection(b, r) })
+	b.Run("crowd", func(b *testing.B) { benchCrowd(b, r) })
 	b.Run("images", func(b *testing.B) { benchImages(b, r) })
 	if b.Failed() {
 		return
 	}
 	text := r.text()
 	fmt.Println(text)
-	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.drive) > 0 && len(r.upload) > 0
+	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.upload) > 0
 	if *write != "" {
 		require.True(b, whole, "only a part was measured: the report stays as it is")
 		_, certificates := parts(b)
@@ -71,12 +73,14 @@ func BenchmarkReport(b *testing.B) {
 // report is what was measured.
 type report struct {
 	imageReport
+	guestDataReport
 	submit, fakeActive, fakeDelete        series
 	burstActive                           series
 	burstRate                             []float64
 	idle, loaded                          []memory
 	libvirt, libvirtNIC, libvirtGone, raw series
-	rawGone, drive, bareDrive             series
+	rawGone                               series
+	crowd                                 map[int]series // processor time of a build, by how many run at once
 }
 
 // series is one measurement, many times.
@@ -94,6 +98,9 @@ func (s series) String() string {
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.0f", float64(d.Microseconds())/1000) }
 	return fmt.Sprintf("%s ms (%s–%s, %d runs)", ms(s.at(.5)), ms(s.at(0)), ms(s.at(1)), len(s))
 }
+
+// times is how many times as long one takes as another, by their medians.
+func times(one, other series) float64 { return float64(one.at(.5)) / float64(other.at(.5)) }
 
 type memory struct {
 	process string
@@ -177,7 +184,7 @@ func benchFake(b *testing.B, r *report) {
 		r.fakeDelete = append(r.fakeDelete, c.remove(id))
 	}
 	for range 3 {
-		ids, rate := c.burst(burst, &r.burstActive)
+		ids, rate := c.burst(burst, atATime, &r.burstActive)
 		r.burstRate = append(r.burstRate, rate)
 		r.loaded = c.memory()
 		c.removeAll(ids)
@@ -190,8 +197,8 @@ func (c *cloud) bootActive(networks any, pause time.Duration) string {
 	return id
 }
 
-// burst builds n servers, 8 at a time, each waited for by the one who asked.
-func (c *cloud) burst(n int, active *series) (ids []string, perSecond float64) {
+// burst builds n servers, so many at a time, each waited for by the one who asked.
+func (c *cloud) burst(n, at int, active *series) (ids []string, perSecond float64) {
 	work := make(chan struct{}, n)
 	for range n {
 		work <- struct{}{}
@@ -200,7 +207,7 @@ func (c *cloud) burst(n int, active *series) (ids []string, perSecond float64) {
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	began := time.Now()
-	for range atATime {
+	for range at {
 		group.Go(func() {
 			for range work {
 				one := time.Now()
@@ -383,25 +390,30 @@ of this run.
 	if len(r.submit) > 0 {
 		r.builds(line)
 	}
-	if len(r.drive) > 0 {
-		line("a config drive, iso9660", r.drive, r.bareDrive, "")
+	for _, n := range crowds {
+		if len(r.crowd) > 0 {
+			line(fmt.Sprintf("processor time of a build, %d at once, fake hypervisor", n), r.crowd[n], "", "")
+		}
 	}
+	r.guestDataReport.rows(line)
 	if len(r.upload) > 0 {
 		r.imageReport.rows(line)
 	}
 	if len(r.raw) > 0 {
 		fmt.Fprintf(&w, "\nPOST → ACTIVE on libvirt is %.2f times the bare tools' time. The bare tools are `qemu-img create`, `genisoimage`, `virsh define`\n"+
-			"and `virsh start` from one shell, with the same base image, files and domain XML.\n", float64(r.libvirt.at(.5))/float64(r.raw.at(.5)))
+			"and `virsh start` from one shell, with the same base image, files and domain XML.\n", times(r.libvirt, r.raw))
 		if r.rawGone.at(.5) > slowReaper {
 			fmt.Fprint(&w, "\nStopping a guest takes long here with the bare tools too. libvirt waits until QEMU has been reaped, and this libvirtd runs\n"+
 				"neither under an init that does so at once nor under `slipway dev reap`. Runs that follow each other fall into step with\n"+
 				"an init that looks for the dead now and then, so the two medians cannot be compared.\n")
 		}
 	}
-	if len(r.drive) > 0 {
-		fmt.Fprintf(&w, "\nA config drive takes %.2f times as long as `genisoimage` alone, which finds the files written and does not sync.\n",
-			float64(r.drive.at(.5))/float64(r.bareDrive.at(.5)))
+	if len(r.crowd) > 0 {
+		alone, most := crowds[0], crowds[len(crowds)-1]
+		fmt.Fprintf(&w, "\nOf %d builds at once each takes %.2f times the processor time of a build alone, of all processes of an installation but its clients.\n",
+			most, times(r.crowd[most], r.crowd[alone]))
 	}
+	w.WriteString(r.guestDataReport.text())
 	if len(r.upload) > 0 {
 		w.WriteString(r.imageReport.text())
 	}

@@ -72,6 +72,7 @@ type build struct {
 	host  contract.HostSelection
 	ports []contract.Port
 
+	injected   contract.InjectedData
 	vendorData contract.DynamicVendorData
 
 	deletion *teardown.Asked

@@ -169,8 +169,8 @@ func (w *world) register(r registry) {
 		contract.BuildDisk: func(ctx context.Context, _ contract.BuildDiskInput) error {
 			return w.do(contract.BuildDisk, hostOf(ctx), "disk@"+hostOf(ctx))
 		},
-		contract.InjectData: func(ctx context.Context, _ contract.InjectDataInput) error {
-			return w.do(contract.InjectData, hostOf(ctx), "")
+		contract.InjectData: func(ctx context.Context, _ contract.InjectDataInput) (contract.InjectedData, error) {
+			return contract.InjectedData{}, w.do(contract.InjectData, hostOf(ctx), "")
 		},
 		contract.DefineDomain: func(ctx context.Context, _ contract.DefineDomainInput) error {
 			return w.do(contract.DefineDomain, hostOf(ctx), "domain@"+hostOf(ctx))
@@ -409,6 +409,24 @@ func TestABuildDoesByWhatItsImageSays(t *testing.T) {
 	var progress []contract.StepProgress
 	require.NoError(t, value.Get(&progress))
 	require.False(t, slices.ContainsFunc(progress, func(p contract.StepProgress) bool { return p.Step == contract.InjectData }), "what is on the drive is not injected too")
+}
+
+func TestWhatAnImageDidNotTakeIsToldOfItsBuild(t *testing.T) {
+	w, in := newWorld(), input()
+	in.ConfigDrive, in.AdminPass = false, "x"
+	var told []contract.StepProgress
+	w.more = map[string]any{
+		contract.InjectData: func(context.Context, contract.InjectDataInput) (contract.InjectedData, error) {
+			return contract.InjectedData{Notes: []string{"no key", "no password"}}, nil
+		},
+		contract.Activate: func(_ context.Context, in contract.ActivateInput) error {
+			told = in.Steps
+			return w.do(contract.Activate, "", "")
+		},
+	}
+	require.NoError(t, boot(t, w, in).ended)
+	n := slices.IndexFunc(told, func(p contract.StepProgress) bool { return p.Step == contract.InjectData })
+	require.Equal(t, []any{contract.StepDone, "no key; no password", ""}, []any{told[n].State, told[n].Detail, told[n].Error})
 }
 
 // failing makes a step fail with a kind, before it has taken anything or after.

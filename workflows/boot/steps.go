@@ -2,6 +2,7 @@ package boot
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -45,7 +46,7 @@ var steps = run.Table[*build]{
 	host(contract.BuildDisk, buildDisk, 30*time.Minute).
 		GivenBackBy(contract.RemoveDisk),
 
-	host(contract.InjectData, injectData, 5*time.Minute).When(wantsInjection).
+	host(contract.InjectData, injectData, 5*time.Minute).When(wantsInjection).Tells(notTaken).
 		TakesNothing("gone with the disk"),
 
 	host(contract.DefineDomain, defineDomain, time.Minute).
@@ -229,9 +230,13 @@ func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
 	}, nil
 }
 
-func injectData(b *build, _ int) (contract.InjectDataInput, func(run.None)) {
-	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata(), Options: b.in.Inject}, nil
+func injectData(b *build, _ int) (contract.InjectDataInput, func(contract.InjectedData)) {
+	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata(), Options: b.in.Inject},
+		func(injected contract.InjectedData) { b.injected = injected }
 }
+
+// notTaken warns of what the image did not take.
+func notTaken(b *build) string { return strings.Join(b.injected.Notes, "; ") }
 
 func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) {
 	return contract.DefineDomainInput{

@@ -144,6 +144,9 @@ func step[S any](ctx workflow.Context, r *Run, row *Row[S], s S, n int) *Failure
 	if err == nil {
 		line.State = Done
 		r.accepted = r.accepted || row.accepts
+		if row.tells != nil {
+			line.Detail = row.tells(s)
+		}
 		if row.chosen != nil {
 			r.choose(ctx, line, row.chosen(s))
 		}

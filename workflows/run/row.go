@@ -51,6 +51,7 @@ type Row[S any] struct {
 	count    func(S) int
 	do       func(ctx workflow.Context, r *Run, row *Spec, s S, n int) error
 	chosen   func(S) string
+	tells    func(S) string
 	survived func(ctx workflow.Context, s S, n int, f *Failure) bool
 	undoing  func(S) (input any, needed bool)
 	undoOpts func(*workflow.ActivityOptions)
@@ -175,6 +176,9 @@ func (r Row[S]) Each(what string, count func(S) int) Row[S] {
 // Chooses says that the row's answer is the place of those that follow. Where one of them fails for the place's own reasons,
 // what was taken there is given back, and the row is done again for another.
 func (r Row[S]) Chooses(place func(S) string) Row[S] { r.chosen = place; return r }
+
+// Tells shows what the row's answer says to the user, beside the row.
+func (r Row[S]) Tells(detail func(S) string) Row[S] { r.tells = detail; return r }
 
 // Accepts says that what was asked for is accepted when the row is done.
 func (r Row[S]) Accepts() Row[S] { r.accepts = true; return r }

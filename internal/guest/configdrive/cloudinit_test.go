@@ -142,3 +142,17 @@ func TestTheOperatorsVendorDataStandsBesideThePassword(t *testing.T) {
 	require.Equal(t, "#cloud-config\n{ntp: {}}\n", parts[0])
 	require.Contains(t, parts[1], "chpasswd")
 }
+
+func TestCloudInitLeavesToTheNetworkWhatItTells(t *testing.T) {
+	md := full()
+	md.Ports[0].Addresses[0].Mode = contract.AddressDHCP
+	for mode, read := range map[contract.AddressMode]string{
+		contract.AddressDHCP: "dhcp6", contract.AddressSLAAC: "ipv6_slaac", contract.AddressStateful: "ipv6_dhcpv6-stateful",
+		contract.AddressStateless: "ipv6_dhcpv6-stateless",
+	} {
+		md.Ports[0].Addresses[1].Mode = mode
+		subnets := cloudInit(t, ISO9660, md).Network.Config[0].Subnets
+		require.Len(t, subnets, 2)
+		require.Equal(t, []string{"dhcp4", "", read}, []string{subnets[0].Type, subnets[0].Address, subnets[1].Type})
+	}
+}

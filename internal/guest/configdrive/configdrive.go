@@ -9,12 +9,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/metadata"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
@@ -35,6 +38,9 @@ const (
 	treeSuffix = ".tree"
 	partSuffix = ".part"
 )
+
+// made is when everything on a drive was made: the same facts make the same bytes. FAT knows no earlier time.
+var made = time.Date(1980, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // Build makes dir/disk.config. One that is there in the wanted format is kept: it was renamed into place when it was
 // whole, and a build's metadata does not change. format "" is iso9660.
@@ -63,10 +69,8 @@ func Build(ctx context.Context, limits program.Limits, dir, format string, skip 
 	}
 	// Secrets lie in the tree: only this user may look until it is gone again.
 	tree, part := path+treeSuffix, path+partSuffix
-	for _, f := range files {
-		if err := writeFile(filepath.Join(tree, filepath.FromSlash(f.Path)), f.Contents); err != nil {
-			return err
-		}
+	if err := os.Mkdir(tree, 0o700); err != nil {
+		return err
 	}
 	// It holds the admin password: the programs write into a file that is closed to others from its first moment. libvirt
 	// gives it to QEMU's user when the domain starts.
@@ -74,13 +78,14 @@ func Build(ctx context.Context, limits program.Limits, dir, format string, skip 
 		return err
 	}
 	if format == ISO9660 {
-		err = makeISO(ctx, limits, tree, part)
+		err = makeISO(ctx, limits, files, tree, part)
 	} else {
-		err = makeVFAT(ctx, limits, tree, part)
+		err = makeVFAT(ctx, limits, files, tree, part, ids.Volume(md.ServerID))
 	}
 	if err != nil {
 		return err
 	}
+	// Its server is started after the machine went down, too: it has to be whole then.
 	if err := syncFile(part); err != nil {
 		return err
 	}
@@ -109,31 +114,55 @@ func removeLeftovers(path string) error {
 	return errors.Join(os.RemoveAll(path+treeSuffix), os.RemoveAll(path+partSuffix))
 }
 
-// makeISO uses Nova's options: every name kept whole for Joliet and Rock Ridge readers.
-func makeISO(ctx context.Context, l program.Limits, tree, part string) error {
-	_, _, err := program.Run(ctx, program.Command{Name: "genisoimage", Limits: l, Args: []string{
-		"-o", part, "-ldots", "-allow-lowercase", "-allow-multidot", "-l", "-publisher", publisher, "-quiet", "-J", "-r", "-V", label, tree,
+// makeISO uses Nova's options: every name kept whole for Joliet and Rock Ridge readers. What is the same in many versions of the
+// tree is written once, and has many names on the disc.
+func makeISO(ctx context.Context, l program.Limits, files []metadata.File, tree, part string) error {
+	var list strings.Builder
+	written := map[string]string{}
+	for _, f := range files {
+		from, ok := written[string(f.Contents)]
+		if !ok {
+			from = filepath.Join(tree, strconv.Itoa(len(written)))
+			if err := os.WriteFile(from, f.Contents, 0o600); err != nil {
+				return err
+			}
+			written[string(f.Contents)] = from
+		}
+		fmt.Fprintf(&list, "%s=%s\n", f.Path, from)
+	}
+	_, _, err := program.Run(ctx, program.Command{Name: "genisoimage", Limits: l, Stdin: []byte(list.String()), Args: []string{
+		"-o", part, "-ldots", "-allow-lowercase", "-allow-multidot", "-l", "-publisher", publisher, "-quiet", "-J", "-r", "-V", label,
+		"-graft-points", "-path-list", "-",
 	}})
-	return err
-}
-
-func makeVFAT(ctx context.Context, l program.Limits, tree, part string) error {
-	if err := os.Truncate(part, vfatBytes); err != nil {
-		return err
-	}
-	if _, _, err := program.Run(ctx, program.Command{Name: "mkfs.vfat", Limits: l, Args: []string{"-n", label, part}}); err != nil {
-		return err
-	}
-	entries, err := os.ReadDir(tree)
 	if err != nil {
 		return err
 	}
-	args := []string{"-i", part, "-s", "-Q", "-o"}
-	for _, e := range entries {
-		args = append(args, filepath.Join(tree, e.Name()))
+	return setTimes(part)
+}
+
+// makeVFAT copies each file from a folder of its own: mcopy takes what is in a folder in the order in which the host's filesystem
+// happens to list it.
+func makeVFAT(ctx context.Context, l program.Limits, files []metadata.File, tree, part, volume string) error {
+	if err := os.Truncate(part, vfatBytes); err != nil {
+		return err
 	}
-	_, _, err = program.Run(ctx, program.Command{Name: "mcopy", Limits: l, Args: append(args, "::/")})
-	return err
+	run := func(name string, args ...string) error {
+		_, _, err := program.Run(ctx, program.Command{Name: name, Limits: l, Args: args, Env: []string{"SOURCE_DATE_EPOCH=" + strconv.FormatInt(made.Unix(), 10)}})
+		return err
+	}
+	if err := run("mkfs.vfat", "--invariant", "-i", volume, "-n", label, part); err != nil {
+		return err
+	}
+	args := []string{"-i", part, "-s", "-Q", "-o"}
+	for i, f := range files {
+		root := filepath.Join(tree, strconv.Itoa(i))
+		if err := writeFile(filepath.Join(root, filepath.FromSlash(f.Path)), f.Contents); err != nil {
+			return err
+		}
+		top, _, _ := strings.Cut(f.Path, "/")
+		args = append(args, filepath.Join(root, top))
+	}
+	return run("mcopy", append(args, "::/")...)
 }
 
 // formatOf tells what a finished drive is by its marks; "" is none or something else.

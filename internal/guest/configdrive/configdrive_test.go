@@ -61,11 +61,38 @@ func TestADriveHoldsTheWholeTreeUnderItsNames(t *testing.T) {
 				out, err = exec.Command("isoinfo", "-J", "-f", "-i", image).Output()
 				require.NoError(t, err)
 				require.Contains(t, string(out), "/openstack/2020-10-14/network_data.json")
+			} else {
+				out, err := exec.Command("fsck.vfat", "-n", image).CombinedOutput()
+				require.NoError(t, err, "%s", out)
 			}
 			left, err := os.ReadDir(dir)
 			require.NoError(t, err)
 			require.Len(t, left, 1, "only the drive is left")
 		})
+	}
+}
+
+func TestTheSameFactsMakeTheSameBytes(t *testing.T) {
+	drives := func(md contract.InstanceMetadata) map[string][]byte {
+		made := map[string][]byte{}
+		for _, format := range []string{ISO9660, VFAT} {
+			dir := t.TempDir()
+			require.NoError(t, Build(t.Context(), program.Limits{}, dir, format, nil, md))
+			b, err := os.ReadFile(filepath.Join(dir, Name))
+			require.NoError(t, err)
+			made[format] = b
+		}
+		return made
+	}
+	first := drives(full())
+	// FAT counts time in steps of two seconds. In the next one every clock that the programs read has gone on.
+	<-time.After(time.Until(time.Now().Truncate(2 * time.Second).Add(2 * time.Second)))
+	again := drives(full())
+	other := full()
+	other.Metadata = map[string]string{"role": "db"}
+	for format, of := range drives(other) {
+		require.True(t, bytes.Equal(first[format], again[format]), format)
+		require.False(t, bytes.Equal(first[format], of), format)
 	}
 }
 

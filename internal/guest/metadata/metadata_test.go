@@ -75,15 +75,40 @@ func TestTheTreeIsTheRecordedOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tree, err := Files(md, []string{})
 			require.NoError(t, err)
-			got, path := dump(t, tree), "testdata/"+name+".golden"
-			if *update {
-				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
-			}
-			want, err := os.ReadFile(path)
-			require.NoError(t, err)
-			require.Equal(t, string(want), got)
+			recorded(t, name, dump(t, tree))
 		})
 	}
+}
+
+func recorded(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name + ".golden"
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+// modes has a NIC for each way in which a guest comes to its address.
+func modes() []contract.Port {
+	ports := []contract.Port{}
+	for i, mode := range []contract.AddressMode{contract.AddressDHCP, contract.AddressSLAAC, contract.AddressStateful, contract.AddressStateless} {
+		four := contract.Address{IP: fmt.Sprintf("10.0.%d.5", i), CIDR: fmt.Sprintf("10.0.%d.0/24", i), Gateway: fmt.Sprintf("10.0.%d.1", i), DNSServers: []string{"10.0.0.2"}, Mode: contract.AddressDHCP}
+		six := contract.Address{IP: fmt.Sprintf("fd0%d::5", i), CIDR: fmt.Sprintf("fd0%d::/64", i), Gateway: fmt.Sprintf("fd0%d::1", i), DNSServers: []string{"fd00::2"}, Mode: mode}
+		ports = append(ports, contract.Port{ID: fmt.Sprintf("%dca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", i), NetworkID: fmt.Sprintf("n%d", i), MAC: fmt.Sprintf("fa:16:3e:00:00:0%d", i), MTU: 1450,
+			Addresses: []contract.Address{four, six}})
+	}
+	return ports
+}
+
+func TestAnAddressThatTheNetworkTellsIsLeftToIt(t *testing.T) {
+	data, err := NetworkData(modes())
+	require.NoError(t, err)
+	b, err := encode(data)
+	require.NoError(t, err)
+	recorded(t, "modes", dump(t, []File{{"network_data.json", b}})+Interfaces(modes()))
 }
 
 func TestEachVersionHasTheFilesThatItsReleaseBrought(t *testing.T) {
@@ -255,7 +280,7 @@ func TestNetworkDataHoldsToItsSchema(t *testing.T) {
 	schema, err := c.Compile("testdata/network_data.schema.json")
 	require.NoError(t, err)
 	withoutAddress := []contract.Port{{ID: "2ca9e1d9-53cb-4f7b-a5ab-1a1b54e5a7a4", NetworkID: "n1", MAC: "fa:16:3e:9c:bf:3d", MTU: 1450}}
-	for _, ports := range [][]contract.Port{nil, full().Ports, withoutAddress} {
+	for _, ports := range [][]contract.Port{nil, full().Ports, withoutAddress, modes()} {
 		n, err := NetworkData(ports)
 		require.NoError(t, err)
 		b, err := json.Marshal(n)

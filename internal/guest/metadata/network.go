@@ -27,16 +27,16 @@ type Link struct {
 	MAC  string `json:"ethernet_mac_address"`
 }
 
-// Subnet is one address on a link.
+// Subnet is one address on a link. Of one that DHCP tells the guest, nothing else is said here.
 type Subnet struct {
 	ID        string    `json:"id"`
-	Type      string    `json:"type"` // ipv4 or ipv6
+	Type      string    `json:"type"` // ipv4 or ipv6, and how the guest comes to it
 	Link      string    `json:"link"`
-	IP        string    `json:"ip_address"`
-	Netmask   string    `json:"netmask"`
-	Routes    []Route   `json:"routes"`
+	IP        string    `json:"ip_address,omitempty"`
+	Netmask   string    `json:"netmask,omitempty"`
+	Routes    []Route   `json:"routes,omitzero"`
 	NetworkID string    `json:"network_id"`
-	Services  []Service `json:"services"`
+	Services  []Service `json:"services,omitzero"`
 }
 
 // Route is one route; the default one has network and netmask zero.
@@ -53,7 +53,7 @@ type Service struct {
 }
 
 // NetworkData describes the ports. A link's id is the name of the tap device in Nova ("tap" and the first 11 digits of the
-// port's id); every address is static, because the fixed address is known.
+// port's id).
 func NetworkData(ports []contract.Port) (Network, error) {
 	n := Network{Links: []Link{}, Networks: []Subnet{}, Services: []Service{}}
 	seen := map[Service]bool{}
@@ -68,23 +68,27 @@ func NetworkData(ports []contract.Port) (Network, error) {
 			if err != nil {
 				return Network{}, fmt.Errorf("port %s: %w", p.ID, err)
 			}
-			s := Subnet{
-				ID: "network" + strconv.Itoa(len(n.Networks)), Type: "ipv4", Link: link.ID,
-				IP: a.IP, Netmask: mask, Routes: []Route{}, NetworkID: p.NetworkID, Services: []Service{},
-			}
+			s := Subnet{ID: "network" + strconv.Itoa(len(n.Networks)), Type: "ipv4", Link: link.ID, NetworkID: p.NetworkID}
 			zero := "0.0.0.0"
 			if ip.Is6() {
 				s.Type, zero = "ipv6", "::"
 			}
-			if a.Gateway != "" {
-				s.Routes = append(s.Routes, Route{zero, zero, a.Gateway})
+			if a.Mode != contract.AddressStatic {
+				s.Type += "_" + string(a.Mode)
 			}
+			services := []Service{}
 			for _, dns := range a.DNSServers {
 				service := Service{"dns", dns}
-				s.Services = append(s.Services, service)
+				services = append(services, service)
 				if !seen[service] {
 					seen[service] = true
 					n.Services = append(n.Services, service)
+				}
+			}
+			if a.Mode != contract.AddressDHCP {
+				s.IP, s.Netmask, s.Routes, s.Services = a.IP, mask, []Route{}, services
+				if a.Gateway != "" {
+					s.Routes = append(s.Routes, Route{zero, zero, a.Gateway})
 				}
 			}
 			n.Networks = append(n.Networks, s)
@@ -144,7 +148,14 @@ func Interfaces(ports []contract.Port) string {
 			if seen[index] = true; seen[0] != seen[1] { // the port's first address
 				fmt.Fprintf(&b, "\nauto eth%d\n", i)
 			}
-			fmt.Fprintf(&b, "iface eth%d %s static\n    hwaddress ether %s\n    address %s\n", i, family, p.MAC, a.IP)
+			fmt.Fprintf(&b, "iface eth%d %s %s\n    hwaddress ether %s\n", i, family, method(a.Mode), p.MAC)
+			if a.Mode == contract.AddressStateless {
+				b.WriteString("    dhcp 1\n")
+			}
+			if a.Mode != contract.AddressStatic {
+				continue
+			}
+			fmt.Fprintf(&b, "    address %s\n", a.IP)
 			if index == 0 {
 				fmt.Fprintf(&b, "    netmask %s\n", Netmask(prefix))
 			} else {
@@ -163,4 +174,16 @@ func Interfaces(ports []contract.Port) string {
 		return ""
 	}
 	return "# Made by Slipway at the first boot of the server; see interfaces(5).\n\nauto lo\niface lo inet loopback\n" + b.String()
+}
+
+// method is how an interface of a mode is configured: interfaces(5).
+func method(m contract.AddressMode) string {
+	switch m {
+	case contract.AddressDHCP, contract.AddressStateful:
+		return "dhcp"
+	case contract.AddressSLAAC, contract.AddressStateless:
+		return "auto"
+	default:
+		return "static"
+	}
 }
