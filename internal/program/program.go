@@ -72,6 +72,8 @@ type Command struct {
 	OKCodes []int
 	// Confine is for what tenants have written; nil runs the program as this process.
 	Confine *Confinement
+	// Mixed has a Conversation's Out take what the program writes to stderr as well, in the order in which it was written.
+	Mixed bool
 }
 
 // Error is a run that failed: which program, how it ended and what it complained.
@@ -208,22 +210,25 @@ func Run(ctx context.Context, c Command) (stdout []byte, stderr string, err erro
 	cmd.Stdout, cmd.Stderr = out, complaint
 	cmd.Stdin = bytes.NewReader(c.Stdin)
 	err = c.Locked(cmd.Run)
-	stderr = strings.TrimSpace(complaint.buf.String())
+	stderr = complaint.text()
+	if out.full {
+		return nil, stderr, &Error{Name: c.Name, Args: c.Args, Code: -1, Stderr: stderr, How: errOutputTooLarge.Error(), cause: errOutputTooLarge}
+	}
+	if err := c.failure(ctx, err, stderr); err != nil {
+		return nil, stderr, err
+	}
+	return out.buf.Bytes(), stderr, nil
+}
+
+// failure makes an Error of how a run has ended, nil where that is no failure.
+func (c Command) failure(ctx context.Context, err error, stderr string) error {
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		for _, code := range c.OKCodes {
-			if exit.ExitCode() == code {
-				err = nil
-			}
-		}
+	if errors.As(err, &exit) && slices.Contains(c.OKCodes, exit.ExitCode()) || err == nil {
+		return nil
 	}
-	if err == nil && !out.full {
-		return out.buf.Bytes(), stderr, nil
-	}
+	l := c.Limits.filled()
 	e := &Error{Name: c.Name, Args: c.Args, Code: -1, Stderr: stderr, cause: err}
 	switch {
-	case out.full:
-		e.How, e.cause = errOutputTooLarge.Error(), errOutputTooLarge
 	case ctx.Err() != nil:
 		e.How, e.cause = "stopped: "+ctx.Err().Error(), ctx.Err()
 	case exit != nil:
@@ -239,7 +244,7 @@ func Run(ctx context.Context, c Command) (stdout []byte, stderr string, err erro
 	default:
 		e.How = err.Error()
 	}
-	return nil, stderr, e
+	return e
 }
 
 // NoSpace says whether err tells that a disk is full: by errno, or by a program's own words.
@@ -305,3 +310,5 @@ func (b *bounded) Write(p []byte) (int, error) {
 	}
 	return b.buf.Write(p)
 }
+
+func (b *bounded) text() string { return strings.TrimSpace(b.buf.String()) }

@@ -1,16 +1,13 @@
 package guestfs
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,12 +26,8 @@ type export struct {
 	disk    string
 	virtual int64                // the disk's size
 	inside  *program.Confinement // where the daemon lives, and its exports
-	in      *os.File
-	out     *os.File
+	daemon  *program.Conversation
 	replies *json.Decoder
-	stderr  bytes.Buffer
-	ended   chan error
-	cancel  context.CancelFunc
 	deleted bool // an export was taken back since this was set to false
 
 	unfinished bool // an injection into this disk has begun before and not ended
@@ -57,47 +50,26 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 	if err := errors.Join(program.Lend(workDir), program.Lend(diskPath)); err != nil {
 		return nil, err
 	}
-	childIn, in, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer childIn.Close()
-	out, childOut, err := os.Pipe()
-	if err != nil {
-		in.Close()
-		return nil, err
-	}
-	defer childOut.Close()
-	ctx, cancel := context.WithCancel(ctx)
 	limits.FileBytes = virtual + virtual/512 + 64<<20
 	limits.MemoryBytes = 2 << 30 // threads reserve address space
-	command := program.Command{
+	daemon, err := program.Converse(ctx, program.Command{
 		Name: "qemu-storage-daemon", Limits: limits, Args: []string{"--chardev", "stdio,id=qmp,signal=off", "--monitor", "chardev=qmp"},
 		Confine: &program.Confinement{Exports: true, Files: append(files, program.File{Path: workDir})},
+	})
+	if err != nil {
+		return nil, errors.Join(err, program.TakeBack(diskPath), Cleanup(filepath.Dir(workDir)))
 	}
-	cmd := program.Exec(ctx, command)
-	e := &export{dir: workDir, disk: diskPath, virtual: virtual, in: in, out: out, replies: json.NewDecoder(io.LimitReader(out, 8<<20)), ended: make(chan error, 1), cancel: cancel}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = childIn, childOut, &limitedBuffer{&e.stderr}
-	started := make(chan bool, 1)
-	go func() {
-		e.ended <- command.Locked(func() error { return startAndWait(cmd, started) })
-		close(started)
-	}()
-	if !<-started {
-		cancel()
-		return nil, errors.Join(<-e.ended, in.Close(), out.Close(), program.TakeBack(diskPath), Cleanup(filepath.Dir(workDir)))
-	}
-	childOut.Close() // so that the daemon's end is the end of out
+	e := &export{dir: workDir, disk: diskPath, virtual: virtual, daemon: daemon, replies: json.NewDecoder(io.LimitReader(daemon.Out, 8<<20))}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, e.close(ctx))
+			err = errors.Join(err, e.close())
 		}
 	}()
 	var greeting struct{ QMP json.RawMessage }
 	if err := e.replies.Decode(&greeting); err != nil {
 		return nil, e.failure("greeting", err)
 	}
-	mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", cmd.Process.Pid))
+	mounts, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", daemon.PID))
 	if err != nil {
 		return nil, err
 	}
@@ -111,14 +83,6 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 		}
 	}
 	return e, nil
-}
-
-func startAndWait(cmd *exec.Cmd, started chan<- bool) error {
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	started <- true
-	return cmd.Wait()
 }
 
 // chain is the disk's nodes, the lowest first, and their files; "disk" is the top.
@@ -218,7 +182,7 @@ func (e *export) execute(command string, args any) error {
 	if args != nil {
 		request["arguments"] = args
 	}
-	if err := json.NewEncoder(e.in).Encode(request); err != nil {
+	if err := json.NewEncoder(e.daemon.In).Encode(request); err != nil {
 		return e.failure(command, err)
 	}
 	for {
@@ -240,29 +204,13 @@ func (e *export) failure(command string, err error) error {
 
 // close flushes and ends the daemon and removes the work folder. What was written is on the disk afterwards; an error
 // means that this is not sure.
-func (e *export) close(ctx context.Context) error {
-	defer e.cancel()
+func (e *export) close() error {
 	err := e.execute("quit", nil)
-	err = errors.Join(err, e.in.Close())
-	var ended error
-	select {
-	case ended = <-e.ended:
-	case <-time.After(30 * time.Second):
-		e.cancel()
-		<-e.ended
-		ended = errors.New("it did not end")
-	}
-	e.out.Close()
+	_, ended := e.daemon.End()
 	if e.inside != nil {
 		e.inside.Beside.Close()
 	}
-	if ended != nil && ctx.Err() != nil {
-		ended = ctx.Err()
-	}
-	if ended != nil {
-		err = errors.Join(err, fmt.Errorf("qemu-storage-daemon: %w: %s", ended, bytes.TrimSpace(e.stderr.Bytes())))
-	}
-	return errors.Join(err, program.TakeBack(e.disk), Cleanup(filepath.Dir(e.dir)))
+	return errors.Join(err, ended, program.TakeBack(e.disk), Cleanup(filepath.Dir(e.dir)))
 }
 
 // Cleanup takes away the work folder that an injection that was killed left in an instance folder, and the dead mounts of versions
@@ -310,14 +258,4 @@ func finish(instanceDir string) error {
 // Remove is Cleanup of an instance whose disk goes.
 func Remove(instanceDir string) error {
 	return errors.Join(Cleanup(instanceDir), finish(instanceDir))
-}
-
-// limitedBuffer keeps the first 16 KiB.
-type limitedBuffer struct{ b *bytes.Buffer }
-
-func (l *limitedBuffer) Write(p []byte) (int, error) {
-	if room := 16<<10 - l.b.Len(); room > 0 {
-		l.b.Write(p[:min(room, len(p))])
-	}
-	return len(p), nil
 }

@@ -18,21 +18,20 @@ import (
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
-// maxFile bounds a guest's file that is read or written: key files, shadow and personality files are far smaller.
-const maxFile = 1 << 20
-
 const (
 	maxSymlinks = 40  // Linux's own limit
 	maxFolders  = 100 // on the way to a file, links' among them: each is a run of debugfs
 )
 
-// guest is an ext filesystem in a file. debugfs works on its structures in its own process under limits; the host's kernel
-// never parses them, and no path of the guest is ever a path of the host.
-type guest struct {
-	image  string
-	work   string // host folder for contents on their way
-	inside *program.Confinement
-	limits program.Limits
+// ext is an ext filesystem in a file. debugfs works on its structures in its own process under limits; the host's kernel
+// never parses them.
+type ext struct {
+	image    string
+	work     string // host folder for contents on their way
+	inside   *program.Confinement
+	limits   program.Limits
+	writable bool
+	debugfs  *program.Conversation // from the first command on
 }
 
 type node struct {
@@ -47,42 +46,13 @@ type node struct {
 // check replays the journal and repairs what is safe to repair: debugfs writes into an unrecovered journal without a word. It also
 // leaves the filesystem marked as clean, whatever it has not written yet: after an injection that did not end all of it is
 // looked at, and repaired.
-func (g guest) check(ctx context.Context, unfinished bool) error {
-	args := []string{"-p", g.image}
+func (e *ext) check(ctx context.Context, unfinished bool) error {
+	args := []string{"-p", e.image}
 	if unfinished {
-		args = []string{"-f", "-y", g.image}
+		args = []string{"-f", "-y", e.image}
 	}
-	_, _, err := program.Run(ctx, program.Command{Name: "e2fsck", Args: args, Limits: g.limits, OKCodes: []int{1}, Confine: g.inside})
+	_, _, err := program.Run(ctx, program.Command{Name: "e2fsck", Args: args, Limits: e.limits, OKCodes: []int{1}, Confine: e.inside})
 	return err
-}
-
-// run gives debugfs commands, one on each line. Its exit code says nothing, its complaints go to stderr.
-func (g guest) run(ctx context.Context, write bool, lines ...string) (stdout []byte, complaint string, err error) {
-	args := []string{"-f", "-", g.image}
-	if write {
-		args = append([]string{"-w"}, args...)
-	}
-	if !write && len(lines) == 1 {
-		args = []string{"-R", lines[0], g.image}
-	}
-	out, complaint, err := program.Run(ctx, program.Command{
-		Name: "debugfs", Args: args, Stdin: []byte(strings.Join(lines, "\n") + "\n"), Limits: g.limits, Confine: g.inside,
-	})
-	_, complaint, _ = strings.Cut(complaint+"\n", "\n") // the first line is the version
-	return out, strings.TrimSpace(complaint), err
-}
-
-// quote makes one argument of debugfs's shell (libss): double quotes, doubled within.
-func quote(s string) (string, error) {
-	for _, c := range []byte(s) {
-		if c < 0x20 || c == 0x7f {
-			return "", fmt.Errorf("the path %q has control characters", s)
-		}
-	}
-	if len(s) > 4095 || strings.HasPrefix(path.Base(s), "<") {
-		return "", fmt.Errorf("the path %q cannot be used", s)
-	}
-	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`, nil
 }
 
 var (
@@ -93,21 +63,21 @@ var (
 )
 
 // stat looks at a path without following its last component. Absent is fs.ErrNotExist.
-func (g guest) stat(ctx context.Context, p string) (node, error) {
+func (e *ext) stat(ctx context.Context, p string) (node, error) {
 	q, err := quote(p)
 	if err != nil {
 		return node{}, err
 	}
-	out, complaint, err := g.run(ctx, false, "stat "+q)
+	out, err := e.run(ctx, "stat "+q)
 	if err != nil {
 		return node{}, err
 	}
 	kind, own := statKind.FindSubmatch(out), statOwn.FindSubmatch(out)
 	if kind == nil || own == nil {
-		if strings.Contains(complaint, "not found") {
+		if bytes.Contains(out, []byte("not found")) {
 			return node{}, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
 		}
-		return node{}, fmt.Errorf("looking at %s: %s", p, complaint)
+		return node{}, fmt.Errorf("looking at %s: %s", p, bytes.TrimSpace(out))
 	}
 	number := func(b []byte, base int) uint64 { n, _ := strconv.ParseUint(string(b), base, 63); return n }
 	n := node{kind: strings.TrimSpace(string(kind[1])), mode: uint32(number(kind[2], 8)) & 0o7777,
@@ -119,7 +89,7 @@ func (g guest) stat(ctx context.Context, p string) (node, error) {
 		if m := statLink.FindSubmatch(out); m != nil {
 			n.target = string(m[1])
 		} else {
-			target, _, err := g.run(ctx, false, "cat "+q)
+			target, err := e.run(ctx, "cat "+q)
 			if err != nil {
 				return node{}, err
 			}
@@ -131,10 +101,10 @@ func (g guest) stat(ctx context.Context, p string) (node, error) {
 
 // resolve walks a path as the guest's kernel would, absolute symlinks starting at the guest's root. dir is the existing
 // part and missing what is to be made below it.
-func (g guest) resolve(ctx context.Context, p string) (dir string, last *node, missing []string, err error) {
+func (e *ext) resolve(ctx context.Context, p string) (dir string, last *node, missing []string, err error) {
 	rest, links, steps := parts(p), 0, 0
 	at := "/"
-	root, err := g.stat(ctx, "/")
+	root, err := e.stat(ctx, "/")
 	if err != nil {
 		return "", nil, nil, err
 	}
@@ -147,7 +117,7 @@ func (g guest) resolve(ctx context.Context, p string) (dir string, last *node, m
 		rest = rest[1:]
 		if name == ".." {
 			at = path.Dir(at)
-			n, err := g.stat(ctx, at)
+			n, err := e.stat(ctx, at)
 			if err != nil {
 				return "", nil, nil, err
 			}
@@ -158,7 +128,7 @@ func (g guest) resolve(ctx context.Context, p string) (dir string, last *node, m
 			return "", nil, nil, fmt.Errorf("%s in the guest is no folder", at)
 		}
 		next := path.Join(at, name)
-		n, err := g.stat(ctx, next)
+		n, err := e.stat(ctx, next)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			missing = append([]string{name}, rest...)
@@ -195,19 +165,18 @@ func parts(p string) []string {
 	return out
 }
 
-// read gives a file's contents; absent is fs.ErrNotExist.
-func (g guest) read(ctx context.Context, p string) ([]byte, error) {
-	at, n, missing, err := g.resolve(ctx, p)
+func (e *ext) read(ctx context.Context, p string) ([]byte, error) {
+	at, n, missing, err := e.resolve(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("%s: %w", p, fs.ErrNotExist)
 	}
-	return g.readNode(ctx, at, n)
+	return e.readNode(ctx, at, n)
 }
 
-func (g guest) readNode(ctx context.Context, p string, n *node) ([]byte, error) {
+func (e *ext) readNode(ctx context.Context, p string, n *node) ([]byte, error) {
 	if n.kind != "regular" {
 		return nil, fmt.Errorf("%s in the guest is a %s", p, n.kind)
 	}
@@ -218,36 +187,19 @@ func (g guest) readNode(ctx context.Context, p string, n *node) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	out, complaint, err := g.run(ctx, false, "cat "+q)
+	out, err := e.run(ctx, "cat "+q)
 	if err == nil && int64(len(out)) != n.size {
-		err = fmt.Errorf("reading %s in the guest: %d of %d bytes: %s", p, len(out), n.size, complaint)
+		err = fmt.Errorf("reading %s in the guest: %d bytes instead of %d", p, len(out), n.size)
 	}
 	return out, err
 }
 
-// file is what put writes.
-type file struct {
-	path     string
-	contents []byte
-	newMode  uint32   // of a file that is new
-	mode     uint32   // in any case, where it is not 0
-	owner    *account // in any case, where it is not nil
-	// backup keeps another file that is there beside it, its name followed by when it was written.
-	backup bool
-}
-
-func (g guest) write(ctx context.Context, p string, contents []byte, newMode, mode uint32) error {
-	return g.put(ctx, file{path: p, contents: contents, newMode: newMode, mode: mode})
-}
-
-// put writes a file, making its folders (root's, 0755). One that is there keeps its owner, mode and security label; a new one is
-// root's. What was written is read back.
-func (g guest) put(ctx context.Context, f file) error {
+func (e *ext) put(ctx context.Context, f file) error {
 	p, contents, mode := f.path, f.contents, f.mode
 	if len(contents) > maxFile {
 		return fmt.Errorf("%s is too large (%d bytes)", p, len(contents))
 	}
-	at, n, missing, err := g.resolve(ctx, p)
+	at, n, missing, err := e.resolve(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -257,20 +209,20 @@ func (g guest) put(ctx context.Context, f file) error {
 		if n.kind != "regular" {
 			return fmt.Errorf("%s in the guest is a %s", at, n.kind)
 		}
-		old, err := g.readNode(ctx, at, n)
+		old, err := e.readNode(ctx, at, n)
 		if err == nil && bytes.Equal(old, contents) && (mode == 0 || mode == n.mode) &&
 			(f.owner == nil || f.owner.uid == n.uid && f.owner.gid == n.gid) {
 			return nil
 		}
 		want.mode, want.uid, want.gid = n.mode, n.uid, n.gid
-		if label, err = g.label(ctx, at); err != nil {
+		if label, err = e.label(ctx, at); err != nil {
 			return err
 		}
 	} else {
 		if n.kind != "directory" {
 			return fmt.Errorf("%s in the guest is no folder", at)
 		}
-		if err := g.mkdirs(ctx, at, missing[:len(missing)-1]); err != nil {
+		if err := e.mkdirs(ctx, at, missing[:len(missing)-1]); err != nil {
 			return err
 		}
 		at = path.Join(append([]string{at}, missing...)...)
@@ -293,7 +245,7 @@ func (g guest) put(ctx context.Context, f file) error {
 	if err != nil {
 		return err
 	}
-	from, done, err := g.hand("contents", contents)
+	from, done, err := e.hand("contents", contents)
 	if err != nil {
 		return err
 	}
@@ -314,18 +266,18 @@ func (g guest) put(ctx context.Context, f file) error {
 		fmt.Sprintf("set_inode_field %s uid %d", q, want.uid),
 		fmt.Sprintf("set_inode_field %s gid %d", q, want.gid))
 	if label != "" {
-		file, done, err := g.hand("label", []byte(label))
+		file, done, err := e.hand("label", []byte(label))
 		if err != nil {
 			return err
 		}
 		defer done()
 		lines = append(lines, fmt.Sprintf("ea_set -f %s %s security.selinux", file, q))
 	}
-	_, complaint, err := g.run(ctx, true, lines...)
+	complaint, err := e.run(ctx, lines...)
 	if err != nil {
 		return err
 	}
-	got, err := g.stat(ctx, at)
+	got, err := e.stat(ctx, at)
 	if err != nil {
 		return fmt.Errorf("writing %s in the guest: %s: %w", at, complaint, err)
 	}
@@ -333,7 +285,7 @@ func (g guest) put(ctx context.Context, f file) error {
 	if got != want {
 		return fmt.Errorf("writing %s in the guest: it is %+v instead of %+v: %s", at, got, want, complaint)
 	}
-	back, err := g.readNode(ctx, at, &got)
+	back, err := e.readNode(ctx, at, &got)
 	if err != nil {
 		return err
 	}
@@ -343,16 +295,15 @@ func (g guest) put(ctx context.Context, f file) error {
 	return nil
 }
 
-// mkdirAll makes the folder with its parents. Its mode and owner are set in any case.
-func (g guest) mkdirAll(ctx context.Context, p string, mode, uid, gid uint32) error {
-	at, n, missing, err := g.resolve(ctx, p)
+func (e *ext) mkdirAll(ctx context.Context, p string, mode, uid, gid uint32) error {
+	at, n, missing, err := e.resolve(ctx, p)
 	if err != nil {
 		return err
 	}
 	if n.kind != "directory" {
 		return fmt.Errorf("%s in the guest is no folder", at)
 	}
-	if err := g.mkdirs(ctx, at, missing); err != nil {
+	if err := e.mkdirs(ctx, at, missing); err != nil {
 		return err
 	}
 	at = path.Join(append([]string{at}, missing...)...)
@@ -360,19 +311,19 @@ func (g guest) mkdirAll(ctx context.Context, p string, mode, uid, gid uint32) er
 	if err != nil {
 		return err
 	}
-	_, complaint, err := g.run(ctx, true, fmt.Sprintf("set_inode_field %s mode 0%o", q, 0o40000|mode),
+	complaint, err := e.run(ctx, fmt.Sprintf("set_inode_field %s mode 0%o", q, 0o40000|mode),
 		fmt.Sprintf("set_inode_field %s uid %d", q, uid), fmt.Sprintf("set_inode_field %s gid %d", q, gid))
 	if err != nil {
 		return err
 	}
-	got, err := g.stat(ctx, at)
+	got, err := e.stat(ctx, at)
 	if err != nil || got.mode != mode || got.uid != uid || got.gid != gid {
 		return errors.Join(fmt.Errorf("setting the mode of %s in the guest: %s", at, complaint), err)
 	}
 	return nil
 }
 
-func (g guest) mkdirs(ctx context.Context, at string, names []string) error {
+func (e *ext) mkdirs(ctx context.Context, at string, names []string) error {
 	for _, name := range names {
 		dir, err := quote(at)
 		if err != nil {
@@ -383,11 +334,11 @@ func (g guest) mkdirs(ctx context.Context, at string, names []string) error {
 			return err
 		}
 		at = path.Join(at, name)
-		_, complaint, err := g.run(ctx, true, "cd "+dir, "mkdir "+q)
+		complaint, err := e.run(ctx, "cd "+dir, "mkdir "+q)
 		if err != nil {
 			return err
 		}
-		if n, err := g.stat(ctx, at); err != nil || n.kind != "directory" {
+		if n, err := e.stat(ctx, at); err != nil || n.kind != "directory" {
 			return errors.Join(fmt.Errorf("making the folder %s in the guest: %s", at, complaint), err)
 		}
 	}
@@ -395,8 +346,8 @@ func (g guest) mkdirs(ctx context.Context, at string, names []string) error {
 }
 
 // hand makes contents a file that debugfs reads, and gives its quoted name.
-func (g guest) hand(name string, contents []byte) (quoted string, done func(), err error) {
-	file := filepath.Join(g.work, name)
+func (e *ext) hand(name string, contents []byte) (quoted string, done func(), err error) {
+	file := filepath.Join(e.work, name)
 	done = func() { _ = os.Remove(file) }
 	if err := os.WriteFile(file, contents, 0o600); err != nil {
 		return "", done, err
@@ -409,12 +360,12 @@ func (g guest) hand(name string, contents []byte) (quoted string, done func(), e
 }
 
 // label is a file's SELinux label; "" where it has none.
-func (g guest) label(ctx context.Context, p string) (string, error) {
+func (e *ext) label(ctx context.Context, p string) (string, error) {
 	q, err := quote(p)
 	if err != nil {
 		return "", err
 	}
-	out, _, err := g.run(ctx, false, "ea_get -x "+q+" security.selinux")
+	out, err := e.run(ctx, "ea_get -x "+q+" security.selinux")
 	if err != nil {
 		return "", err
 	}

@@ -4,20 +4,13 @@
 package guestfs
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strconv"
-	"strings"
-
-	"github.com/go-crypt/crypt/algorithm/shacrypt"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -53,7 +46,7 @@ func Trial(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, e.close(ctx)) }()
+	defer func() { err = errors.Join(err, e.close()) }()
 	whole, err := e.wholeDisk()
 	if err != nil {
 		return err
@@ -92,7 +85,7 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 	}
 	e.unfinished = unfinished
 	defer func() {
-		if closeErr := e.close(ctx); closeErr != nil {
+		if closeErr := e.close(); closeErr != nil {
 			err = errors.Join(err, program.Fault(closeErr, doing))
 		}
 		if err == nil {
@@ -101,27 +94,35 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 	}()
 	g, err := e.guest(ctx, limits, options.Partition)
 	if err != nil {
-		if isHostFault(ctx, err) {
-			return nil, program.Fault(err, doing)
-		}
-		if len(md.Files) > 0 {
-			return nil, refusal(err)
+		if isHostFault(ctx, err) || len(md.Files) > 0 {
+			return nil, failed(ctx, err, doing)
 		}
 		return []string{"nothing was injected: " + err.Error()}, nil
 	}
+	defer func() {
+		if closeErr := g.close(); closeErr != nil && err == nil {
+			err = failed(ctx, closeErr, doing)
+		}
+	}()
 	for _, item := range items {
 		err := item.inject(ctx, g)
 		switch {
 		case err == nil:
-		case isHostFault(ctx, err):
-			return notes, program.Fault(err, doing)
-		case item.owed:
-			return notes, refusal(err)
+		case isHostFault(ctx, err) || item.owed || errors.Is(err, errTool):
+			return notes, failed(ctx, err, doing)
 		default:
 			notes = append(notes, fmt.Sprintf("%s not injected: %v", item.name, err))
 		}
 	}
 	return notes, nil
+}
+
+// failed is the fault of whose the failure is.
+func failed(ctx context.Context, err error, doing string) error {
+	if isHostFault(ctx, err) {
+		return program.Fault(err, doing)
+	}
+	return refusal(err)
 }
 
 func refusal(err error) error {
@@ -162,7 +163,7 @@ func itemsOf(md contract.InstanceMetadata, user string) []item {
 	}
 	if text := metadata.Interfaces(md.Ports); text != "" {
 		add("the network", false, func(ctx context.Context, g guest) error {
-			return g.write(ctx, "/etc/network/interfaces", []byte(text), 0o644, 0)
+			return g.put(ctx, file{path: "/etc/network/interfaces", contents: []byte(text), newMode: 0o644, backup: true})
 		})
 	}
 	if len(md.Metadata) > 0 {
@@ -171,7 +172,7 @@ func itemsOf(md contract.InstanceMetadata, user string) []item {
 			if err != nil {
 				return err
 			}
-			return g.write(ctx, "/meta.js", b, 0o644, 0)
+			return g.put(ctx, file{path: "/meta.js", contents: b, newMode: 0o644, backup: true})
 		})
 	}
 	if md.AdminPass != "" {
@@ -222,9 +223,9 @@ func (e *export) guest(ctx context.Context, limits program.Limits, number int) (
 		if err != nil {
 			return guest{}, err
 		}
-		look := guest{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(p.Size)}
+		look := &ext{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(p.Size)}
 		n, err := look.stat(ctx, "/etc")
-		if err != nil && isHostFault(ctx, err) {
+		if err = errors.Join(err, look.close()); err != nil && isHostFault(ctx, err) {
 			return guest{}, err
 		}
 		if err := e.hide(name); err != nil {
@@ -242,8 +243,8 @@ func (e *export) writable(ctx context.Context, limits program.Limits, name strin
 	if err != nil {
 		return guest{}, err
 	}
-	g := guest{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(max(p.Size, maxFile))}
-	return g, g.check(ctx, e.unfinished)
+	fs := &ext{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(max(p.Size, maxFile)), writable: true}
+	return guest{fs}, fs.check(ctx, e.unfinished)
 }
 
 func (e *export) extPartitions(whole string, number int) (found []Partition, err error) {
@@ -270,113 +271,4 @@ func (e *export) extPartitions(whole string, number int) (found []Partition, err
 		return nil
 	})
 	return found, err
-}
-
-// account is whose keys are injected.
-type account struct {
-	home     string
-	uid, gid uint32
-}
-
-// account reads one from the guest's passwd.
-func (g guest) account(ctx context.Context, name string) (account, error) {
-	passwd, err := g.read(ctx, "/etc/passwd")
-	if err != nil {
-		return account{}, err
-	}
-	for line := range strings.Lines(string(passwd)) {
-		f := strings.Split(strings.TrimSpace(line), ":")
-		if len(f) < 6 || f[0] != name {
-			continue
-		}
-		uid, uidErr := strconv.ParseUint(f[2], 10, 32)
-		gid, gidErr := strconv.ParseUint(f[3], 10, 32)
-		if err := errors.Join(uidErr, gidErr); err != nil || !path.IsAbs(f[5]) || path.Clean(f[5]) == "/" {
-			return account{}, errors.Join(fmt.Errorf("/etc/passwd has no usable line for %s", name), err)
-		}
-		return account{home: f[5], uid: uint32(uid), gid: uint32(gid)}, nil
-	}
-	return account{}, fmt.Errorf("the image has no user %s", name)
-}
-
-// injectKey appends the key to the account's, once.
-func (g guest) injectKey(ctx context.Context, a account, key string) error {
-	ssh := path.Join(a.home, ".ssh")
-	if err := g.mkdirAll(ctx, ssh, 0o700, a.uid, a.gid); err != nil {
-		return err
-	}
-	keys := path.Join(ssh, "authorized_keys")
-	old, err := g.read(ctx, keys)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	block := "\n# The following ssh key was injected by Slipway\n" + strings.TrimSpace(key) + "\n"
-	if !bytes.Contains(old, []byte(block)) {
-		old = append(old, block...)
-	}
-	return g.put(ctx, file{path: keys, contents: old, mode: 0o600, owner: &a})
-}
-
-// relabel has an SELinux guest label what was injected at its first boot: only the guest knows its policy.
-func (g guest) relabel(ctx context.Context) error {
-	if ok, err := g.has(ctx, "/etc/selinux"); err != nil || !ok {
-		return err
-	}
-	return g.write(ctx, "/.autorelabel", nil, 0o644, 0)
-}
-
-func (g guest) has(ctx context.Context, p string) (bool, error) {
-	_, _, missing, err := g.resolve(ctx, p)
-	return err == nil && len(missing) == 0, err
-}
-
-// injectPassword sets root's password in /etc/shadow, hashed with SHA-512 crypt.
-func (g guest) injectPassword(ctx context.Context, password string) error {
-	old, err := g.read(ctx, "/etc/shadow")
-	if err != nil {
-		return err
-	}
-	if strings.ContainsAny(password, "\n\r\x00") {
-		return errors.New("the password has a line break in it")
-	}
-	lines := strings.Split(string(old), "\n")
-	for i, line := range lines {
-		fields := strings.Split(line, ":")
-		if fields[0] != "root" || len(fields) < 2 {
-			continue
-		}
-		if matches(fields[1], password) {
-			return nil
-		}
-		if fields[1], err = crypt(password); err != nil {
-			return err
-		}
-		lines[i] = strings.Join(fields, ":")
-		return g.write(ctx, "/etc/shadow", []byte(strings.Join(lines, "\n")), 0o640, 0)
-	}
-	return errors.New("/etc/shadow has no line for root")
-}
-
-// matches tells whether a hash is of the password already: an injection that is repeated then changes nothing. A hash that
-// crypt would not make is no match: the guest wrote it, and its salt and rounds would say how long we compute.
-func matches(hash, password string) bool {
-	f := strings.Split(hash, "$")
-	if len(f) != 4 || f[1] != shacrypt.AlgIdentifierSHA512 || len(f[2]) > shacrypt.SaltLengthMax {
-		return false
-	}
-	digest, err := shacrypt.Decode(hash)
-	return err == nil && digest.Match(password)
-}
-
-// crypt is crypt(3)'s SHA-512 with a fresh salt and the default rounds, which every guest's libc reads.
-func crypt(password string) (string, error) {
-	hasher, err := shacrypt.New(shacrypt.WithSHA512(), shacrypt.WithIterations(shacrypt.IterationsDefaultOmitted))
-	if err != nil {
-		return "", err
-	}
-	digest, err := hasher.Hash(password)
-	if err != nil {
-		return "", err
-	}
-	return digest.Encode(), nil
 }

@@ -2,11 +2,13 @@ package guestfs
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -244,16 +246,18 @@ func TestSymlinksThatTurnInCirclesEnd(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "fs")
 	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
 	run(t, "", "debugfs", "-w", "-R", "symlink /loop /loop", image)
-	g := guest{image: image, work: t.TempDir()}
-	require.ErrorContains(t, g.write(t.Context(), "/loop/x", nil, 0o644, 0), "too many symbolic links")
+	g := guest{&ext{image: image, work: t.TempDir(), writable: true}}
+	require.ErrorContains(t, g.put(t.Context(), file{path: "/loop/x"}), "too many symbolic links")
+	require.NoError(t, g.close())
 }
 
 func TestAnSELinuxLabelStaysOnAReplacedFile(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "fs")
 	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
 	run(t, "", "debugfs", "-w", "-R", "ea_set /etc/shadow security.selinux system_u:object_r:shadow_t:s0", image)
-	g := guest{image: image, work: t.TempDir()}
+	g := guest{&ext{image: image, work: t.TempDir(), writable: true}}
 	require.NoError(t, g.injectPassword(t.Context(), "x"))
+	require.NoError(t, g.close())
 	require.Contains(t, run(t, "", "debugfs", "-R", "ea_get /etc/shadow security.selinux", image), "shadow_t")
 	run(t, "", "e2fsck", "-fn", image)
 }
@@ -267,8 +271,9 @@ func TestWhatAKilledInjectionLeftIsTakenAway(t *testing.T) {
 	st, err := os.Stat(filepath.Join(dir, workName, "whole"))
 	require.NoError(t, err)
 	require.Zero(t, st.Size(), "what is exported is seen by the tools alone")
-	e.cancel() // kills the daemon
-	<-e.ended
+	e.daemon.Kill()
+	_, err = e.daemon.End()
+	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, Cleanup(dir))
 	require.NoError(t, Cleanup(dir))
 	_, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
@@ -393,10 +398,16 @@ func FuzzPartitions(f *testing.F) {
 	})
 }
 
+// Key, network, metadata, password and five files, into a disk that has none of them.
 func BenchmarkInject(b *testing.B) {
-	dir := instance(b, linux(b, true), imageformat.QCOW2)
+	image := linux(b, true)
+	more := md
+	more.Files = append(slices.Clone(md.Files), contract.File{Path: "/opt/five", Contents: bytes.Repeat([]byte("five\n"), 2000)})
 	for b.Loop() {
-		if _, err := Inject(b.Context(), program.Limits{}, dir, md, inspect); err != nil {
+		b.StopTimer()
+		dir := instance(b, image, imageformat.QCOW2)
+		b.StartTimer()
+		if _, err := Inject(b.Context(), program.Limits{}, dir, more, inspect); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -436,12 +447,12 @@ func TestWhereDataIsInjectedIsSaid(t *testing.T) {
 	require.Len(t, notes, 1, "only files are owed")
 }
 
-func TestKeysOfAUserBackupsAndTheMarkForSELinux(t *testing.T) {
+func TestKeysOfAUserAndBackups(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "fs")
 	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
 	passwd := filepath.Join(t.TempDir(), "passwd")
 	require.NoError(t, os.WriteFile(passwd, []byte("root:x:0:0::/root:/bin/sh\ndebian:x:70000:1001::/home/debian:/bin/sh\n"), 0o600))
-	run(t, "rm /etc/passwd\nwrite "+passwd+" /etc/passwd\nmkdir /etc/selinux\nmkdir /home\nmkdir /home/debian\nsif /etc/motd mtime 20260102030405\n", "debugfs", "-w", "-f", "-", image)
+	run(t, "rm /etc/passwd\nwrite "+passwd+" /etc/passwd\nmkdir /home\nmkdir /home/debian\nsif /etc/motd mtime 20260102030405\n", "debugfs", "-w", "-f", "-", image)
 	b, err := os.ReadFile(image)
 	require.NoError(t, err)
 	dir := instance(t, b, imageformat.Raw)
@@ -455,7 +466,6 @@ func TestKeysOfAUserBackupsAndTheMarkForSELinux(t *testing.T) {
 	require.Contains(t, cat(t, fs, "/home/debian/.ssh/authorized_keys"), "me@here")
 	require.Equal(t, "hello\n", cat(t, fs, "/etc/motd"))
 	require.Equal(t, "old", cat(t, fs, "/etc/motd.20260102T030405Z"), "what was there is kept, once")
-	require.NotContains(t, run(t, "", "debugfs", "-R", "stat /.autorelabel", fs), "not found")
 	for path, mode := range map[string]string{"/home/debian/.ssh": "directory    Mode:  0700", "/home/debian/.ssh/authorized_keys": "regular    Mode:  0600"} {
 		stat := run(t, "", "debugfs", "-R", "stat "+path, fs)
 		require.Contains(t, stat, "Type: "+mode)
@@ -464,6 +474,76 @@ func TestKeysOfAUserBackupsAndTheMarkForSELinux(t *testing.T) {
 	notes, err := Inject(t.Context(), program.Limits{}, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "nobody-here"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"the key mine for nobody-here not injected: the image has no user nobody-here"}, notes)
+}
+
+func TestWhatIsNewIsRootsAndWhatWasThereKeepsItsOwnerAndMode(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "fs")
+	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
+	keys := filepath.Join(t.TempDir(), "keys")
+	require.NoError(t, os.WriteFile(keys, []byte("ssh-rsa OLD\nssh-ed25519 AAAAC3 me@here"), 0o600))
+	run(t, `rm /root/.ssh/authorized_keys
+write `+keys+` /root/.ssh/authorized_keys
+mkdir /etc/network
+write `+keys+` /etc/network/interfaces
+sif /etc/network/interfaces mode 0100600
+sif /etc/network/interfaces mtime 20260102030405
+sif /etc/motd mode 0104751
+sif /etc/motd uid 33
+sif /etc/motd gid 70000
+`, "debugfs", "-w", "-f", "-", image)
+	b, err := os.ReadFile(image)
+	require.NoError(t, err)
+	dir := instance(t, b, imageformat.Raw)
+	notes, err := Inject(t.Context(), program.Limits{}, dir, md, inspect)
+	require.NoError(t, err)
+	require.Empty(t, notes)
+	fs := partitionOf(t, dir, 0)
+	for path, want := range map[string]string{
+		"/etc/motd":                `Type: regular    Mode:  04751(?s:.*)User:\s+33\s+Group:\s+70000 `,
+		`"/srv/a b"`:               `Type: directory    Mode:  0755(?s:.*)User:\s+0\s+Group:\s+0 `,
+		`"/srv/a b/""deep""/file"`: `Type: regular    Mode:  0644(?s:.*)User:\s+0\s+Group:\s+0 `,
+		"/meta.js":                 `Type: regular    Mode:  0644(?s:.*)User:\s+0\s+Group:\s+0 `,
+		"/etc/network/interfaces":  `Type: regular    Mode:  0600`,
+		"/etc/network/interfaces.20260102T030405Z": `Type: regular    Mode:  0600`,
+	} {
+		require.Regexp(t, want, run(t, "", "debugfs", "-R", "stat "+path, fs), path)
+	}
+	require.Equal(t, "ssh-rsa OLD\nssh-ed25519 AAAAC3 me@here", cat(t, fs, "/root/.ssh/authorized_keys"), "a key that is there is not told again")
+}
+
+func TestAGuestWithSELinuxIsToldToLabelItsFiles(t *testing.T) {
+	plain := linux(t, true)
+	for name, c := range map[string]struct {
+		config string
+		marked bool
+	}{
+		"enforcing":  {"# SELINUX=disabled\nSELINUX=enforcing\nSELINUXTYPE=targeted\n", true},
+		"permissive": {"SELINUXTYPE=targeted\n SELINUX=Permissive # for now\n", true},
+		"disabled":   {"# SELINUX= can be: enforcing, permissive\nSELINUX=disabled\nSELINUXTYPE=enforcing\n", false},
+		"no config":  {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			image := filepath.Join(t.TempDir(), "fs")
+			require.NoError(t, os.WriteFile(image, plain, 0o600))
+			commands := "mkdir /etc/selinux\n"
+			if c.config != "" {
+				config := filepath.Join(t.TempDir(), "config")
+				require.NoError(t, os.WriteFile(config, []byte(c.config), 0o600))
+				commands += "write " + config + " /etc/selinux/config\n"
+			}
+			run(t, commands, "debugfs", "-w", "-f", "-", image)
+			b, err := os.ReadFile(image)
+			require.NoError(t, err)
+			dir := instance(t, b, imageformat.Raw)
+			for range 2 {
+				notes, err := Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: md.Files[:1]}, inspect)
+				require.NoError(t, err)
+				require.Empty(t, notes)
+			}
+			stat := run(t, "", "debugfs", "-R", "stat /.autorelabel", partitionOf(t, dir, 0))
+			require.Equal(t, c.marked, strings.Contains(stat, "Type: regular    Mode:  0644"), stat)
+		})
+	}
 }
 
 func TestThisMachineCanInject(t *testing.T) {

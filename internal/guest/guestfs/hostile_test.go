@@ -183,3 +183,16 @@ func raw(t testing.TB, dir string, size int) string {
 	require.NoError(t, err, "%s", out)
 	return path
 }
+
+func TestALongLineIsNotTheBeginningOfAnotherCommand(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "fs")
+	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
+	e := &ext{image: image, work: t.TempDir(), writable: true}
+	long := "stat " + strings.Repeat("x", 8191-len("stat "))
+	_, err := e.run(t.Context(), long+"rm /etc/passwd")
+	require.ErrorContains(t, err, "too long")
+	require.NoError(t, e.close())
+	require.Contains(t, cat(t, image, "/etc/passwd"), "root:x:0:0")
+	run(t, long+"rm /etc/passwd\n", "debugfs", "-w", "-f", "-", image)
+	require.Empty(t, cat(t, image, "/etc/passwd"), "debugfs reads more of a line than it did")
+}
