@@ -55,6 +55,10 @@ func (noBuilds) Progress(context.Context, string) ([]contract.StepProgress, erro
 func (noBuilds) Console(context.Context, contract.ConsoleInput) (string, error) {
 	return "", errNoBuilds
 }
+func (noBuilds) Diagnostics(context.Context, contract.GuestInput) (contract.Diagnostics, error) {
+	return contract.Diagnostics{}, errNoBuilds
+}
+func (noBuilds) TriggerCrashDump(context.Context, contract.GuestInput) error { return errNoBuilds }
 func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSummary, string, error) {
 	return nil, "", errNoBuilds
 }

@@ -31,6 +31,8 @@ type asking struct {
 // actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-getConsoleOutput": (*API).consoleOutput,
+	"changePassword":      (*API).changePassword,
+	"trigger_crash_dump":  (*API).triggerCrashDump,
 }
 
 // act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404

@@ -1,5 +1,11 @@
 package contract
 
+// GuestInput asks a host something about a server's guest, beside whatever else is done to it.
+type GuestInput struct {
+	ServerID string `json:"server_id"`
+	Hostname string `json:"hostname"` // the host that it is on
+}
+
 // Diagnostics are what a hypervisor has counted of a guest since it was started.
 type Diagnostics struct {
 	Hypervisor string `json:"hypervisor"` // kvm or qemu
