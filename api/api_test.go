@@ -55,15 +55,19 @@ func (noBuilds) Progress(context.Context, string) ([]contract.StepProgress, erro
 func (noBuilds) Console(context.Context, contract.ConsoleInput) (string, error) {
 	return "", errNoBuilds
 }
+func (noBuilds) Diagnostics(context.Context, contract.GuestInput) (contract.Diagnostics, error) {
+	return contract.Diagnostics{}, errNoBuilds
+}
+func (noBuilds) TriggerCrashDump(context.Context, contract.GuestInput) error { return errNoBuilds }
 func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSummary, string, error) {
 	return nil, "", errNoBuilds
 }
 func (noBuilds) Build(context.Context, string) (engine.Build, error) {
 	return engine.Build{}, errNoBuilds
 }
-func (noBuilds) Do(context.Context, string, contract.ActionInput) error     { return errNoBuilds }
-func (noBuilds) Adopt(context.Context, contract.AdoptInput) error           { return errNoBuilds }
-func (noBuilds) Reset(context.Context, contract.ResetInput) error { return errNoBuilds }
+func (noBuilds) Do(context.Context, string, contract.ActionInput) error { return errNoBuilds }
+func (noBuilds) Adopt(context.Context, contract.AdoptInput) error       { return errNoBuilds }
+func (noBuilds) Reset(context.Context, contract.ResetInput) error       { return errNoBuilds }
 
 func (noBuilds) ForgetHost(context.Context, contract.ForgetHostInput) error { return errNoBuilds }
 func (noBuilds) Act(context.Context, string, contract.OperatorAct) error    { return errNoBuilds }

@@ -192,6 +192,28 @@ SELECT id, @request_id, @action, @user_id, @project_id, @at, @at FROM moved`,
 	return failed(err, "reset the state of server %s", id)
 }
 
+// RecordAction records what is done to a server beside its lock, and its events. Recorded again it is what it has become.
+func (s *Store) RecordAction(ctx context.Context, a InstanceAction) error {
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, message, started_at, updated_at)
+VALUES (@server_id, @request_id, @action, @user_id, @project_id, @message, @started_at, @at)
+ON CONFLICT (server_id, request_id) DO UPDATE SET message = excluded.message, updated_at = excluded.updated_at`,
+			named{
+				"server_id": a.ServerID, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID,
+				"message": a.Message, "started_at": a.StartedAt, "at": now(),
+			})
+		b.Queue(eventsSQL, a.ServerID, a.RequestID, eventsJSON(a.Events))
+		switch { // Nova tells nothing of one that fails
+		case a.Events == nil:
+			tell(b, a.RequestID, a.Action, started, a.ServerID)
+		case a.Message == nil:
+			tell(b, a.RequestID, a.Action, ended, a.ServerID)
+		}
+	})
+	return failed(err, "record %s of server %s", a.Action, a.ServerID)
+}
+
 func statesOf(states []lifecycle.VMState) []string {
 	var all []string
 	for _, s := range states {

@@ -139,3 +139,25 @@ func TestWhatTheVersionBeforeWritesShowsInVMStateAndTheOtherWay(t *testing.T) {
 		require.Equal(t, []any{step.state, step.status}, []any{w.read(t, v.ID).VMState, status}, step.set)
 	}
 }
+
+func TestWhatIsDoneBesideTheLockIsRecordedAndThenHowItEnded(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	dump := action(t, "trigger_crash_dump")
+	v := w.running(t, "web")
+	a := asked(v, dump, "req-1")
+	a.StartedAt = now()
+	w.heard(t, v.ID)
+	require.NoError(t, w.RecordAction(ctx, a))
+	a.Events = []InstanceActionEvent{{Event: "InjectNMI", StartedAt: a.StartedAt, Result: new("Success")}}
+	require.NoError(t, w.RecordAction(ctx, a))
+	events, _ := w.heard(t, v.ID)
+	require.Equal(t, []string{"instance.trigger_crash_dump.start", "instance.trigger_crash_dump.end"}, events)
+	a.Message, a.Events = new("Error"), []InstanceActionEvent{{Event: "InjectNMI", StartedAt: a.StartedAt, Result: new("Error")}}
+	for range 2 {
+		require.NoError(t, w.RecordAction(ctx, a))
+	}
+	got, err := w.Action(ctx, v.ID, "req-1")
+	require.NoError(t, err)
+	require.Equal(t, []any{"trigger_crash_dump", "Error", 1}, []any{got.Action, *got.Message, len(got.Events)})
+	require.Equal(t, v.UpdatedAt, w.read(t, v.ID).UpdatedAt, "the server is as it was")
+}

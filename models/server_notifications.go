@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // phase of an action on a server, as notifications tell it (nova/objects/fields.py, NotificationPhase).
@@ -22,6 +24,9 @@ const (
 // What is told is Nova's versioned notification (nova/notifications/objects/instance.py): who receives it for Nova's servers
 // understands it. It has no user data, no password, no key.
 func tell(b *pgx.Batch, requestID, event string, p phase, serverIDs ...string) {
+	if event == lifecycle.Untold {
+		return
+	}
 	machine, err := os.Hostname()
 	if err != nil {
 		machine = "localhost"

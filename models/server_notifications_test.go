@@ -51,6 +51,10 @@ func TestEveryActionTellsWhenItBeginsAndHowItEndsOnce(t *testing.T) {
 			require.NoError(t, w.FailAction(ctx, v.ID, request("2"), a, v, ServerFault{Code: 500, Message: "no memory"}, nil))
 		}
 		events, all := w.heard(t, v.ID)
+		if a.Told() == lifecycle.Untold {
+			require.Empty(t, events, a.Name)
+			continue
+		}
 		require.Equal(t, []string{
 			"instance." + a.Told() + ".start", "instance." + a.Told() + ".end", "instance." + a.Told() + ".start", "instance." + a.Told() + ".error",
 		}, events, "%d: %s", i, a.Name)

@@ -16,9 +16,9 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/actions"
 	"github.com/slipway-cloud/slipway/workflows/adopt"
 	"github.com/slipway-cloud/slipway/workflows/audit"
+	"github.com/slipway-cloud/slipway/workflows/beside"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
-	"github.com/slipway-cloud/slipway/workflows/console"
 	"github.com/slipway-cloud/slipway/workflows/forget"
 	"github.com/slipway-cloud/slipway/workflows/housekeeping"
 	"github.com/slipway-cloud/slipway/workflows/imports"
@@ -75,12 +75,14 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 	ends := teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}
 	does := actions.Actions{Ends: ends}
 	for name, f := range map[string]any{
-		contract.WorkflowBoot:    boot.New().BootServer,
-		contract.WorkflowDelete:  ends.DeleteServer,
-		contract.WorkflowCleanUp: cleanup.CleanUp,
-		contract.WorkflowAdopt:   adopt.Workflow{Ends: ends}.AdoptGuest,
-		contract.WorkflowForget:  forget.ForgetHost,
-		contract.WorkflowConsole: console.ReadConsole,
+		contract.WorkflowBoot:             boot.New().BootServer,
+		contract.WorkflowDelete:           ends.DeleteServer,
+		contract.WorkflowCleanUp:          cleanup.CleanUp,
+		contract.WorkflowAdopt:            adopt.Workflow{Ends: ends}.AdoptGuest,
+		contract.WorkflowForget:           forget.ForgetHost,
+		contract.WorkflowConsole:          beside.ReadConsole,
+		contract.WorkflowDiagnose:         beside.Diagnose,
+		contract.WorkflowTriggerCrashDump: beside.TriggerCrashDump,
 
 		contract.WorkflowAudit:        audit.Audit,
 		contract.WorkflowAuditHosts:   audit.AuditHosts,
@@ -91,9 +93,10 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowKeepHouse:    housekeeping.KeepHouse,
 		contract.WorkflowSettleStores: housekeeping.SettleImageStores,
 
-		contract.WorkflowReset: ends.ResetServer,
-		contract.WorkflowStop:  does.StopServer,
-		contract.WorkflowStart: does.StartServer,
+		contract.WorkflowStop:           does.StopServer,
+		contract.WorkflowStart:          does.StartServer,
+		contract.WorkflowChangePassword: does.ChangePassword,
+		contract.WorkflowReset:          ends.ResetServer,
 
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,

@@ -56,6 +56,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountServers(g)
 	a.mountServerActions(g)
 	a.mountServerData(g)
+	a.mountServerGuest(g)
 	a.mountLimits(g)
 	a.mountHypervisors(g)
 	a.mountServices(g)

@@ -35,6 +35,8 @@ type builds struct {
 	do        func(contract.ActionInput) error
 	steps     []contract.StepProgress
 	console   string
+	guests    []contract.GuestInput
+	found     contract.Diagnostics
 	err       error
 	during    func(contract.BootInput) // is done while a build is submitted
 }
@@ -79,6 +81,17 @@ func (b *builds) Console(_ context.Context, in contract.ConsoleInput) (string, e
 	defer b.mu.Unlock()
 	b.consoles = append(b.consoles, in)
 	return b.console, b.err
+}
+
+func (b *builds) Diagnostics(_ context.Context, in contract.GuestInput) (contract.Diagnostics, error) {
+	return b.found, b.TriggerCrashDump(context.Background(), in)
+}
+
+func (b *builds) TriggerCrashDump(_ context.Context, in contract.GuestInput) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.guests = append(b.guests, in)
+	return b.err
 }
 
 func (b *builds) Adopt(context.Context, contract.AdoptInput) error { return b.err }

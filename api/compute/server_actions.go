@@ -32,9 +32,11 @@ type asking struct {
 // actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-getConsoleOutput": (*API).consoleOutput,
+	"changePassword":      (*API).changePassword,
 	"forceDelete":         (*API).forceDelete,
 	"lock":                (*API).lock,
 	"os-resetState":       (*API).resetState,
+	"trigger_crash_dump":  (*API).triggerCrashDump,
 	"unlock":              (*API).unlock,
 }
 

@@ -15,12 +15,12 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// running is a server of the member's that is ACTIVE.
+// running is a server of the member's that is ACTIVE since an hour.
 func (c *cloud) running(t *testing.T, name string) models.Server {
 	t.Helper()
 	s := c.row(t, c.member, name, time.Now())
 	c.place(t, s, c.network(t, c.member, name, "10.0.0.0/24", "10.0.0.2", "10.0.0.9"))
-	c.activate(t, s, time.Now())
+	c.activate(t, s, time.Now().Add(-time.Hour))
 	return s
 }
 

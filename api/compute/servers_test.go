@@ -249,6 +249,7 @@ func TestAnotherProjectsServerIsAbsent(t *testing.T) {
 	for _, r := range [][2]string{
 		{"GET", ""}, {"DELETE", ""}, {"GET", "/metadata"}, {"GET", "/metadata/role"}, {"GET", "/ips"}, {"GET", "/ips/ours"}, {"GET", "/tags"},
 		{"GET", "/tags/blue"}, {"GET", "/os-instance-actions"}, {"GET", "/os-instance-actions/req-1"}, {"GET", "/os-security-groups"},
+		{"GET", "/topology"}, {"GET", "/os-server-password"}, {"DELETE", "/os-server-password"},
 	} {
 		a := c.nova(t, c.stranger, at96, r[0], "/servers/"+s.ID+r[1], nil)
 		require.Equal(t, 404, a.Status, r)

@@ -40,7 +40,8 @@ image=$(awk -v sum="$sum" '$2 == sum { print $1; exit }' "$work/images")
 if [ -n "$image" ]; then
 	echo "slipway-demo is there already, with the same checksum: $image"
 else
-	run image create slipway-demo --file "$file" --min-ram 128 --property architecture=x86_64 >"$work/image"
+	run image create slipway-demo --file "$file" --min-ram 128 \
+		--property architecture=x86_64 --property hw_qemu_guest_agent=yes --property os_admin_user=root >"$work/image"
 	cat "$work/image"
 	image=$(field id "$work/image")
 fi

@@ -184,29 +184,36 @@ func (c *client) printBuild(w io.Writer, build show.Object) error {
 	if err := c.output.One(w, &buildKind.layout, build); err != nil {
 		return err
 	}
-	if c.output.Quiet || c.output.Format != "table" && c.output.Format != "wide" || len(c.output.Columns) > 0 {
-		return nil
-	}
 	pending := show.Objects(build["pending"])
 	if len(show.Objects(build["undos"])) > 0 {
 		// Those of undos are told with the undos.
 		pending = slices.DeleteFunc(pending, func(p show.Object) bool { return show.Text(p, "undo") != "" })
 	}
-	for _, section := range []struct {
-		title  string
-		layout *show.Layout
-		rows   []show.Object
-	}{
-		{"steps", &buildSteps, show.Objects(build["steps"])}, {"undos, the last first", &buildUndos, reversed(show.Objects(build["undos"]))},
-		{"running or waiting", &buildPending, pending}, {"operators' acts", &buildActs, show.Objects(build["acts"])},
-	} {
-		if len(section.rows) == 0 {
+	return c.printSections(w,
+		section{"steps", &buildSteps, show.Objects(build["steps"])}, section{"undos, the last first", &buildUndos, reversed(show.Objects(build["undos"]))},
+		section{"running or waiting", &buildPending, pending}, section{"operators' acts", &buildActs, show.Objects(build["acts"])})
+}
+
+// section is a list that is a part of one thing, with its own columns.
+type section struct {
+	title  string
+	layout *show.Layout
+	rows   []show.Object
+}
+
+// printSections prints those that are not empty below the thing, where it is printed for people.
+func (c *client) printSections(w io.Writer, sections ...section) error {
+	if c.output.Quiet || c.output.Format != "table" && c.output.Format != "wide" || len(c.output.Columns) > 0 {
+		return nil
+	}
+	for _, s := range sections {
+		if len(s.rows) == 0 {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "\n%s\n", section.title); err != nil {
+		if _, err := fmt.Fprintf(w, "\n%s\n", s.title); err != nil {
 			return err
 		}
-		if err := c.output.Many(w, section.layout, section.rows); err != nil {
+		if err := c.output.Many(w, s.layout, s.rows); err != nil {
 			return err
 		}
 	}

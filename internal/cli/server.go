@@ -101,7 +101,8 @@ func (c *client) serverCommand() *cobra.Command {
 		Example: "  slipway server list --status ERROR\n  slipway server console web --follow",
 	}
 	cmd.AddCommand(c.serverList(), c.showCommand(serverKind, "  slipway server show web\n  slipway server show web -o json"),
-		c.serverSet(), c.serverUnset(), c.serverLock(), c.serverUnlock(), c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait())
+		c.serverSet(), c.serverUnset(), c.serverLock(), c.serverUnlock(), c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait(),
+		c.serverDiagnostics(), c.serverSetPassword())
 	cmd.AddCommand(c.serverActionCommands()...)
 	cmd.AddCommand(c.serverAdopt())
 	return cmd

@@ -21,6 +21,8 @@ var serverActions = []struct{ verb, action, done, short, long string }{
 		"Shut servers down: the guest is asked by ACPI, and turned off when it has not shut down in time (the image's\nos_shutdown_timeout, or a minute). A stopped server keeps its host, its disks and its addresses."},
 	{"start", "os-start", "started", "Start servers that are stopped",
 		"Start servers that are stopped, on the host where their disks are."},
+	{"dump", "trigger_crash_dump", "interrupted", "Have the systems of servers dump their memory and crash",
+		"Interrupt servers by an NMI, as with the button of a machine that hangs. A guest that is set up for it (kdump on Linux, with\nkernel.unknown_nmi_panic=1) dumps its memory and crashes; any other notes it on its console."},
 }
 
 func (c *client) serverActionCommands() []*cobra.Command {

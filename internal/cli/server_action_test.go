@@ -45,3 +45,13 @@ func TestAnActionThatFailsSaysWhichStepAndWhatToLookAt(t *testing.T) {
 	require.Contains(t, got.err, "Error: the start of server \"web\" (1) failed\n  PowerOnDomain: hv1 has no room\n")
 	require.Contains(t, got.err, "slipway server events 1")
 }
+
+func TestACrashDumpIsAskedFor(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("POST /compute/v2.1/servers/1/action", 202, "")
+	got := run(t, "server", "dump", "web")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "asked server web (1) to dump\n", got.err)
+	require.JSONEq(t, `{"trigger_crash_dump":null}`, a.made("POST /compute/v2.1/servers/1/action")[0].body)
+}

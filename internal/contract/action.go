@@ -4,10 +4,10 @@ import "time"
 
 // Workflows of actions on a server. They run under the server's id (ids.ServerWorkflow).
 const (
-	WorkflowReset = "ResetServer"
-
-	WorkflowStop  = "StopServer"
-	WorkflowStart = "StartServer"
+	WorkflowStop           = "StopServer"
+	WorkflowStart          = "StartServer"
+	WorkflowChangePassword = "ChangePassword"
+	WorkflowReset          = "ResetServer"
 )
 
 // Activities of actions.
@@ -37,7 +37,9 @@ type ActionInput struct {
 }
 
 // ActionArguments are what an action takes beside its name: the field of its own, and none of the others'.
-type ActionArguments struct{}
+type ActionArguments struct {
+	AdminPass string `json:"admin_pass,omitempty"` // changePassword
+}
 
 // BegunAction is what an action that was accepted has to know.
 type BegunAction struct {
@@ -91,4 +93,10 @@ type ResetStateInput struct {
 type StopDomainInput struct {
 	ServerID string        `json:"server_id"`
 	Timeout  time.Duration `json:"timeout"` // until it is turned off; 0: at once
+}
+
+// SetAdminPasswordInput sets the password of a guest's admin, while it runs.
+type SetAdminPasswordInput struct {
+	ServerID string `json:"server_id"`
+	Password string `json:"password"`
 }

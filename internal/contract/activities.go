@@ -96,6 +96,8 @@ var activities = table(
 	control[ServerStandsOnInput, bool](ServerStandsOn).owes(OwesEnd).summed(func(in ServerStandsOnInput) string { return "on " + in.Hostname }),
 	control[OperatorActRecord, none](RecordOperatorAct),
 	host[ConsoleInput, string](ReadConsole).ofNone("reading changes nothing and waits for nobody"),
+	host[GuestInput, Diagnostics](ReadDiagnostics).ofNone("reading changes nothing and waits for nobody"),
+	host[GuestInput, none](InjectNMI).ofNone("whoever wants to see into a guest that hangs waits for no step of it"),
 
 	// Actions.
 	control[ActionInput, BegunAction](BeginAction).summed(func(in ActionInput) string { return in.Action }),
@@ -106,6 +108,7 @@ var activities = table(
 	host[StopDomainInput, none](StopDomain).of(func(in StopDomainInput) string { return in.ServerID }),
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),
+	host[SetAdminPasswordInput, none](SetAdminPassword).of(func(in SetAdminPasswordInput) string { return in.ServerID }),
 
 	// What the database has forgotten, and a host has.
 	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),

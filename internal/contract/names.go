@@ -34,11 +34,13 @@ const HostTurn = 15 * time.Minute
 
 // Workflow types.
 const (
-	WorkflowBoot    = "BootServer"
-	WorkflowDelete  = "DeleteServer"
-	WorkflowConsole = "ReadConsole"
-	WorkflowAdopt   = "AdoptGuest"
-	WorkflowForget  = "ForgetHost"
+	WorkflowBoot             = "BootServer"
+	WorkflowDelete           = "DeleteServer"
+	WorkflowConsole          = "ReadConsole"
+	WorkflowDiagnose         = "Diagnose"
+	WorkflowTriggerCrashDump = "TriggerCrashDump"
+	WorkflowAdopt            = "AdoptGuest"
+	WorkflowForget           = "ForgetHost"
 	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
 	WorkflowCleanUp = "CleanUp"
 )
@@ -114,6 +116,10 @@ const (
 	MarkDeleting = "MarkDeleting"
 	RemoveServer = "RemoveServer"
 	ReadConsole  = "ReadConsoleLog"
+
+	SetAdminPassword = "SetAdminPassword"
+	ReadDiagnostics  = "ReadDiagnostics"
+	InjectNMI        = "InjectNMI"
 
 	HostSeen          = "HostSeen"
 	CountHostFailure  = "CountHostFailure"

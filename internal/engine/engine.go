@@ -13,15 +13,12 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/google/uuid"
-
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/workflows/attributes"
-	"github.com/slipway-cloud/slipway/workflows/console"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
 )
@@ -232,21 +229,6 @@ func (c *Client) Progress(ctx context.Context, serverID string) ([]contract.Step
 		return nil, fmt.Errorf("reading the progress of server %s: %w", serverID, err)
 	}
 	return steps, nil
-}
-
-// Console reads the end of a server's serial console from its host.
-func (c *Client) Console(ctx context.Context, in contract.ConsoleInput) (string, error) {
-	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
-		ID:                       ids.ConsoleWorkflow(in.ServerID, uuid.NewString()),
-		TaskQueue:                c.queue,
-		WorkflowExecutionTimeout: 2 * console.Patience,
-		StaticSummary:            "console of " + in.ServerID,
-	}, contract.WorkflowConsole, in)
-	var text string
-	if err == nil {
-		err = run.Get(ctx, &text)
-	}
-	return text, faultOf(err, "The console could not be read: the server's host did not answer", again)
 }
 
 const again = "Please try again."

@@ -23,6 +23,16 @@ func CleanUpWorkflow(serverID string) string { return "cleanup/" + serverID }
 // ConsoleWorkflow is the id of one reading of a server's console; any number run at once.
 func ConsoleWorkflow(serverID, reading string) string { return "console/" + serverID + "/" + reading }
 
+// DiagnosticsWorkflow is that of one look at what was counted of a server's guest.
+func DiagnosticsWorkflow(serverID, reading string) string {
+	return "diagnostics/" + serverID + "/" + reading
+}
+
+// CrashDumpWorkflow is that of one request to interrupt a server's guest.
+func CrashDumpWorkflow(serverID, asking string) string {
+	return "crash-dump/" + serverID + "/" + asking
+}
+
 // ReservationWorkflow is the id under which a reservation runs, by its first server's id.
 func ReservationWorkflow(first string) string { return "reservation/" + first }
 

@@ -54,6 +54,17 @@ func (h Hardware) RootDevice() string {
 	return "/dev/sda"
 }
 
+// AdminUser is the user whose password is the guest's admin password, as Nova's libvirt driver takes it from the image.
+func AdminUser(properties map[string]string) string {
+	switch {
+	case properties["os_admin_user"] != "":
+		return properties["os_admin_user"]
+	case strings.EqualFold(properties["os_type"], "windows"):
+		return "Administrator"
+	}
+	return "root"
+}
+
 // Parse reads an image's properties, and those of the flavor's extra specs that decide with them. What it does not know it
 // leaves alone. An Invalid fault has Nova's text, with what to set instead.
 func Parse(properties, extraSpecs map[string]string) (Hardware, error) {

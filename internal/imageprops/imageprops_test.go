@@ -275,3 +275,17 @@ func BenchmarkParse(b *testing.B) {
 		}
 	}
 }
+
+func TestTheAdminIsWhomTheImageNames(t *testing.T) {
+	for _, c := range []struct {
+		properties map[string]string
+		want       string
+	}{
+		{nil, "root"},
+		{map[string]string{"os_type": "linux"}, "root"},
+		{map[string]string{"os_type": "Windows"}, "Administrator"},
+		{map[string]string{"os_type": "windows", "os_admin_user": "ops"}, "ops"},
+	} {
+		require.Equal(t, c.want, AdminUser(c.properties), "%v", c.properties)
+	}
+}

@@ -37,6 +37,7 @@ type Action struct {
 	Does   string    // for the documents
 
 	Workflow string // the type of the workflow that does it
+	Awaited  bool   // its answer tells how it ended, as where Nova calls a host instead of sending it word
 }
 
 // Actions is the table.
@@ -52,6 +53,17 @@ var Actions = []Action{
 		From: []VMState{Stopped}, Task: PoweringOn, To: Active, Power: Running,
 		Workflow: "StartServer",
 		Does:     "starts the guest on the host where its disks are",
+	},
+	{
+		Name: "changePassword", Method: "changePassword", Event: Untold, Since: 1, Policy: "os_compute_api:os-admin-password",
+		From: []VMState{Active}, Task: UpdatingPassword, Power: AsItWas,
+		Workflow: "ChangePassword", Awaited: true,
+		Does: "has the guest's agent set the password of root, or of the image's os_admin_user; answered when that is done",
+	},
+	{
+		Name: "trigger_crash_dump", Method: "trigger_crash_dump", Kind: Beside, Since: 17, Policy: "os_compute_api:servers:trigger_crash_dump",
+		From: []VMState{Active, Paused, Error}, Power: AsItWas,
+		Does: "interrupts the guest by an NMI: one that is set up for it dumps its memory and crashes",
 	},
 	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
@@ -118,6 +130,9 @@ func (a Action) Says() string {
 
 // GuestStopped is told of a guest that went down by itself.
 const GuestStopped = "power_off"
+
+// Untold is the event of an action of which Nova notifies nobody.
+const Untold = "-"
 
 // Told is the action's name in notifications.
 func (a Action) Told() string { return cmp.Or(a.Event, a.Method) }

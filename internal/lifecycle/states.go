@@ -23,6 +23,8 @@ const (
 	Deleting    = "deleting"
 	PoweringOff = "powering-off"
 	PoweringOn  = "powering-on"
+
+	UpdatingPassword = "updating_password"
 )
 
 // Power states: what the hypervisor says (nova/compute/power_state.py).
@@ -36,6 +38,11 @@ const (
 	// AsItWas is no power state: that of before.
 	AsItWas = -1
 )
+
+// PowerName is a power state in Nova's words (nova/objects/fields.py, InstancePowerState).
+func PowerName(power int) string {
+	return map[int]string{NoState: "pending", Running: "running", PausedGuest: "paused", Shutdown: "shutdown", Crashed: "crashed"}[power]
+}
 
 // status is what users see of each state while none of its tasks says otherwise (nova/api/openstack/common.py, _STATE_MAP).
 var status = []struct {

@@ -60,7 +60,7 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	r.Flavor(t, "small", 64)
 	r.temporal = r.Temporal()
 	r.compute = system.Compute(t, r.Demo())
-	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "raw"}, strings.NewReader(strings.Repeat("x", 4096)))
+	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
 	before := r.World(t)
 	for _, action := range lifecycle.Holding() {
 		for _, step := range actions.Tables()[action.Name] {

@@ -56,7 +56,9 @@ func (sc *scenario) actions() []scene {
 			scenes = append(scenes, scene{"fails-" + a.Name + "-" + step.Name, func(t *testing.T) []string {
 				id := in(t, a.From[0])
 				sc.inject(t, faultinject.Rule{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1})
-				ask(t, id, a)
+				if err := system.Ask(t, sc.compute, id, a); !a.Awaited {
+					require.NoError(t, err)
+				}
 				return server(id)
 			}})
 		}

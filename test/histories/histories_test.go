@@ -414,7 +414,7 @@ func (sc *scenario) replay(t *testing.T, name, workflowID string) {
 }
 
 func (sc *scenario) upload(t *testing.T, name string) {
-	sc.images[name] = system.Upload(t, system.Image(t, sc.s.Demo()), images.CreateOpts{Name: name}, strings.NewReader(strings.Repeat(name, 512)))
+	sc.images[name] = system.Upload(t, system.Image(t, sc.s.Demo()), images.CreateOpts{Name: name, Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat(name, 512)))
 }
 
 func (sc *scenario) options(image, flavor string) servers.CreateOpts {

@@ -28,18 +28,25 @@ type action struct {
 
 // Tables are the steps of each action, by the name of its row in internal/lifecycle.
 func Tables() map[string][]run.Spec {
-	return map[string][]run.Spec{"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs()}
+	return map[string][]run.Spec{"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(), "changePassword": passwordSteps.Specs()}
 }
 
-// table is an action's own steps between those that all have.
+// The steps that all have.
+var (
+	begins = run.OnControl(contract.BeginAction, run.AdmissionPatience, begin).Chooses(where).
+		GivenBackBy(contract.FailAction).GivenBackWith(fail).BehindPlaces("server")
+	finishes = run.OnControl(contract.FinishAction, run.ControlPatience, finish).
+			TakesNothing("the last step")
+)
+
+// table is an action's own steps between those that all have. It is accepted once the server is marked.
 func table(own ...run.Row[*action]) run.Table[*action] {
-	return slices.Concat(run.Table[*action]{
-		run.OnControl(contract.BeginAction, run.AdmissionPatience, begin).Accepts().Chooses(where).
-			GivenBackBy(contract.FailAction).GivenBackWith(fail).BehindPlaces("server"),
-	}, own, run.Table[*action]{
-		run.OnControl(contract.FinishAction, run.ControlPatience, finish).
-			TakesNothing("the last step"),
-	})
+	return slices.Concat(run.Table[*action]{begins.Accepts()}, own, run.Table[*action]{finishes})
+}
+
+// awaited is the table of an action whose answer tells how it ended.
+func awaited(own ...run.Row[*action]) run.Table[*action] {
+	return slices.Concat(run.Table[*action]{begins}, own, run.Table[*action]{finishes.Accepts()})
 }
 
 func host[I, O any](name string, timeout time.Duration, io run.Describe[*action, I, O]) run.Row[*action] {
@@ -47,8 +54,8 @@ func host[I, O any](name string, timeout time.Duration, io run.Describe[*action,
 }
 
 // do runs an action's table under the server's lock. It answers its submission once the server is marked, or is not because
-// of the state that it is in.
-func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action]) error {
+// of the state that it is in; that of an awaited one when it has ended.
+func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action], change ...func(*run.Frame)) error {
 	about := server.Subject{
 		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Name: in.Name, Deadlines: in.Deadlines,
 	}
@@ -59,6 +66,9 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	// its host has answered; a delete takes over.
 	frame.HandOver = nil
 	frame.Explain = a.explain
+	for _, c := range change {
+		c(&frame)
+	}
 	a.deletion = w.Ends.Follows(ctx, &frame, in.RequestID)
 	a.run = run.New(ctx, frame)
 	if err := about.Serve(ctx, a.run); err != nil {

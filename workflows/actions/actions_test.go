@@ -28,6 +28,7 @@ type guest struct {
 	task     string
 	state    string
 	on       bool
+	password string
 	failed   contract.FailActionInput
 	before   map[string]error // fails an activity before it has an effect
 	after    map[string]error // and after
@@ -79,6 +80,9 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.PowerOffDomain: func(context.Context, contract.Undo) error {
 			return g.does(contract.PowerOffDomain, func() { g.on = false })
 		},
+		contract.SetAdminPassword: func(_ context.Context, in contract.SetAdminPasswordInput) error {
+			return g.does(contract.SetAdminPassword, func() { g.password = in.Password })
+		},
 		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
 			return contract.Takings{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
@@ -106,6 +110,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 	}
 	env.ExecuteWorkflow(action, contract.ActionInput{
 		Action: name, ServerID: "11111111-2222-3333-4444-555555555555", RequestID: "req-1", Deadlines: contract.DefaultDeadlines(),
+		ActionArguments: contract.ActionArguments{AdminPass: "s3cret"},
 	})
 	require.True(t, env.IsWorkflowCompleted())
 	require.True(t, g.answered, "every submission is answered")
@@ -159,6 +164,25 @@ func TestAStopThatFailsLeavesTheGuestRunning(t *testing.T) {
 	require.True(t, g.on)
 	require.Empty(t, g.task)
 	require.Equal(t, "the host did not finish the step", g.failed.Message)
+}
+
+func TestAPasswordIsSetBeforeItsChangeIsAnswered(t *testing.T) {
+	g := &guest{on: true}
+	g.reached = func(activity string) { require.False(t, g.answered, activity) }
+	require.NoError(t, perform(t, g, does.ChangePassword, "changePassword"))
+	require.NoError(t, g.answer)
+	require.Equal(t, "s3cret", g.password)
+	require.Equal(t, []string{contract.BeginAction, contract.SetAdminPassword, contract.FinishAction}, g.done)
+}
+
+func TestAGuestWithoutAnAgentRefusesAPasswordOnceItsServerIsFree(t *testing.T) {
+	g := &guest{on: true, before: map[string]error{contract.SetAdminPassword: fault.New(fault.Conflict, "QEMU guest agent is not enabled")}}
+	g.reached = func(activity string) { require.False(t, g.answered, activity) }
+	require.Error(t, perform(t, g, does.ChangePassword, "changePassword"))
+	require.Equal(t, fault.Conflict, failure.Fault(g.answer).Kind)
+	require.Equal(t, "QEMU guest agent is not enabled", failure.Fault(g.answer).Text)
+	require.Equal(t, []string{contract.BeginAction, contract.SetAdminPassword, contract.FailAction}, g.done)
+	require.Equal(t, 409, g.failed.Code)
 }
 
 func TestEveryActionOfTheTableHasSteps(t *testing.T) {

@@ -3,7 +3,7 @@
 #
 #   build.sh OUTDIR
 #
-# Needs no root, no mounts and no loop devices. The kernel and busybox come from Debian packages that are unpacked,
+# Needs no root, no mounts and no loop devices. The kernel, busybox and qemu-ga come from Debian packages that are unpacked,
 # never installed; they are kept in $SLIPWAY_GUEST_CACHE (default OUTDIR/cache). Nothing is done when the output is
 # newer than everything it is made from.
 set -eu
@@ -23,7 +23,7 @@ cmdline="console=ttyS0 quiet nokaslr mitigations=off tsc=reliable no_timer_check
 # Dependencies first: loaded in this order by init.
 modules="virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk
 	failover net_failover virtio_net scsi_common scsi_mod virtio_scsi sd_mod cdrom sr_mod libata ata_piix ata_generic
-	isofs fat vfat nls_ascii nls_cp437 evdev button"
+	isofs fat vfat nls_ascii nls_cp437 evdev button virtio_console"
 
 say() { echo "guest: $*"; }
 die() { echo "guest: $*" >&2; exit 1; }
@@ -32,7 +32,7 @@ up_to_date() {
 	stamp=$out/.built
 	[ -e "$stamp" ] || return 1
 	for f in vmlinuz initramfs.cpio.gz root.img root.qcow2 slipway-demo.qcow2; do [ -e "$out/$f" ] || return 1; done
-	for f in "$src"/build.sh "$src"/init "$src"/json.awk "$src"/udhcpc.sh "$cache"/*.deb "$grub/kernel.img"; do
+	for f in "$src"/build.sh "$src"/init "$src"/json.awk "$src"/udhcpc.sh "$src"/chpasswd "$cache"/*.deb "$grub/kernel.img"; do
 		[ -e "$f" ] && [ "$f" -nt "$stamp" ] && return 1
 	done
 	return 0
@@ -52,6 +52,7 @@ need qemu-img qemu-utils
 need grub-mkimage grub-common
 need objcopy binutils
 need xz xz-utils
+need ldd libc-bin
 [ -e "$grub/kernel.img" ] || missing="$missing grub-pc-bin"
 [ -z "$missing" ] || die "missing packages; run: apt-get install$missing"
 
@@ -82,6 +83,7 @@ kernel=$(ls "$cache" 2>/dev/null | sed -n 's/^\(linux-image-[0-9][^_]*-cloud-amd
 [ -n "$kernel" ] || die "apt knows no linux-image-cloud-amd64; run: apt-get update. A release that has none (Ubuntu) needs Debian's: put its linux-image-*-cloud-amd64_*.deb into $cache"
 deb "$kernel"
 deb busybox-static
+deb qemu-guest-agent
 
 say "ramdisk"
 tree=$work/tree
@@ -89,8 +91,9 @@ mkdir -p "$tree"/bin "$tree"/sbin "$tree"/proc "$tree"/sys "$tree"/dev "$tree"/r
 cp "$work"/busybox-static/bin/busybox "$tree/bin/busybox"
 for name in sh insmod mount poweroff ip; do ln -s busybox "$tree/bin/$name"; done
 cp "$src/init" "$src/json.awk" "$src/udhcpc.sh" "$tree"
+cp "$src/chpasswd" "$tree/bin"
 ln -s /run/guest/resolv.conf "$tree/etc/resolv.conf"
-chmod 755 "$tree/init" "$tree/udhcpc.sh"
+chmod 755 "$tree/init" "$tree/udhcpc.sh" "$tree/bin/chpasswd"
 printf 'root:*:19000:0:99999:7:::\n' >"$tree/etc/shadow"
 printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
 printf 'root:x:0:\n' >"$tree/etc/group"
@@ -108,6 +111,21 @@ for m in $modules; do
 	case $ko in *.xz) xz -d "$ko"; ko=${ko%.xz} ;; esac
 	# Debugging data and the signature only cost time: the kernel would check both while it loads the module.
 	objcopy --strip-debug --remove-section=.BTF "$ko" "$work/ramdisk/modules/$m.ko"
+done
+
+# agent DIR: puts qemu-ga below DIR, beside its libraries: this machine's own, whose QEMU needs the same ones. Only a guest with
+# the channel to it reads them, so they are on its disk and not in the ramdisk.
+agent() {
+	mkdir -p "$1/usr/lib"
+	cp -r "$work/agent" "$1/usr/lib/qemu-guest-agent"
+}
+mkdir "$work/agent"
+cp "$work/qemu-guest-agent/usr/sbin/qemu-ga" "$work/agent"
+libraries=$(ldd "$work/agent/qemu-ga")
+case $libraries in *"not found"*) die "qemu-ga lacks libraries, which QEMU's packages bring: $libraries" ;; esac
+echo "$libraries" | while read -r name arrow file _; do
+	case $name in /*/ld-linux-*) cp -L "$name" "$work/agent/ld.so" ;; esac
+	[ "$arrow" != "=>" ] || cp -L "$file" "$work/agent/$name"
 done
 
 # archive DIR: DIR as a reproducible newc archive owned by root.
@@ -134,6 +152,7 @@ ext4() {
 
 say "root image"
 cp -a "$tree" "$work/root"
+agent "$work/root"
 mkdir -p "$work/root/var/lib/slipway-guest" "$work/root/root/.ssh" "$work/root/etc/network"
 ext4 "$work/root" "$work/root.img" 16M slipway-root 51495741-0000-4000-8000-726f6f740001
 qemu-img convert -f raw -O qcow2 "$work/root.img" "$work/root.qcow2"
@@ -145,6 +164,7 @@ cp "$work/vmlinuz" "$work/initramfs.cpio.gz" "$work/disk/boot"
 # not say it is relocatable is left at 1 MiB, where it was read to. The kernel moves itself either way.
 printf '\0' | dd of="$work/disk/boot/vmlinuz" bs=1 seek=564 conv=notrunc status=none
 cp "$tree"/etc/passwd "$tree"/etc/shadow "$tree"/etc/group "$work/disk/etc"
+agent "$work/disk"
 ext4 "$work/disk" "$work/part.img" 31M slipway-demo 51495741-0000-4000-8000-6469736b0001
 
 # GRUB reads its commands from the core image: no menu, no modules or configuration to look for on the disk.

@@ -16,6 +16,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/interceptor"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
@@ -311,6 +312,18 @@ func (h *injected) List(ctx context.Context) ([]hypervisor.Status, error) {
 
 func (h *injected) Watch(ctx context.Context, connected, changed func()) error {
 	return h.to.Watch(ctx, connected, changed)
+}
+
+func (h *injected) SetUserPassword(ctx context.Context, uuid, user, password string) error {
+	return h.do(ctx, "SetUserPassword", uuid, func() error { return h.to.SetUserPassword(ctx, uuid, user, password) })
+}
+
+func (h *injected) InjectNMI(ctx context.Context, uuid string) error {
+	return h.do(ctx, "InjectNMI", uuid, func() error { return h.to.InjectNMI(ctx, uuid) })
+}
+
+func (h *injected) Diagnostics(ctx context.Context, uuid string) (contract.Diagnostics, error) {
+	return onHypervisor(ctx, h, "Diagnostics", uuid, func() (contract.Diagnostics, error) { return h.to.Diagnostics(ctx, uuid) })
 }
 
 func (h *injected) Close() error {

@@ -5,6 +5,7 @@ package hypervisor
 import (
 	"context"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
@@ -43,6 +44,14 @@ type Hypervisor interface {
 	// Folder is the folder of the domain's console log, which tells whose it is where one hypervisor serves several
 	// installations; "" where there is no such domain, or no log.
 	Folder(ctx context.Context, uuid string) (string, error)
+	// SetUserPassword has the agent in a guest set a user's password. Conflict, which says why, where the domain does not run,
+	// has no channel to an agent, or its agent does not answer or cannot do it.
+	SetUserPassword(ctx context.Context, uuid, user, password string) error
+	// InjectNMI interrupts a guest as its machine's NMI button would: what follows is the guest's own choice. Conflict where it
+	// is off.
+	InjectNMI(ctx context.Context, uuid string) error
+	// Diagnostics tells what was counted of a guest since it was started. Conflict where it is off.
+	Diagnostics(ctx context.Context, uuid string) (contract.Diagnostics, error)
 	// Close gives the connection back.
 	Close() error
 }

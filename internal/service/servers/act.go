@@ -34,13 +34,15 @@ func (s Servers) Act(ctx context.Context, v models.Server, action lifecycle.Acti
 			return nil
 		}
 		// The row says who was accepted, as of a build (docs/decisions/0018-the-row-answers.md).
-		_, err := s.store.Action(ctx, v.ID, s.caller.RequestID)
+		begun, err := s.store.Action(ctx, v.ID, s.caller.RequestID)
+		// A run that has ended well is not asked again: a second one, where the answer of the first got lost, is refused.
+		failed := action.Awaited && (begun.Message != nil || !fault.Is(refused, fault.Conflict))
 		switch {
-		case err == nil:
+		case err == nil && !failed:
 			return nil
-		case !fault.Is(err, fault.NotFound):
+		case err != nil && !fault.Is(err, fault.NotFound):
 			return fmt.Errorf("look for what was asked of server %s: %w", v.ID, err)
-		case !fault.Is(refused, fault.Conflict) || n == submissions:
+		case err == nil || !fault.Is(refused, fault.Conflict) || n == submissions:
 			return fmt.Errorf("%s server %s: %w", action.Method, v.ID, refused)
 		}
 		select {

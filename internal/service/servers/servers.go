@@ -19,9 +19,9 @@ import (
 
 // Engine changes servers (engine.Client). Submit answers nil once the build is accepted (the server's row exists) or the fault
 // that refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
-// once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun, Adopt when a guest is a server,
+// once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun (an awaited one: has ended), Adopt when a guest is a server,
 // ForgetHost when a host is heard no more. Progress is that of a running build; it is empty, or
-// NotFound, when none runs. Console is the end of a server's serial console, Unavailable when its host does not answer.
+// NotFound, when none runs. Console, Diagnostics and TriggerCrashDump ask a server's host: Unavailable when it does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
@@ -29,6 +29,8 @@ type Engine interface {
 	Reset(ctx context.Context, in contract.ResetInput) error
 	Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error)
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
+	Diagnostics(ctx context.Context, in contract.GuestInput) (contract.Diagnostics, error)
+	TriggerCrashDump(ctx context.Context, in contract.GuestInput) error
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 	Adopt(ctx context.Context, in contract.AdoptInput) error
 	ForgetHost(ctx context.Context, in contract.ForgetHostInput) error
@@ -160,19 +162,4 @@ func (s Servers) Remove(ctx context.Context, v models.Server) error {
 		return fmt.Errorf("delete server %s: %w", v.ID, err)
 	}
 	return nil
-}
-
-// Console reads the last lines of a server's serial console; -1 is all that is kept.
-func (s Servers) Console(ctx context.Context, v models.Server, lines int) (string, error) {
-	if v.Host == nil {
-		return "", fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
-	}
-	if lines == 0 {
-		return "", nil
-	}
-	text, err := s.engine.Console(ctx, contract.ConsoleInput{ServerID: v.ID, Hostname: v.Host.Hostname, Lines: max(lines, 0)})
-	if err != nil {
-		return "", fmt.Errorf("read the console of server %s: %w", v.ID, err)
-	}
-	return text, nil
 }

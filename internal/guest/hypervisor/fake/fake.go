@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
@@ -356,6 +357,63 @@ func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err err
 	}
 	slices.SortFunc(out, func(a, b hypervisor.Status) int { return strings.Compare(a.UUID, b.UUID) })
 	return out, nil
+}
+
+// SetUserPassword succeeds in a running guest that has the channel to an agent.
+func (h *Hypervisor) SetUserPassword(ctx context.Context, id, _, _ string) error {
+	return h.call(ctx, "SetUserPassword", id, 0, func() error {
+		r, err := h.on(id)
+		switch {
+		case err != nil:
+			return err
+		case !r.Domain.Hardware.GuestAgent:
+			return fault.New(fault.Conflict, "QEMU guest agent is not enabled")
+		}
+		return nil
+	})
+}
+
+// InjectNMI is what no guest of the fake's notices.
+func (h *Hypervisor) InjectNMI(ctx context.Context, id string) error {
+	return h.call(ctx, "InjectNMI", id, 0, func() error {
+		_, err := h.on(id)
+		return err
+	})
+}
+
+// Diagnostics tells of the devices of a guest, which have done nothing.
+func (h *Hypervisor) Diagnostics(ctx context.Context, id string) (out contract.Diagnostics, err error) {
+	err = h.call(ctx, "Diagnostics", id, h.o.ReadLatency, func() error {
+		r, err := h.on(id)
+		if err != nil {
+			return err
+		}
+		kib := uint64(r.Domain.MemoryMiB) << 10
+		out = contract.Diagnostics{Hypervisor: hypervisor.QEMU, MemoryKiB: kib, Memory: map[string]uint64{"actual": kib}}
+		for i := range r.Domain.VCPUs {
+			out.CPUs = append(out.CPUs, contract.CPUDiagnostics{ID: i})
+		}
+		for _, d := range r.Domain.Disks {
+			out.Disks = append(out.Disks, contract.DiskDiagnostics{Device: string(d.Role), Errors: -1})
+		}
+		for _, n := range r.Domain.NICs {
+			out.NICs = append(out.NICs, contract.NICDiagnostics{Device: "tap" + n.PortID, MAC: n.MAC})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// on is a domain whose guest is not off. The caller holds the lock.
+func (h *Hypervisor) on(id string) (Record, error) {
+	r, ok := h.world[id]
+	switch {
+	case !ok:
+		return r, fault.New(fault.NotFound, "The domain is not defined on %s", h.o.Hostname)
+	case !active(r.State):
+		return r, fault.New(fault.Conflict, "The domain %s does not run on %s", id, h.o.Hostname)
+	}
+	return r, nil
 }
 
 func active(s hypervisor.State) bool { return s == hypervisor.Running || s == hypervisor.Paused }

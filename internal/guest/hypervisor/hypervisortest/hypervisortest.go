@@ -37,6 +37,7 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("concurrent starts of one domain start it once and all succeed", s.concurrentStarts)
 	t.Run("concurrent lives of several domains do not disturb each other", s.concurrentLives)
 	t.Run("a cancelled context changes nothing and is reported", s.cancelled)
+	t.Run("a guest that runs is looked into, and no other", s.inside)
 	t.Run("a string that is no uuid is refused", s.noUUID)
 	t.Run("a domain tells where its log lies", s.folder)
 	t.Run("a watch tells of each change, and ends with its context", s.watch)
@@ -217,6 +218,40 @@ func (s suite) shutdown(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, []hypervisor.State{hypervisor.Running, hypervisor.ShutOff}, got)
 	}
+}
+
+// The guest of this contract has no system, and so no agent.
+func (s suite) inside(t *testing.T) {
+	h, d := s.setup(t)
+	refuse := func(kind fault.Kind) {
+		t.Helper()
+		_, err := h.Diagnostics(ctxOf(t), d.UUID)
+		requireFault(t, err, kind)
+		requireFault(t, h.InjectNMI(ctxOf(t), d.UUID), kind)
+		requireFault(t, h.SetUserPassword(ctxOf(t), d.UUID, "root", "secret"), kind)
+	}
+	refuse(fault.NotFound)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	refuse(fault.Conflict)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	found, err := h.Diagnostics(ctxOf(t), d.UUID)
+	require.NoError(t, err)
+	require.NotEmpty(t, found.Hypervisor)
+	require.EqualValues(t, d.MemoryMiB, found.MemoryKiB>>10)
+	require.Equal(t, found.MemoryKiB, found.Memory["actual"])
+	require.Len(t, found.CPUs, d.VCPUs)
+	require.Len(t, found.Disks, len(d.Disks))
+	require.Len(t, found.NICs, len(d.NICs))
+	for i, nic := range d.NICs {
+		require.Equal(t, nic.MAC, found.NICs[i].MAC)
+	}
+	for range 2 {
+		require.NoError(t, h.InjectNMI(ctxOf(t), d.UUID))
+	}
+	err = h.SetUserPassword(ctxOf(t), d.UUID, "root", "secret")
+	requireFault(t, err, fault.Conflict)
+	require.Equal(t, "QEMU guest agent is not enabled", fault.Public(err))
+	requireState(t, h, d, hypervisor.Running)
 }
 
 func (s suite) startAbsent(t *testing.T) {

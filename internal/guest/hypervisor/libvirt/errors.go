@@ -31,6 +31,11 @@ const (
 	errAuth             = uint32(golibvirt.ErrAuthFailed)
 	errAuthUnavailable  = uint32(golibvirt.ErrAuthUnavailable)
 	errAccessDenied     = uint32(golibvirt.ErrAccessDenied)
+
+	errNotConfigured     = uint32(golibvirt.ErrArgumentUnsupported)
+	errAgentUnresponsive = uint32(golibvirt.ErrAgentUnresponsive)
+	errAgentTimeout      = uint32(golibvirt.ErrAgentCommandTimeout)
+	errAgentFailed       = uint32(golibvirt.ErrAgentCommandFailed)
 )
 
 // hasCode says whether err is libvirt's answer with that code.

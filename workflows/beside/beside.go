@@ -1,0 +1,44 @@
+// Package beside asks a server's host for something, beside whatever holds the server's lock. Each question is a workflow because
+// the control plane reaches hosts through Temporal only: a hypervisor listens on nothing.
+package beside
+
+import (
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+)
+
+// Patience bounds a question: the user is waiting.
+const Patience = 10 * time.Second
+
+// tries of what reads.
+const tries = 3
+
+// ReadConsole asks a server's host for the end of its serial console.
+func ReadConsole(ctx workflow.Context, in contract.ConsoleInput) (text string, err error) {
+	err = ask(ctx, in.Hostname, tries, contract.ReadConsole, in, &text)
+	return text, err
+}
+
+// Diagnose asks it for what was counted of its guest.
+func Diagnose(ctx workflow.Context, in contract.GuestInput) (found contract.Diagnostics, err error) {
+	err = ask(ctx, in.Hostname, tries, contract.ReadDiagnostics, in, &found)
+	return found, err
+}
+
+// TriggerCrashDump has it interrupt its guest, once: a guest that dumps its memory is not to be interrupted in that.
+func TriggerCrashDump(ctx workflow.Context, in contract.GuestInput) error {
+	return ask(ctx, in.Hostname, 1, contract.InjectNMI, in, nil)
+}
+
+func ask(ctx workflow.Context, hostname string, tries int32, what string, in, out any) error {
+	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:              contract.HostQueue(hostname),
+		ScheduleToCloseTimeout: Patience,
+		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: tries},
+	})
+	return workflow.ExecuteActivity(ctx, what, in).Get(ctx, out)
+}
