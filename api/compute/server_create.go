@@ -33,6 +33,7 @@ type createRequest struct {
 	Networks         json.RawMessage   `json:"networks"`
 	AccessIPv4       string            `json:"accessIPv4"`
 	AccessIPv6       string            `json:"accessIPv6"`
+	DiskConfig       string            `json:"OS-DCF:diskConfig"`
 	AvailabilityZone string            `json:"availability_zone"`
 	Mapping          []json.RawMessage `json:"block_device_mapping"`
 	Mapping2         []blockDevice     `json:"block_device_mapping_v2"`
@@ -107,7 +108,7 @@ func (a *API) createServer(c echo.Context) error {
 	}
 	// Of several, the first.
 	self := links(c, "servers", accepted.ServerID)
-	v := object{"id": accepted.ServerID, "links": self, "OS-DCF:diskConfig": diskConfig, "security_groups": defaultGroups()}
+	v := object{"id": accepted.ServerID, "links": self, "OS-DCF:diskConfig": diskConfig(request.AutoDiskConfig != nil && *request.AutoDiskConfig), "security_groups": defaultGroups()}
 	if accepted.AdminPass != "" {
 		v["adminPass"] = accepted.AdminPass
 	}
@@ -134,7 +135,10 @@ func requestHash(key string, r createRequest) string {
 func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 	in := servers.Request{
 		Name: r.Name, Hostname: r.Hostname, Description: r.Name, KeyName: r.KeyName, Metadata: r.Metadata, Tags: r.Tags,
-		AdminPass: r.AdminPass, ConfigDrive: bool(r.ConfigDrive),
+		AdminPass: r.AdminPass, ConfigDrive: bool(r.ConfigDrive), AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6,
+	}
+	if r.DiskConfig != "" {
+		in.AutoDiskConfig = new(r.DiskConfig == diskConfig(true))
 	}
 	if err := refuseWhatIsNotOffered(r); err != nil {
 		return in, err
@@ -201,8 +205,6 @@ func countsOf(r createRequest) (least, most int, err error) {
 // refuseWhatIsNotOffered says so where a request asks for something that would otherwise be dropped in silence.
 func refuseWhatIsNotOffered(r createRequest) error {
 	switch {
-	case r.AccessIPv4 != "" || r.AccessIPv6 != "":
-		return invalid("accessIPv4 and accessIPv6 are not offered.")
 	case len(r.Certificates) > 0:
 		return invalid("trusted_image_certificates is not offered: images are checked by their checksum.")
 	case r.Host != "" || r.Hypervisor != "":

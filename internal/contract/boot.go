@@ -20,6 +20,16 @@ type Server struct {
 	Metadata         map[string]string `json:"metadata,omitempty"`
 	Tags             []string          `json:"tags,omitempty"`
 	ConfigDrive      bool              `json:"config_drive"`
+	AccessIPv4       string            `json:"access_ipv4,omitempty"` // what its users are told to reach it by; nothing is done with it
+	AccessIPv6       string            `json:"access_ipv6,omitempty"`
+	// AutoDiskConfig says that its root filesystem is grown to its disk (OS-DCF:diskConfig AUTO); nil is what the image says.
+	AutoDiskConfig *bool `json:"auto_disk_config,omitempty"`
+	// RootDevice, KernelID and RamdiskID are the image's; in a build's input there are none yet.
+	RootDevice string `json:"root_device,omitempty"`
+	KernelID   string `json:"kernel_id,omitempty"`
+	RamdiskID  string `json:"ramdisk_id,omitempty"`
+	// TrustedCertificates are the ids of those that its image has to be signed with; none asks for no signature.
+	TrustedCertificates []string `json:"trusted_certificates,omitempty"`
 	// Fingerprint tells whether another request under the same idempotency key asks for the same; "" without a key.
 	Fingerprint string `json:"fingerprint,omitempty"`
 	// ReservationID is shared by servers that were asked for in one request; "" is the server's own. LaunchIndex is its place

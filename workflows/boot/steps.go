@@ -152,6 +152,13 @@ func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.
 		Server: boot.Server, Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
 	}
 	in.ConfigDrive = in.ConfigDrive || image.ConfigDrive
+	in.RootDevice = image.RootDevice
+	if image.Kernel != nil {
+		in.KernelID = image.Kernel.ID
+	}
+	if image.Ramdisk != nil {
+		in.RamdiskID = image.Ramdisk.ID
+	}
 	if len(boot.KeyPairs) > 0 {
 		in.KeyName = boot.KeyPairs[0].Name
 	}

@@ -31,6 +31,10 @@ type Request struct {
 	Hints          map[string]any // of the scheduler
 	AdminPass      *string        // nil: one is made up
 	ConfigDrive    bool
+	AccessIPv4     string
+	AccessIPv6     string
+	// AutoDiskConfig has the root filesystem grown to its disk; nil is what the image says.
+	AutoDiskConfig *bool
 	Min, Max       int // how many servers, at least and at most
 
 	// Key is what a client calls its request by, so that it may ask again; "" is nothing. Hash tells requests under one key
@@ -134,6 +138,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Name: r.Name, Hostname: r.Hostname, Description: r.Description, ImageID: r.ImageID,
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
+			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,
