@@ -12,20 +12,20 @@ func createServerSchema(minor int) object {
 		"virtual_name":          object{"type": "string", "maxLength": 255},
 		"volume_id":             uuidSchema,
 		"snapshot_id":           uuidSchema,
-		"volume_size":           object{"type": []string{"integer", "string"}, "pattern": "^[0-9]+$", "minimum": 1},
+		"volume_size":           object{"type": []string{"integer", "string"}, "pattern": "^[0-9]+$", "minimum": 1, "maximum": 0x7FFFFFFF},
 		"device_name":           object{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9._/-]*$"},
 		"delete_on_termination": booleanSchema,
 		"no_device":             object{},
-		"connection_info":       object{"type": "string"},
+		"connection_info":       object{"type": "string", "maxLength": 16777215},
 	}
 	mapping2 := object{
 		"source_type":      object{"type": "string", "enum": []any{"volume", "image", "snapshot", "blank"}},
 		"uuid":             object{"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9._-]*$"},
 		"image_id":         uuidSchema,
 		"destination_type": object{"type": "string", "enum": []any{"local", "volume"}},
-		"guest_format":     object{"type": []string{"string", "null"}, "maxLength": 255},
-		"device_type":      object{"type": []string{"string", "null"}, "maxLength": 255},
-		"disk_bus":         object{"type": []string{"string", "null"}, "maxLength": 255},
+		"guest_format":     object{"type": "string", "maxLength": 255},
+		"device_type":      object{"type": "string", "maxLength": 255},
+		"disk_bus":         object{"type": "string", "maxLength": 255},
 		"boot_index":       object{"type": []string{"integer", "string", "null"}, "pattern": "^-?[0-9]+$"},
 	}
 	for k, v := range mapping {

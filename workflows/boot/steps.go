@@ -101,6 +101,8 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 		Roles:     b.in.Roles,
 		ImageID:   b.in.ImageID,
 		Flavor:    b.in.Flavor,
+
+		BlockDevices: b.in.BlockDevices,
 	}, func(image contract.ResolvedImage) { b.image = image }
 }
 
@@ -233,6 +235,7 @@ func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
 		RootGiB:      b.in.Flavor.DiskGiB,
 		EphemeralGiB: b.in.Flavor.EphemeralGiB,
 		SwapMiB:      b.in.Flavor.SwapMiB,
+		BlockDevices: b.image.BlockDevices,
 	}, nil
 }
 
@@ -346,5 +349,6 @@ func (b *build) metadata() contract.InstanceMetadata {
 		RootDevice:        b.image.RootDevice,
 		Ephemeral:         b.in.Flavor.EphemeralGiB > 0,
 		Swap:              b.in.Flavor.SwapMiB > 0,
+		BlockDevices:      b.image.BlockDevices,
 	}
 }

@@ -22,6 +22,8 @@ type Request struct {
 	Zone        string // availability zone; "" is any
 	KeyName     string // of the caller's key pairs; "" is none
 	NICs        NICs
+	// BlockDevices are its disks, where the request maps them; none are the image's and the flavor's.
+	BlockDevices []BlockDevice
 	// SecurityGroups are names or ids. A project has the one named default.
 	SecurityGroups []string
 	Metadata       map[string]string
@@ -166,6 +168,9 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 // resolve loads what the request names: flavor, zone, key pair, networks, quota. The image is the build's first step.
 func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput) (err error) {
 	if in.Flavor, err = s.flavor(ctx, r.FlavorID); err != nil {
+		return err
+	}
+	if in.BlockDevices, err = s.blockDevices(r.BlockDevices, in.Flavor); err != nil {
 		return err
 	}
 	if in.AvailabilityZone, err = s.zone(ctx, r.Zone); err != nil {
