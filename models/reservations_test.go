@@ -36,6 +36,35 @@ func (w *world) ofReservation(t *testing.T, id string) []Server {
 	return all
 }
 
+func TestWhatAServerWasAskedForIsKeptWhetherItCameAloneOrWithOthers(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	ask := func(v *Server) {
+		v.AccessIPv4, v.AccessIPv6, v.AutoDiskConfig = "192.0.2.7", "2001:db8::7", true
+		v.RootDeviceName, v.KernelID, v.RamdiskID = "/dev/sda", "k", "r"
+		v.TrustedCertificates = []string{"c2", "c1"}
+	}
+	alone, action := w.server("alone")
+	ask(&alone)
+	require.NoError(t, w.RecordServer(ctx, alone, action))
+	several := w.admission("web", 2, 2, Limits{Instances: -1, Cores: -1, RAMMiB: -1})
+	ask(&several.Server)
+	_, err := w.AdmitServers(ctx, several)
+	require.NoError(t, err)
+
+	for _, id := range []string{alone.ID, several.Server.ID} {
+		got, err := w.Server(ctx, id)
+		require.NoError(t, err)
+		var kept Server
+		kept.AccessIPv4, kept.AccessIPv6, kept.AutoDiskConfig = got.AccessIPv4, got.AccessIPv6, got.AutoDiskConfig
+		kept.RootDeviceName, kept.KernelID, kept.RamdiskID = got.RootDeviceName, got.KernelID, got.RamdiskID
+		kept.TrustedCertificates = got.TrustedCertificates
+		var asked Server
+		ask(&asked)
+		require.Equal(t, asked, kept)
+	}
+}
+
 func TestAReservationAdmitsAsManyServersAsFitOrNone(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)

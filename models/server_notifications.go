@@ -84,13 +84,13 @@ var (
         'uuid', s.id, 'user_id', s.user_id, 'tenant_id', s.project_id, 'reservation_id', s.reservation_id,
         'display_name', s.name, 'display_description', s.description, 'host_name', s.hostname, 'host', h.hostname, 'node', h.hostname,
         'os_type', i.properties->>'os_type', 'architecture', COALESCE(i.properties->>'hw_architecture', i.properties->>'architecture'),
-        'kernel_id', COALESCE(i.properties->>'kernel_id', ''), 'ramdisk_id', COALESCE(i.properties->>'ramdisk_id', ''),
+        'kernel_id', s.kernel_id, 'ramdisk_id', s.ramdisk_id,
         'availability_zone', COALESCE(h.availability_zone, NULLIF(s.availability_zone, '')), 'image_uuid', s.image_id, 'key_name', s.key_name,
         'created_at', ` + moment("s.created_at") + `, 'launched_at', ` + moment("s.launched_at") + `, 'terminated_at', ` + moment("s.terminated_at") + `,
         'deleted_at', ` + moment("s.deleted_at") + `, 'updated_at', ` + moment("s.updated_at") + `,
         'state', to_jsonb(s.vm_state), 'task_state', to_jsonb(s.task_state), 'progress', 0, 'power_state', CASE s.power_state
             WHEN 1 THEN 'running' WHEN 3 THEN 'paused' WHEN 4 THEN 'shutdown' WHEN 6 THEN 'crashed' WHEN 7 THEN 'suspended' ELSE 'pending' END,
-        'locked', s.locked_by IS NOT NULL, 'auto_disk_config', 'MANUAL', 'block_devices', '[]'::jsonb,
+        'locked', s.locked_by IS NOT NULL, 'auto_disk_config', CASE WHEN s.auto_disk_config THEN 'AUTO' ELSE 'MANUAL' END, 'block_devices', '[]'::jsonb,
         'metadata', COALESCE((SELECT jsonb_object_agg(m.key, m.value) FROM server_metadata m WHERE m.server_id = s.id), '{}'),
         'ip_addresses', COALESCE((SELECT jsonb_agg(` + object("IpPayload", "1.0", `'label', n.name, 'mac', p.mac, 'meta', '{}'::jsonb, 'port_uuid', p.id,
             'version', family(f.ip::inet), 'address', host(f.ip::inet), 'device_name', NULL`) + ` ORDER BY p.nic_index, f.ip)

@@ -14,32 +14,40 @@ import (
 
 // Server is one virtual machine. Rows of deleted servers stay, with DeletedAt set (Nova lists them to admins).
 type Server struct {
-	ID               string `gorm:"primaryKey"`
-	ProjectID        string
-	UserID           string
-	Name             string
-	Hostname         string
-	Description      *string
-	VMState          lifecycle.VMState `gorm:"column:vm_state"`
-	TaskState        *string           // Nova's OS-EXT-STS:task_state
-	PowerState       int               // Nova's: 0 none, 1 running, 3 paused, 4 shut down, 6 crashed
-	ImageID          string
-	FlavorID         string
-	Flavor           FlavorSnapshot `gorm:"serializer:json"`
-	KeyName          *string
-	AvailabilityZone string // asked for; "" is any
-	HostID           *string
-	ConfigDrive      bool
-	LockedBy         *string // LockedByOwner or LockedByAdmin; nil is nobody
-	LockedReason     *string
-	Fingerprint      *string // of the request, where it came with an idempotency key
-	ReservationID    string
-	LaunchIndex      int
-	LaunchedAt       *time.Time
-	TerminatedAt     *time.Time
-	CreatedAt        time.Time
-	UpdatedAt        time.Time
-	DeletedAt        *time.Time
+	ID                  string `gorm:"primaryKey"`
+	ProjectID           string
+	UserID              string
+	Name                string
+	Hostname            string
+	Description         *string
+	VMState             lifecycle.VMState `gorm:"column:vm_state"`
+	TaskState           *string           // Nova's OS-EXT-STS:task_state
+	PowerState          int               // Nova's: 0 none, 1 running, 3 paused, 4 shut down, 6 crashed
+	ImageID             string
+	FlavorID            string
+	Flavor              FlavorSnapshot `gorm:"serializer:json"`
+	KeyName             *string
+	AvailabilityZone    string // asked for; "" is any
+	HostID              *string
+	ConfigDrive         bool
+	AccessIPv4          string `gorm:"column:access_ip_v4"`
+	AccessIPv6          string `gorm:"column:access_ip_v6"`
+	AutoDiskConfig      bool   // OS-DCF:diskConfig is AUTO
+	RootDeviceName      string // "" is not known, as of a server of before it was kept
+	KernelID            string
+	RamdiskID           string
+	TrustedCertificates []string `gorm:"column:trusted_image_certificates;serializer:json"`
+	LockedBy            *string  // LockedByOwner or LockedByAdmin; nil is nobody
+	LockedReason        *string
+	DeletedFrom         *Whereabouts `gorm:"serializer:json;<-:false"`
+	Fingerprint         *string      // of the request, where it came with an idempotency key
+	ReservationID       string
+	LaunchIndex         int
+	LaunchedAt          *time.Time
+	TerminatedAt        *time.Time
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	DeletedAt           *time.Time
 
 	// Read with the server, written by their own calls.
 	Metadata map[string]string `gorm:"-"`
@@ -69,6 +77,20 @@ func (v Server) Task() string {
 		return ""
 	}
 	return *v.TaskState
+}
+
+// Whereabouts is where a server was when its delete began: host and addresses are others' afterwards.
+type Whereabouts struct {
+	Hostname         string    `json:"hostname"`
+	AvailabilityZone string    `json:"availability_zone"`
+	Addresses        []Address `json:"addresses"`
+}
+
+// Address is one of a server's on a network.
+type Address struct {
+	Network string `json:"network"` // its name
+	MAC     string `json:"mac"`
+	IP      string `json:"ip"`
 }
 
 // FlavorSnapshot is the flavor as it was when the server was asked for (shown since microversion 2.47).
@@ -168,10 +190,13 @@ func wrongState(id string, state lifecycle.VMState, what string) error {
 var recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
-             flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint)
+             flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint,
+             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates)
          SELECT @id::text, @project_id::text, @user_id::text, @name::text, @hostname::text, @description::text, '` + building + `', @task_state::text, 0,
              @image_id::text, @flavor_id::text, @flavor::jsonb, @key_name::text, @availability_zone::text, @config_drive::boolean,
-             @reservation_id::text, @launch_index::integer, @created_at::timestamptz, @created_at::timestamptz, @fingerprint::text
+             @reservation_id::text, @launch_index::integer, @created_at::timestamptz, @created_at::timestamptz, @fingerprint::text,
+             @access_ip_v4::text, @access_ip_v6::text, @auto_disk_config::boolean, @root_device_name::text, @kernel_id::text, @ramdisk_id::text,
+             NULLIF(@certificates::jsonb, 'null')
          WHERE NOT ` + isLate("@answer_by") + `
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
@@ -203,7 +228,9 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 			"config_drive": v.ConfigDrive, "reservation_id": v.ReservationID, "launch_index": v.LaunchIndex,
 			"created_at": v.CreatedAt, "metadata": asJSON(v.Metadata), "tags": v.Tags, "request_id": a.RequestID,
 			"action": a.Action, "action_user_id": a.UserID, "action_project_id": a.ProjectID, "started_at": a.StartedAt,
-			"fingerprint": v.Fingerprint, "answer_by": optionalTime(a.AnswerBy),
+			"fingerprint": v.Fingerprint, "answer_by": optionalTime(a.AnswerBy), "access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6,
+			"auto_disk_config": v.AutoDiskConfig, "root_device_name": v.RootDeviceName, "kernel_id": v.KernelID,
+			"ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates),
 		})
 		for _, spec := range specs {
 			b.Queue(insertSpecSQL, named{

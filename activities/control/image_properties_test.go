@@ -87,6 +87,44 @@ func TestAnImagesPropertiesAreReadBeforeAnythingIsTaken(t *testing.T) {
 	require.Empty(t, log.String(), "what is obeyed needs no word")
 }
 
+func TestDisksAreNamedAsTheGuestOfTheImageNamesThem(t *testing.T) {
+	ctx, store := newStore(t)
+	a := New(Options{Store: store})
+	asked := []contract.BlockDevice{
+		{Role: contract.RootDisk, Bus: "sata"}, {Role: contract.EphemeralDisk}, {Role: contract.EphemeralDisk, Bus: "usb"},
+		{Role: contract.EphemeralDisk, Device: "cdrom"}, {Role: contract.SwapDisk, Bus: "ide"},
+	}
+	for name, c := range map[string]struct {
+		image   models.Image
+		want    []string
+		refusal string
+	}{
+		"virtio otherwise": {want: []string{"/dev/sda", "/dev/vda", "/dev/sdb", "/dev/sr0", "/dev/sdc"}},
+		"scsi otherwise":   {image: models.Image{Properties: map[string]string{"hw_disk_bus": "scsi"}}, want: []string{"/dev/sda", "/dev/sdb", "/dev/sdc", "/dev/sr0", "/dev/sdd"}},
+		"no ide":           {image: models.Image{Properties: map[string]string{"hw_machine_type": "q35"}}, refusal: "A disk's disk_bus is ide, and the image's machine type q35 (hw_machine_type) has no IDE controller: use virtio, scsi or sata."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.image.ID = uuid.NewString()
+			activeImage(t, store, c.image)
+			got, err := a.ResolveImage(ctx, contract.ResolveImageInput{
+				ServerID: uuid.NewString(), ProjectID: "p1", ImageID: c.image.ID, Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1}, BlockDevices: asked,
+			})
+			if c.refusal != "" {
+				require.Equal(t, c.refusal, fault.Public(err))
+				return
+			}
+			require.NoError(t, err)
+			paths := make([]string, len(got.BlockDevices))
+			for i, d := range got.BlockDevices {
+				paths[i] = d.Path
+			}
+			require.Equal(t, c.want, paths)
+			require.Equal(t, "/dev/sda", got.RootDevice)
+			require.Empty(t, asked[0].Path, "the request stays as it is")
+		})
+	}
+}
+
 func TestWhatABuildDoesNotObeyIsInTheLogWithTheReason(t *testing.T) {
 	ctx, store := newStore(t)
 	image := uuid.NewString()

@@ -1,9 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -44,6 +46,12 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 		Root: root, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), ConfigDrive: hardware.ConfigDrive,
 		RootDevice: hardware.RootDevice(), DriveFormat: hardware.ConfigDriveFormat,
 	}
+	if len(in.BlockDevices) > 0 {
+		if resolved.BlockDevices, err = disks(in.BlockDevices, root, hardware); err != nil {
+			return contract.ResolvedImage{}, err
+		}
+		resolved.RootDevice = resolved.BlockDevices[0].Path
+	}
 	if resolved.Kernel, err = a.part(ctx, asker(in), root, "kernel_id"); err != nil {
 		return contract.ResolvedImage{}, err
 	}
@@ -54,6 +62,30 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 		return contract.ResolvedImage{}, fault.New(fault.Invalid, "Image %s names a ramdisk_id but no kernel_id.", root.ID)
 	}
 	return resolved, nil
+}
+
+// disks names a server's disks as a Linux guest does, and refuses what the image's machine does not have.
+func disks(asked []contract.BlockDevice, root contract.Image, hw imageprops.Hardware) ([]contract.BlockDevice, error) {
+	named := slices.Clone(asked)
+	used := map[string]int{}
+	for i := range named {
+		d := &named[i]
+		if d.Bus == "ide" && hw.Machine != "" && !imageprops.HasIDE(hw.Machine) {
+			return nil, fault.New(fault.Invalid, "A disk's disk_bus is ide, and the image's machine type %s (hw_machine_type) has no IDE controller: use virtio, scsi or sata.", hw.Machine)
+		}
+		prefix := "sd" // scsi, sata, usb and ide share their names
+		switch {
+		case d.Device == "cdrom" || d.Role == contract.RootDisk && root.DiskFormat == "iso":
+			d.Path = fmt.Sprintf("/dev/sr%d", used["sr"])
+			used["sr"]++
+			continue
+		case cmp.Or(d.Bus, hw.DiskBus, "virtio") == "virtio":
+			prefix = "vd"
+		}
+		d.Path = "/dev/" + prefix + string(rune('a'+used[prefix]))
+		used[prefix]++
+	}
+	return named, nil
 }
 
 // usable reads an image that the caller may boot from now: whatever it sees.

@@ -15,7 +15,7 @@ const (
 	gib = int64(1) << 30
 )
 
-// BuildDisk makes the root disk on the cached image, and the ephemeral and swap disks that the flavor has.
+// BuildDisk makes the root disk on the cached image, and the ephemeral and swap disks that were asked for or that the flavor has.
 func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) error {
 	dir, leave, err := a.make(ctx, in.ServerID)
 	if err != nil {
@@ -34,18 +34,26 @@ func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) 
 	if err := a.disks.Root(ctx, dir, base, int64(in.RootGiB)*gib, a.o.FullCopy); err != nil {
 		return err
 	}
-	if in.EphemeralGiB > 0 {
-		hardware, err := imageprops.Parse(in.Image.Properties, nil)
+	ephemerals := 0
+	for _, d := range contract.BlockDevices(in.BlockDevices, contract.Flavor{EphemeralGiB: in.EphemeralGiB, SwapMiB: in.SwapMiB}) {
+		switch d.Role {
+		case contract.EphemeralDisk:
+			kind := disk.Filesystem(d.Format)
+			if kind == "" {
+				hardware, err := imageprops.Parse(in.Image.Properties, nil)
+				if err != nil {
+					return err
+				}
+				kind = disk.EphemeralFilesystem(hardware.OSType)
+			}
+			err = a.disks.Ephemeral(ctx, dir, ephemerals, int64(d.MiB)*mib, kind)
+			ephemerals++
+		case contract.SwapDisk:
+			err = a.disks.Swap(ctx, dir, int64(d.MiB)*mib)
+		}
 		if err != nil {
 			return err
 		}
-		kind := disk.EphemeralFilesystem(hardware.OSType)
-		if err := a.disks.Ephemeral(ctx, dir, int64(in.EphemeralGiB)*gib, kind); err != nil {
-			return err
-		}
-	}
-	if in.SwapMiB > 0 {
-		return a.disks.Swap(ctx, dir, int64(in.SwapMiB)*mib)
 	}
 	return nil
 }

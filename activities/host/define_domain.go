@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -74,36 +75,40 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 		VCPUs: in.Flavor.VCPUs, MemoryMiB: in.Flavor.RAMMiB,
 		ConsoleLog: filepath.Join(dir, consoleName), Hardware: hardware,
 	}
-	device := "disk"
-	if root.DiskFormat == "iso" { // as Nova: an iso boots from a cdrom
-		device = "cdrom"
+	for _, asked := range metadata.Disks(contract.BlockDevices(in.Image.BlockDevices, in.Flavor)) {
+		x := hypervisor.Disk{
+			Format: "raw", Role: hypervisor.DiskRole(asked.Role), Device: cmp.Or(asked.Device, "disk"), Bus: asked.Bus,
+			BootOrder: asked.BootOrder, Serial: asked.Serial,
+		}
+		name := disk.SwapName
+		switch asked.Role {
+		case contract.RootDisk:
+			name, x.Format = disk.RootName, "qcow2"
+			if root.DiskFormat == "iso" { // as Nova: an iso boots from a cdrom
+				x.Device = "cdrom"
+			}
+		case contract.EphemeralDisk:
+			name = disk.EphemeralName(asked.Number)
+		}
+		x.Path = filepath.Join(dir, name)
+		d.Disks = append(d.Disks, x)
 	}
-	add := func(name, format, device string, role hypervisor.DiskRole) {
-		d.Disks = append(d.Disks, hypervisor.Disk{Path: filepath.Join(dir, name), Format: format, Role: role, Device: device})
-	}
-	add(disk.RootName, "qcow2", device, hypervisor.RootDisk)
 	// As BuildDisk has made it: no guest has run yet that could have written it.
 	d.Disks[0].Backing, d.Disks[0].BackingFormat, err = disk.Backing(d.Disks[0].Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without its disk it is known, and does not start
 		return hypervisor.Domain{}, program.Fault(err, "reading what the disk of server "+in.ServerID+" leans on")
 	}
-	if in.Flavor.EphemeralGiB > 0 {
-		add(disk.EphemeralName, "raw", "disk", hypervisor.EphemeralDisk)
-	}
-	if in.Flavor.SwapMiB > 0 {
-		add(disk.SwapName, "raw", "disk", hypervisor.SwapDisk)
-	}
 	if in.ConfigDrive {
-		device := "cdrom"
+		drive := hypervisor.Disk{Path: filepath.Join(dir, configdrive.Name), Format: "raw", Role: hypervisor.ConfigDisk, Device: "cdrom"}
 		if in.Format == configdrive.VFAT {
-			device = "disk"
+			drive.Device = "disk"
 		}
-		add(configdrive.Name, "raw", device, hypervisor.ConfigDisk)
+		d.Disks = append(d.Disks, drive)
 	}
 	for i, p := range in.Ports {
 		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID, Slot: metadata.Slot(in.Ports, i)})
 	}
-	d.Boot, err = a.boot(ctx, dir, in.Image, hardware.RootDevice())
+	d.Boot, err = a.boot(ctx, dir, in.Image, cmp.Or(in.Image.RootDevice, hardware.RootDevice()))
 	return d, err
 }
 

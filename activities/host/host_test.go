@@ -268,9 +268,9 @@ func TestTheDomainIsWhatWasAskedFor(t *testing.T) {
 		UUID: server, Name: "slipway-" + server, Title: "web", ProjectID: "p", VCPUs: 2, MemoryMiB: 512,
 		Boot: hypervisor.Boot{Kernel: in("kernel"), Ramdisk: in("ramdisk"), CmdLine: "root=/dev/vda console=ttyS0"},
 		Disks: []hypervisor.Disk{
-			{Path: in("disk"), Format: "qcow2", Role: hypervisor.RootDisk, Device: "disk"},
-			{Path: in("disk.eph0"), Format: "raw", Role: hypervisor.EphemeralDisk, Device: "disk"},
-			{Path: in("disk.swap"), Format: "raw", Role: hypervisor.SwapDisk, Device: "disk"},
+			{Path: in("disk"), Format: "qcow2", Role: hypervisor.RootDisk, Device: "disk", Serial: "root", BootOrder: 1},
+			{Path: in("disk.eph0"), Format: "raw", Role: hypervisor.EphemeralDisk, Device: "disk", Serial: "ephemeral"},
+			{Path: in("disk.swap"), Format: "raw", Role: hypervisor.SwapDisk, Device: "disk", Serial: "swap"},
 			{Path: in("disk.config"), Format: "raw", Role: hypervisor.ConfigDisk, Device: "cdrom"},
 		},
 		NICs:       []hypervisor.NIC{{MAC: "fa:16:3e:00:00:01", Bridge: "br1", MTU: 1450, PortID: "port"}},
@@ -278,13 +278,39 @@ func TestTheDomainIsWhatWasAskedFor(t *testing.T) {
 		Hardware:   imageprops.Hardware{RNG: imageprops.RNG{Present: true}},
 	}, p.hyp.Snapshot()[server].Domain)
 
+	mapped := p.define()
+	mapped.Image.BlockDevices = []contract.BlockDevice{
+		{Role: contract.RootDisk, BootOrder: 1, Bus: "scsi", Path: "/dev/sda"},
+		{Role: contract.EphemeralDisk, MiB: 512, Format: "ext2", BootOrder: 2},
+		{Role: contract.EphemeralDisk, MiB: 256, Device: "cdrom"},
+	}
+	mapped.Image.RootDevice = "/dev/sda"
+	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root, EphemeralGiB: 1, SwapMiB: 16, BlockDevices: mapped.Image.BlockDevices}))
+	require.NoError(t, p.DefineDomain(t.Context(), mapped))
+	d := p.hyp.Snapshot()[server].Domain
+	require.Equal(t, []hypervisor.Disk{
+		{Path: in("disk.eph0"), Format: "raw", Role: hypervisor.EphemeralDisk, Device: "disk", Serial: "ephemeral", BootOrder: 2},
+		{Path: in("disk.eph1"), Format: "raw", Role: hypervisor.EphemeralDisk, Device: "cdrom", Serial: "ephemeral1"},
+		{Path: in("disk.config"), Format: "raw", Role: hypervisor.ConfigDisk, Device: "cdrom"},
+	}, d.Disks[1:])
+	require.Equal(t, "scsi", d.Disks[0].Bus)
+	require.Equal(t, "root=/dev/sda console=ttyS0", d.Boot.CmdLine)
+	for name, mib := range map[string]int64{"disk.eph0": 512, "disk.eph1": 256} {
+		st, err := os.Stat(in(name))
+		require.NoError(t, err)
+		require.Equal(t, mib<<20, st.Size())
+	}
+	require.NoFileExists(t, in("disk.swap"), "what was asked for has none")
+	require.NoError(t, p.UndefineDomain(t.Context(), contract.Undo{ServerID: server}))
+	require.NoError(t, p.RemoveDisk(t.Context(), contract.Undo{ServerID: server}))
+
 	other := p.define()
 	other.Format = "vfat"
 	other.Image.Root.DiskFormat = "iso"
 	other.Image.Root.Properties = map[string]string{"os_command_line": "quiet root=LABEL=x", "hw_disk_bus": "scsi"}
 	other.Flavor.ExtraSpecs = map[string]string{"hw_rng:allowed": "False"}
 	require.NoError(t, p.DefineDomain(t.Context(), other))
-	d := p.hyp.Snapshot()[server].Domain
+	d = p.hyp.Snapshot()[server].Domain
 	require.Equal(t, "quiet root=LABEL=x", d.Boot.CmdLine)
 	require.Equal(t, imageprops.Hardware{DiskBus: "scsi"}, d.Hardware, "the flavor allows no source of random bytes")
 	require.Equal(t, "cdrom", d.Disks[0].Device)

@@ -185,7 +185,7 @@ func (c *cloud) row(t testing.TB, owner apitest.User, name string, created time.
 		ID: uuid.NewString(), ProjectID: owner.ProjectID, UserID: owner.UserID, Name: name, Hostname: servers.Hostname(name),
 		ImageID: c.image, FlavorID: c.flavor.ID, ReservationID: "r-abcdefgh", ConfigDrive: true, CreatedAt: created, UpdatedAt: created,
 		Flavor:   models.FlavorSnapshot{ID: c.flavor.ID, Name: c.flavor.Name, VCPUs: 1, RAMMiB: 512, DiskGiB: 1, ExtraSpecs: map[string]string{"hw:x": "y"}},
-		Metadata: map[string]string{"role": "web"}, Tags: []string{"blue"},
+		Metadata: map[string]string{"role": "web"}, Tags: []string{"blue"}, AccessIPv4: "192.0.2.7", AutoDiskConfig: true,
 	}
 	require.NoError(t, c.Store.RecordServer(context.Background(), s, models.InstanceAction{
 		ServerID: s.ID, RequestID: "req-" + uuid.NewString(), Action: "create", UserID: owner.UserID, ProjectID: owner.ProjectID, StartedAt: created, UpdatedAt: created,

@@ -33,8 +33,9 @@ type createRequest struct {
 	Networks         json.RawMessage   `json:"networks"`
 	AccessIPv4       string            `json:"accessIPv4"`
 	AccessIPv6       string            `json:"accessIPv6"`
+	DiskConfig       string            `json:"OS-DCF:diskConfig"`
 	AvailabilityZone string            `json:"availability_zone"`
-	Mapping          []json.RawMessage `json:"block_device_mapping"`
+	Mapping          []blockDevice     `json:"block_device_mapping"`
 	Mapping2         []blockDevice     `json:"block_device_mapping_v2"`
 	ConfigDrive      Boolean           `json:"config_drive"`
 	KeyName          string            `json:"key_name"`
@@ -55,15 +56,6 @@ type createRequest struct {
 		Path     string `json:"path"`
 		Contents string `json:"contents"`
 	} `json:"personality"`
-}
-
-type blockDevice struct {
-	SourceType      string          `json:"source_type"`
-	DestinationType string          `json:"destination_type"`
-	UUID            string          `json:"uuid"`
-	ImageID         string          `json:"image_id"`
-	BootIndex       json.RawMessage `json:"boot_index"`
-	VolumeSize      json.RawMessage `json:"volume_size"`
 }
 
 type nicRequest struct {
@@ -107,7 +99,7 @@ func (a *API) createServer(c echo.Context) error {
 	}
 	// Of several, the first.
 	self := links(c, "servers", accepted.ServerID)
-	v := object{"id": accepted.ServerID, "links": self, "OS-DCF:diskConfig": diskConfig, "security_groups": defaultGroups()}
+	v := object{"id": accepted.ServerID, "links": self, "OS-DCF:diskConfig": diskConfig(request.AutoDiskConfig != nil && *request.AutoDiskConfig), "security_groups": defaultGroups()}
 	if accepted.AdminPass != "" {
 		v["adminPass"] = accepted.AdminPass
 	}
@@ -134,7 +126,10 @@ func requestHash(key string, r createRequest) string {
 func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 	in := servers.Request{
 		Name: r.Name, Hostname: r.Hostname, Description: r.Name, KeyName: r.KeyName, Metadata: r.Metadata, Tags: r.Tags,
-		AdminPass: r.AdminPass, ConfigDrive: bool(r.ConfigDrive),
+		AdminPass: r.AdminPass, ConfigDrive: bool(r.ConfigDrive), AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6,
+	}
+	if r.DiskConfig != "" {
+		in.AutoDiskConfig = new(r.DiskConfig == diskConfig(true))
 	}
 	if err := refuseWhatIsNotOffered(r); err != nil {
 		return in, err
@@ -155,7 +150,10 @@ func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 		}
 	}
 	var err error
-	if in.ImageID, err = imageOf(r); err != nil {
+	if in.BlockDevices, err = blockDevicesOf(r); err != nil {
+		return in, err
+	}
+	if in.ImageID, err = imageOf(r.ImageRef); err != nil {
 		return in, err
 	}
 	if in.UserData, err = userData(r.UserData); err != nil {
@@ -201,42 +199,24 @@ func countsOf(r createRequest) (least, most int, err error) {
 // refuseWhatIsNotOffered says so where a request asks for something that would otherwise be dropped in silence.
 func refuseWhatIsNotOffered(r createRequest) error {
 	switch {
-	case r.AccessIPv4 != "" || r.AccessIPv6 != "":
-		return invalid("accessIPv4 and accessIPv6 are not offered.")
 	case len(r.Certificates) > 0:
 		return invalid("trusted_image_certificates is not offered: images are checked by their checksum.")
 	case r.Host != "" || r.Hypervisor != "":
 		return invalid("Choosing the host of a server is not offered: name an availability_zone.")
-	case len(r.Mapping) > 0 && len(r.Mapping2) > 0:
-		return invalid("Using different block_device_mapping syntaxes is not allowed in the same request.")
-	case len(r.Mapping) > 0:
-		return invalid("block_device_mapping is not offered: a server's disks are made of its image and flavor.")
 	}
 	return nil
 }
 
-// imageOf is the image to boot from: imageRef, which block_device_mapping_v2 may repeat in the one form that means a plain
-// boot (what novaclient and openstackclient send for it).
-func imageOf(r createRequest) (string, error) {
-	image := r.ImageRef
-	for i, d := range r.Mapping2 {
-		index, err := scalar(d.BootIndex)
-		source := d.UUID
-		if source == "" {
-			source = d.ImageID
-		}
-		plain := err == nil && i == 0 && index == "0" && d.SourceType == "image" && d.DestinationType == "local" &&
-			len(d.VolumeSize) == 0 && source != "" && (image == "" || strings.EqualFold(image, source))
-		if !plain {
-			return "", invalid("block_device_mapping_v2 is offered only for booting from imageRef on the host's local disk " +
-				"(one mapping: boot_index 0, source_type image, destination_type local).")
-		}
-		image = source
+// imageOf is the image that a server is made of.
+func imageOf(ref string) (string, error) {
+	if ref == "" {
+		return "", invalid("Missing imageRef attribute")
 	}
-	if _, err := uuid.Parse(image); err != nil || len(image) < 32 || len(image) > 36 {
-		return "", invalid("Invalid imageRef provided.")
+	id, err := uuid.Parse(ref)
+	if err != nil || len(ref) < 32 || len(ref) > 36 {
+		return "", field("imageRef", ref, "is not valid under any of the given schemas")
 	}
-	return uuid.MustParse(image).String(), nil
+	return id.String(), nil
 }
 
 func userData(encoded string) ([]byte, error) {

@@ -78,8 +78,8 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 		{"unprintable name", "", c.with(fields{"name": "a\u0007b"}), 400, "An invalid 'name' value was provided. The name must be: printable characters. Can not start or end with whitespace."},
 		{"over-long name", "", c.with(fields{"name": strings.Repeat("n", 256)}), 400, "Invalid input for field/attribute name. Value: " + strings.Repeat("n", 256) + ". '" + strings.Repeat("n", 256) + "' is too long"},
 		{"name of a wrong type", "", c.with(fields{"name": 5}), 400, "Invalid input for field/attribute name. Value: 5. 5 is not of type 'string'"},
-		{"image that is no uuid", "", c.with(fields{"imageRef": "cirros"}), 400, "Invalid imageRef provided."},
-		{"no image", "", c.with(fields{"imageRef": nil}), 400, "Invalid imageRef provided."},
+		{"image that is no uuid", "", c.with(fields{"imageRef": "cirros"}), 400, "Invalid input for field/attribute imageRef. Value: cirros. 'cirros' is not valid under any of the given schemas"},
+		{"no image", "", c.with(fields{"imageRef": nil}), 400, "Missing imageRef attribute"},
 		{"unknown flavor", "", c.with(fields{"flavorRef": "huge"}), 400, "Flavor huge could not be found."},
 		{"private flavor", "", c.with(fields{"flavorRef": "secret"}), 400, "Flavor secret could not be found."},
 		{"unknown key", "", c.with(fields{"key_name": "mine"}), 400, "Invalid key_name provided."},
@@ -117,14 +117,15 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 			"Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports."},
 		{"several servers with one address", "", c.with(fields{"min_count": 2, "networks": []fields{{"uuid": own.ID, "fixed_ip": "10.1.0.9"}}}), 400,
 			"Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified."},
+		{"an accessIPv4 that is none", "", c.with(fields{"accessIPv4": "bad.format"}), 400, "Invalid input for field/attribute accessIPv4. Value: bad.format. 'bad.format' is not a 'ipv4'"},
+		{"an accessIPv6 of the other kind", "", c.with(fields{"accessIPv6": "192.0.2.7"}), 400, "Invalid input for field/attribute accessIPv6. Value: 192.0.2.7. '192.0.2.7' is not a 'ipv6'"},
+		{"a diskConfig that is none", "", c.with(fields{"OS-DCF:diskConfig": "auto"}), 400, "Invalid input for field/attribute OS-DCF:diskConfig. Value: auto. 'auto' is not one of ['AUTO', 'MANUAL']"},
 		{"several servers with one hostname", "2.90", c.with(fields{"max_count": 2, "hostname": "web"}), 400, "Unable to allocate a single hostname to multiple instances"},
 		{"a name that has no room for its number", "", c.with(fields{"max_count": 10, "name": strings.Repeat("n", 253)}), 400,
 			"Invalid input for field/attribute name. Value: " + strings.Repeat("n", 253) + ". '" + strings.Repeat("n", 253) + "' is too long: with its number a name has at most 255 characters"},
 		{"counts that contradict", "", c.with(fields{"min_count": 2, "max_count": 1}), 400, "min_count must be <= max_count"},
 		{"a count of none", "", c.with(fields{"min_count": "0"}), 400, "Invalid input for field/attribute min_count. Value: 0. '0' is less than the minimum of 1"},
 		{"an unknown security group", "", c.with(fields{"security_groups": []fields{{"name": "web"}}}), 400, "Security group web not found."},
-		{"a volume", "", c.with(fields{"block_device_mapping_v2": []fields{{"boot_index": 0, "source_type": "volume", "destination_type": "volume", "uuid": absent}}}), 400,
-			"block_device_mapping_v2 is offered only for booting from imageRef on the host's local disk (one mapping: boot_index 0, source_type image, destination_type local)."},
 		{"personality since 2.57", "2.57", c.with(fields{"personality": []fields{}}), 400, "Invalid input for field/attribute server. Value: {'flavorRef': '1', 'imageRef': '" + c.image + "', 'name': 'web', 'networks': 'none', 'personality': []}. Additional properties are not allowed ('personality' was unexpected)"},
 		{"too many files", "2.56", c.with(fields{"personality": make6Files()}), 403, "Quota exceeded, too many injected files: at most 5 are allowed."},
 		{"a file that climbs", "2.56", c.with(fields{"personality": []fields{{"path": "/../etc/shadow", "contents": "YQ=="}}}), 400, "Invalid input for field/attribute path. Value: /../etc/shadow. '/../etc/shadow' is not an absolute path"},
@@ -228,6 +229,7 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 		"name": "Web Server_1.å", "key_name": "mine", "user_data": base64.StdEncoding.EncodeToString([]byte(script)), "metadata": fields{"role": "web"},
 		"config_drive": "True", "networks": []fields{{"uuid": n.ID, "fixed_ip": "10.1.0.7", "tag": "front"}}, "availability_zone": "nova",
 		"tags": []string{"b", "a", "b"}, "description": "the first", "min_count": 1, "max_count": "1", "OS-DCF:diskConfig": "AUTO",
+		"accessIPv4": "192.0.2.7", "accessIPv6": "2001:db8::7",
 		"security_groups":         []fields{{"name": "default"}},
 		"block_device_mapping_v2": []fields{{"uuid": c.image, "boot_index": 0, "source_type": "image", "destination_type": "local", "delete_on_termination": true}},
 	}))
@@ -241,7 +243,8 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	require.Equal(t, got.AdminPass, a.At(t, "server", "adminPass"))
 	require.Len(t, got.AdminPass, 12)
 	require.Len(t, got.Seed, 32, "random_seed is derived from it")
-	require.Equal(t, "MANUAL", a.At(t, "server", "OS-DCF:diskConfig"))
+	require.Equal(t, "AUTO", a.At(t, "server", "OS-DCF:diskConfig"))
+	require.Equal(t, []any{"192.0.2.7", "2001:db8::7", true}, []any{got.AccessIPv4, got.AccessIPv6, *got.AutoDiskConfig})
 	require.Equal(t, []any{fields{"name": "default"}}, a.At(t, "server", "security_groups"))
 
 	require.Equal(t, a.Header.Get("X-Openstack-Request-Id"), got.RequestID)

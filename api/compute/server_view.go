@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/netip"
 	"strings"
@@ -13,8 +14,13 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// diskConfig is what a server's OS-DCF:diskConfig always is: its partitions are left as the image has them.
-const diskConfig = "MANUAL"
+// diskConfig is OS-DCF:diskConfig.
+func diskConfig(auto bool) string {
+	if auto {
+		return "AUTO"
+	}
+	return "MANUAL"
+}
 
 func defaultGroups() []map[string]string { return []map[string]string{{"name": "default"}} }
 
@@ -35,7 +41,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		configDrive = "True"
 	}
 	v := basicView(c, s)
-	v["accessIPv4"], v["accessIPv6"] = "", ""
+	v["accessIPv4"], v["accessIPv6"] = s.AccessIPv4, s.AccessIPv6
 	v["addresses"] = object{}
 	if s.VMState != lifecycle.Building { // Nova hides them while it builds
 		v["addresses"] = addresses(s.Ports, true)
@@ -50,7 +56,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	v["metadata"] = emptyIfNil(s.Metadata)
 	v["status"] = lifecycle.Status(s.VMState, s.Task())
 	v["tenant_id"], v["user_id"] = s.ProjectID, s.UserID
-	v["OS-DCF:diskConfig"] = diskConfig
+	v["OS-DCF:diskConfig"] = diskConfig(s.AutoDiskConfig)
 	if s.Fault != nil && (s.VMState == lifecycle.Error || s.VMState == lifecycle.Deleted) {
 		f := object{"code": s.Fault.Code, "created": rest.Time(s.Fault.CreatedAt), "message": s.Fault.Message}
 		if s.Fault.Details != "" && admin {
@@ -91,7 +97,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		v["tags"] = tagsOf(s)
 	}
 	if minor >= 63 {
-		v["trusted_image_certificates"] = nil
+		v["trusted_image_certificates"] = s.TrustedCertificates
 	}
 	if minor >= 71 && alone {
 		v["server_groups"] = []any{}
@@ -124,11 +130,11 @@ func extendedAttributes(v object, s models.Server, hostname string, minor int) {
 		return
 	}
 	v["OS-EXT-SRV-ATTR:hostname"] = s.Hostname
-	v["OS-EXT-SRV-ATTR:kernel_id"] = ""
-	v["OS-EXT-SRV-ATTR:ramdisk_id"] = ""
+	v["OS-EXT-SRV-ATTR:kernel_id"] = s.KernelID
+	v["OS-EXT-SRV-ATTR:ramdisk_id"] = s.RamdiskID
 	v["OS-EXT-SRV-ATTR:launch_index"] = s.LaunchIndex
 	v["OS-EXT-SRV-ATTR:reservation_id"] = s.ReservationID
-	v["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
+	v["OS-EXT-SRV-ATTR:root_device_name"] = cmp.Or(s.RootDeviceName, "/dev/vda")
 	v[userDataAttribute] = nil
 }
 

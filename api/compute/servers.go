@@ -19,12 +19,14 @@ import (
 )
 
 func (a *API) mountServers(g *echo.Group) {
-	g.GET("/servers", a.listServers, rest.Expect(400, 403))
-	g.GET("/servers/detail", a.listServers, rest.Expect(400, 403))
-	g.POST("/servers", a.createServer, writerOnly("os_compute_api:servers:create"), rest.Expect(400, 403, 404, 409))
-	g.GET("/servers/:id", a.showServer, rest.Expect(404))
-	g.PUT("/servers/:id", a.updateServer, writerOnly("os_compute_api:servers:update"), rest.Expect(400, 403, 404))
-	g.DELETE("/servers/:id", a.deleteServer, writerOnly("os_compute_api:servers:delete"), rest.Expect(403, 404, 409))
+	for _, path := range []string{"/servers", "/os-volumes_boot"} { // the second is an older name for the same
+		g.GET(path, a.listServers, rest.Expect(400, 403))
+		g.GET(path+"/detail", a.listServers, rest.Expect(400, 403))
+		g.POST(path, a.createServer, writerOnly("os_compute_api:servers:create"), rest.Expect(400, 403, 404, 409))
+		g.GET(path+"/:id", a.showServer, rest.Expect(404))
+		g.PUT(path+"/:id", a.updateServer, writerOnly("os_compute_api:servers:update"), rest.Expect(400, 403, 404))
+		g.DELETE(path+"/:id", a.deleteServer, writerOnly("os_compute_api:servers:delete"), rest.Expect(403, 404, 409))
+	}
 }
 
 // server finds the server of the path.

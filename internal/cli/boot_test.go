@@ -48,6 +48,56 @@ func TestBootResolvesNamesAndSendsWhatNovaExpects(t *testing.T) {
 	require.Equal(t, "gAAAA-the-token", sent[0].header.Get("X-Auth-Token"))
 }
 
+func TestBootHasWhatNovaBootHad(t *testing.T) {
+	a := bootable(t)
+	got := run(t, "boot", "web", "--image-with", "os_distro=debian", "--flavor", "small", "--poll=false",
+		"--nic", "net-name=private,v4-fixed-ip=10.0.0.9", "--nic", "net-id=private,v6-fixed-ip=2001:db8::9",
+		"--block-device", "size=1,bus=scsi,type=cdrom,tag=x", "--block-device", "source=blank,dest=local,format=ext3,bootindex=1,shutdown=preserve",
+		"--ephemeral", "size=2,format=ext4", "--ephemeral", "size=3", "--swap", "512",
+		"--hint", "group=g-1", "--hint", "different_host=a", "--hint", "different_host=b", "--hint", "different_host=c",
+		"--access-ip-v4", "192.0.2.7", "--access-ip-v6", "2001:db8::7", "--host", "hv1", "--hypervisor-hostname", "hv1.example.org",
+		"--hostname", "web-1", "--security-group", "default", "--trusted-image-certificate-id", "c-1")
+	require.Equal(t, 0, got.code, got.err)
+	require.JSONEq(t, `{"server":{"name":"web","imageRef":"im-1","flavorRef":"2","config_drive":true,
+		"networks":[{"uuid":"net-1","fixed_ip":"10.0.0.9"},{"uuid":"net-1","fixed_ip":"2001:db8::9"}],
+		"block_device_mapping_v2":[
+			{"uuid":"im-1","source_type":"image","destination_type":"local","boot_index":0,"delete_on_termination":true},
+			{"source_type":"blank","destination_type":"local","volume_size":"1","disk_bus":"scsi","device_type":"cdrom","tag":"x","delete_on_termination":true},
+			{"source_type":"blank","destination_type":"local","guest_format":"ext3","boot_index":"1","delete_on_termination":false},
+			{"source_type":"blank","destination_type":"local","boot_index":-1,"volume_size":"2","guest_format":"ext4","delete_on_termination":true},
+			{"source_type":"blank","destination_type":"local","boot_index":-1,"volume_size":"3","delete_on_termination":true},
+			{"source_type":"blank","destination_type":"local","boot_index":-1,"volume_size":"512","guest_format":"swap","delete_on_termination":true}],
+		"accessIPv4":"192.0.2.7","accessIPv6":"2001:db8::7","host":"hv1","hypervisor_hostname":"hv1.example.org","hostname":"web-1",
+		"security_groups":[{"name":"default"}],"trusted_image_certificates":["c-1"]},
+		"os:scheduler_hints":{"group":"g-1","different_host":["a","b","c"]}}`, a.made("POST /compute/v2.1/servers")[0].body)
+	images := a.made("GET /image/v2/images")
+	require.Contains(t, images[0].query, "os_distro=debian")
+	require.Contains(t, images[0].query, "status=active")
+}
+
+func TestARootThatIsMappedIsNotMappedAgain(t *testing.T) {
+	a := bootable(t)
+	require.Equal(t, 0, run(t, "boot", "web", "--image", "debian", "--flavor", "1", "--nic", "none", "--block-device", "source=image,id=im-1,bootindex=0,bus=sata").code)
+	server := asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(show.Object)
+	require.Equal(t, "none", server["networks"])
+	require.Equal(t, []any{show.Object{
+		"uuid": "im-1", "source_type": "image", "destination_type": "local", "boot_index": "0", "disk_bus": "sata", "delete_on_termination": true,
+	}}, server["block_device_mapping_v2"])
+}
+
+func TestTheNewestOfTheImagesThatMatchIsTakenAndNoneIsAnError(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/flavors/detail", 200, `{"flavors":[{"id":"1","name":"tiny"}]}`)
+	a.json("POST /compute/v2.1/servers", 202, `{"server":{"id":"`+serverID+`"}}`)
+	a.sequence("GET /image/v2/images", `{"images":[{"id":"im-2","name":"new"},{"id":"im-1","name":"old"}]}`, `{"images":[]}`)
+	got := run(t, "boot", "web", "--image-with", "os_distro=debian", "--flavor", "1")
+	require.Equal(t, 0, got.code, got.err)
+	require.Contains(t, got.err, "2 images match --image-with; the newest is taken: new (im-2)")
+	got = run(t, "boot", "web", "--image-with", "os_distro=debian", "--flavor", "1")
+	require.Equal(t, show.ExitFailed, got.code)
+	require.Contains(t, got.err, "no images match the properties of --image-with")
+}
+
 func TestAnIdWinsOverANameThatLooksLikeIt(t *testing.T) {
 	a := bootable(t)
 	require.Equal(t, 0, run(t, "boot", "web", "--image", "debian", "--flavor", "tiny").code)
@@ -86,7 +136,10 @@ func TestAnOlderAPIIsSpokenToInItsOwnVersion(t *testing.T) {
 func TestNetworkFlagsThatCannotBeMeantAreRefusedBeforeAnythingIsSent(t *testing.T) {
 	for _, args := range [][]string{
 		{"--network", "none", "--network", "private"}, {"--network", "auto", "--nic", "port=p"}, {"--nic", "ip=10.0.0.1"},
-		{"--nic", "net=private,port=p"}, {"--nic", "colour=red"}, {"--nic", "private"}, {"--meta", "novalue"}, {"--file", "relative=x"},
+		{"--nic", "net=private,port=p"}, {"--nic", "colour=red"}, {"--nic", "private"}, {"--meta", "novalue"}, {"--nic", "none", "--nic", "port=p"},
+		{"--nic", "net=private,v4-fixed-ip=2001:db8::1"}, {"--nic", "net=private,v6-fixed-ip=10.0.0.1"}, {"--nic", "net=private,ip=ten"},
+		{"--block-device", "colour=red"}, {"--block-device", "source=tape"}, {"--block-device", "dest=moon"}, {"--block-device", "shutdown=maybe"},
+		{"--ephemeral", "20"}, {"--ephemeral", "size=1,bus=ide"}, {"--swap", "much"}, {"--swap", "0"}, {"--hint", "group"}, {"--image-with", "os_distro=debian"}, {"--file", "relative=x"},
 	} {
 		a := bootable(t)
 		got := run(t, append([]string{"boot", "web", "--image", "debian", "--flavor", "1"}, args...)...)

@@ -208,7 +208,7 @@ func TestAWrongCommandLineIsExitTwoAndPointsToTheHelp(t *testing.T) {
 		{[]string{"frobnicate"}, `unknown command "frobnicate" for "slipway"`},
 		{[]string{"server", "list", "--frob"}, "unknown flag: --frob"},
 		{[]string{"server", "list", "-o", "xml"}, "-o xml: choose one of table, wide, json, yaml, value, name"},
-		{[]string{"boot", "web", "--flavor", "1"}, "missing: --image\n  → slipway boot --help"},
+		{[]string{"boot", "web", "--flavor", "1"}, "missing: --image, or --image-with\n  → slipway boot --help"},
 		{[]string{"token", "issue", "x"}, `one argument is given ("x"): the command is slipway token issue [flags]`},
 		{[]string{"flavor", "create", "f", "--vcpus", "two"}, `--vcpus wants a whole number, not "two"` + "\n  → slipway flavor create --help"},
 		{[]string{"image", "list", "--limit", "99999999999999999999"}, "--limit: 99999999999999999999 is too large a number"},

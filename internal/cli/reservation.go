@@ -178,7 +178,7 @@ func (c *client) bootMany(ctx context.Context, cmd *cobra.Command, s *session.Se
 	began := c.now()
 	answer, header, err := s.Call(ctx, r)
 	if err != nil {
-		return session.Doing(err, "build %s %q", servers(int64(f.count)), name)
+		return session.Doing(err, "build %s %q", servers(int64(f.most())), name)
 	}
 	id := show.Text(answer, "reservation_id")
 	if id == "" {
@@ -186,7 +186,7 @@ func (c *client) bootMany(ctx context.Context, cmd *cobra.Command, s *session.Se
 			Hints: []string{"slipway server list --name " + name}}
 	}
 	if f.wait {
-		c.say(cmd, "building %s %q (%s)", servers(int64(f.count)), name, id)
+		c.say(cmd, "building %s %q (%s)", servers(int64(f.most())), name, id)
 		ctx, cancel := context.WithTimeout(ctx, f.timeout)
 		defer cancel()
 		if err := c.waitForMany(ctx, cmd, s, id); err != nil {
@@ -199,7 +199,7 @@ func (c *client) bootMany(ctx context.Context, cmd *cobra.Command, s *session.Se
 	reservation, err := reservationKind.get(ctx, s, id)
 	if err != nil {
 		c.say(cmd, "how many were admitted cannot be read now: %v", err)
-		reservation = show.Object{"id": id, "min_count": f.least(), "max_count": f.count}
+		reservation = show.Object{"id": id, "min_count": f.least(), "max_count": f.most()}
 	} else if n, ok := countsOf(reservation); ok {
 		c.sayFewer(cmd, n)
 	}

@@ -72,14 +72,32 @@ func TestCountsThatCannotBeMeantAreRefusedBeforeAnythingIsSent(t *testing.T) {
 		want string
 	}{
 		{[]string{"--count", "0"}, "--count is 0: at least 1"}, {[]string{"--count", "-1"}, "--count is -1: at least 1"},
-		{[]string{"--min-count", "2"}, "--min-count goes with --count"}, {[]string{"--count", "2", "--min-count", "3"}, "--min-count is 3: from 1 to the 2 of --count"},
-		{[]string{"--count", "2", "--min-count", "0"}, "--min-count is 0: from 1 to the 2 of --count"},
+		{[]string{"--count", "2", "--min-count", "3"}, "--min-count is 3: from 1 to the 2 that are wanted"},
+		{[]string{"--count", "2", "--min-count", "0"}, "--min-count is 0: at least 1"},
+		{[]string{"--max-count", "2", "--min-count", "3"}, "--min-count is 3: from 1 to the 2 that are wanted"},
+		{[]string{"--max-count", "2", "--count", "3"}, "[count max-count]"},
 	} {
 		a := reservable(t)
 		got := run(t, bootNode(tc.args...)...)
 		require.Equal(t, show.ExitUsage, got.code, "%v: %s", tc.args, got.err)
 		require.Contains(t, got.err, tc.want)
 		require.Empty(t, a.made("POST /compute/v2.1/servers"))
+	}
+}
+
+func TestCountsMeanWhatNovaclientsMean(t *testing.T) {
+	for _, tc := range []struct {
+		args        []string
+		least, most float64
+	}{
+		{[]string{"--min-count", "2"}, 2, 2}, {[]string{"--max-count", "3"}, 1, 3}, {[]string{"--min-count", "2", "--max-count", "3"}, 2, 3},
+		{[]string{"--count", "3"}, 3, 3}, {[]string{"--count", "3", "--min-count", "2"}, 2, 3},
+	} {
+		a := reservable(t)
+		a.sequence(reservationURL, reserved(3, 3, 0, 0, 0))
+		require.Equal(t, 0, run(t, bootNode(tc.args...)...).code)
+		server := asJSON(t, a.made("POST /compute/v2.1/servers")[0].body)["server"].(show.Object)
+		require.Equal(t, []any{tc.least, tc.most}, []any{server["min_count"], server["max_count"]}, "%v", tc.args)
 	}
 }
 

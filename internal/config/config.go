@@ -205,6 +205,7 @@ type Quota struct {
 type Build struct {
 	MaxHosts        int           `koanf:"max_hosts" help:"how many hosts a build may try"`
 	MaxCount        int           `koanf:"max_count" help:"how many servers one request may ask for"`
+	MaxLocalDisks   int           `koanf:"max_local_block_devices" help:"how many disks on its host a server may map: root, ephemeral and swap; below 0: any"`
 	HostLost        time.Duration `koanf:"host_lost" help:"a step whose host is silent for so long moves to the next host"`
 	HostUnavailable time.Duration `koanf:"host_unavailable" help:"a step is tried again for so long on a host whose hypervisor does not answer"`
 	UndoPatience    time.Duration `koanf:"undo_patience" help:"an undo that takes longer is parked while the others go on"`
@@ -432,7 +433,7 @@ func Default() Config {
 			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
 		},
 		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
-		Build: Build{MaxHosts: 3, MaxCount: 1000, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
+		Build: Build{MaxHosts: 3, MaxCount: 1000, MaxLocalDisks: 3, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			InjectPartition: contract.InjectInspect, ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
@@ -683,6 +684,9 @@ func (c Config) check() error {
 	}
 	if c.Build.MaxCount > mostCount {
 		wrong = append(wrong, fmt.Errorf("build.max_count must be at most %d, not %d", mostCount, c.Build.MaxCount))
+	}
+	if c.Build.MaxLocalDisks == 0 {
+		wrong = append(wrong, errors.New("build.max_local_block_devices must not be 0: a server has at least a root disk"))
 	}
 	if c.Host.Hypervisor != "libvirt" && c.Host.Hypervisor != "fake" {
 		wrong = append(wrong, fmt.Errorf("host.hypervisor must be libvirt or fake, not %q", c.Host.Hypervisor))

@@ -20,13 +20,15 @@ type FetchProgress struct {
 	Total   int64  `json:"total"`
 }
 
-// BuildDiskInput makes a server's disks in its instance folder: `disk` (root), `disk.eph0`, `disk.swap`.
+// BuildDiskInput makes a server's disks in its instance folder: `disk` (root), `disk.eph0` and so on, `disk.swap`.
 type BuildDiskInput struct {
 	ServerID     string `json:"server_id"`
 	Image        Image  `json:"image"`
 	RootGiB      int    `json:"root_gib"` // 0: as large as the image
 	EphemeralGiB int    `json:"ephemeral_gib"`
 	SwapMiB      int    `json:"swap_mib"`
+	// BlockDevices are ResolvedImage's.
+	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
 }
 
 // InstanceMetadata is everything a guest is told about itself. The config drive, file injection and later the metadata
@@ -64,6 +66,8 @@ type InstanceMetadata struct {
 	RootDevice string `json:"root_device,omitempty"` // "" is /dev/vda
 	Ephemeral  bool   `json:"ephemeral,omitempty"`
 	Swap       bool   `json:"swap,omitempty"`
+	// BlockDevices are its disks where they were asked for one by one, with their tags.
+	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
 }
 
 // BuildConfigDriveInput makes `disk.config` in the instance folder.

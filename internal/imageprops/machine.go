@@ -51,8 +51,8 @@ var usualMachines = map[string]string{
 // Q35 says whether a machine type is one of the q35 family.
 func Q35(machine string) bool { return strings.Contains(machine, "q35") }
 
-// hasIDE says whether a machine has an IDE controller: of those that servers use, only the i440FX has.
-func hasIDE(machine string) bool {
+// HasIDE says whether a machine has an IDE controller: of those that servers use, only the i440FX has.
+func HasIDE(machine string) bool {
 	return (machine == "pc" || strings.HasPrefix(machine, "pc-")) && !Q35(machine)
 }
 
@@ -73,7 +73,7 @@ func (h Hardware) On(architecture string) (Hardware, error) {
 	if h.CDROMBus == "" {
 		// As Nova: an IDE cdrom where there is IDE, SATA on q35, SCSI on the machines that are not PCs.
 		switch {
-		case hasIDE(h.Machine):
+		case HasIDE(h.Machine):
 			h.CDROMBus = "ide"
 		case x86 || Q35(h.Machine):
 			h.CDROMBus = "sata"
@@ -83,9 +83,9 @@ func (h Hardware) On(architecture string) (Hardware, error) {
 	}
 	const noIDE = "Image property %s is ide, and machine type %s (hw_machine_type) has no IDE controller: use %s."
 	switch {
-	case h.DiskBus == "ide" && !hasIDE(h.Machine):
+	case h.DiskBus == "ide" && !HasIDE(h.Machine):
 		return h, fault.New(fault.Invalid, noIDE, "hw_disk_bus", h.Machine, "virtio, scsi or sata")
-	case h.CDROMBus == "ide" && !hasIDE(h.Machine):
+	case h.CDROMBus == "ide" && !HasIDE(h.Machine):
 		return h, fault.New(fault.Invalid, noIDE, "hw_cdrom_bus", h.Machine, "sata or scsi")
 	}
 	if h.UEFI() && !x86 && h.Machine != "virt" && !strings.HasPrefix(h.Machine, "virt-") {

@@ -102,6 +102,8 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 		Roles:     b.in.Roles,
 		ImageID:   b.in.ImageID,
 		Flavor:    b.in.Flavor,
+
+		BlockDevices: b.in.BlockDevices,
 	}, func(image contract.ResolvedImage) { b.image = image }
 }
 
@@ -153,6 +155,13 @@ func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.
 		Server: boot.Server, Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
 	}
 	in.ConfigDrive = in.ConfigDrive || image.ConfigDrive
+	in.RootDevice = image.RootDevice
+	if image.Kernel != nil {
+		in.KernelID = image.Kernel.ID
+	}
+	if image.Ramdisk != nil {
+		in.RamdiskID = image.Ramdisk.ID
+	}
 	if len(boot.KeyPairs) > 0 {
 		in.KeyName = boot.KeyPairs[0].Name
 	}
@@ -227,6 +236,7 @@ func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
 		RootGiB:      b.in.Flavor.DiskGiB,
 		EphemeralGiB: b.in.Flavor.EphemeralGiB,
 		SwapMiB:      b.in.Flavor.SwapMiB,
+		BlockDevices: b.image.BlockDevices,
 	}, nil
 }
 
@@ -344,5 +354,6 @@ func (b *build) metadata() contract.InstanceMetadata {
 		RootDevice:        b.image.RootDevice,
 		Ephemeral:         b.in.Flavor.EphemeralGiB > 0,
 		Swap:              b.in.Flavor.SwapMiB > 0,
+		BlockDevices:      b.image.BlockDevices,
 	}
 }

@@ -86,6 +86,7 @@ func resolveImage(r *reservation, _ int) (contract.ResolveImageInput, func(contr
 	boot := r.in.Boot
 	return contract.ResolveImageInput{
 		ServerID: boot.ServerID, ProjectID: boot.ProjectID, Roles: boot.Roles, ImageID: boot.ImageID, Flavor: boot.Flavor,
+		BlockDevices: boot.BlockDevices,
 	}, func(image contract.ResolvedImage) { r.image = image }
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,13 +25,17 @@ import (
 
 // Names of the files in an instance folder, as Nova's libvirt driver names them.
 const (
-	RootName      = "disk"
-	EphemeralName = "disk.eph0"
-	SwapName      = "disk.swap"
+	RootName = "disk"
+	SwapName = "disk.swap"
 	// partSuffix marks a file that is being made. Only one build of a server runs at a time, so the name is fixed and a
 	// crashed build's leftover is overwritten, never collected.
 	partSuffix = ".part"
 )
+
+// EphemeralName is that of the i-th ephemeral disk, from 0.
+func EphemeralName(i int) string { return ephemeralPrefix + strconv.Itoa(i) }
+
+const ephemeralPrefix = "disk.eph"
 
 // Base is an image in the host's cache that has passed imageformat.Inspect.
 type Base struct {
@@ -100,6 +105,8 @@ type Filesystem string
 
 // The filesystems that ephemeral disks get.
 const (
+	Ext2 Filesystem = "ext2"
+	Ext3 Filesystem = "ext3"
 	Ext4 Filesystem = "ext4"
 	VFAT Filesystem = "vfat"
 )
@@ -113,19 +120,20 @@ func EphemeralFilesystem(osType string) Filesystem {
 	return VFAT
 }
 
-// Ephemeral makes dir/disk.eph0: a sparse raw disk that is one filesystem labelled ephemeral0.
-func (m Maker) Ephemeral(ctx context.Context, dir string, bytes int64, kind Filesystem) error {
+// Ephemeral makes dir/disk.eph0, or another number: a sparse raw disk that is one filesystem, labelled as Nova does: ephemeral0.
+func (m Maker) Ephemeral(ctx context.Context, dir string, number int, bytes int64, kind Filesystem) error {
+	label := "ephemeral" + strconv.Itoa(number)
 	check := func(f *os.File) bool { return hasSize(f, bytes) && hasMark(f, kind) }
-	return m.make(ctx, filepath.Join(dir, EphemeralName), 0, check, func(ctx context.Context, part string) error {
+	return m.make(ctx, filepath.Join(dir, EphemeralName(number)), 0, check, func(ctx context.Context, part string) error {
 		if err := os.Truncate(part, bytes); err != nil {
 			return err
 		}
 		l := m.Limits.WithFile(bytes)
-		if kind == Ext4 {
+		if kind != VFAT {
 			// Inode tables and journal are left to the first mount; the fresh file is zeros already.
-			return m.run(ctx, l, "mkfs.ext4", "-q", "-F", "-L", "ephemeral0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", part)
+			return m.run(ctx, l, "mkfs."+string(kind), "-q", "-F", "-L", label, "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", part)
 		}
-		return m.run(ctx, l, "mkfs.vfat", "-I", "-n", "ephemeral0", part)
+		return m.run(ctx, l, "mkfs.vfat", "-I", "-n", label, part)
 	})
 }
 
@@ -143,11 +151,14 @@ func (m Maker) Swap(ctx context.Context, dir string, bytes int64) error {
 // Remove removes every disk of an instance, finished or not. Absent ones are success.
 func Remove(dir string) error {
 	var errs []error
-	for _, name := range []string{RootName, EphemeralName, SwapName} {
-		for _, suffix := range []string{"", partSuffix} {
-			if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				errs = append(errs, err)
-			}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, e := range entries {
+		name := strings.TrimSuffix(e.Name(), partSuffix)
+		if name == RootName || name == SwapName || strings.HasPrefix(name, ephemeralPrefix) {
+			errs = append(errs, removeIfThere(filepath.Join(dir, e.Name())))
 		}
 	}
 	return program.Fault(errors.Join(errs...), "removing the disks in "+dir)
@@ -283,6 +294,8 @@ var marks = map[Filesystem]struct {
 	off   int64
 	magic string
 }{
+	Ext2:   {1024 + 56, "\x53\xef"},
+	Ext3:   {1024 + 56, "\x53\xef"},
 	Ext4:   {1024 + 56, "\x53\xef"},
 	VFAT:   {510, "\x55\xaa"},
 	"swap": {4096 - 10, "SWAPSPACE2"},

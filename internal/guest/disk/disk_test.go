@@ -136,8 +136,8 @@ func TestDisksAreClosedToOthersFromTheirFirstMoment(t *testing.T) {
 	}{
 		"overlay": {RootName, func(dir string) error { return Maker{}.Root(t.Context(), dir, qcow2, 1<<30, false) }},
 		"copy":    {RootName, func(dir string) error { return Maker{}.Root(t.Context(), dir, raw, 1<<30, true) }},
-		"ext4":    {EphemeralName, func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 64<<20, Ext4) }},
-		"vfat":    {EphemeralName, func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 64<<20, VFAT) }},
+		"ext4":    {EphemeralName(0), func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 0, 64<<20, Ext4) }},
+		"vfat":    {EphemeralName(0), func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 0, 64<<20, VFAT) }},
 		"swap":    {SwapName, func(dir string) error { return Maker{}.Swap(t.Context(), dir, 1<<20) }},
 		"any other": {"x", func(dir string) error {
 			return Maker{}.make(t.Context(), filepath.Join(dir, "x"), 0, yes, modeIs(t, 0o600))
@@ -213,11 +213,18 @@ func TestEphemeralAndSwapDisksAreReadyForUseAndKept(t *testing.T) {
 		file  string
 		check func(path string)
 	}{
-		"ext4": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, Ext4) }, EphemeralName, func(p string) {
+		"ext4": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 0, 1<<30, Ext4) }, EphemeralName(0), func(p string) {
 			run(t, "e2fsck", "-fn", p)
 			require.Contains(t, run(t, "e2label", p), "ephemeral0")
 		}},
-		"vfat": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, VFAT) }, EphemeralName, func(p string) {
+		"ext2, the second of them": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 1, 1<<30, Ext2) }, EphemeralName(1), func(p string) {
+			require.Contains(t, run(t, "e2label", p), "ephemeral1")
+			require.NotContains(t, run(t, "dumpe2fs", "-h", p), "has_journal")
+		}},
+		"ext3, the eleventh": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 10, 1<<30, Ext3) }, EphemeralName(10), func(p string) {
+			require.Contains(t, run(t, "dumpe2fs", "-h", p), "has_journal")
+		}},
+		"vfat": {func() error { return Maker{}.Ephemeral(t.Context(), dir, 0, 1<<30, VFAT) }, EphemeralName(0), func(p string) {
 			run(t, "fsck.vfat", "-n", p)
 			require.Contains(t, run(t, "blkid", p), `LABEL="ephemeral0"`)
 		}},
@@ -238,6 +245,7 @@ func TestEphemeralAndSwapDisksAreReadyForUseAndKept(t *testing.T) {
 			require.NoError(t, c.make())
 			c.check(path)
 			require.NoError(t, Remove(dir))
+			require.NoFileExists(t, path)
 		})
 	}
 }
@@ -261,7 +269,7 @@ func TestAFullDiskIsTheHostsFaultWithItsTrueCauseAndLeavesNothing(t *testing.T) 
 			require.NoError(t, os.WriteFile(full.Path, data, 0o444))
 			return Maker{}.Root(t.Context(), dir, full, 1<<30, true)
 		},
-		"ephemeral": func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 1<<30, Ext4) },
+		"ephemeral": func(dir string) error { return Maker{}.Ephemeral(t.Context(), dir, 0, 1<<30, Ext4) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := testenv.SmallDisk(t, "64k")

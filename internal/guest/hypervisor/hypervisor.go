@@ -121,6 +121,11 @@ type Disk struct {
 	Format string // qcow2 or raw; always explicit
 	Role   DiskRole
 	Device string // disk or cdrom
+	Bus    string // "" is Hardware's
+	// BootOrder is its place behind the root disk, which is 1; 0 is never booted from.
+	BootOrder int
+	// Serial tells a guest which disk it is (/dev/disk/by-id); "" is its role. A cdrom has none.
+	Serial string
 	// Backing is the file that a qcow2 overlay leans on, absolute, and BackingFormat how it is opened. It is shared by guests:
 	// the hypervisor opens it for reading alone and changes neither its owner nor its mode. "" is none.
 	Backing       string

@@ -72,6 +72,9 @@ func firstIPv4(ports []contract.Port) string {
 func blockDevices(md contract.InstanceMetadata) map[string]string {
 	root := cmp.Or(md.RootDevice, "/dev/vda")
 	short := strings.TrimPrefix(root, "/dev/")
+	if len(md.BlockDevices) > 0 {
+		return mappedDevices(md.BlockDevices)
+	}
 	next := short[:len(short)-1] + "b"
 	disks := map[string]string{"ami": short, "root": root}
 	if md.Ephemeral {
@@ -81,4 +84,21 @@ func blockDevices(md contract.InstanceMetadata) map[string]string {
 		disks["swap"] = next
 	}
 	return disks
+}
+
+// mappedDevices is blockDevices of disks that were asked for.
+func mappedDevices(devices []contract.BlockDevice) map[string]string {
+	names := map[string]string{}
+	for _, d := range Disks(devices) {
+		short := strings.TrimPrefix(d.Path, "/dev/")
+		switch d.Role {
+		case contract.RootDisk:
+			names["ami"], names["root"] = short, d.Path
+		case contract.EphemeralDisk:
+			names["ephemeral"+strconv.Itoa(d.Number)] = short
+		case contract.SwapDisk:
+			names["swap"] = short
+		}
+	}
+	return names
 }

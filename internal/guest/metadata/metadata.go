@@ -235,7 +235,7 @@ func metaData(md contract.InstanceMetadata, version string, refs []fileRef, temp
 		m.ProjectID = md.ProjectID
 	}
 	if since(version, newtonOne) {
-		devices := devices(md.Ports, version)
+		devices := devices(md, version)
 		m.Devices = &devices
 	}
 	if since(version, victoria) {

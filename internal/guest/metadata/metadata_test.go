@@ -230,12 +230,32 @@ func TestBlockDevicesAreNamedAsTheGuestDoes(t *testing.T) {
 		md   contract.InstanceMetadata
 		want map[string]string
 	}{
-		"of before":          {contract.InstanceMetadata{}, map[string]string{"ami": "vda", "root": "/dev/vda"}},
-		"swap alone":         {contract.InstanceMetadata{RootDevice: "/dev/vda", Swap: true}, map[string]string{"ami": "vda", "root": "/dev/vda", "swap": "vdb"}},
+		"of before":  {contract.InstanceMetadata{}, map[string]string{"ami": "vda", "root": "/dev/vda"}},
+		"swap alone": {contract.InstanceMetadata{RootDevice: "/dev/vda", Swap: true}, map[string]string{"ami": "vda", "root": "/dev/vda", "swap": "vdb"}},
+		"as they were asked for": {contract.InstanceMetadata{RootDevice: "/dev/sda", Ephemeral: true, BlockDevices: mapped}, map[string]string{
+			"ami": "sda", "root": "/dev/sda", "ephemeral0": "vda", "ephemeral1": "sr0", "swap": "vdb",
+		}},
 		"all, not by virtio": {full(), map[string]string{"ami": "sda", "root": "/dev/sda", "ephemeral0": "sdb", "swap": "sdc"}},
 	} {
 		require.Equal(t, c.want, blockDevices(c.md), name)
 	}
+}
+
+// mapped are the disks of a server whose request maps them.
+var mapped = []contract.BlockDevice{
+	{Role: contract.RootDisk, Path: "/dev/sda", Bus: "scsi", Tag: "system"},
+	{Role: contract.EphemeralDisk, Path: "/dev/vda"},
+	{Role: contract.EphemeralDisk, Path: "/dev/sr0", Device: "cdrom", Tag: "scratch"},
+	{Role: contract.SwapDisk, Path: "/dev/vdb", Tag: "swap"},
+}
+
+func TestATaggedDiskIsFoundByItsSerialAndPath(t *testing.T) {
+	require.Equal(t, []device{
+		{Type: "disk", Bus: "none", Address: "none", Serial: "root", Path: "/dev/sda", Tags: []string{"system"}},
+		{Type: "disk", Bus: "none", Address: "none", Path: "/dev/sr0", Tags: []string{"scratch"}},
+		{Type: "disk", Bus: "none", Address: "none", Serial: "swap", Path: "/dev/vdb", Tags: []string{"swap"}},
+	}, devices(contract.InstanceMetadata{BlockDevices: mapped}, rocky))
+	require.Equal(t, "ephemeral1", Disks(mapped)[2].Serial)
 }
 
 func TestATaggedNICIsWhereTheGuestIsTold(t *testing.T) {
@@ -250,8 +270,8 @@ func TestATaggedNICIsWhereTheGuestIsTold(t *testing.T) {
 	require.Equal(t, []int{0x10, 0x11, 0x12}, []int{Slot(ports(3, 1), 0), Slot(ports(3, 1), 1), Slot(ports(3, 1), 2)})
 	require.Equal(t, 0x1c, Slot(ports(13, 0), 12))
 	require.Equal(t, 0, Slot(ports(14, 0), 0), "not all would have one")
-	require.Equal(t, []device{{Type: "nic", Bus: "pci", Address: "0000:00:11.0", Tags: []string{"it"}}}, devices(ports(3, 1), newtonOne))
-	require.Equal(t, []device{{Type: "nic", Bus: "none", Address: "none", Tags: []string{"it"}}}, devices(ports(14, 0), newtonOne))
+	require.Equal(t, []device{{Type: "nic", Bus: "pci", Address: "0000:00:11.0", Tags: []string{"it"}}}, devices(contract.InstanceMetadata{Ports: ports(3, 1)}, newtonOne))
+	require.Equal(t, []device{{Type: "nic", Bus: "none", Address: "none", Tags: []string{"it"}}}, devices(contract.InstanceMetadata{Ports: ports(14, 0)}, newtonOne))
 }
 
 func TestTheNetworkTemplateIsTheFirstOfTheContents(t *testing.T) {

@@ -22,6 +22,8 @@ type Request struct {
 	Zone        string // availability zone; "" is any
 	KeyName     string // of the caller's key pairs; "" is none
 	NICs        NICs
+	// BlockDevices are its disks, where the request maps them; none are the image's and the flavor's.
+	BlockDevices []BlockDevice
 	// SecurityGroups are names or ids. A project has the one named default.
 	SecurityGroups []string
 	Metadata       map[string]string
@@ -31,6 +33,10 @@ type Request struct {
 	Hints          map[string]any // of the scheduler
 	AdminPass      *string        // nil: one is made up
 	ConfigDrive    bool
+	AccessIPv4     string
+	AccessIPv6     string
+	// AutoDiskConfig has the root filesystem grown to its disk; nil is what the image says.
+	AutoDiskConfig *bool
 	Min, Max       int // how many servers, at least and at most
 
 	// Key is what a client calls its request by, so that it may ask again; "" is nothing. Hash tells requests under one key
@@ -134,6 +140,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Name: r.Name, Hostname: r.Hostname, Description: r.Description, ImageID: r.ImageID,
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
+			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,
@@ -161,6 +168,9 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 // resolve loads what the request names: flavor, zone, key pair, networks, quota. The image is the build's first step.
 func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput) (err error) {
 	if in.Flavor, err = s.flavor(ctx, r.FlavorID); err != nil {
+		return err
+	}
+	if in.BlockDevices, err = s.blockDevices(r.BlockDevices, in.Flavor); err != nil {
 		return err
 	}
 	if in.AvailabilityZone, err = s.zone(ctx, r.Zone); err != nil {

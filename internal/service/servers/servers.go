@@ -44,6 +44,8 @@ type Config struct {
 	MaxHosts int
 	// MaxCount is how many servers one request may ask for.
 	MaxCount int
+	// MaxLocalDisks is how many disks a server may map; 0 is 3, negative any number.
+	MaxLocalDisks int
 	// Deadlines travel with every build, action and delete.
 	Deadlines contract.Deadlines
 	// ForceConfigDrive gives every server a config drive, whatever its request says.

@@ -233,6 +233,10 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 		case disk.Device != "disk":
 			return fault.New(fault.Internal, "A disk is a %q, neither disk nor cdrom.", disk.Device)
 		}
+		bus = cmp.Or(disk.Bus, bus)
+		if bus == "ide" && !imageprops.HasIDE(hw.Machine) {
+			return fault.New(fault.HostUnfit, "A disk of the server is on the ide bus, which this host's machine type %s does not have: set the image's hw_machine_type to pc.", hw.Machine).NotTheHosts()
+		}
 		for _, format := range []string{disk.Format, cmp.Or(disk.BackingFormat, "raw")} {
 			if format != "qcow2" && format != "raw" {
 				return fault.New(fault.Internal, "The disk format %q is neither qcow2 nor raw.", format)
@@ -265,10 +269,14 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 			x.Driver.Discard = ""
 			x.ReadOnly = &libvirtxml.DomainDiskReadOnly{}
 		} else {
-			x.Serial = string(disk.Role) // /dev/disk/by-id tells the disks apart
+			x.Serial = cmp.Or(disk.Serial, string(disk.Role)) // /dev/disk/by-id tells the disks apart
 		}
-		if disk.Role == hypervisor.RootDisk && d.Boot.Kernel == "" {
-			x.Boot = &libvirtxml.DomainDeviceBoot{Order: 1}
+		order := disk.BootOrder
+		if disk.Role == hypervisor.RootDisk {
+			order = 1
+		}
+		if order > 0 && d.Boot.Kernel == "" {
+			x.Boot = &libvirtxml.DomainDeviceBoot{Order: uint(order)}
 		}
 		dom.Devices.Disks = append(dom.Devices.Disks, x)
 		controllers[bus] = true

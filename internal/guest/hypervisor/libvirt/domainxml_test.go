@@ -64,6 +64,7 @@ var goldens = map[string]struct {
 	"emulated":   {server(), emulated},
 	"kvm":        {server(), withKVM},
 	"all-disks":  {with(server(), allDisks), emulated},
+	"mapped":     {with(server(), mapped), emulated},
 	"kernel":     {with(server(), direct), emulated},
 	"windows":    {with(server(), setProperties("os_type", "windows", "hw_disk_bus", "sata", "hw_vif_model", "e1000", "hw_machine_type", "q35", "hw_video_model", "qxl")), withKVM},
 	"scsi-agent": {with(server(), setProperties("hw_disk_bus", "scsi", "hw_scsi_model", "virtio-scsi", "hw_cdrom_bus", "scsi", "hw_qemu_guest_agent", "yes", "hw_rng_model", "virtio")), emulated},
@@ -79,6 +80,15 @@ func allDisks(d *hypervisor.Domain) {
 		hypervisor.Disk{Path: "/i/disk.swap", Format: "raw", Role: hypervisor.SwapDisk, Device: "disk"},
 		hypervisor.Disk{Path: "/i/disk.config", Format: "raw", Role: hypervisor.ConfigDisk, Device: "disk"})
 	d.NICs = append(d.NICs[:1:1], hypervisor.NIC{MAC: "fa:16:3e:11:22:34", Bridge: "slwffffffffff", Slot: 0x11})
+}
+
+// mapped are disks as a request maps them, each by itself.
+func mapped(d *hypervisor.Domain) {
+	d.Disks[0].Bus = "scsi"
+	d.Disks = append(d.Disks[:1:1],
+		hypervisor.Disk{Path: "/i/disk.eph0", Format: "raw", Role: hypervisor.EphemeralDisk, Device: "disk", BootOrder: 2},
+		hypervisor.Disk{Path: "/i/disk.eph1", Format: "raw", Role: hypervisor.EphemeralDisk, Device: "cdrom", Bus: "sata", Serial: "ephemeral1"},
+		hypervisor.Disk{Path: "/i/disk.swap", Format: "raw", Role: hypervisor.SwapDisk, Device: "disk", Bus: "ide"})
 }
 
 func direct(d *hypervisor.Domain) {
@@ -180,6 +190,10 @@ func TestAHostSaysWhatItLacks(t *testing.T) {
 		{setProperties("hw_firmware_type", "uefi", "hw_machine_type", "pc-q35-7.2"), ""},
 		{setProperties("hw_firmware_type", "uefi"), "not made for machine type pc: set hw_machine_type to q35"},
 		{setProperties("hw_video_model", "qxl"), "display adapter qxl"},
+		{func(d *hypervisor.Domain) {
+			setProperties("hw_machine_type", "q35")(d)
+			d.Disks[0].Bus = "ide"
+		}, "on the ide bus, which this host's machine type q35 does not have"},
 		{setProperties("hw_video_model", "vga"), ""},
 		{setProperties("hw_video_model", "none"), ""},
 		{setProperties("architecture", "i386"), ""},
