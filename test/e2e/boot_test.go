@@ -41,6 +41,7 @@ func TestServersBootAsAskedFor(t *testing.T) {
 		"the hardware that the image asks for":                           bootsOnTheHardwareOfItsImage,
 		"UEFI starts a kernel":                                           bootsByUEFI,
 		"an image that cannot boot is refused, or finds no host":         refusesAnImageThatCannotBoot,
+		"a guest with an agent is looked into":                           isLookedInto,
 		"a name from everywhere":                                         bootsWithoutAnything,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, r, wholeDisk) })
@@ -251,6 +252,7 @@ func bootsWithoutAnything(t *testing.T, r *rig, image string) {
 	ip, mac := address(t, active)
 	require.Regexp(t, `^10\.20\.0\.\d+$`, ip)
 	require.Contains(t, r.domains(t)[s.ID], mac)
+	r.hasNoAgent(t, s.ID)
 }
 
 func failsForDamagedImage(t *testing.T, r *rig, _ string) {

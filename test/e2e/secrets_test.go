@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/base64"
-	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -32,44 +31,61 @@ func keepsSecrets(t *testing.T, r *rig, image string) {
 	})
 	r.failed(t, bad.ID)
 
+	places := r.kept(t)
+	require.Contains(t, places["the database"], good.ID, "the dump is of this database")
+	for _, s := range []*servers.Server{good, bad} {
+		raw, input := r.history(t, s.ID)
+		var in contract.BootInput
+		require.NoError(t, r.Converter(t).FromPayloads(input, &in))
+		require.Equal(t, password, in.AdminPass, "the history holds the secret, encrypted")
+		require.Contains(t, string(in.UserData), marker)
+		places["the history of server "+s.ID] = raw
+	}
+	requireNone(t, places, password, marker)
+}
+
+// kept is what the processes have written: the database, and their logs.
+func (r *rig) kept(t *testing.T) map[string]string {
+	t.Helper()
 	dump, err := exec.CommandContext(t.Context(), "pg_dump", "--dbname="+r.DSN).Output()
 	require.NoError(t, err)
-	require.Contains(t, string(dump), good.ID, "the dump is of this database")
 	places := map[string]string{"the database": string(dump)}
 	for _, process := range append([]string{"api", "worker"}, r.Hosts...) {
 		places["the log of "+process] = r.Log(process)
 	}
-	for _, s := range []*servers.Server{good, bad} {
-		// The raw answer of Temporal's API: no codec has touched it.
-		var history strings.Builder
-		var decoded strings.Builder
-		request := &workflowservice.GetWorkflowExecutionHistoryRequest{
-			Namespace: "slipway", Execution: &commonpb.WorkflowExecution{WorkflowId: ids.ServerWorkflow(s.ID)},
-		}
-		for {
-			page, err := r.temporal.WorkflowService().GetWorkflowExecutionHistory(t.Context(), request)
-			require.NoError(t, err)
-			raw, err := proto.Marshal(page)
-			require.NoError(t, err)
-			history.Write(raw)
-			for _, e := range page.GetHistory().GetEvents() {
-				if started := e.GetWorkflowExecutionStartedEventAttributes(); started != nil {
-					var in contract.BootInput
-					require.NoError(t, r.Converter(t).FromPayloads(started.GetInput(), &in))
-					fmt.Fprintf(&decoded, "%s %s", in.AdminPass, in.UserData)
-				}
-			}
-			if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
-				break
-			}
-		}
-		require.Contains(t, decoded.String(), password, "the history holds the secret, encrypted")
-		require.Contains(t, decoded.String(), marker)
-		require.Contains(t, history.String(), s.ID)
-		places["the history of server "+s.ID] = history.String()
+	return places
+}
+
+// history is the raw answer of Temporal's API about the newest run of a server's workflow, which no codec has touched, and its input.
+func (r *rig) history(t *testing.T, id string) (raw string, input *commonpb.Payloads) {
+	t.Helper()
+	var text strings.Builder
+	request := &workflowservice.GetWorkflowExecutionHistoryRequest{
+		Namespace: "slipway", Execution: &commonpb.WorkflowExecution{WorkflowId: ids.ServerWorkflow(id)},
 	}
+	for {
+		page, err := r.temporal.WorkflowService().GetWorkflowExecutionHistory(t.Context(), request)
+		require.NoError(t, err)
+		part, err := proto.Marshal(page)
+		require.NoError(t, err)
+		text.Write(part)
+		for _, e := range page.GetHistory().GetEvents() {
+			if started := e.GetWorkflowExecutionStartedEventAttributes(); started != nil {
+				input = started.GetInput()
+			}
+		}
+		if request.NextPageToken = page.GetNextPageToken(); len(request.NextPageToken) == 0 {
+			break
+		}
+	}
+	require.Contains(t, text.String(), id)
+	return text.String(), input
+}
+
+func requireNone(t *testing.T, places map[string]string, secrets ...string) {
+	t.Helper()
 	for place, text := range places {
-		for _, secret := range []string{password, marker} {
+		for _, secret := range secrets {
 			for _, form := range forms(secret) {
 				require.False(t, strings.Contains(text, form), "%s holds %q (as %q)", place, secret, form)
 			}
