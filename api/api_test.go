@@ -61,8 +61,10 @@ func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSumma
 func (noBuilds) Build(context.Context, string) (engine.Build, error) {
 	return engine.Build{}, errNoBuilds
 }
-func (noBuilds) Do(context.Context, string, contract.ActionInput) error     { return errNoBuilds }
-func (noBuilds) Adopt(context.Context, contract.AdoptInput) error           { return errNoBuilds }
+func (noBuilds) Do(context.Context, string, contract.ActionInput) error { return errNoBuilds }
+func (noBuilds) Adopt(context.Context, contract.AdoptInput) error       { return errNoBuilds }
+func (noBuilds) Reset(context.Context, contract.ResetInput) error       { return errNoBuilds }
+
 func (noBuilds) ForgetHost(context.Context, contract.ForgetHostInput) error { return errNoBuilds }
 func (noBuilds) Act(context.Context, string, contract.OperatorAct) error    { return errNoBuilds }
 func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {

@@ -161,6 +161,37 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 	return failed(err, "give up to %s server %s", action.Method, id)
 }
 
+// ResetServer makes a server active or failed, whatever it was and was being done to it, and records that; what a request ended
+// ("" is none) counts as failed, and changes the server no more. Again is success, and so is a server that cannot become that: one
+// that is deleted or being deleted, and to become active one that was never built.
+func (s *Store) ResetServer(ctx context.Context, id string, state lifecycle.VMState, ended string, a InstanceAction) error {
+	from := lifecycle.Reset.From
+	if state == lifecycle.Active {
+		from = lifecycle.ResetActive.From
+	}
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+WITH moved AS (
+         UPDATE servers SET vm_state = @state, task_state = NULL, updated_at = @at
+         WHERE id = @id AND vm_state = ANY(@from) AND task_state IS DISTINCT FROM @deleting AND deleted_at IS NULL
+           AND (@state <> @active OR launched_at IS NOT NULL AND host_id IS NOT NULL)
+           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = @id AND request_id = @request_id)
+         RETURNING id),
+     ended AS (
+         UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @ended)
+INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
+SELECT id, @request_id, @action, @user_id, @project_id, @at, @at FROM moved`,
+			named{
+				"id": id, "state": string(state), "at": a.StartedAt, "from": statesOf(from), "deleting": deleting, "active": string(lifecycle.Active),
+				"ended": ended, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID,
+			})
+		b.Queue(eventsSQL, id, a.RequestID, eventsJSON([]InstanceActionEvent{{
+			Event: "ResetState", StartedAt: a.StartedAt, EndedAt: &a.StartedAt, Result: new("Success"),
+		}}))
+	})
+	return failed(err, "reset the state of server %s", id)
+}
+
 func statesOf(states []lifecycle.VMState) []string {
 	var all []string
 	for _, s := range states {

@@ -91,6 +91,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowKeepHouse:    housekeeping.KeepHouse,
 		contract.WorkflowSettleStores: housekeeping.SettleImageStores,
 
+		contract.WorkflowReset: ends.ResetServer,
 		contract.WorkflowStop:  does.StopServer,
 		contract.WorkflowStart: does.StartServer,
 

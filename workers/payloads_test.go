@@ -42,6 +42,7 @@ const payloadsFile = "testdata/payloads.txt"
 var (
 	signals = map[string]any{
 		contract.SignalDelete: contract.DeleteInput{},
+		contract.SignalReset:  contract.ResetInput{},
 		contract.SignalUndos:  []contract.PendingUndo{},
 	}
 	heartbeatDetails = map[string]any{

@@ -74,6 +74,13 @@ func (a *Activities) FailAction(ctx context.Context, in contract.FailActionInput
 	}, models.ActionEvents(in.Steps, "", a.now()))
 }
 
+// ResetState sets a server's state, whatever it was; one that is deleted or being deleted stays as it is.
+func (a *Activities) ResetState(ctx context.Context, in contract.ResetStateInput) error {
+	return a.store.ResetServer(ctx, in.ServerID, lifecycle.VMState(in.VMState), in.Ended, models.InstanceAction{
+		ServerID: in.ServerID, RequestID: in.RequestID, Action: "resetState", UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(),
+	})
+}
+
 func rowOf(name string) (lifecycle.Action, error) {
 	action, ok := lifecycle.Find(name)
 	if !ok {

@@ -29,6 +29,7 @@ type builds struct {
 	submitted []contract.BootInput
 	reserved  []contract.ReserveInput
 	deleted   []contract.DeleteInput
+	resets    []contract.ResetInput
 	consoles  []contract.ConsoleInput
 	actions   []contract.ActionInput
 	do        func(contract.ActionInput) error
@@ -59,6 +60,13 @@ func (b *builds) Delete(_ context.Context, in contract.DeleteInput) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.deleted = append(b.deleted, in)
+	return b.err
+}
+
+func (b *builds) Reset(_ context.Context, in contract.ResetInput) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resets = append(b.resets, in)
 	return b.err
 }
 

@@ -32,7 +32,9 @@ type asking struct {
 // actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-getConsoleOutput": (*API).consoleOutput,
+	"forceDelete":         (*API).forceDelete,
 	"lock":                (*API).lock,
+	"os-resetState":       (*API).resetState,
 	"unlock":              (*API).unlock,
 }
 

@@ -4,6 +4,8 @@ import "time"
 
 // Workflows of actions on a server. They run under the server's id (ids.ServerWorkflow).
 const (
+	WorkflowReset = "ResetServer"
+
 	WorkflowStop  = "StopServer"
 	WorkflowStart = "StartServer"
 )
@@ -13,6 +15,7 @@ const (
 	BeginAction  = "BeginAction"
 	FinishAction = "FinishAction"
 	FailAction   = "FailAction"
+	ResetState   = "ResetState"
 
 	StopDomain     = "StopDomain"
 	PowerOnDomain  = "PowerOnDomain"
@@ -66,6 +69,22 @@ type FailActionInput struct {
 	// What the server was; "" where the answer of BeginAction was lost, and nothing has changed it.
 	VMState    string `json:"vm_state,omitempty"`
 	PowerState int    `json:"power_state,omitempty"`
+}
+
+// ResetInput has an operator set a server's state.
+type ResetInput struct {
+	ServerID  string    `json:"server_id"`
+	ProjectID string    `json:"project_id"`
+	UserID    string    `json:"user_id"`
+	RequestID string    `json:"request_id"`
+	VMState   string    `json:"vm_state"` // active, error
+	Deadlines Deadlines `json:"deadlines"`
+}
+
+// ResetStateInput sets it.
+type ResetStateInput struct {
+	ResetInput
+	Ended string `json:"ended,omitempty"` // the request of what was ended for it: it changes the server no more
 }
 
 // StopDomainInput shuts a guest down.

@@ -102,6 +102,7 @@ var activities = table(
 	control[FinishActionInput, none](FinishAction).summed(func(in FinishActionInput) string { return in.Action }).
 		ends(func(in FinishActionInput) End { return End{Action: in.Action, Steps: in.Steps} }),
 	control[FailActionInput, none](FailAction).owes(OwesUndo).ends(func(in FailActionInput) End { return End{Action: in.Action, Failed: true, Steps: in.Steps} }),
+	control[ResetStateInput, none](ResetState).owes(OwesEnd).summed(func(in ResetStateInput) string { return in.VMState }),
 	host[StopDomainInput, none](StopDomain).of(func(in StopDomainInput) string { return in.ServerID }),
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),

@@ -52,6 +52,9 @@ const (
 	QueryProgress = "progress"
 	// SignalDelete asks a running build to stop, undo itself and then tear the server down. Carries a DeleteInput.
 	SignalDelete = "delete"
+	// SignalReset asks what is being done to a server to stop and to give back what it took, and then sets the server's state. Carries a
+	// ResetInput.
+	SignalReset = "reset"
 	// SignalUndos hands more undos to a clean-up that runs. Carries []PendingUndo.
 	SignalUndos = "undos"
 	// QueryBuild answers a BuildState: what an operator sees.

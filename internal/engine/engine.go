@@ -193,21 +193,29 @@ func (c *Client) Start(ctx context.Context, in contract.BootInput) error {
 // Delete asks for a server's end and returns as soon as the request is durable. It reaches a build that runs, and starts
 // a teardown where none does.
 func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
+	options := c.ending(in.ServerID, "delete "+in.ServerID,
+		attributes.Project.ValueSet(in.ProjectID), attributes.Phase.ValueSet(string(contract.PhaseDeleting)))
 	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
 	defer cancel()
-	found := temporal.NewSearchAttributes(
-		attributes.Server.ValueSet(in.ServerID),
-		attributes.Project.ValueSet(in.ProjectID),
-		attributes.Phase.ValueSet(string(contract.PhaseDeleting)),
-	)
-	_, err := c.temporal.SignalWithStartWorkflow(ctx, ids.ServerWorkflow(in.ServerID), contract.SignalDelete, in, client.StartWorkflowOptions{
-		TaskQueue:             c.queue,
-		WorkflowTaskTimeout:   server.TaskTimeout,
-		TypedSearchAttributes: found,
-		StaticSummary:         "delete " + in.ServerID,
-		WorkflowIDReusePolicy: enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
-	}, contract.WorkflowDelete, in)
+	_, err := c.temporal.SignalWithStartWorkflow(ctx, options.ID, contract.SignalDelete, in, options, contract.WorkflowDelete, in)
 	return faultOf(err, "The delete was not accepted", again)
+}
+
+// Reset asks for a server's state to be set and returns as soon as the request is durable. What is being done to the server ends
+// first.
+func (c *Client) Reset(ctx context.Context, in contract.ResetInput) error {
+	options := c.ending(in.ServerID, "reset "+in.ServerID+" to "+in.VMState, attributes.Project.ValueSet(in.ProjectID))
+	ctx, cancel := context.WithTimeout(requestid.With(ctx, in.RequestID), submitPatience)
+	defer cancel()
+	_, err := c.temporal.SignalWithStartWorkflow(ctx, options.ID, contract.SignalReset, in, options, contract.WorkflowReset, in)
+	return faultOf(err, "The reset was not accepted", again)
+}
+
+// ending is a workflow that takes the server's lock over from whatever holds it.
+func (c *Client) ending(id, summary string, found ...temporal.SearchAttributeUpdate) client.StartWorkflowOptions {
+	o := c.onServer(id, summary, found...)
+	o.WorkflowIDConflictPolicy = enumspb.WORKFLOW_ID_CONFLICT_POLICY_UNSPECIFIED
+	return o
 }
 
 // Progress tells how far a server's build or teardown is: of the running workflow, or of the last one while its history

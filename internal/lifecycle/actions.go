@@ -11,6 +11,8 @@ const (
 	Holds Kind = "workflow"
 	// Writes is a compare-and-set of the server's row, whatever else is done to it.
 	Writes Kind = "write"
+	// Ends whatever holds the lock, which gives back what it took, and goes on from there.
+	Ends Kind = "end"
 	// Beside asks the guest's host for something, beside whatever holds the lock.
 	Beside Kind = "beside"
 )
@@ -65,6 +67,16 @@ var Actions = []Action{
 		Name: "unlock", Method: "unlock", Kind: Writes, Since: 1, Policy: "os_compute_api:os-lock-server:unlock",
 		Power: AsItWas, Locked: true,
 		Does: "takes that back; what an admin of another project has locked, admins alone",
+	},
+	{
+		Name: "os-resetState", Method: "resetState", Kind: Ends, Since: 1, Policy: "os_compute_api:os-admin-actions:reset_state", Admin: true,
+		Power: AsItWas, Locked: true,
+		Does: "ends what is being done to the server, a delete excepted, and makes it `active` or `error`, as the body says",
+	},
+	{
+		Name: "forceDelete", Method: "force_delete", Kind: Ends, Since: 1, Policy: "os_compute_api:os-deferred-delete:force",
+		To: Deleted, Power: NoState,
+		Does: "deletes the server, whatever it is and whatever is being done to it",
 	},
 }
 

@@ -105,11 +105,14 @@ var (
 	Failed   = Transition{"a build that fails, and whatever loses the guest", append(WasBuilt(), Building), Error}
 	WentDown = Transition{"a guest that shuts itself down, or crashes", []VMState{Active, Paused}, Stopped}
 	Removed  = Transition{"a delete", append(WasBuilt(), Building, Error), Deleted}
+
+	Reset       = Transition{"os-resetState", append(WasBuilt(), Building, Error), Error}
+	ResetActive = Transition{"os-resetState", append(WasBuilt(), Error), Active}
 )
 
 // Transitions are all ways between states, those of actions too.
 func Transitions() []Transition {
-	all := []Transition{Built, Failed, WentDown, Removed}
+	all := []Transition{Built, Failed, WentDown, Removed, Reset, ResetActive}
 	for _, a := range Actions {
 		if a.To != "" {
 			all = append(all, Transition{a.Name, a.From, a.To})

@@ -59,7 +59,7 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	// its host has answered; a delete takes over.
 	frame.HandOver = nil
 	frame.Explain = a.explain
-	a.deletion = w.Ends.Follows(ctx, &frame)
+	a.deletion = w.Ends.Follows(ctx, &frame, in.RequestID)
 	a.run = run.New(ctx, frame)
 	if err := about.Serve(ctx, a.run); err != nil {
 		return err

@@ -34,7 +34,7 @@ func (w Workflow) AdoptGuest(ctx workflow.Context, in contract.AdoptInput) error
 	frame := about.Frame(phase)
 	frame.HandOver = nil // nothing is taken on the host
 	frame.Ended = phase
-	w.Ends.Follows(ctx, &frame)
+	w.Ends.Follows(ctx, &frame, in.RequestID)
 	a.run = run.New(ctx, frame)
 	a.run.At(in.Hostname)
 	if err := about.Serve(ctx, a.run); err != nil {

@@ -26,6 +26,7 @@ const (
 	PhaseParked  = "parked" // an undo does not succeed, or waits for a host: an operator may have to look
 	PhaseDeleted = "deleted"
 	PhaseClean   = "clean"
+	PhaseReset   = "reset"   // a server's state was set by an operator
 	PhaseStarted = "started" // of a reservation that has nothing left to start
 
 	PhaseImporting = "importing" // of an import while the bytes are on their way

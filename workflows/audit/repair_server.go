@@ -30,7 +30,8 @@ func repairOptions(in contract.RepairInput, host, serverID string) workflow.Acti
 const fetchTime = 30 * time.Minute
 
 // RepairServer repairs findings about one server. It runs under the server's own workflow id and looks again first: what was
-// found may have gone, and a repair must not undo what is right now. A delete that arrives meanwhile follows it.
+// found may have gone, and a repair must not undo what is right now. A delete or a
+// reset that arrives meanwhile follows it.
 func RepairServer(ctx workflow.Context, in contract.RepairServerInput) error {
 	about := server.Subject{ServerID: in.ServerID, RequestID: in.RequestID}
 	frame := about.Frame("")
@@ -68,6 +69,10 @@ func RepairServer(ctx workflow.Context, in contract.RepairServerInput) error {
 	}
 	if next != nil {
 		return workflow.NewContinueAsNewError(ctx, contract.WorkflowDelete, *next)
+	}
+	var reset contract.ResetInput
+	if workflow.GetSignalChannel(ctx, contract.SignalReset).ReceiveAsync(&reset) {
+		return workflow.NewContinueAsNewError(ctx, contract.WorkflowReset, reset)
 	}
 	return nil
 }

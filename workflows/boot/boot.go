@@ -45,7 +45,7 @@ func (w Workflow) BootServer(ctx workflow.Context, in contract.BootInput) error 
 	}
 	b := &build{in: in, ports: make([]contract.Port, len(in.Networks))}
 	frame := b.frame(about)
-	b.deletion = teardown.Workflow{Rows: w.table.Specs(), Version: TableVersion}.Follows(ctx, &frame)
+	b.deletion = teardown.Workflow{Rows: w.table.Specs(), Version: TableVersion}.Follows(ctx, &frame, in.RequestID)
 	b.run = run.New(ctx, frame)
 	if err := about.Serve(ctx, b.run); err != nil {
 		return err

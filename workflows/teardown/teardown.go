@@ -36,31 +36,79 @@ func (w Workflow) DeleteServer(ctx workflow.Context, in contract.DeleteInput) er
 	return err
 }
 
-// Asked is the delete that may arrive while something else is done to a server.
+// Asked is the end that may be asked for while something else is done to a server: its delete, or that its state is reset.
 type Asked struct {
-	deletes workflow.ReceiveChannel
-	in      *contract.DeleteInput
+	deletes, resets workflow.ReceiveChannel
+
+	deletion *contract.DeleteInput
+	reset    *contract.ResetInput // the one that comes next
 }
 
-// Came says whether it has come.
-func (a *Asked) Came() bool { return a.in != nil }
-
-// look takes the first request; the others ask for the same.
-func (a *Asked) look() bool {
-	var in contract.DeleteInput
-	if a.in == nil && a.deletes.ReceiveAsync(&in) {
-		a.in = &in
+func listen(ctx workflow.Context) *Asked {
+	return &Asked{
+		deletes: workflow.GetSignalChannel(ctx, contract.SignalDelete), resets: workflow.GetSignalChannel(ctx, contract.SignalReset),
 	}
-	return a.Came()
 }
 
-// Follows makes a delete end what the frame surrounds, and follow it in the same run.
-func (w Workflow) Follows(ctx workflow.Context, f *run.Frame) *Asked {
+// Came says whether the delete has come.
+func (a *Asked) Came() bool { return a.deletion != nil }
+
+// look takes what has come: of deletes the first, since the others ask for the same.
+func (a *Asked) look() bool {
+	var (
+		deletion contract.DeleteInput
+		reset    contract.ResetInput
+	)
+	if a.deletion == nil && a.deletes.ReceiveAsync(&deletion) {
+		a.deletion = &deletion
+	}
+	if a.reset == nil && a.resets.ReceiveAsync(&reset) {
+		a.reset = &reset
+	}
+	return a.deletion != nil || a.reset != nil
+}
+
+// Follows makes a delete or a reset end what the frame surrounds, which a request asked for, and follow it in the same run.
+func (w Workflow) Follows(ctx workflow.Context, f *run.Frame, requestID string) *Asked {
 	rows := run.Until(w.Rows, run.Version(ctx, w.Version, w.Rows))
-	a := &Asked{deletes: workflow.GetSignalChannel(ctx, contract.SignalDelete)}
+	a := listen(ctx)
 	f.Stop = a.look
-	f.Stopped = func(ctx workflow.Context, r *run.Run) error { return Server(ctx, r, rows, *a.in) }
+	f.Stopped = func(ctx workflow.Context, r *run.Run) error { return a.follow(ctx, r, rows, requestID) }
 	return a
+}
+
+// follow does what was asked for, once what it ended has given back what it could. After a reset, what still waits for a host holds
+// the server's lock: it is given back before anything else is done to the server, unless that is its delete.
+func (a *Asked) follow(ctx workflow.Context, r *run.Run, rows []run.Spec, ended string) error {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	for a.deletion == nil && a.reset != nil {
+		in := contract.ResetStateInput{ResetInput: *a.reset, Ended: ended}
+		a.reset = nil
+		setting := workflow.WithActivityOptions(ctx, run.UndoOptions(in.ServerID, "", ""))
+		if err := workflow.ExecuteActivity(setting, contract.ResetState, in).Get(ctx, nil); err != nil {
+			return err
+		}
+		_ = workflow.Await(ctx, func() bool { return a.look() || r.GivenBack() })
+	}
+	if a.deletion == nil {
+		r.Show(ctx, attributes.PhaseReset)
+		return nil
+	}
+	return Server(ctx, r, rows, *a.deletion)
+}
+
+// ResetServer sets the state of a server to which nothing is being done.
+func (w Workflow) ResetServer(ctx workflow.Context, in contract.ResetInput) error {
+	rows := run.Until(w.Rows, run.Version(ctx, w.Version, w.Rows))
+	about := server.Subject{ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Deadlines: in.Deadlines}
+	r := run.New(ctx, about.Frame(attributes.PhaseReset))
+	if err := about.Serve(ctx, r); err != nil {
+		return err
+	}
+	a := listen(ctx)
+	a.look()
+	a.reset = &in // which is the first that has come, too, where a request has started this
+	return a.follow(ctx, r, rows, "")
 }
 
 func subject(in contract.DeleteInput) server.Subject {

@@ -19,13 +19,14 @@ import (
 
 // Engine changes servers (engine.Client). Submit answers nil once the build is accepted (the server's row exists) or the fault
 // that refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
-// once the delete is certain to happen, Do once an action has begun, Adopt when a guest is a server,
+// once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun, Adopt when a guest is a server,
 // ForgetHost when a host is heard no more. Progress is that of a running build; it is empty, or
 // NotFound, when none runs. Console is the end of a server's serial console, Unavailable when its host does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
 	Delete(ctx context.Context, in contract.DeleteInput) error
+	Reset(ctx context.Context, in contract.ResetInput) error
 	Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error)
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
@@ -144,10 +145,15 @@ func (s Servers) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	return s.Remove(ctx, v)
+}
+
+// Remove is a delete of a server that was just read.
+func (s Servers) Remove(ctx context.Context, v models.Server) error {
 	if err := v.MayChange(s.caller.Admin()); err != nil {
 		return err
 	}
-	err = s.engine.Delete(ctx, contract.DeleteInput{
+	err := s.engine.Delete(ctx, contract.DeleteInput{
 		ServerID: v.ID, ProjectID: v.ProjectID, UserID: s.caller.UserID, RequestID: s.caller.RequestID, Deadlines: s.config.Deadlines,
 	})
 	if err != nil {
