@@ -33,7 +33,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	for _, end := range []string{"", "-fails-StoreImage", "-answer-lost", "-fails-CopyImage", "-partly", "-finish-again", "-undo-again", "-refused", "-cancel", "-deleted", "-copy"} {
 		wanted = append(wanted, "import"+end)
 	}
-	wanted = append(wanted, "forget-host")
+	wanted = append(wanted, "forget-host", "os-resetState", "os-resetState-during-os-stop")
 	for action, steps := range actions.Tables() {
 		wanted = append(wanted, action)
 		for _, s := range steps[1:] {

@@ -189,6 +189,7 @@ func sortQuery(query url.Values, spec string) error {
 
 func (c *client) serverDelete() *cobra.Command {
 	var waiting patience
+	var force bool
 	cmd := &cobra.Command{
 		Use:               "delete REF...",
 		Aliases:           []string{"rm"},
@@ -201,7 +202,10 @@ func (c *client) serverDelete() *cobra.Command {
 			return c.ofEach(ctx, cmd, s, args, waiting, request{
 				verb: "delete", asked: "deleting server %s (%s)", done: "deleted", goneIsDone: true,
 				of: func(id string) session.Request {
-					return session.Request{Service: "compute", Method: http.MethodDelete, Path: serverKind.item(id)}
+					if force {
+						return ofServer(http.MethodPost, id, show.Object{"forceDelete": nil}, "action")
+					}
+					return ofServer(http.MethodDelete, id, nil)
 				},
 				await: func(ctx context.Context, server show.Object, requestID string) error {
 					return c.waitGone(ctx, s, server, requestID)
@@ -209,6 +213,7 @@ func (c *client) serverDelete() *cobra.Command {
 			})
 		}),
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "delete them at once, also where deletes are deferred")
 	waiting.flags(cmd, "wait until they are gone", "the delete goes on")
 	return cmd
 }

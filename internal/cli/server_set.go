@@ -14,14 +14,16 @@ import (
 )
 
 func (c *client) serverSet() *cobra.Command {
-	var name, hostname, description string
+	var name, hostname, description, state string
 	var properties, tags []string
 	cmd := &cobra.Command{
 		Use:   "set REF",
 		Short: "Change what is said of a server",
 		Long: `Change what is said of a server: name, hostname, description, metadata and tags. --property and --tag add to those that are there;
-"slipway server unset" removes. The guest itself is told nothing: it reads on its config drive what it was built with.`,
-		Example:           "  slipway server set web --name web-old --description 'until March'\n  slipway server set web --property role=web --tag front",
+"slipway server unset" removes. The guest itself is told nothing: it reads on its config drive what it was built with.
+
+--state is for admins, of a server that is not what it should be: whatever is being done to it is ended first, and gives back what it took.`,
+		Example:           "  slipway server set web --name web-old --description 'until March'\n  slipway server set web --property role=web --tag front\n  slipway server set web --state error",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
@@ -35,7 +37,7 @@ func (c *client) serverSet() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(fields) == 0 && len(metadata) == 0 && len(tags) == 0 {
+			if len(fields) == 0 && len(metadata) == 0 && len(tags) == 0 && state == "" {
 				return show.UsageError("nothing to change: say what, with --name, --property, --tag, … (slipway server set --help)")
 			}
 			return c.changeServer(ctx, cmd, s, args[0], func(id string) []session.Request {
@@ -49,6 +51,9 @@ func (c *client) serverSet() *cobra.Command {
 				for _, tag := range tags {
 					asked = append(asked, ofServer(http.MethodPut, id, nil, "tags", url.PathEscape(tag)))
 				}
+				if state != "" {
+					asked = append(asked, ofServer(http.MethodPost, id, show.Object{"os-resetState": show.Object{"state": state}}, "action"))
+				}
 				return asked
 			})
 		}),
@@ -59,6 +64,8 @@ func (c *client) serverSet() *cobra.Command {
 	flags.StringVar(&description, "description", "", "new description")
 	flags.StringArrayVar(&properties, "property", nil, "metadata key=value (repeat)")
 	flags.StringArrayVar(&tags, "tag", nil, "tag (repeat)")
+	flags.StringVar(&state, "state", "", "make it active or error, whatever it is (admin)")
+	offerFixed(cmd, "state", []string{"active", "error"})
 	return cmd
 }
 
@@ -106,7 +113,7 @@ func ofServer(method, id string, body any, below ...string) session.Request {
 	return session.Request{Service: "compute", Method: method, Path: serverKind.item(id, below...), Body: body}
 }
 
-// changeServer sends one change after the other, and shows the server as it is then.
+// changeServer sends one change after the other, waits for those that are actions, and shows the server as it is then.
 func (c *client) changeServer(ctx context.Context, cmd *cobra.Command, s *session.Session, ref string, changes func(id string) []session.Request) error {
 	server, err := serverKind.find(ctx, s, ref)
 	if err != nil {
@@ -114,8 +121,14 @@ func (c *client) changeServer(ctx context.Context, cmd *cobra.Command, s *sessio
 	}
 	id := show.Text(server, "id")
 	for _, change := range changes(id) {
-		if _, _, err := s.Call(ctx, change); err != nil {
+		_, header, err := s.Call(ctx, change)
+		if err != nil {
 			return session.Doing(err, "change the server %q", ref)
+		}
+		if change.Path == serverKind.item(id, "action") {
+			if err := c.waitDone(ctx, s, server, "reset", header.Get("X-Compute-Request-Id")); err != nil {
+				return err
+			}
 		}
 	}
 	if server, err = serverKind.get(ctx, s, id); err != nil {

@@ -46,3 +46,24 @@ func TestAServersDescriptionMetadataAndTagsAreRemoved(t *testing.T) {
 	require.Equal(t, "role\ntier\n:4\n", run(t, "__complete", "server", "unset", "web", "--property", "").out)
 	require.Equal(t, "blue\n:4\n", run(t, "__complete", "server", "unset", "web", "--tag", "").out)
 }
+
+func TestAnAdminsResetIsWaitedFor(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("GET /compute/v2.1/servers/1", 200, `{"server":{"id":"1","name":"web","status":"ERROR"}}`)
+	a.json("POST /compute/v2.1/servers/1/action", 202, "", "X-Compute-Request-Id", requestID)
+	a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200, `{"instanceAction":{"action":"resetState","message":null}}`)
+	got := run(t, "server", "set", "web", "--state", "error")
+	require.Equal(t, 0, got.code, got.err)
+	require.Contains(t, got.out, "ERROR")
+	require.JSONEq(t, `{"os-resetState":{"state":"error"}}`, a.made("POST /compute/v2.1/servers/1/action")[0].body)
+	require.Len(t, a.made("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID), 1)
+}
+
+func TestAForcedDeleteIsAnActionOfItsOwn(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("POST /compute/v2.1/servers/1/action", 202, "")
+	require.Equal(t, 0, run(t, "server", "delete", "web", "--force").code)
+	require.JSONEq(t, `{"forceDelete":null}`, a.made("POST /compute/v2.1/servers/1/action")[0].body)
+}

@@ -32,7 +32,15 @@ func (sc *scenario) actions() []scene {
 		return id
 	}
 	stop, _ := lifecycle.Find("os-stop")
-	scenes := []scene{{"delete-during-os-stop", func(t *testing.T) []string {
+	remove := func(t *testing.T, id string) {
+		require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
+	}
+	reset := func(t *testing.T, id string) {
+		action, _ := lifecycle.Find("os-resetState")
+		require.NoError(t, system.Ask(t, system.Compute(t, sc.s.Admin()), id, action))
+	}
+	// during has a stop ended while it waits for its guest.
+	during := func(t *testing.T, end func(*testing.T, string)) string {
 		id := in(t, lifecycle.Active)
 		rules := sc.inject(t, faultinject.Rule{Step: contract.StopDomain, Mode: faultinject.HoldBefore, Times: 1})
 		ask(t, id, stop)
@@ -40,10 +48,20 @@ func (sc *scenario) actions() []scene {
 			calls, err := sc.s.Faults.Held(rules[0])
 			return err == nil && len(calls) > 0, fmt.Sprintf("StopDomain is not held: %v", err)
 		})
-		require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
+		end(t, id)
 		require.NoError(t, sc.s.Faults.Release(rules[0]))
+		return id
+	}
+	scenes := []scene{{"delete-during-os-stop", func(t *testing.T) []string {
+		id := during(t, remove)
 		sc.gone(t, id)
 		return server(id)
+	}}, {"os-resetState", func(t *testing.T) []string {
+		id := in(t, lifecycle.Active)
+		reset(t, id)
+		return server(sc.ends(t, id, "ERROR"))
+	}}, {"os-resetState-during-os-stop", func(t *testing.T) []string {
+		return server(sc.ends(t, during(t, reset), "ERROR"))
 	}}}
 	for _, a := range lifecycle.Holding() {
 		scenes = append(scenes, scene{a.Name, func(t *testing.T) []string {

@@ -13,6 +13,7 @@ import (
 // said is what is said to an action beside its word, by the name of its row; nothing where it takes nothing.
 var said = map[string]any{
 	"changePassword": map[string]any{"adminPass": "s3cret"},
+	"os-resetState":  map[string]any{"state": "error"},
 }
 
 // Ask asks for an action on a server, with the least that it takes.

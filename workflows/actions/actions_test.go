@@ -30,6 +30,7 @@ type guest struct {
 	on       bool
 	password string
 	failed   contract.FailActionInput
+	ended    string
 	before   map[string]error // fails an activity before it has an effect
 	after    map[string]error // and after
 	reached  func(activity string)
@@ -67,6 +68,9 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		},
 		contract.FailAction: func(_ context.Context, in contract.FailActionInput) error {
 			return g.does(contract.FailAction, func() { g.task, g.failed = "", in })
+		},
+		contract.ResetState: func(_ context.Context, in contract.ResetStateInput) error {
+			return g.does(contract.ResetState, func() { g.task, g.state, g.ended = "", in.VMState, in.Ended })
 		},
 		contract.StopDomain: func(_ context.Context, in contract.StopDomainInput) error {
 			return g.does(contract.StopDomain, func() { g.on = in.Timeout != time.Minute })
@@ -214,4 +218,46 @@ func TestADeleteDuringAnActionTearsTheServerDown(t *testing.T) {
 		require.Contains(t, g.done, contract.DestroyDomain, step)
 		require.Contains(t, g.done, contract.RemoveDisk, step)
 	}
+}
+
+func TestAResetDuringAnActionGivesBackWhatItTookAndSetsTheState(t *testing.T) {
+	for _, step := range []string{contract.BeginAction, contract.StopDomain, contract.FinishAction} {
+		g := &guest{on: true}
+		sent := false
+		err := perform(t, g, does.StopServer, "os-stop", func(env *testsuite.TestWorkflowEnvironment) {
+			g.reached = func(activity string) {
+				if activity == step && !sent {
+					sent = true
+					env.SignalWorkflow(contract.SignalReset, contract.ResetInput{ServerID: "s", RequestID: "req-2", VMState: "error", Deadlines: contract.DefaultDeadlines()})
+				}
+			}
+		})
+		require.NoError(t, err, step)
+		require.Equal(t, "error", g.state, step)
+		require.Equal(t, contract.ResetState, g.done[len(g.done)-1], step)
+		if step == contract.StopDomain {
+			require.True(t, g.on, "what the stop did is undone")
+			require.Less(t, slices.Index(g.done, contract.FailAction), slices.Index(g.done, contract.ResetState))
+		}
+	}
+}
+
+func TestAResetDoesNotWaitForAHostThatIsAwayButKeepsTheLock(t *testing.T) {
+	g := &guest{on: true, after: map[string]error{contract.StopDomain: fault.New(fault.Internal, "it did not stop")}}
+	g.before = map[string]error{contract.PowerOnDomain: fault.New(fault.Unavailable, "hv1 does not answer")}
+	err := perform(t, g, does.StopServer, "os-stop", func(env *testsuite.TestWorkflowEnvironment) {
+		env.RegisterDelayedCallback(func() {
+			env.SignalWorkflow(contract.SignalReset, contract.ResetInput{ServerID: "s", RequestID: "req-2", VMState: "error", Deadlines: contract.DefaultDeadlines()})
+		}, time.Hour)
+		env.RegisterDelayedCallback(func() {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			require.Equal(t, "error", g.state, "it is set although the host is away")
+			require.False(t, env.IsWorkflowCompleted(), "and the host is waited for")
+			delete(g.before, contract.PowerOnDomain)
+		}, 2*time.Hour)
+	})
+	require.NoError(t, err)
+	require.True(t, g.on)
+	require.Equal(t, "req-1", g.ended, "what was ended changes the server no more")
 }
