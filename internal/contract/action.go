@@ -17,6 +17,8 @@ const (
 	StopDomain     = "StopDomain"
 	PowerOnDomain  = "PowerOnDomain"
 	PowerOffDomain = "PowerOffDomain"
+
+	RemakeDomain = "RemakeDomain"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.

@@ -95,6 +95,7 @@ var activities = table(
 	host[StopDomainInput, none](StopDomain).of(func(in StopDomainInput) string { return in.ServerID }),
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),
+	host[RemakeDomainInput, none](RemakeDomain).of(func(in RemakeDomainInput) string { return in.ServerID }),
 
 	// What the database has forgotten, and a host has.
 	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),
