@@ -94,6 +94,13 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowStop:  does.StopServer,
 		contract.WorkflowStart: does.StartServer,
 
+		contract.WorkflowSoftReboot: does.SoftRebootServer,
+		contract.WorkflowHardReboot: does.HardRebootServer,
+		contract.WorkflowPause:      does.PauseServer,
+		contract.WorkflowUnpause:    does.UnpauseServer,
+		contract.WorkflowSuspend:    does.SuspendServer,
+		contract.WorkflowResume:     does.ResumeServer,
+
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,
 	} {

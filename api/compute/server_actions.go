@@ -2,9 +2,12 @@ package compute
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -31,6 +34,7 @@ type asking struct {
 // actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-getConsoleOutput": (*API).consoleOutput,
+	"reboot":              (*API).reboot,
 }
 
 // act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404
@@ -121,6 +125,25 @@ func (a *API) consoleOutput(c echo.Context, asked asking) error {
 		return err
 	}
 	return c.JSON(http.StatusOK, map[string]string{"output": unshowable.ReplaceAllString(output, "")})
+}
+
+var rebootSchema = compile(strict(object{
+	"reboot": strict(object{"type": object{"type": "string", "enum": []string{"HARD", "Hard", "hard", "SOFT", "Soft", "soft"}}}, "type"),
+}, "reboot"))
+
+// reboot begins the one that its type names (schemas/servers.py).
+func (a *API) reboot(c echo.Context, asked asking) error {
+	if err := rest.Check(rebootSchema, object{"reboot": asked.raw}); err != nil {
+		return err
+	}
+	var body struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(asked.raw, &body); err != nil {
+		return fmt.Errorf("read a reboot: %w", err)
+	}
+	n := slices.IndexFunc(asked.rows, func(row lifecycle.Action) bool { return row.Name == "reboot-"+strings.ToLower(body.Type) })
+	return a.begin(c, asked.server, asked.rows[n], contract.ActionArguments{})
 }
 
 func actionView(c echo.Context, x models.InstanceAction) object {

@@ -6,6 +6,14 @@ import "time"
 const (
 	WorkflowStop  = "StopServer"
 	WorkflowStart = "StartServer"
+
+	WorkflowSoftReboot = "SoftRebootServer"
+	WorkflowHardReboot = "HardRebootServer"
+
+	WorkflowPause   = "PauseServer"
+	WorkflowUnpause = "UnpauseServer"
+	WorkflowSuspend = "SuspendServer"
+	WorkflowResume  = "ResumeServer"
 )
 
 // Activities of actions.
@@ -18,7 +26,11 @@ const (
 	PowerOnDomain  = "PowerOnDomain"
 	PowerOffDomain = "PowerOffDomain"
 
-	RemakeDomain = "RemakeDomain"
+	RemakeDomain  = "RemakeDomain"
+	PauseDomain   = "PauseDomain"
+	UnpauseDomain = "UnpauseDomain"
+	SaveDomain    = "SaveDomain"
+	PutBackGuest  = "PutBackGuest"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -73,4 +85,26 @@ type FailActionInput struct {
 type StopDomainInput struct {
 	ServerID string        `json:"server_id"`
 	Timeout  time.Duration `json:"timeout"` // until it is turned off; 0: at once
+}
+
+// PauseDomainInput stops a guest's processors.
+type PauseDomainInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// UnpauseDomainInput lets them go on.
+type UnpauseDomainInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// SaveDomainInput writes a guest's memory to disk and ends it.
+type SaveDomainInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// PutBackGuestInput is the undo of what changes a guest's power: what its server was.
+type PutBackGuestInput struct {
+	ServerID   string `json:"server_id"`
+	VMState    string `json:"vm_state"`
+	PowerState int    `json:"power_state"`
 }

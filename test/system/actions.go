@@ -11,7 +11,10 @@ import (
 )
 
 // said is what is said to an action beside its word, by the name of its row; nothing where it takes nothing.
-var said = map[string]any{}
+var said = map[string]any{
+	"reboot-soft": map[string]any{"type": "SOFT"},
+	"reboot-hard": map[string]any{"type": "HARD"},
+}
 
 // Ask asks for an action on a server, with the least that it takes.
 func Ask(t testing.TB, compute *gophercloud.ServiceClient, id string, action lifecycle.Action) error {
