@@ -98,6 +98,13 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowChangePassword: does.ChangePassword,
 		contract.WorkflowReset:          ends.ResetServer,
 
+		contract.WorkflowSoftReboot: does.SoftRebootServer,
+		contract.WorkflowHardReboot: does.HardRebootServer,
+		contract.WorkflowPause:      does.PauseServer,
+		contract.WorkflowUnpause:    does.UnpauseServer,
+		contract.WorkflowSuspend:    does.SuspendServer,
+		contract.WorkflowResume:     does.ResumeServer,
+
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,
 	} {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/durable"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
@@ -93,10 +94,8 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 		x.Path = filepath.Join(dir, name)
 		d.Disks = append(d.Disks, x)
 	}
-	// As BuildDisk has made it: no guest has run yet that could have written it.
-	d.Disks[0].Backing, d.Disks[0].BackingFormat, err = disk.Backing(d.Disks[0].Path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without its disk it is known, and does not start
-		return hypervisor.Domain{}, program.Fault(err, "reading what the disk of server "+in.ServerID+" leans on")
+	if d.Disks[0].Backing, d.Disks[0].BackingFormat, err = a.backing(d.Disks[0].Path, root); err != nil {
+		return hypervisor.Domain{}, err
 	}
 	if in.ConfigDrive {
 		drive := hypervisor.Disk{Path: filepath.Join(dir, configdrive.Name), Format: "raw", Role: hypervisor.ConfigDisk, Device: "cdrom"}
@@ -110,6 +109,26 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 	}
 	d.Boot, err = a.boot(ctx, dir, in.Image, cmp.Or(in.Image.RootDevice, hardware.RootDevice()))
 	return d, err
+}
+
+// backing is the cached image that a root disk leans on, and its format; "" is none. A guest that broke out of QEMU may have
+// written another file's name, or another format, into the disk's header.
+func (a *Activities) backing(path string, image contract.Image) (file, format string, err error) {
+	file, _, err = disk.Backing(path)
+	if errors.Is(err, fs.ErrNotExist) { // without its disk a domain is known, and does not start
+		return "", "", nil
+	}
+	if err != nil {
+		return "", "", program.Fault(err, "reading what the disk "+path+" leans on")
+	}
+	if file == "" {
+		return "", "", nil
+	}
+	base, err := a.o.Cache.Inspect(image)
+	if err == nil && file != base.Path {
+		err = fault.New(fault.HostUnfit, "The server's root disk leans on another file than its image.").NotTheHosts()
+	}
+	return base.Path, string(base.Format), err
 }
 
 // Names of a server's own kernel and ramdisk, as Nova's libvirt driver names them.

@@ -77,18 +77,24 @@ func (a *Activities) ReadFacts(ctx context.Context, in contract.ReadFactsInput) 
 	if folder != dir {
 		return found, fault.New(fault.Conflict, "The domain of instance %s on host %s belongs to another installation.", in.ServerID, a.o.Hostname)
 	}
+	found.Facts, err = a.facts(dir, in.ServerID)
+	found.PowerState = PowerState(state)
+	return found, err
+}
+
+// facts are what lies beside a domain; Conflict where nothing does, or it cannot be read.
+func (a *Activities) facts(dir, serverID string) (facts contract.ServerFacts, err error) {
 	sealed, err := sealedFacts(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return found, fault.New(fault.Conflict, "Nothing on host %s says what instance %s was: it was built before that was kept.", a.o.Hostname, in.ServerID)
+		return facts, fault.New(fault.Conflict, "Nothing on host %s says what instance %s was: it was built before that was kept.", a.o.Hostname, serverID)
 	}
 	if err == nil {
-		found.Facts, err = serverspec.Facts.Open(a.o.Keys, in.ServerID, sealed)
+		facts, err = serverspec.Facts.Open(a.o.Keys, serverID, sealed)
 	}
 	if err != nil {
-		return found, fault.Wrap(fault.Conflict, err, "What host %s has kept of instance %s cannot be read.", a.o.Hostname, in.ServerID)
+		return facts, fault.Wrap(fault.Conflict, err, "What host %s has kept of instance %s cannot be read.", a.o.Hostname, serverID)
 	}
-	found.PowerState = PowerState(state)
-	return found, nil
+	return facts, nil
 }
 
 // PowerState is Nova's number of what a hypervisor says.

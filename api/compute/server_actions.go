@@ -2,10 +2,12 @@ package compute
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -36,6 +38,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"forceDelete":         (*API).forceDelete,
 	"lock":                (*API).lock,
 	"os-resetState":       (*API).resetState,
+	"reboot":              (*API).reboot,
 	"trigger_crash_dump":  (*API).triggerCrashDump,
 	"unlock":              (*API).unlock,
 }
@@ -138,6 +141,25 @@ func (a *API) consoleOutput(c echo.Context, asked asking) error {
 		return err
 	}
 	return c.JSON(http.StatusOK, map[string]string{"output": unshowable.ReplaceAllString(output, "")})
+}
+
+var rebootSchema = compile(strict(object{
+	"reboot": strict(object{"type": object{"type": "string", "enum": []string{"HARD", "Hard", "hard", "SOFT", "Soft", "soft"}}}, "type"),
+}, "reboot"))
+
+// reboot begins the one that its type names (schemas/servers.py).
+func (a *API) reboot(c echo.Context, asked asking) error {
+	if err := rest.Check(rebootSchema, object{"reboot": asked.raw}); err != nil {
+		return err
+	}
+	var body struct {
+		Type string `json:"type"`
+	}
+	if err := json.Unmarshal(asked.raw, &body); err != nil {
+		return fmt.Errorf("read a reboot: %w", err)
+	}
+	n := slices.IndexFunc(asked.rows, func(row lifecycle.Action) bool { return row.Name == "reboot-"+strings.ToLower(body.Type) })
+	return a.begin(c, asked.server, asked.rows[n], contract.ActionArguments{})
 }
 
 func actionView(c echo.Context, x models.InstanceAction) object {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/api/apitest"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
@@ -25,8 +26,9 @@ func TestAnActionIsAcceptedFromItsStatesAndRefusedInNovasWordsFromOthers(t *test
 		return err
 	}
 	n := c.network(t, c.member, "n", "10.0.0.0/24", "10.0.0.2", "10.0.0.9")
+	said := map[string]any{"reboot": fields{"type": "HARD"}}
 	act := func(id, name string) (int, string) {
-		a := c.nova(t, c.member, at96, "POST", "/servers/"+id+"/action", fields{name: nil})
+		a := c.nova(t, c.member, at96, "POST", "/servers/"+id+"/action", fields{name: said[name]})
 		return a.Status, a.Body
 	}
 	finish := func(id string) {
@@ -44,6 +46,12 @@ func TestAnActionIsAcceptedFromItsStatesAndRefusedInNovasWordsFromOthers(t *test
 	for _, step := range []struct{ action, shown, task, refused, why string }{
 		{"os-stop", "SHUTOFF", "powering-off", "os-stop", "while it is in vm_state stopped"},
 		{"os-start", "ACTIVE", "powering-on", "os-start", "while it is in vm_state active"},
+		{"pause", "PAUSED", "pausing", "os-stop", "Cannot 'stop' instance " + s.ID + " while it is in vm_state paused"},
+		{"unpause", "ACTIVE", "unpausing", "unpause", "while it is in vm_state active"},
+		{"suspend", "SUSPENDED", "suspending", "pause", "while it is in vm_state suspended"},
+		{"resume", "ACTIVE", "resuming", "resume", "while it is in vm_state active"},
+		{"suspend", "SUSPENDED", "suspending", "os-start", "while it is in vm_state suspended"},
+		{"reboot", "ACTIVE", "rebooting_hard", "os-start", "while it is in vm_state active"},
 	} {
 		status, body = act(s.ID, step.action)
 		require.Equal(t, 202, status, body)
@@ -61,9 +69,12 @@ func TestAnActionIsAcceptedFromItsStatesAndRefusedInNovasWordsFromOthers(t *test
 		require.Equal(t, 409, status)
 		require.Contains(t, body, step.why)
 	}
-	require.Len(t, c.builds.actions, 2, "what the row refuses starts no workflow")
+	require.Len(t, c.builds.actions, 8, "what the row refuses starts no workflow")
 
-	for action, rule := range map[string]string{"os-stop": "servers:stop", "os-start": "servers:start", "os-getConsoleOutput": "os-console-output"} {
+	for action, rule := range map[string]string{
+		"os-stop": "servers:stop", "os-start": "servers:start", "os-getConsoleOutput": "os-console-output", "reboot": "servers:reboot",
+		"pause": "os-pause-server:pause", "unpause": "os-pause-server:unpause", "suspend": "os-suspend-server:suspend", "resume": "os-suspend-server:resume",
+	} {
 		a := c.nova(t, c.reader, at96, "POST", "/servers/"+s.ID+"/action", fields{action: nil})
 		require.Equal(t, 403, a.Status)
 		require.Equal(t, "Policy doesn't allow os_compute_api:"+rule+" to be performed.", a.Message(t))
@@ -73,6 +84,50 @@ func TestAnActionIsAcceptedFromItsStatesAndRefusedInNovasWordsFromOthers(t *test
 	require.Equal(t, 400, status, "it is no user's: %s", body)
 	status, _ = act(s.ID, "os-fly")
 	require.Equal(t, 400, status)
+}
+
+func TestARebootIsSoftOrHardAndShownSoMeanwhile(t *testing.T) {
+	c := newCloud(t)
+	c.builds.do = func(in contract.ActionInput) error {
+		action, _ := lifecycle.Find(in.Action)
+		_, err := c.Store.BeginAction(context.Background(), in.ServerID, action, instanceAction(in, action))
+		return err
+	}
+	n := c.network(t, c.member, "n", "10.0.0.0/24", "10.0.0.2", "10.0.0.9")
+	s := c.row(t, c.member, "web", time.Now())
+	c.place(t, s, n)
+	c.activate(t, s, time.Now())
+	ask := func(body any) apitest.Answer {
+		return c.nova(t, c.member, at96, "POST", "/servers/"+s.ID+"/action", fields{"reboot": body})
+	}
+	for text, body := range map[string]any{
+		"None is not of type 'object'":                               nil,
+		"'type' is a required property":                              fields{},
+		"'WARM' is not one of ":                                      fields{"type": "WARM"},
+		"Additional properties are not allowed ('x' was unexpected)": fields{"type": "SOFT", "x": 1},
+	} {
+		a := ask(body)
+		require.Equal(t, 400, a.Status, a.Body)
+		require.Contains(t, a.Message(t), text)
+	}
+	for _, how := range []struct{ said, status, task string }{{"soft", "REBOOT", "rebooting"}, {"Hard", "HARD_REBOOT", "rebooting_hard"}} {
+		require.Equal(t, 202, ask(fields{"type": how.said}).Status)
+		shown := c.nova(t, c.member, at96, "GET", "/servers/"+s.ID, nil)
+		require.Equal(t, []any{how.status, how.task}, []any{shown.At(t, "server", "status"), shown.At(t, "server", "OS-EXT-STS:task_state")})
+		require.Len(t, c.nova(t, c.member, at96, "GET", "/servers?status="+how.status, nil).At(t, "servers"), 1)
+		in := c.builds.actions[len(c.builds.actions)-1]
+		action, _ := lifecycle.Find(in.Action)
+		require.NoError(t, c.Store.FinishAction(context.Background(), s.ID, in.RequestID, action, nil))
+	}
+	stop, _ := lifecycle.Find("os-stop")
+	asked := models.InstanceAction{ServerID: s.ID, RequestID: "req-stop", Action: "stop", UserID: "u", ProjectID: s.ProjectID}
+	_, err := c.Store.BeginAction(context.Background(), s.ID, stop, asked)
+	require.NoError(t, err)
+	require.NoError(t, c.Store.FinishAction(context.Background(), s.ID, "req-stop", stop, nil))
+	a := ask(fields{"type": "SOFT"})
+	require.Equal(t, 409, a.Status)
+	require.Equal(t, "Cannot 'reboot' instance "+s.ID+" while it is in vm_state stopped", a.Message(t))
+	require.Equal(t, 202, ask(fields{"type": "HARD"}).Status)
 }
 
 func TestAnActionWhoseAnswerWasLostIsAccepted(t *testing.T) {

@@ -10,25 +10,50 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/slipway-cloud/slipway/internal/cli/session"
 	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
 // serverActions are the verbs that are one action of the API each.
-var serverActions = []struct{ verb, action, done, short, long string }{
+var serverActions = []struct {
+	verb, action, done, short, long string
+	says                            func(*pflag.FlagSet) func() any // declares its flags, and gives what they make of the body
+}{
 	{"stop", "os-stop", "stopped", "Shut servers down",
-		"Shut servers down: the guest is asked by ACPI, and turned off when it has not shut down in time (the image's\nos_shutdown_timeout, or a minute). A stopped server keeps its host, its disks and its addresses."},
+		"Shut servers down: the guest is asked by ACPI, and turned off when it has not shut down in time (the image's\nos_shutdown_timeout, or a minute). A stopped server keeps its host, its disks and its addresses.", nil},
 	{"start", "os-start", "started", "Start servers that are stopped",
-		"Start servers that are stopped, on the host where their disks are."},
+		"Start servers that are stopped, on the host where their disks are.", nil},
 	{"dump", "trigger_crash_dump", "interrupted", "Have the systems of servers dump their memory and crash",
-		"Interrupt servers by an NMI, as with the button of a machine that hangs. A guest that is set up for it (kdump on Linux, with\nkernel.unknown_nmi_panic=1) dumps its memory and crashes; any other notes it on its console."},
+		"Interrupt servers by an NMI, as with the button of a machine that hangs. A guest that is set up for it (kdump on Linux, with\nkernel.unknown_nmi_panic=1) dumps its memory and crashes; any other notes it on its console.", nil},
+	{"reboot", "reboot", "rebooted", "Reboot servers",
+		"Reboot servers: the guest is asked by ACPI to shut down, is turned off when it has not in time (the image's\nos_shutdown_timeout, or a minute), and starts again.", rebootType},
+	{"pause", "pause", "paused", "Stop servers' processors",
+		"Stop servers' processors: the guest stands, and its memory stays in its host's. A restart of the host loses it.", nil},
+	{"unpause", "unpause", "unpaused", "Let paused servers go on",
+		"Let paused servers go on.", nil},
+	{"suspend", "suspend", "suspended", "Put servers' memory away",
+		"Put servers' memory away, on their host's disk, and end the guest. That outlives a restart of the host.", nil},
+	{"resume", "resume", "resumed", "Let suspended servers go on",
+		"Let suspended servers go on, from the memory that was put away.", nil},
+}
+
+func rebootType(flags *pflag.FlagSet) func() any {
+	hard := flags.Bool("hard", false, "turn the guest off unasked and make its domain anew; also of servers that are stopped, paused, suspended or in ERROR")
+	return func() any {
+		if *hard {
+			return show.Object{"type": "HARD"}
+		}
+		return show.Object{"type": "SOFT"}
+	}
 }
 
 func (c *client) serverActionCommands() []*cobra.Command {
 	var all []*cobra.Command
 	for _, a := range serverActions {
 		var waiting patience
+		says := func() any { return nil }
 		cmd := &cobra.Command{
 			Use: a.verb + " REF...", Short: a.short, Long: a.long + " If one of several cannot be found, nothing is done.",
 			Example:           "  slipway server " + a.verb + " web\n  slipway server " + a.verb + " web db --wait",
@@ -38,13 +63,16 @@ func (c *client) serverActionCommands() []*cobra.Command {
 				return c.ofEach(ctx, cmd, s, args, waiting, request{
 					verb: a.verb, asked: "asked server %s (%s) to " + a.verb, done: a.done,
 					of: func(id string) session.Request {
-						return session.Request{Service: "compute", Method: http.MethodPost, Path: serverKind.item(id, "action"), Body: show.Object{a.action: nil}}
+						return session.Request{Service: "compute", Method: http.MethodPost, Path: serverKind.item(id, "action"), Body: show.Object{a.action: says()}}
 					},
 					await: func(ctx context.Context, server show.Object, requestID string) error {
 						return c.waitDone(ctx, s, server, a.verb, requestID)
 					},
 				})
 			}),
+		}
+		if a.says != nil {
+			says = a.says(cmd.Flags())
 		}
 		waiting.flags(cmd, "wait until it is done", "the action goes on")
 		all = append(all, cmd)

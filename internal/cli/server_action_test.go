@@ -55,3 +55,29 @@ func TestACrashDumpIsAskedFor(t *testing.T) {
 	require.Equal(t, "asked server web (1) to dump\n", got.err)
 	require.JSONEq(t, `{"trigger_crash_dump":null}`, a.made("POST /compute/v2.1/servers/1/action")[0].body)
 }
+
+func TestEveryVerbOfAnActionAsksForItAndSaysWhenItIsDone(t *testing.T) {
+	for _, c := range []struct{ verb, flag, body, said string }{
+		{"start", "", `{"os-start":null}`, "started"},
+		{"reboot", "", `{"reboot":{"type":"SOFT"}}`, "rebooted"},
+		{"reboot", "--hard", `{"reboot":{"type":"HARD"}}`, "rebooted"},
+		{"pause", "", `{"pause":null}`, "paused"},
+		{"unpause", "", `{"unpause":null}`, "unpaused"},
+		{"suspend", "", `{"suspend":null}`, "suspended"},
+		{"resume", "", `{"resume":null}`, "resumed"},
+	} {
+		a := newAPI(t)
+		a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+		a.json("POST /compute/v2.1/servers/1/action", 202, "", "X-Compute-Request-Id", requestID)
+		a.json("GET /compute/v2.1/servers/1", 200, `{"server":{"id":"1","OS-EXT-STS:task_state":null}}`)
+		a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200, `{"instanceAction":{"message":null,"events":[]}}`)
+		args := []string{"server", c.verb, "web", "--wait"}
+		if c.flag != "" {
+			args = append(args, c.flag)
+		}
+		got := run(t, args...)
+		require.Equal(t, 0, got.code, got.err)
+		require.Equal(t, c.said+" server web (1) after 0 ms\n", got.err)
+		require.JSONEq(t, c.body, a.made("POST /compute/v2.1/servers/1/action")[0].body)
+	}
+}

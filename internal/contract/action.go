@@ -8,6 +8,12 @@ const (
 	WorkflowStart          = "StartServer"
 	WorkflowChangePassword = "ChangePassword"
 	WorkflowReset          = "ResetServer"
+	WorkflowSoftReboot     = "SoftRebootServer"
+	WorkflowHardReboot     = "HardRebootServer"
+	WorkflowPause          = "PauseServer"
+	WorkflowUnpause        = "UnpauseServer"
+	WorkflowSuspend        = "SuspendServer"
+	WorkflowResume         = "ResumeServer"
 )
 
 // Activities of actions.
@@ -20,6 +26,12 @@ const (
 	StopDomain     = "StopDomain"
 	PowerOnDomain  = "PowerOnDomain"
 	PowerOffDomain = "PowerOffDomain"
+
+	RemakeDomain  = "RemakeDomain"
+	PauseDomain   = "PauseDomain"
+	UnpauseDomain = "UnpauseDomain"
+	SaveDomain    = "SaveDomain"
+	PutBackGuest  = "PutBackGuest"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -99,4 +111,26 @@ type StopDomainInput struct {
 type SetAdminPasswordInput struct {
 	ServerID string `json:"server_id"`
 	Password string `json:"password"`
+}
+
+// PauseDomainInput stops a guest's processors.
+type PauseDomainInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// UnpauseDomainInput lets them go on.
+type UnpauseDomainInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// SaveDomainInput writes a guest's memory to disk and ends it.
+type SaveDomainInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// PutBackGuestInput is the undo of what changes a guest's power: what its server was.
+type PutBackGuestInput struct {
+	ServerID   string `json:"server_id"`
+	VMState    string `json:"vm_state"`
+	PowerState int    `json:"power_state"`
 }

@@ -109,6 +109,12 @@ var activities = table(
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),
 	host[SetAdminPasswordInput, none](SetAdminPassword).of(func(in SetAdminPasswordInput) string { return in.ServerID }),
+	host[RemakeDomainInput, none](RemakeDomain).of(func(in RemakeDomainInput) string { return in.ServerID }),
+	host[PauseDomainInput, none](PauseDomain).of(func(in PauseDomainInput) string { return in.ServerID }),
+	host[UnpauseDomainInput, none](UnpauseDomain).of(func(in UnpauseDomainInput) string { return in.ServerID }),
+	host[SaveDomainInput, none](SaveDomain).of(func(in SaveDomainInput) string { return in.ServerID }),
+	host[PutBackGuestInput, none](PutBackGuest).of(func(in PutBackGuestInput) string { return in.ServerID }).owes(OwesUndo).
+		noTurn("its server waits for it, locked"),
 
 	// What the database has forgotten, and a host has.
 	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -312,6 +313,16 @@ type ServerSpec struct {
 
 	// DynamicVendorData is there once AskVendorData has asked.
 	DynamicVendorData DynamicVendorData `json:"dynamic_vendor_data,omitempty"`
+}
+
+// DriveMade is how its config drive is made.
+func (s ServerSpec) DriveMade() DriveOptions {
+	drive := DriveOptions{Format: "iso9660"} // as all were before that could be set
+	if s.Drive != nil {
+		drive = *s.Drive
+	}
+	drive.Format = cmp.Or(s.Image.DriveFormat, drive.Format)
+	return drive
 }
 
 // AskVendorDataInput is what the operator's services are asked about a server.

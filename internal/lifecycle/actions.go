@@ -66,6 +66,42 @@ var Actions = []Action{
 		Does: "interrupts the guest by an NMI: one that is set up for it dumps its memory and crashes",
 	},
 	{
+		Name: "reboot-soft", Word: "reboot", Method: "reboot", Since: 1, Policy: "os_compute_api:servers:reboot",
+		From: []VMState{Active}, Task: Rebooting, To: Active, Power: Running,
+		Workflow: "SoftRebootServer",
+		Does:     "`{\"type\": \"SOFT\"}`: asks the guest to shut down by ACPI, turns it off if it has not within the image's os_shutdown_timeout (60 s), and starts it again",
+	},
+	{
+		Name: "reboot-hard", Word: "reboot", Method: "reboot", Since: 1, Policy: "os_compute_api:servers:reboot",
+		From: []VMState{Active, Stopped, Paused, Suspended, Error}, Task: RebootingHard, To: Active, Power: Running,
+		Workflow: "HardRebootServer",
+		Does:     "`{\"type\": \"HARD\"}`: turns the guest off, makes its domain anew from what the build kept beside it, and starts it; memory that was paused or suspended is lost",
+	},
+	{
+		Name: "pause", Method: "pause", Since: 1, Policy: "os_compute_api:os-pause-server:pause",
+		From: []VMState{Active}, Task: Pausing, To: Paused, Power: PausedGuest,
+		Workflow: "PauseServer",
+		Does:     "stops the guest's processors; its memory stays in the host's",
+	},
+	{
+		Name: "unpause", Method: "unpause", Since: 1, Policy: "os_compute_api:os-pause-server:unpause",
+		From: []VMState{Paused}, Task: Unpausing, To: Active, Power: Running,
+		Workflow: "UnpauseServer",
+		Does:     "lets them go on",
+	},
+	{
+		Name: "suspend", Method: "suspend", Since: 1, Policy: "os_compute_api:os-suspend-server:suspend",
+		From: []VMState{Active}, Task: Suspending, To: Suspended, Power: Shutdown,
+		Workflow: "SuspendServer",
+		Does:     "writes the guest's memory to its host's disk, where it outlives a restart of the host, and ends it",
+	},
+	{
+		Name: "resume", Method: "resume", Since: 1, Policy: "os_compute_api:os-suspend-server:resume",
+		From: []VMState{Suspended}, Task: Resuming, To: Active, Power: Running,
+		Workflow: "ResumeServer",
+		Does:     "starts the guest from there",
+	},
+	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
 		Power: AsItWas, Locked: true,
 		Does: "answers the end of what the serial console printed",

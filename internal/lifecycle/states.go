@@ -9,20 +9,27 @@ type VMState string
 
 // States of a server.
 const (
-	Building VMState = "building"
-	Active   VMState = "active"
-	Paused   VMState = "paused"
-	Stopped  VMState = "stopped"
-	Error    VMState = "error"
-	Deleted  VMState = "deleted"
+	Building  VMState = "building"
+	Active    VMState = "active"
+	Paused    VMState = "paused"
+	Suspended VMState = "suspended"
+	Stopped   VMState = "stopped"
+	Error     VMState = "error"
+	Deleted   VMState = "deleted"
 )
 
 // Task states: what is being done (nova/compute/task_states.py). A build's others are its phases.
 const (
-	Scheduling  = "scheduling"
-	Deleting    = "deleting"
-	PoweringOff = "powering-off"
-	PoweringOn  = "powering-on"
+	Scheduling    = "scheduling"
+	Deleting      = "deleting"
+	PoweringOff   = "powering-off"
+	PoweringOn    = "powering-on"
+	Rebooting     = "rebooting"
+	RebootingHard = "rebooting_hard"
+	Pausing       = "pausing"
+	Unpausing     = "unpausing"
+	Suspending    = "suspending"
+	Resuming      = "resuming"
 
 	UpdatingPassword = "updating_password"
 )
@@ -49,7 +56,7 @@ var status = []struct {
 	state  VMState
 	status string
 }{
-	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
 // underway is what users see instead while a task is done to a server in one of the states.
@@ -57,7 +64,10 @@ var underway = []struct {
 	task   string
 	status string
 	in     []VMState
-}{}
+}{
+	{Rebooting, "REBOOT", []VMState{Active}},
+	{RebootingHard, "HARD_REBOOT", []VMState{Active}},
+}
 
 // Status is Nova's status of a state and a task; "UNKNOWN" for a state that it does not know.
 func Status(state VMState, task string) string {
@@ -140,7 +150,7 @@ func Found(power int) VMState {
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return []VMState{Active, Paused, Stopped} }
+func WasBuilt() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }
 
 // Allows says whether the action may begin in a state.
 func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }

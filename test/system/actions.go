@@ -14,6 +14,8 @@ import (
 var said = map[string]any{
 	"changePassword": map[string]any{"adminPass": "s3cret"},
 	"os-resetState":  map[string]any{"state": "error"},
+	"reboot-soft":    map[string]any{"type": "SOFT"},
+	"reboot-hard":    map[string]any{"type": "HARD"},
 }
 
 // Ask asks for an action on a server, with the least that it takes.

@@ -28,7 +28,12 @@ type action struct {
 
 // Tables are the steps of each action, by the name of its row in internal/lifecycle.
 func Tables() map[string][]run.Spec {
-	return map[string][]run.Spec{"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(), "changePassword": passwordSteps.Specs()}
+	return map[string][]run.Spec{
+		"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(),
+		"reboot-soft": softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
+		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
+		"changePassword": passwordSteps.Specs(),
+	}
 }
 
 // The steps that all have.
@@ -98,6 +103,11 @@ func finish(a *action, _ int) (contract.FinishActionInput, func(run.None)) {
 	return contract.FinishActionInput{
 		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run),
 	}, nil
+}
+
+// putBack makes the guest what its server was.
+func putBack(a *action) (any, bool) {
+	return contract.PutBackGuestInput{ServerID: a.in.ServerID, VMState: a.begun.VMState, PowerState: a.begun.PowerState}, true
 }
 
 // fail gives the server its state back. One that is being deleted needs none.

@@ -29,6 +29,9 @@ type guest struct {
 	state    string
 	on       bool
 	password string
+	vmState  lifecycle.VMState          // of its server, when an action begins
+	power    int                        // and its power state
+	put      contract.PutBackGuestInput // back
 	failed   contract.FailActionInput
 	ended    string
 	before   map[string]error // fails an activity before it has an effect
@@ -61,7 +64,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 	none := func() {}
 	for activityName, f := range map[string]any{
 		contract.BeginAction: func(_ context.Context, in contract.ActionInput) (contract.BegunAction, error) {
-			return contract.BegunAction{Hostname: "hv1", ShutdownTimeout: time.Minute}, g.does(contract.BeginAction, func() { g.task = in.Action })
+			return contract.BegunAction{Hostname: "hv1", ShutdownTimeout: time.Minute, VMState: string(g.vmState), PowerState: g.power}, g.does(contract.BeginAction, func() { g.task = in.Action })
 		},
 		contract.FinishAction: func(context.Context, contract.FinishActionInput) error {
 			return g.does(contract.FinishAction, func() { g.task, g.state = "", "done" })
@@ -87,7 +90,14 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.SetAdminPassword: func(_ context.Context, in contract.SetAdminPasswordInput) error {
 			return g.does(contract.SetAdminPassword, func() { g.password = in.Password })
 		},
-		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
+		contract.PutBackGuest: func(_ context.Context, in contract.PutBackGuestInput) error {
+			return g.does(contract.PutBackGuest, func() { g.put = in })
+		},
+		contract.RemakeDomain:  func(context.Context, contract.RemakeDomainInput) error { return g.does(contract.RemakeDomain, none) },
+		contract.PauseDomain:   func(context.Context, contract.PauseDomainInput) error { return g.does(contract.PauseDomain, none) },
+		contract.UnpauseDomain: func(context.Context, contract.UnpauseDomainInput) error { return g.does(contract.UnpauseDomain, none) },
+		contract.SaveDomain:    func(context.Context, contract.SaveDomainInput) error { return g.does(contract.SaveDomain, none) },
+		contract.HostSeen:      func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
 			return contract.Takings{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
 		},
@@ -187,6 +197,45 @@ func TestAGuestWithoutAnAgentRefusesAPasswordOnceItsServerIsFree(t *testing.T) {
 	require.Equal(t, "QEMU guest agent is not enabled", failure.Fault(g.answer).Text)
 	require.Equal(t, []string{contract.BeginAction, contract.SetAdminPassword, contract.FailAction}, g.done)
 	require.Equal(t, 409, g.failed.Code)
+}
+
+// changesOfPower are the actions whose guest is put back where they fail.
+var changesOfPower = []struct {
+	name  string
+	do    any
+	steps []string
+}{
+	{"reboot-soft", does.SoftRebootServer, []string{contract.StopDomain, contract.StartDomain}},
+	{"reboot-hard", does.HardRebootServer, []string{contract.RemakeDomain, contract.StartDomain}},
+	{"pause", does.PauseServer, []string{contract.PauseDomain}},
+	{"unpause", does.UnpauseServer, []string{contract.UnpauseDomain}},
+	{"suspend", does.SuspendServer, []string{contract.SaveDomain}},
+	{"resume", does.ResumeServer, []string{contract.StartDomain}},
+}
+
+func TestAChangeOfPowerThatFailsPutsTheGuestBackBeforeItsServerIsUnlocked(t *testing.T) {
+	for _, c := range changesOfPower {
+		row, _ := lifecycle.Find(c.name)
+		g := &guest{}
+		require.NoError(t, perform(t, g, c.do, c.name))
+		require.Equal(t, slices.Concat([]string{contract.BeginAction}, c.steps, []string{contract.FinishAction}), g.done)
+		for _, state := range row.From {
+			for _, step := range append(slices.Clone(c.steps), contract.FinishAction) {
+				for _, late := range []bool{false, true} {
+					failing := map[string]error{step: fault.New(fault.HostUnfit, "hv1 cannot")}
+					g := &guest{vmState: state, power: lifecycle.PausedGuest, before: failing}
+					if late {
+						g.before, g.after = nil, failing
+					}
+					require.ErrorContains(t, perform(t, g, c.do, c.name), "hv1 cannot", c.name)
+					require.NoError(t, g.answer, "it was accepted: %s", c.name)
+					require.Equal(t, []any{string(state), lifecycle.PausedGuest}, []any{g.put.VMState, g.put.PowerState}, c.name)
+					require.Equal(t, []any{string(state), lifecycle.PausedGuest}, []any{g.failed.VMState, g.failed.PowerState}, c.name)
+					require.Equal(t, []string{contract.PutBackGuest, contract.FailAction}, g.done[len(g.done)-2:], c.name)
+				}
+			}
+		}
+	}
 }
 
 func TestEveryActionOfTheTableHasSteps(t *testing.T) {

@@ -216,7 +216,7 @@ func allocateNetwork(b *build, nic int) (contract.AllocateNetworkInput, func(con
 }
 
 func buildConfigDrive(b *build, _ int) (contract.BuildConfigDriveInput, func(run.None)) {
-	drive := b.drive()
+	drive := b.spec().DriveMade()
 	return contract.BuildConfigDriveInput{
 		ServerID:     b.in.ServerID,
 		Format:       drive.Format,
@@ -249,17 +249,10 @@ func injectData(b *build, _ int) (contract.InjectDataInput, func(contract.Inject
 func notTaken(b *build) string { return strings.Join(b.injected.Notes, "; ") }
 
 func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) {
-	return contract.DefineDomainInput{
-		ServerID:    b.in.ServerID,
-		ProjectID:   b.in.ProjectID,
-		Name:        b.in.Name,
-		Flavor:      b.in.Flavor,
-		Image:       b.image,
-		ConfigDrive: wantsConfigDrive(b),
-		Format:      b.drive().Format,
-		Ports:       b.ports,
-		Facts:       b.facts(),
-	}, nil
+	facts := b.facts()
+	in := facts.Domain()
+	in.Facts = facts
+	return in, nil
 }
 
 // facts are what makes this server again of its domain.
@@ -282,16 +275,6 @@ func activate(b *build, _ int) (contract.ActivateInput, func(run.None)) {
 		Hostname:  b.host.Hostname,
 		Steps:     server.Steps(b.run),
 	}, nil
-}
-
-// drive is how its config drive is made.
-func (b *build) drive() contract.DriveOptions {
-	drive := contract.DriveOptions{Format: "iso9660"} // as all were before that could be set
-	if b.in.Drive != nil {
-		drive = *b.in.Drive
-	}
-	drive.Format = cmp.Or(b.image.DriveFormat, drive.Format)
-	return drive
 }
 
 // resourcesOf is what a flavor takes of a host. A flavor without a root disk takes the image's own size.

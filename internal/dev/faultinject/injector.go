@@ -286,6 +286,22 @@ func (h *injected) Define(ctx context.Context, d hypervisor.Domain) error {
 	return h.do(ctx, "Define", d.UUID, func() error { return h.to.Define(ctx, d) })
 }
 
+func (h *injected) Redefine(ctx context.Context, d hypervisor.Domain) error {
+	return h.do(ctx, "Redefine", d.UUID, func() error { return h.to.Redefine(ctx, d) })
+}
+
+func (h *injected) Suspend(ctx context.Context, uuid string) error {
+	return h.do(ctx, "Suspend", uuid, func() error { return h.to.Suspend(ctx, uuid) })
+}
+
+func (h *injected) Resume(ctx context.Context, uuid string) error {
+	return h.do(ctx, "Resume", uuid, func() error { return h.to.Resume(ctx, uuid) })
+}
+
+func (h *injected) Save(ctx context.Context, uuid string) error {
+	return h.do(ctx, "Save", uuid, func() error { return h.to.Save(ctx, uuid) })
+}
+
 func (h *injected) Start(ctx context.Context, uuid string) error {
 	return h.do(ctx, "Start", uuid, func() error { return h.to.Start(ctx, uuid) })
 }

@@ -23,9 +23,19 @@ type Hypervisor interface {
 	// Define makes the domain known, without starting it. The same domain again is success; the uuid with another
 	// definition is redefined only while it does not run.
 	Define(ctx context.Context, d Domain) error
-	// Start starts a defined domain and returns when it runs. A running one is success, one that is not defined is NotFound,
+	// Redefine makes a domain that does not run anew: whatever was defined under its uuid is replaced, and memory that was saved
+	// is dropped; the NVRAM stays. One that runs is a Conflict.
+	Redefine(ctx context.Context, d Domain) error
+	// Start starts a defined domain, from its saved memory where there is some, and returns when it runs. A running one is success, one that is not defined is NotFound,
 	// a paused one is a Conflict.
 	Start(ctx context.Context, uuid string) error
+	// Suspend stops a guest's processors and keeps its memory, and returns when they stand; Resume lets them go on. One that is so
+	// already is success, one that is off is a Conflict, one that is not defined is NotFound.
+	Suspend(ctx context.Context, uuid string) error
+	Resume(ctx context.Context, uuid string) error
+	// Save puts the memory of a guest away and ends it: the next start goes on from there. One that was saved is success, one that
+	// is off otherwise is a Conflict, one that is not defined is NotFound.
+	Save(ctx context.Context, uuid string) error
 	// Destroy stops a domain at once. One that does not run, or does not exist, is success.
 	Destroy(ctx context.Context, uuid string) error
 	// Shutdown asks the guest to shut down, as by its power button, and returns at once. One that does not run, or does not

@@ -57,6 +57,7 @@ type Record struct {
 	Domain   hypervisor.Domain `json:"domain"`
 	State    hypervisor.State  `json:"state"`
 	ByItself bool              `json:"by_itself,omitempty"`
+	Saved    bool              `json:"saved,omitempty"` // its memory is
 }
 
 // World is every domain there is, by uuid.
@@ -242,29 +243,37 @@ func (h *Hypervisor) Trial(ctx context.Context, again bool) (out hostapi.Trial, 
 
 // Define makes the domain known.
 func (h *Hypervisor) Define(ctx context.Context, d hypervisor.Domain) error {
-	return h.call(ctx, "Define", d.UUID, h.o.DefineLatency, func() error {
+	return h.define(ctx, "Define", d, false)
+}
+
+// Redefine makes it anew.
+func (h *Hypervisor) Redefine(ctx context.Context, d hypervisor.Domain) error {
+	return h.define(ctx, "Redefine", d, true)
+}
+
+func (h *Hypervisor) define(ctx context.Context, method string, d hypervisor.Domain, anew bool) error {
+	return h.call(ctx, method, d.UUID, h.o.DefineLatency, func() error {
 		if d.Name == "" || d.VCPUs < 1 || d.MemoryMiB < 1 {
 			return fault.New(fault.Invalid, "A domain needs a name, at least 1 vCPU and 1 MiB of memory.")
 		}
-		d = clone(d)
-		state := hypervisor.ShutOff
+		made := Record{Domain: clone(d), State: hypervisor.ShutOff}
 		if known, ok := h.world[d.UUID]; ok {
 			switch {
 			case known.Domain.Name != d.Name:
 				return fault.New(fault.Conflict, "The domain %s on %s is named %s, not %s", d.UUID, h.o.Hostname, known.Domain.Name, d.Name)
-			case reflect.DeepEqual(known.Domain, d):
+			case !anew && reflect.DeepEqual(known.Domain, made.Domain):
 				return nil
 			case active(known.State):
 				return fault.New(fault.Conflict, "The domain %s runs on %s with another definition", d.UUID, h.o.Hostname)
 			}
-			state = known.State
+			made.State, made.Saved = known.State, known.Saved && !anew
 		}
 		for id, other := range h.world {
 			if id != d.UUID && other.Domain.Name == d.Name {
 				return fault.New(fault.Conflict, "The name %s belongs to the domain %s on %s", d.Name, id, h.o.Hostname)
 			}
 		}
-		return h.put(Record{Domain: d, State: state})
+		return h.put(made)
 	})
 }
 
@@ -280,9 +289,56 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 		case r.State == hypervisor.Paused:
 			return fault.New(fault.Conflict, "The domain %s is paused on %s; resume it or destroy it", id, h.o.Hostname)
 		}
-		r.State, r.ByItself = hypervisor.Running, false
+		r.State, r.ByItself, r.Saved = hypervisor.Running, false, false
 		return h.put(r)
 	})
+}
+
+// Suspend stops a guest's processors.
+func (h *Hypervisor) Suspend(ctx context.Context, id string) error {
+	return h.turn(ctx, "Suspend", id, hypervisor.Running, hypervisor.Paused)
+}
+
+// Resume lets them go on.
+func (h *Hypervisor) Resume(ctx context.Context, id string) error {
+	return h.turn(ctx, "Resume", id, hypervisor.Paused, hypervisor.Running)
+}
+
+func (h *Hypervisor) turn(ctx context.Context, method, id string, from, to hypervisor.State) error {
+	return h.call(ctx, method, id, 0, func() error {
+		r, ok := h.world[id]
+		switch {
+		case !ok:
+			return fault.New(fault.NotFound, "The domain is not defined on %s", h.o.Hostname)
+		case r.State == to:
+			return nil
+		case r.State != from:
+			return h.off(id)
+		}
+		r.State = to
+		return h.put(r)
+	})
+}
+
+// Save puts a guest's memory away.
+func (h *Hypervisor) Save(ctx context.Context, id string) error {
+	return h.call(ctx, "Save", id, 0, func() error {
+		r, ok := h.world[id]
+		switch {
+		case !ok:
+			return fault.New(fault.NotFound, "The domain is not defined on %s", h.o.Hostname)
+		case active(r.State):
+			r.State, r.ByItself, r.Saved = hypervisor.ShutOff, false, true
+			return h.put(r)
+		case r.Saved:
+			return nil
+		}
+		return h.off(id)
+	})
+}
+
+func (h *Hypervisor) off(id string) error {
+	return fault.New(fault.Conflict, "The domain %s is off on %s", id, h.o.Hostname)
 }
 
 // Shutdown stops a domain: its guest does what it is asked.

@@ -34,6 +34,9 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("another definition replaces one that does not run", s.redefine)
 	t.Run("another definition of a running domain is a conflict", s.redefineRunning)
 	t.Run("a running domain is not undefined", s.undefineRunning)
+	t.Run("a domain that is off is made anew, also by the same definition", s.anew)
+	t.Run("a guest that is suspended stands until it is resumed", s.suspend)
+	t.Run("a guest whose memory is saved is off, and starts from it once", s.save)
 	t.Run("concurrent starts of one domain start it once and all succeed", s.concurrentStarts)
 	t.Run("concurrent lives of several domains do not disturb each other", s.concurrentLives)
 	t.Run("a cancelled context changes nothing and is reported", s.cancelled)
@@ -308,6 +311,70 @@ func (s suite) undefineRunning(t *testing.T) {
 	requireState(t, h, d, hypervisor.Running)
 }
 
+func (s suite) anew(t *testing.T) {
+	h, d := s.setup(t)
+	for range 2 {
+		require.NoError(t, h.Redefine(ctxOf(t), d))
+	}
+	requireState(t, h, d, hypervisor.ShutOff)
+	other := s.domain(t, h)
+	other.Name = d.Name
+	requireFault(t, h.Redefine(ctxOf(t), other), fault.Conflict)
+	renamed := d
+	renamed.Name = "slipway-" + uuid.NewString()
+	requireFault(t, h.Redefine(ctxOf(t), renamed), fault.Conflict)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	requireFault(t, h.Redefine(ctxOf(t), d), fault.Conflict)
+	requireState(t, h, d, hypervisor.Running)
+}
+
+func (s suite) suspend(t *testing.T) {
+	h, d := s.setup(t)
+	for _, do := range []func(context.Context, string) error{h.Suspend, h.Resume} {
+		requireFault(t, do(ctxOf(t), d.UUID), fault.NotFound)
+	}
+	require.NoError(t, h.Define(ctxOf(t), d))
+	for _, do := range []func(context.Context, string) error{h.Suspend, h.Resume} {
+		requireFault(t, do(ctxOf(t), d.UUID), fault.Conflict)
+	}
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	for range 2 {
+		require.NoError(t, h.Suspend(ctxOf(t), d.UUID))
+		requireState(t, h, d, hypervisor.Paused)
+	}
+	requireFault(t, h.Start(ctxOf(t), d.UUID), fault.Conflict)
+	for range 2 {
+		require.NoError(t, h.Resume(ctxOf(t), d.UUID))
+		requireState(t, h, d, hypervisor.Running)
+	}
+	require.NoError(t, h.Suspend(ctxOf(t), d.UUID))
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID), "it need not run to be stopped")
+	requireState(t, h, d, hypervisor.ShutOff)
+}
+
+func (s suite) save(t *testing.T) {
+	h, d := s.setup(t)
+	requireFault(t, h.Save(ctxOf(t), d.UUID), fault.NotFound)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	requireFault(t, h.Save(ctxOf(t), d.UUID), fault.Conflict)
+	for _, before := range []func(context.Context, string) error{h.Start, h.Suspend} {
+		require.NoError(t, before(ctxOf(t), d.UUID))
+		for range 2 {
+			require.NoError(t, h.Save(ctxOf(t), d.UUID))
+			requireState(t, h, d, hypervisor.ShutOff)
+		}
+		require.NoError(t, h.Start(ctxOf(t), d.UUID))
+		requireState(t, h, d, hypervisor.Running)
+	}
+	require.NoError(t, h.Save(ctxOf(t), d.UUID))
+	require.NoError(t, h.Redefine(ctxOf(t), d))
+	requireFault(t, h.Save(ctxOf(t), d.UUID), fault.Conflict)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	require.NoError(t, h.Save(ctxOf(t), d.UUID))
+	require.NoError(t, h.Undefine(ctxOf(t), d.UUID), "with what was saved")
+	requireState(t, h, d, hypervisor.Absent)
+}
+
 func (s suite) concurrentStarts(t *testing.T) {
 	h, d := s.setup(t)
 	require.NoError(t, h.Define(ctxOf(t), d))
@@ -353,7 +420,8 @@ func (s suite) cancelled(t *testing.T) {
 		_, listErr := h.List(gone)
 		for _, err := range []error{
 			capsErr, stateErr, listErr,
-			h.Define(gone, d), h.Start(gone, d.UUID), h.Destroy(gone, d.UUID), h.Undefine(gone, d.UUID),
+			h.Define(gone, d), h.Redefine(gone, d), h.Start(gone, d.UUID), h.Suspend(gone, d.UUID), h.Resume(gone, d.UUID), h.Save(gone, d.UUID),
+			h.Destroy(gone, d.UUID), h.Undefine(gone, d.UUID),
 		} {
 			requireFault(t, err, fault.Unavailable)
 			require.ErrorIs(t, err, context.Canceled)
@@ -374,6 +442,9 @@ func (s suite) noUUID(t *testing.T) {
 	d.UUID = "../../etc/passwd"
 	requireFault(t, h.Define(ctxOf(t), d), fault.Internal)
 	requireFault(t, h.Start(ctxOf(t), d.UUID), fault.Internal)
+	requireFault(t, h.Redefine(ctxOf(t), d), fault.Internal)
+	requireFault(t, h.Suspend(ctxOf(t), d.UUID), fault.Internal)
+	requireFault(t, h.Save(ctxOf(t), d.UUID), fault.Internal)
 	requireFault(t, h.Destroy(ctxOf(t), d.UUID), fault.Internal)
 	requireFault(t, h.Undefine(ctxOf(t), d.UUID), fault.Internal)
 	_, err := h.State(ctxOf(t), d.UUID)

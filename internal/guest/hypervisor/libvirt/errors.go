@@ -82,6 +82,8 @@ func (h *Hypervisor) translate(doing string, err error) error {
 		switch {
 		case starting:
 			return fault.Wrap(fault.HostUnfit, cause, "%s could not start the server: %s", h.host, say)
+		case strings.HasPrefix(doing, "save "):
+			return fault.Wrap(fault.HostUnfit, cause, "%s could not save the server's memory: %s", h.host, say)
 		case strings.HasPrefix(doing, "destroy "):
 			return fault.Wrap(fault.Unavailable, cause, "%s could not stop the server yet: %s", h.host, say)
 		case answer.Code == errSystem:

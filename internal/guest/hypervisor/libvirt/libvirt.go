@@ -127,7 +127,11 @@ func (h *Hypervisor) Close() error {
 
 // do runs f on a connection, within the deadline, and gives a fault.
 func (h *Hypervisor) do(ctx context.Context, doing string, f func(context.Context, *client) error) error {
-	ctx, cancel := bounded(ctx, h.timeout)
+	return h.doWithin(ctx, h.timeout, doing, f)
+}
+
+func (h *Hypervisor) doWithin(ctx context.Context, limit time.Duration, doing string, f func(context.Context, *client) error) error {
+	ctx, cancel := bounded(ctx, limit)
 	defer cancel()
 	return h.translate(doing, h.pool.do(ctx, func(c *client) error { return f(ctx, c) }))
 }
@@ -281,6 +285,11 @@ func (h *Hypervisor) platformOf(c *client) (platform, error) {
 // Define makes the domain known. Whether a domain that is known already is the same one is told by the digest in its
 // metadata.
 func (h *Hypervisor) Define(ctx context.Context, d hypervisor.Domain) error {
+	return h.define(ctx, d, h.compare)
+}
+
+// define makes the domain known unless what stands under its uuid is the same, which is tells.
+func (h *Hypervisor) define(ctx context.Context, d hypervisor.Domain, is func(c *client, known golibvirt.Domain, d hypervisor.Domain, digest string) (same bool, err error)) error {
 	id, err := parseUUID(d.UUID)
 	if err != nil {
 		return err
@@ -301,7 +310,7 @@ func (h *Hypervisor) Define(ctx context.Context, d hypervisor.Domain) error {
 		}
 		switch known, err := c.DomainLookupByUUID(id); {
 		case err == nil:
-			same, err := h.compare(c, known, d, digest)
+			same, err := is(c, known, d, digest)
 			if same || err != nil {
 				return err
 			}
@@ -322,7 +331,7 @@ func (h *Hypervisor) Define(ctx context.Context, d hypervisor.Domain) error {
 // compare says whether a known domain is the one asked for; one that is not, and may not be replaced, is a conflict.
 func (h *Hypervisor) compare(c *client, known golibvirt.Domain, d hypervisor.Domain, digest string) (same bool, err error) {
 	if known.Name != d.Name {
-		return false, fault.New(fault.Conflict, "The domain %s on %s is named %s, not %s", d.UUID, h.host, known.Name, d.Name)
+		return false, h.misnamed(known, d)
 	}
 	kept, err := readDefinition(c, known)
 	if err != nil {
@@ -337,14 +346,39 @@ func (h *Hypervisor) compare(c *client, known golibvirt.Domain, d hypervisor.Dom
 	if kept.digest == digest {
 		return true, nil
 	}
+	return false, h.replaceable(c, known, d)
+}
+
+func (h *Hypervisor) misnamed(known golibvirt.Domain, d hypervisor.Domain) error {
+	return fault.New(fault.Conflict, "The domain %s on %s is named %s, not %s", d.UUID, h.host, known.Name, d.Name)
+}
+
+func (h *Hypervisor) replaceable(c *client, known golibvirt.Domain, d hypervisor.Domain) error {
 	active, err := c.DomainIsActive(known)
 	if err != nil && !hasCode(err, errNoDomain) {
-		return false, err
+		return err
 	}
 	if active == 1 {
-		return false, fault.New(fault.Conflict, "The domain %s runs on %s with another definition", d.UUID, h.host)
+		return fault.New(fault.Conflict, "The domain %s runs on %s with another definition", d.UUID, h.host)
 	}
-	return false, nil
+	return nil
+}
+
+// Redefine replaces the definition at once, without a moment in which there is none. What was saved of the guest's memory would
+// be started with the definition of then.
+func (h *Hypervisor) Redefine(ctx context.Context, d hypervisor.Domain) error {
+	return h.define(ctx, d, func(c *client, known golibvirt.Domain, d hypervisor.Domain, _ string) (same bool, err error) {
+		if known.Name != d.Name {
+			return false, h.misnamed(known, d)
+		}
+		if err := h.replaceable(c, known, d); err != nil {
+			return false, err
+		}
+		if saved, err := c.DomainHasManagedSaveImage(known, 0); err != nil || saved == 0 {
+			return false, err
+		}
+		return false, c.DomainManagedSaveRemove(known, 0)
+	})
 }
 
 // definition is what Slipway reads back of a domain.
@@ -393,7 +427,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return h.do(ctx, "start domain "+id, func(ctx context.Context, c *client) error {
+	return h.doWithin(ctx, max(h.timeout, memoryTimeout), "start domain "+id, func(ctx context.Context, c *client) error {
 		dom, err := c.DomainLookupByUUID(key)
 		if err != nil {
 			return err
@@ -433,6 +467,69 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 			h.log.WarnContext(ctx, "after a start that failed", "server_id", id, "error", cleanup)
 		}
 		return err
+	})
+}
+
+// Suspend stops the guest's processors.
+func (h *Hypervisor) Suspend(ctx context.Context, id string) error {
+	return h.turn(ctx, "pause domain "+id, id, hypervisor.Paused, (*client).DomainSuspend)
+}
+
+// Resume lets them go on.
+func (h *Hypervisor) Resume(ctx context.Context, id string) error {
+	return h.turn(ctx, "resume domain "+id, id, hypervisor.Running, (*client).DomainResume)
+}
+
+func (h *Hypervisor) turn(ctx context.Context, doing, id string, to hypervisor.State, how func(*client, golibvirt.Domain) error) error {
+	key, err := parseUUID(id)
+	if err != nil {
+		return err
+	}
+	return h.do(ctx, doing, func(_ context.Context, c *client) error {
+		dom, err := c.DomainLookupByUUID(key)
+		if err != nil {
+			return err
+		}
+		// libvirt pauses what is paused, and refuses to resume what runs.
+		if state, err := stateOf(c, dom); err != nil || state == to {
+			return err
+		}
+		return how(c, dom)
+	})
+}
+
+// memoryTimeout bounds a call in which libvirt writes or reads all of a guest's memory; its caller knows better.
+const memoryTimeout = time.Hour
+
+// Save is libvirt's managed save: it lies in libvirt's own folder, and goes with the definition. The guest runs on when it is
+// started again, also one that stood.
+func (h *Hypervisor) Save(ctx context.Context, id string) error {
+	key, err := parseUUID(id)
+	if err != nil {
+		return err
+	}
+	return h.doWithin(ctx, max(h.timeout, memoryTimeout), "save domain "+id, func(ctx context.Context, c *client) error {
+		dom, err := c.DomainLookupByUUID(key)
+		if err != nil {
+			return err
+		}
+		switch active, err := c.DomainIsActive(dom); {
+		case err != nil:
+			return err
+		case active == 0:
+			if saved, err := c.DomainHasManagedSaveImage(dom, 0); err != nil || saved == 1 {
+				return err
+			}
+		}
+		def, err := readDefinition(c, dom)
+		if err != nil {
+			return err
+		}
+		// One that is off it refuses.
+		if err := c.DomainManagedSave(dom, uint32(golibvirt.DomainSaveRunning)); err != nil {
+			return err
+		}
+		return h.bridges.removeUnused(ctx, c, def.bridges)
 	})
 }
 
