@@ -170,7 +170,7 @@ func flavorSchema(minor int) object {
 }
 
 var (
-	flavorSchemas = byVersion(flavorSchema, 1, 55)
+	flavorSchemas = byVersion("POST /flavors", flavorSchema)
 	flavorIDForm  = regexp.MustCompile(`^[a-zA-Z0-9. _-]+$`)
 )
 

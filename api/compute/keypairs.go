@@ -51,7 +51,7 @@ func keyPairSchema(minor int) object {
 	return wrapped("keypair", strict(p, required...))
 }
 
-var keyPairSchemas = byVersion(keyPairSchema, 1, 2, 10, 92)
+var keyPairSchemas = byVersion("POST /os-keypairs", keyPairSchema)
 
 // keyOwner is whose keys a request is about: the caller's, or since 2.10 another user's for an admin.
 func keyOwner(c echo.Context, asked, policy string) (string, error) {

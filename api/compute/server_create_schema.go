@@ -109,4 +109,4 @@ var hintsSchema = object{"type": "object", "properties": object{
 	"cidr":               object{"type": "string", "pattern": "^/[0-9a-f.:]+$"},
 }}
 
-var createServerSchemas = byVersion(createServerSchema, 1, 19, 32, 33, 37, 42, 52, 57, 63, 67, 74, 90, 94)
+var createServerSchemas = byVersion("POST /servers", createServerSchema)

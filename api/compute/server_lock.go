@@ -10,14 +10,14 @@ import (
 )
 
 // lockSchemas are what is said to a lock (schemas/lock_server.py): anything, and since 2.73 a reason or nothing.
-var lockSchemas = byVersion(func(minor int) object {
+var lockSchemas = byVersion("POST /servers/:id/action lock", func(minor int) object {
 	if minor < 73 {
 		return object{}
 	}
 	reason := strict(object{"locked_reason": text(1, 255)})
 	reason["type"] = []string{"object", "null"}
 	return wrapped("lock", reason)
-}, 1, 73)
+})
 
 func (a *API) lock(c echo.Context, asked asking) error {
 	if err := rest.Check(lockSchemas.at(minorOf(c)), map[string]any{"lock": asked.raw}); err != nil {

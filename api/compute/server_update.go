@@ -29,7 +29,7 @@ func updateServerSchema(minor int) object {
 	return wrapped("server", strict(p))
 }
 
-var updateServerSchemas = byVersion(updateServerSchema, 1, 19, 90, 94)
+var updateServerSchemas = byVersion("PUT /servers/:id", updateServerSchema)
 
 func (a *API) updateServer(c echo.Context) error {
 	var body struct {

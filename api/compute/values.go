@@ -213,28 +213,31 @@ func sortsOf(keys, dirs []string, fallback string) ([]models.Sort, error) {
 	return sorts, nil
 }
 
-// schemas is one body's schema through the microversions, oldest first.
-type schemas []struct {
-	from   int
-	schema *jsonschema.Schema
-}
+// schemas is one body's schema in each microversion.
+type schemas [maxMinor + 1]*jsonschema.Schema
 
-// byVersion builds a body's schema for each microversion in which it changed.
-func byVersion(build func(minor int) object, from ...int) schemas {
-	all := make(schemas, len(from))
-	for i, minor := range from {
-		all[i].from, all[i].schema = minor, compile(build(minor))
+// bodies are the schemas that change with the microversion, in JSON, by what they are sent to.
+var bodies = map[string][maxMinor + 1]string{}
+
+// byVersion builds a body's schema for every microversion: which of them changed it, the builder alone says.
+func byVersion(request string, build func(minor int) object) *schemas {
+	var all schemas
+	var texts [maxMinor + 1]string
+	for minor := minMinor; minor <= maxMinor; minor++ {
+		text, err := json.Marshal(build(minor))
+		if err != nil {
+			panic(err) // made of literals
+		}
+		texts[minor] = string(text)
+		if texts[minor] == texts[minor-1] {
+			all[minor] = all[minor-1]
+		} else {
+			all[minor] = rest.Schema(texts[minor])
+		}
 	}
-	return all
+	bodies[request] = texts
+	return &all
 }
 
 // at is the schema that holds for a microversion.
-func (s schemas) at(minor int) *jsonschema.Schema {
-	found := s[0].schema
-	for _, v := range s {
-		if v.from <= minor {
-			found = v.schema
-		}
-	}
-	return found
-}
+func (s *schemas) at(minor int) *jsonschema.Schema { return s[minor] }
