@@ -137,6 +137,9 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.cause }
 
+// TooMuch says whether a run was ended for it said more than its limits allow.
+func TooMuch(err error) bool { return errors.Is(err, errOutputTooLarge) }
+
 var errOutputTooLarge = errors.New("the program's output is larger than allowed")
 
 // Exec prepares a process under the limits, in its own process group, without starting it. The caller starts it from a

@@ -84,7 +84,7 @@ func (e *ext) ask(ctx context.Context, command string) (said []byte, err error) 
 }
 
 // close has debugfs write what it has not written yet.
-func (e *ext) close() error {
+func (e *ext) close(context.Context) error {
 	if e.debugfs == nil {
 		return nil
 	}

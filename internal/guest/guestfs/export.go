@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -123,19 +124,22 @@ func chain(path string) (nodes []map[string]any, files []program.File, virtual i
 
 // wholeDisk shows the whole disk, read-only.
 func (e *export) wholeDisk() (path string, err error) {
-	return e.show("whole", "disk", false)
+	return e.export("whole", "disk", false)
 }
 
-// partition shows one partition.
-func (e *export) partition(name string, p Partition, writable bool) (path string, err error) {
-	err = e.execute("blockdev-add", map[string]any{"driver": "raw", "node-name": name, "file": "disk", "offset": p.Start, "size": p.Size})
+// show shows a filesystem.
+func (e *export) show(f Filesystem, writable bool) (path string, err error) {
+	err = e.execute("blockdev-add", map[string]any{"driver": "raw", "node-name": f.node(), "file": "disk", "offset": f.Start, "size": f.Size})
 	if err != nil {
 		return "", err
 	}
-	return e.show(name, name, writable)
+	return e.export(f.node(), f.node(), writable)
 }
 
-func (e *export) show(id, node string, writable bool) (string, error) {
+// node is its name in the daemon.
+func (p Partition) node() string { return "partition" + strconv.Itoa(p.Number) }
+
+func (e *export) export(id, node string, writable bool) (string, error) {
 	path := filepath.Join(e.dir, id)
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		return "", err
@@ -145,10 +149,10 @@ func (e *export) show(id, node string, writable bool) (string, error) {
 	})
 }
 
-// hide takes back what partition showed, so that another node may have the range.
-func (e *export) hide(name string) error {
+// hide takes back what show showed.
+func (e *export) hide(f Filesystem) error {
 	e.deleted = false
-	if err := e.execute("block-export-del", map[string]any{"id": name}); err != nil {
+	if err := e.execute("block-export-del", map[string]any{"id": f.node()}); err != nil {
 		return err
 	}
 	for !e.deleted {
@@ -156,7 +160,7 @@ func (e *export) hide(name string) error {
 			return e.failure("block-export-del", err)
 		}
 	}
-	return e.execute("blockdev-del", map[string]any{"node-name": name})
+	return e.execute("blockdev-del", map[string]any{"node-name": f.node()})
 }
 
 // reply is one message of the daemon.
@@ -211,6 +215,16 @@ func (e *export) close() error {
 		e.inside.Beside.Close()
 	}
 	return errors.Join(err, ended, program.TakeBack(e.disk), Cleanup(filepath.Dir(e.dir)))
+}
+
+// lend makes contents a file of the work folder, which tools read there.
+func lend(work, name string, contents []byte) (file string, done func(), err error) {
+	file = filepath.Join(work, name)
+	done = func() { _ = os.Remove(file) }
+	if err := os.WriteFile(file, contents, 0o600); err != nil {
+		return "", done, err
+	}
+	return file, done, program.Lend(file)
 }
 
 // Cleanup takes away the work folder that an injection that was killed left in an instance folder, and the dead mounts of versions

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -345,14 +343,18 @@ func (e *ext) mkdirs(ctx context.Context, at string, names []string) error {
 	return nil
 }
 
+func (e *ext) hasEtc(ctx context.Context) (bool, error) {
+	n, err := e.stat(ctx, "/etc")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return n.kind == "directory" || n.kind == "symlink", err
+}
+
 // hand makes contents a file that debugfs reads, and gives its quoted name.
 func (e *ext) hand(name string, contents []byte) (quoted string, done func(), err error) {
-	file := filepath.Join(e.work, name)
-	done = func() { _ = os.Remove(file) }
-	if err := os.WriteFile(file, contents, 0o600); err != nil {
-		return "", done, err
-	}
-	if err := program.Lend(file); err != nil {
+	file, done, err := lend(e.work, name, contents)
+	if err != nil {
 		return "", done, err
 	}
 	quoted, err = quote(file)

@@ -23,8 +23,12 @@ type filesystem interface {
 	put(ctx context.Context, f file) error
 	// mkdirAll makes the folder with its parents. Its mode and owner are set in any case.
 	mkdirAll(ctx context.Context, path string, mode, uid, gid uint32) error
+	// hasEtc says whether the root has a folder etc, or a link of that name.
+	hasEtc(ctx context.Context) (bool, error)
+	// check repairs what is safe to repair, or, after an injection that did not end, all; what it cannot repair is an error.
+	check(ctx context.Context, unfinished bool) error
 	// close ends what writes. Before it nothing is sure to be written.
-	close() error
+	close(ctx context.Context) error
 }
 
 // file is what put writes.

@@ -1,6 +1,7 @@
 // Package guestfs injects data into the filesystem of a guest's root disk before the guest has ever run, for builds
 // without a config drive: what Nova's virt/disk/api.py injects, without the host's kernel reading any of it. The disk is
-// shown through a qemu-storage-daemon, its partition table read here, its ext filesystem written with debugfs, all confined (internal/program).
+// shown through a qemu-storage-daemon, its partition table read here, its filesystem written with debugfs or mtools, all confined
+// (internal/program).
 package guestfs
 
 import (
@@ -8,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -33,7 +33,7 @@ func Trial(ctx context.Context) (err error) {
 		case errors.As(err, &cannot):
 			err = cannot
 		case program.Missing(err):
-			err = fmt.Errorf("a program is missing (packages e2fsprogs, qemu-system-common or qemu-block-extra, qemu-utils): %w", err)
+			err = fmt.Errorf("a program is missing (packages e2fsprogs, mtools, dosfstools, qemu-system-common or qemu-block-extra, qemu-utils): %w", err)
 		default:
 			err = fmt.Errorf("a disk cannot be exported (the module fuse and its device, user namespaces): %w", err)
 		}
@@ -51,12 +51,12 @@ func Trial(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, tool := range []string{"e2fsck", "debugfs"} {
-		if _, _, err := program.Run(ctx, program.Command{Name: tool, Args: []string{"-V"}, Confine: e.inside}); err != nil {
+	for tool, asks := range map[string]string{"e2fsck": "-V", "debugfs": "-V", "mdir": "-V", "fsck.vfat": "--help"} {
+		if _, _, err := program.Run(ctx, program.Command{Name: tool, Args: []string{asks}, Confine: e.inside}); err != nil {
 			return err
 		}
 	}
-	_, err = e.extPartitions(whole, contract.InjectInspect)
+	_, err = e.filesystems(whole, contract.InjectInspect)
 	return err
 }
 
@@ -92,7 +92,7 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 			err = program.Fault(finish(instanceDir), doing)
 		}
 	}()
-	g, err := e.guest(ctx, limits, options.Partition)
+	g, err := e.root(ctx, limits, options.Partition)
 	if err != nil {
 		if isHostFault(ctx, err) || len(md.Files) > 0 {
 			return nil, failed(ctx, err, doing)
@@ -100,7 +100,7 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 		return []string{"nothing was injected: " + err.Error()}, nil
 	}
 	defer func() {
-		if closeErr := g.close(); closeErr != nil && err == nil {
+		if closeErr := g.close(ctx); closeErr != nil && err == nil {
 			err = failed(ctx, closeErr, doing)
 		}
 	}()
@@ -126,7 +126,7 @@ func failed(ctx context.Context, err error, doing string) error {
 }
 
 func refusal(err error) error {
-	return fault.Wrap(fault.Invalid, err, "The files could not be injected into the image. Use a config drive, or an image with an ext filesystem that has room.")
+	return fault.Wrap(fault.Invalid, err, "The files could not be injected into the image. Use a config drive, or an image with an ext or FAT filesystem that has room.")
 }
 
 // isHostFault tells whether a failure is this host's and not the image's.
@@ -187,88 +187,4 @@ func itemsOf(md contract.InstanceMetadata, user string) []item {
 		add("the mark for SELinux", false, func(ctx context.Context, g guest) error { return g.relabel(ctx) })
 	}
 	return items
-}
-
-// guest finds the root filesystem, and shows it writable: the partition that is asked for, or, where it is to be found, the only ext
-// filesystem, or the first whose root has /etc.
-func (e *export) guest(ctx context.Context, limits program.Limits, number int) (guest, error) {
-	whole, err := e.wholeDisk()
-	if err != nil {
-		return guest{}, err
-	}
-	candidates, err := e.extPartitions(whole, number)
-	if err != nil {
-		return guest{}, err
-	}
-	switch len(candidates) {
-	case 0:
-		if number != contract.InjectInspect {
-			return guest{}, fmt.Errorf("the image has no ext filesystem where build.inject_partition says (%d)", number)
-		}
-		return guest{}, errors.New("the image has no ext filesystem")
-	case 1:
-		return e.writable(ctx, limits, "root", candidates[0])
-	}
-	for i, p := range candidates {
-		name := fmt.Sprintf("look%d", i)
-		if e.unfinished { // it may have been the one that was written, and cannot be looked at until it is repaired
-			if _, err := e.writable(ctx, limits, name, p); err != nil && isHostFault(ctx, err) {
-				return guest{}, err
-			}
-			if err := e.hide(name); err != nil {
-				return guest{}, err
-			}
-		}
-		image, err := e.partition(name, p, false)
-		if err != nil {
-			return guest{}, err
-		}
-		look := &ext{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(p.Size)}
-		n, err := look.stat(ctx, "/etc")
-		if err = errors.Join(err, look.close()); err != nil && isHostFault(ctx, err) {
-			return guest{}, err
-		}
-		if err := e.hide(name); err != nil {
-			return guest{}, err
-		}
-		if err == nil && (n.kind == "directory" || n.kind == "symlink") {
-			return e.writable(ctx, limits, "root", p)
-		}
-	}
-	return guest{}, errors.New("none of the image's ext filesystems looks like a Linux root")
-}
-
-func (e *export) writable(ctx context.Context, limits program.Limits, name string, p Partition) (guest, error) {
-	image, err := e.partition(name, p, true)
-	if err != nil {
-		return guest{}, err
-	}
-	fs := &ext{image: image, work: e.dir, inside: e.inside, limits: limits.WithFile(max(p.Size, maxFile)), writable: true}
-	return guest{fs}, fs.check(ctx, e.unfinished)
-}
-
-func (e *export) extPartitions(whole string, number int) (found []Partition, err error) {
-	err = e.inside.Read(whole, func(r io.ReaderAt) error {
-		all := []Partition{{0, e.virtual, 0}}
-		if number != 0 {
-			var err error
-			if all, err = Partitions(r, e.virtual); err != nil {
-				return err
-			}
-		}
-		for _, p := range all {
-			if number > 0 && p.Number != number {
-				continue
-			}
-			is, err := isExt(r, p)
-			if err != nil {
-				return err
-			}
-			if is {
-				found = append(found, p)
-			}
-		}
-		return nil
-	})
-	return found, err
 }

@@ -203,12 +203,12 @@ func TestOnlyFilesAreOwed(t *testing.T) {
 	noFS := instance(t, make([]byte, 1<<20), imageformat.Raw)
 	notes, err = Inject(t.Context(), program.Limits{}, noFS, some, inspect)
 	require.NoError(t, err)
-	require.Equal(t, []string{"nothing was injected: the image has no ext filesystem"}, notes)
+	require.Equal(t, []string{"nothing was injected: the image has no ext or FAT filesystem"}, notes)
 
 	some.Files = []contract.File{{Path: "/x", Contents: []byte("x")}}
 	_, err = Inject(t.Context(), program.Limits{}, noFS, some, inspect)
 	require.True(t, fault.Is(err, fault.Invalid))
-	require.ErrorContains(t, err, "no ext filesystem")
+	require.ErrorContains(t, err, "no ext or FAT filesystem")
 }
 
 func TestAFileThatTheFilesystemCannotTakeIsToldAndNeverHalfBelieved(t *testing.T) {
@@ -248,7 +248,7 @@ func TestSymlinksThatTurnInCirclesEnd(t *testing.T) {
 	run(t, "", "debugfs", "-w", "-R", "symlink /loop /loop", image)
 	g := guest{&ext{image: image, work: t.TempDir(), writable: true}}
 	require.ErrorContains(t, g.put(t.Context(), file{path: "/loop/x"}), "too many symbolic links")
-	require.NoError(t, g.close())
+	require.NoError(t, g.close(t.Context()))
 }
 
 func TestAnSELinuxLabelStaysOnAReplacedFile(t *testing.T) {
@@ -257,7 +257,7 @@ func TestAnSELinuxLabelStaysOnAReplacedFile(t *testing.T) {
 	run(t, "", "debugfs", "-w", "-R", "ea_set /etc/shadow security.selinux system_u:object_r:shadow_t:s0", image)
 	g := guest{&ext{image: image, work: t.TempDir(), writable: true}}
 	require.NoError(t, g.injectPassword(t.Context(), "x"))
-	require.NoError(t, g.close())
+	require.NoError(t, g.close(t.Context()))
 	require.Contains(t, run(t, "", "debugfs", "-R", "ea_get /etc/shadow security.selinux", image), "shadow_t")
 	run(t, "", "e2fsck", "-fn", image)
 }
@@ -425,10 +425,10 @@ func TestWhereDataIsInjectedIsSaid(t *testing.T) {
 	}{
 		"off":                       {whole, contract.InjectNothing, "build.inject_partition is -2", 0},
 		"the whole disk":            {whole, contract.InjectWholeDisk, "", 0},
-		"the whole disk is a table": {two, contract.InjectWholeDisk, "no ext filesystem where build.inject_partition says (0)", 0},
+		"the whole disk is a table": {two, contract.InjectWholeDisk, "no ext or FAT filesystem where build.inject_partition says (0)", 0},
 		"by number":                 {two, 2, "", 18 << 20},
 		"the first, without a root": {two, 1, "", 1 << 20},
-		"a number that is not":      {two, 3, "no ext filesystem where build.inject_partition says (3)", 0},
+		"a number that is not":      {two, 3, "no ext or FAT filesystem where build.inject_partition says (3)", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := instance(t, c.image, imageformat.Raw)

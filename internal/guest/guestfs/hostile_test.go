@@ -191,7 +191,7 @@ func TestALongLineIsNotTheBeginningOfAnotherCommand(t *testing.T) {
 	long := "stat " + strings.Repeat("x", 8191-len("stat "))
 	_, err := e.run(t.Context(), long+"rm /etc/passwd")
 	require.ErrorContains(t, err, "too long")
-	require.NoError(t, e.close())
+	require.NoError(t, e.close(t.Context()))
 	require.Contains(t, cat(t, image, "/etc/passwd"), "root:x:0:0")
 	run(t, long+"rm /etc/passwd\n", "debugfs", "-w", "-f", "-", image)
 	require.Empty(t, cat(t, image, "/etc/passwd"), "debugfs reads more of a line than it did")

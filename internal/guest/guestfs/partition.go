@@ -29,6 +29,11 @@ func Partitions(r io.ReaderAt, size int64) ([]Partition, error) {
 	if mbr[510] != 0x55 || mbr[511] != 0xaa {
 		return []Partition{{0, size, 0}}, nil
 	}
+	for i := range 4 {
+		if flag := mbr[446+16*i]; flag&0x7f != 0 {
+			return []Partition{{0, size, 0}}, nil // code of a filesystem's boot sector, as Linux tells it from a table
+		}
+	}
 	var found []Partition
 	add := func(number int, start, length int64) {
 		if p := (Partition{start * sector, length * sector, number}); start > 0 && length > 0 && p.Start < size && p.Size <= size-p.Start {
@@ -102,13 +107,6 @@ func gpt(r io.ReaderAt, size int64) ([]Partition, error) {
 		found = append(found, Partition{int64(first) * sector, int64(last-first+1) * sector, int(i) + 1})
 	}
 	return found, nil
-}
-
-// isExt tells an ext2, 3 or 4 filesystem by its superblock's magic.
-func isExt(r io.ReaderAt, p Partition) (bool, error) {
-	var magic [2]byte
-	ok, err := read(r, magic[:], p.Start+1024+56)
-	return ok && p.Size > 2048 && magic == [2]byte{0x53, 0xef}, err
 }
 
 // read fills b; ok is false where the disk ends before.
