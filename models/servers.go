@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -140,14 +141,18 @@ type ServerFilter struct {
 	Metadata         map[string]string // all of them
 	Tags             []string          // all of them
 	TagsAny          []string
-	NotTags          []string   // none that has all of them
-	NotTagsAny       []string   // none that has any of them
-	Deleted          bool       // only deleted ones
-	ChangesSince     *time.Time // also deleted ones
-	ChangesBefore    *time.Time
-	Sort             []Sort
-	Marker           string
-	Limit            int // 0 is all
+	NotTags          []string // none that has all of them
+	NotTagsAny       []string // none that has any of them
+	// Matches are regular expressions, by Nova's names of what is not a field of its own (serverText). Times are as 2006-01-02 15:04:05.
+	Matches        map[string]string
+	ConfigDrive    *bool
+	AutoDiskConfig *bool
+	Deleted        bool       // only deleted ones
+	ChangesSince   *time.Time // also deleted ones
+	ChangesBefore  *time.Time // also deleted ones
+	Sort           []Sort
+	Marker         string
+	Limit          int // 0 is all
 }
 
 // Activation ends a build.
@@ -173,10 +178,27 @@ var serverOrder = order{
 		"created_at": "created_at", "updated_at": "updated_at", "uuid": "id", "id": "id", "display_name": "name", "name": "name",
 		"hostname": "hostname", "vm_state": "vm_state", "status": "vm_state", "power_state": "power_state", "project_id": "project_id",
 		"user_id": "user_id", "image_ref": "image_id", "instance_type_id": "flavor_id", "availability_zone": "availability_zone",
-		"launch_index": "launch_index", "host": "COALESCE(host_id, '')", "key_name": "COALESCE(key_name, '')",
+		"launch_index": "launch_index", "host": hostnameOf, "key_name": "COALESCE(key_name, '')",
 		"task_state": "COALESCE(task_state, '')", "launched_at": "COALESCE(launched_at, 'epoch')",
 		"terminated_at": "COALESCE(terminated_at, 'epoch')", "locked": "(locked_by IS NOT NULL)", "locked_by": "COALESCE(locked_by, '')",
+		"access_ip_v4": "access_ip_v4", "access_ip_v6": "access_ip_v6", "auto_disk_config": "auto_disk_config", "config_drive": "config_drive",
+		"display_description": "COALESCE(description, '')", "kernel_id": "kernel_id", "ramdisk_id": "ramdisk_id", "root_device_name": "root_device_name",
 	},
+}
+
+// hostnameOf is the host that a server is on, or was on when its delete began.
+const hostnameOf = `COALESCE((SELECT h.hostname FROM hosts h WHERE h.id = servers.host_id), deleted_from->>'hostname', '')`
+
+// serverText is what the expressions of ServerFilter.Matches are compared with.
+var serverText = map[string]string{
+	"hostname": "hostname", "node": hostnameOf, "description": "COALESCE(description, '')",
+	"access_ip_v4": "access_ip_v4", "access_ip_v6": "access_ip_v6", "root_device_name": "root_device_name",
+	"kernel_id": "kernel_id", "ramdisk_id": "ramdisk_id", "launch_index": "launch_index::text", "locked_by": "COALESCE(locked_by, '')",
+	"progress": "'0'", "created_at": timeText("created_at"), "launched_at": timeText("launched_at"), "terminated_at": timeText("terminated_at"),
+}
+
+func timeText(column string) string {
+	return "COALESCE(to_char(" + column + " AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), '')"
 }
 
 func noServer(id string) error {
@@ -380,7 +402,7 @@ func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, erro
 	all := []Server{}
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		all = all[:0]
-		if f.Name != "" || f.IP != "" {
+		if f.Name != "" || f.IP != "" || len(f.Matches) > 0 {
 			if err := tx.Exec(nameFilterTime).Error; err != nil {
 				return err
 			}
@@ -393,7 +415,7 @@ func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, erro
 			switch {
 			case f.Deleted:
 				return q.Where("deleted_at IS NOT NULL")
-			case f.ChangesSince != nil:
+			case f.ChangesSince != nil, f.ChangesBefore != nil:
 				return q // with the deleted ones, so that a poller learns of them
 			}
 			return q.Where("deleted_at IS NULL")
@@ -410,9 +432,9 @@ func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, erro
 	if err != nil {
 		switch sqlState(err) {
 		case "2201B": // invalid_regular_expression
-			return nil, fault.Wrap(fault.Invalid, err, "The name or ip filter is not a valid regular expression.")
+			return nil, fault.Wrap(fault.Invalid, err, "A filter is not a valid regular expression.")
 		case "57014": // query_canceled
-			return nil, fault.Wrap(fault.Invalid, err, "The name or ip filter takes too long to match. Please use a simpler one.")
+			return nil, fault.Wrap(fault.Invalid, err, "A filter takes too long to match. Please use a simpler one.")
 		}
 		return nil, failed(err, "list the servers")
 	}
@@ -437,7 +459,18 @@ func (f ServerFilter) narrow(q *gorm.DB) *gorm.DB {
 	q = among(q, "id", f.IDs)
 	q = among(q, "vm_state", f.VMStates)
 	if f.Hostname != "" {
-		q = q.Where("host_id = (SELECT id FROM hosts WHERE hostname = ?)", f.Hostname)
+		q = q.Where("(host_id = (SELECT id FROM hosts WHERE hostname = ?) OR deleted_at IS NOT NULL AND deleted_from->>'hostname' = ?)", f.Hostname, f.Hostname)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.Matches)) {
+		if text, ok := serverText[name]; ok {
+			q = q.Where(text+" ~ ?", f.Matches[name])
+		}
+	}
+	if f.ConfigDrive != nil {
+		q = q.Where("config_drive = ?", *f.ConfigDrive)
+	}
+	if f.AutoDiskConfig != nil {
+		q = q.Where("auto_disk_config = ?", *f.AutoDiskConfig)
 	}
 	if f.Name != "" {
 		q = q.Where("name ~ ?", f.Name)
@@ -591,7 +624,7 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 	return failed(err, "fail server %s", id)
 }
 
-// MarkServerDeleting shows "deleting", records the delete action once and says what has to be torn down.
+// MarkServerDeleting shows "deleting", keeps where the server was, records the delete action once and says what has to be torn down.
 func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction) (Takings, error) {
 	if a.StartedAt.IsZero() {
 		a.StartedAt = now()
@@ -599,8 +632,15 @@ func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAct
 	var p Takings
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
-WITH marked AS (
-         UPDATE servers SET task_state = @task_state, updated_at = @at WHERE id = @id AND vm_state = ANY(@from) AND deleted_at IS NULL RETURNING id, host_id),
+WITH here AS (
+         SELECT jsonb_build_object('hostname', COALESCE(h.hostname, ''), 'availability_zone', COALESCE(h.availability_zone, ''), 'addresses', COALESCE((
+                SELECT jsonb_agg(jsonb_build_object('network', n.name, 'mac', p.mac, 'ip', host(i.ip)) ORDER BY p.nic_index, i.ip)
+                FROM ports p JOIN networks n ON n.id = p.network_id JOIN fixed_ips i ON i.port_id = p.id WHERE p.server_id = s.id), '[]')) AS at
+         FROM servers s LEFT JOIN hosts h ON h.id = s.host_id WHERE s.id = @id),
+     marked AS (
+         UPDATE servers SET task_state = @task_state, updated_at = @at,
+             deleted_from = CASE WHEN task_state = @task_state AND deleted_from IS NOT NULL THEN deleted_from ELSE (SELECT at FROM here) END
+         WHERE id = @id AND vm_state = ANY(@from) AND deleted_at IS NULL RETURNING id, host_id),
      action AS (
          INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
          SELECT id, @request_id, @action, @user_id, @project_id, @at, @at FROM marked ON CONFLICT (server_id, request_id) DO NOTHING)

@@ -225,9 +225,14 @@ func TestADeleteNamesEverythingToTearDownAndHappensOnce(t *testing.T) {
 	require.NoError(t, w.ReleasePort(ctx, v.ID, 1))
 	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n1"))
 	require.NoError(t, w.ReleasePlacement(ctx, v.ID, "n2"))
+	_, err = w.MarkServerDeleting(ctx, v.ID, del)
+	require.NoError(t, err)
 	got, err := w.Server(ctx, v.ID)
 	require.NoError(t, err)
 	require.Equal(t, lifecycle.Deleting, *got.TaskState)
+	require.Equal(t, "n2", got.DeletedFrom.Hostname)
+	require.Len(t, got.DeletedFrom.Addresses, 1, "of the first time: it has none any more")
+	require.Equal(t, "private", got.DeletedFrom.Addresses[0].Network)
 	require.NoError(t, w.RemoveServer(ctx, v.ID, "req-del", []InstanceActionEvent{{Seq: 1, Event: "RemoveServer", StartedAt: now()}}, now()))
 	gone := w.snapshot(t)
 	require.NoError(t, w.RemoveServer(ctx, v.ID, "req-del", []InstanceActionEvent{}, now().Add(time.Hour)))
@@ -353,7 +358,7 @@ func TestAServerListingSelectsByEachFilter(t *testing.T) {
 		})
 	}
 	_, err = w.ListServers(ctx, ServerFilter{Name: "("})
-	requireFault(t, err, fault.Invalid, "The name or ip filter is not a valid regular expression.")
+	requireFault(t, err, fault.Invalid, "A filter is not a valid regular expression.")
 
 	all, err := w.ListServers(ctx, ServerFilter{Sort: []Sort{{Key: "display_name", Desc: true}}})
 	require.NoError(t, err)

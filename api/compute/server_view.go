@@ -32,9 +32,12 @@ func basicView(c echo.Context, s models.Server) object {
 // not in a list.
 func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	minor, admin := minorOf(c), rest.CallerOf(c).Admin()
-	hostname := ""
+	hostname, zone, ports := "", s.AvailabilityZone, s.Ports
 	if s.Host != nil {
-		hostname = s.Host.Hostname
+		hostname, zone = s.Host.Hostname, s.Host.AvailabilityZone
+	}
+	if at := s.DeletedFrom; at != nil && s.DeletedAt != nil {
+		hostname, zone, ports = at.Hostname, cmp.Or(at.AvailabilityZone, zone), portsOf(at.Addresses)
 	}
 	configDrive := ""
 	if s.ConfigDrive {
@@ -44,7 +47,7 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	v["accessIPv4"], v["accessIPv6"] = s.AccessIPv4, s.AccessIPv6
 	v["addresses"] = object{}
 	if s.VMState != lifecycle.Building { // Nova hides them while it builds
-		v["addresses"] = addresses(s.Ports, true)
+		v["addresses"] = addresses(ports, true)
 	}
 	v["created"], v["updated"] = rest.Time(s.CreatedAt), rest.Time(s.UpdatedAt)
 	v["flavor"] = flavorInServer(c, s)
@@ -66,10 +69,6 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	}
 	if s.VMState == lifecycle.Active || s.VMState == lifecycle.Building {
 		v["progress"] = 0
-	}
-	zone := s.AvailabilityZone
-	if s.Host != nil {
-		zone = s.Host.AvailabilityZone
 	}
 	v["OS-EXT-AZ:availability_zone"] = zone
 	v["config_drive"] = configDrive
@@ -195,6 +194,15 @@ func tagsOf(s models.Server) []string {
 		return []string{}
 	}
 	return s.Tags
+}
+
+// portsOf are the ports that a deleted server had, as far as they are shown.
+func portsOf(had []models.Address) []models.Port {
+	ports := make([]models.Port, len(had))
+	for i, a := range had {
+		ports[i] = models.Port{MAC: a.MAC, Network: &models.Network{Name: a.Network}, FixedIPs: []models.FixedIP{{IP: a.IP}}}
+	}
+	return ports
 }
 
 // addresses groups a server's addresses by the names of its networks (views/addresses.py); extended adds type and MAC.

@@ -72,7 +72,7 @@ func (a *API) listServers(c echo.Context) error {
 		return err
 	}
 	var found []models.Server
-	if f != nil {
+	if f != nil && !page.None {
 		f.Marker, f.Limit = page.Marker, page.Limit
 		if found, err = a.servers(c).List(c.Request().Context(), *f); err != nil {
 			return markerAs(err, page.Marker)
@@ -107,36 +107,54 @@ var novaStatuses = []string{
 	"SHELVED_OFFLOADED", "SHUTOFF", "SOFT_DELETED", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE",
 }
 
-// queries are the query parameters of a list: every caller's, and those that Nova lets admins alone use (and drops
-// silently for others).
+// anyonesFilters are the filters that every caller may use since a microversion; others Nova drops silently for all but admins.
+var anyonesFilters = []struct {
+	since int
+	names []string
+}{
+	{1, []string{"reservation_id", "name", "status", "image", "flavor", "ip", "changes-since", "all_tenants"}},
+	{5, []string{"ip6"}},
+	{26, []string{"tags", "tags-any", "not-tags", "not-tags-any"}},
+	{66, []string{"changes-before"}},
+	{73, []string{"locked"}},
+	{83, []string{
+		"availability_zone", "config_drive", "key_name", "created_at", "launched_at", "terminated_at", "power_state", "task_state",
+		"vm_state", "progress", "user_id",
+	}},
+}
+
 var (
-	anyoneFilters = []string{
-		"name", "status", "image", "flavor", "ip", "ip6", "changes-since", "changes-before", "all_tenants", "reservation_id",
-		"tags", "tags-any", "not-tags", "not-tags-any", "locked",
-		"availability_zone", "config_drive", "key_name", "power_state", "task_state", "vm_state", "user_id",
-		"created_at", "launched_at", "terminated_at", "progress",
-	}
 	adminFilters = []string{
 		"project_id", "tenant_id", "host", "node", "hostname", "deleted", "uuid", "image_ref", "display_name", "description",
 		"display_description", "access_ip_v4", "access_ip_v6", "auto_disk_config", "root_device_name", "kernel_id", "ramdisk_id",
 		"launch_index", "locked_by", "soft_deleted",
 	}
 	pagingKeys = []string{"limit", "marker", "sort_key", "sort_dir"}
+	// matched are regular expressions on what servers show.
+	matched = []string{
+		"hostname", "node", "description", "access_ip_v4", "access_ip_v6", "root_device_name", "kernel_id", "ramdisk_id",
+		"launch_index", "locked_by", "progress", "created_at", "launched_at", "terminated_at",
+	}
 )
 
-// notOffered are filters that Nova has and no server here could differ by, or that the store cannot answer. They are
-// refused: an ignored filter would show servers that the asker did not mean.
-var notOffered = []string{
-	"config_drive", "created_at", "launched_at", "terminated_at", "progress", "node", "hostname", "description",
-	"display_description", "access_ip_v4", "access_ip_v6", "auto_disk_config", "root_device_name", "kernel_id", "ramdisk_id",
-	"launch_index", "locked_by", "soft_deleted",
+func mayFilter(admin bool, name string, minor int) bool {
+	return admin || slices.ContainsFunc(anyonesFilters, func(f struct {
+		since int
+		names []string
+	}) bool {
+		return f.since <= minor && slices.Contains(f.names, name)
+	})
 }
 
 // serverFilter reads a list's query as nova/api/openstack/compute/servers.py _get_servers does; nil means that nothing
 // can match.
 func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 	minor, caller, q := minorOf(c), rest.CallerOf(c), c.QueryParams()
-	if err := strictQuery(c, slices.Concat(anyoneFilters, adminFilters, pagingKeys)...); err != nil {
+	known := slices.Concat(adminFilters, pagingKeys)
+	for _, f := range anyonesFilters {
+		known = append(known, f.names...)
+	}
+	if err := strictQuery(c, known...); err != nil {
 		return nil, err
 	}
 	for key := range q {
@@ -147,7 +165,7 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 	// get is a filter that this caller may use, "" otherwise.
 	get := func(names ...string) string {
 		for _, name := range names {
-			if caller.Admin() || slices.Contains(anyoneFilters, name) {
+			if mayFilter(caller.Admin(), name, minor) {
 				if v := q.Get(name); v != "" {
 					return v
 				}
@@ -155,10 +173,8 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 		}
 		return ""
 	}
-	for _, name := range notOffered {
-		if get(name) != "" {
-			return nil, invalid("Filtering servers by %s is not offered.", name)
-		}
+	if get("soft_deleted") != "" {
+		return nil, invalid("Filtering servers by soft_deleted is not offered: use status=SOFT_DELETED.")
 	}
 
 	f := &models.ServerFilter{
@@ -172,6 +188,9 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 		ReservationID:    get("reservation_id"),
 		TaskState:        get("task_state"),
 		UserID:           get("user_id"),
+	}
+	if err := filterMatches(f, get); err != nil {
+		return nil, err
 	}
 	for name, value := range map[string]string{"name": f.Name, "ip": f.IP} {
 		if _, err := regexp.Compile(value); err != nil {
@@ -239,6 +258,37 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 	var err error
 	f.Sort, err = serverSorts(c)
 	return f, err
+}
+
+// filterMatches reads the filters that are regular expressions, and those of yes and no that are some in Nova's database.
+func filterMatches(f *models.ServerFilter, get func(...string) string) error {
+	f.Matches = map[string]string{}
+	for _, name := range matched {
+		word := get(name)
+		if name == "description" {
+			word = get("description", "display_description")
+		}
+		if word == "" {
+			continue
+		}
+		if _, err := regexp.Compile(word); err != nil {
+			return parameter(name, word, "is not a 'regex'")
+		}
+		if strings.HasSuffix(name, "_at") {
+			word = strings.TrimSuffix(strings.ReplaceAll(word, "T", " "), "Z")
+		}
+		f.Matches[name] = word
+	}
+	for name, into := range map[string]**bool{"config_drive": &f.ConfigDrive, "auto_disk_config": &f.AutoDiskConfig} {
+		if word := get(name); word != "" {
+			on, ok := parseBool(word)
+			if !ok {
+				return parameter(name, word, "is not a boolean")
+			}
+			*into = &on
+		}
+	}
+	return nil
 }
 
 func filterTimes(f *models.ServerFilter, get func(...string) string, minor int) (empty bool, err error) {
@@ -312,12 +362,10 @@ var (
 	sortKeys = []string{
 		"created_at", "updated_at", "launched_at", "terminated_at", "display_name", "hostname", "host", "instance_type_id",
 		"image_ref", "key_name", "power_state", "vm_state", "task_state", "availability_zone", "project_id", "user_id", "uuid",
-		"launch_index", "locked", "locked_by",
+		"launch_index", "locked", "locked_by", "access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "display_description",
+		"kernel_id", "ramdisk_id", "root_device_name",
 	}
-	flatSortKeys = []string{ // all servers here are alike in these
-		"access_ip_v4", "access_ip_v6", "auto_disk_config", "config_drive", "display_description", "kernel_id",
-		"progress", "ramdisk_id", "root_device_name",
-	}
+	flatSortKeys   = []string{"progress"} // in which all servers here are alike
 	hiddenSortKeys = []string{
 		"architecture", "cell_name", "cleaned", "default_ephemeral_device", "default_swap_device", "deleted", "deleted_at",
 		"disable_terminate", "ephemeral_gb", "ephemeral_key_uuid", "id", "key_data", "launched_on", "memory_mb", "os_type",

@@ -170,6 +170,7 @@ func TestServersAreFilteredAsNovaDoes(t *testing.T) {
 	c.row(t, c.member, "db-1", then.Add(time.Minute))
 	c.row(t, c.stranger, "web-9", then)
 	gone := c.row(t, c.member, "gone", then)
+	c.place(t, gone, n)
 	_, err := c.Store.MarkServerDeleting(t.Context(), gone.ID, models.InstanceAction{ServerID: gone.ID, RequestID: "req-" + uuid.NewString(), Action: "delete", UserID: c.member.UserID, ProjectID: c.member.ProjectID, StartedAt: then, UpdatedAt: then})
 	require.NoError(t, err)
 	actions, err := c.Store.Actions(t.Context(), gone.ID)
@@ -213,6 +214,38 @@ func TestServersAreFilteredAsNovaDoes(t *testing.T) {
 		{"changes-since=2026-01-01T00:00:00Z", at96, c.member, 200, "db-1 gone web-1", ""},
 		{"changes-since=yesterday", at96, c.member, 400, "", "Invalid input for query parameters changes-since. Value: yesterday. 'yesterday' is not a 'date-time'"},
 		{"changes-since=2026-01-02&changes-before=2026-01-01", at96, c.member, 400, "", "The value of changes-since must be less than or equal to changes-before."},
+		{"limit=0", at96, c.member, 200, "", ""},
+		{"changes-before=2026-01-02T03:04:30Z", at96, c.member, 200, "", ""},
+		{"changes-before=2999-01-01T00:00:00Z", at96, c.member, 200, "db-1 gone web-1", ""},
+		{"changes-before=2026-01-01T00:00:00Z", "2.65", c.member, 200, "db-1 web-1", ""},
+		{"not-tags-any=blue,red", at96, c.member, 200, "", ""},
+		{"not-tags-any=red", at96, c.member, 200, "db-1 web-1", ""},
+		{"config_drive=true", "2.83", c.member, 200, "db-1 web-1", ""},
+		{"config_drive=0", "2.83", c.member, 200, "", ""},
+		{"config_drive=0", "2.82", c.member, 200, "db-1 web-1", ""},
+		{"config_drive=maybe", "2.83", c.member, 400, "", "Invalid input for query parameters config_drive. Value: maybe. 'maybe' is not a boolean"},
+		{"created_at=2026-01-02T03:04", "2.83", c.member, 200, "web-1", ""},
+		{"created_at=2026-01-02%2003:05", "2.83", c.member, 200, "db-1", ""},
+		{"launched_at=2026-01-02", "2.83", c.member, 200, "web-1", ""},
+		{"terminated_at=20", "2.83", c.member, 200, "", ""},
+		{"progress=0", "2.83", c.member, 200, "db-1 web-1", ""},
+		{"progress=[", "2.83", c.member, 400, "", "Invalid input for query parameters progress. Value: [. '[' is not a 'regex'"},
+		{"node=^hv1$", at96, c.admin, 200, "web-1", ""},
+		{"node=hv2", at96, c.member, 200, "db-1 web-1", ""},
+		{"hostname=^db", at96, c.admin, 200, "db-1", ""},
+		{"description=x", at96, c.admin, 200, "", ""},
+		{"access_ip_v4=^192", at96, c.admin, 200, "db-1 web-1", ""},
+		{"access_ip_v6=2001", at96, c.admin, 200, "", ""},
+		{"auto_disk_config=true", at96, c.admin, 200, "db-1 web-1", ""},
+		{"auto_disk_config=0", at96, c.admin, 200, "", ""},
+		{"kernel_id=.", at96, c.admin, 200, "", ""},
+		{"ramdisk_id=.", at96, c.admin, 200, "", ""},
+		{"root_device_name=vda", at96, c.admin, 200, "", ""},
+		{"launch_index=0", at96, c.admin, 200, "db-1 web-1", ""},
+		{"deleted=true&host=hv1", at96, c.admin, 200, "gone", ""},
+		{"sort_key=access_ip_v4&sort_key=display_name&sort_dir=asc", at96, c.member, 200, "db-1 web-1", ""},
+		{"sort_key=config_drive&sort_key=auto_disk_config&sort_key=root_device_name&sort_key=kernel_id&sort_key=ramdisk_id&sort_key=display_description&sort_key=progress&sort_key=display_name&sort_dir=asc", at96, c.member, 200, "db-1 web-1", ""},
+		{"sort_key=node&sort_key=display_name&sort_dir=asc", at96, c.admin, 200, "db-1 web-1", ""},
 		{"color=red", "2.74", c.member, 200, "db-1 web-1", ""},
 		{"color=red", "2.75", c.member, 400, "", "Additional properties are not allowed ('color' was unexpected)"},
 		{"_x=1", "2.74", c.member, 400, "", "Invalid filter field: _x."},
@@ -240,6 +273,34 @@ func TestServersAreFilteredAsNovaDoes(t *testing.T) {
 			require.Equal(t, tt.names, strings.Join(names, " "))
 		})
 	}
+}
+
+func TestADeletedServerIsShownWhereItWas(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(t, c.member, "ours", "10.1.0.0/24", "10.1.0.2", "10.1.0.254")
+	s := c.row(t, c.member, "web", then)
+	port := c.place(t, s, n)
+	c.activate(t, s, then)
+	shown := func(query string) fields {
+		a := c.nova(t, c.admin, at96, "GET", "/servers/detail?"+query, nil)
+		require.Equal(t, 200, a.Status, a.Body)
+		list, _ := a.At(t, "servers").([]any)
+		require.Len(t, list, 1)
+		return list[0].(fields)
+	}
+	before := shown("all_tenants=1")
+	_, err := c.Store.MarkServerDeleting(t.Context(), s.ID, models.InstanceAction{ServerID: s.ID, RequestID: "req-del", Action: "delete", UserID: c.member.UserID, ProjectID: c.member.ProjectID, StartedAt: then})
+	require.NoError(t, err)
+	require.NoError(t, c.Store.ReleasePort(t.Context(), s.ID, 0))
+	require.NoError(t, c.Store.ReleasePlacement(t.Context(), s.ID, c.host.Hostname))
+	require.NoError(t, c.Store.RemoveServer(t.Context(), s.ID, "req-del", nil, time.Now()))
+	after := shown("all_tenants=1&deleted=true")
+	for _, key := range []string{"addresses", "hostId", "OS-EXT-AZ:availability_zone", "OS-EXT-SRV-ATTR:host", "OS-EXT-SRV-ATTR:hypervisor_hostname"} {
+		require.Equal(t, before[key], after[key], key)
+	}
+	require.Equal(t, port.MAC, after["addresses"].(fields)["ours"].([]any)[0].(fields)["OS-EXT-IPS-MAC:mac_addr"])
+	require.Equal(t, "DELETED", after["status"])
+	require.Equal(t, "", after["host_status"], "of a host that it is not on any more")
 }
 
 func TestAnotherProjectsServerIsAbsent(t *testing.T) {

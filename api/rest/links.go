@@ -56,11 +56,12 @@ const MaxPage = 1000
 // Page is what limit and marker of the query ask for.
 type Page struct {
 	Limit  int    // 1..MaxPage
+	None   bool   // a limit of 0, which lists of servers take at its word
 	Marker string // id of the last object of the page before, "" for the first
 }
 
 // PageOf reads limit and marker. defaultLimit is taken where there is no limit; a limit over MaxPage is cut to it. A limit
-// of 0 means as many as possible (Nova).
+// of 0 is MaxPage, and None.
 func PageOf(c echo.Context, defaultLimit int) (Page, error) {
 	q := c.QueryParams()
 	p := Page{Limit: defaultLimit, Marker: q.Get("marker")}
@@ -69,7 +70,7 @@ func PageOf(c echo.Context, defaultLimit int) (Page, error) {
 		if err != nil || n < 0 {
 			return p, fault.New(fault.Invalid, "Invalid input for query parameters limit. Value: %s. '%s' does not match '^[0-9]*$'", show(s), show(s))
 		}
-		p.Limit = n
+		p.Limit, p.None = n, n == 0
 	}
 	if p.Limit <= 0 || p.Limit > MaxPage {
 		p.Limit = MaxPage

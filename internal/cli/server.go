@@ -109,8 +109,9 @@ func (c *client) serverCommand() *cobra.Command {
 }
 
 func (c *client) serverList() *cobra.Command {
-	var name, status, host, reservation, marker, sortBy string
-	var all, locked, unlocked bool
+	var name, status, host, reservation, marker, sortBy, since, before, ip, tags, anyTags, notTags, notAnyTags, project string
+	var filters []string
+	var deleted, all, locked, unlocked bool
 	var limit int
 	cmd := &cobra.Command{
 		Use:     "list",
@@ -121,13 +122,29 @@ func (c *client) serverList() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
 			query := url.Values{}
-			for key, value := range map[string]string{"name": name, "status": strings.ToUpper(status), "host": host, "reservation_id": reservation} {
+			for key, value := range map[string]string{
+				"name": name, "status": strings.ToUpper(status), "host": host, "reservation_id": reservation, "changes-since": since,
+				"changes-before": before, "ip": ip, "tags": tags, "tags-any": anyTags, "not-tags": notTags, "not-tags-any": notAnyTags,
+			} {
 				if value != "" {
 					query.Set(key, value)
 				}
 			}
-			if all {
+			more, err := pairs("filter", filters)
+			if err != nil {
+				return err
+			}
+			for key, value := range more {
+				query.Set(key, value)
+			}
+			if project != "" {
+				query.Set("project_id", project)
+			}
+			if all || project != "" {
 				query.Set("all_tenants", "1")
+			}
+			if deleted {
+				query.Set("deleted", "true")
 			}
 			if locked || unlocked {
 				query.Set("locked", strconv.FormatBool(locked))
@@ -156,6 +173,16 @@ func (c *client) serverList() *cobra.Command {
 	flags.StringVar(&name, "name", "", "only names that match (a regular expression)")
 	flags.StringVar(&status, "status", "", "only this status: ACTIVE, SHUTOFF, BUILD, ERROR")
 	flags.StringVar(&host, "host", "", "only servers on this hypervisor (admin)")
+	flags.StringVar(&ip, "ip", "", "only servers with an address that matches (a regular expression)")
+	flags.StringVar(&since, "changes-since", "", "only servers that changed since this time (ISO 8601), deleted ones too")
+	flags.StringVar(&before, "changes-before", "", "only servers that changed before this time, deleted ones too")
+	flags.StringVar(&tags, "tags", "", "only servers with all of these tags, with commas between them")
+	flags.StringVar(&anyTags, "tags-any", "", "only servers with one of these tags")
+	flags.StringVar(&notTags, "not-tags", "", "only servers without one of these tags")
+	flags.StringVar(&notAnyTags, "not-tags-any", "", "only servers with none of these tags")
+	flags.BoolVar(&deleted, "deleted", false, "only deleted servers (admin)")
+	flags.StringVar(&project, "project", "", "only servers of this project, by its id (admin)")
+	flags.StringArrayVar(&filters, "filter", nil, "any other filter of the API as key=value, as in hostname=^web or config_drive=true (repeat)")
 	flags.StringVar(&reservation, "reservation", "", "only servers of this reservation (r-...)")
 	c.completeFlag(cmd, "reservation", reservationKind)
 	flags.BoolVar(&all, "all-projects", false, "servers of every project (admin)")

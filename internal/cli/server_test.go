@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/http"
+	"net/url"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,6 +16,23 @@ func TestNothingIsDeletedWhenOneOfSeveralIsUnknown(t *testing.T) {
 	got := run(t, "server", "delete", "web", "nope")
 	require.Equal(t, show.ExitNotFound, got.code)
 	require.Empty(t, a.made("DELETE /compute/v2.1/servers/1"))
+}
+
+func TestServerListSendsItsFilters(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[]}`)
+	got := run(t, "server", "list", "--deleted", "--project", "p-1", "--changes-since", "2026-01-02", "--changes-before", "2026-01-03", "--ip", "10.1",
+		"--tags", "a,b", "--tags-any", "c", "--not-tags", "d", "--not-tags-any", "e", "--filter", "hostname=^web", "--filter", "config_drive=true")
+	require.Equal(t, 0, got.code, got.err)
+	sent, err := url.ParseQuery(a.made("GET /compute/v2.1/servers/detail")[0].query)
+	require.NoError(t, err)
+	for key, value := range map[string]string{
+		"deleted": "true", "project_id": "p-1", "all_tenants": "1", "changes-since": "2026-01-02", "changes-before": "2026-01-03", "ip": "10.1",
+		"tags": "a,b", "tags-any": "c", "not-tags": "d", "not-tags-any": "e", "hostname": "^web", "config_drive": "true",
+	} {
+		require.Equal(t, value, sent.Get(key), key)
+	}
+	require.Equal(t, show.ExitUsage, run(t, "server", "list", "--filter", "hostname").code)
 }
 
 func TestDeleteWaitsUntilTheServersAreGone(t *testing.T) {
