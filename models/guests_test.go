@@ -111,3 +111,26 @@ func TestASightingThatIsOlderThanWhatWasDoneSinceSaysNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, known, "what is being done to a server is not the host's to tell of")
 }
+
+func TestAPausedGuestThatGoesDownStopsItsServerAndASuspendedOneIsDown(t *testing.T) {
+	for name, becomes := range map[string]lifecycle.VMState{"pause": lifecycle.Stopped, "suspend": lifecycle.Suspended} {
+		w, ctx := newWorld(t), context.Background()
+		v := w.running(t, "web")
+		a := action(t, name)
+		_, err := w.BeginAction(ctx, v.ID, a, asked(v, a, "req-1"))
+		require.NoError(t, err)
+		require.NoError(t, w.FinishAction(ctx, v.ID, "req-1", a, nil))
+		require.Equal(t, []any{a.To, a.Power}, []any{w.read(t, v.ID).VMState, w.read(t, v.ID).PowerState})
+		host, g := w.sighting(t, v, lifecycle.Shutdown)
+		moved, err := w.SawGuest(ctx, host, g)
+		require.NoError(t, err)
+		require.Equal(t, becomes == lifecycle.Stopped, moved)
+		require.Equal(t, becomes, w.read(t, v.ID).VMState)
+		// Whoever started it at the host knows more.
+		host, g = w.sighting(t, v, lifecycle.Running)
+		moved, err = w.SawGuest(ctx, host, g)
+		require.NoError(t, err)
+		require.False(t, moved)
+		require.Equal(t, []any{becomes, lifecycle.Running}, []any{w.read(t, v.ID).VMState, w.read(t, v.ID).PowerState})
+	}
+}

@@ -133,7 +133,8 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 }
 
 // FailAction takes an action's task off a server, makes it what it was (its VMState and PowerState; an empty VMState is as it
-// is), and keeps why. The action may have finished and nobody have heard of it. A server on which something else is done by
+// is), and keeps why. The action may have finished and nobody have heard of it, and the host have seen since that its undo turned the
+// guest off. A server on which something else is done by
 // now, or that is gone, is success.
 func (s *Store) FailAction(ctx context.Context, id, requestID string, action lifecycle.Action, was Server, f ServerFault, events []InstanceActionEvent) error {
 	if f.CreatedAt.IsZero() {
@@ -144,7 +145,7 @@ func (s *Store) FailAction(ctx context.Context, id, requestID string, action lif
 WITH moved AS (
          UPDATE servers SET task_state = NULL, updated_at = @at, vm_state = CASE WHEN @was_vm_state = '' THEN vm_state ELSE @was_vm_state END,
              power_state = CASE WHEN @was_vm_state = '' THEN power_state ELSE @was_power_state END
-         WHERE id = @id AND (task_state = @task_state OR task_state IS NULL AND vm_state = COALESCE(NULLIF(@to, ''), vm_state)) AND deleted_at IS NULL
+         WHERE id = @id AND (task_state = @task_state OR task_state IS NULL AND vm_state IN (COALESCE(NULLIF(@to, ''), vm_state), @went_down)) AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id AND a.message IS NULL)
          RETURNING id),
      fault AS (
@@ -153,7 +154,7 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 			named{
 				"id": id, "request_id": requestID, "at": now(), "task_state": action.Task, "code": f.Code, "message": f.Message,
 				"details": f.Details, "failed_at": f.CreatedAt, "was_vm_state": string(was.VMState), "was_power_state": was.PowerState,
-				"to": string(action.To),
+				"to": string(action.To), "went_down": string(lifecycle.WentDown.To),
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 		tell(b, requestID, action.Told(), erred, id)

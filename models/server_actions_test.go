@@ -161,3 +161,22 @@ func TestWhatIsDoneBesideTheLockIsRecordedAndThenHowItEnded(t *testing.T) {
 	require.Equal(t, []any{"trigger_crash_dump", "Error", 1}, []any{got.Action, *got.Message, len(got.Events)})
 	require.Equal(t, v.UpdatedAt, w.read(t, v.ID).UpdatedAt, "the server is as it was")
 }
+
+func TestAnActionThatFailsAfterItsEndIsGivenUpAlsoWhereTheGuestWasSeenDownMeanwhile(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v := w.running(t, "web")
+	suspend, resume := action(t, "suspend"), action(t, "resume")
+	_, err := w.BeginAction(ctx, v.ID, suspend, asked(v, suspend, "req-1"))
+	require.NoError(t, err)
+	require.NoError(t, w.FinishAction(ctx, v.ID, "req-1", suspend, nil))
+	was, err := w.BeginAction(ctx, v.ID, resume, asked(v, resume, "req-2"))
+	require.NoError(t, err)
+	require.NoError(t, w.FinishAction(ctx, v.ID, "req-2", resume, nil), "its answer gets lost")
+	host, g := w.sighting(t, v, lifecycle.Shutdown)
+	moved, err := w.SawGuest(ctx, host, g)
+	require.NoError(t, err)
+	require.True(t, moved)
+	require.NoError(t, w.FailAction(ctx, v.ID, "req-2", resume, was, ServerFault{ServerID: v.ID, Code: 500, Message: "x"}, nil))
+	got := w.read(t, v.ID)
+	require.Equal(t, []any{lifecycle.Suspended, lifecycle.Shutdown}, []any{got.VMState, got.PowerState})
+}

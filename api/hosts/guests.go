@@ -40,7 +40,7 @@ var sightingsSchema = rest.Schema(`{
 
 // happened is what is recorded of a guest that went down by itself.
 var happened = map[int]string{
-	lifecycle.Shutdown: "The guest shut down by itself.",
+	lifecycle.Shutdown: "The guest is off: it shut down by itself, or its host did.",
 	lifecycle.Crashed:  "The guest crashed: its QEMU ended. The host's log of the domain may say why.",
 }
 

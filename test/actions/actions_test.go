@@ -5,6 +5,7 @@ package actions
 import (
 	"cmp"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,6 +32,15 @@ import (
 
 const patience = time.Minute
 
+// TestMain has many wait at once: most of what a fault takes is waiting.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 type rig struct {
 	*system.System
 	compute  *gophercloud.ServiceClient
@@ -48,46 +58,72 @@ var ways = []struct {
 	{"fails after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}, false},
 	{"is unfit after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1}, false},
 	{"is unavailable for a moment", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Unavailable, Times: 2}, true},
-	{"kills its process before its effect", faultinject.Rule{Mode: faultinject.KillBefore, Times: 1}, true},
-	{"kills its process after its effect", faultinject.Rule{Mode: faultinject.KillAfter, Times: 1}, true},
 	{"is done twice", faultinject.Rule{Mode: faultinject.Twice, Times: 1}, true},
 }
 
 func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	r := &rig{System: system.Start(t, system.Options{Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s"},
+		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
 	}})}
 	r.Flavor(t, "small", 64)
 	r.temporal = r.Temporal()
 	r.compute = system.Compute(t, r.Demo())
 	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
 	before := r.World(t)
+	t.Run("faults", func(t *testing.T) {
+		var rules []faultinject.Rule
+		for _, action := range lifecycle.Holding() {
+			for _, step := range actions.Tables()[action.Name] {
+				for _, way := range ways {
+					t.Run(fmt.Sprintf("%s: %s %s", action.Name, step.Name, way.name), func(t *testing.T) {
+						rule := way.rule
+						rule.Step, rule.Server = step.Name, r.in(t, action.From[0])
+						rules = append(rules, rule)
+						t.Parallel() // when all servers are there
+						r.fails(t, action, rule.Server, way.succeeds)
+					})
+				}
+			}
+		}
+		_, err := r.Faults.Set(rules...)
+		require.NoError(t, err)
+	})
+	require.NoError(t, r.Faults.Clear())
+	// A process takes with it whatever is done there, so one dies after the other, once at each step with each of its undos.
+	died := map[string]bool{}
 	for _, action := range lifecycle.Holding() {
 		for _, step := range actions.Tables()[action.Name] {
-			for _, way := range ways {
-				t.Run(fmt.Sprintf("%s: %s %s", action.Name, step.Name, way.name), func(t *testing.T) {
+			if died[step.Name+step.Undo] {
+				continue
+			}
+			died[step.Name+step.Undo] = true
+			for when, mode := range map[string]faultinject.Mode{"before": faultinject.KillBefore, "after": faultinject.KillAfter} {
+				t.Run(fmt.Sprintf("%s: %s kills its process %s its effect", action.Name, step.Name, when), func(t *testing.T) {
 					t.Cleanup(func() { require.NoError(t, r.Faults.Clear()) })
 					id := r.in(t, action.From[0])
-					rule := way.rule
-					rule.Step, rule.Server = step.Name, id
-					_, err := r.Faults.Set(rule)
+					_, err := r.Faults.Set(faultinject.Rule{Step: step.Name, Server: id, Mode: mode, Times: 1})
 					require.NoError(t, err)
-					accepted := r.do(t, id, action)
-					require.NoError(t, err)
-					state := r.rests(t, id)
-					if way.succeeds {
-						require.True(t, accepted)
-						require.Equal(t, cmp.Or(action.To, action.From[0]), state)
-					} else {
-						require.Equal(t, action.From[0], state, "it is what it was")
-					}
-					require.Equal(t, guestOf(state), r.guest(t, id), "the guest is what its server says")
-					r.gone(t, id)
+					r.fails(t, action, id, true)
 				})
 			}
 		}
 	}
 	require.Equal(t, before, r.World(t), "nothing is left")
+}
+
+// fails does an action one step of which fails, to a server that is in the first of its states.
+func (r *rig) fails(t *testing.T, action lifecycle.Action, id string, succeeds bool) {
+	accepted := r.do(t, id, action)
+	state := r.rests(t, id)
+	if succeeds {
+		require.True(t, accepted)
+		require.Equal(t, cmp.Or(action.To, action.From[0]), state)
+	} else {
+		require.Equal(t, action.From[0], state, "it is what it was")
+	}
+	require.Equal(t, guestOf(state), r.guest(t, id), "the guest is what its server says")
+	r.gone(t, id)
 }
 
 // in is a server in a state.
