@@ -47,10 +47,16 @@ func (s *Store) ForgetServerSpec(ctx context.Context, serverID string) error {
 	return failed(s.exec(ctx, removeSpecSQL, serverID), "remove the spec of server %s", serverID)
 }
 
-// ReviseServerSpec changes what is sealed in a server's spec, while nobody else does. Nothing happens where there is none.
+// ReviseServerSpec changes what is sealed in a server's spec, and its Parts where they are set, while nobody else does. Nothing
+// happens where there is none.
 func (s *Store) ReviseServerSpec(ctx context.Context, serverID string, revise func(ServerSpec) (ServerSpec, error)) error {
 	return failed(withRetries(ctx, func() error {
 		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			var b pgx.Batch
+			s.taking.queue(&b)
+			if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+				return err
+			}
 			_, err := replaceSpecs(ctx, tx, revise, `server_id = $1`, serverID)
 			return err
 		})
@@ -102,7 +108,8 @@ func replaceSpecs(ctx context.Context, tx pgx.Tx, change func(ServerSpec) (Serve
 		if err != nil {
 			return 0, err
 		}
-		b.Queue(`UPDATE server_specs SET key_id = $2, sealed = $3 WHERE server_id = $1`, spec.ServerID, fresh.KeyID, fresh.Sealed)
+		b.Queue(`UPDATE server_specs SET key_id = $2, sealed = $3, parts = COALESCE(NULLIF($4::jsonb, 'null'), parts) WHERE server_id = $1`,
+			spec.ServerID, fresh.KeyID, fresh.Sealed, asJSON(fresh.Parts))
 	}
 	return len(old), tx.SendBatch(ctx, &b).Close()
 }

@@ -93,6 +93,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowKeepHouse:    housekeeping.KeepHouse,
 		contract.WorkflowSettleStores: housekeeping.SettleImageStores,
 
+		contract.WorkflowRebuild:        does.RebuildServer,
 		contract.WorkflowStop:           does.StopServer,
 		contract.WorkflowStart:          does.StartServer,
 		contract.WorkflowChangePassword: does.ChangePassword,

@@ -56,6 +56,9 @@ func (a *Activities) FinishAction(ctx context.Context, in contract.FinishActionI
 	if err != nil {
 		return err
 	}
+	if in.Mended {
+		action.To, action.Power = lifecycle.Active, lifecycle.Running
+	}
 	return a.store.FinishAction(ctx, in.ServerID, in.RequestID, action, models.ActionEvents(in.Steps, contract.FinishAction, a.now()))
 }
 

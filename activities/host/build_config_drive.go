@@ -14,6 +14,10 @@ func (a *Activities) BuildConfigDrive(ctx context.Context, in contract.BuildConf
 		return err
 	}
 	defer leave()
+	return a.buildConfigDrive(ctx, dir, in)
+}
+
+func (a *Activities) buildConfigDrive(ctx context.Context, dir string, in contract.BuildConfigDriveInput) error {
 	return configdrive.Build(ctx, a.o.Limits, dir, in.Format, in.SkipVersions, in.Metadata)
 }
 

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
@@ -22,6 +23,10 @@ func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) 
 		return err
 	}
 	defer leave()
+	return a.buildDisk(ctx, dir, in)
+}
+
+func (a *Activities) buildDisk(ctx context.Context, dir string, in contract.BuildDiskInput) error {
 	// From here until the overlay names the image as its backing file, the pin keeps it.
 	defer a.o.Cache.Pin(in.Image.SHA512)()
 	if _, _, err := a.o.Cache.Fetch(ctx, in.Image, nil); err != nil { // a look, unless it was evicted or the host restarted since FetchImage
@@ -58,7 +63,7 @@ func (a *Activities) BuildDisk(ctx context.Context, in contract.BuildDiskInput) 
 	return nil
 }
 
-// RemoveDisk removes the server's disks, and what a killed injection into them left.
+// RemoveDisk removes the server's disks, those of a rebuild too, and what a killed injection into them left.
 func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
@@ -70,6 +75,11 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	}
 	if err := disk.Remove(dir); err != nil {
 		return err
+	}
+	for _, name := range []string{nextName, previousName, movingName} {
+		if err := a.drop(filepath.Join(dir, name)); err != nil {
+			return err
+		}
 	}
 	return tidy(dir)
 }

@@ -28,6 +28,10 @@ func (a *Activities) DefineDomain(ctx context.Context, in contract.DefineDomainI
 		return err
 	}
 	defer leave()
+	return a.define(ctx, dir, in)
+}
+
+func (a *Activities) define(ctx context.Context, dir string, in contract.DefineDomainInput) error {
 	d, err := a.domain(ctx, dir, in)
 	if err != nil {
 		return err

@@ -106,15 +106,22 @@ func (p *place) metadata() contract.InstanceMetadata {
 }
 
 func (p *place) define() contract.DefineDomainInput {
-	return contract.DefineDomainInput{
-		ServerID: server, ProjectID: "p", Name: "web", Flavor: contract.Flavor{VCPUs: 2, RAMMiB: 512, EphemeralGiB: 1, SwapMiB: 16},
-		Image:       contract.ResolvedImage{Root: p.root, Kernel: &p.kernel, Ramdisk: &p.initrd},
-		ConfigDrive: true, Format: "iso9660",
-		Ports: []contract.Port{{ID: "port", MAC: "fa:16:3e:00:00:01", Bridge: "br1", MTU: 1450}},
-		Facts: &contract.ServerFacts{
-			Server: contract.Server{ServerID: server, ProjectID: "p", Name: "web"},
-			Spec:   contract.ServerSpec{UserData: []byte("the password is hunter2")},
+	facts := p.facts("web")
+	in := facts.Domain()
+	in.Facts = &facts
+	return in
+}
+
+// facts are those of a server of a name.
+func (p *place) facts(name string) contract.ServerFacts {
+	return contract.ServerFacts{
+		Server: contract.Server{ServerID: server, ProjectID: "p", Name: name, ConfigDrive: true},
+		Spec: contract.ServerSpec{
+			Flavor:   contract.Flavor{VCPUs: 2, RAMMiB: 512, DiskGiB: 1, EphemeralGiB: 1, SwapMiB: 16},
+			Image:    contract.ResolvedImage{Root: p.root, Kernel: &p.kernel, Ramdisk: &p.initrd},
+			UserData: []byte("the password is hunter2"),
 		},
+		Ports: []contract.Port{{ID: "port", MAC: "fa:16:3e:00:00:01", Bridge: "br1", MTU: 1450}},
 	}
 }
 

@@ -18,6 +18,10 @@ func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput
 		return injected, err
 	}
 	defer leave()
+	return a.injectData(ctx, dir, in)
+}
+
+func (a *Activities) injectData(ctx context.Context, dir string, in contract.InjectDataInput) (injected contract.InjectedData, err error) {
 	if a.o.CannotInject != nil {
 		return injected, fault.Wrap(fault.HostUnfit, a.o.CannotInject, "nothing can be injected into images on this host, so the server needs a config drive: %v", a.o.CannotInject).NotTheHosts()
 	}

@@ -96,7 +96,7 @@ var injectStep = step{"InjectData", func(ctx context.Context, p *place) error {
 }, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, nil}
 
 func stepNamed(name string) step {
-	all := slices.Concat([]step{fetchStep, injectStep}, steps)
+	all := slices.Concat([]step{fetchStep, injectStep}, steps, rebuildSteps)
 	return all[slices.IndexFunc(all, func(s step) bool { return s.name == name })]
 }
 
@@ -146,6 +146,11 @@ func (k killedHost) kill(t *testing.T, after time.Duration) (took time.Duration)
 // names are the paths of a world: two builds' disks need not have the same bytes.
 func names(world map[string]any) []string { return slices.Sorted(maps.Keys(world)) }
 
+// present are they without what is to follow: whether that is there still, its own undo does not ask.
+func present(world map[string]any) []string {
+	return slices.DeleteFunc(names(world), func(name string) bool { return strings.Contains(name, "/"+nextName) })
+}
+
 func mounts(t *testing.T, below string) []string {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/mountinfo")
@@ -175,6 +180,7 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 		step   string
 		before []step // what the build has done when it comes to the step
 		slow   time.Duration
+		keeps  bool // its own undo leaves what was done before it
 	}{
 		{step: "FetchImage", slow: 30 * time.Millisecond},
 		{step: "BuildConfigDrive", before: []step{fetchStep}},
@@ -182,6 +188,8 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 		{step: "InjectData", before: []step{fetchStep, stepNamed("BuildDisk")}},
 		{step: "DefineDomain", before: []step{fetchStep}},
 		{step: "StartDomain", before: []step{fetchStep, stepNamed("DefineDomain")}},
+		{step: "BuildReplacement", before: slices.Concat([]step{fetchStep}, steps[:3]), keeps: true},
+		{step: "ReplaceGuest", before: slices.Concat([]step{fetchStep}, steps[:3], rebuildSteps[:1]), keeps: true},
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			k, s := base, stepNamed(c.step)
@@ -195,6 +203,7 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 			}
 			empty := k.mustOpen(t).world(t)
 			p := prepared()
+			ready := present(p.world(t))
 			require.NoError(t, s.do(t.Context(), p))
 			whole := names(p.world(t))
 			clear := func(p *place) {
@@ -212,13 +221,18 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 			prepared()
 			took := k.kill(t, time.Hour)
 			for i := range kills {
-				clear(k.mustOpen(t))
+				p := k.mustOpen(t)
+				if c.keeps {
+					require.NoError(t, s.undo(t.Context(), p))
+					require.Equal(t, ready, present(p.world(t)), "what was there before is there again")
+				}
+				clear(p)
 				if c.step == "FetchImage" {
 					require.NoError(t, os.RemoveAll(filepath.Join(k.Dir, "cache")))
 				}
 				prepared()
 				k.kill(t, took*time.Duration(i)/kills)
-				p := k.mustOpen(t) // the restarted host
+				p = k.mustOpen(t) // the restarted host
 				if i%2 == 0 {
 					continue // undone at the top
 				}

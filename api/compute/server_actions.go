@@ -39,6 +39,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"lock":                (*API).lock,
 	"os-resetState":       (*API).resetState,
 	"reboot":              (*API).reboot,
+	"rebuild":             (*API).rebuild,
 	"trigger_crash_dump":  (*API).triggerCrashDump,
 	"unlock":              (*API).unlock,
 }

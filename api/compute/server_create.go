@@ -45,17 +45,19 @@ type createRequest struct {
 	SecurityGroups   []struct {
 		Name string `json:"name"`
 	} `json:"security_groups"`
-	UserData     string   `json:"user_data"`
-	Description  *string  `json:"description"`
-	Tags         []string `json:"tags"`
-	Certificates []string `json:"trusted_image_certificates"`
-	Host         string   `json:"host"`
-	Hypervisor   string   `json:"hypervisor_hostname"`
-	Hostname     string   `json:"hostname"`
-	Personality  []struct {
-		Path     string `json:"path"`
-		Contents string `json:"contents"`
-	} `json:"personality"`
+	UserData     string        `json:"user_data"`
+	Description  *string       `json:"description"`
+	Tags         []string      `json:"tags"`
+	Certificates []string      `json:"trusted_image_certificates"`
+	Host         string        `json:"host"`
+	Hypervisor   string        `json:"hypervisor_hostname"`
+	Hostname     string        `json:"hostname"`
+	Personality  []personality `json:"personality"`
+}
+
+type personality struct {
+	Path     string `json:"path"`
+	Contents string `json:"contents"`
 }
 
 type nicRequest struct {
@@ -159,7 +161,7 @@ func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 	if in.UserData, err = userData(r.UserData); err != nil {
 		return in, err
 	}
-	if in.Files, err = files(r); err != nil {
+	if in.Files, err = filesOf(r.Personality); err != nil {
 		return in, err
 	}
 	flavor, err := scalar(r.FlavorRef)
@@ -242,10 +244,10 @@ func decode64(encoded string) ([]byte, bool) {
 	return data, err == nil
 }
 
-// files are the personality of a request (before 2.57).
-func files(r createRequest) ([]contract.File, error) {
+// filesOf are the personality of a request (before 2.57).
+func filesOf(asked []personality) ([]contract.File, error) {
 	var out []contract.File
-	for _, p := range r.Personality {
+	for _, p := range asked {
 		data, ok := decode64(p.Contents)
 		switch {
 		case !ok:

@@ -74,10 +74,10 @@ func createServerSchema(minor int) object {
 		p["tags"] = object{"type": "array", "items": tagSchema, "maxItems": servers.MaxTags}
 	}
 	if minor < 57 {
-		p["personality"] = list(strict(object{"path": object{"type": "string"}, "contents": object{"type": "string"}}))
+		p["personality"] = personalitySchema
 	}
 	if minor >= 63 {
-		p["trusted_image_certificates"] = object{"type": []string{"array", "null"}, "minItems": 1, "maxItems": 50, "uniqueItems": true, "items": text(1, 255)}
+		p["trusted_image_certificates"] = certificatesSchema
 	}
 	if minor >= 74 {
 		p["host"], p["hypervisor_hostname"] = fqdnSchema, fqdnSchema
@@ -96,6 +96,11 @@ func createServerSchema(minor int) object {
 		"additionalProperties": false,
 	}
 }
+
+var (
+	personalitySchema  = list(strict(object{"path": object{"type": "string"}, "contents": object{"type": "string"}}))
+	certificatesSchema = object{"type": []string{"array", "null"}, "minItems": 1, "maxItems": 50, "uniqueItems": true, "items": text(1, 255)}
+)
 
 // hintsSchema leaves unknown hints be, as Nova does: filters of other clouds have their own.
 var hintsSchema = object{"type": "object", "properties": object{

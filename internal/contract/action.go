@@ -14,6 +14,7 @@ const (
 	WorkflowUnpause        = "UnpauseServer"
 	WorkflowSuspend        = "SuspendServer"
 	WorkflowResume         = "ResumeServer"
+	WorkflowRebuild        = "RebuildServer"
 )
 
 // Activities of actions.
@@ -32,6 +33,16 @@ const (
 	UnpauseDomain = "UnpauseDomain"
 	SaveDomain    = "SaveDomain"
 	PutBackGuest  = "PutBackGuest"
+
+	PlanRebuild       = "PlanRebuild"
+	ForgetRebuild     = "ForgetRebuild"
+	BuildReplacement  = "BuildReplacement"
+	RemoveReplacement = "RemoveReplacement"
+	ReplaceGuest      = "ReplaceGuest"
+	RestoreGuest      = "RestoreGuest"
+	RecordRebuild     = "RecordRebuild"
+	UnrecordRebuild   = "UnrecordRebuild"
+	RemoveReplaced    = "RemoveReplaced"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -50,7 +61,8 @@ type ActionInput struct {
 
 // ActionArguments are what an action takes beside its name: the field of its own, and none of the others'.
 type ActionArguments struct {
-	AdminPass string `json:"admin_pass,omitempty"` // changePassword
+	AdminPass string   `json:"admin_pass,omitempty"` // changePassword
+	Rebuild   *Rebuild `json:"rebuild,omitempty"`
 }
 
 // BegunAction is what an action that was accepted has to know.
@@ -69,6 +81,8 @@ type FinishActionInput struct {
 	ServerID  string         `json:"server_id"`
 	RequestID string         `json:"request_id"`
 	Steps     []StepProgress `json:"steps"`
+	// Mended says that the server is active now although it was not, where the action's row names no state that it ends in.
+	Mended bool `json:"mended,omitempty"`
 }
 
 // FailActionInput is the undo of BeginAction: the server is what it was, and the action says why.

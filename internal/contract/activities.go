@@ -115,6 +115,15 @@ var activities = table(
 	host[SaveDomainInput, none](SaveDomain).of(func(in SaveDomainInput) string { return in.ServerID }),
 	host[PutBackGuestInput, none](PutBackGuest).of(func(in PutBackGuestInput) string { return in.ServerID }).owes(OwesUndo).
 		noTurn("its server waits for it, locked"),
+	control[PlanRebuildInput, RebuildPlan](PlanRebuild).summed(func(in PlanRebuildInput) string { return "image " + in.Rebuild.ImageID }),
+	control[Undo, none](ForgetRebuild).givesBack(),
+	host[BuildReplacementInput, InjectedData](BuildReplacement).of(func(in BuildReplacementInput) string { return in.ServerID }),
+	host[Undo, none](RemoveReplacement).givesBack(),
+	host[ReplaceGuestInput, none](ReplaceGuest).of(func(in ReplaceGuestInput) string { return in.ServerID }),
+	host[Undo, none](RestoreGuest).givesBack(),
+	control[RecordRebuildInput, none](RecordRebuild).summed(func(in RecordRebuildInput) string { return "image " + in.New.Server.ImageID }),
+	control[RecordRebuildInput, none](UnrecordRebuild).owes(OwesUndo),
+	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
 
 	// What the database has forgotten, and a host has.
 	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),

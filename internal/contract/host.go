@@ -1,6 +1,9 @@
 package contract
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // FetchImageInput brings images into the host's cache.
 type FetchImageInput struct {
@@ -90,6 +93,8 @@ type InjectDataInput struct {
 type InjectedData struct {
 	Notes []string `json:"notes,omitempty"` // for the user
 }
+
+func (d InjectedData) String() string { return strings.Join(d.Notes, "; ") }
 
 // DefineDomainInput is what the domain's XML says.
 type DefineDomainInput struct {

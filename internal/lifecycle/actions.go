@@ -102,6 +102,13 @@ var Actions = []Action{
 		Does:     "starts the guest from there",
 	},
 	{
+		Name: "rebuild", Method: "rebuild", Since: 1, Policy: "os_compute_api:servers:rebuild",
+		From: []VMState{Active, Stopped, Error}, Task: Rebuilding, Power: AsItWas,
+		Workflow: "RebuildServer",
+		Does: "makes the server anew of an image, with its id, its addresses and its host; one in error becomes active. " +
+			"The old guest's disks stay until the new one runs, and it is the old one again where that fails",
+	},
+	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
 		Power: AsItWas, Locked: true,
 		Does: "answers the end of what the serial console printed",

@@ -30,6 +30,7 @@ const (
 	Unpausing     = "unpausing"
 	Suspending    = "suspending"
 	Resuming      = "resuming"
+	Rebuilding    = "rebuilding"
 
 	UpdatingPassword = "updating_password"
 )
@@ -67,6 +68,7 @@ var underway = []struct {
 }{
 	{Rebooting, "REBOOT", []VMState{Active}},
 	{RebootingHard, "HARD_REBOOT", []VMState{Active}},
+	{Rebuilding, "REBUILD", []VMState{Active, Stopped, Error}},
 }
 
 // Status is Nova's status of a state and a task; "UNKNOWN" for a state that it does not know.

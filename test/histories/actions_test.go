@@ -70,7 +70,10 @@ func (sc *scenario) actions() []scene {
 			sc.ends(t, id, lifecycle.Status(cmp.Or(a.To, a.From[0]), ""))
 			return server(id)
 		}})
-		for _, step := range actions.Tables()[a.Name][1:] {
+		for _, step := range actions.Tables()[a.Name] {
+			if step.Name == contract.BeginAction || step.Name == contract.ResolveImage { // nothing was accepted
+				continue
+			}
 			scenes = append(scenes, scene{"fails-" + a.Name + "-" + step.Name, func(t *testing.T) []string {
 				id := in(t, a.From[0])
 				sc.inject(t, faultinject.Rule{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1})

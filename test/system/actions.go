@@ -5,23 +5,38 @@ import (
 	"testing"
 
 	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // said is what is said to an action beside its word, by the name of its row; nothing where it takes nothing.
-var said = map[string]any{
-	"changePassword": map[string]any{"adminPass": "s3cret"},
-	"os-resetState":  map[string]any{"state": "error"},
-	"reboot-soft":    map[string]any{"type": "SOFT"},
-	"reboot-hard":    map[string]any{"type": "HARD"},
+var said = map[string]func(*servers.Server) any{
+	"changePassword": plainly(map[string]any{"adminPass": "s3cret"}),
+	"os-resetState":  plainly(map[string]any{"state": "error"}),
+	"reboot-soft":    plainly(map[string]any{"type": "SOFT"}),
+	"reboot-hard":    plainly(map[string]any{"type": "HARD"}),
+	"rebuild":        func(s *servers.Server) any { return map[string]any{"imageRef": s.Image["id"]} },
+}
+
+// plainly says the same of every server.
+func plainly(body any) func(*servers.Server) any {
+	return func(*servers.Server) any { return body }
 }
 
 // Ask asks for an action on a server, with the least that it takes.
 func Ask(t testing.TB, compute *gophercloud.ServiceClient, id string, action lifecycle.Action) error {
 	t.Helper()
-	_, err := compute.Post(t.Context(), compute.ServiceURL("servers", id, "action"), map[string]any{action.Says(): said[action.Name]}, nil, //nolint:bodyclose // gophercloud closes it
+	var saying any
+	if says, ok := said[action.Name]; ok {
+		s, err := servers.Get(t.Context(), compute, id).Extract()
+		if err != nil {
+			return err
+		}
+		saying = says(s)
+	}
+	_, err := compute.Post(t.Context(), compute.ServiceURL("servers", id, "action"), map[string]any{action.Says(): saying}, nil, //nolint:bodyclose // gophercloud closes it
 		&gophercloud.RequestOpts{OkCodes: []int{200, 202}})
 	return err
 }

@@ -23,6 +23,7 @@ type action struct {
 	in       contract.ActionInput
 	run      *run.Run
 	begun    contract.BegunAction
+	rebuild  rebuilding
 	deletion *teardown.Asked
 }
 
@@ -32,7 +33,7 @@ func Tables() map[string][]run.Spec {
 		"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(),
 		"reboot-soft": softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
 		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
-		"changePassword": passwordSteps.Specs(),
+		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
 	}
 }
 
@@ -101,7 +102,7 @@ func where(a *action) string { return a.begun.Hostname }
 
 func finish(a *action, _ int) (contract.FinishActionInput, func(run.None)) {
 	return contract.FinishActionInput{
-		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run),
+		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run), Mended: a.rebuild.mends(a.begun),
 	}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault/failure"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/workflows/boot"
+	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/teardown"
 )
 
@@ -38,7 +39,14 @@ type guest struct {
 	after    map[string]error // and after
 	reached  func(activity string)
 	answered bool
-	answer   error
+
+	// Of a rebuild.
+	was        string // its state
+	image, row string // of the guest, and of the server
+	beside     bool   // another guest is built
+	kept       bool   // the old one is
+	mended     bool
+	answer     error
 }
 
 func (g *guest) does(name string, effect func()) error {
@@ -66,8 +74,8 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.BeginAction: func(_ context.Context, in contract.ActionInput) (contract.BegunAction, error) {
 			return contract.BegunAction{Hostname: "hv1", ShutdownTimeout: time.Minute, VMState: string(g.vmState), PowerState: g.power}, g.does(contract.BeginAction, func() { g.task = in.Action })
 		},
-		contract.FinishAction: func(context.Context, contract.FinishActionInput) error {
-			return g.does(contract.FinishAction, func() { g.task, g.state = "", "done" })
+		contract.FinishAction: func(_ context.Context, in contract.FinishActionInput) error {
+			return g.does(contract.FinishAction, func() { g.task, g.state, g.mended = "", "done", in.Mended })
 		},
 		contract.FailAction: func(_ context.Context, in contract.FailActionInput) error {
 			return g.does(contract.FailAction, func() { g.task, g.failed = "", in })
@@ -97,7 +105,41 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.PauseDomain:   func(context.Context, contract.PauseDomainInput) error { return g.does(contract.PauseDomain, none) },
 		contract.UnpauseDomain: func(context.Context, contract.UnpauseDomainInput) error { return g.does(contract.UnpauseDomain, none) },
 		contract.SaveDomain:    func(context.Context, contract.SaveDomainInput) error { return g.does(contract.SaveDomain, none) },
-		contract.HostSeen:      func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
+		contract.ResolveImage: func(context.Context, contract.ResolveImageInput) (contract.ResolvedImage, error) {
+			return contract.ResolvedImage{Root: contract.Image{ID: "new"}}, g.does(contract.ResolveImage, none)
+		},
+		contract.PlanRebuild: func(_ context.Context, in contract.PlanRebuildInput) (contract.RebuildPlan, error) {
+			of := func(image string) contract.ServerFacts {
+				return contract.ServerFacts{Server: contract.Server{ServerID: in.ServerID, ImageID: image, ConfigDrive: true}}
+			}
+			return contract.RebuildPlan{Old: of("old"), New: of(in.Image.Root.ID)}, g.does(contract.PlanRebuild, none)
+		},
+		contract.ForgetRebuild: func(context.Context, contract.Undo) error { return g.does(contract.ForgetRebuild, none) },
+		contract.FetchImage: func(context.Context, contract.FetchImageInput) (contract.FetchImageOutput, error) {
+			return contract.FetchImageOutput{}, g.does(contract.FetchImage, none)
+		},
+		contract.BuildReplacement: func(_ context.Context, in contract.BuildReplacementInput) error {
+			return g.does(contract.BuildReplacement, func() { g.beside = in.ConfigDrive != nil && in.Inject == nil })
+		},
+		contract.RemoveReplacement: func(context.Context, contract.Undo) error {
+			return g.does(contract.RemoveReplacement, func() { g.beside = false })
+		},
+		contract.ReplaceGuest: func(_ context.Context, in contract.ReplaceGuestInput) error {
+			return g.does(contract.ReplaceGuest, func() { g.image, g.beside, g.kept = in.Facts.Server.ImageID, false, true })
+		},
+		contract.RestoreGuest: func(context.Context, contract.Undo) error {
+			return g.does(contract.RestoreGuest, func() { g.image, g.kept = "old", false })
+		},
+		contract.RecordRebuild: func(_ context.Context, in contract.RecordRebuildInput) error {
+			return g.does(contract.RecordRebuild, func() { g.row = in.New.Server.ImageID })
+		},
+		contract.UnrecordRebuild: func(_ context.Context, in contract.RecordRebuildInput) error {
+			return g.does(contract.UnrecordRebuild, func() { g.row = in.New.Server.ImageID })
+		},
+		contract.RemoveReplaced: func(context.Context, contract.RemoveReplacedInput) error {
+			return g.does(contract.RemoveReplaced, func() { g.kept = false })
+		},
+		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
 			return contract.Takings{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
 		},
@@ -124,7 +166,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 	}
 	env.ExecuteWorkflow(action, contract.ActionInput{
 		Action: name, ServerID: "11111111-2222-3333-4444-555555555555", RequestID: "req-1", Deadlines: contract.DefaultDeadlines(),
-		ActionArguments: contract.ActionArguments{AdminPass: "s3cret"},
+		ActionArguments: contract.ActionArguments{AdminPass: "s3cret", Rebuild: &contract.Rebuild{ImageID: "new"}},
 	})
 	require.True(t, env.IsWorkflowCompleted())
 	require.True(t, g.answered, "every submission is answered")
@@ -241,9 +283,13 @@ func TestAChangeOfPowerThatFailsPutsTheGuestBackBeforeItsServerIsUnlocked(t *tes
 func TestEveryActionOfTheTableHasSteps(t *testing.T) {
 	for _, a := range lifecycle.Holding() {
 		steps := Tables()[a.Name]
-		require.Equal(t, contract.BeginAction, steps[0].Name, a.Name)
-		require.Equal(t, contract.FinishAction, steps[len(steps)-1].Name, a.Name)
-		for _, s := range steps {
+		row := func(name string) int { return slices.IndexFunc(steps, func(s run.Spec) bool { return s.Name == name }) }
+		require.Contains(t, []int{0, 1}, row(contract.BeginAction), a.Name)
+		require.Positive(t, row(contract.FinishAction), a.Name)
+		for i, s := range steps {
+			if i < row(contract.BeginAction) || i > row(contract.FinishAction) {
+				require.NotEmpty(t, s.WhyNoUndo, "%s: %s is done to a server that is not marked", a.Name, s.Name)
+			}
 			require.True(t, (s.Undo == "") != (s.WhyNoUndo == ""), "%s needs an undo, or the reason why it has none", s.Name)
 		}
 	}

@@ -2,11 +2,9 @@ package boot
 
 import (
 	"cmp"
-	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
 )
@@ -86,12 +84,7 @@ func asksVendorData(b *build) bool { return b.in.VendorServices != nil && wantsC
 
 func nics(b *build) int { return len(b.in.Networks) }
 
-// wantsInjection: only without a config drive, and only when there is something to say (Nova injects where
-// inject_partition allows and config_drive is off).
-func wantsInjection(b *build) bool {
-	in := b.in
-	return !wantsConfigDrive(b) && len(in.KeyPairs)+len(in.Metadata)+len(in.Files)+len(in.AdminPass)+len(in.Networks) > 0
-}
+func wantsInjection(b *build) bool { return b.facts().Injects() }
 
 // What each row is given, and what the build keeps of its answer.
 
@@ -184,7 +177,7 @@ func askVendorData(b *build, _ int) (contract.AskVendorDataInput, func(contract.
 func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSelection)) {
 	in := contract.SelectHostInput{
 		ServerID:         b.in.ServerID,
-		Resources:        resourcesOf(b.in.Flavor, b.image.Root),
+		Resources:        b.in.Flavor.Takes(b.image.Root),
 		AvailabilityZone: b.in.AvailabilityZone,
 		// Builds that resolved their image before it told its architecture still have the property.
 		Architecture: cmp.Or(b.image.Architecture, b.image.Root.Properties["architecture"]),
@@ -216,13 +209,7 @@ func allocateNetwork(b *build, nic int) (contract.AllocateNetworkInput, func(con
 }
 
 func buildConfigDrive(b *build, _ int) (contract.BuildConfigDriveInput, func(run.None)) {
-	drive := b.spec().DriveMade()
-	return contract.BuildConfigDriveInput{
-		ServerID:     b.in.ServerID,
-		Format:       drive.Format,
-		Metadata:     b.metadata(),
-		SkipVersions: drive.SkipVersions,
-	}, nil
+	return b.facts().BuildConfigDrive(b.host.AvailabilityZone), nil
 }
 
 func fetchImage(b *build, _ int) (contract.FetchImageInput, func(contract.FetchImageOutput)) {
@@ -230,23 +217,16 @@ func fetchImage(b *build, _ int) (contract.FetchImageInput, func(contract.FetchI
 }
 
 func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
-	return contract.BuildDiskInput{
-		ServerID:     b.in.ServerID,
-		Image:        b.image.Root,
-		RootGiB:      b.in.Flavor.DiskGiB,
-		EphemeralGiB: b.in.Flavor.EphemeralGiB,
-		SwapMiB:      b.in.Flavor.SwapMiB,
-		BlockDevices: b.image.BlockDevices,
-	}, nil
+	return b.facts().BuildDisk(), nil
 }
 
 func injectData(b *build, _ int) (contract.InjectDataInput, func(contract.InjectedData)) {
-	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.metadata(), Options: b.in.Inject},
+	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.facts().Metadata(b.host.AvailabilityZone), Options: b.in.Inject},
 		func(injected contract.InjectedData) { b.injected = injected }
 }
 
 // notTaken warns of what the image did not take.
-func notTaken(b *build) string { return strings.Join(b.injected.Notes, "; ") }
+func notTaken(b *build) string { return b.injected.String() }
 
 func defineDomain(b *build, _ int) (contract.DefineDomainInput, func(run.None)) {
 	facts := b.facts()
@@ -260,7 +240,7 @@ func (b *build) facts() *contract.ServerFacts {
 	row := RecordInput(b.in, b.image, b.run.Began())
 	return &contract.ServerFacts{
 		Server: row.Server, KeyName: row.KeyName, StartedAt: row.StartedAt, Spec: b.spec(),
-		Networks: b.in.Networks, Ports: b.ports, Resources: resourcesOf(b.in.Flavor, b.image.Root),
+		Networks: b.in.Networks, Ports: b.ports, Resources: b.in.Flavor.Takes(b.image.Root),
 	}
 }
 
@@ -277,66 +257,10 @@ func activate(b *build, _ int) (contract.ActivateInput, func(run.None)) {
 	}, nil
 }
 
-// resourcesOf is what a flavor takes of a host. A flavor without a root disk takes the image's own size.
-func resourcesOf(f contract.Flavor, image contract.Image) contract.Resources {
-	const mib, gib = int64(1) << 20, int64(1) << 30
-	disk := int64(f.DiskGiB) * gib
-	if f.DiskGiB == 0 {
-		disk = image.VirtualBytes
-	}
-	disk += int64(f.EphemeralGiB)*gib + int64(f.SwapMiB)*mib
-	return contract.Resources{VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, DiskGiB: int((disk + gib - 1) / gib)}
-}
-
 func (b *build) hostsTried() []string {
 	var hosts []string
 	for _, a := range b.run.Tried() {
 		hosts = append(hosts, a.Place)
 	}
 	return hosts
-}
-
-// metadata is all that the guest is told.
-func (b *build) metadata() contract.InstanceMetadata {
-	var kernel, ramdisk contract.Image
-	if b.image.Kernel != nil {
-		kernel = *b.image.Kernel
-	}
-	if b.image.Ramdisk != nil {
-		ramdisk = *b.image.Ramdisk
-	}
-	var groups []string
-	if nics(b) > 0 {
-		groups = []string{"default"} // the only one that there is
-	}
-	return contract.InstanceMetadata{
-		SecurityGroups:    groups,
-		ServerID:          b.in.ServerID,
-		ProjectID:         b.in.ProjectID,
-		Name:              b.in.Name,
-		Hostname:          b.in.Hostname,
-		AvailabilityZone:  b.host.AvailabilityZone,
-		ReservationID:     cmp.Or(b.in.ReservationID, ids.Reservation(b.in.ServerID)),
-		LaunchIndex:       b.in.LaunchIndex,
-		FlavorName:        b.in.Flavor.Name,
-		ImageID:           b.in.ImageID,
-		KernelID:          b.image.Root.Properties["kernel_id"],
-		RamdiskID:         b.image.Root.Properties["ramdisk_id"],
-		EC2ImageID:        b.image.Root.EC2ID,
-		EC2KernelID:       kernel.EC2ID,
-		EC2RamdiskID:      ramdisk.EC2ID,
-		KeyPairs:          b.in.KeyPairs,
-		Metadata:          b.in.Metadata,
-		UserData:          b.in.UserData,
-		AdminPass:         b.in.AdminPass,
-		Files:             b.in.Files,
-		Ports:             b.ports,
-		Seed:              b.in.Seed,
-		VendorData:        b.in.VendorData,
-		DynamicVendorData: b.vendorData,
-		RootDevice:        b.image.RootDevice,
-		Ephemeral:         b.in.Flavor.EphemeralGiB > 0,
-		Swap:              b.in.Flavor.SwapMiB > 0,
-		BlockDevices:      b.image.BlockDevices,
-	}
 }

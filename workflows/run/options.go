@@ -70,6 +70,9 @@ func (r *Run) controlOptions(row *Spec, in any) workflow.LocalActivityOptions {
 }
 
 func (r *Run) placedOptions(row *Spec) workflow.ActivityOptions {
+	if row.Tireless {
+		return UndoOptions(r.frame.About, r.frame.Queue(r.place.name), r.place.name)
+	}
 	silent := r.frame.Limits.Silence / 3
 	return workflow.ActivityOptions{
 		TaskQueue:              r.frame.Queue(r.place.name),

@@ -24,6 +24,7 @@ type Spec struct {
 	PerPlace    bool   // given back when the run leaves the place, not only when it ends
 	Behind      string // the chain in which it is given back, once no place holds anything any more that may use it; "" is at once
 	Conditional bool   // some runs do without it
+	Tireless    bool   // tried until it succeeds, as an undo is
 
 	// since is the version of the table that added the row, until the one that took it out; 0 is always. A run goes on with
 	// the version that it began with (docs/checklists/change-a-workflow.md).
@@ -182,6 +183,9 @@ func (r Row[S]) Tells(detail func(S) string) Row[S] { r.tells = detail; return r
 
 // Accepts says that what was asked for is accepted when the row is done.
 func (r Row[S]) Accepts() Row[S] { r.accepts = true; return r }
+
+// UntilDone has a row at a place tried until it succeeds, however long the place is away.
+func (r Row[S]) UntilDone() Row[S] { r.Tireless = true; return r }
 
 // Detached does the row although the run was cancelled meanwhile: what was begun has to be said, or ended.
 func (r Row[S]) Detached() Row[S] { r.detached = true; return r }

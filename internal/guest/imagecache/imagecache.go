@@ -581,8 +581,22 @@ func (c *Cache) eachUse(f func(server, path string)) error {
 		if !e.IsDir() {
 			continue
 		}
-		if err := c.usesOf(filepath.Join(c.opts.InstancesDir, e.Name()), func(path string) { f(e.Name(), path) }); err != nil {
+		// A server that is rebuilt has another guest in a folder below its own.
+		folder := filepath.Join(c.opts.InstancesDir, e.Name())
+		guests, err := os.ReadDir(folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
+		}
+		folders := []string{folder}
+		for _, g := range guests {
+			if g.IsDir() {
+				folders = append(folders, filepath.Join(folder, g.Name()))
+			}
+		}
+		for _, dir := range folders {
+			if err := c.usesOf(dir, func(path string) { f(e.Name(), path) }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -176,12 +176,8 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 	if in.AvailabilityZone, err = s.zone(ctx, r.Zone); err != nil {
 		return err
 	}
-	if r.KeyName != "" {
-		k, err := s.store.KeyPair(ctx, in.UserID, r.KeyName)
-		if err != nil {
-			return fault.Absent(err, fault.Invalid, "Invalid key_name provided.")
-		}
-		in.KeyPairs = []contract.KeyPair{{Name: k.Name, PublicKey: k.PublicKey, Type: k.Type}}
+	if in.KeyPairs, err = s.keyPairs(ctx, r.KeyName); err != nil {
+		return err
 	}
 	if in.Networks, err = s.interfaces(ctx, r.NICs); err != nil {
 		return err

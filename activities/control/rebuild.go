@@ -1,0 +1,155 @@
+package control
+
+import (
+	"context"
+	"slices"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// PlanRebuild says what the server is and what it becomes, and lets its host have the new images beside the old ones. Conflict
+// where nothing is known of its build, or the image takes more room than the server has.
+func (a *Activities) PlanRebuild(ctx context.Context, in contract.PlanRebuildInput) (contract.RebuildPlan, error) {
+	v, err := a.store.Server(ctx, in.ServerID)
+	if err != nil {
+		return contract.RebuildPlan{}, err
+	}
+	old, err := a.factsOf(ctx, v)
+	if err != nil {
+		return contract.RebuildPlan{}, err
+	}
+	// The disks that were asked for stay what they were, as the new image's machine calls them.
+	if asked := old.Spec.Image.BlockDevices; len(asked) > 0 {
+		hardware, err := imageprops.Parse(in.Image.Root.Properties, old.Spec.Flavor.ExtraSpecs)
+		if err != nil {
+			return contract.RebuildPlan{}, err
+		}
+		if in.Image.BlockDevices, err = disks(asked, in.Image.Root, hardware); err != nil {
+			return contract.RebuildPlan{}, err
+		}
+		in.Image.RootDevice = in.Image.BlockDevices[0].Path
+	}
+	plan := contract.RebuildPlan{Old: old, New: rebuilt(old, in)}
+	if v.Host != nil {
+		plan.Zone = v.Host.AvailabilityZone
+	}
+	if needs := old.Spec.Flavor.Takes(in.Image.Root).DiskGiB; needs > old.Resources.DiskGiB {
+		return plan, fault.New(fault.Conflict, "The disks of instance %s would take %d GiB with this image, and it has %d GiB on its host.",
+			in.ServerID, needs, old.Resources.DiskGiB)
+	}
+	needed := slices.Concat(partsOf(old.Spec.Image), []string{in.Image.Root.ID}, partsOf(in.Image))
+	return plan, a.needs(ctx, a.taking(ctx, contract.PlanRebuild, 0, ""), in.ServerID, func(contract.ServerSpec) []string { return needed })
+}
+
+// ForgetRebuild leaves the host the images that the server is built of.
+func (a *Activities) ForgetRebuild(ctx context.Context, in contract.Undo) error {
+	if err := a.giveBack(ctx, in.Run, contract.PlanRebuild, 0, ""); err != nil {
+		return err
+	}
+	return a.needs(ctx, a.store, in.ServerID, func(spec contract.ServerSpec) []string { return partsOf(spec.Image) })
+}
+
+// needs writes which images a server needs on its host beside its own.
+func (a *Activities) needs(ctx context.Context, store *models.Store, serverID string, parts func(contract.ServerSpec) []string) error {
+	return store.ReviseServerSpec(ctx, serverID, func(kept models.ServerSpec) (models.ServerSpec, error) {
+		spec, err := a.openSpec(kept)
+		kept.Parts = parts(spec)
+		return kept, err
+	})
+}
+
+// rebuilt is what a server becomes.
+func rebuilt(old contract.ServerFacts, in contract.PlanRebuildInput) contract.ServerFacts {
+	to, now := in.Rebuild, old
+	now.Spec.Image, now.Server.ImageID = in.Image, in.Image.Root.ID
+	now.Server.ConfigDrive = now.Server.ConfigDrive || in.Image.ConfigDrive
+	replace(&now.Server.Name, to.Name)
+	replace(&now.Server.Hostname, to.Hostname)
+	replace(&now.Server.Description, to.Description)
+	replace(&now.Server.Metadata, to.Metadata)
+	replace(&now.Spec.UserData, to.UserData)
+	if to.KeyPairs != nil {
+		now.Spec.KeyPairs, now.KeyName = *to.KeyPairs, ""
+		if len(now.Spec.KeyPairs) > 0 {
+			now.KeyName = now.Spec.KeyPairs[0].Name
+		}
+	}
+	now.Spec.Files, now.Spec.AdminPass, now.Spec.Seed = to.Files, to.AdminPass, to.Seed
+	return now
+}
+
+func replace[T any](what *T, with *T) {
+	if with != nil {
+		*what = *with
+	}
+}
+
+// factsOf are the facts of a server as the database has them; Conflict where it was built before they were kept.
+func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.ServerFacts, error) {
+	kept, err := a.store.ServerSpecs(ctx, v.ID)
+	if err != nil {
+		return contract.ServerFacts{}, err
+	}
+	sealed, is := kept[v.ID]
+	if !is {
+		return contract.ServerFacts{}, fault.New(fault.Conflict,
+			"Nothing says what instance %s was built of: it was built before that was kept, and cannot be rebuilt.", v.ID)
+	}
+	facts := contract.ServerFacts{
+		Server: contract.Server{
+			ServerID: v.ID, ProjectID: v.ProjectID, UserID: v.UserID, Name: v.Name, Hostname: v.Hostname, Description: value(v.Description),
+			ImageID: v.ImageID, Flavor: contract.Flavor(v.Flavor), AvailabilityZone: v.AvailabilityZone, Metadata: v.Metadata, Tags: v.Tags,
+			ConfigDrive: v.ConfigDrive, Fingerprint: value(v.Fingerprint), ReservationID: v.ReservationID, LaunchIndex: v.LaunchIndex,
+		},
+		KeyName: value(v.KeyName), StartedAt: v.CreatedAt,
+	}
+	if facts.Spec, err = a.openSpec(sealed); err != nil {
+		return facts, err
+	}
+	for _, p := range v.Ports {
+		nic := contract.NICRequest{PortID: p.ID, Tag: value(p.Tag)}
+		if p.MadeByBuild {
+			nic = contract.NICRequest{NetworkID: p.NetworkID, Tag: value(p.Tag)}
+		}
+		facts.Networks, facts.Ports = append(facts.Networks, nic), append(facts.Ports, forHost(p))
+	}
+	held, err := a.store.Placements(ctx, v.ID)
+	for _, room := range held {
+		if room.Role == models.PlacementActive {
+			facts.Resources = contract.Resources{VCPUs: room.VCPUs, RAMMiB: room.MemoryMiB, DiskGiB: room.DiskGiB}
+		}
+	}
+	return facts, err
+}
+
+// RecordRebuild makes the server's row and spec those of the guest that runs by now. What somebody has changed meanwhile stays.
+func (a *Activities) RecordRebuild(ctx context.Context, in contract.RecordRebuildInput) error {
+	return a.record(ctx, a.taking(ctx, contract.RecordRebuild, 0, ""), in)
+}
+
+// UnrecordRebuild makes them those of the guest that runs again.
+func (a *Activities) UnrecordRebuild(ctx context.Context, in contract.RecordRebuildInput) error {
+	if err := a.giveBack(ctx, "", contract.RecordRebuild, 0, ""); err != nil {
+		return err
+	}
+	return a.record(ctx, a.store, in)
+}
+
+func (a *Activities) record(ctx context.Context, store *models.Store, in contract.RecordRebuildInput) error {
+	sealed, err := serverspec.Spec.Seal(a.keys, in.ServerID, in.New.Spec)
+	if err != nil {
+		return err
+	}
+	row := func(f contract.ServerFacts) models.Server {
+		return serverOf(contract.RecordServerInput{Server: f.Server, KeyName: f.KeyName})
+	}
+	return store.RebuildServer(ctx, in.RequestID, lifecycle.Rebuilding, models.Rebuild{
+		Was: row(in.Old), Is: row(in.New),
+		Spec: models.ServerSpec{KeyID: sealed.KeyID, Sealed: sealed.Bytes, Parts: partsOf(in.New.Spec.Image)},
+	})
+}

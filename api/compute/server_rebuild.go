@@ -1,0 +1,148 @@
+package compute
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/api/rest"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
+)
+
+// rebuildSchema is what is said to a rebuild at a microversion (schemas/servers.py).
+func rebuildSchema(minor int) object {
+	p := object{
+		"name":               nameSchema,
+		"imageRef":           uuidSchema,
+		"adminPass":          object{"type": "string"},
+		"metadata":           metadataSchema,
+		"preserve_ephemeral": booleanSchema,
+		"OS-DCF:diskConfig":  object{"type": "string", "enum": []any{"AUTO", "MANUAL"}},
+		"accessIPv4":         object{"type": "string", "format": "ipv4"},
+		"accessIPv6":         object{"type": "string", "format": "ipv6"},
+	}
+	if minor >= 19 {
+		p["description"] = descriptionSchema
+	}
+	if minor >= 54 {
+		p["key_name"] = object{"oneOf": []any{nameSchema, object{"type": "null"}}}
+	}
+	if minor >= 57 {
+		p["user_data"] = object{"type": []string{"string", "null"}, "maxLength": maxUserData}
+	} else {
+		p["personality"] = personalitySchema
+	}
+	if minor >= 63 {
+		p["trusted_image_certificates"] = certificatesSchema
+	}
+	if minor >= 90 {
+		p["hostname"] = hostnameSchema(minor)
+	}
+	return wrapped("rebuild", strict(p, "imageRef"))
+}
+
+var rebuildSchemas = byVersion("POST /servers/:id/action rebuild", rebuildSchema)
+
+// rebuildRequest is what rebuildSchema lets through.
+type rebuildRequest struct {
+	ImageRef     string             `json:"imageRef"`
+	Name         *string            `json:"name"`
+	AdminPass    *string            `json:"adminPass"`
+	Metadata     *map[string]string `json:"metadata"`
+	Preserve     Boolean            `json:"preserve_ephemeral"`
+	DiskConfig   string             `json:"OS-DCF:diskConfig"`
+	AccessIPv4   string             `json:"accessIPv4"`
+	AccessIPv6   string             `json:"accessIPv6"`
+	Description  nullable           `json:"description"`
+	KeyName      nullable           `json:"key_name"`
+	UserData     nullable           `json:"user_data"`
+	Personality  []personality      `json:"personality"`
+	Certificates []string           `json:"trusted_image_certificates"`
+	Hostname     *string            `json:"hostname"`
+}
+
+// nullable is a text that may be null, which is none of it; not said at all it is no text.
+type nullable struct{ text *string }
+
+// UnmarshalJSON is called for null too.
+func (n *nullable) UnmarshalJSON(raw []byte) error {
+	n.text = new(string)
+	return json.Unmarshal(raw, n.text)
+}
+
+// rebuild answers as nova/api/openstack/compute/servers.py _rebuild.
+func (a *API) rebuild(c echo.Context, asked asking) error {
+	var r rebuildRequest
+	if err := rest.Check(rebuildSchemas.at(minorOf(c)), object{"rebuild": asked.raw}); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(asked.raw, &r); err != nil {
+		return invalid("Malformed request body")
+	}
+	to, err := rebuildOf(r)
+	if err != nil {
+		return err
+	}
+	done, err := a.servers(c).Rebuild(c.Request().Context(), asked.server, asked.rows[0], to)
+	if err != nil {
+		return err
+	}
+	view, err := a.changedView(c, done.Server)
+	if err != nil {
+		return err
+	}
+	if minorOf(c) >= 54 {
+		view["key_name"] = done.Server.KeyName
+	}
+	if minorOf(c) >= 57 {
+		delete(view, userDataAttribute)
+		view["user_data"] = nil
+		if len(done.UserData) > 0 {
+			view["user_data"] = base64.StdEncoding.EncodeToString(done.UserData)
+		}
+	}
+	view["adminPass"] = done.AdminPass
+	c.Response().Header().Set(echo.HeaderLocation, links(c, "servers", done.Server.ID)[0].Href)
+	return c.JSON(http.StatusAccepted, object{"server": view})
+}
+
+// rebuildOf reads what is asked for out of Nova's words.
+func rebuildOf(r rebuildRequest) (servers.Rebuild, error) {
+	to := servers.Rebuild{
+		ImageID: r.ImageRef, Name: r.Name, Hostname: r.Hostname, Metadata: r.Metadata, AdminPass: r.AdminPass,
+		Description: r.Description.text, KeyName: r.KeyName.text,
+	}
+	switch {
+	case bool(r.Preserve):
+		return to, invalid("preserve_ephemeral is not offered: a rebuild makes all of a server's disks anew.")
+	case r.AccessIPv4 != "" || r.AccessIPv6 != "":
+		return to, invalid("accessIPv4 and accessIPv6 are not offered.")
+	case len(r.Certificates) > 0:
+		return to, invalid("trusted_image_certificates is not offered: images are checked by their checksum.")
+	case r.DiskConfig == "AUTO":
+		return to, invalid("OS-DCF:diskConfig AUTO is not offered: partitions stay as the image has them.")
+	}
+	if r.Name != nil {
+		if err := checkName(*r.Name); err != nil {
+			return to, err
+		}
+	}
+	if to.Description != nil {
+		if err := checkDescription(*to.Description); err != nil {
+			return to, err
+		}
+	}
+	if r.UserData.text != nil {
+		data, err := userData(*r.UserData.text)
+		if err != nil {
+			return to, err
+		}
+		data = append([]byte{}, data...) // none is said too
+		to.UserData = &data
+	}
+	var err error
+	to.Files, err = filesOf(r.Personality)
+	return to, err
+}

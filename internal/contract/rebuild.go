@@ -1,0 +1,63 @@
+package contract
+
+// Rebuild is what a server becomes. A nil field leaves what it was.
+type Rebuild struct {
+	ImageID string   `json:"image_id"`
+	Roles   []string `json:"roles,omitempty"` // of who asks: they decide which images it sees
+	Flavor  Flavor   `json:"flavor"`          // the server's, which the image has to fit
+
+	Name        *string            `json:"name,omitempty"`
+	Hostname    *string            `json:"hostname,omitempty"`
+	Description *string            `json:"description,omitempty"` // "" is none
+	Metadata    *map[string]string `json:"metadata,omitempty"`    // instead of all that it had
+	KeyPairs    *[]KeyPair         `json:"key_pairs,omitempty"`   // none, or one
+	UserData    *[]byte            `json:"user_data,omitempty"`
+
+	// What a server keeps nothing of.
+	AdminPass string         `json:"admin_pass,omitempty"`
+	Files     []File         `json:"files,omitempty"`
+	Seed      []byte         `json:"seed,omitempty"`   // BootInput's
+	Inject    *InjectOptions `json:"inject,omitempty"` // BootInput's
+}
+
+// PlanRebuildInput says what a server is to become.
+type PlanRebuildInput struct {
+	ServerID string        `json:"server_id"`
+	Rebuild  Rebuild       `json:"rebuild"`
+	Image    ResolvedImage `json:"image"`
+}
+
+// RebuildPlan is what a server is, and what it becomes.
+type RebuildPlan struct {
+	Old  ServerFacts `json:"old"`
+	New  ServerFacts `json:"new"`
+	Zone string      `json:"zone"` // its host's
+}
+
+// BuildReplacementInput makes the disks of the guest that follows, and tells it of itself by a config drive or by injection.
+// What is nil is not made.
+type BuildReplacementInput struct {
+	ServerID    string                 `json:"server_id"`
+	Disk        BuildDiskInput         `json:"disk"`
+	ConfigDrive *BuildConfigDriveInput `json:"config_drive,omitempty"`
+	Inject      *InjectDataInput       `json:"inject,omitempty"`
+}
+
+// ReplaceGuestInput puts the guest that was built in the place of the one that there is.
+type ReplaceGuestInput struct {
+	ServerID string      `json:"server_id"`
+	Facts    ServerFacts `json:"facts"`
+}
+
+// RecordRebuildInput changes in a server's row what a rebuild changes. Its undo has the two the other way round.
+type RecordRebuildInput struct {
+	ServerID  string      `json:"server_id"`
+	RequestID string      `json:"request_id"`
+	Old       ServerFacts `json:"old"`
+	New       ServerFacts `json:"new"`
+}
+
+// RemoveReplacedInput drops the guest that a rebuild has replaced.
+type RemoveReplacedInput struct {
+	ServerID string `json:"server_id"`
+}
