@@ -39,14 +39,13 @@ type guest struct {
 	after    map[string]error // and after
 	reached  func(activity string)
 	answered bool
+	answer   error
 
 	// Of a rebuild.
-	was        string // its state
 	image, row string // of the guest, and of the server
 	beside     bool   // another guest is built
 	kept       bool   // the old one is
 	mended     bool
-	answer     error
 }
 
 func (g *guest) does(name string, effect func()) error {

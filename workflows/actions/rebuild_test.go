@@ -13,7 +13,7 @@ import (
 )
 
 func built(was lifecycle.VMState) *guest {
-	return &guest{was: string(was), on: was == lifecycle.Active, image: "old", row: "old"}
+	return &guest{vmState: was, on: was == lifecycle.Active, image: "old", row: "old"}
 }
 
 func TestARebuildReplacesTheGuestAndDropsTheOldOneLast(t *testing.T) {
