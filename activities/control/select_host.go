@@ -41,6 +41,7 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 		Architecture:     in.Architecture,
 		UEFI:             in.UEFI,
 		Excluded:         in.Excluded,
+		Host:             in.Host,
 		Now:              now,
 		DownAfter:        a.downAfter,
 		CleanFor:         a.cleanFor,

@@ -85,8 +85,12 @@ func (a *API) createServer(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if request.Hints = body.Hints; len(body.Hints) == 0 {
-		request.Hints = body.Hints2 // an older name for the same
+	given := body.Hints
+	if len(given) == 0 {
+		given = body.Hints2 // an older name for the same
+	}
+	if request.Hints, err = hintsOf(given); err != nil {
+		return err
 	}
 	request.Key, request.Hash = key, requestHash(key, body.Server)
 	accepted, err := a.servers(c).Boot(c.Request().Context(), request)
@@ -169,7 +173,7 @@ func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 		return in, invalid("Invalid flavorRef provided.")
 	}
 	in.FlavorID = flavor[strings.LastIndexByte(flavor, '/')+1:] // an address is taken for the id that ends it, as Nova does
-	if in.Zone, err = zoneOf(c, r.AvailabilityZone); err != nil {
+	if in.Zone, in.Host, err = placeOf(c, r); err != nil {
 		return in, err
 	}
 	if in.NICs, err = nicsOf(r.Networks); err != nil {
@@ -203,8 +207,6 @@ func refuseWhatIsNotOffered(r createRequest) error {
 	switch {
 	case len(r.Certificates) > 0:
 		return invalid("trusted_image_certificates is not offered: images are checked by their checksum.")
-	case r.Host != "" || r.Hypervisor != "":
-		return invalid("Choosing the host of a server is not offered: name an availability_zone.")
 	}
 	return nil
 }
@@ -260,16 +262,49 @@ func filesOf(asked []personality) ([]contract.File, error) {
 	return out, nil
 }
 
-// zoneOf reads an availability zone. zone:host names a host, which only admins might.
-func zoneOf(c echo.Context, zone string) (string, error) {
-	zone, _, forced := strings.Cut(zone, ":")
-	if !forced {
-		return zone, nil
+// placeOf reads where a server is asked for: a zone, zone:host, zone::node or zone:host:node, or since 2.74 a host by itself. A
+// hypervisor's name is its host's here. Only admins name one.
+func placeOf(c echo.Context, r createRequest) (zone, host string, err error) {
+	admin := rest.CallerOf(c).Admin()
+	parts := strings.Split(r.AvailabilityZone, ":")
+	if len(parts) > 3 {
+		return "", "", invalid("Invalid input received: Unable to parse availability_zone")
 	}
-	if err := allow(rest.CallerOf(c).Admin(), "os_compute_api:servers:create:forced_host"); err != nil {
-		return "", err
+	asked := slices.DeleteFunc(parts[1:], func(name string) bool { return name == "" })
+	if len(asked) > 0 {
+		if err := allow(admin, "os_compute_api:servers:create:forced_host"); err != nil {
+			return "", "", err
+		}
 	}
-	return "", invalid("Choosing the host of a server is not offered: name an availability_zone alone.")
+	if r.Host != "" || r.Hypervisor != "" {
+		if err := allow(admin, "compute:servers:create:requested_destination"); err != nil {
+			return "", "", err
+		}
+		if len(asked) > 0 {
+			return "", "", invalid("One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are mutually exclusive.")
+		}
+		asked = slices.DeleteFunc([]string{r.Host, r.Hypervisor}, func(name string) bool { return name == "" })
+	}
+	switch asked = slices.Compact(asked); len(asked) {
+	case 0:
+		return parts[0], "", nil
+	case 1:
+		return parts[0], asked[0], nil
+	}
+	return "", "", invalid("Compute host %s could not be found: a host's hypervisor has the host's name here, and %s is another.", asked[1], asked[0])
+}
+
+// placing are the scheduler hints on which Nova's filters place servers.
+var placing = []string{"group", "different_host", "same_host", "query", "target_cell", "different_cell", "build_near_host_ip", "cidr"}
+
+// hintsOf refuses hints that would change where a server is placed; others mean nothing to Nova either, and are kept.
+func hintsOf(hints map[string]any) (map[string]any, error) {
+	for _, name := range placing {
+		if _, given := hints[name]; given {
+			return nil, invalid("Scheduler hint %s is not offered: no server is placed by it here. Leave it out, or name an availability_zone.", name)
+		}
+	}
+	return hints, nil
 }
 
 // nicsOf reads the NICs of a request: a list, or since 2.37 a word.

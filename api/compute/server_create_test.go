@@ -111,7 +111,10 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 		{"several networks, none named", "2.1", c.with(fields{"networks": nil}), 409, "Multiple possible networks found, use a Network ID to be more specific."},
 		{"unknown zone", "", c.with(fields{"availability_zone": "mars"}), 400, "The requested availability zone is not available"},
 		{"a forced host", "", c.with(fields{"availability_zone": "nova:hv1"}), 403, "Policy doesn't allow os_compute_api:servers:create:forced_host to be performed."},
-		{"a chosen host", "", c.with(fields{"host": "hv1"}), 400, "Choosing the host of a server is not offered: name an availability_zone."},
+		{"a forced node", "", c.with(fields{"availability_zone": "nova::hv1"}), 403, "Policy doesn't allow os_compute_api:servers:create:forced_host to be performed."},
+		{"a chosen host", "", c.with(fields{"host": "hv1"}), 403, "Policy doesn't allow compute:servers:create:requested_destination to be performed."},
+		{"a chosen hypervisor", "", c.with(fields{"hypervisor_hostname": "hv1"}), 403, "Policy doesn't allow compute:servers:create:requested_destination to be performed."},
+		{"a zone of too many parts", "", c.with(fields{"availability_zone": "a:b:c:d"}), 400, "Invalid input received: Unable to parse availability_zone"},
 		{"too many servers", "", c.with(fields{"max_count": 1001}), 400, "max_count is 1001: one request may build at most 1000 servers here."},
 		{"several servers on one port", "", c.with(fields{"max_count": 2, "networks": []fields{{"port": port.ID}}}), 400,
 			"Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports."},
@@ -263,6 +266,56 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	require.Equal(t, []string{n.ID, "10.1.0.7", "front"}, []string{got.Networks[0].NetworkID, got.Networks[0].FixedIP, got.Networks[0].Tag})
 	require.Equal(t, 3, got.MaxHosts)
 	require.NotZero(t, got.Deadlines.HostLost)
+}
+
+func TestAnAdminChoosesTheHost(t *testing.T) {
+	c := newCloud(t)
+	for _, asked := range []fields{
+		{"host": "hv1"}, {"hypervisor_hostname": "hv1"}, {"host": "hv1", "hypervisor_hostname": "hv1", "availability_zone": "nova"},
+		{"availability_zone": "nova:hv1"}, {"availability_zone": "nova::hv1"}, {"availability_zone": "nova:hv1:hv1"}, {"availability_zone": "other:hv1"},
+	} {
+		a := c.nova(t, c.admin, at96, "POST", "/servers", c.with(asked))
+		require.Equal(t, 202, a.Status, a.Body)
+		in := c.builds.take()[0]
+		require.Equal(t, "hv1", in.Host, asked)
+		require.NotEqual(t, "other", in.AvailabilityZone, "a zone that the host is not in is passed over, as in Nova")
+	}
+	for _, refused := range []struct {
+		asked   fields
+		message string
+	}{
+		{fields{"host": "hv9"}, "Compute host hv9 could not be found."},
+		{fields{"availability_zone": ":hv9"}, "Compute host hv9 could not be found."},
+		{fields{"host": "hv1", "hypervisor_hostname": "hv2"}, "Compute host hv2 could not be found: a host's hypervisor has the host's name here, and hv1 is another."},
+		{fields{"host": "hv1", "availability_zone": "nova:hv1"}, "One mechanism with host and/or hypervisor_hostname and another mechanism with zone:host:node are mutually exclusive."},
+	} {
+		a := c.nova(t, c.admin, at96, "POST", "/servers", c.with(refused.asked))
+		require.Equal(t, 400, a.Status, a.Body)
+		require.Equal(t, refused.message, a.Message(t))
+		require.Empty(t, c.builds.take())
+	}
+}
+
+func TestAHintThatWouldPlaceAServerIsRefusedAndAnyOtherIsKept(t *testing.T) {
+	c := newCloud(t)
+	post := func(name string, hints fields) apitest.Answer {
+		body := c.with(nil)
+		body[name] = hints
+		return c.nova(t, c.member, at96, "POST", "/servers", body)
+	}
+	id := uuid.NewString()
+	for name, value := range map[string]any{
+		"group": id, "different_host": []string{id}, "same_host": id, "query": "[]", "target_cell": "c", "different_cell": "c", "build_near_host_ip": "10.0.0.1", "cidr": "/24",
+	} {
+		for _, word := range []string{"os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"} {
+			a := post(word, fields{name: value})
+			require.Equal(t, 400, a.Status, a.Body)
+			require.Equal(t, "Scheduler hint "+name+" is not offered: no server is placed by it here. Leave it out, or name an availability_zone.", a.Message(t))
+		}
+	}
+	require.Empty(t, c.builds.take())
+	require.Equal(t, 202, post("os:scheduler_hints", fields{"ours": "x"}).Status)
+	require.Equal(t, map[string]any{"ours": "x"}, c.builds.take()[0].Hints)
 }
 
 func TestSeveralServersAreOneReservation(t *testing.T) {

@@ -67,6 +67,9 @@ type BootInput struct {
 	// Hints of the scheduler, as they were asked for. They are kept (ServerSpec), and no filter follows them yet.
 	Hints map[string]any `json:"scheduler_hints,omitempty"`
 
+	// Host is the one that it has to be built on, by hostname; "" is any.
+	Host string `json:"host,omitempty"`
+
 	// Reserved says that the server's claim and row exist already: its reservation was accepted as a whole.
 	Reserved bool `json:"reserved,omitempty"`
 
@@ -345,6 +348,7 @@ type SelectHostInput struct {
 	Architecture     string    `json:"architecture,omitempty"`
 	UEFI             bool      `json:"uefi,omitempty"`
 	Excluded         []string  `json:"excluded,omitempty"` // hostnames
+	Host             string    `json:"host,omitempty"`     // BootInput's
 	NextPhase        Phase     `json:"next_phase"`
 }
 

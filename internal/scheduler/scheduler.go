@@ -45,6 +45,7 @@ type Request struct {
 	Architecture     string // "" is any
 	UEFI             bool   // UEFI firmware is needed
 	Excluded         []string
+	Host             string // the only one that will do; "" is any
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
 	CleanFor         time.Duration // how long a host that is back takes nothing new while it holds leftovers
@@ -69,6 +70,12 @@ var filters = []filter{
 	{"RetryFilter", func(r Request, h Host) string {
 		if slices.Contains(r.Excluded, h.Hostname) {
 			return "failed this build already"
+		}
+		return ""
+	}},
+	{"RequestedHostFilter", func(r Request, h Host) string {
+		if r.Host != "" && r.Host != h.Hostname {
+			return "not the host that was asked for"
 		}
 		return ""
 	}},

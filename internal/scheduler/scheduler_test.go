@@ -46,6 +46,7 @@ func TestEachFilterRefusesWithItsReason(t *testing.T) {
 		host    func(*Host)
 		request func(*Request)
 	}{
+		{"RequestedHostFilter removed 1: a (not the host that was asked for)", nil, func(r *Request) { r.Host = "b" }},
 		{"RetryFilter removed 1: a (failed this build already)", nil, func(r *Request) { r.Excluded = []string{"a"} }},
 		{"ComputeFilter removed 1: a (disabled: maintenance)", func(h *Host) { h.Enabled, h.Reason = false, "maintenance" }, nil},
 		{"ComputeFilter removed 1: a (down: last heard of 1m1s ago)", func(h *Host) { h.SeenAt = now.Add(-61 * time.Second) }, nil},

@@ -183,6 +183,7 @@ func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSe
 		Architecture: cmp.Or(b.image.Architecture, b.image.Root.Properties["architecture"]),
 		UEFI:         b.image.UEFI,
 		Excluded:     b.hostsTried(),
+		Host:         b.in.Host,
 		NextPhase:    contract.PhaseSpawning,
 	}
 	if nics(b) > 0 {

@@ -20,8 +20,10 @@ type Request struct {
 	ImageID     string
 	FlavorID    string
 	Zone        string // availability zone; "" is any
-	KeyName     string // of the caller's key pairs; "" is none
-	NICs        NICs
+	// Host is the only one that will do, by its name; "" is any. Admins alone name one, and it outdoes Zone.
+	Host    string
+	KeyName string // of the caller's key pairs; "" is none
+	NICs    NICs
 	// BlockDevices are its disks, where the request maps them; none are the image's and the flavor's.
 	BlockDevices []BlockDevice
 	// SecurityGroups are names or ids. A project has the one named default.
@@ -173,7 +175,7 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 	if in.BlockDevices, err = s.blockDevices(r.BlockDevices, in.Flavor); err != nil {
 		return err
 	}
-	if in.AvailabilityZone, err = s.zone(ctx, r.Zone); err != nil {
+	if in.AvailabilityZone, in.Host, err = s.place(ctx, r); err != nil {
 		return err
 	}
 	if in.KeyPairs, err = s.keyPairs(ctx, r.KeyName); err != nil {
@@ -203,6 +205,25 @@ func (s Servers) flavor(ctx context.Context, id string) (contract.Flavor, error)
 		ID: f.ID, Name: f.Name, VCPUs: f.VCPUs, RAMMiB: f.RAMMiB, DiskGiB: f.DiskGiB, EphemeralGiB: f.EphemeralGiB,
 		SwapMiB: f.SwapMiB, ExtraSpecs: f.ExtraSpecs,
 	}, nil
+}
+
+// place is where a server may be built. As in Nova a zone beside a host counts only where the host is in it.
+func (s Servers) place(ctx context.Context, r Request) (zone, host string, err error) {
+	if r.Host == "" {
+		zone, err = s.zone(ctx, r.Zone)
+		return zone, "", err
+	}
+	if !s.caller.Admin() {
+		return "", "", fault.New(fault.Forbidden, "Only administrators may choose the host of a server.")
+	}
+	h, err := s.store.HostByName(ctx, r.Host)
+	if err != nil {
+		return "", "", fault.Absent(err, fault.Invalid, "Compute host %s could not be found.", r.Host)
+	}
+	if r.Zone == h.AvailabilityZone {
+		zone = r.Zone
+	}
+	return zone, h.Hostname, nil
 }
 
 // zone checks an availability zone: one is there while an enabled host is in it.
