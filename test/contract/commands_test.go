@@ -39,7 +39,8 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 
 	file := noise(t, 1<<20)
 	var image row
-	demo.json(t, &image, js("image", "create", "noise", "--disk-format", "raw", "--container-format", "bare", "--property", "os_distro=none", "--file", file)...)
+	demo.json(t, &image, js("image", "create", "noise", "--disk-format", "raw", "--container-format", "bare", "--property", "os_distro=none",
+		"--property", "hw_qemu_guest_agent=yes", "--file", file)...)
 	var images []row
 	demo.json(t, &images, js("image", "list")...)
 	require.Equal(t, []row{{"ID": image["id"], "Name": "noise", "Status": "active"}}, images)
@@ -94,6 +95,17 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 	require.Empty(t, shown["tags"])
 	demo.run(t, "server", "set", "--name", "web-1", "web-2")
 
+	demo.run(t, "server", "set", "--password", "s3cret", "web-1")
+	demo.run(t, "server", "set", "--no-password", "web-1")
+	demo.run(t, newer, "server", "dump", "create", "web-1")
+	var counted row
+	admin.json(t, &counted, js(newer, "server", "show", id, "--diagnostics")...)
+	require.Equal(t, "running", counted["state"])
+	require.Contains(t, admin.run(t, js(newer, "server", "show", id, "--topology")...), "pagesize_kb")
+	_, complaint, code := demo.try(t, "server", "show", "web-1", "--diagnostics")
+	require.NotZero(t, code)
+	require.Contains(t, complaint, "os-server-diagnostics")
+
 	require.Contains(t, demo.run(t, "quota", "show"), "instances")
 	var hypervisors []row
 	admin.json(t, &hypervisors, js("hypervisor", "list")...)
@@ -102,7 +114,7 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 	require.Equal(t, "up", hypervisors[0]["State"])
 
 	// Refusals are words, not stack traces.
-	_, complaint, code := demo.try(t, "server", "create", "--image", "noise", "--flavor", "absent", "--network", "none", "web-2")
+	_, complaint, code = demo.try(t, "server", "create", "--image", "noise", "--flavor", "absent", "--network", "none", "web-2")
 	require.NotZero(t, code)
 	require.Contains(t, complaint, "No flavor with a name or ID of 'absent' exists")
 	_, complaint, code = demo.try(t, "hypervisor", "list")
@@ -169,6 +181,13 @@ func TestSlipwaysOwnCommandDoesADaysWork(t *testing.T) {
 	require.Equal(t, map[string]any{"role": "web"}, server["metadata"])
 	says(t, s, id, "hello from the guest\n")
 	require.Contains(t, demo.run(t, "server", "console", "web-1"), "hello from the guest\n")
+	var counted row
+	admin.json(t, &counted, js("server", "diagnostics", id)...)
+	require.EqualValues(t, 1, counted["num_cpus"])
+	demo.run(t, "server", "dump", "web-1", "--wait")
+	_, complaint, code := demo.try(t, "server", "set-password", "web-1")
+	require.NotZero(t, code)
+	require.Contains(t, complaint, "standard input is empty")
 	events := demo.run(t, "server", "events", "web-1")
 	for _, step := range []string{"ResolveImage", "StartDomain", "Activate"} {
 		require.Contains(t, events, step)
@@ -183,7 +202,7 @@ func TestSlipwaysOwnCommandDoesADaysWork(t *testing.T) {
 	require.Len(t, hosts, 1)
 	require.Equal(t, s.Hosts[0], hosts[0]["hostname"])
 
-	_, complaint, code := demo.try(t, "boot", "web-2", "--image", "absent", "--flavor", "m1.nano")
+	_, complaint, code = demo.try(t, "boot", "web-2", "--image", "absent", "--flavor", "m1.nano")
 	require.NotZero(t, code)
 	require.Contains(t, complaint, "absent")
 	_, _, code = demo.try(t, "host", "list")

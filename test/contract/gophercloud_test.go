@@ -9,6 +9,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/availabilityzones"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/diagnostics"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/hypervisors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/instanceactions"
@@ -254,6 +255,10 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 		action, err := instanceactions.Get(ctx, compute, made.ID, actions[0].RequestID).Extract()
 		require.NoError(t, err)
 		require.NotEmpty(t, *action.Events)
+		refused(t, servers.ChangeAdminPassword(ctx, compute, made.ID, "s3cret").ExtractErr(), 409)
+		counted, err := diagnostics.Get(ctx, adminCompute, made.ID).Extract()
+		require.NoError(t, err)
+		require.Equal(t, "running", counted["state"])
 
 		absolute, err := limits.Get(ctx, compute, nil).Extract()
 		require.NoError(t, err)
