@@ -2,16 +2,12 @@ package host
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
-	"github.com/slipway-cloud/slipway/internal/program"
-	"github.com/slipway-cloud/slipway/internal/serverspec"
 )
 
 // SetAdminPassword has the agent in a guest set the password of the user that the image names (os_admin_user). Conflict, in Nova's
@@ -22,24 +18,11 @@ func (a *Activities) SetAdminPassword(ctx context.Context, in contract.SetAdminP
 		return err
 	}
 	defer leave()
-	user, err := a.adminUser(dir, in.ServerID)
+	facts, err := a.facts(dir, in.ServerID)
 	if err != nil {
-		return err
+		return err // nobody's password is set while it is not known whose
 	}
-	return a.o.Hypervisor.SetUserPassword(ctx, in.ServerID, user, in.Password)
-}
-
-// adminUser is whom the image names; a server that was built before its facts were kept has the usual one.
-func (a *Activities) adminUser(dir, serverID string) (string, error) {
-	sealed, err := sealedFacts(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return imageprops.AdminUser(nil), nil
-	}
-	var facts contract.ServerFacts
-	if err == nil {
-		facts, err = serverspec.Facts.Open(a.o.Keys, serverID, sealed)
-	}
-	return imageprops.AdminUser(facts.Spec.Image.Root.Properties), program.Fault(err, "reading whose the password of server "+serverID+" is")
+	return a.o.Hypervisor.SetUserPassword(ctx, in.ServerID, imageprops.AdminUser(facts.Spec.Image.Root.Properties), in.Password)
 }
 
 // ReadDiagnostics answers what the hypervisor has counted of a guest; Conflict, in Nova's words, where it does not run.
