@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -13,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
+	"github.com/slipway-cloud/slipway/internal/imagesignature"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -24,6 +26,9 @@ import (
 func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageInput) (contract.ResolvedImage, error) {
 	root, err := a.usable(ctx, asker(in), in.ImageID)
 	if err != nil {
+		return contract.ResolvedImage{}, err
+	}
+	if err := trusted(root, in.TrustedCertificates); err != nil {
 		return contract.ResolvedImage{}, err
 	}
 	if err := fits(root, in.Flavor); err != nil {
@@ -57,6 +62,13 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	}
 	if resolved.Ramdisk, err = a.part(ctx, asker(in), root, "ramdisk_id"); err != nil {
 		return contract.ResolvedImage{}, err
+	}
+	for _, part := range []*contract.Image{resolved.Kernel, resolved.Ramdisk} {
+		if part != nil {
+			if err := trusted(*part, in.TrustedCertificates); err != nil {
+				return contract.ResolvedImage{}, err
+			}
+		}
 	}
 	if resolved.Ramdisk != nil && resolved.Kernel == nil {
 		return contract.ResolvedImage{}, fault.New(fault.Invalid, "Image %s names a ramdisk_id but no kernel_id.", root.ID)
@@ -126,6 +138,25 @@ func (a *Activities) usable(ctx context.Context, caller imagepolicy.Caller, imag
 		pinned.VirtualBytes = *image.VirtualBytes
 	}
 	return pinned, nil
+}
+
+// trusted holds that an image was signed with one of the certificates, where there are any. The signature of an active image was
+// verified with the certificate that it names when its bytes came, and neither changes afterwards; a host checks that it gets these bytes.
+func trusted(image contract.Image, certificates []string) error {
+	if len(certificates) == 0 {
+		return nil
+	}
+	for _, name := range imagesignature.Properties() {
+		if image.Properties[name] == "" {
+			return fault.New(fault.Invalid, "Signature verification for the image failed: Required image properties for signature verification do not exist. "+
+				"Cannot verify signature. Missing property of image %s: %s.", image.ID, name)
+		}
+	}
+	signer := image.Properties[imagesignature.CertificateUUID]
+	if !slices.ContainsFunc(certificates, func(id string) bool { return strings.EqualFold(id, signer) }) {
+		return fault.New(fault.Invalid, "Image signature certificate validation failed for certificate: %s. It is none of trusted_image_certificates.", signer)
+	}
+	return nil
 }
 
 // part resolves the kernel or ramdisk that an image names.

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/imagesignature"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -100,5 +102,51 @@ func TestABuildUsesTheImagesThatItsAskerSees(t *testing.T) {
 		} else {
 			require.Equal(t, "Can not find requested image", fault.Public(err), "%v", c)
 		}
+	}
+}
+
+func TestAnImageHasToBeSignedWithATrustedCertificateWhereSomeAreNamed(t *testing.T) {
+	ctx, store := newStore(t)
+	a := New(Options{Store: store})
+	signed := func(certificate string) map[string]string {
+		properties := map[string]string{}
+		for _, name := range imagesignature.Properties() {
+			properties[name] = "x"
+		}
+		properties[imagesignature.CertificateUUID] = certificate
+		return properties
+	}
+	ours, other := uuid.NewString(), uuid.NewString()
+	kernel := uuid.NewString()
+	activeImage(t, store, models.Image{ID: kernel})
+	withKernel := signed(ours)
+	withKernel["kernel_id"] = kernel
+	half := signed(ours)
+	delete(half, imagesignature.Signature)
+	for name, c := range map[string]struct {
+		properties map[string]string
+		trusted    []string
+		refusal    string
+	}{
+		"none named":           {nil, nil, ""},
+		"one of them":          {signed(ours), []string{other, strings.ToUpper(ours)}, ""},
+		"another":              {signed(ours), []string{other}, "Image signature certificate validation failed for certificate: " + ours + "."},
+		"not signed":           {nil, []string{ours}, "Required image properties for signature verification do not exist."},
+		"half signed":          {half, []string{ours}, "Missing property of image"},
+		"a kernel that is not": {withKernel, []string{ours}, "Missing property of image " + kernel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			id := uuid.NewString()
+			activeImage(t, store, models.Image{ID: id, Properties: c.properties})
+			_, err := a.ResolveImage(ctx, contract.ResolveImageInput{
+				ServerID: uuid.NewString(), ProjectID: "p1", ImageID: id, Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1}, TrustedCertificates: c.trusted,
+			})
+			if c.refusal == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", err)
+			require.Contains(t, fault.Public(err), c.refusal)
+		})
 	}
 }

@@ -133,12 +133,10 @@ func (a *API) decode(c echo.Context, r createRequest) (servers.Request, error) {
 	in := servers.Request{
 		Name: r.Name, Hostname: r.Hostname, Description: r.Name, KeyName: r.KeyName, Metadata: r.Metadata, Tags: r.Tags,
 		AdminPass: r.AdminPass, ConfigDrive: bool(r.ConfigDrive), AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6,
+		TrustedCertificates: r.Certificates,
 	}
 	if r.DiskConfig != "" {
 		in.AutoDiskConfig = new(r.DiskConfig == diskConfig(true))
-	}
-	if err := refuseWhatIsNotOffered(r); err != nil {
-		return in, err
 	}
 	if err := checkName(r.Name); err != nil {
 		return in, err
@@ -200,15 +198,6 @@ func countsOf(r createRequest) (least, most int, err error) {
 		return 0, 0, field("max_count", fmt.Sprint(most), "is less than the minimum of 1")
 	}
 	return least, most, nil
-}
-
-// refuseWhatIsNotOffered says so where a request asks for something that would otherwise be dropped in silence.
-func refuseWhatIsNotOffered(r createRequest) error {
-	switch {
-	case len(r.Certificates) > 0:
-		return invalid("trusted_image_certificates is not offered: images are checked by their checksum.")
-	}
-	return nil
 }
 
 // imageOf is the image that a server is made of.

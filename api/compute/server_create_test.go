@@ -232,7 +232,7 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 		"name": "Web Server_1.å", "key_name": "mine", "user_data": base64.StdEncoding.EncodeToString([]byte(script)), "metadata": fields{"role": "web"},
 		"config_drive": "True", "networks": []fields{{"uuid": n.ID, "fixed_ip": "10.1.0.7", "tag": "front"}}, "availability_zone": "nova",
 		"tags": []string{"b", "a", "b"}, "description": "the first", "min_count": 1, "max_count": "1", "OS-DCF:diskConfig": "AUTO",
-		"accessIPv4": "192.0.2.7", "accessIPv6": "2001:db8::7",
+		"trusted_image_certificates": []string{"c-1"}, "accessIPv4": "192.0.2.7", "accessIPv6": "2001:db8::7",
 		"security_groups":         []fields{{"name": "default"}},
 		"block_device_mapping_v2": []fields{{"uuid": c.image, "boot_index": 0, "source_type": "image", "destination_type": "local", "delete_on_termination": true}},
 	}))
@@ -247,6 +247,7 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	require.Len(t, got.AdminPass, 12)
 	require.Len(t, got.Seed, 32, "random_seed is derived from it")
 	require.Equal(t, "AUTO", a.At(t, "server", "OS-DCF:diskConfig"))
+	require.Equal(t, []string{"c-1"}, got.TrustedCertificates)
 	require.Equal(t, []any{"192.0.2.7", "2001:db8::7", true}, []any{got.AccessIPv4, got.AccessIPv6, *got.AutoDiskConfig})
 	require.Equal(t, []any{fields{"name": "default"}}, a.At(t, "server", "security_groups"))
 

@@ -29,7 +29,7 @@ type Server struct {
 	RootDevice string `json:"root_device,omitempty"`
 	KernelID   string `json:"kernel_id,omitempty"`
 	RamdiskID  string `json:"ramdisk_id,omitempty"`
-	// TrustedCertificates are the ids of those that its image has to be signed with; none asks for no signature.
+	// TrustedCertificates are the ids of those of which one has to have signed its images; none asks for no signature.
 	TrustedCertificates []string `json:"trusted_certificates,omitempty"`
 	// Fingerprint tells whether another request under the same idempotency key asks for the same; "" without a key.
 	Fingerprint string `json:"fingerprint,omitempty"`
@@ -244,6 +244,8 @@ type ResolveImageInput struct {
 	Roles     []string `json:"roles,omitempty"` // of who asks; none are a reader's
 	ImageID   string   `json:"image_id"`
 	Flavor    Flavor   `json:"flavor"`
+	// TrustedCertificates are Server's.
+	TrustedCertificates []string `json:"trusted_certificates,omitempty"`
 	// BlockDevices are BootInput's: their buses have to fit the image's machine.
 	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
 }

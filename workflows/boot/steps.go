@@ -96,7 +96,8 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 		ImageID:   b.in.ImageID,
 		Flavor:    b.in.Flavor,
 
-		BlockDevices: b.in.BlockDevices,
+		BlockDevices:        b.in.BlockDevices,
+		TrustedCertificates: b.in.TrustedCertificates,
 	}, func(image contract.ResolvedImage) { b.image = image }
 }
 

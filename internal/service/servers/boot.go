@@ -37,6 +37,8 @@ type Request struct {
 	ConfigDrive    bool
 	AccessIPv4     string
 	AccessIPv6     string
+	// TrustedCertificates are the ids of those of which one has to have signed the image; none asks for no signature.
+	TrustedCertificates []string
 	// AutoDiskConfig has the root filesystem grown to its disk; nil is what the image says.
 	AutoDiskConfig *bool
 	Min, Max       int // how many servers, at least and at most
@@ -142,7 +144,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Name: r.Name, Hostname: r.Hostname, Description: r.Description, ImageID: r.ImageID,
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
-			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig,
+			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig, TrustedCertificates: r.TrustedCertificates,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,
