@@ -9,7 +9,7 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// ReviseServer changes what was said of a server: its name, hostname, description, metadata, tags and lock, and records actions with
+// ReviseServer changes what was said of a server: its names and description, access addresses, disk config, metadata, tags and lock, and records actions with
 // it. revise is given the server as it is, without ports, fault and host, while nobody else changes it, and changes it or refuses; its
 // refusal leaves all as it was. It may be called again. NotFound when the server is deleted.
 func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server) error, actions ...InstanceAction) error {
@@ -34,6 +34,7 @@ func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server
 		}
 		if err := tx.Model(&v).Updates(map[string]any{
 			"name": v.Name, "hostname": v.Hostname, "description": v.Description, "locked_by": v.LockedBy, "locked_reason": v.LockedReason,
+			"access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6, "auto_disk_config": v.AutoDiskConfig,
 			"updated_at": now(),
 		}).Error; err != nil {
 			return err

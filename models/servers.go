@@ -147,7 +147,8 @@ type ServerFilter struct {
 	Matches        map[string]string
 	ConfigDrive    *bool
 	AutoDiskConfig *bool
-	Deleted        bool       // only deleted ones
+	Deleted        bool       // only deleted ones, soft-deleted ones among them
+	SoftDeleted    bool       // soft-deleted ones too, which only those find that ask for them
 	ChangesSince   *time.Time // also deleted ones
 	ChangesBefore  *time.Time // also deleted ones
 	Sort           []Sort
@@ -414,9 +415,12 @@ func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, erro
 			}
 			switch {
 			case f.Deleted:
-				return q.Where("deleted_at IS NOT NULL")
+				return q.Where("(deleted_at IS NOT NULL OR " + isSoftDeleted + ")")
 			case f.ChangesSince != nil, f.ChangesBefore != nil:
 				return q // with the deleted ones, so that a poller learns of them
+			}
+			if !f.SoftDeleted && len(f.IDs) == 0 && !slices.Contains(f.VMStates, lifecycle.SoftDeleted) {
+				q = q.Where("NOT (" + isSoftDeleted + ")")
 			}
 			return q.Where("deleted_at IS NULL")
 		}
@@ -624,8 +628,12 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 	return failed(err, "fail server %s", id)
 }
 
-// MarkServerDeleting shows "deleting", keeps where the server was, records the delete action once and says what has to be torn down.
-func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction) (Takings, error) {
+// MarkServerDeleting shows "deleting", keeps where the server was, records the delete action once and says what has to be torn down; nothing of a server that is in
+// none of the states, where some are given.
+func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction, only ...lifecycle.VMState) (Takings, error) {
+	if len(only) == 0 {
+		only = lifecycle.Removed.From
+	}
 	if a.StartedAt.IsZero() {
 		a.StartedAt = now()
 	}
@@ -650,7 +658,7 @@ SELECT NOT EXISTS (SELECT FROM marked),
        (SELECT COALESCE(max(nic_index) + 1, 0) FROM ports WHERE server_id = @id)`,
 			named{
 				"id": id, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID,
-				"at": a.StartedAt, "task_state": lifecycle.Deleting, "from": statesOf(lifecycle.Removed.From),
+				"at": a.StartedAt, "task_state": lifecycle.Deleting, "from": statesOf(only),
 			}).
 			QueryRow(func(r pgx.Row) error {
 				p = Takings{}
@@ -659,6 +667,15 @@ SELECT NOT EXISTS (SELECT FROM marked),
 		tell(b, a.RequestID, "delete", started, id)
 	})
 	return p, failed(err, "mark server %s as deleting", id)
+}
+
+// Reclaimable are some servers whose delete was deferred before a time, and to which nothing is being done.
+func (s *Store) Reclaimable(ctx context.Context, before time.Time) ([]Server, error) {
+	var all []Server
+	err := s.db.WithContext(ctx).Where(isSoftDeleted+` AND task_state IS NULL
+		AND (SELECT max(a.updated_at) FROM instance_actions a WHERE a.server_id = servers.id AND a.action = ?) < ?`, lifecycle.SoftDelete.Method, before).
+		Order("updated_at, id").Limit(1000).Find(&all).Error
+	return all, failed(err, "look for servers whose delete was deferred")
 }
 
 // RemoveServer moves a server to DELETED, forgets its spec and writes the action's events. Absent or deleted is success.

@@ -12,11 +12,12 @@ const (
 	building = string(lifecycle.Building)
 	deleting = lifecycle.Deleting
 
-	isBuilding = "vm_state = '" + building + "'"
-	isActive   = "vm_state = '" + string(lifecycle.Active) + "'"
-	isError    = "vm_state = '" + string(lifecycle.Error) + "'"
-	isDeleted  = "vm_state = '" + string(lifecycle.Deleted) + "'"
-	isDeleting = "task_state = '" + deleting + "'"
+	isBuilding    = "vm_state = '" + building + "'"
+	isActive      = "vm_state = '" + string(lifecycle.Active) + "'"
+	isError       = "vm_state = '" + string(lifecycle.Error) + "'"
+	isDeleted     = "vm_state = '" + string(lifecycle.Deleted) + "'"
+	isSoftDeleted = "vm_state = '" + string(lifecycle.SoftDeleted) + "'"
+	isDeleting    = "task_state = '" + deleting + "'"
 )
 
 var wasBuilt = "vm_state IN ('" + strings.Join(statesOf(lifecycle.WasBuilt()), "', '") + "')"

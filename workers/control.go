@@ -92,12 +92,14 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 
 		contract.WorkflowKeepHouse:    housekeeping.KeepHouse,
 		contract.WorkflowSettleStores: housekeeping.SettleImageStores,
+		contract.WorkflowReclaim:      housekeeping.ReclaimServers,
 
 		contract.WorkflowRebuild:        does.RebuildServer,
 		contract.WorkflowStop:           does.StopServer,
 		contract.WorkflowStart:          does.StartServer,
 		contract.WorkflowChangePassword: does.ChangePassword,
 		contract.WorkflowReset:          ends.ResetServer,
+		contract.WorkflowSoftDelete:     does.SoftDeleteServer,
 
 		contract.WorkflowSoftReboot: does.SoftRebootServer,
 		contract.WorkflowHardReboot: does.HardRebootServer,

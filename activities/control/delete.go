@@ -4,12 +4,17 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // MarkDeleting shows the user that the server goes, records the action, and says what there is to give back.
 func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) (contract.Takings, error) {
 	now := a.now()
+	var only []lifecycle.VMState
+	if in.Reclaims {
+		only = []lifecycle.VMState{lifecycle.SoftDeleted}
+	}
 	at, err := a.store.MarkServerDeleting(ctx, in.ServerID, models.InstanceAction{
 		ServerID:  in.ServerID,
 		RequestID: in.RequestID,
@@ -18,7 +23,7 @@ func (a *Activities) MarkDeleting(ctx context.Context, in contract.DeleteInput) 
 		ProjectID: in.ProjectID,
 		StartedAt: now,
 		UpdatedAt: now,
-	})
+	}, only...)
 	return contract.Takings(at), err
 }
 

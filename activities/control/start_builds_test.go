@@ -15,6 +15,7 @@ import (
 
 // starts notes which builds were asked for, and fails some.
 type starts struct {
+	Builds
 	mu      sync.Mutex
 	running int
 	most    int
@@ -40,12 +41,6 @@ func (s *starts) Start(_ context.Context, in contract.BootInput) error {
 		return fault.New(kind, "no %d", in.LaunchIndex)
 	}
 	return nil
-}
-
-func (s *starts) ServersAt(context.Context, string) ([]string, error) { panic("nobody asks") }
-
-func (s *starts) EndUndos(context.Context, string, string, contract.OperatorAct) (bool, int, error) {
-	panic("nobody asks")
 }
 
 func TestBuildsAreStartedOnceEachAndSomeAtATime(t *testing.T) {

@@ -128,16 +128,20 @@ type cloud struct {
 	image                           string
 }
 
-func newCloud(t testing.TB) *cloud {
+func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 	t.Helper()
 	keys := testenv.PayloadKeys(t)
 	c := &cloud{builds: &builds{}, keys: keys, image: uuid.NewString()}
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
 		d := config.Default()
-		service := servers.New(store, c.builds, servers.Config{
+		config := servers.Config{
 			Keys: keys, MaxHosts: d.Build.MaxHosts, MaxCount: d.Build.MaxCount, Deadlines: contract.DefaultDeadlines(),
 			Quota: models.ProjectQuota{Instances: d.Quota.Instances, Cores: d.Quota.Cores, RAMMiB: d.Quota.RAMMiB, KeyPairs: d.Quota.KeyPairs},
-		})
+		}
+		for _, f := range change {
+			f(&config)
+		}
+		service := servers.New(store, c.builds, config)
 		compute.New(store, service, compute.Config{HostDownAfter: d.Build.HostDownAfter}).Mount(e.Group("/compute"))
 		network.New(store).Mount(e.Group("/network"))
 	})

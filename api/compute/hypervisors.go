@@ -78,7 +78,7 @@ func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers
 		}
 	}
 	if servers {
-		of, err := a.store.ListServers(c.Request().Context(), models.ServerFilter{HostID: h.ID})
+		of, err := a.store.ListServers(c.Request().Context(), models.ServerFilter{HostID: h.ID, SoftDeleted: true})
 		if err != nil {
 			return nil, fmt.Errorf("list the servers of host %s: %w", h.Hostname, err)
 		}

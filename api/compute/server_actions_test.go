@@ -169,5 +169,5 @@ func TestAnActionIsAskedForAgainWhileWhatHeldTheServerEnds(t *testing.T) {
 }
 
 func instanceAction(in contract.ActionInput, action lifecycle.Action) models.InstanceAction {
-	return models.InstanceAction{ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID}
+	return models.InstanceAction{ServerID: in.ServerID, RequestID: in.RequestID, Action: action.Method, UserID: in.UserID, ProjectID: in.ProjectID, OverLock: in.OverLock}
 }

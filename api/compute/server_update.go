@@ -55,12 +55,9 @@ func (a *API) updateServer(c echo.Context) error {
 
 // updateOf reads what is asked for out of Nova's words.
 func updateOf(asked map[string]*string) (servers.Update, error) {
-	u := servers.Update{Name: asked["name"], Hostname: asked["hostname"]}
-	switch auto := asked["OS-DCF:diskConfig"]; {
-	case asked["accessIPv4"] != nil || asked["accessIPv6"] != nil:
-		return u, invalid("accessIPv4 and accessIPv6 are not offered.")
-	case auto != nil && *auto == "AUTO":
-		return u, invalid("OS-DCF:diskConfig AUTO is not offered: partitions stay as the image has them.")
+	u := servers.Update{Name: asked["name"], Hostname: asked["hostname"], AccessIPv4: asked["accessIPv4"], AccessIPv6: asked["accessIPv6"]}
+	if word := asked["OS-DCF:diskConfig"]; word != nil {
+		u.AutoDiskConfig = new(*word == diskConfig(true))
 	}
 	if u.Name != nil {
 		if err := checkName(*u.Name); err != nil {

@@ -30,7 +30,8 @@ func TestAServerIsCalledSomethingElse(t *testing.T) {
 	put := func(version string, body fields) apitest.Answer {
 		return c.nova(t, c.member, version, "PUT", "/servers/"+s.ID, fields{"server": body})
 	}
-	a := put(at96, fields{"name": "db", "hostname": "db.example.org", "description": "the new one", "OS-DCF:diskConfig": "MANUAL"})
+	a := put(at96, fields{"name": "db", "hostname": "db.example.org", "description": "the new one", "OS-DCF:diskConfig": "AUTO",
+		"accessIPv4": "192.0.2.1", "accessIPv6": "2001:db8::1"})
 	require.Equal(t, 200, a.Status, a.Body)
 	shown := c.nova(t, c.member, at96, "GET", "/servers/"+s.ID, nil)
 	require.JSONEq(t, shown.Body, a.Body, "since 2.75 it is what GET shows")
@@ -38,6 +39,8 @@ func TestAServerIsCalledSomethingElse(t *testing.T) {
 	require.Equal(t, "db.example.org", shown.At(t, "server", "OS-EXT-SRV-ATTR:hostname"))
 	require.Equal(t, "the new one", shown.At(t, "server", "description"))
 	require.Equal(t, "ACTIVE", shown.At(t, "server", "status"))
+	require.Equal(t, []any{"AUTO", "192.0.2.1", "2001:db8::1"},
+		[]any{shown.At(t, "server", "OS-DCF:diskConfig"), shown.At(t, "server", "accessIPv4"), shown.At(t, "server", "accessIPv6")})
 
 	require.Nil(t, put(at96, fields{"description": nil}).At(t, "server", "description"))
 	require.Equal(t, "db", put(at96, fields{}).At(t, "server", "name"), "what is not named stays")

@@ -173,9 +173,6 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 		}
 		return ""
 	}
-	if get("soft_deleted") != "" {
-		return nil, invalid("Filtering servers by soft_deleted is not offered: use status=SOFT_DELETED.")
-	}
 
 	f := &models.ServerFilter{
 		Name:             get("name", "display_name"),
@@ -231,9 +228,8 @@ func serverFilter(c echo.Context, detail bool) (*models.ServerFilter, error) {
 	if empty, err := filterStatus(f, q["status"], get("vm_state"), minor, caller.Admin()); empty || err != nil {
 		return nil, err
 	}
-	if on, _ := parseBool(get("deleted")); on {
-		f.Deleted = true
-	}
+	f.Deleted = f.Deleted || isOn(get("deleted"))
+	f.SoftDeleted = isOn(get("soft_deleted"))
 
 	all := false
 	if words, given := q["all_tenants"]; given {
@@ -289,6 +285,12 @@ func filterMatches(f *models.ServerFilter, get func(...string) string) error {
 		}
 	}
 	return nil
+}
+
+// isOn reads a boolean of a query that anything else leaves off.
+func isOn(word string) bool {
+	on, _ := parseBool(word)
+	return on
 }
 
 func filterTimes(f *models.ServerFilter, get func(...string) string, minor int) (empty bool, err error) {

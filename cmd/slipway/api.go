@@ -110,6 +110,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			MaxCount:      c.Build.MaxCount,
 			MaxLocalDisks: c.Build.MaxLocalDisks,
 			Deadlines:     deadlines,
+			Reclaims:      c.Build.ReclaimInterval > 0,
 			Logger:        log,
 
 			ForceConfigDrive: c.Build.ForceConfigDrive,

@@ -13,6 +13,10 @@ import (
 // schedules are what the engine starts by itself in an installation.
 func schedules(c config.Config) []workers.Schedule {
 	queue := c.Temporal.ControlQueue
+	reclaimEvery := c.Housekeeping.Every
+	if c.Build.ReclaimInterval <= 0 {
+		reclaimEvery = 0
+	}
 	return []workers.Schedule{
 		{
 			ID: ids.AuditSchedule(queue), Of: "audit", Workflow: contract.WorkflowAuditTick,
@@ -25,6 +29,10 @@ func schedules(c config.Config) []workers.Schedule {
 		{
 			ID: ids.StoresSchedule(queue), Of: "look through the image stores", Workflow: contract.WorkflowSettleStores,
 			Queue: queue, Every: c.Housekeeping.StoresEvery, Patience: housekeeping.StoresPatience,
+		},
+		{
+			ID: ids.ReclaimSchedule(queue), Of: "delete what was deleted and not restored", Workflow: contract.WorkflowReclaim,
+			Queue: queue, Every: reclaimEvery, Patience: housekeeping.Patience,
 		},
 	}
 }

@@ -82,6 +82,10 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	deadlines, err := deadlinesOf(c.Build)
+	if err != nil {
+		return err
+	}
 	metrics := prometheus.NewRegistry()
 	notifications, err := dispatcher(c.Notifications, store, log)
 	if err != nil {
@@ -117,6 +121,8 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				DownAfter:      c.Build.HostDownAfter,
 				CleanBeforeUse: c.Build.CleanBeforeUse,
 				HostFailures:   c.Build.HostFailures,
+				ReclaimAfter:   c.Build.ReclaimInterval,
+				Deadlines:      deadlines,
 				Multipliers: scheduler.Multipliers{
 					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, BuildFailure: c.Build.BuildFailureWeight,
 				},

@@ -22,7 +22,7 @@ import (
 
 var serverKind = &kind{
 	noun: "server", service: "compute", path: "servers", listPath: "servers/detail", plural: "servers", singular: "server",
-	byName: quoted, listHint: "slipway server list",
+	byName: quoted, listHint: "slipway server list", wider: []url.Values{{"status": {"SOFT_DELETED"}}},
 	layout: show.Layout{
 		List: []show.Column{
 			show.Col("ID", "id"), show.Col("NAME", "name"), show.Col("STATUS", "status"), show.Col("TASK", "OS-EXT-STS:task_state"),
@@ -171,7 +171,7 @@ func (c *client) serverList() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&name, "name", "", "only names that match (a regular expression)")
-	flags.StringVar(&status, "status", "", "only this status: ACTIVE, SHUTOFF, BUILD, ERROR")
+	flags.StringVar(&status, "status", "", "only this status: ACTIVE, SHUTOFF, BUILD, ERROR, SOFT_DELETED, …")
 	flags.StringVar(&host, "host", "", "only servers on this hypervisor (admin)")
 	flags.StringVar(&ip, "ip", "", "only servers with an address that matches (a regular expression)")
 	flags.StringVar(&since, "changes-since", "", "only servers that changed since this time (ISO 8601), deleted ones too")
@@ -235,7 +235,7 @@ func (c *client) serverDelete() *cobra.Command {
 					return ofServer(http.MethodDelete, id, nil)
 				},
 				await: func(ctx context.Context, server show.Object, requestID string) error {
-					return c.waitGone(ctx, s, server, requestID)
+					return c.waitGone(ctx, s, server, requestID, !force)
 				},
 			})
 		}),
@@ -245,8 +245,9 @@ func (c *client) serverDelete() *cobra.Command {
 	return cmd
 }
 
-// waitGone waits until the API no longer knows a server. A delete that failed is told by its instance action.
-func (c *client) waitGone(ctx context.Context, s *session.Session, server show.Object, requestID string) error {
+// waitGone waits until the API no longer knows a server, or with deferred until it waits to be reclaimed. A delete that failed is told by
+// its instance action.
+func (c *client) waitGone(ctx context.Context, s *session.Session, server show.Object, requestID string, deferred bool) error {
 	id, name := show.Text(server, "id"), show.Text(server, "name")
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
@@ -259,6 +260,8 @@ func (c *client) waitGone(ctx context.Context, s *session.Session, server show.O
 			return session.Doing(err, "wait for the end of server %q", name)
 		case err == nil && show.Text(now, "status") == "DELETED":
 			return nil // admins are shown deleted servers
+		case err == nil && deferred && show.Text(now, "status") == "SOFT_DELETED" && show.Text(now, "OS-EXT-STS:task_state") == "":
+			return nil
 		case err == nil && requestID != "":
 			answer, _, err := s.Call(ctx, session.Request{Service: "compute", Method: http.MethodGet, Path: serverKind.item(id, "os-instance-actions", requestID)})
 			if err == nil && show.Text(answer, "instanceAction", "message") == "Error" {
@@ -507,7 +510,7 @@ func (c *client) serverWait() *cobra.Command {
 			if gone {
 				ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 				defer stop()
-				return c.waitGone(ctx, s, server, requestOf(answer, "delete"))
+				return c.waitGone(ctx, s, server, requestOf(answer, "delete"), false)
 			}
 			built, err := c.follow(ctx, cmd.ErrOrStderr(), s, id, requestOf(answer, "create"))
 			if err != nil {

@@ -37,6 +37,8 @@ var serverActions = []struct {
 		"Put servers' memory away, on their host's disk, and end the guest. That outlives a restart of the host.", nil},
 	{"resume", "resume", "resumed", "Let suspended servers go on",
 		"Let suspended servers go on, from the memory that was put away.", nil},
+	{"restore", "restore", "restored", "Take back deletes that were deferred",
+		"Take back deletes that were deferred (build.reclaim_interval): the guests start again. `slipway server list --status SOFT_DELETED`\nshows which servers can be restored.", nil},
 }
 
 func rebootType(flags *pflag.FlagSet) func() any {

@@ -67,3 +67,15 @@ func TestAForcedDeleteIsAnActionOfItsOwn(t *testing.T) {
 	require.Equal(t, 0, run(t, "server", "delete", "web", "--force").code)
 	require.JSONEq(t, `{"forceDelete":null}`, a.made("POST /compute/v2.1/servers/1/action")[0].body)
 }
+
+func TestADeleteThatIsDeferredIsWaitedForUntilTheServerIsSoftDeleted(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("DELETE /compute/v2.1/servers/1", 204, "")
+	a.sequence("GET /compute/v2.1/servers/1",
+		`{"server":{"id":"1","status":"ACTIVE","OS-EXT-STS:task_state":"soft-deleting"}}`,
+		`{"server":{"id":"1","status":"SOFT_DELETED","OS-EXT-STS:task_state":null}}`)
+	got := run(t, "server", "delete", "web", "--wait")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "deleted server web (1) after 0 ms\n", got.err)
+}

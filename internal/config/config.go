@@ -217,6 +217,7 @@ type Build struct {
 	Spawning        time.Duration `koanf:"spawning_deadline" help:"the same for spawning: everything that is done on the host"`
 	Deleting        time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
 	StepTimeouts    string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
+	ReclaimInterval time.Duration `koanf:"reclaim_interval" help:"a deleted server is stopped, and can be restored for so long before it goes; 0: it goes at once"`
 	CleanBeforeUse  time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
 	// Config drives. Names and defaults are Nova's.
 	ForceConfigDrive  bool          `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`

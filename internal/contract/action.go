@@ -8,6 +8,7 @@ const (
 	WorkflowStart          = "StartServer"
 	WorkflowChangePassword = "ChangePassword"
 	WorkflowReset          = "ResetServer"
+	WorkflowSoftDelete     = "SoftDeleteServer"
 	WorkflowSoftReboot     = "SoftRebootServer"
 	WorkflowHardReboot     = "HardRebootServer"
 	WorkflowPause          = "PauseServer"

@@ -165,6 +165,7 @@ var activities = table(
 	control[Housekeeping, none](SettleStores),
 	control[Housekeeping, none](PurgeTokens),
 	control[Housekeeping, none](PurgeImageTasks),
+	control[Housekeeping, none](ReclaimDeleted),
 )
 
 // ActivityOf is the row of that name. One that is not in the table owes nothing and is of no server.

@@ -465,6 +465,7 @@ type DeleteInput struct {
 	ProjectID string `json:"project_id"`
 	UserID    string `json:"user_id"`
 	RequestID string `json:"request_id"`
+	Reclaims  bool   `json:"reclaims,omitempty"` // the server if its delete was deferred, and nothing otherwise
 
 	Deadlines Deadlines `json:"deadlines"`
 }

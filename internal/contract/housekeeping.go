@@ -6,6 +6,8 @@ const (
 	WorkflowKeepHouse = "KeepHouse"
 	// WorkflowSettleStores compares all that lies in the image stores with the rows.
 	WorkflowSettleStores = "SettleImageStores"
+	// WorkflowReclaim deletes servers whose delete was deferred, when their time is over.
+	WorkflowReclaim = "ReclaimServers"
 )
 
 // Activities of housekeeping.
@@ -14,6 +16,7 @@ const (
 	SettleStores    = "SettleStores"
 	PurgeTokens     = "PurgeTokens"
 	PurgeImageTasks = "PurgeImageTasks"
+	ReclaimDeleted  = "ReclaimDeleted"
 )
 
 // Housekeeping is the input of its activities: nothing yet.

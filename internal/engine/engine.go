@@ -198,6 +198,15 @@ func (c *Client) Delete(ctx context.Context, in contract.DeleteInput) error {
 	return faultOf(err, "The delete was not accepted", again)
 }
 
+// Reclaim begins a delete where nothing is done to the server; Conflict where something is.
+func (c *Client) Reclaim(ctx context.Context, in contract.DeleteInput) error {
+	options := c.onServer(in.ServerID, "reclaim "+in.ServerID,
+		attributes.Project.ValueSet(in.ProjectID), attributes.Phase.ValueSet(string(contract.PhaseDeleting)))
+	options.WorkflowExecutionErrorWhenAlreadyStarted = true
+	_, err := c.temporal.ExecuteWorkflow(ctx, options, contract.WorkflowDelete, in)
+	return faultOf(err, "The delete was not accepted", again)
+}
+
 // Reset asks for a server's state to be set and returns as soon as the request is durable. What is being done to the server ends
 // first.
 func (c *Client) Reset(ctx context.Context, in contract.ResetInput) error {

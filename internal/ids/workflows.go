@@ -75,6 +75,9 @@ func HousekeepingSchedule(controlQueue string) string {
 // StoresSchedule is the id of the schedule of an installation's SettleImageStores.
 func StoresSchedule(controlQueue string) string { return ofInstallation("image-stores", controlQueue) }
 
+// ReclaimSchedule is the id of the schedule of an installation's ReclaimServers.
+func ReclaimSchedule(controlQueue string) string { return ofInstallation("reclaim", controlQueue) }
+
 // Tick is what the id of each workflow begins with that a schedule starts; the engine adds the time.
 func Tick(scheduleID string) string { return scheduleID + "-tick" }
 

@@ -18,6 +18,7 @@ func TestTheIdsOfWorkflowsNeverChange(t *testing.T) {
 		AuditWorkflow("control"):     "audit",
 		AuditWorkflow("q"):           "audit/q",
 		HousekeepingSchedule("q"):    "housekeeping/q",
+		ReclaimSchedule("q"):         "reclaim/q",
 		StoresSchedule("control"):    "image-stores",
 		AuditGroup("r", 3):           "audit-hosts/r/3",
 		Tick(AuditSchedule("q")):     "audit/q-tick",

@@ -131,7 +131,13 @@ var Actions = []Action{
 	{
 		Name: "forceDelete", Method: "force_delete", Kind: Ends, Since: 1, Policy: "os_compute_api:os-deferred-delete:force",
 		To: Deleted, Power: NoState,
-		Does: "deletes the server, whatever it is and whatever is being done to it",
+		Does: "deletes the server at once, whatever it is and whatever is being done to it, also where deletes are deferred",
+	},
+	{
+		Name: "restore", Method: "restore", Since: 1, Policy: "os_compute_api:os-deferred-delete:restore",
+		From: []VMState{SoftDeleted}, Task: Restoring, To: Active, Power: Running,
+		Workflow: "StartServer",
+		Does:     "takes a delete that was deferred back, and starts the guest",
 	},
 }
 
@@ -142,9 +148,16 @@ var ResumeGuest = Action{
 	Does:   "starts the guest of a server that should run, after its host was away",
 }
 
+// SoftDelete is what a delete does where deletes are deferred (build.reclaim_interval).
+var SoftDelete = Action{
+	Name: "soft-delete", Method: "delete", Event: "soft_delete", From: append(InUse(), Error), Task: SoftDeleting, To: SoftDeleted, Power: Shutdown,
+	Workflow: "SoftDeleteServer",
+	Does:     "shuts the guest down, and leaves the server to be restored or reclaimed",
+}
+
 // Find is the action of a name, whoever may ask for it.
 func Find(name string) (Action, bool) {
-	for _, a := range append([]Action{ResumeGuest}, Actions...) {
+	for _, a := range append([]Action{ResumeGuest, SoftDelete}, Actions...) {
 		if a.Name == name {
 			return a, true
 		}

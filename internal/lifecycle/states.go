@@ -9,13 +9,14 @@ type VMState string
 
 // States of a server.
 const (
-	Building  VMState = "building"
-	Active    VMState = "active"
-	Paused    VMState = "paused"
-	Suspended VMState = "suspended"
-	Stopped   VMState = "stopped"
-	Error     VMState = "error"
-	Deleted   VMState = "deleted"
+	Building    VMState = "building"
+	Active      VMState = "active"
+	Paused      VMState = "paused"
+	Suspended   VMState = "suspended"
+	Stopped     VMState = "stopped"
+	SoftDeleted VMState = "soft-delete" // stopped, until it is restored or reclaimed
+	Error       VMState = "error"
+	Deleted     VMState = "deleted"
 )
 
 // Task states: what is being done (nova/compute/task_states.py). A build's others are its phases.
@@ -31,6 +32,8 @@ const (
 	Suspending    = "suspending"
 	Resuming      = "resuming"
 	Rebuilding    = "rebuilding"
+	SoftDeleting  = "soft-deleting"
+	Restoring     = "restoring"
 
 	UpdatingPassword = "updating_password"
 )
@@ -57,7 +60,8 @@ var status = []struct {
 	state  VMState
 	status string
 }{
-	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"},
+	{SoftDeleted, "SOFT_DELETED"}, {Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
 // underway is what users see instead while a task is done to a server in one of the states.
@@ -131,7 +135,9 @@ var (
 
 // Transitions are all ways between states, those of actions too.
 func Transitions() []Transition {
-	all := []Transition{Built, Failed, WentDown, Removed, Reset, ResetActive}
+	all := []Transition{
+		Built, Failed, WentDown, Removed, Reset, ResetActive, {"a delete, where deletes are deferred", SoftDelete.From, SoftDelete.To},
+	}
 	for _, a := range Actions {
 		if a.To != "" {
 			all = append(all, Transition{a.Name, a.From, a.To})
@@ -152,7 +158,10 @@ func Found(power int) VMState {
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }
+func WasBuilt() []VMState { return append(InUse(), SoftDeleted) }
+
+// InUse are those of them that nobody has deleted.
+func InUse() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }
 
 // Allows says whether the action may begin in a state.
 func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }

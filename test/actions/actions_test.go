@@ -63,7 +63,7 @@ var ways = []struct {
 
 func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	r := &rig{System: system.Start(t, system.Options{Hypervisor: "fake", Faults: true, Settings: map[string]any{
-		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s"},
+		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s", "reclaim_interval": "24h"},
 		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
 	}})}
 	r.Flavor(t, "small", 64)
@@ -73,7 +73,7 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	before := r.World(t)
 	t.Run("faults", func(t *testing.T) {
 		var rules []faultinject.Rule
-		for _, action := range lifecycle.Holding() {
+		for _, action := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
 			for _, step := range actions.Tables()[action.Name] {
 				for _, way := range ways {
 					t.Run(fmt.Sprintf("%s: %s %s", action.Name, step.Name, way.name), func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	require.NoError(t, r.Faults.Clear())
 	// A process takes with it whatever is done there, so one dies after the other, once at each step with each of its undos.
 	died := map[string]bool{}
-	for _, action := range lifecycle.Holding() {
+	for _, action := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
 		for _, step := range actions.Tables()[action.Name] {
 			if died[step.Name+step.Undo] {
 				continue
@@ -205,7 +205,7 @@ func (r *rig) guest(t *testing.T, id string) hypervisor.State {
 
 func (r *rig) gone(t *testing.T, id string) {
 	t.Helper()
-	require.NoError(t, servers.Delete(t.Context(), r.compute, id).ExtractErr())
+	require.NoError(t, servers.ForceDelete(t.Context(), r.compute, id).ExtractErr())
 	system.Eventually(t, patience, func() (bool, string) {
 		_, err := r.Store.Server(t.Context(), id)
 		return fault.Is(err, fault.NotFound), fmt.Sprint(err)

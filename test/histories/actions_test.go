@@ -33,7 +33,7 @@ func (sc *scenario) actions() []scene {
 	}
 	stop, _ := lifecycle.Find("os-stop")
 	remove := func(t *testing.T, id string) {
-		require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
+		require.NoError(t, servers.ForceDelete(t.Context(), sc.compute, id).ExtractErr())
 	}
 	reset := func(t *testing.T, id string) {
 		action, _ := lifecycle.Find("os-resetState")
@@ -63,7 +63,7 @@ func (sc *scenario) actions() []scene {
 	}}, {"os-resetState-during-os-stop", func(t *testing.T) []string {
 		return server(sc.ends(t, during(t, reset), "ERROR"))
 	}}}
-	for _, a := range lifecycle.Holding() {
+	for _, a := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
 		scenes = append(scenes, scene{a.Name, func(t *testing.T) []string {
 			id := in(t, a.From[0])
 			ask(t, id, a)

@@ -72,7 +72,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
 		"build": map[string]any{
 			"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s", "capacity_wait": "3s", "spawning_deadline": "2s",
-			"host_down_after": "20s", "vendordata_dynamic_targets": system.NoVendorData,
+			"host_down_after": "20s", "reclaim_interval": "24h", "vendordata_dynamic_targets": system.NoVendorData,
 		},
 	}})
 	s.Flavor(t, "fits", 128)
@@ -298,7 +298,7 @@ func hostFault(times int) faultinject.Rule {
 // deletedDuring deletes a server while a step of its build has had its effect and has not answered.
 func (sc *scenario) deletedDuring(t *testing.T, step string, more ...faultinject.Rule) string {
 	id, release := sc.held(t, step, more...)
-	require.NoError(t, servers.Delete(t.Context(), sc.compute, id).ExtractErr())
+	require.NoError(t, servers.ForceDelete(t.Context(), sc.compute, id).ExtractErr())
 	release()
 	sc.gone(t, id)
 	return id
@@ -483,7 +483,7 @@ func (sc *scenario) hostOf(t *testing.T, id string) string {
 }
 
 func (sc *scenario) delete(t *testing.T, id string) {
-	err := servers.Delete(t.Context(), sc.compute, id).ExtractErr()
+	err := servers.ForceDelete(t.Context(), sc.compute, id).ExtractErr()
 	if !gophercloud.ResponseCodeIs(err, 404) {
 		require.NoError(t, err)
 	}
@@ -498,9 +498,7 @@ func (sc *scenario) gone(t *testing.T, id string) {
 }
 
 func (sc *scenario) deleteAll(t *testing.T) {
-	pages, err := servers.List(sc.compute, servers.ListOpts{}).AllPages(t.Context())
-	require.NoError(t, err)
-	all, err := servers.ExtractServers(pages)
+	all, err := sc.s.Store.ListServers(t.Context(), models.ServerFilter{SoftDeleted: true})
 	require.NoError(t, err)
 	for _, s := range all {
 		sc.delete(t, s.ID)

@@ -30,7 +30,7 @@ type action struct {
 // Tables are the steps of each action, by the name of its row in internal/lifecycle.
 func Tables() map[string][]run.Spec {
 	return map[string][]run.Spec{
-		"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(),
+		"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(), "restore": startSteps.Specs(), "soft-delete": softDeleteSteps.Specs(),
 		"reboot-soft": softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
 		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),

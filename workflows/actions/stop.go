@@ -9,6 +9,12 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/run"
 )
 
+// The delete of a server that is deferred, whatever its guest was doing.
+var softDeleteSteps = table(
+	host(contract.StopDomain, 15*time.Minute, stopDomain).
+		GivenBackBy(contract.PutBackGuest).GivenBackWith(putBack),
+)
+
 // The stop of a server.
 var stopSteps = table(
 	host(contract.StopDomain, 15*time.Minute, stopDomain).
@@ -18,6 +24,11 @@ var stopSteps = table(
 // StopServer shuts a guest down; the server keeps its host, its disks and its addresses.
 func (w Actions) StopServer(ctx workflow.Context, in contract.ActionInput) error {
 	return w.do(ctx, in, stopSteps)
+}
+
+// SoftDeleteServer shuts a guest down that may be started again, or goes when its time is over.
+func (w Actions) SoftDeleteServer(ctx workflow.Context, in contract.ActionInput) error {
+	return w.do(ctx, in, softDeleteSteps)
 }
 
 func stopDomain(a *action, _ int) (contract.StopDomainInput, func(run.None)) {

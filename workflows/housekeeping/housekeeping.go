@@ -30,6 +30,11 @@ func SettleImageStores(ctx workflow.Context) error {
 	return runTasks(ctx, StoresPatience, contract.SettleStores)
 }
 
+// ReclaimServers deletes servers whose delete was deferred, when their time is over.
+func ReclaimServers(ctx workflow.Context) error {
+	return runTasks(ctx, Patience, contract.ReclaimDeleted)
+}
+
 // runTasks does the tasks at once. One is tried again within the time of all, and then at the schedule's next turn.
 func runTasks(ctx workflow.Context, patience time.Duration, tasks ...string) error {
 	patience -= time.Minute // which leaves the workflow time to tell of it

@@ -29,9 +29,12 @@ func (w Workflow) DeleteServer(ctx workflow.Context, in contract.DeleteInput) er
 	}
 	r.Watch(ctx, nil)
 	err := Server(ctx, r, rows, in)
-	// More deletes of the same server ask for what has been done.
+	// More deletes of the same server ask for what has been done, or was not, where it was to be reclaimed and had been restored.
 	deletes := workflow.GetSignalChannel(ctx, contract.SignalDelete)
-	for deletes.ReceiveAsync(nil) {
+	for more := (contract.DeleteInput{}); deletes.ReceiveAsync(&more); {
+		if in.Reclaims && err == nil {
+			err = Server(ctx, r, rows, more)
+		}
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
@@ -48,6 +49,8 @@ type Config struct {
 	MaxLocalDisks int
 	// Deadlines travel with every build, action and delete.
 	Deadlines contract.Deadlines
+	// Reclaims has deletes deferred: a server that was built is stopped, and deleted later by somebody else.
+	Reclaims bool
 	// ForceConfigDrive gives every server a config drive, whatever its request says.
 	ForceConfigDrive bool
 	// Drive is how config drives are made; nil is by the defaults.
@@ -143,16 +146,23 @@ func (s Servers) List(ctx context.Context, f models.ServerFilter) ([]models.Serv
 	return s.store.ListServers(ctx, f)
 }
 
-// Delete asks for a server's end. It is certain then, and not yet done: whoever locks the server afterwards comes too late.
+// Delete asks for a server's end. It is certain then, and not yet done: whoever locks the server afterwards comes too late. Where deletes
+// are deferred, a server that was built is stopped instead, as an action: Conflict while something else is done to it.
 func (s Servers) Delete(ctx context.Context, id string) error {
 	v, err := s.Get(ctx, id)
 	if err != nil {
 		return err
 	}
-	return s.Remove(ctx, v)
+	if !s.config.Reclaims || v.LaunchedAt == nil || v.HostID == nil || v.Task() == lifecycle.Deleting {
+		return s.Remove(ctx, v)
+	}
+	if v.VMState == lifecycle.SoftDeleted && v.TaskState == nil {
+		return v.MayChange(s.caller.Admin())
+	}
+	return s.Act(ctx, v, lifecycle.SoftDelete, contract.ActionArguments{})
 }
 
-// Remove is a delete of a server that was just read.
+// Remove asks for the end of a server that was just read, at once.
 func (s Servers) Remove(ctx context.Context, v models.Server) error {
 	if err := v.MayChange(s.caller.Admin()); err != nil {
 		return err

@@ -15,28 +15,33 @@ const MaxTags = 50
 
 // Update is what a server is called from now on; nil stays as it is.
 type Update struct {
-	Name, Hostname *string
-	Description    **string // to nil: there is none any more
+	Name, Hostname         *string
+	Description            **string // to nil: there is none any more
+	AccessIPv4, AccessIPv6 *string
+	AutoDiskConfig         *bool // OS-DCF:diskConfig is AUTO, from the next time that the disk is made
 }
 
 // Update changes what a server is called. Its guest was told its names when it was built, and is told nothing of the change.
 func (s Servers) Update(ctx context.Context, id string, u Update) (models.Server, error) {
 	err := s.revise(ctx, id, func(v *models.Server) error {
-		if u.Name != nil {
-			v.Name = *u.Name
-		}
-		if u.Hostname != nil {
-			v.Hostname = *u.Hostname
-		}
-		if u.Description != nil {
-			v.Description = *u.Description
-		}
+		set(&v.Name, u.Name)
+		set(&v.Hostname, u.Hostname)
+		set(&v.Description, u.Description)
+		set(&v.AccessIPv4, u.AccessIPv4)
+		set(&v.AccessIPv6, u.AccessIPv6)
+		set(&v.AutoDiskConfig, u.AutoDiskConfig)
 		return nil
 	})
 	if err != nil {
 		return models.Server{}, err
 	}
 	return s.Get(ctx, id)
+}
+
+func set[T any](field, to *T) {
+	if to != nil {
+		*field = *to
+	}
 }
 
 // SetMetadata adds items to a server's metadata, or with whole puts them in its place, and returns all that it has then.
@@ -79,7 +84,7 @@ func (s Servers) mayHaveMetadata(v models.Server, what string) error {
 
 // mayHaveWords is the same for tags, which neither lock nor task keeps from changing.
 func mayHaveWords(v models.Server, what string) error {
-	if slices.Contains(lifecycle.WasBuilt(), v.VMState) {
+	if slices.Contains(lifecycle.InUse(), v.VMState) {
 		return nil
 	}
 	return v.Refuses(what, "vm_state", string(v.VMState))

@@ -1,0 +1,66 @@
+package control
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// reclaiming notes what was reclaimed, and refuses one server.
+type reclaiming struct {
+	Builds
+	asked []contract.DeleteInput
+	busy  string
+}
+
+func (r *reclaiming) Reclaim(_ context.Context, in contract.DeleteInput) error {
+	if in.ServerID == r.busy {
+		return fault.New(fault.Conflict, "something is done to it")
+	}
+	r.asked = append(r.asked, in)
+	return nil
+}
+
+func TestServersAreReclaimedWhenTheirTimeIsOver(t *testing.T) {
+	ctx, store := newStore(t)
+	_, err := store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
+	require.NoError(t, err)
+	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "public"}, nil)
+	require.NoError(t, err)
+	host, err := store.RegisterHost(ctx, models.Host{
+		Hostname: "hv1", AvailabilityZone: "nova", TokenHash: []byte("x"), VCPUs: 8, MemoryMiB: 8192, DiskGiB: 100,
+		CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, StartedAt: time.Now(), SeenAt: time.Now(),
+	})
+	require.NoError(t, err)
+	softDeleted := func() string {
+		id := uuid.NewString()
+		require.NoError(t, store.RecordServer(ctx, models.Server{ID: id, ProjectID: "p1", UserID: "u1", Name: "s", Hostname: "s", ImageID: image.ID, FlavorID: "1"},
+			models.InstanceAction{ServerID: id, RequestID: "req-" + id, Action: "create", UserID: "u1", ProjectID: "p1"}))
+		require.NoError(t, store.Place(ctx, models.Placement{ServerID: id, HostID: host.ID}, lifecycle.Scheduling))
+		require.NoError(t, store.ActivateServer(ctx, models.Activation{ServerID: id, RequestID: "req-" + id, PowerState: lifecycle.Running}))
+		_, err := store.BeginAction(ctx, id, lifecycle.SoftDelete, models.InstanceAction{RequestID: "req-d", Action: "delete", UserID: "u1", ProjectID: "p1"})
+		require.NoError(t, err)
+		require.NoError(t, store.FinishAction(ctx, id, "req-d", lifecycle.SoftDelete, nil))
+		return id
+	}
+	due, busy := softDeleted(), softDeleted()
+	engine := &reclaiming{busy: busy}
+	a := New(Options{Store: store, Builds: engine, ReclaimAfter: time.Hour})
+	require.NoError(t, a.ReclaimDeleted(ctx, contract.Housekeeping{}))
+	require.Empty(t, engine.asked, "it is too early")
+	a.now = func() time.Time { return time.Now().Add(61 * time.Minute) }
+	require.NoError(t, a.ReclaimDeleted(ctx, contract.Housekeeping{}), "what is busy waits for the next turn")
+	require.Len(t, engine.asked, 1)
+	require.Equal(t, []any{due, "p1", "u1", true}, []any{engine.asked[0].ServerID, engine.asked[0].ProjectID, engine.asked[0].UserID, engine.asked[0].Reclaims})
+	a.reclaimAfter = 0
+	require.NoError(t, a.ReclaimDeleted(ctx, contract.Housekeeping{}))
+	require.Len(t, engine.asked, 1, "0 is never")
+}
