@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workflows/actions"
+	"github.com/slipway-cloud/slipway/workflows/run"
 )
 
 const patience = time.Minute
@@ -100,7 +101,13 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 			died[step.Name+step.Undo] = true
 			for when, mode := range map[string]faultinject.Mode{"before": faultinject.KillBefore, "after": faultinject.KillAfter} {
 				t.Run(fmt.Sprintf("%s: %s kills its process %s its effect", action.Name, step.Name, when), func(t *testing.T) {
-					t.Cleanup(func() { require.NoError(t, r.Faults.Clear()) })
+					t.Cleanup(func() {
+						require.NoError(t, r.Faults.Clear())
+						if step.Scope == run.Placed { // one that dies often is started again ever later
+							r.Stop(r.Hosts[0])
+							r.Restart(r.Hosts[0])
+						}
+					})
 					id := r.in(t, action.From[0])
 					_, err := r.Faults.Set(faultinject.Rule{Step: step.Name, Server: id, Mode: mode, Times: 1})
 					require.NoError(t, err)
