@@ -16,6 +16,7 @@ const (
 	Stopped   VMState = "stopped"
 	Error     VMState = "error"
 	Deleted   VMState = "deleted"
+	Rescued   VMState = "rescued"
 )
 
 // Task states: what is being done (nova/compute/task_states.py). A build's others are its phases.
@@ -31,6 +32,8 @@ const (
 	Suspending    = "suspending"
 	Resuming      = "resuming"
 	Rebuilding    = "rebuilding"
+	Rescuing      = "rescuing"
+	Unrescuing    = "unrescuing"
 
 	UpdatingPassword = "updating_password"
 )
@@ -57,7 +60,7 @@ var status = []struct {
 	state  VMState
 	status string
 }{
-	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Rescued, "RESCUE"}, {Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
 // underway is what users see instead while a task is done to a server in one of the states.
@@ -152,7 +155,7 @@ func Found(power int) VMState {
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }
+func WasBuilt() []VMState { return []VMState{Active, Paused, Suspended, Stopped, Rescued} }
 
 // Allows says whether the action may begin in a state.
 func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }
