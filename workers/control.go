@@ -107,6 +107,8 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowUnpause:    does.UnpauseServer,
 		contract.WorkflowSuspend:    does.SuspendServer,
 		contract.WorkflowResume:     does.ResumeServer,
+		contract.WorkflowRescue:     does.RescueServer,
+		contract.WorkflowUnrescue:   does.UnrescueServer,
 
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,

@@ -24,7 +24,7 @@ func (a *Activities) PlanRebuild(ctx context.Context, in contract.PlanRebuildInp
 		return contract.RebuildPlan{}, err
 	}
 	// The disks that were asked for stay what they were, as the new image's machine calls them.
-	if asked := old.Spec.Image.BlockDevices; len(asked) > 0 {
+	if asked := old.Spec.Image.BlockDevices; len(asked) > 0 && !in.Beside {
 		hardware, err := imageprops.Parse(in.Image.Root.Properties, old.Spec.Flavor.ExtraSpecs)
 		if err != nil {
 			return contract.RebuildPlan{}, err
@@ -34,11 +34,20 @@ func (a *Activities) PlanRebuild(ctx context.Context, in contract.PlanRebuildInp
 		}
 		in.Image.RootDevice = in.Image.BlockDevices[0].Path
 	}
+	if in.Beside {
+		if in.Image.Root.ID == "" {
+			in.Image = old.Spec.Image
+		}
+		in.Image.BlockDevices = nil
+	}
 	plan := contract.RebuildPlan{Old: old, New: rebuilt(old, in)}
 	if v.Host != nil {
 		plan.Zone = v.Host.AvailabilityZone
 	}
-	if needs := old.Spec.Flavor.Takes(in.Image.Root).DiskGiB; needs > old.Resources.DiskGiB {
+	if in.Beside {
+		f := &plan.New.Spec.Flavor
+		f.DiskGiB, f.EphemeralGiB, f.SwapMiB = 0, 0, 0
+	} else if needs := old.Spec.Flavor.Takes(in.Image.Root).DiskGiB; needs > old.Resources.DiskGiB {
 		return plan, fault.New(fault.Conflict, "The disks of instance %s would take %d GiB with this image, and it has %d GiB on its host.",
 			in.ServerID, needs, old.Resources.DiskGiB)
 	}
@@ -51,6 +60,11 @@ func (a *Activities) ForgetRebuild(ctx context.Context, in contract.Undo) error 
 	if err := a.giveBack(ctx, in.Run, contract.PlanRebuild, 0, ""); err != nil {
 		return err
 	}
+	return a.needs(ctx, a.store, in.ServerID, func(spec contract.ServerSpec) []string { return partsOf(spec.Image) })
+}
+
+// ForgetRescueImages leaves the host of a server that is rescued no more the images that it is built of.
+func (a *Activities) ForgetRescueImages(ctx context.Context, in contract.ForgetRescueImagesInput) error {
 	return a.needs(ctx, a.store, in.ServerID, func(spec contract.ServerSpec) []string { return partsOf(spec.Image) })
 }
 

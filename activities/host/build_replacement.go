@@ -20,15 +20,19 @@ func (a *Activities) BuildReplacement(ctx context.Context, in contract.BuildRepl
 		return injected, err
 	}
 	defer leave()
-	next := filepath.Join(dir, nextName)
-	// What lies there is half of this try before, or what an operator gave up.
-	for _, path := range []string{next, filepath.Join(dir, previousName)} {
-		if err := a.drop(path); err != nil {
-			return injected, err
-		}
+	if err := a.drop(filepath.Join(dir, previousName)); err != nil { // an operator has given it up
+		return injected, err
+	}
+	return a.buildGuest(ctx, filepath.Join(dir, nextName), in)
+}
+
+// buildGuest makes a guest's disks in a folder of their own, with what it is told. What lies there is half of a try before this.
+func (a *Activities) buildGuest(ctx context.Context, next string, in contract.BuildReplacementInput) (injected contract.InjectedData, err error) {
+	if err := a.drop(next); err != nil {
+		return injected, err
 	}
 	if err := os.Mkdir(next, 0o711); err != nil {
-		return injected, program.Fault(err, "making the folder of what follows server "+in.ServerID)
+		return injected, program.Fault(err, "making "+next)
 	}
 	if err := a.buildDisk(ctx, next, in.Disk); err != nil {
 		return injected, err

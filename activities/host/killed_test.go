@@ -96,7 +96,7 @@ var injectStep = step{"InjectData", func(ctx context.Context, p *place) error {
 }, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, nil}
 
 func stepNamed(name string) step {
-	all := slices.Concat([]step{fetchStep, injectStep}, steps, rebuildSteps)
+	all := slices.Concat([]step{fetchStep, injectStep}, steps, rebuildSteps, rescueSteps)
 	return all[slices.IndexFunc(all, func(s step) bool { return s.name == name })]
 }
 
@@ -148,7 +148,9 @@ func names(world map[string]any) []string { return slices.Sorted(maps.Keys(world
 
 // present are they without what is to follow: whether that is there still, its own undo does not ask.
 func present(world map[string]any) []string {
-	return slices.DeleteFunc(names(world), func(name string) bool { return strings.Contains(name, "/"+nextName) })
+	return slices.DeleteFunc(names(world), func(name string) bool {
+		return strings.Contains(name, "/"+nextName) || strings.Contains(name, "/"+rescueName)
+	})
 }
 
 func mounts(t *testing.T, below string) []string {
@@ -190,6 +192,7 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 		{step: "StartDomain", before: []step{fetchStep, stepNamed("DefineDomain")}},
 		{step: "BuildReplacement", before: slices.Concat([]step{fetchStep}, steps[:3]), keeps: true},
 		{step: "ReplaceGuest", before: slices.Concat([]step{fetchStep}, steps[:3], rebuildSteps[:1]), keeps: true},
+		{step: "EnterRescue", before: slices.Concat([]step{fetchStep}, steps[:3], rescueSteps[:1]), keeps: true},
 	} {
 		t.Run(c.step, func(t *testing.T) {
 			k, s := base, stepNamed(c.step)

@@ -40,6 +40,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-resetState":       (*API).resetState,
 	"reboot":              (*API).reboot,
 	"rebuild":             (*API).rebuild,
+	"rescue":              (*API).rescue,
 	"trigger_crash_dump":  (*API).triggerCrashDump,
 	"unlock":              (*API).unlock,
 }

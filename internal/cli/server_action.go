@@ -23,6 +23,8 @@ var serverActions = []struct {
 }{
 	{"stop", "os-stop", "stopped", "Shut servers down",
 		"Shut servers down: the guest is asked by ACPI, and turned off when it has not shut down in time (the image's\nos_shutdown_timeout, or a minute). A stopped server keeps its host, its disks and its addresses.", nil},
+	{"unrescue", "unrescue", "ended the rescue of", "Boot servers of their own disks again",
+		"Boot servers that are rescued of their own disks again, and remove the rescue disks.", nil},
 	{"start", "os-start", "started", "Start servers that are stopped",
 		"Start servers that are stopped, on the host where their disks are.", nil},
 	{"dump", "trigger_crash_dump", "interrupted", "Have the systems of servers dump their memory and crash",
@@ -100,6 +102,8 @@ type request struct {
 	done  string // the first word of the line after the wait
 	of    func(id string) session.Request
 	await func(ctx context.Context, server show.Object, requestID string) error
+	// answered is told what the API has answered; nil where nobody wants to know.
+	answered func(answer show.Object)
 	// goneIsDone: a server that the API does not know any more is as good as asked, when its end is waited for.
 	goneIsDone bool
 }
@@ -113,9 +117,12 @@ func (c *client) ofEach(ctx context.Context, cmd *cobra.Command, s *session.Sess
 	began := c.now()
 	requestIDs := make([]string, len(servers))
 	for i, server := range servers {
-		_, header, err := s.Call(ctx, r.of(show.Text(server, "id")))
+		answer, header, err := s.Call(ctx, r.of(show.Text(server, "id")))
 		if err != nil && !(r.goneIsDone && p.wait && session.IsStatus(err, http.StatusNotFound)) {
 			return session.Doing(err, "%s the server %q", r.verb, show.Text(server, "name"))
+		}
+		if r.answered != nil {
+			r.answered(answer)
 		}
 		requestIDs[i] = header.Get("X-Compute-Request-Id")
 		if !p.wait {

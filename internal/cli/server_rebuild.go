@@ -72,6 +72,11 @@ guest runs: where that fails, the old guest runs again. A server that is stopped
 				of: func(id string) session.Request {
 					return ofServer(http.MethodPost, id, show.Object{"rebuild": fields}, "action")
 				},
+				answered: func(answer show.Object) {
+					if password := show.Text(answer, "server", "adminPass"); password != "" && adminPass == "" {
+						c.say(cmd, "its password is %s", password)
+					}
+				},
 				await: func(ctx context.Context, server show.Object, requestID string) error {
 					return c.waitDone(ctx, s, server, "rebuild", requestID)
 				},

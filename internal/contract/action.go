@@ -16,6 +16,8 @@ const (
 	WorkflowSuspend        = "SuspendServer"
 	WorkflowResume         = "ResumeServer"
 	WorkflowRebuild        = "RebuildServer"
+	WorkflowRescue         = "RescueServer"
+	WorkflowUnrescue       = "UnrescueServer"
 )
 
 // Activities of actions.
@@ -44,6 +46,16 @@ const (
 	RecordRebuild     = "RecordRebuild"
 	UnrecordRebuild   = "UnrecordRebuild"
 	RemoveReplaced    = "RemoveReplaced"
+
+	BuildRescue  = "BuildRescue"
+	RemoveRescue = "RemoveRescue"
+	EnterRescue  = "EnterRescue"
+	LeaveRescue  = "LeaveRescue"
+	UndoRescue   = "UndoRescue"
+	UndoUnrescue = "UndoUnrescue"
+	EndRescue    = "EndRescue"
+
+	ForgetRescueImages = "ForgetRescueImages"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -64,6 +76,8 @@ type ActionInput struct {
 type ActionArguments struct {
 	AdminPass string   `json:"admin_pass,omitempty"` // changePassword
 	Rebuild   *Rebuild `json:"rebuild,omitempty"`
+	// Rescue is the guest that rescues. Of its image "" is the server's own.
+	Rescue *Rebuild `json:"rescue,omitempty"`
 }
 
 // BegunAction is what an action that was accepted has to know.

@@ -123,6 +123,14 @@ var activities = table(
 	host[Undo, none](RestoreGuest).givesBack(),
 	control[RecordRebuildInput, none](RecordRebuild).summed(func(in RecordRebuildInput) string { return "image " + in.New.Server.ImageID }),
 	control[RecordRebuildInput, none](UnrecordRebuild).owes(OwesUndo),
+	host[BuildReplacementInput, InjectedData](BuildRescue).of(func(in BuildReplacementInput) string { return in.ServerID }),
+	host[Undo, none](RemoveRescue).givesBack(),
+	host[EnterRescueInput, none](EnterRescue).of(func(in EnterRescueInput) string { return in.ServerID }),
+	host[Undo, none](UndoRescue).givesBack(),
+	host[LeaveRescueInput, none](LeaveRescue).of(func(in LeaveRescueInput) string { return in.ServerID }),
+	host[Undo, none](UndoUnrescue).givesBack(),
+	host[EndRescueInput, none](EndRescue).of(func(in EndRescueInput) string { return in.ServerID }).owes(OwesEnd),
+	control[ForgetRescueImagesInput, none](ForgetRescueImages),
 	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
 
 	// What the database has forgotten, and a host has.

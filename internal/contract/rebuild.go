@@ -25,6 +25,9 @@ type PlanRebuildInput struct {
 	ServerID string        `json:"server_id"`
 	Rebuild  Rebuild       `json:"rebuild"`
 	Image    ResolvedImage `json:"image"`
+	// Beside says that the guest only boots instead of the server's own, whose disks it sees: it has one of its image's size, and
+	// the room that it takes is not the server's. An Image without an id is the server's own.
+	Beside bool `json:"beside,omitempty"`
 }
 
 // RebuildPlan is what a server is, and what it becomes.
@@ -55,6 +58,27 @@ type RecordRebuildInput struct {
 	RequestID string      `json:"request_id"`
 	Old       ServerFacts `json:"old"`
 	New       ServerFacts `json:"new"`
+}
+
+// EnterRescueInput puts the guest that rescues in the place of the server's own.
+type EnterRescueInput struct {
+	ServerID string      `json:"server_id"`
+	Facts    ServerFacts `json:"facts"` // the rescuing guest's
+}
+
+// LeaveRescueInput puts the server's own guest in its place again.
+type LeaveRescueInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// EndRescueInput removes what a rescue has made.
+type EndRescueInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// ForgetRescueImagesInput takes from a server's host the images that only its rescue needed.
+type ForgetRescueImagesInput struct {
+	ServerID string `json:"server_id"`
 }
 
 // RemoveReplacedInput drops the guest that a rebuild has replaced.

@@ -264,7 +264,7 @@ var LeftAlone = []NotObeyed{
 	{[]string{"hw_cpu_sockets", "hw_cpu_cores", "hw_cpu_threads", "hw_cpu_max_sockets", "hw_cpu_max_cores", "hw_cpu_max_threads"}, "Every vCPU is a socket of one core."},
 	{[]string{"hw_mem_encryption_model"}, "It says how memory would be encrypted; asking for that is refused."},
 	{[]string{"hw_ephemeral_encryption_format"}, "It says how disks would be encrypted; asking for that is refused."},
-	{[]string{"hw_rescue_bus", "hw_rescue_device"}, "Rescuing a server is not offered."},
+	{[]string{"hw_rescue_bus", "hw_rescue_device"}, "The rescue disk is a server's first and its root disk the second; an image that asks for a stable device rescue is refused for one."},
 	{[]string{"hw_auto_disk_config"}, "The guest grows its filesystem itself (cloud-init does)."},
 	{[]string{"img_hv_requested_version"}, "The hosts' QEMU is the operator's choice; name a hw_machine_type that only newer ones have."},
 	{[]string{"img_block_device_mapping", "img_mappings", "img_root_device_name", "img_bdm_v2"}, "A server's disks follow from its image and flavor."},

@@ -62,7 +62,7 @@ var Actions = []Action{
 	},
 	{
 		Name: "trigger_crash_dump", Method: "trigger_crash_dump", Kind: Beside, Since: 17, Policy: "os_compute_api:servers:trigger_crash_dump",
-		From: []VMState{Active, Paused, Error}, Power: AsItWas,
+		From: []VMState{Active, Paused, Rescued, Error}, Power: AsItWas,
 		Does: "interrupts the guest by an NMI: one that is set up for it dumps its memory and crashes",
 	},
 	{
@@ -109,6 +109,18 @@ var Actions = []Action{
 			"The old guest's disks stay until the new one runs, and it is the old one again where that fails",
 	},
 	{
+		Name: "rescue", Method: "rescue", Since: 1, Policy: "os_compute_api:os-rescue",
+		From: []VMState{Active, Stopped, Error}, Task: Rescuing, To: Rescued, Power: Running,
+		Workflow: "RescueServer",
+		Does:     "boots the server of a disk of another image, or of its own anew, with its root disk as the second one",
+	},
+	{
+		Name: "unrescue", Method: "unrescue", Since: 1, Policy: "os_compute_api:os-rescue",
+		From: []VMState{Rescued}, Task: Unrescuing, To: Active, Power: Running,
+		Workflow: "UnrescueServer",
+		Does:     "boots the server of its own disk again, and removes the other",
+	},
+	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
 		Power: AsItWas, Locked: true,
 		Does: "answers the end of what the serial console printed",
@@ -143,7 +155,7 @@ var Actions = []Action{
 
 // ResumeGuest is what a host asks for after its machine was started anew, and no user: the server is active, and its guest is off.
 var ResumeGuest = Action{
-	Name: "resume-guest", Method: "start", Event: "power_on", From: []VMState{Active}, Task: PoweringOn, To: Active, Power: Running, Workflow: "StartServer",
+	Name: "resume-guest", Method: "start", Event: "power_on", From: []VMState{Active, Rescued}, Task: PoweringOn, Power: Running, Workflow: "StartServer",
 	Locked: true,
 	Does:   "starts the guest of a server that should run, after its host was away",
 }

@@ -14,6 +14,7 @@ const (
 	Paused      VMState = "paused"
 	Suspended   VMState = "suspended"
 	Stopped     VMState = "stopped"
+	Rescued     VMState = "rescued"     // another guest runs, from a disk of its own, with the server's beside it
 	SoftDeleted VMState = "soft-delete" // stopped, until it is restored or reclaimed
 	Error       VMState = "error"
 	Deleted     VMState = "deleted"
@@ -34,6 +35,8 @@ const (
 	Rebuilding    = "rebuilding"
 	SoftDeleting  = "soft-deleting"
 	Restoring     = "restoring"
+	Rescuing      = "rescuing"
+	Unrescuing    = "unrescuing"
 
 	UpdatingPassword = "updating_password"
 )
@@ -60,7 +63,7 @@ var status = []struct {
 	state  VMState
 	status string
 }{
-	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"},
+	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Rescued, "RESCUE"},
 	{SoftDeleted, "SOFT_DELETED"}, {Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
@@ -158,9 +161,9 @@ func Found(power int) VMState {
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return append(InUse(), SoftDeleted) }
+func WasBuilt() []VMState { return append(InUse(), Rescued, SoftDeleted) }
 
-// InUse are those of them that nobody has deleted.
+// InUse are those of them that are their user's as they were built.
 func InUse() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }
 
 // Allows says whether the action may begin in a state.

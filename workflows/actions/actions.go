@@ -34,6 +34,7 @@ func Tables() map[string][]run.Spec {
 		"reboot-soft": softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
 		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
+		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(),
 	}
 }
 
@@ -102,7 +103,7 @@ func where(a *action) string { return a.begun.Hostname }
 
 func finish(a *action, _ int) (contract.FinishActionInput, func(run.None)) {
 	return contract.FinishActionInput{
-		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run), Mended: a.rebuild.mends(a.begun),
+		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run), Mended: a.mends(),
 	}, nil
 }
 

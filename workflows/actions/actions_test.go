@@ -135,6 +135,30 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.UnrecordRebuild: func(_ context.Context, in contract.RecordRebuildInput) error {
 			return g.does(contract.UnrecordRebuild, func() { g.row = in.New.Server.ImageID })
 		},
+		contract.BuildRescue: func(context.Context, contract.BuildReplacementInput) (contract.InjectedData, error) {
+			return contract.InjectedData{}, g.does(contract.BuildRescue, func() { g.beside = true })
+		},
+		contract.RemoveRescue: func(context.Context, contract.Undo) error {
+			return g.does(contract.RemoveRescue, func() { g.beside = false })
+		},
+		contract.EnterRescue: func(_ context.Context, in contract.EnterRescueInput) error {
+			return g.does(contract.EnterRescue, func() { g.image, g.on = in.Facts.Server.ImageID, false })
+		},
+		contract.UndoRescue: func(context.Context, contract.Undo) error {
+			return g.does(contract.UndoRescue, func() { g.image, g.on = "old", false })
+		},
+		contract.LeaveRescue: func(context.Context, contract.LeaveRescueInput) error {
+			return g.does(contract.LeaveRescue, func() { g.image, g.on = "old", false })
+		},
+		contract.UndoUnrescue: func(context.Context, contract.Undo) error {
+			return g.does(contract.UndoUnrescue, func() { g.image, g.on = "new", true })
+		},
+		contract.EndRescue: func(context.Context, contract.EndRescueInput) error {
+			return g.does(contract.EndRescue, func() { g.beside = false })
+		},
+		contract.ForgetRescueImages: func(context.Context, contract.ForgetRescueImagesInput) error {
+			return g.does(contract.ForgetRescueImages, none)
+		},
 		contract.RemoveReplaced: func(context.Context, contract.RemoveReplacedInput) error {
 			return g.does(contract.RemoveReplaced, func() { g.kept = false })
 		},
@@ -165,11 +189,17 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 	}
 	env.ExecuteWorkflow(action, contract.ActionInput{
 		Action: name, ServerID: "11111111-2222-3333-4444-555555555555", RequestID: "req-1", Deadlines: contract.DefaultDeadlines(),
-		ActionArguments: contract.ActionArguments{AdminPass: "s3cret", Rebuild: &contract.Rebuild{ImageID: "new"}},
+		ActionArguments: arguments[name],
 	})
 	require.True(t, env.IsWorkflowCompleted())
 	require.True(t, g.answered, "every submission is answered")
 	return env.GetWorkflowError()
+}
+
+var arguments = map[string]contract.ActionArguments{
+	"changePassword": {AdminPass: "s3cret"},
+	"rebuild":        {Rebuild: &contract.Rebuild{ImageID: "new"}},
+	"rescue":         {Rescue: &contract.Rebuild{ImageID: "new"}},
 }
 
 var does = Actions{Ends: teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}}

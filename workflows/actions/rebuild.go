@@ -44,7 +44,7 @@ var rebuildSteps = slices.Concat(
 		// The server is the new guest's by now, whatever becomes of the old one's disks. A delete removes them too.
 		host(contract.RemoveReplaced, time.Minute, removeReplaced).UntilDone().
 			TakesNothing("it only removes").
-			Survives(func(workflow.Context, *action, int, *run.Failure) bool { return true }),
+			Survives(survives),
 	},
 )
 
@@ -61,8 +61,18 @@ type rebuilding struct {
 }
 
 // mends says whether a rebuild makes a server active that was not.
-func (r rebuilding) mends(begun contract.BegunAction) bool {
-	return r.plan.New.Server.ServerID != "" && begun.VMState == string(lifecycle.Error)
+func (a *action) mends() bool {
+	return a.in.Rebuild != nil && a.begun.VMState == string(lifecycle.Error)
+}
+
+func survives(workflow.Context, *action, int, *run.Failure) bool { return true }
+
+// guest is the one that is asked for.
+func (a *action) guest() contract.Rebuild {
+	if a.in.Rescue != nil {
+		return *a.in.Rescue
+	}
+	return *a.in.Rebuild
 }
 
 func wasNotStopped(a *action) bool { return a.begun.VMState != string(lifecycle.Stopped) }
@@ -73,19 +83,19 @@ func runs(a *action) bool {
 }
 
 func resolveImage(a *action, _ int) (contract.ResolveImageInput, func(contract.ResolvedImage)) {
-	asked := a.in.Rebuild
+	asked := a.guest()
 	return contract.ResolveImageInput{
 		ServerID: a.in.ServerID, ProjectID: a.in.ProjectID, Roles: asked.Roles, ImageID: asked.ImageID, Flavor: asked.Flavor,
 	}, func(image contract.ResolvedImage) { a.rebuild.image = image }
 }
 
 func planRebuild(a *action, _ int) (contract.PlanRebuildInput, func(contract.RebuildPlan)) {
-	return contract.PlanRebuildInput{ServerID: a.in.ServerID, Rebuild: *a.in.Rebuild, Image: a.rebuild.image},
+	return contract.PlanRebuildInput{ServerID: a.in.ServerID, Rebuild: a.guest(), Image: a.rebuild.image, Beside: a.in.Rescue != nil},
 		func(plan contract.RebuildPlan) { a.rebuild.plan = plan }
 }
 
 func fetchImage(a *action, _ int) (contract.FetchImageInput, func(contract.FetchImageOutput)) {
-	return contract.FetchImageInput{ServerID: a.in.ServerID, Images: a.rebuild.image.All()}, nil
+	return contract.FetchImageInput{ServerID: a.in.ServerID, Images: a.rebuild.plan.New.Spec.Image.All()}, nil
 }
 
 func buildReplacement(a *action, _ int) (contract.BuildReplacementInput, func(contract.InjectedData)) {
@@ -96,7 +106,7 @@ func buildReplacement(a *action, _ int) (contract.BuildReplacementInput, func(co
 		in.ConfigDrive = &drive
 	}
 	if facts.Injects() {
-		in.Inject = &contract.InjectDataInput{ServerID: a.in.ServerID, Metadata: facts.Metadata(zone), Options: a.in.Rebuild.Inject}
+		in.Inject = &contract.InjectDataInput{ServerID: a.in.ServerID, Metadata: facts.Metadata(zone), Options: a.guest().Inject}
 	}
 	return in, func(injected contract.InjectedData) { a.rebuild.injected = injected }
 }

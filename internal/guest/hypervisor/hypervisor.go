@@ -151,6 +151,7 @@ const (
 	EphemeralDisk DiskRole = "ephemeral"
 	SwapDisk      DiskRole = "swap"
 	ConfigDisk    DiskRole = "config"
+	RescuedDisk   DiskRole = "rescued" // the root disk of a server that another one boots instead
 )
 
 // NIC is a network interface on a Linux bridge that the implementation makes when it is not there.

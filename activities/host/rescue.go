@@ -1,0 +1,119 @@
+package host
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+)
+
+// rescueName is the folder, within a server's, of the guest that rescues it: its disk, its config drive and its facts.
+const rescueName = "rescue"
+
+// BuildRescue makes the disk of the guest that rescues a server, in a folder of its own, and its config drive, or injects into it.
+func (a *Activities) BuildRescue(ctx context.Context, in contract.BuildReplacementInput) (injected contract.InjectedData, err error) {
+	dir, leave, err := a.make(ctx, in.ServerID)
+	if err != nil {
+		return injected, err
+	}
+	defer leave()
+	return a.buildGuest(ctx, filepath.Join(dir, rescueName), in)
+}
+
+// RemoveRescue removes them.
+func (a *Activities) RemoveRescue(ctx context.Context, in contract.Undo) error {
+	return a.EndRescue(ctx, contract.EndRescueInput{ServerID: in.ServerID})
+}
+
+// EndRescue removes all that a rescue has made.
+func (a *Activities) EndRescue(ctx context.Context, in contract.EndRescueInput) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return a.drop(filepath.Join(dir, rescueName))
+}
+
+// EnterRescue turns the guest off and defines the domain of the one that rescues, with the server's root disk as its second disk.
+// Conflict where nothing says of what the server's own could be defined again.
+func (a *Activities) EnterRescue(ctx context.Context, in contract.EnterRescueInput) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if _, err := a.facts(dir, in.ServerID); err != nil { // before anything says that the rescue was entered
+		return err
+	}
+	if err := a.keepFacts(filepath.Join(dir, rescueName), in.Facts); err != nil {
+		return err
+	}
+	return a.defineRescue(ctx, dir, in.ServerID)
+}
+
+// UndoRescue turns the guest that rescues off and defines the server's own domain.
+func (a *Activities) UndoRescue(ctx context.Context, in contract.Undo) error {
+	return a.LeaveRescue(ctx, contract.LeaveRescueInput{ServerID: in.ServerID})
+}
+
+// LeaveRescue turns the guest that rescues off and defines the server's own domain.
+func (a *Activities) LeaveRescue(ctx context.Context, in contract.LeaveRescueInput) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if !isThere(filepath.Join(dir, rescueName, factsName)) { // it was never entered
+		return nil
+	}
+	return a.remake(ctx, dir, in.ServerID)
+}
+
+// UndoUnrescue starts the guest that rescues again.
+func (a *Activities) UndoUnrescue(ctx context.Context, in contract.Undo) error {
+	dir, leave, err := a.enter(ctx, in.ServerID)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := a.defineRescue(ctx, dir, in.ServerID); err != nil {
+		return err
+	}
+	return a.start(ctx, in.ServerID)
+}
+
+// defineRescue makes the domain that of the guest that rescues, off, by the facts of both.
+func (a *Activities) defineRescue(ctx context.Context, dir, serverID string) error {
+	own, err := a.facts(dir, serverID)
+	if err != nil {
+		return err
+	}
+	rescue, err := a.facts(filepath.Join(dir, rescueName), serverID)
+	if err != nil {
+		return err
+	}
+	rescued, err := a.domain(ctx, dir, own.Domain())
+	if err != nil {
+		return err
+	}
+	d, err := a.domain(ctx, filepath.Join(dir, rescueName), rescue.Domain())
+	if err != nil {
+		return err
+	}
+	if len(rescued.Disks) == 0 || len(d.Disks) == 0 {
+		return fault.New(fault.Internal, "server %s has no root disk", serverID)
+	}
+	// As Nova: the rescue disk, the root disk, and the rescuing guest's config drive.
+	root := rescued.Disks[0]
+	root.Role = hypervisor.RescuedDisk
+	d.Disks = slices.Insert(d.Disks, 1, root)
+	d.ConsoleLog = rescued.ConsoleLog
+	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
+		return err
+	}
+	return a.o.Hypervisor.Redefine(ctx, d)
+}
