@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -38,6 +39,15 @@ func (s *Store) RebuildServer(ctx context.Context, requestID, task string, r Reb
 		become(columns, "hostname", now.Hostname, r.Was.Hostname, r.Is.Hostname)
 		become(columns, "image_id", now.ImageID, r.Was.ImageID, r.Is.ImageID)
 		become(columns, "config_drive", now.ConfigDrive, r.Was.ConfigDrive, r.Is.ConfigDrive)
+		become(columns, "access_ip_v4", now.AccessIPv4, r.Was.AccessIPv4, r.Is.AccessIPv4)
+		become(columns, "access_ip_v6", now.AccessIPv6, r.Was.AccessIPv6, r.Is.AccessIPv6)
+		become(columns, "auto_disk_config", now.AutoDiskConfig, r.Was.AutoDiskConfig, r.Is.AutoDiskConfig)
+		become(columns, "root_device_name", now.RootDeviceName, r.Was.RootDeviceName, r.Is.RootDeviceName)
+		become(columns, "kernel_id", now.KernelID, r.Was.KernelID, r.Is.KernelID)
+		become(columns, "ramdisk_id", now.RamdiskID, r.Was.RamdiskID, r.Is.RamdiskID)
+		if slices.Equal(now.TrustedCertificates, r.Was.TrustedCertificates) {
+			columns["trusted_image_certificates"] = gorm.Expr("NULLIF(?::jsonb, 'null')", asJSON(r.Is.TrustedCertificates))
+		}
 		becomeOptional(columns, "description", now.Description, r.Was.Description, r.Is.Description)
 		becomeOptional(columns, "key_name", now.KeyName, r.Was.KeyName, r.Is.KeyName)
 		if err := tx.Model(&Server{}).Where("id = ?", id).Updates(columns).Error; err != nil {

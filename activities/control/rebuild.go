@@ -80,8 +80,14 @@ func (a *Activities) needs(ctx context.Context, store *models.Store, serverID st
 // rebuilt is what a server becomes.
 func rebuilt(old contract.ServerFacts, in contract.PlanRebuildInput) contract.ServerFacts {
 	to, now := in.Rebuild, old
+	now.Server = now.Server.Of(in.Image)
 	now.Spec.Image, now.Server.ImageID = in.Image, in.Image.Root.ID
-	now.Server.ConfigDrive = now.Server.ConfigDrive || in.Image.ConfigDrive
+	now.Server.TrustedCertificates = to.TrustedCertificates
+	replace(&now.Server.AccessIPv4, to.AccessIPv4)
+	replace(&now.Server.AccessIPv6, to.AccessIPv6)
+	if to.AutoDiskConfig != nil {
+		now.Server.AutoDiskConfig = to.AutoDiskConfig
+	}
 	replace(&now.Server.Name, to.Name)
 	replace(&now.Server.Hostname, to.Hostname)
 	replace(&now.Server.Description, to.Description)
@@ -119,6 +125,8 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 			ServerID: v.ID, ProjectID: v.ProjectID, UserID: v.UserID, Name: v.Name, Hostname: v.Hostname, Description: value(v.Description),
 			ImageID: v.ImageID, Flavor: contract.Flavor(v.Flavor), AvailabilityZone: v.AvailabilityZone, Metadata: v.Metadata, Tags: v.Tags,
 			ConfigDrive: v.ConfigDrive, Fingerprint: value(v.Fingerprint), ReservationID: v.ReservationID, LaunchIndex: v.LaunchIndex,
+			AccessIPv4: v.AccessIPv4, AccessIPv6: v.AccessIPv6, AutoDiskConfig: new(v.AutoDiskConfig), RootDevice: v.RootDeviceName,
+			KernelID: v.KernelID, RamdiskID: v.RamdiskID, TrustedCertificates: v.TrustedCertificates,
 		},
 		KeyName: value(v.KeyName), StartedAt: v.CreatedAt,
 	}

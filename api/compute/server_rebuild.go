@@ -53,13 +53,13 @@ type rebuildRequest struct {
 	Metadata     *map[string]string `json:"metadata"`
 	Preserve     Boolean            `json:"preserve_ephemeral"`
 	DiskConfig   string             `json:"OS-DCF:diskConfig"`
-	AccessIPv4   string             `json:"accessIPv4"`
-	AccessIPv6   string             `json:"accessIPv6"`
+	AccessIPv4   *string            `json:"accessIPv4"`
+	AccessIPv6   *string            `json:"accessIPv6"`
 	Description  nullable           `json:"description"`
 	KeyName      nullable           `json:"key_name"`
 	UserData     nullable           `json:"user_data"`
 	Personality  []personality      `json:"personality"`
-	Certificates []string           `json:"trusted_image_certificates"`
+	Certificates certificates       `json:"trusted_image_certificates"`
 	Hostname     *string            `json:"hostname"`
 }
 
@@ -70,6 +70,15 @@ type nullable struct{ text *string }
 func (n *nullable) UnmarshalJSON(raw []byte) error {
 	n.text = new(string)
 	return json.Unmarshal(raw, n.text)
+}
+
+// certificates are ids that may be null, which is none; not said at all they are those that the server has.
+type certificates struct{ ids *[]string }
+
+// UnmarshalJSON is called for null too.
+func (c *certificates) UnmarshalJSON(raw []byte) error {
+	c.ids = new([]string)
+	return json.Unmarshal(raw, c.ids)
 }
 
 // rebuild answers as nova/api/openstack/compute/servers.py _rebuild.
@@ -113,16 +122,13 @@ func rebuildOf(r rebuildRequest) (servers.Rebuild, error) {
 	to := servers.Rebuild{
 		ImageID: r.ImageRef, Name: r.Name, Hostname: r.Hostname, Metadata: r.Metadata, AdminPass: r.AdminPass,
 		Description: r.Description.text, KeyName: r.KeyName.text,
+		AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, TrustedCertificates: r.Certificates.ids,
 	}
-	switch {
-	case bool(r.Preserve):
+	if bool(r.Preserve) {
 		return to, invalid("preserve_ephemeral is not offered: a rebuild makes all of a server's disks anew.")
-	case r.AccessIPv4 != "" || r.AccessIPv6 != "":
-		return to, invalid("accessIPv4 and accessIPv6 are not offered.")
-	case len(r.Certificates) > 0:
-		return to, invalid("trusted_image_certificates is not offered: images are checked by their checksum.")
-	case r.DiskConfig == "AUTO":
-		return to, invalid("OS-DCF:diskConfig AUTO is not offered: partitions stay as the image has them.")
+	}
+	if r.DiskConfig != "" {
+		to.AutoDiskConfig = new(r.DiskConfig == diskConfig(true))
 	}
 	if r.Name != nil {
 		if err := checkName(*r.Name); err != nil {

@@ -77,8 +77,15 @@ func TestARebuildTakesWhatItsMicroversionHasAndAnswersWithTheServer(t *testing.T
 	require.Equal(t, []byte("hi"), *to.UserData)
 	fail()
 
-	status, _, _ = rebuild(at96, fields{"imageRef": image, "key_name": nil, "user_data": nil})
+	require.Equal(t, []any{(*string)(nil), (*string)(nil), new(false)}, []any{to.AccessIPv4, to.AccessIPv6, to.AutoDiskConfig})
+	status, _, _ = rebuild(at96, fields{
+		"imageRef": image, "key_name": nil, "user_data": nil, "accessIPv4": "192.0.2.9", "accessIPv6": "2001:db8::9",
+		"OS-DCF:diskConfig": "AUTO", "trusted_image_certificates": []string{"a", "b"},
+	})
 	require.Equal(t, 202, status)
+	to = last()
+	require.Equal(t, []any{new("192.0.2.9"), new("2001:db8::9"), new(true)}, []any{to.AccessIPv4, to.AccessIPv6, to.AutoDiskConfig})
+	require.Equal(t, []string{"a", "b"}, to.TrustedCertificates)
 	require.Empty(t, *last().KeyPairs)
 	require.Equal(t, []byte{}, *last().UserData, "none, and not what there was")
 	fail()
@@ -88,9 +95,7 @@ func TestARebuildTakesWhatItsMicroversionHasAndAnswersWithTheServer(t *testing.T
 		"'imageRef' is a required property":    {},
 		"'old' is not a 'uuid'":                {"imageRef": "old"},
 		"preserve_ephemeral is not offered":    {"imageRef": image, "preserve_ephemeral": true},
-		"accessIPv4 and accessIPv6 are not":    {"imageRef": image, "accessIPv4": "10.0.0.1"},
-		"trusted_image_certificates is not":    {"imageRef": image, "trusted_image_certificates": []string{"a"}},
-		"OS-DCF:diskConfig AUTO is not":        {"imageRef": image, "OS-DCF:diskConfig": "AUTO"},
+		"'10.0.0' is not a 'ipv4'":             {"imageRef": image, "accessIPv4": "10.0.0"},
 		"Invalid key_name provided.":           {"imageRef": image, "key_name": "nobodys"},
 		"is not a 'base64'":                    {"imageRef": image, "user_data": "§"},
 		"An invalid 'name' value was provided": {"imageRef": image, "name": " db"},

@@ -8,6 +8,19 @@ import (
 
 // What a guest is made of follows from its server's facts: here, once, for the build and for whatever makes it anew.
 
+// Of is the server with what an image makes of it.
+func (s Server) Of(image ResolvedImage) Server {
+	s.ConfigDrive = s.ConfigDrive || image.ConfigDrive
+	s.RootDevice, s.KernelID, s.RamdiskID = image.RootDevice, "", ""
+	if image.Kernel != nil {
+		s.KernelID = image.Kernel.ID
+	}
+	if image.Ramdisk != nil {
+		s.RamdiskID = image.Ramdisk.ID
+	}
+	return s
+}
+
 // Metadata is all that the guest is told, in an availability zone.
 func (f ServerFacts) Metadata(zone string) InstanceMetadata {
 	image := f.Spec.Image

@@ -12,6 +12,12 @@ type Rebuild struct {
 	Metadata    *map[string]string `json:"metadata,omitempty"`    // instead of all that it had
 	KeyPairs    *[]KeyPair         `json:"key_pairs,omitempty"`   // none, or one
 	UserData    *[]byte            `json:"user_data,omitempty"`
+	AccessIPv4  *string            `json:"access_ipv4,omitempty"`
+	AccessIPv6  *string            `json:"access_ipv6,omitempty"`
+	// AutoDiskConfig is Server's.
+	AutoDiskConfig *bool `json:"auto_disk_config,omitempty"`
+	// TrustedCertificates are Server's; nil is none, whatever there were.
+	TrustedCertificates []string `json:"trusted_certificates,omitempty"`
 
 	// What a server keeps nothing of.
 	AdminPass string         `json:"admin_pass,omitempty"`

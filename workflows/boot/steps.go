@@ -146,15 +146,7 @@ func failServer(b *build) (any, bool) {
 // RecordInput is the row of a server that was asked for at a time.
 func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
 	in := contract.RecordServerInput{
-		Server: boot.Server, Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
-	}
-	in.ConfigDrive = in.ConfigDrive || image.ConfigDrive
-	in.RootDevice = image.RootDevice
-	if image.Kernel != nil {
-		in.KernelID = image.Kernel.ID
-	}
-	if image.Ramdisk != nil {
-		in.RamdiskID = image.Ramdisk.ID
+		Server: boot.Of(image), Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
 	}
 	if len(boot.KeyPairs) > 0 {
 		in.KeyName = boot.KeyPairs[0].Name

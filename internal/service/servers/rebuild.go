@@ -22,6 +22,11 @@ type Rebuild struct {
 	UserData    *[]byte
 	Files       []contract.File
 	AdminPass   *string // nil: one is made up
+	AccessIPv4  *string
+	AccessIPv6  *string
+	// AutoDiskConfig and TrustedCertificates are Request's; certificates of nobody are none.
+	AutoDiskConfig      *bool
+	TrustedCertificates *[]string
 }
 
 // Rebuilt is a rebuild that was accepted.
@@ -39,6 +44,10 @@ func (s Servers) Rebuild(ctx context.Context, v models.Server, action lifecycle.
 	to := contract.Rebuild{
 		ImageID: r.ImageID, Roles: s.caller.Roles, Flavor: contract.Flavor(v.Flavor), Name: r.Name, Hostname: r.Hostname,
 		Description: r.Description, Metadata: r.Metadata, UserData: r.UserData, Files: r.Files, Seed: newSeed(), Inject: s.config.Inject,
+		AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig, TrustedCertificates: v.TrustedCertificates,
+	}
+	if r.TrustedCertificates != nil {
+		to.TrustedCertificates = *r.TrustedCertificates
 	}
 	guest := Request{Files: r.Files}
 	if r.Metadata != nil {

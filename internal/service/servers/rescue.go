@@ -31,6 +31,7 @@ func (s Servers) Rescue(ctx context.Context, v models.Server, action lifecycle.A
 	}
 	to := contract.Rebuild{
 		ImageID: imageID, Roles: s.caller.Roles, Seed: newSeed(), Inject: s.config.Inject, AdminPass: newPassword(),
+		TrustedCertificates: v.TrustedCertificates,
 		// The rescue disk is as large as its image: the flavor's disk need not hold it.
 		Flavor: contract.Flavor{Name: v.Flavor.Name, VCPUs: v.Flavor.VCPUs, RAMMiB: v.Flavor.RAMMiB, ExtraSpecs: v.Flavor.ExtraSpecs},
 	}
