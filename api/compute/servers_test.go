@@ -383,8 +383,8 @@ func TestTheConsoleIsReadThroughTheHost(t *testing.T) {
 	}
 	c.builds.err = nil
 	for body, message := range map[string]string{
-		`{"dance": null}`: "There is no such action: dance", `{"reboot": {"type": "HARD"}}`: "There is no such action: reboot",
-		`{}`: "Malformed request body", `[]`: "[] is not of type 'object'", `{"a": 1, "b": 2}`: "Malformed request body",
+		`{"dance": null}`: "There is no such action: dance",
+		`{}`:              "Malformed request body", `[]`: "[] is not of type 'object'", `{"a": 1, "b": 2}`: "Malformed request body",
 	} {
 		a := c.nova(t, c.member, at96, "POST", path, body)
 		require.Equal(t, 400, a.Status)

@@ -209,7 +209,7 @@ func TestSlipwaysOwnCommandDoesADaysWork(t *testing.T) {
 	require.NotZero(t, code, "a member lists no hosts")
 
 	demo.run(t, "boot", "told", "--image", "noise", "--flavor", "m1.nano", "--network", "none", "--key-name", "laptop", "--config-drive=false", "--wait")
-	require.Regexp(t, `InjectData +Success .* nothing was injected: the image has no ext filesystem`, demo.run(t, "server", "events", "told"))
+	require.Regexp(t, `InjectData +Success .* nothing was injected: the image has no ext or FAT filesystem`, demo.run(t, "server", "events", "told"))
 
 	demo.run(t, "server", "delete", "web-1", "--wait")
 	demo.run(t, "server", "delete", "told", "--wait")

@@ -105,7 +105,7 @@ func TestARefusalChangesNothing(t *testing.T) {
 		{"no JSON", "POST", compute + "/servers", "{", 400, ""},
 		{"JSON that is no object", "POST", compute + "/servers", "[]", 400, ""},
 		{"a body of nothing", "POST", compute + "/servers", "", 400, ""},
-		{"an action that nobody knows", "POST", compute + "/servers/" + absent + "/action", `{"explode":{}}`, 400, "explode"},
+		{"an action that nobody knows on a server that is not there", "POST", compute + "/servers/" + absent + "/action", `{"explode":{}}`, 404, absent},
 		{"a delete of a server that is not there", "DELETE", compute + "/servers/" + absent, "", 404, absent},
 		{"a flavor of a member", "POST", compute + "/flavors", `{"flavor":{"name":"mine","ram":64,"vcpus":1,"disk":1}}`, 403, "Policy"},
 		{"a flavor's end by a member", "DELETE", compute + "/flavors/" + nano, "", 403, "Policy"},

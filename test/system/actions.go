@@ -17,7 +17,7 @@ var said = map[string]func(*servers.Server) any{
 	"os-resetState":  plainly(map[string]any{"state": "error"}),
 	"reboot-soft":    plainly(map[string]any{"type": "SOFT"}),
 	"reboot-hard":    plainly(map[string]any{"type": "HARD"}),
-	"rescue":         plainly(map[string]any{}),
+	"rescue":         func(s *servers.Server) any { return map[string]any{"rescue_image_ref": s.Image["id"]} },
 	"rebuild":        func(s *servers.Server) any { return map[string]any{"imageRef": s.Image["id"]} },
 }
 
