@@ -131,6 +131,7 @@ test-cloud-guest: build temporal cloud-guest ## boot Debian with its own cloud-i
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
 	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 20m ./test/matrix -args -seed $(or $(SEED),$$(date +%s))
+	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 30m ./test/actions -args -all
 
 .PHONY: chaos
 chaos: install build temporal ## kill everything while servers are built: make chaos [SEED=n] [BOOTS=n]

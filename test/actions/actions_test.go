@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,11 @@ import (
 )
 
 const patience = time.Minute
+
+var (
+	seed = flag.Uint64("seed", 1, "which of a step's two deaths is tried")
+	all  = flag.Bool("all", false, "try both")
+)
 
 // TestMain has many wait at once: most of what a fault takes is waiting.
 func TestMain(m *testing.M) {
@@ -95,16 +101,22 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 		})
 		require.NoError(t, r.Faults.Clear())
 	}
-	// A process takes with it whatever is done there, so one dies after the other, once at each step with each of its undos.
-	died := map[string]bool{}
+	// A process takes with it whatever is done there, so one dies after the other, once at each step with each of its undos:
+	// before or after its effect, as the seed says.
+	t.Logf("seed %d, all: %t", *seed, *all)
+	random, died := rand.New(rand.NewPCG(*seed, 0)), map[string]bool{}
 	for _, action := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
 		for _, step := range actions.Tables()[action.Name] {
 			if died[step.Name+step.Undo] {
 				continue
 			}
 			died[step.Name+step.Undo] = true
-			for when, mode := range map[string]faultinject.Mode{"before": faultinject.KillBefore, "after": faultinject.KillAfter} {
-				t.Run(fmt.Sprintf("%s: %s kills its process %s its effect", action.Name, step.Name, when), func(t *testing.T) {
+			modes := []faultinject.Mode{faultinject.KillBefore, faultinject.KillAfter}
+			if !*all {
+				modes = modes[random.IntN(2):][:1]
+			}
+			for _, mode := range modes {
+				t.Run(fmt.Sprintf("%s: %s, %s", action.Name, step.Name, mode), func(t *testing.T) {
 					t.Cleanup(func() {
 						require.NoError(t, r.Faults.Clear())
 						if step.Scope == run.Placed { // one that dies often is started again ever later
