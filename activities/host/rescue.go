@@ -109,7 +109,7 @@ func (a *Activities) defineRescue(ctx context.Context, dir, serverID string) err
 	}
 	// As Nova: the rescue disk, the root disk, and the rescuing guest's config drive.
 	root := rescued.Disks[0]
-	root.Role = hypervisor.RescuedDisk
+	root.Role, root.BootOrder = hypervisor.RescuedDisk, 0
 	d.Disks = slices.Insert(d.Disks, 1, root)
 	d.ConsoleLog = rescued.ConsoleLog
 	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {

@@ -55,6 +55,7 @@ func TestAServerIsRescuedByADiskBesideItsOwnAndIsAfterwardsWhatItWas(t *testing.
 		}
 		require.Equal(t, []string{"rescue/disk", "disk", "rescue/disk.config"}, paths)
 		require.Equal(t, []hypervisor.DiskRole{hypervisor.RootDisk, hypervisor.RescuedDisk, hypervisor.ConfigDisk}, []hypervisor.DiskRole{d.Disks[0].Role, d.Disks[1].Role, d.Disks[2].Role})
+		require.Equal(t, []int{1, 0}, []int{d.Disks[0].BootOrder, d.Disks[1].BootOrder}, "libvirt takes an order once")
 		require.Equal(t, filepath.Join(p.dir, server, consoleName), d.ConsoleLog)
 		require.Empty(t, d.Boot.Kernel, "the rescuing image has none")
 		require.NoError(t, p.StartDomain(t.Context(), contract.StartDomainInput{ServerID: server}))
