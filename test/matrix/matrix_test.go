@@ -65,14 +65,21 @@ var methods = map[string]string{
 
 // without says which methods have no cases, and why.
 var without = map[string]string{
-	"Capabilities": "only what a host reports of itself comes from it",
-	"Trial":        "only what a host reports of itself comes from it",
-	"List":         "only audits ask for it",
-	"Folder":       "only audits ask for it",
-	"Watch":        "only what a host reports of its guests comes from it",
-	"State":        "no row of the build asks for it; test/actions fails the step that does",
-	"Shutdown":     "no row of the build asks for it; test/actions fails the step that does",
-	"Close":        "a process that ends",
+	"Capabilities":    "only what a host reports of itself comes from it",
+	"Trial":           "only what a host reports of itself comes from it",
+	"List":            "only audits ask for it",
+	"Folder":          "only audits ask for it",
+	"Watch":           "only what a host reports of its guests comes from it",
+	"State":           "no row of the build asks for it; test/actions fails the step that does",
+	"Shutdown":        "no row of the build asks for it; test/actions fails the step that does",
+	"Redefine":        "no row of the build asks for it; test/actions fails the step that does",
+	"Suspend":         "no row of the build asks for it; test/actions fails the step that does",
+	"Resume":          "no row of the build asks for it; test/actions fails the step that does",
+	"Save":            "no row of the build asks for it; test/actions fails the step that does",
+	"SetUserPassword": "no row of the build asks for it; test/actions fails the step that does",
+	"InjectNMI":       "it is asked beside the lock, and takes nothing",
+	"Diagnostics":     "it is asked beside the lock, and takes nothing",
+	"Close":           "a process that ends",
 }
 
 // undoes says whether a method of the port takes away.
