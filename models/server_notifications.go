@@ -22,7 +22,7 @@ const (
 // are now, and comes behind the change that it tells of.
 //
 // What is told is Nova's versioned notification (nova/notifications/objects/instance.py): who receives it for Nova's servers
-// understands it. It has no user data, no password, no key.
+// understands it. It has no user data, no password, no private key.
 func tell(b *pgx.Batch, requestID, event string, p phase, serverIDs ...string) {
 	if event == lifecycle.Untold {
 		return
@@ -34,15 +34,17 @@ func tell(b *pgx.Batch, requestID, event string, p phase, serverIDs ...string) {
 	b.Queue(`SELECT `+notificationLock("id")+` FROM unnest($1::text[]) AS id ORDER BY id`, serverIDs)
 	b.Queue(tellSQL, named{
 		"servers": serverIDs, "request_id": requestID, "event_type": "instance." + event + "." + string(p), "failed": p == erred,
-		"machine": machine, "at": now(), "payload": payloadOf(event), "creates": event == "create",
+		"machine": machine, "at": now(), "payload": payloadOf(event), "event": event,
 		"sinks": sinks, "channel": notificationChannel,
 	})
 }
 
-// payloads are the objects that carry more than InstanceActionPayload does.
+// The events whose payload carries more than InstanceActionPayload does.
+const creates, rebuilds = "create", "rebuild"
+
 var payloads = map[string]struct{ name, version string }{
-	"create":  {"InstanceCreatePayload", "1.11"},
-	"rebuild": {"InstanceActionRebuildPayload", "1.8"},
+	creates:  {"InstanceCreatePayload", "1.11"},
+	rebuilds: {"InstanceActionRebuildPayload", "1.8"},
 }
 
 // payloadOf is the frame of an event's payload, without its data.
@@ -59,7 +61,10 @@ var tellSQL = `
 WITH told AS (
     INSERT INTO notifications (event_type, publisher_id, resource_id, project_id, user_id, request_id, payload, created_at)
     SELECT @event_type, 'nova-compute:' || COALESCE(h.hostname, @machine), s.id, a.project_id, a.user_id, a.request_id,
-        @payload::jsonb || jsonb_build_object('nova_object.data', ` + instanceData + ` || CASE WHEN @creates THEN ` + createData + ` ELSE '{}' END), @at
+        @payload::jsonb || jsonb_build_object('nova_object.data', ` + instanceData + ` || CASE @event
+        WHEN '` + creates + `' THEN ` + rebuildData + ` || ` + createData + `
+        WHEN '` + rebuilds + `' THEN ` + rebuildData + `
+        ELSE '{}' END), @at
     FROM servers s JOIN instance_actions a ON a.server_id = s.id LEFT JOIN hosts h ON h.id = s.host_id LEFT JOIN images i ON i.id = s.image_id
     WHERE s.id = ANY(@servers) AND a.request_id = @request_id AND a.xmin = pg_current_xact_id()::xid
     RETURNING id, resource_id),
@@ -88,8 +93,8 @@ var (
         'availability_zone', COALESCE(h.availability_zone, NULLIF(s.availability_zone, '')), 'image_uuid', s.image_id, 'key_name', s.key_name,
         'created_at', ` + moment("s.created_at") + `, 'launched_at', ` + moment("s.launched_at") + `, 'terminated_at', ` + moment("s.terminated_at") + `,
         'deleted_at', ` + moment("s.deleted_at") + `, 'updated_at', ` + moment("s.updated_at") + `,
-        'state', to_jsonb(s.vm_state), 'task_state', to_jsonb(s.task_state), 'progress', 0, 'power_state', CASE s.power_state
-            WHEN 1 THEN 'running' WHEN 3 THEN 'paused' WHEN 4 THEN 'shutdown' WHEN 6 THEN 'crashed' WHEN 7 THEN 'suspended' ELSE 'pending' END,
+        'state', to_jsonb(s.vm_state), 'task_state', to_jsonb(s.task_state), 'progress', 0,
+        'power_state', COALESCE('` + asJSON(lifecycle.PowerNames) + `'::jsonb->>s.power_state::text, '` + lifecycle.PowerNames[lifecycle.NoState] + `'),
         'locked', s.locked_by IS NOT NULL, 'auto_disk_config', CASE WHEN s.auto_disk_config THEN 'AUTO' ELSE 'MANUAL' END, 'block_devices', '[]'::jsonb,
         'metadata', COALESCE((SELECT jsonb_object_agg(m.key, m.value) FROM server_metadata m WHERE m.server_id = s.id), '{}'),
         'ip_addresses', COALESCE((SELECT jsonb_agg(` + object("IpPayload", "1.0", `'label', n.name, 'mac', p.mac, 'meta', '{}'::jsonb, 'port_uuid', p.id,
@@ -104,7 +109,9 @@ var (
             'function_name', '', 'module_name', 'slipway', 'traceback', NULL`) + `
             FROM server_faults x WHERE x.server_id = s.id ORDER BY x.id DESC LIMIT 1) END)`
 
-	createData = `jsonb_build_object('instance_name', 'slipway-' || s.id, 'trusted_image_certificates', NULL,
+	rebuildData = `jsonb_build_object('trusted_image_certificates', s.trusted_image_certificates)`
+
+	createData = `jsonb_build_object('instance_name', 'slipway-' || s.id,
         'tags', COALESCE((SELECT jsonb_agg(t.tag ORDER BY t.tag) FROM server_tags t WHERE t.server_id = s.id), '[]'),
         'keypairs', COALESCE((SELECT jsonb_agg(` + object("KeypairPayload", "1.0", `'user_id', k.user_id, 'name', k.name, 'type', k.type,
             'fingerprint', k.fingerprint, 'public_key', k.public_key`) + `) FROM key_pairs k WHERE k.user_id = s.user_id AND k.name = s.key_name), '[]'))`

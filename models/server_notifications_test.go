@@ -107,3 +107,26 @@ func TestABuildAndADeleteAreToldAsNovaTellsThem(t *testing.T) {
 	events, _ = w.heard(t, broken.ID)
 	require.Equal(t, []string{"instance.create.start", "instance.create.error"}, events)
 }
+
+func TestABuildAndARebuildTellWhichCertificatesAreTrusted(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	building, running := w.record(t, "building"), w.running(t, "web")
+	require.NoError(t, w.db.WithContext(ctx).Exec(`UPDATE servers SET trusted_image_certificates = '["c1", "c2"]'`).Error)
+	w.heard(t, running.ID)
+
+	require.NoError(t, w.FailServer(ctx, building.ID, "req-"+building.ID, ServerFault{Code: 500, Message: "no"}, nil))
+	_, all := w.heard(t, building.ID)
+	require.Len(t, all, 1)
+	require.Equal(t, []any{"c1", "c2"}, data(t, all[0])["trusted_image_certificates"])
+
+	for _, name := range []string{"rebuild", "os-stop"} {
+		a := action(t, name)
+		_, err := w.BeginAction(ctx, running.ID, a, asked(running, a, "req-"+name))
+		require.NoError(t, err)
+		require.NoError(t, w.FinishAction(ctx, running.ID, "req-"+name, a, nil))
+	}
+	_, all = w.heard(t, running.ID)
+	require.Len(t, all, 4)
+	require.Equal(t, []any{"c1", "c2"}, data(t, all[1])["trusted_image_certificates"])
+	require.NotContains(t, data(t, all[3]), "trusted_image_certificates", "InstanceActionPayload has none")
+}

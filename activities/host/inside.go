@@ -33,7 +33,7 @@ func (a *Activities) ReadDiagnostics(ctx context.Context, in contract.GuestInput
 	}
 	if state != hypervisor.Running {
 		return contract.Diagnostics{}, fault.New(fault.Conflict, "Cannot 'get_diagnostics' instance %s while it is in power state %s",
-			in.ServerID, lifecycle.PowerName(PowerState(state)))
+			in.ServerID, lifecycle.PowerNames[PowerState(state)])
 	}
 	return a.o.Hypervisor.Diagnostics(ctx, in.ServerID)
 }

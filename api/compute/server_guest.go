@@ -130,7 +130,7 @@ func diagnosticsView(s models.Server, d contract.Diagnostics, now time.Time) obj
 		})
 	}
 	v := object{
-		"state": lifecycle.PowerName(lifecycle.Running), "driver": "libvirt", "hypervisor": d.Hypervisor, "hypervisor_os": "linux",
+		"state": lifecycle.PowerNames[lifecycle.Running], "driver": "libvirt", "hypervisor": d.Hypervisor, "hypervisor_os": "linux",
 		"uptime": nil, "config_drive": s.ConfigDrive,
 		"num_cpus": len(cpus), "num_disks": len(disks), "num_nics": len(nics),
 		"memory_details": object{"maximum": d.MemoryKiB >> 10, "used": d.Memory["actual"] >> 10},

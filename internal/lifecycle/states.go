@@ -53,10 +53,8 @@ const (
 	AsItWas = -1
 )
 
-// PowerName is a power state in Nova's words (nova/objects/fields.py, InstancePowerState).
-func PowerName(power int) string {
-	return map[int]string{NoState: "pending", Running: "running", PausedGuest: "paused", Shutdown: "shutdown", Crashed: "crashed"}[power]
-}
+// PowerNames are the power states in Nova's words (nova/objects/fields.py, InstancePowerState).
+var PowerNames = map[int]string{NoState: "pending", Running: "running", PausedGuest: "paused", Shutdown: "shutdown", Crashed: "crashed"}
 
 // status is what users see of each state while none of its tasks says otherwise (nova/api/openstack/common.py, _STATE_MAP).
 var status = []struct {
