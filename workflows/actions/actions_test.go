@@ -46,6 +46,8 @@ type guest struct {
 	beside     bool   // another guest is built
 	kept       bool   // the old one is
 	mended     bool
+	notes      []string // of what its image did not take
+	told       []contract.StepProgress
 }
 
 func (g *guest) does(name string, effect func()) error {
@@ -74,7 +76,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 			return contract.BegunAction{Hostname: "hv1", ShutdownTimeout: time.Minute, VMState: string(g.vmState), PowerState: g.power}, g.does(contract.BeginAction, func() { g.task = in.Action })
 		},
 		contract.FinishAction: func(_ context.Context, in contract.FinishActionInput) error {
-			return g.does(contract.FinishAction, func() { g.task, g.state, g.mended = "", "done", in.Mended })
+			return g.does(contract.FinishAction, func() { g.task, g.state, g.mended, g.told = "", "done", in.Mended, in.Steps })
 		},
 		contract.FailAction: func(_ context.Context, in contract.FailActionInput) error {
 			return g.does(contract.FailAction, func() { g.task, g.failed = "", in })
@@ -117,8 +119,8 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.FetchImage: func(context.Context, contract.FetchImageInput) (contract.FetchImageOutput, error) {
 			return contract.FetchImageOutput{}, g.does(contract.FetchImage, none)
 		},
-		contract.BuildReplacement: func(_ context.Context, in contract.BuildReplacementInput) error {
-			return g.does(contract.BuildReplacement, func() { g.beside = in.ConfigDrive != nil && in.Inject == nil })
+		contract.BuildReplacement: func(_ context.Context, in contract.BuildReplacementInput) (contract.InjectedData, error) {
+			return contract.InjectedData{Notes: g.notes}, g.does(contract.BuildReplacement, func() { g.beside = in.ConfigDrive != nil && in.Inject == nil })
 		},
 		contract.RemoveReplacement: func(context.Context, contract.Undo) error {
 			return g.does(contract.RemoveReplacement, func() { g.beside = false })
@@ -136,7 +138,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 			return g.does(contract.UnrecordRebuild, func() { g.row = in.New.Server.ImageID })
 		},
 		contract.BuildRescue: func(context.Context, contract.BuildReplacementInput) (contract.InjectedData, error) {
-			return contract.InjectedData{}, g.does(contract.BuildRescue, func() { g.beside = true })
+			return contract.InjectedData{Notes: g.notes}, g.does(contract.BuildRescue, func() { g.beside = true })
 		},
 		contract.RemoveRescue: func(context.Context, contract.Undo) error {
 			return g.does(contract.RemoveRescue, func() { g.beside = false })

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,4 +92,20 @@ func TestADeleteThatComesWhileTheOldGuestIsDroppedTearsTheServerDown(t *testing.
 	}))
 	require.Equal(t, "deleted", g.state)
 	require.NotContains(t, g.done, contract.RestoreGuest, "the server was the new guest's")
+}
+
+func TestWhatAnImageDidNotTakeIsToldOfItsAction(t *testing.T) {
+	for name, c := range map[string]struct {
+		action any
+		builds string
+	}{
+		"rebuild": {does.RebuildServer, contract.BuildReplacement},
+		"rescue":  {does.RescueServer, contract.BuildRescue},
+	} {
+		g := built(lifecycle.Active)
+		g.notes = []string{"no key", "no password"}
+		require.NoError(t, perform(t, g, c.action, name))
+		n := slices.IndexFunc(g.told, func(p contract.StepProgress) bool { return p.Step == c.builds })
+		require.Equal(t, []any{contract.StepDone, "no key; no password"}, []any{g.told[n].State, g.told[n].Detail}, name)
+	}
 }

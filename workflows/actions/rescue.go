@@ -23,7 +23,7 @@ var rescueSteps = slices.Concat(
 		host(contract.FetchImage, 2*time.Hour, fetchImage).
 			TakesNothing("the host's image cache evicts what no server uses"),
 
-		host(contract.BuildRescue, 35*time.Minute, buildReplacement).
+		host(contract.BuildRescue, 35*time.Minute, buildReplacement).Tells(notTaken).
 			GivenBackBy(contract.RemoveRescue),
 
 		host(contract.StopDomain, 15*time.Minute, stopDomain).When(runs).
