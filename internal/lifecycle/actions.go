@@ -190,10 +190,7 @@ func OfUsers(word string, minor int) []Action {
 
 // Says is the action's word in a body.
 func (a Action) Says() string {
-	if a.Word != "" {
-		return a.Word
-	}
-	return a.Name
+	return cmp.Or(a.Word, a.Name)
 }
 
 // GuestStopped is told of a guest that went down by itself.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/workflows/run"
 	"github.com/slipway-cloud/slipway/workflows/server"
 	"github.com/slipway-cloud/slipway/workflows/teardown"
@@ -62,7 +63,7 @@ func host[I, O any](name string, timeout time.Duration, io run.Describe[*action,
 
 // do runs an action's table under the server's lock. It answers its submission once the server is marked, or is not because
 // of the state that it is in; that of an awaited one when it has ended.
-func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action], change ...func(*run.Frame)) error {
+func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action]) error {
 	about := server.Subject{
 		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Name: in.Name, Deadlines: in.Deadlines,
 	}
@@ -73,9 +74,8 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	// its host has answered; a delete takes over.
 	frame.HandOver = nil
 	frame.Explain = a.explain
-	for _, c := range change {
-		c(&frame)
-	}
+	row, _ := lifecycle.Find(in.Action)
+	frame.RefusesLast = row.Awaited
 	a.deletion = w.Ends.Follows(ctx, &frame, in.RequestID)
 	a.run = run.New(ctx, frame)
 	if err := about.Serve(ctx, a.run); err != nil {

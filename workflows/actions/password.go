@@ -17,7 +17,7 @@ var passwordSteps = awaited(
 
 // ChangePassword has the agent in a guest set the admin's password.
 func (w Actions) ChangePassword(ctx workflow.Context, in contract.ActionInput) error {
-	return w.do(ctx, in, passwordSteps, func(f *run.Frame) { f.RefusesLast = true })
+	return w.do(ctx, in, passwordSteps)
 }
 
 func setAdminPassword(a *action, _ int) (contract.SetAdminPasswordInput, func(run.None)) {
