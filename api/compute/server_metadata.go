@@ -47,10 +47,11 @@ func (a *API) setMetadata(c echo.Context) error {
 	var body struct {
 		Metadata map[string]string `json:"metadata"`
 	}
-	if err := a.bindOf(c, itemsSchema, &body); err != nil {
+	s, err := a.bindOf(c, itemsSchema, &body)
+	if err != nil {
 		return err
 	}
-	all, err := a.servers(c).SetMetadata(c.Request().Context(), c.Param("id"), body.Metadata, c.Request().Method == http.MethodPut)
+	all, err := a.servers(c).SetMetadata(c.Request().Context(), s, body.Metadata, c.Request().Method == http.MethodPut)
 	if err != nil {
 		return err
 	}
@@ -63,20 +64,25 @@ func (a *API) setMetadataItem(c echo.Context) error {
 	var body struct {
 		Meta map[string]string `json:"meta"`
 	}
-	if err := a.bindOf(c, itemSchema, &body); err != nil {
+	s, err := a.bindOf(c, itemSchema, &body)
+	if err != nil {
 		return err
 	}
 	if _, ok := body.Meta[c.Param("key")]; !ok {
 		return invalid("Request body and URI mismatch")
 	}
-	if _, err := a.servers(c).SetMetadata(c.Request().Context(), c.Param("id"), body.Meta, false); err != nil {
+	if _, err := a.servers(c).SetMetadata(c.Request().Context(), s, body.Meta, false); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, object{"meta": body.Meta})
 }
 
 func (a *API) removeMetadataItem(c echo.Context) error {
-	if err := a.servers(c).RemoveMetadata(c.Request().Context(), c.Param("id"), c.Param("key")); err != nil {
+	s, err := a.server(c)
+	if err != nil {
+		return err
+	}
+	if err := a.servers(c).RemoveMetadata(c.Request().Context(), s, c.Param("key")); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

@@ -19,9 +19,9 @@ func rebuildSchema(minor int) object {
 		"adminPass":          object{"type": "string"},
 		"metadata":           metadataSchema,
 		"preserve_ephemeral": booleanSchema,
-		"OS-DCF:diskConfig":  object{"type": "string", "enum": []any{"AUTO", "MANUAL"}},
-		"accessIPv4":         object{"type": "string", "format": "ipv4"},
-		"accessIPv6":         object{"type": "string", "format": "ipv6"},
+		"OS-DCF:diskConfig":  diskConfigSchema,
+		"accessIPv4":         ipv4Schema,
+		"accessIPv6":         ipv6Schema,
 	}
 	if minor >= 19 {
 		p["description"] = descriptionSchema
@@ -55,30 +55,21 @@ type rebuildRequest struct {
 	DiskConfig   string             `json:"OS-DCF:diskConfig"`
 	AccessIPv4   *string            `json:"accessIPv4"`
 	AccessIPv6   *string            `json:"accessIPv6"`
-	Description  nullable           `json:"description"`
-	KeyName      nullable           `json:"key_name"`
-	UserData     nullable           `json:"user_data"`
+	Description  nullable[string]   `json:"description"`
+	KeyName      nullable[string]   `json:"key_name"`
+	UserData     nullable[string]   `json:"user_data"`
 	Personality  []personality      `json:"personality"`
-	Certificates certificates       `json:"trusted_image_certificates"`
+	Certificates nullable[[]string] `json:"trusted_image_certificates"`
 	Hostname     *string            `json:"hostname"`
 }
 
-// nullable is a text that may be null, which is none of it; not said at all it is no text.
-type nullable struct{ text *string }
+// nullable may be null, which is none of it; not said at all it is nil, and as it was.
+type nullable[T any] struct{ said *T }
 
 // UnmarshalJSON is called for null too.
-func (n *nullable) UnmarshalJSON(raw []byte) error {
-	n.text = new(string)
-	return json.Unmarshal(raw, n.text)
-}
-
-// certificates are ids that may be null, which is none; not said at all they are those that the server has.
-type certificates struct{ ids *[]string }
-
-// UnmarshalJSON is called for null too.
-func (c *certificates) UnmarshalJSON(raw []byte) error {
-	c.ids = new([]string)
-	return json.Unmarshal(raw, c.ids)
+func (n *nullable[T]) UnmarshalJSON(raw []byte) error {
+	n.said = new(T)
+	return json.Unmarshal(raw, n.said)
 }
 
 // rebuild answers as nova/api/openstack/compute/servers.py _rebuild.
@@ -121,8 +112,8 @@ func (a *API) rebuild(c echo.Context, asked asking) error {
 func rebuildOf(r rebuildRequest) (servers.Rebuild, error) {
 	to := servers.Rebuild{
 		ImageID: r.ImageRef, Name: r.Name, Hostname: r.Hostname, Metadata: r.Metadata, AdminPass: r.AdminPass,
-		Description: r.Description.text, KeyName: r.KeyName.text,
-		AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, TrustedCertificates: r.Certificates.ids,
+		Description: r.Description.said, KeyName: r.KeyName.said,
+		AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, TrustedCertificates: r.Certificates.said,
 	}
 	if bool(r.Preserve) {
 		return to, invalid("preserve_ephemeral is not offered: a rebuild makes all of a server's disks anew.")
@@ -140,8 +131,8 @@ func rebuildOf(r rebuildRequest) (servers.Rebuild, error) {
 			return to, err
 		}
 	}
-	if r.UserData.text != nil {
-		data, err := userData(*r.UserData.text)
+	if r.UserData.said != nil {
+		data, err := userData(*r.UserData.said)
 		if err != nil {
 			return to, err
 		}

@@ -47,10 +47,11 @@ func (a *API) setTags(c echo.Context) error {
 	var body struct {
 		Tags []string `json:"tags"`
 	}
-	if err := a.bindOf(c, tagsSchema, &body); err != nil {
+	s, err := a.bindOf(c, tagsSchema, &body)
+	if err != nil {
 		return err
 	}
-	tags, err := a.servers(c).SetTags(c.Request().Context(), c.Param("id"), body.Tags)
+	tags, err := a.servers(c).SetTags(c.Request().Context(), s, body.Tags)
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,11 @@ func (a *API) setTags(c echo.Context) error {
 }
 
 func (a *API) removeTags(c echo.Context) error {
-	if _, err := a.servers(c).SetTags(c.Request().Context(), c.Param("id"), nil); err != nil {
+	s, err := a.server(c)
+	if err != nil {
+		return err
+	}
+	if _, err := a.servers(c).SetTags(c.Request().Context(), s, nil); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)
@@ -71,7 +76,8 @@ var (
 
 // addTag answers 201 and where the tag is, or 204 if the server had it.
 func (a *API) addTag(c echo.Context) error {
-	if _, err := a.server(c); err != nil {
+	s, err := a.server(c)
+	if err != nil {
 		return err
 	}
 	if c.Request().ContentLength != 0 {
@@ -79,23 +85,27 @@ func (a *API) addTag(c echo.Context) error {
 			return err
 		}
 	}
-	id, tag := c.Param("id"), c.Param("tag")
+	tag := c.Param("tag")
 	if err := rest.Check(oneTagSchema, tag); err != nil {
 		return invalid("Tag '%s' is invalid. It must be a non empty string without characters '/' and ','. Validation error message: %s", tag, err)
 	}
-	added, err := a.servers(c).AddTag(c.Request().Context(), id, tag)
+	added, err := a.servers(c).AddTag(c.Request().Context(), s, tag)
 	switch {
 	case err != nil:
 		return err
 	case !added:
 		return c.NoContent(http.StatusNoContent)
 	}
-	c.Response().Header().Set(echo.HeaderLocation, rest.URL(c, endpoint+"/v2.1", "servers", id, "tags", tag))
+	c.Response().Header().Set(echo.HeaderLocation, rest.URL(c, endpoint+"/v2.1", "servers", s.ID, "tags", tag))
 	return c.NoContent(http.StatusCreated)
 }
 
 func (a *API) removeTag(c echo.Context) error {
-	if err := a.servers(c).RemoveTag(c.Request().Context(), c.Param("id"), c.Param("tag")); err != nil {
+	s, err := a.server(c)
+	if err != nil {
+		return err
+	}
+	if err := a.servers(c).RemoveTag(c.Request().Context(), s, c.Param("tag")); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

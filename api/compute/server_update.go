@@ -16,9 +16,9 @@ import (
 func updateServerSchema(minor int) object {
 	p := object{
 		"name":              nameSchema,
-		"OS-DCF:diskConfig": object{"type": "string", "enum": []any{"AUTO", "MANUAL"}},
-		"accessIPv4":        object{"type": "string", "format": "ipv4"},
-		"accessIPv6":        object{"type": "string", "format": "ipv6"},
+		"OS-DCF:diskConfig": diskConfigSchema,
+		"accessIPv4":        ipv4Schema,
+		"accessIPv6":        ipv6Schema,
 	}
 	if minor >= 19 {
 		p["description"] = descriptionSchema
@@ -35,14 +35,15 @@ func (a *API) updateServer(c echo.Context) error {
 	var body struct {
 		Server map[string]*string `json:"server"` // nil is null, which a description may be
 	}
-	if err := a.bindOf(c, updateServerSchemas.at(minorOf(c)), &body); err != nil {
+	v, err := a.bindOf(c, updateServerSchemas.at(minorOf(c)), &body)
+	if err != nil {
 		return err
 	}
 	u, err := updateOf(body.Server)
 	if err != nil {
 		return err
 	}
-	s, err := a.servers(c).Update(c.Request().Context(), c.Param("id"), u)
+	s, err := a.servers(c).Update(c.Request().Context(), v, u)
 	if err != nil {
 		return err
 	}

@@ -34,12 +34,13 @@ func (a *API) server(c echo.Context) (models.Server, error) {
 	return a.servers(c).Get(c.Request().Context(), c.Param("id"))
 }
 
-// bindOf reads what is asked of the server of the path, which has to be there: 404 goes before what is wrong with the body.
-func (a *API) bindOf(c echo.Context, schema *jsonschema.Schema, dst any) error {
-	if _, err := a.server(c); err != nil {
-		return err
+// bindOf finds the server of the path and reads what is asked of it: 404 goes before what is wrong with the body.
+func (a *API) bindOf(c echo.Context, schema *jsonschema.Schema, dst any) (models.Server, error) {
+	s, err := a.server(c)
+	if err != nil {
+		return s, err
 	}
-	return rest.Bind(c, schema, dst)
+	return s, rest.Bind(c, schema, dst)
 }
 
 func (a *API) showServer(c echo.Context) error {
@@ -107,11 +108,14 @@ var novaStatuses = []string{
 	"SHELVED_OFFLOADED", "SHUTOFF", "SOFT_DELETED", "SUSPENDED", "UNKNOWN", "VERIFY_RESIZE",
 }
 
-// anyonesFilters are the filters that every caller may use since a microversion; others Nova drops silently for all but admins.
-var anyonesFilters = []struct {
+// filtersSince are the filters that a microversion brought.
+type filtersSince struct {
 	since int
 	names []string
-}{
+}
+
+// anyonesFilters are the filters that every caller may use since a microversion; others Nova drops silently for all but admins.
+var anyonesFilters = []filtersSince{
 	{1, []string{"reservation_id", "name", "status", "image", "flavor", "ip", "changes-since", "all_tenants"}},
 	{5, []string{"ip6"}},
 	{26, []string{"tags", "tags-any", "not-tags", "not-tags-any"}},
@@ -138,10 +142,7 @@ var (
 )
 
 func mayFilter(admin bool, name string, minor int) bool {
-	return admin || slices.ContainsFunc(anyonesFilters, func(f struct {
-		since int
-		names []string
-	}) bool {
+	return admin || slices.ContainsFunc(anyonesFilters, func(f filtersSince) bool {
 		return f.since <= minor && slices.Contains(f.names, name)
 	})
 }

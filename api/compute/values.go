@@ -48,9 +48,13 @@ func list(items object) object { return object{"type": "array", "items": items} 
 // The parts that Nova's schemas share (nova/api/validation/parameter_types.py). Formats that JSON Schema does not know
 // (name, base64) are checked after the schema, with the same words.
 var (
-	nameSchema    = text(1, 255)
-	uuidSchema    = object{"type": "string", "format": "uuid"}
-	booleanSchema = object{"type": []string{"boolean", "string"}, "enum": []any{
+	nameSchema = text(1, 255)
+	ipv4Schema = object{"type": "string", "format": "ipv4"}
+	ipv6Schema = object{"type": "string", "format": "ipv6"}
+	// diskConfigSchema is of OS-DCF:diskConfig.
+	diskConfigSchema = object{"type": "string", "enum": []any{diskConfig(true), diskConfig(false)}}
+	uuidSchema       = object{"type": "string", "format": "uuid"}
+	booleanSchema    = object{"type": []string{"boolean", "string"}, "enum": []any{
 		true, "True", "TRUE", "true", "1", "ON", "On", "on", "YES", "Yes", "yes",
 		false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no",
 	}}

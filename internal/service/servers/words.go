@@ -22,8 +22,8 @@ type Update struct {
 }
 
 // Update changes what a server is called. Its guest was told its names when it was built, and is told nothing of the change.
-func (s Servers) Update(ctx context.Context, id string, u Update) (models.Server, error) {
-	err := s.revise(ctx, id, func(v *models.Server) error {
+func (s Servers) Update(ctx context.Context, v models.Server, u Update) (models.Server, error) {
+	err := s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
 		set(&v.Name, u.Name)
 		set(&v.Hostname, u.Hostname)
 		set(&v.Description, u.Description)
@@ -35,7 +35,7 @@ func (s Servers) Update(ctx context.Context, id string, u Update) (models.Server
 	if err != nil {
 		return models.Server{}, err
 	}
-	return s.Get(ctx, id)
+	return s.Get(ctx, v.ID)
 }
 
 func set[T any](field, to *T) {
@@ -45,8 +45,8 @@ func set[T any](field, to *T) {
 }
 
 // SetMetadata adds items to a server's metadata, or with whole puts them in its place, and returns all that it has then.
-func (s Servers) SetMetadata(ctx context.Context, id string, items map[string]string, whole bool) (all map[string]string, err error) {
-	err = s.revise(ctx, id, func(v *models.Server) error {
+func (s Servers) SetMetadata(ctx context.Context, v models.Server, items map[string]string, whole bool) (all map[string]string, err error) {
+	err = s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
 		if err := s.mayHaveMetadata(*v, "update metadata"); err != nil {
 			return err
 		}
@@ -61,8 +61,8 @@ func (s Servers) SetMetadata(ctx context.Context, id string, items map[string]st
 }
 
 // RemoveMetadata removes one item.
-func (s Servers) RemoveMetadata(ctx context.Context, id, key string) error {
-	return s.revise(ctx, id, func(v *models.Server) error {
+func (s Servers) RemoveMetadata(ctx context.Context, v models.Server, key string) error {
+	return s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
 		if _, ok := v.Metadata[key]; !ok {
 			return fault.New(fault.NotFound, "Metadata item was not found")
 		}
@@ -91,21 +91,21 @@ func mayHaveWords(v models.Server, what string) error {
 }
 
 // SetTags gives a server these tags and no others, and returns them; nil takes all off it.
-func (s Servers) SetTags(ctx context.Context, id string, tags []string) ([]string, error) {
+func (s Servers) SetTags(ctx context.Context, v models.Server, tags []string) ([]string, error) {
 	what := "update tags"
 	if tags == nil {
 		what = "delete tags"
 	}
 	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
-	return tags, s.revise(ctx, id, func(v *models.Server) error {
+	return tags, s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
 		v.Tags = tags
 		return mayHaveWords(*v, what)
 	})
 }
 
 // AddTag gives a server one more tag; added is whether it had it not.
-func (s Servers) AddTag(ctx context.Context, id, tag string) (added bool, err error) {
-	err = s.revise(ctx, id, func(v *models.Server) error {
+func (s Servers) AddTag(ctx context.Context, v models.Server, tag string) (added bool, err error) {
+	err = s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
 		if err := mayHaveWords(*v, "update tag"); err != nil {
 			return err
 		}
@@ -121,8 +121,8 @@ func (s Servers) AddTag(ctx context.Context, id, tag string) (added bool, err er
 }
 
 // RemoveTag takes one tag off a server.
-func (s Servers) RemoveTag(ctx context.Context, id, tag string) error {
-	return s.revise(ctx, id, func(v *models.Server) error {
+func (s Servers) RemoveTag(ctx context.Context, v models.Server, tag string) error {
+	return s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
 		if err := mayHaveWords(*v, "delete tag"); err != nil {
 			return err
 		}
@@ -133,13 +133,4 @@ func (s Servers) RemoveTag(ctx context.Context, id, tag string) error {
 		v.Tags = slices.Delete(v.Tags, at, at+1)
 		return nil
 	})
-}
-
-// revise changes a server of the caller's.
-func (s Servers) revise(ctx context.Context, id string, revise func(*models.Server) error) error {
-	v, err := s.Get(ctx, id)
-	if err != nil {
-		return err
-	}
-	return s.store.ReviseServer(ctx, v.ID, revise)
 }
