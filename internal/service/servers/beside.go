@@ -19,7 +19,7 @@ func (s Servers) Diagnostics(ctx context.Context, id string) (models.Server, con
 		return v, contract.Diagnostics{}, err
 	}
 	if v.Host == nil {
-		return v, contract.Diagnostics{}, fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
+		return v, contract.Diagnostics{}, notReady(v)
 	}
 	found, err := s.engine.Diagnostics(ctx, contract.GuestInput{ServerID: v.ID, Hostname: v.Host.Hostname})
 	if err != nil {
@@ -62,7 +62,7 @@ const recordPatience = 10 * time.Second
 // Console reads the last lines of a server's serial console; -1 is all that is kept.
 func (s Servers) Console(ctx context.Context, v models.Server, lines int) (string, error) {
 	if v.Host == nil {
-		return "", fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
+		return "", notReady(v)
 	}
 	if lines == 0 {
 		return "", nil
@@ -72,4 +72,9 @@ func (s Servers) Console(ctx context.Context, v models.Server, lines int) (strin
 		return "", fmt.Errorf("read the console of server %s: %w", v.ID, err)
 	}
 	return text, nil
+}
+
+// notReady is Nova's InstanceNotReady, of a server that has no host yet, or none any more.
+func notReady(v models.Server) error {
+	return fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
 }

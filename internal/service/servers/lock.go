@@ -48,12 +48,11 @@ func (s Servers) asLocker(v models.Server) string {
 // done is the record of an action that is one write, with Nova's event of it (wrap_instance_event).
 func (s Servers) done(v models.Server, action lifecycle.Action) models.InstanceAction {
 	now := time.Now()
-	result := "Success"
 	return models.InstanceAction{
 		ServerID: v.ID, RequestID: s.caller.RequestID, Action: action.Method, UserID: s.caller.UserID, ProjectID: s.caller.ProjectID,
 		StartedAt: now, UpdatedAt: now,
 		Events: []models.InstanceActionEvent{{
-			ServerID: v.ID, RequestID: s.caller.RequestID, Event: "api_" + action.Method, StartedAt: now, EndedAt: &now, Result: &result,
+			ServerID: v.ID, RequestID: s.caller.RequestID, Event: "api_" + action.Method, StartedAt: now, EndedAt: &now, Result: new("Success"),
 		}},
 	}
 }
