@@ -54,10 +54,7 @@ func (s *Store) RebuildServer(ctx context.Context, requestID, task string, r Reb
 			return err
 		}
 		if maps.Equal(now.Metadata, r.Was.Metadata) && !maps.Equal(r.Was.Metadata, r.Is.Metadata) {
-			if err := tx.Exec(`DELETE FROM server_metadata WHERE server_id = ?`, id).Error; err != nil {
-				return err
-			}
-			if err := tx.Exec(`INSERT INTO server_metadata (server_id, key, value) SELECT ?, key, value FROM jsonb_each_text(?)`, id, asJSON(r.Is.Metadata)).Error; err != nil {
+			if err := replaceMetadata(tx, id, r.Is.Metadata); err != nil {
 				return err
 			}
 		}

@@ -133,9 +133,8 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 }
 
 // FailAction takes an action's task off a server, makes it what it was (its VMState and PowerState; an empty VMState is as it
-// is), and keeps why. The action may have finished and nobody have heard of it, and the host have seen since that its undo turned the
-// guest off. A server on which something else is done by
-// now, or that is gone, is success.
+// is), and keeps why. The action may have finished and nobody have heard of it, and the host have seen since that its undo turned
+// the guest off. A server on which something else is done by now, or that is gone, is success.
 func (s *Store) FailAction(ctx context.Context, id, requestID string, action lifecycle.Action, was Server, f ServerFault, events []InstanceActionEvent) error {
 	if f.CreatedAt.IsZero() {
 		f.CreatedAt = now()

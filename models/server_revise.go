@@ -9,9 +9,10 @@ import (
 	"gorm.io/gorm/clause"
 )
 
-// ReviseServer changes what was said of a server: its names and description, access addresses, disk config, metadata, tags and lock, and records actions with
-// it. revise is given the server as it is, without ports, fault and host, while nobody else changes it, and changes it or refuses; its
-// refusal leaves all as it was. It may be called again. NotFound when the server is deleted.
+// ReviseServer changes what was said of a server: its names and description, access addresses, disk config, metadata, tags and
+// lock, and records actions with it. revise is given the server as it is, without ports, fault and host, while nobody else
+// changes it, and changes it or refuses; its refusal leaves all as it was. It may be called again. NotFound when the server is
+// deleted.
 func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server) error, actions ...InstanceAction) error {
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		var v Server
@@ -48,10 +49,7 @@ func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server
 			}
 		}
 		if !maps.Equal(v.Metadata, was.Metadata) {
-			if err := tx.Exec(`DELETE FROM server_metadata WHERE server_id = ?`, id).Error; err != nil {
-				return err
-			}
-			if err := tx.Exec(`INSERT INTO server_metadata (server_id, key, value) SELECT ?, key, value FROM jsonb_each_text(?)`, id, asJSON(v.Metadata)).Error; err != nil {
+			if err := replaceMetadata(tx, id, v.Metadata); err != nil {
 				return err
 			}
 		}
@@ -64,4 +62,12 @@ func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server
 		return tx.Exec(`INSERT INTO server_tags (server_id, tag) SELECT ?, unnest(?::text[])`, id, texts(v.Tags)).Error
 	})
 	return failed(err, "change server %s", id)
+}
+
+// replaceMetadata gives a server this metadata and no other.
+func replaceMetadata(tx *gorm.DB, id string, items map[string]string) error {
+	if err := tx.Exec(`DELETE FROM server_metadata WHERE server_id = ?`, id).Error; err != nil {
+		return err
+	}
+	return tx.Exec(`INSERT INTO server_metadata (server_id, key, value) SELECT ?, key, value FROM jsonb_each_text(?)`, id, asJSON(items)).Error
 }

@@ -116,10 +116,8 @@ type ServerFault struct {
 	CreatedAt time.Time
 }
 
-// ServerFilter selects servers. Name and IP are regular expressions, as in Nova. Sort keys are Nova's: created_at
-// (default, newest first), updated_at, launched_at, terminated_at, display_name, hostname, host, instance_type_id,
-// image_ref, key_name, power_state, vm_state, task_state, availability_zone, project_id, user_id, uuid, launch_index, locked,
-// locked_by.
+// ServerFilter selects servers. Name and IP are regular expressions, as in Nova. Sort keys are Nova's (serverOrder); the
+// default is created_at, newest first.
 type ServerFilter struct {
 	ProjectID        string // "" is all
 	UserID           string
@@ -206,6 +204,7 @@ func noServer(id string) error {
 	return fault.New(fault.NotFound, "Instance %s could not be found.", id)
 }
 
+// wrongState refuses what a server is not in the state for.
 func wrongState(id string, state lifecycle.VMState, what string) error {
 	return Server{ID: id}.Refuses(what, "vm_state", string(state))
 }
@@ -466,9 +465,7 @@ func (f ServerFilter) narrow(q *gorm.DB) *gorm.DB {
 		q = q.Where("(host_id = (SELECT id FROM hosts WHERE hostname = ?) OR deleted_at IS NOT NULL AND deleted_from->>'hostname' = ?)", f.Hostname, f.Hostname)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Matches)) {
-		if text, ok := serverText[name]; ok {
-			q = q.Where(text+" ~ ?", f.Matches[name])
-		}
+		q = q.Where(serverText[name]+" ~ ?", f.Matches[name])
 	}
 	if f.ConfigDrive != nil {
 		q = q.Where("config_drive = ?", *f.ConfigDrive)
@@ -628,8 +625,8 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 	return failed(err, "fail server %s", id)
 }
 
-// MarkServerDeleting shows "deleting", keeps where the server was, records the delete action once and says what has to be torn down; nothing of a server that is in
-// none of the states, where some are given.
+// MarkServerDeleting shows "deleting", keeps where the server was, records the delete action once and says what has to be torn
+// down; nothing of a server that is in none of the states, where some are given.
 func (s *Store) MarkServerDeleting(ctx context.Context, id string, a InstanceAction, only ...lifecycle.VMState) (Takings, error) {
 	if len(only) == 0 {
 		only = lifecycle.Removed.From

@@ -60,12 +60,17 @@ func (a *Activities) ForgetRebuild(ctx context.Context, in contract.Undo) error 
 	if err := a.giveBack(ctx, in.Run, contract.PlanRebuild, 0, ""); err != nil {
 		return err
 	}
-	return a.needs(ctx, a.store, in.ServerID, func(spec contract.ServerSpec) []string { return partsOf(spec.Image) })
+	return a.needsItsOwn(ctx, in.ServerID)
 }
 
 // ForgetRescueImages leaves the host of a server that is rescued no more the images that it is built of.
 func (a *Activities) ForgetRescueImages(ctx context.Context, in contract.ForgetRescueImagesInput) error {
-	return a.needs(ctx, a.store, in.ServerID, func(spec contract.ServerSpec) []string { return partsOf(spec.Image) })
+	return a.needsItsOwn(ctx, in.ServerID)
+}
+
+// needsItsOwn has a server need no images but those that it is built of.
+func (a *Activities) needsItsOwn(ctx context.Context, serverID string) error {
+	return a.needs(ctx, a.store, serverID, func(spec contract.ServerSpec) []string { return partsOf(spec.Image) })
 }
 
 // needs writes which images a server needs on its host beside its own.

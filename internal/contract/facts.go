@@ -97,6 +97,14 @@ func (f ServerFacts) BuildConfigDrive(zone string) BuildConfigDriveInput {
 	}
 }
 
+// Domain is what the domain says.
+func (f ServerFacts) Domain() DefineDomainInput {
+	return DefineDomainInput{
+		ServerID: f.Server.ServerID, ProjectID: f.Server.ProjectID, Name: f.Server.Name,
+		Flavor: f.Spec.Flavor, Image: f.Spec.Image, ConfigDrive: f.Server.ConfigDrive, Format: f.Spec.DriveMade().Format, Ports: f.Ports,
+	}
+}
+
 // Takes is what a server of the flavor takes of its host. A flavor without a root disk takes the image's own size.
 func (f Flavor) Takes(image Image) Resources {
 	const mib, gib = int64(1) << 20, int64(1) << 30

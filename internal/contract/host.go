@@ -124,14 +124,6 @@ type ServerFacts struct {
 	Resources Resources    `json:"resources"`          // that it takes of its host
 }
 
-// Domain is what the domain of such a server says.
-func (f ServerFacts) Domain() DefineDomainInput {
-	return DefineDomainInput{
-		ServerID: f.Server.ServerID, ProjectID: f.Server.ProjectID, Name: f.Server.Name,
-		Flavor: f.Spec.Flavor, Image: f.Spec.Image, ConfigDrive: f.Server.ConfigDrive, Format: f.Spec.DriveMade().Format, Ports: f.Ports,
-	}
-}
-
 // RemakeDomainInput asks for a domain to be made anew.
 type RemakeDomainInput struct {
 	ServerID string `json:"server_id"`

@@ -26,8 +26,8 @@ type Hypervisor interface {
 	// Redefine makes a domain that does not run anew: whatever was defined under its uuid is replaced, and memory that was saved
 	// is dropped; the NVRAM stays. One that runs is a Conflict.
 	Redefine(ctx context.Context, d Domain) error
-	// Start starts a defined domain, from its saved memory where there is some, and returns when it runs. A running one is success, one that is not defined is NotFound,
-	// a paused one is a Conflict.
+	// Start starts a defined domain, from its saved memory where there is some, and returns when it runs. A running one is success,
+	// one that is not defined is NotFound, a paused one is a Conflict.
 	Start(ctx context.Context, uuid string) error
 	// Suspend stops a guest's processors and keeps its memory, and returns when they stand; Resume lets them go on. One that is so
 	// already is success, one that is off is a Conflict, one that is not defined is NotFound.

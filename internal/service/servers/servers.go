@@ -20,9 +20,9 @@ import (
 
 // Engine changes servers (engine.Client). Submit answers nil once the build is accepted (the server's row exists) or the fault
 // that refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
-// once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun (an awaited one: has ended), Adopt when a guest is a server,
-// ForgetHost when a host is heard no more. Progress is that of a running build; it is empty, or
-// NotFound, when none runs. Console, Diagnostics and TriggerCrashDump ask a server's host: Unavailable when it does not answer.
+// once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun (an awaited one:
+// has ended), Adopt when a guest is a server, ForgetHost when a host is heard no more. Progress is that of a running build; it
+// is empty, or NotFound, when none runs. Console, Diagnostics and TriggerCrashDump ask a server's host: Unavailable when it does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
