@@ -48,24 +48,30 @@ func (w *waiting) EndUndos(_ context.Context, server, hostname string, act contr
 	return true, n, nil
 }
 
-func TestAHostIsEmptyWhenNothingWaitsForItAnyMore(t *testing.T) {
-	ctx, store := newStore(t)
+// placing is a host, hv1, and what places one more building server on it.
+func placing(ctx context.Context, t *testing.T, store *models.Store) (host models.Host, place func() string) {
+	t.Helper()
 	_, err := store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
 	require.NoError(t, err)
 	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "public"}, nil)
 	require.NoError(t, err)
-	host, err := store.RegisterHost(ctx, models.Host{
+	host, err = store.RegisterHost(ctx, models.Host{
 		Hostname: "hv1", AvailabilityZone: "nova", TokenHash: []byte("x"), VCPUs: 8, MemoryMiB: 8192, DiskGiB: 100,
 		CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, StartedAt: time.Now(), SeenAt: time.Now(),
 	})
 	require.NoError(t, err)
-	place := func() string {
+	return host, func() string {
 		id := uuid.NewString()
 		require.NoError(t, store.RecordServer(ctx, models.Server{ID: id, ProjectID: "p1", UserID: "u1", Name: "s", Hostname: "s", ImageID: image.ID, FlavorID: "1"},
 			models.InstanceAction{ServerID: id, RequestID: "req-" + id, Action: "create", UserID: "u1", ProjectID: "p1"}))
 		require.NoError(t, store.Place(ctx, models.Placement{ServerID: id, HostID: host.ID}, lifecycle.Scheduling))
 		return id
 	}
+}
+
+func TestAHostIsEmptyWhenNothingWaitsForItAnyMore(t *testing.T) {
+	ctx, store := newStore(t)
+	host, place := placing(ctx, t, store)
 	active, builds, forgotten := place(), place(), place()
 	require.NoError(t, store.ActivateServer(ctx, models.Activation{ServerID: active, RequestID: "req-" + active, PowerState: lifecycle.Running}))
 	elsewhere := uuid.NewString() // its clean-up waits for the host, and its room there is given back

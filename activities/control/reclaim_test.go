@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -31,20 +30,9 @@ func (r *reclaiming) Reclaim(_ context.Context, in contract.DeleteInput) error {
 
 func TestServersAreReclaimedWhenTheirTimeIsOver(t *testing.T) {
 	ctx, store := newStore(t)
-	_, err := store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
-	require.NoError(t, err)
-	image, err := store.CreateImage(ctx, models.Image{ID: uuid.NewString(), OwnerID: "p1", Visibility: "public"}, nil)
-	require.NoError(t, err)
-	host, err := store.RegisterHost(ctx, models.Host{
-		Hostname: "hv1", AvailabilityZone: "nova", TokenHash: []byte("x"), VCPUs: 8, MemoryMiB: 8192, DiskGiB: 100,
-		CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, StartedAt: time.Now(), SeenAt: time.Now(),
-	})
-	require.NoError(t, err)
+	_, place := placing(ctx, t, store)
 	softDeleted := func() string {
-		id := uuid.NewString()
-		require.NoError(t, store.RecordServer(ctx, models.Server{ID: id, ProjectID: "p1", UserID: "u1", Name: "s", Hostname: "s", ImageID: image.ID, FlavorID: "1"},
-			models.InstanceAction{ServerID: id, RequestID: "req-" + id, Action: "create", UserID: "u1", ProjectID: "p1"}))
-		require.NoError(t, store.Place(ctx, models.Placement{ServerID: id, HostID: host.ID}, lifecycle.Scheduling))
+		id := place()
 		require.NoError(t, store.ActivateServer(ctx, models.Activation{ServerID: id, RequestID: "req-" + id, PowerState: lifecycle.Running}))
 		_, err := store.BeginAction(ctx, id, lifecycle.SoftDelete, models.InstanceAction{RequestID: "req-d", Action: "delete", UserID: "u1", ProjectID: "p1"})
 		require.NoError(t, err)
