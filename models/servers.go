@@ -670,7 +670,7 @@ SELECT NOT EXISTS (SELECT FROM marked),
 func (s *Store) Reclaimable(ctx context.Context, before time.Time) ([]Server, error) {
 	var all []Server
 	err := s.db.WithContext(ctx).Where(isSoftDeleted+` AND task_state IS NULL
-		AND (SELECT max(a.updated_at) FROM instance_actions a WHERE a.server_id = servers.id AND a.action = ?) < ?`, lifecycle.SoftDelete.Method, before).
+		AND (SELECT max(a.updated_at) FROM instance_actions a WHERE a.server_id = servers.id AND a.action = ?) < ?`, lifecycle.SoftDeletes[0].Method, before).
 		Order("updated_at, id").Limit(1000).Find(&all).Error
 	return all, failed(err, "look for servers whose delete was deferred")
 }

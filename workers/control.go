@@ -101,6 +101,8 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowReset:          ends.ResetServer,
 		contract.WorkflowSoftDelete:     does.SoftDeleteServer,
 
+		contract.WorkflowSoftDeleteRescued: does.SoftDeleteRescuedServer,
+
 		contract.WorkflowSoftReboot: does.SoftRebootServer,
 		contract.WorkflowHardReboot: does.HardRebootServer,
 		contract.WorkflowPause:      does.PauseServer,

@@ -34,9 +34,9 @@ func TestServersAreReclaimedWhenTheirTimeIsOver(t *testing.T) {
 	softDeleted := func() string {
 		id := place()
 		require.NoError(t, store.ActivateServer(ctx, models.Activation{ServerID: id, RequestID: "req-" + id, PowerState: lifecycle.Running}))
-		_, err := store.BeginAction(ctx, id, lifecycle.SoftDelete, models.InstanceAction{RequestID: "req-d", Action: "delete", UserID: "u1", ProjectID: "p1"})
+		_, err := store.BeginAction(ctx, id, lifecycle.SoftDeletes[0], models.InstanceAction{RequestID: "req-d", Action: "delete", UserID: "u1", ProjectID: "p1"})
 		require.NoError(t, err)
-		require.NoError(t, store.FinishAction(ctx, id, "req-d", lifecycle.SoftDelete, nil))
+		require.NoError(t, store.FinishAction(ctx, id, "req-d", lifecycle.SoftDeletes[0], nil))
 		return id
 	}
 	due, busy := softDeleted(), softDeleted()

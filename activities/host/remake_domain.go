@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 )
 
 // RemakeDomain turns the guest off and makes its domain anew from the facts beside it, so that a definition that was lost or
@@ -26,7 +27,12 @@ func (a *Activities) remake(ctx context.Context, dir, serverID string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
+	return a.replace(ctx, d)
+}
+
+// replace turns a guest off and puts another domain in the place of its own.
+func (a *Activities) replace(ctx context.Context, d hypervisor.Domain) error {
+	if err := a.o.Hypervisor.Destroy(ctx, d.UUID); err != nil {
 		return err
 	}
 	return a.o.Hypervisor.Redefine(ctx, d)

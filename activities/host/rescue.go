@@ -52,7 +52,11 @@ func (a *Activities) EnterRescue(ctx context.Context, in contract.EnterRescueInp
 	if err := a.keepFacts(filepath.Join(dir, rescueName), in.Facts); err != nil {
 		return err
 	}
-	return a.defineRescue(ctx, dir, in.ServerID)
+	d, err := a.rescueDomain(ctx, dir, in.ServerID)
+	if err != nil {
+		return err
+	}
+	return a.replace(ctx, d)
 }
 
 // UndoRescue turns the guest that rescues off and defines the server's own domain.
@@ -73,47 +77,51 @@ func (a *Activities) LeaveRescue(ctx context.Context, in contract.LeaveRescueInp
 	return a.remake(ctx, dir, in.ServerID)
 }
 
-// UndoUnrescue starts the guest that rescues again.
+// UndoUnrescue starts the guest that rescues again, unless it runs still.
 func (a *Activities) UndoUnrescue(ctx context.Context, in contract.Undo) error {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if err := a.defineRescue(ctx, dir, in.ServerID); err != nil {
+	d, err := a.rescueDomain(ctx, dir, in.ServerID)
+	if err != nil {
+		return err
+	}
+	err = a.o.Hypervisor.Define(ctx, d)
+	if fault.Is(err, fault.Conflict) { // the server's own guest runs
+		err = a.replace(ctx, d)
+	}
+	if err != nil {
 		return err
 	}
 	return a.start(ctx, in.ServerID)
 }
 
-// defineRescue makes the domain that of the guest that rescues, off, by the facts of both.
-func (a *Activities) defineRescue(ctx context.Context, dir, serverID string) error {
+// rescueDomain is the domain of the guest that rescues, by the facts of both.
+func (a *Activities) rescueDomain(ctx context.Context, dir, serverID string) (d hypervisor.Domain, err error) {
 	own, err := a.facts(dir, serverID)
 	if err != nil {
-		return err
+		return d, err
 	}
 	rescue, err := a.facts(filepath.Join(dir, rescueName), serverID)
 	if err != nil {
-		return err
+		return d, err
 	}
 	rescued, err := a.domain(ctx, dir, own.Domain())
 	if err != nil {
-		return err
+		return d, err
 	}
-	d, err := a.domain(ctx, filepath.Join(dir, rescueName), rescue.Domain())
-	if err != nil {
-		return err
+	if d, err = a.domain(ctx, filepath.Join(dir, rescueName), rescue.Domain()); err != nil {
+		return d, err
 	}
 	if len(rescued.Disks) == 0 || len(d.Disks) == 0 {
-		return fault.New(fault.Internal, "server %s has no root disk", serverID)
+		return d, fault.New(fault.Internal, "server %s has no root disk", serverID)
 	}
 	// As Nova: the rescue disk, the root disk, and the rescuing guest's config drive.
 	root := rescued.Disks[0]
 	root.Role, root.BootOrder = hypervisor.RescuedDisk, 0
 	d.Disks = slices.Insert(d.Disks, 1, root)
 	d.ConsoleLog = rescued.ConsoleLog
-	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
-		return err
-	}
-	return a.o.Hypervisor.Redefine(ctx, d)
+	return d, nil
 }

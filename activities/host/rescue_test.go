@@ -66,7 +66,13 @@ func TestAServerIsRescuedByADiskBesideItsOwnAndIsAfterwardsWhatItWas(t *testing.
 		for range 2 {
 			require.NoError(t, p.UndoUnrescue(t.Context(), undoIn))
 			require.Equal(t, fake.Record{Domain: d, State: hypervisor.Running}, p.hyp.Snapshot()[server])
+			p.o.Hypervisor = unbroken{p.hyp} // where nothing was left, the guest runs on
 		}
+		p.o.Hypervisor = p.hyp
+		require.NoError(t, p.LeaveRescue(t.Context(), contract.LeaveRescueInput{ServerID: server}))
+		require.NoError(t, p.StartDomain(t.Context(), contract.StartDomainInput{ServerID: server}))
+		require.NoError(t, p.UndoUnrescue(t.Context(), undoIn), "also in the place of the server's own")
+		require.Equal(t, fake.Record{Domain: d, State: hypervisor.Running}, p.hyp.Snapshot()[server])
 		for i := len(rescueSteps) - 1; i >= 0; i-- {
 			for range 2 {
 				require.NoError(t, rescueSteps[i].undo(t.Context(), p), rescueSteps[i].name)
@@ -75,6 +81,13 @@ func TestAServerIsRescuedByADiskBesideItsOwnAndIsAfterwardsWhatItWas(t *testing.
 		require.Equal(t, names(before), names(p.world(t)))
 		require.Equal(t, before["domain "+server], p.world(t)["domain "+server])
 	}
+}
+
+// unbroken turns no guest off.
+type unbroken struct{ hypervisor.Hypervisor }
+
+func (unbroken) Destroy(_ context.Context, uuid string) error {
+	return fault.New(fault.Internal, "the guest %s is turned off", uuid)
 }
 
 func TestAServerOfWhichNothingIsKnownIsNotRescued(t *testing.T) {

@@ -57,7 +57,7 @@ func TestADeleteIsDeferredAndTakenBackWhereDeletesAre(t *testing.T) {
 	a = c.nova(t, c.member, at96, "POST", at+"/action", fields{"restore": nil})
 	require.Equal(t, 409, a.Status)
 	require.Equal(t, "Cannot 'restore' instance "+s.ID+" while it is in vm_state active", a.Message(t))
-	gone, err := c.Store.MarkServerDeleting(t.Context(), s.ID, instanceAction(c.builds.actions[0], lifecycle.SoftDelete), lifecycle.SoftDeleted)
+	gone, err := c.Store.MarkServerDeleting(t.Context(), s.ID, instanceAction(c.builds.actions[0], lifecycle.SoftDeletes[0]), lifecycle.SoftDeleted)
 	require.NoError(t, err)
 	require.True(t, gone.Gone, "what was restored is not reclaimed")
 
@@ -66,6 +66,12 @@ func TestADeleteIsDeferredAndTakenBackWhereDeletesAre(t *testing.T) {
 	require.Equal(t, 204, remove(c.admin).Status)
 	require.Equal(t, 202, c.nova(t, c.admin, at96, "POST", at+"/action", fields{"forceDelete": nil}).Status)
 	require.Len(t, c.builds.deleted, 1)
+
+	rescued := c.running(t, "db")
+	require.Equal(t, 200, c.nova(t, c.member, at96, "POST", "/servers/"+rescued.ID+"/action", fields{"rescue": nil}).Status)
+	require.Equal(t, 204, c.nova(t, c.member, at96, "DELETE", "/servers/"+rescued.ID, nil).Status)
+	require.Equal(t, "soft-delete-rescued", c.builds.actions[len(c.builds.actions)-1].Action)
+	require.Equal(t, "SOFT_DELETED", c.nova(t, c.member, at96, "GET", "/servers/"+rescued.ID, nil).At(t, "server", "status"))
 
 	building := c.row(t, c.member, "building", time.Now())
 	require.Equal(t, 204, c.nova(t, c.member, at96, "DELETE", "/servers/"+building.ID, nil).Status)

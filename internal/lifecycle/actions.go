@@ -1,6 +1,9 @@
 package lifecycle
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // Kind is how an action is done.
 type Kind string
@@ -160,16 +163,33 @@ var ResumeGuest = Action{
 	Does:   "starts the guest of a server that should run, after its host was away",
 }
 
-// SoftDelete is what a delete does where deletes are deferred (build.reclaim_interval).
-var SoftDelete = Action{
-	Name: "soft-delete", Method: "delete", Event: "soft_delete", From: append(InUse(), Error), Task: SoftDeleting, To: SoftDeleted, Power: Shutdown,
-	Workflow: "SoftDeleteServer",
-	Does:     "shuts the guest down, and leaves the server to be restored or reclaimed",
+// SoftDeletes are what a delete does where deletes are deferred (build.reclaim_interval): the one that the server's state allows.
+var SoftDeletes = []Action{
+	{
+		Name: "soft-delete", Method: "delete", Event: "soft_delete", From: append(InUse(), Error), Task: SoftDeleting, To: SoftDeleted, Power: Shutdown,
+		Workflow: "SoftDeleteServer",
+		Does:     "shuts the guest down, and leaves the server to be restored or reclaimed",
+	},
+	{
+		Name: "soft-delete-rescued", Method: "delete", Event: "soft_delete", From: []VMState{Rescued}, Task: SoftDeleting, To: SoftDeleted, Power: Shutdown,
+		Workflow: "SoftDeleteRescuedServer",
+		Does:     "shuts the guest that rescues down and ends the rescue: what is restored, as in Nova, is the server's own guest",
+	},
+}
+
+// SoftDelete is that of a server in a state; for a state that allows none, one that is refused.
+func SoftDelete(state VMState) Action {
+	for _, a := range SoftDeletes {
+		if a.Allows(state) {
+			return a
+		}
+	}
+	return SoftDeletes[0]
 }
 
 // Find is the action of a name, whoever may ask for it.
 func Find(name string) (Action, bool) {
-	for _, a := range append([]Action{ResumeGuest, SoftDelete}, Actions...) {
+	for _, a := range slices.Concat([]Action{ResumeGuest}, SoftDeletes, Actions) {
 		if a.Name == name {
 			return a, true
 		}
@@ -215,3 +235,6 @@ func Holding() []Action {
 	}
 	return all
 }
+
+// Tabled are all that the API begins and that have a table of steps: those that hold the server's lock, and deferred deletes.
+func Tabled() []Action { return append(Holding(), SoftDeletes...) }

@@ -137,7 +137,10 @@ var (
 // Transitions are all ways between states, those of actions too.
 func Transitions() []Transition {
 	all := []Transition{
-		Built, Failed, WentDown, Removed, Reset, ResetActive, {"a delete, where deletes are deferred", SoftDelete.From, SoftDelete.To},
+		Built, Failed, WentDown, Removed, Reset, ResetActive,
+	}
+	for _, a := range SoftDeletes {
+		all = append(all, Transition{"a delete, where deletes are deferred", a.From, a.To})
 	}
 	for _, a := range Actions {
 		if a.To != "" {

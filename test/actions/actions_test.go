@@ -79,7 +79,7 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	r.compute = system.Compute(t, r.Demo())
 	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
 	before := r.World(t)
-	for _, action := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
+	for _, action := range lifecycle.Tabled() {
 		t.Run("faults", func(t *testing.T) { // an action's servers are as many as the host has room for
 			var rules []faultinject.Rule
 			finished := false
@@ -105,7 +105,7 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	// before or after its effect, as the seed says.
 	t.Logf("seed %d, all: %t", *seed, *all)
 	random, died := rand.New(rand.NewPCG(*seed, 0)), map[string]bool{}
-	for _, action := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
+	for _, action := range lifecycle.Tabled() {
 		for _, step := range actions.Tables()[action.Name] {
 			if died[step.Name+step.Undo] {
 				continue

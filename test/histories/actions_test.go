@@ -63,7 +63,7 @@ func (sc *scenario) actions() []scene {
 	}}, {"os-resetState-during-os-stop", func(t *testing.T) []string {
 		return server(sc.ends(t, during(t, reset), "ERROR"))
 	}}}
-	for _, a := range append(lifecycle.Holding(), lifecycle.SoftDelete) {
+	for _, a := range lifecycle.Tabled() {
 		scenes = append(scenes, scene{a.Name, func(t *testing.T) []string {
 			id := in(t, a.From[0])
 			ask(t, id, a)

@@ -29,7 +29,7 @@ func plainly(body any) func(*servers.Server) any {
 // Ask asks for an action on a server, with the least that it takes.
 func Ask(t testing.TB, compute *gophercloud.ServiceClient, id string, action lifecycle.Action) error {
 	t.Helper()
-	if action.Name == lifecycle.SoftDelete.Name { // in a system that defers deletes
+	if action.To == lifecycle.SoftDeleted { // in a system that defers deletes
 		return servers.Delete(t.Context(), compute, id).ExtractErr()
 	}
 	var saying any
@@ -51,7 +51,7 @@ func Toward(t testing.TB, state lifecycle.VMState) (lifecycle.Action, bool) {
 	if state == lifecycle.Active {
 		return lifecycle.Action{}, false
 	}
-	all := append(lifecycle.Holding(), lifecycle.SoftDelete)
+	all := lifecycle.Tabled()
 	n := slices.IndexFunc(all, func(a lifecycle.Action) bool { return a.To == state && a.Allows(lifecycle.Active) })
 	require.GreaterOrEqual(t, n, 0, "no action makes an active server %s", state)
 	return all[n], true

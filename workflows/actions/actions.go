@@ -32,7 +32,8 @@ type action struct {
 func Tables() map[string][]run.Spec {
 	return map[string][]run.Spec{
 		"os-stop": stopSteps.Specs(), "os-start": startSteps.Specs(), "restore": startSteps.Specs(), "soft-delete": softDeleteSteps.Specs(),
-		"reboot-soft": softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
+		"soft-delete-rescued": softDeleteRescuedSteps.Specs(),
+		"reboot-soft":         softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
 		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
 		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(),

@@ -312,7 +312,7 @@ func TestAChangeOfPowerThatFailsPutsTheGuestBackBeforeItsServerIsUnlocked(t *tes
 }
 
 func TestEveryActionOfTheTableHasSteps(t *testing.T) {
-	for _, a := range lifecycle.Holding() {
+	for _, a := range lifecycle.Tabled() {
 		steps := Tables()[a.Name]
 		row := func(name string) int { return slices.IndexFunc(steps, func(s run.Spec) bool { return s.Name == name }) }
 		require.Contains(t, []int{0, 1}, row(contract.BeginAction), a.Name)

@@ -37,17 +37,24 @@ var rescueSteps = slices.Concat(
 	),
 )
 
-// The end of a rescue.
-var unrescueSteps = slices.Concat(
-	table(
-		host(contract.LeaveRescue, 5*time.Minute, leaveRescue).
-			GivenBackBy(contract.UndoUnrescue), // the guest that rescues runs again
+// The end of a rescue: that the server's own guest runs again, or that the server is deleted and may be restored.
+var (
+	leavesRescue = host(contract.LeaveRescue, 5*time.Minute, leaveRescue).
+			GivenBackBy(contract.UndoUnrescue) // the guest that rescues runs again
 
-		host(contract.StartDomain, 2*time.Minute, startDomain).
-			GivenBackBy(contract.PowerOffDomain),
-	),
-	run.Table[*action]{
-		// The server is its own guest's by now, whatever becomes of the other one's disk. A delete removes it too.
+	unrescueSteps = slices.Concat(
+		table(leavesRescue, host(contract.StartDomain, 2*time.Minute, startDomain).
+			GivenBackBy(contract.PowerOffDomain)),
+		rescueEnds,
+	)
+	softDeleteRescuedSteps = slices.Concat(
+		table(host(contract.StopDomain, 15*time.Minute, stopDomain).
+			GivenBackBy(contract.PutBackGuest).GivenBackWith(putBack), leavesRescue),
+		rescueEnds,
+	)
+
+	// The server is its own guest's by now, whatever becomes of the other one's disk. A delete removes it too.
+	rescueEnds = run.Table[*action]{
 		host(contract.EndRescue, time.Minute, endRescue).UntilDone().
 			TakesNothing("it only removes").
 			Survives(survives),
@@ -55,7 +62,7 @@ var unrescueSteps = slices.Concat(
 		run.OnControl(contract.ForgetRescueImages, run.ControlPatience, forgetRescueImages).
 			TakesNothing("the host has no use for the images any more").
 			Survives(survives),
-	},
+	}
 )
 
 // RescueServer boots a server of a rescue disk.
@@ -66,6 +73,11 @@ func (w Actions) RescueServer(ctx workflow.Context, in contract.ActionInput) err
 // UnrescueServer boots it of its own again.
 func (w Actions) UnrescueServer(ctx workflow.Context, in contract.ActionInput) error {
 	return w.do(ctx, in, unrescueSteps)
+}
+
+// SoftDeleteRescuedServer ends a rescue and leaves the server's own guest off.
+func (w Actions) SoftDeleteRescuedServer(ctx workflow.Context, in contract.ActionInput) error {
+	return w.do(ctx, in, softDeleteRescuedSteps)
 }
 
 func namesImage(a *action) bool { return a.in.Rescue.ImageID != "" }

@@ -31,6 +31,28 @@ func TestARescueBootsAnotherGuestAndItsEndTheServersOwn(t *testing.T) {
 	require.Equal(t, "old", g.image)
 }
 
+func TestADeferredDeleteOfARescuedServerLeavesItsOwnGuestOff(t *testing.T) {
+	g := &guest{vmState: lifecycle.Rescued, power: lifecycle.Running, on: true, image: "new", beside: true}
+	require.NoError(t, perform(t, g, does.SoftDeleteRescuedServer, "soft-delete-rescued"))
+	require.Equal(t, []string{
+		contract.BeginAction, contract.StopDomain, contract.LeaveRescue, contract.FinishAction, contract.EndRescue, contract.ForgetRescueImages,
+	}, g.done)
+	require.False(t, g.on || g.beside)
+	require.Equal(t, "old", g.image)
+}
+
+func TestADeferredDeleteThatFailsLeavesTheRescuingGuestRunning(t *testing.T) {
+	for _, step := range []string{contract.StopDomain, contract.LeaveRescue, contract.FinishAction} {
+		g := &guest{vmState: lifecycle.Rescued, power: lifecycle.Running, on: true, image: "new", beside: true}
+		g.after = map[string]error{step: fault.New(fault.Internal, "no")}
+		require.Error(t, perform(t, g, does.SoftDeleteRescuedServer, "soft-delete-rescued"))
+		require.True(t, g.beside, step)
+		require.Equal(t, "new", g.image, step)
+		require.Equal(t, contract.PutBackGuestInput{ServerID: "11111111-2222-3333-4444-555555555555", VMState: "rescued", PowerState: lifecycle.Running}, g.put, step)
+		require.Equal(t, []string{"rescued", "no"}, []string{g.failed.VMState, g.failed.Message}, step)
+	}
+}
+
 func TestAStoppedServerIsRescuedToo(t *testing.T) {
 	g := built(lifecycle.Stopped)
 	require.NoError(t, perform(t, g, does.RescueServer, "rescue"))

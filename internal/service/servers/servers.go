@@ -159,7 +159,7 @@ func (s Servers) Delete(ctx context.Context, id string) error {
 	if v.VMState == lifecycle.SoftDeleted && v.TaskState == nil {
 		return v.MayChange(s.caller.Admin())
 	}
-	return s.Act(ctx, v, lifecycle.SoftDelete, contract.ActionArguments{})
+	return s.Act(ctx, v, lifecycle.SoftDelete(v.VMState), contract.ActionArguments{})
 }
 
 // Remove asks for the end of a server that was just read, at once.
