@@ -111,7 +111,7 @@ func (s *Store) AdoptServer(ctx context.Context, a Adoption) error {
 				return err
 			}
 		}
-		return nil
+		return tellUpdate(tx, v, a.Action)
 	})
 	return unadoptable(err, v)
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
@@ -169,26 +171,37 @@ func (s *Store) ResetServer(ctx context.Context, id string, state lifecycle.VMSt
 	if state == lifecycle.Active {
 		from = lifecycle.ResetActive.From
 	}
-	err := s.batch(ctx, func(b *pgx.Batch) {
-		b.Queue(`
-WITH moved AS (
-         UPDATE servers SET vm_state = @state, task_state = NULL, updated_at = @at
-         WHERE id = @id AND vm_state = ANY(@from) AND task_state IS DISTINCT FROM @deleting AND deleted_at IS NULL
-           AND (@state <> @active OR launched_at IS NOT NULL AND host_id IS NOT NULL)
-           AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = @id AND request_id = @request_id)
-         RETURNING id),
-     ended AS (
-         UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @ended)
-INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
-SELECT id, @request_id, @action, @user_id, @project_id, @at, @at FROM moved`,
-			named{
-				"id": id, "state": string(state), "at": a.StartedAt, "from": statesOf(from), "deleting": deleting, "active": string(lifecycle.Active),
-				"ended": ended, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID,
-			})
-		b.Queue(eventsSQL, id, a.RequestID, eventsJSON([]InstanceActionEvent{{
-			Event: "ResetState", StartedAt: a.StartedAt, EndedAt: &a.StartedAt, Result: new("Success"),
-		}}))
+	a.ServerID, a.UpdatedAt = id, a.StartedAt
+	event := InstanceActionEvent{
+		ServerID: id, RequestID: a.RequestID, Event: "ResetState", StartedAt: a.StartedAt, EndedAt: &a.StartedAt, Result: new("Success"),
+	}
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		var was Server
+		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where(`id = ? AND vm_state = ANY(?) AND task_state IS DISTINCT FROM ? AND deleted_at IS NULL
+			AND (? <> '`+string(lifecycle.Active)+`' OR launched_at IS NOT NULL AND host_id IS NOT NULL)
+			AND NOT EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = ?)`,
+			id, texts(statesOf(from)), deleting, string(state), a.RequestID).Take(&was).Error
+		if err != nil {
+			return err
+		}
+		if err := tx.Model(&Server{}).Where("id = ?", id).Updates(map[string]any{"vm_state": state, "task_state": nil, "updated_at": a.StartedAt}).Error; err != nil {
+			return err
+		}
+		if err := tx.Exec(`UPDATE instance_actions SET message = 'Error', updated_at = ? WHERE server_id = ? AND request_id = ?`,
+			a.StartedAt, id, ended).Error; err != nil {
+			return err
+		}
+		if err := tx.Create(&a).Error; err != nil {
+			return err
+		}
+		if err := tx.Create(&event).Error; err != nil {
+			return err
+		}
+		return tellUpdate(tx, was, a)
 	})
+	if isAbsent(err) {
+		return nil
+	}
 	return failed(err, "reset the state of server %s", id)
 }
 

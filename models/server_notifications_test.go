@@ -130,3 +130,62 @@ func TestABuildAndARebuildTellWhichCertificatesAreTrusted(t *testing.T) {
 	require.Equal(t, []any{"c1", "c2"}, data(t, all[1])["trusted_image_certificates"])
 	require.NotContains(t, data(t, all[3]), "trusted_image_certificates", "InstanceActionPayload has none")
 }
+
+func TestWhatTheAPIChangesOfAServerIsToldWithWhatItWas(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v := w.running(t, "web")
+	w.heard(t, v.ID)
+	by := InstanceAction{ServerID: v.ID, RequestID: "req-u", UserID: v.UserID, ProjectID: v.ProjectID}
+	revise := func(change func(*Server)) {
+		require.NoError(t, w.ReviseServer(ctx, by, func(v *Server) error { change(v); return nil }))
+	}
+	revise(func(v *Server) { v.Name = "db" })
+	revise(func(v *Server) { v.Metadata, v.Tags = map[string]string{"role": "db"}, []string{"blue"} })
+	require.Error(t, w.ReviseServer(ctx, by, func(*Server) error { return noServer(v.ID) }))
+	require.NoError(t, w.db.WithContext(ctx).Exec("UPDATE servers SET task_state = 'rebooting' WHERE id = ?", v.ID).Error)
+	for range 2 {
+		require.NoError(t, w.ResetServer(ctx, v.ID, lifecycle.Error, "", InstanceAction{
+			Action: "resetState", RequestID: "req-r", UserID: v.UserID, ProjectID: v.ProjectID, StartedAt: now(),
+		}))
+	}
+	events, all := w.heard(t, v.ID)
+	require.Equal(t, []string{"instance.update", "instance.update", "instance.update"}, events)
+	named, words, reset := data(t, all[0]), data(t, all[1]), data(t, all[2])
+	require.Equal(t, []any{"db", "web", "req-u", v.UserID, "active"},
+		[]any{named["display_name"], named["old_display_name"], named["request_id"], named["action_initiator_user"], named["state"]})
+	require.NotContains(t, named, "fault", "InstanceUpdatePayload has none")
+	require.Equal(t, []any{nil, map[string]any{"role": "db"}, []any{"blue"}}, []any{words["old_display_name"], words["metadata"], words["tags"]})
+	states := func(payload map[string]any) any { return payload["state_update"].(map[string]any)["nova_object.data"] }
+	require.Equal(t, map[string]any{"old_state": "active", "state": "active", "old_task_state": nil, "new_task_state": nil}, states(words))
+	require.Equal(t, map[string]any{"old_state": "active", "state": "error", "old_task_state": "rebooting", "new_task_state": nil}, states(reset))
+	period := reset["audit_period"].(map[string]any)["nova_object.data"].(map[string]any)
+	require.Regexp(t, `^\d{4}-\d\d-01T00:00:00Z$`, period["audit_period_beginning"])
+	require.Contains(t, string(all[0].Payload), `"nova_object.name": "InstanceUpdatePayload", "nova_object.version": "2.1"`)
+	require.Regexp(t, `^nova-api:.`, all[0].PublisherID)
+}
+
+func TestALockIsToldWithItsReasonAndWithoutPhases(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v := w.running(t, "web")
+	w.heard(t, v.ID)
+	for _, name := range []string{"lock", "unlock"} {
+		a := action(t, name)
+		by := InstanceAction{
+			ServerID: v.ID, RequestID: "req-" + name, Action: a.Method, UserID: v.UserID, ProjectID: v.ProjectID,
+			Events: []InstanceActionEvent{{ServerID: v.ID, RequestID: "req-" + name, Event: "api_" + name, StartedAt: now()}},
+		}
+		require.NoError(t, w.ReviseServer(ctx, by, func(v *Server) error {
+			v.LockedBy, v.LockedReason = nil, nil
+			if name == "lock" {
+				v.LockedBy, v.LockedReason = new(LockedByOwner), new("global warming")
+			}
+			return nil
+		}))
+	}
+	events, all := w.heard(t, v.ID)
+	require.Equal(t, []string{"instance.lock", "instance.unlock"}, events)
+	locked, unlocked := data(t, all[0]), data(t, all[1])
+	require.Equal(t, []any{true, "global warming", false, nil}, []any{locked["locked"], locked["locked_reason"], unlocked["locked"], unlocked["locked_reason"]})
+	require.Equal(t, "req-lock", all[0].RequestID)
+	require.Regexp(t, `^nova-api:.`, all[0].PublisherID)
+}

@@ -10,10 +10,11 @@ import (
 )
 
 // ReviseServer changes what was said of a server: its names and description, access addresses, disk config, metadata, tags and
-// lock, and records actions with it. revise is given the server as it is, without ports, fault and host, while nobody else
-// changes it, and changes it or refuses; its refusal leaves all as it was. It may be called again. NotFound when the server is
-// deleted.
-func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server) error, actions ...InstanceAction) error {
+// lock. by is who does; where it has an Action it is recorded as one, and told as that, and else as an update of the server.
+// revise is given the server as it is, without ports, fault and host, while nobody else changes it, and changes it or refuses; its
+// refusal leaves all as it was. It may be called again. NotFound when the server is deleted.
+func (s *Store) ReviseServer(ctx context.Context, by InstanceAction, revise func(*Server) error) error {
+	id := by.ServerID
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		var v Server
 		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ? AND deleted_at IS NULL", id).Take(&v).Error
@@ -40,28 +41,36 @@ func (s *Store) ReviseServer(ctx context.Context, id string, revise func(*Server
 		}).Error; err != nil {
 			return err
 		}
-		for _, a := range actions {
-			if err := tx.Create(&a).Error; err != nil {
-				return err
-			}
-			if err := tx.Create(&a.Events).Error; err != nil {
-				return err
-			}
-		}
 		if !maps.Equal(v.Metadata, was.Metadata) {
 			if err := replaceMetadata(tx, id, v.Metadata); err != nil {
 				return err
 			}
 		}
-		if slices.Equal(v.Tags, was.Tags) {
-			return nil
+		if !slices.Equal(v.Tags, was.Tags) {
+			if err := replaceTags(tx, id, v.Tags); err != nil {
+				return err
+			}
 		}
-		if err := tx.Exec(`DELETE FROM server_tags WHERE server_id = ?`, id).Error; err != nil {
+		if by.Action == "" {
+			return tellUpdate(tx, was, by)
+		}
+		if err := tx.Create(&by).Error; err != nil {
 			return err
 		}
-		return tx.Exec(`INSERT INTO server_tags (server_id, tag) SELECT ?, unnest(?::text[])`, id, texts(v.Tags)).Error
+		if err := tx.Create(&by.Events).Error; err != nil {
+			return err
+		}
+		return tellDone(tx, by)
 	})
 	return failed(err, "change server %s", id)
+}
+
+// replaceTags gives a server these tags and no others.
+func replaceTags(tx *gorm.DB, id string, tags []string) error {
+	if err := tx.Exec(`DELETE FROM server_tags WHERE server_id = ?`, id).Error; err != nil {
+		return err
+	}
+	return tx.Exec(`INSERT INTO server_tags (server_id, tag) SELECT ?, unnest(?::text[])`, id, texts(tags)).Error
 }
 
 // replaceMetadata gives a server this metadata and no other.

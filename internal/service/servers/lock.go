@@ -16,25 +16,25 @@ func (s Servers) Lock(ctx context.Context, v models.Server, action lifecycle.Act
 	if v.LockedBy != nil && by == models.LockedByOwner {
 		return nil
 	}
-	return s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	return s.store.ReviseServer(ctx, s.done(v, action), func(v *models.Server) error {
 		v.LockedBy = &by
 		if reason != "" {
 			v.LockedReason = &reason
 		}
 		return nil
-	}, s.done(v, action))
+	})
 }
 
 // Unlock takes a lock off. What an admin of another project has locked, an admin unlocks.
 func (s Servers) Unlock(ctx context.Context, v models.Server, action lifecycle.Action) error {
 	by := s.asLocker(v)
-	return s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	return s.store.ReviseServer(ctx, s.done(v, action), func(v *models.Server) error {
 		if v.LockedBy != nil && *v.LockedBy != by && !s.caller.Admin() {
 			return fault.New(fault.Forbidden, "Policy doesn't allow %s:unlock_override to be performed.", action.Policy)
 		}
 		v.LockedBy, v.LockedReason = nil, nil
 		return nil
-	}, s.done(v, action))
+	})
 }
 
 // asLocker is as whom the caller locks a server.
@@ -47,12 +47,15 @@ func (s Servers) asLocker(v models.Server) string {
 
 // done is the record of an action that is one write, with Nova's event of it (wrap_instance_event).
 func (s Servers) done(v models.Server, action lifecycle.Action) models.InstanceAction {
-	now := time.Now()
-	return models.InstanceAction{
-		ServerID: v.ID, RequestID: s.caller.RequestID, Action: action.Method, UserID: s.caller.UserID, ProjectID: s.caller.ProjectID,
-		StartedAt: now, UpdatedAt: now,
-		Events: []models.InstanceActionEvent{{
-			ServerID: v.ID, RequestID: s.caller.RequestID, Event: "api_" + action.Method, StartedAt: now, EndedAt: &now, Result: new("Success"),
-		}},
-	}
+	now, a := time.Now(), s.asks(v)
+	a.Action, a.StartedAt, a.UpdatedAt = action.Method, now, now
+	a.Events = []models.InstanceActionEvent{{
+		ServerID: v.ID, RequestID: a.RequestID, Event: "api_" + action.Method, StartedAt: now, EndedAt: &now, Result: new("Success"),
+	}}
+	return a
+}
+
+// asks is who changes a server, where Nova records no action.
+func (s Servers) asks(v models.Server) models.InstanceAction {
+	return models.InstanceAction{ServerID: v.ID, RequestID: s.caller.RequestID, UserID: s.caller.UserID, ProjectID: s.caller.ProjectID}
 }

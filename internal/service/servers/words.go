@@ -23,7 +23,7 @@ type Update struct {
 
 // Update changes what a server is called. Its guest was told its names when it was built, and is told nothing of the change.
 func (s Servers) Update(ctx context.Context, v models.Server, u Update) (models.Server, error) {
-	err := s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	err := s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		set(&v.Name, u.Name)
 		set(&v.Hostname, u.Hostname)
 		set(&v.Description, u.Description)
@@ -46,7 +46,7 @@ func set[T any](field, to *T) {
 
 // SetMetadata adds items to a server's metadata, or with whole puts them in its place, and returns all that it has then.
 func (s Servers) SetMetadata(ctx context.Context, v models.Server, items map[string]string, whole bool) (all map[string]string, err error) {
-	err = s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	err = s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		if err := s.mayHaveMetadata(*v, "update metadata"); err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (s Servers) SetMetadata(ctx context.Context, v models.Server, items map[str
 
 // RemoveMetadata removes one item.
 func (s Servers) RemoveMetadata(ctx context.Context, v models.Server, key string) error {
-	return s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	return s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		if _, ok := v.Metadata[key]; !ok {
 			return fault.New(fault.NotFound, "Metadata item was not found")
 		}
@@ -97,7 +97,7 @@ func (s Servers) SetTags(ctx context.Context, v models.Server, tags []string) ([
 		what = "delete tags"
 	}
 	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
-	return tags, s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	return tags, s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		v.Tags = tags
 		return mayHaveWords(*v, what)
 	})
@@ -105,7 +105,7 @@ func (s Servers) SetTags(ctx context.Context, v models.Server, tags []string) ([
 
 // AddTag gives a server one more tag; added is whether it had it not.
 func (s Servers) AddTag(ctx context.Context, v models.Server, tag string) (added bool, err error) {
-	err = s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	err = s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		if err := mayHaveWords(*v, "update tag"); err != nil {
 			return err
 		}
@@ -122,7 +122,7 @@ func (s Servers) AddTag(ctx context.Context, v models.Server, tag string) (added
 
 // RemoveTag takes one tag off a server.
 func (s Servers) RemoveTag(ctx context.Context, v models.Server, tag string) error {
-	return s.store.ReviseServer(ctx, v.ID, func(v *models.Server) error {
+	return s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		if err := mayHaveWords(*v, "delete tag"); err != nil {
 			return err
 		}
