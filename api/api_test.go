@@ -213,7 +213,7 @@ func (w *world) populate() {
 	} {
 		token, hash := auth.NewToken()
 		require.NoError(w.t, w.store.CreateToken(ctx, models.Token{
-			Hash: hash, AuditID: auth.NewAuditID(), UserID: k.user, ProjectID: k.project, Methods: "password",
+			Hash: hash, AuditID: auth.NewAuditID(), UserID: k.user, Scope: models.Scope{ProjectID: k.project}, Methods: "password",
 			IssuedAt: now.Add(-time.Minute), ExpiresAt: now.Add(k.life),
 		}))
 		w.tokens[name] = token

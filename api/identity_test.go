@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,8 @@ import (
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 type object = map[string]any
@@ -263,36 +266,39 @@ func TestNamesAreShownToThoseWhoMaySeeThem(t *testing.T) {
 	require.NotContains(t, string(w.do("admin", "GET", "/v3/users", nil).body), "$2a$", "no password hashes")
 }
 
-func TestBootstrapMakesWhoIsMissingAndCanBeRepeated(t *testing.T) {
-	w := newWorld(t)
+func TestBootstrapMakesWhoIsThereUntilSomebodyIsAnAdmin(t *testing.T) {
 	ctx := context.Background()
-	store := w.store
-	o := identity.BootstrapOptions{
-		Projects: []string{"demo", "fresh"},
-		Users:    []identity.BootstrapUser{{Name: "boss", Password: "first", Roles: map[string]string{"fresh": auth.RoleAdmin, "demo": auth.RoleMember}}},
-	}
-	require.NoError(t, identity.Bootstrap(ctx, store, o))
-	once := w.everything()
-	require.NoError(t, identity.Bootstrap(ctx, store, o))
-	require.Equal(t, once, w.everything(), "again changes nothing")
-	boss := func(pass string) int {
-		return w.do("", "POST", "/v3/auth/tokens", login(byName("boss"), with(pass), object{"project": byName("fresh")})).status
-	}
-	require.Equal(t, 201, boss("first"))
-	o.Users[0].Password = "second"
-	require.NoError(t, identity.Bootstrap(ctx, store, o))
-	require.Equal(t, 401, boss("first"))
-	require.Equal(t, 201, boss("second"))
-
+	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.Migrate(ctx))
 	for name, bad := range map[string]identity.BootstrapOptions{
 		"no password":     {Users: []identity.BootstrapUser{{Name: "x"}}},
 		"unknown project": {Users: []identity.BootstrapUser{{Name: "x", Password: "y", Roles: map[string]string{"z": "admin"}}}},
 	} {
 		require.Error(t, identity.Bootstrap(ctx, store, bad), name)
 	}
-	d := identity.DefaultBootstrap("a", "")
-	require.Len(t, d.Users, 1, "no demo password, no demo user")
-	require.Len(t, identity.DefaultBootstrap("a", "b").Users, 2)
+	first := identity.DefaultBootstrap("first", "demo")
+	halfway := first
+	halfway.Users = halfway.Users[:1]
+	require.NoError(t, identity.Bootstrap(ctx, store, halfway), "it died before its last user")
+	require.NoError(t, identity.Bootstrap(ctx, store, first))
+	once, err := store.Snapshot(ctx)
+	require.NoError(t, err)
+	require.Len(t, once["users"], 2)
+	require.Len(t, once["projects"], 2)
+	require.Len(t, once["grants"], 4)
+
+	demo, err := store.ProjectByName(ctx, "default", "demo")
+	require.NoError(t, err)
+	require.NoError(t, store.DeleteProject(ctx, demo.ID))
+	require.NoError(t, identity.Bootstrap(ctx, store, identity.DefaultBootstrap("second", "demo")))
+	_, err = store.ProjectByName(ctx, "default", "demo")
+	require.Error(t, err, "what its admins have deleted since does not come back")
+	admin, err := store.UserByName(ctx, "default", "admin")
+	require.NoError(t, err)
+	require.True(t, auth.CheckPassword(admin.PasswordHash, "first"), "nor does a password that they may have changed")
+	require.Len(t, identity.DefaultBootstrap("a", "").Users, 1, "no demo password, no demo user")
 }
 
 func BenchmarkTokenCheckWithPostgres(b *testing.B) {

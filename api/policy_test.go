@@ -93,7 +93,7 @@ func (w *world) holds(r policy.Route, who somebody, least policy.Who, anothers b
 
 // ownOf is the id of the caller or its project, as the path asks for one or the other; or another's.
 func ownOf(path string, who somebody, anothers bool) string {
-	switch users := slices.Contains([]string{"/v3/users/:id", "/v3/users/:id/projects"}, path); {
+	switch users := slices.Contains([]string{"/v3/users/:id", "/v3/users/:id/projects", "/v3/users/:id/groups"}, path); {
 	case users && anothers:
 		return otherUser
 	case users:
@@ -106,10 +106,10 @@ func ownOf(path string, who somebody, anothers bool) string {
 	return who.project
 }
 
-// users are those who have a user's token, each more than the one before.
-var users = []policy.Who{policy.Token, policy.Project, policy.Member, policy.Admin}
+// levels are those who have a user's token, each more than the one before.
+var levels = []policy.Who{policy.Token, policy.Project, policy.Member, policy.Admin}
 
-func known(who policy.Who) bool { return slices.Contains(users, who) }
+func known(who policy.Who) bool { return slices.Contains(levels, who) }
 
 // allows says whether who may call what asks for the least.
 func allows(who, least policy.Who) bool {
@@ -119,7 +119,7 @@ func allows(who, least policy.Who) bool {
 	case !known(who), !known(least):
 		return false
 	}
-	return slices.Index(users, who) >= slices.Index(users, least)
+	return slices.Index(levels, who) >= slices.Index(levels, least)
 }
 
 // admitHost makes a host and gives its token.

@@ -14,7 +14,7 @@ func BenchmarkToken(b *testing.B) {
 	ctx := context.Background()
 	w := newWorld(b)
 	at := now()
-	require.NoError(b, w.CreateToken(ctx, Token{Hash: tokenOf("t"), AuditID: "a", UserID: "u1", ProjectID: "p1", IssuedAt: at, ExpiresAt: at.Add(time.Hour)}))
+	require.NoError(b, w.CreateToken(ctx, Token{Hash: tokenOf("t"), AuditID: "a", UserID: "u1", Scope: Scope{ProjectID: "p1"}, IssuedAt: at, ExpiresAt: at.Add(time.Hour)}))
 	for b.Loop() {
 		if _, err := w.Token(ctx, tokenOf("t"), at); err != nil {
 			b.Fatal(err)

@@ -2,240 +2,189 @@ package models
 
 import (
 	"context"
-	"errors"
-	"time"
+	"fmt"
+	"strings"
 
-	"github.com/jackc/pgx/v5"
-	"gorm.io/gorm/clause"
+	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
-// Project owns everything a user makes (Keystone's project).
-type Project struct {
-	ID          string `gorm:"primaryKey"`
-	Name        string
-	DomainID    string // always "default" for now
-	Description string
-	Enabled     bool
-	CreatedAt   time.Time
+// DefaultDomain is the id of the domain that every installation has from the beginning.
+const DefaultDomain = "default"
+
+// Extra is what a body held beside the attributes that are known, kept and shown as it was given, as Keystone does.
+type Extra map[string]any
+
+// IdentityFilter selects and pages lists of domains, projects, users, groups and roles.
+type IdentityFilter struct {
+	DomainID string
+	Enabled  *bool
+	Texts    []TextFilter
+	Tags     []TagFilter // of projects
+	GroupID  string      // users that are in it
+	UserID   string      // groups that it is in; projects and domains on which it has a role
+	Marker   string      // id of the last one of the page before
+	Limit    int         // 0 is all
 }
 
-// User is a person or a program with a password (Keystone's user).
-type User struct {
-	ID           string `gorm:"primaryKey"`
-	Name         string
-	DomainID     string
-	PasswordHash string // bcrypt
-	Enabled      bool
-	CreatedAt    time.Time
+// TextFilter compares an attribute's text in one of Keystone's ways (TextOps).
+type TextFilter struct{ Column, Op, Value string }
+
+// TextOps are the ways in which texts are compared, with the conditions of each on a column and a pattern.
+var textOps = map[string]struct{ condition, pattern string }{
+	"":            {"%s = ?", ""},
+	"contains":    {`%s LIKE ?`, "%%%s%%"},
+	"icontains":   {`%s ILIKE ?`, "%%%s%%"},
+	"startswith":  {`%s LIKE ?`, "%s%%"},
+	"istartswith": {`%s ILIKE ?`, "%s%%"},
+	"endswith":    {`%s LIKE ?`, "%%%s"},
+	"iendswith":   {`%s ILIKE ?`, "%%%s"},
 }
 
-// RoleAssignment gives a user a role on a project: admin, member or reader.
-type RoleAssignment struct {
-	UserID    string `gorm:"primaryKey"`
-	ProjectID string `gorm:"primaryKey"`
-	Role      string `gorm:"primaryKey"`
+// IsTextOp says whether texts can be compared so.
+func IsTextOp(op string) bool {
+	_, known := textOps[op]
+	return known
 }
 
-// Token is an issued credential. Only its hash is kept.
-type Token struct {
-	Hash      []byte `gorm:"primaryKey"` // SHA-256 of the token
-	AuditID   string
-	UserID    string
-	ProjectID string // "" for an unscoped token
-	Methods   string // comma separated: password, token
-	IssuedAt  time.Time
-	ExpiresAt time.Time
-}
-
-// TokenInfo is a token with what it stands for.
-type TokenInfo struct {
-	Token   Token
-	User    User
-	Project *Project // nil for an unscoped token
-	Roles   []string
-}
-
-// EnsureProject returns the project of that domain and name, making it if it is not there.
-func (s *Store) EnsureProject(ctx context.Context, p Project) (Project, error) {
-	if p.CreatedAt.IsZero() {
-		p.CreatedAt = now()
+func (t TextFilter) of(rows *gorm.DB) *gorm.DB {
+	how := textOps[t.Op]
+	value := t.Value
+	if how.pattern != "" {
+		value = fmt.Sprintf(how.pattern, strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(value))
 	}
-	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{
-		Columns:   []clause.Column{{Name: "domain_id"}, {Name: "name"}},
-		DoUpdates: clause.AssignmentColumns([]string{"name"}), // nothing changes, but the row is returned
-	}, clause.Returning{}).Create(&p).Error
-	if violates(err, "projects_pkey") {
-		return Project{}, fault.New(fault.Conflict, "Conflict occurred attempting to store project - Duplicate ID, %s.", p.ID)
-	}
-	return p, failed(err, "ensure project %s", p.Name)
+	return rows.Where(fmt.Sprintf(how.condition, t.Column), value)
 }
 
-// EnsureUser returns the user of that domain and name, making it if it is not there and replacing a different password hash.
-func (s *Store) EnsureUser(ctx context.Context, u User) (User, error) {
-	if u.CreatedAt.IsZero() {
-		u.CreatedAt = now()
-	}
-	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{
-		Columns:   []clause.Column{{Name: "domain_id"}, {Name: "name"}},
-		DoUpdates: clause.AssignmentColumns([]string{"password_hash"}),
-	}, clause.Returning{}).Create(&u).Error
-	if violates(err, "users_pkey") {
-		return User{}, fault.New(fault.Conflict, "Conflict occurred attempting to store user - Duplicate ID, %s.", u.ID)
-	}
-	return u, failed(err, "ensure user %s", u.Name)
+// TagFilter wants all of the tags, or any of them, or the contrary of that.
+type TagFilter struct {
+	Any, Not bool
+	Tags     []string
 }
 
-// EnsureRole gives the user the role on the project; again is success.
-func (s *Store) EnsureRole(ctx context.Context, userID, projectID, role string) error {
-	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{DoNothing: true}).
-		Create(&RoleAssignment{UserID: userID, ProjectID: projectID, Role: role}).Error
-	switch {
-	case violates(err, "role_assignments_user_id_fkey"):
-		return noUser(userID)
-	case violates(err, "role_assignments_project_id_fkey"):
-		return noProject(projectID)
-	case violates(err, "role_assignments_role_check"):
-		return fault.New(fault.NotFound, "Could not find role: %s.", role)
+func (t TagFilter) of(rows *gorm.DB) *gorm.DB {
+	function := "jsonb_exists_all"
+	if t.Any {
+		function = "jsonb_exists_any"
 	}
-	return failed(err, "give user %s the role %s on project %s", userID, role, projectID)
+	if t.Not {
+		function = "NOT " + function
+	}
+	return rows.Where(function+"(tags, ?)", texts(t.Tags))
+}
+
+var identityOrder = order{keys: map[string]string{"name": "name"}, id: "id", preset: Sort{Key: "name"}}
+
+// listed is the page of rows that the filter selects.
+func listed[T any](ctx context.Context, s *Store, f IdentityFilter) ([]T, error) {
+	all := []T{}
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		all = all[:0]
+		rows := tx.Model(new(T))
+		if f.DomainID != "" {
+			rows = rows.Where("domain_id = ?", f.DomainID)
+		}
+		if f.Enabled != nil {
+			rows = rows.Where("enabled = ?", *f.Enabled)
+		}
+		for _, t := range f.Texts {
+			rows = t.of(rows)
+		}
+		for _, t := range f.Tags {
+			rows = t.of(rows)
+		}
+		rows, err := identityOrder.page(f.related(rows), tx.Model(new(T)), nil, f.Marker, f.Limit)
+		if err != nil {
+			return err
+		}
+		return rows.Find(&all).Error
+	})
+	return all, err
+}
+
+// related keeps what belongs to the filter's group or user.
+func (f IdentityFilter) related(rows *gorm.DB) *gorm.DB {
+	if f.GroupID != "" {
+		rows = rows.Where("id IN (SELECT user_id FROM group_members WHERE group_id = ?)", f.GroupID)
+	}
+	if f.UserID == "" {
+		return rows
+	}
+	switch rows.Statement.Model.(type) {
+	case *Group:
+		return rows.Where("id IN (SELECT group_id FROM group_members WHERE user_id = ?)", f.UserID)
+	case *Project:
+		return rows.Where("id IN (SELECT g.project_id FROM grants g WHERE NOT g.inherited AND "+heldBy+
+			" UNION ALL SELECT p.id FROM grants g JOIN projects p ON p.domain_id = g.domain_id WHERE g.inherited AND "+heldBy+")",
+			f.UserID, f.UserID, f.UserID, f.UserID)
+	default:
+		return rows.Where("id IN (SELECT g.domain_id FROM grants g WHERE NOT g.inherited AND "+heldBy+")", f.UserID, f.UserID)
+	}
+}
+
+// duplicate is Keystone's refusal of a name that another of the kind has in the same domain.
+func duplicate(kind, name string) error {
+	return fault.New(fault.Conflict, "Conflict occurred attempting to store %s - it is not permitted to have two %ss with the same name : %s.", kind, kind, name)
 }
 
 // The texts are Keystone's.
 func noUser(id string) error    { return fault.New(fault.NotFound, "Could not find user: %s.", id) }
 func noProject(id string) error { return fault.New(fault.NotFound, "Could not find project: %s.", id) }
+func noDomain(id string) error  { return fault.New(fault.NotFound, "Could not find domain: %s.", id) }
+func noGroup(id string) error   { return fault.New(fault.NotFound, "Could not find group: %s.", id) }
+func noRole(id string) error    { return fault.New(fault.NotFound, "Could not find role: %s.", id) }
 
-// User by id.
-func (s *Store) User(ctx context.Context, id string) (User, error) {
-	var u User
-	err := s.db.WithContext(ctx).Where("id = ?", id).Take(&u).Error
+// found is the one row of a condition, or the refusal.
+func found[T any](ctx context.Context, s *Store, absent error, where string, args ...any) (T, error) {
+	var row T
+	err := s.db.WithContext(ctx).Where(where, args...).Take(&row).Error
 	if isAbsent(err) {
-		return u, noUser(id)
+		return row, absent
 	}
-	return u, failed(err, "read user %s", id)
+	return row, failed(err, "read what may be absent (%v)", absent)
 }
 
-// UserByName within a domain.
-func (s *Store) UserByName(ctx context.Context, domainID, name string) (User, error) {
-	var u User
-	err := s.db.WithContext(ctx).Where("domain_id = ? AND name = ?", domainID, name).Take(&u).Error
+// revised writes columns of one row, and reads it again.
+func revised[T any](tx *gorm.DB, id string, columns map[string]any, absent error) (T, error) {
+	var row T
+	if len(columns) > 0 {
+		u := tx.Model(&row).Where("id = ?", id).Updates(columns)
+		if u.Error != nil {
+			return row, u.Error
+		}
+	}
+	err := tx.Where("id = ?", id).Take(&row).Error
 	if isAbsent(err) {
-		return u, noUser(name)
+		return row, absent
 	}
-	return u, failed(err, "read user %s", name)
+	return row, err
 }
 
-// Project by id.
-func (s *Store) Project(ctx context.Context, id string) (Project, error) {
-	var p Project
-	err := s.db.WithContext(ctx).Where("id = ?", id).Take(&p).Error
-	if isAbsent(err) {
-		return p, noProject(id)
+// columns are a patch's, by name; what is nil stays as it is.
+type columns map[string]any
+
+func (c columns) set() map[string]any {
+	set := map[string]any{}
+	for name, value := range c {
+		switch v := value.(type) {
+		case *string:
+			if v != nil {
+				set[name] = *v
+			}
+		case *bool:
+			if v != nil {
+				set[name] = *v
+			}
+		case *[]string:
+			if v != nil {
+				set[name] = gorm.Expr("?::jsonb", asJSON(*v))
+			}
+		case Extra: // a null takes a key away
+			if len(v) > 0 {
+				set[name] = gorm.Expr("jsonb_strip_nulls(extra || ?::jsonb)", asJSON(v))
+			}
+		}
 	}
-	return p, failed(err, "read project %s", id)
-}
-
-// ProjectByName within a domain.
-func (s *Store) ProjectByName(ctx context.Context, domainID, name string) (Project, error) {
-	var p Project
-	err := s.db.WithContext(ctx).Where("domain_id = ? AND name = ?", domainID, name).Take(&p).Error
-	if isAbsent(err) {
-		return p, noProject(name)
-	}
-	return p, failed(err, "read project %s", name)
-}
-
-// ProjectsOf lists the projects on which the user has a role, by name.
-func (s *Store) ProjectsOf(ctx context.Context, userID string) ([]Project, error) {
-	var all []Project
-	err := s.db.WithContext(ctx).Where("id IN (SELECT project_id FROM role_assignments WHERE user_id = ?)", userID).
-		Order("name, id").Find(&all).Error
-	return all, failed(err, "list the projects of user %s", userID)
-}
-
-// Roles of a user on a project, sorted; empty when there are none.
-func (s *Store) Roles(ctx context.Context, userID, projectID string) ([]string, error) {
-	roles := []string{}
-	err := s.db.WithContext(ctx).Model(&RoleAssignment{}).Where("user_id = ? AND project_id = ?", userID, projectID).
-		Order("role").Pluck("role", &roles).Error
-	return roles, failed(err, "read the roles of user %s on project %s", userID, projectID)
-}
-
-// ListProjects lists all, by name.
-func (s *Store) ListProjects(ctx context.Context) ([]Project, error) {
-	var all []Project
-	return all, failed(s.db.WithContext(ctx).Order("name, id").Find(&all).Error, "list the projects")
-}
-
-// ListUsers lists all, by name.
-func (s *Store) ListUsers(ctx context.Context) ([]User, error) {
-	var all []User
-	return all, failed(s.db.WithContext(ctx).Order("name, id").Find(&all).Error, "list the users")
-}
-
-// CreateToken records an issued token.
-func (s *Store) CreateToken(ctx context.Context, t Token) error {
-	err := s.exec(ctx, `INSERT INTO tokens (hash, audit_id, user_id, project_id, methods, issued_at, expires_at)
-		VALUES (@hash, @audit_id, @user_id, NULLIF(@project_id, ''), @methods, @issued_at, @expires_at)`,
-		named{
-			"hash": t.Hash, "audit_id": t.AuditID, "user_id": t.UserID, "project_id": t.ProjectID, "methods": t.Methods,
-			"issued_at": t.IssuedAt, "expires_at": t.ExpiresAt,
-		})
-	switch {
-	case violates(err, "tokens_user_id_fkey"):
-		return noUser(t.UserID)
-	case violates(err, "tokens_project_id_fkey"):
-		return noProject(t.ProjectID)
-	}
-	return failed(err, "record a token of user %s", t.UserID)
-}
-
-// Every request asks this once.
-const tokenSQL = `
-SELECT t.hash, t.audit_id, t.user_id, COALESCE(t.project_id, ''), t.methods, t.issued_at, t.expires_at,
-       u.id, u.name, u.domain_id, u.password_hash, u.enabled, u.created_at,
-       COALESCE(p.id, ''), COALESCE(p.name, ''), COALESCE(p.domain_id, ''), COALESCE(p.description, ''),
-       COALESCE(p.enabled, false), COALESCE(p.created_at, t.issued_at),
-       ARRAY(SELECT r.role FROM role_assignments r WHERE r.user_id = t.user_id AND r.project_id = t.project_id ORDER BY r.role)
-FROM tokens t
-JOIN users u ON u.id = t.user_id AND u.enabled
-LEFT JOIN projects p ON p.id = t.project_id
-WHERE t.hash = $1 AND t.expires_at > $2 AND (t.project_id IS NULL OR p.enabled)`
-
-// Token finds a live token and what it stands for in one query. NotFound when it is absent or expired, its user or project
-// is disabled, or it is scoped to a project on which the user has no role any more.
-func (s *Store) Token(ctx context.Context, hash []byte, now time.Time) (TokenInfo, error) {
-	var (
-		i TokenInfo
-		p Project
-	)
-	err := withRetries(ctx, func() error {
-		return s.pool.QueryRow(ctx, tokenSQL, hash, now).Scan(
-			&i.Token.Hash, &i.Token.AuditID, &i.Token.UserID, &i.Token.ProjectID, &i.Token.Methods, &i.Token.IssuedAt, &i.Token.ExpiresAt,
-			&i.User.ID, &i.User.Name, &i.User.DomainID, &i.User.PasswordHash, &i.User.Enabled, &i.User.CreatedAt,
-			&p.ID, &p.Name, &p.DomainID, &p.Description, &p.Enabled, &p.CreatedAt, &i.Roles)
-	})
-	scoped := i.Token.ProjectID != ""
-	if errors.Is(err, pgx.ErrNoRows) || err == nil && scoped && len(i.Roles) == 0 {
-		return TokenInfo{}, fault.New(fault.NotFound, "Could not find token.")
-	}
-	if err != nil {
-		return TokenInfo{}, failed(err, "read a token")
-	}
-	if scoped {
-		i.Project = &p
-	}
-	return i, nil
-}
-
-// DeleteToken revokes; an absent token is success.
-func (s *Store) DeleteToken(ctx context.Context, hash []byte) error {
-	return failed(s.db.WithContext(ctx).Where("hash = ?", hash).Delete(&Token{}).Error, "revoke a token")
-}
-
-// PurgeTokens deletes those that expired before the time and says how many.
-func (s *Store) PurgeTokens(ctx context.Context, before time.Time) (int64, error) {
-	d := s.db.WithContext(ctx).Where("expires_at < ?", before).Delete(&Token{})
-	return d.RowsAffected, failed(d.Error, "purge expired tokens")
+	return set
 }

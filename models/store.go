@@ -174,7 +174,7 @@ func (s *Store) Snapshot(ctx context.Context, omit ...string) (map[string][]stri
 		skip[o] = true
 	}
 	rows, err := s.pool.Query(ctx, `SELECT table_name::text, column_name::text FROM information_schema.columns
-		WHERE table_schema = current_schema() AND table_name NOT IN (SELECT viewname FROM pg_views) ORDER BY table_name, ordinal_position`)
+		WHERE table_schema = current_schema() AND table_name NOT IN (SELECT viewname FROM pg_views WHERE schemaname = current_schema()) ORDER BY table_name, ordinal_position`)
 	if err != nil {
 		return nil, failed(err, "list the tables")
 	}

@@ -73,7 +73,8 @@ func (e *Env) UserUntil(t testing.TB, project, role string, until time.Time) Use
 	require.NoError(t, e.Store.EnsureRole(ctx, u.ID, p.ID, role))
 	token, hash := auth.NewToken()
 	require.NoError(t, e.Store.CreateToken(ctx, models.Token{
-		Hash: hash, AuditID: auth.NewAuditID(), UserID: u.ID, ProjectID: p.ID, Methods: "password", IssuedAt: time.Now().Add(-time.Hour), ExpiresAt: until,
+		Hash: hash, AuditID: auth.NewAuditID(), UserID: u.ID, Scope: models.Scope{ProjectID: p.ID}, Methods: "password",
+		IssuedAt: time.Now().Add(-time.Hour), ExpiresAt: until,
 	}))
 	return User{UserID: u.ID, ProjectID: p.ID, Token: token}
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/auth"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -24,30 +24,33 @@ type BootstrapUser struct {
 	Name     string
 	Password string
 	Roles    map[string]string
+	System   string // the role on the system
 }
 
-// DefaultBootstrap is the projects admin and demo, the user admin (admin on both), and, where a password is given, the
-// user demo (member of demo).
+// DefaultBootstrap is the projects admin and demo, the user demo (member of demo) where a password is given, and the user admin
+// (admin on both and on the system).
 func DefaultBootstrap(adminPassword, demoPassword string) BootstrapOptions {
-	o := BootstrapOptions{
-		Projects: []string{"admin", "demo"},
-		Users: []BootstrapUser{
-			{Name: "admin", Password: adminPassword, Roles: map[string]string{"admin": auth.RoleAdmin, "demo": auth.RoleAdmin}},
-		},
-	}
+	o := BootstrapOptions{Projects: []string{"admin", "demo"}}
 	if demoPassword != "" {
 		o.Users = append(o.Users, BootstrapUser{Name: "demo", Password: demoPassword, Roles: map[string]string{"demo": auth.RoleMember}})
 	}
+	o.Users = append(o.Users, BootstrapUser{
+		Name: "admin", Password: adminPassword, Roles: map[string]string{"admin": auth.RoleAdmin, "demo": auth.RoleAdmin}, System: auth.RoleAdmin,
+	})
 	return o
 }
 
-// Bootstrap makes what of it is missing, and gives users whose password is another one the password of the options. Any
-// number of processes may call it at once, and at every start.
+// Bootstrap makes who is there from the beginning, until somebody is an admin: from then on who there is is the admins' to say.
+// The last of its users is that admin, so that one that died on the way goes on. Any number of processes may call it at once,
+// and at every start.
 func Bootstrap(ctx context.Context, store *models.Store, o BootstrapOptions) error {
+	if done, err := store.HasAdmin(ctx); err != nil || done {
+		return err
+	}
 	ids := map[string]string{}
 	for _, name := range o.Projects {
 		p, err := store.EnsureProject(ctx, models.Project{
-			ID: newID(), Name: name, DomainID: DomainID, Enabled: true, CreatedAt: time.Now().UTC(),
+			ID: newID(), Name: name, DomainID: models.DefaultDomain, Enabled: true, CreatedAt: time.Now().UTC(),
 		})
 		if err != nil {
 			return fmt.Errorf("bootstrap project %s: %w", name, err)
@@ -55,42 +58,41 @@ func Bootstrap(ctx context.Context, store *models.Store, o BootstrapOptions) err
 		ids[name] = p.ID
 	}
 	for _, u := range o.Users {
-		if u.Password == "" {
-			return fmt.Errorf("bootstrap user %s: it has no password", u.Name)
-		}
-		known, err := ensureUser(ctx, store, u)
-		if err != nil {
+		if err := bootstrapUser(ctx, store, u, ids); err != nil {
 			return fmt.Errorf("bootstrap user %s: %w", u.Name, err)
-		}
-		for project, role := range u.Roles {
-			id, ok := ids[project]
-			if !ok {
-				return fmt.Errorf("bootstrap user %s: its project %s is not among the projects", u.Name, project)
-			}
-			if err := store.EnsureRole(ctx, known.ID, id, role); err != nil {
-				return fmt.Errorf("bootstrap role %s of user %s on project %s: %w", role, u.Name, project, err)
-			}
 		}
 	}
 	return nil
 }
 
-func ensureUser(ctx context.Context, store *models.Store, u BootstrapUser) (models.User, error) {
-	known, err := store.UserByName(ctx, DomainID, u.Name)
-	if err != nil && !fault.Is(err, fault.NotFound) {
-		return known, err
+func bootstrapUser(ctx context.Context, store *models.Store, u BootstrapUser, projects map[string]string) error {
+	if u.Password == "" {
+		return errors.New("it has no password")
 	}
-	// The same password never hashes to the same text, so compare before replacing.
-	if err == nil && auth.CheckPassword(known.PasswordHash, u.Password) {
-		return known, nil
+	for project := range u.Roles {
+		if projects[project] == "" {
+			return fmt.Errorf("its project %s is not among the projects", project)
+		}
 	}
 	hash, err := auth.HashPassword(u.Password)
 	if err != nil {
-		return known, err
+		return err
 	}
-	return store.EnsureUser(ctx, models.User{
-		ID: newID(), Name: u.Name, DomainID: DomainID, PasswordHash: hash, Enabled: true, CreatedAt: time.Now().UTC(),
+	known, err := store.EnsureUser(ctx, models.User{
+		ID: newID(), Name: u.Name, DomainID: models.DefaultDomain, PasswordHash: hash, Enabled: true, CreatedAt: time.Now().UTC(),
 	})
+	if err != nil {
+		return err
+	}
+	for project, role := range u.Roles {
+		if err := store.EnsureRole(ctx, known.ID, projects[project], role); err != nil {
+			return fmt.Errorf("role %s on project %s: %w", role, project, err)
+		}
+	}
+	if u.System == "" {
+		return nil
+	}
+	return store.EnsureGrant(ctx, models.Grant{Role: u.System, UserID: &known.ID})
 }
 
 // newID is an id as Keystone makes them: a UUID without dashes.

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -13,7 +14,6 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -66,7 +66,7 @@ var authSchema = rest.Schema(`{
 										"domain": {"$ref": "#/$defs/domain"}
 									}
 								},
-								"domain": {"type": "object"},
+								"domain": {"$ref": "#/$defs/domain"},
 								"system": {"type": "object"},
 								"unscoped": {"type": "object"},
 								"OS-TRUST:trust": {"type": "object"}
@@ -95,11 +95,6 @@ type domainRef struct {
 	Name string `json:"name"`
 }
 
-// known says whether the reference means the only domain.
-func (d *domainRef) known() bool {
-	return d != nil && (d.ID == DomainID || (d.ID == "" && strings.EqualFold(d.Name, domainName)))
-}
-
 type authRequest struct {
 	Auth struct {
 		Identity struct {
@@ -120,14 +115,16 @@ type authRequest struct {
 	} `json:"auth"`
 }
 
-// scope is what a token is to be good for: a project, or nothing in particular.
+// scope is what a token is to be good for. Where nothing is said it is the user's default project.
 type scope struct {
 	project *struct {
 		ID     string     `json:"id"`
 		Name   string     `json:"name"`
 		Domain *domainRef `json:"domain"`
 	}
-	other bool // domain, system or trust: nobody has a role on those here
+	domain           *domainRef
+	system, unscoped bool
+	trust            bool
 }
 
 func (s *scope) UnmarshalJSON(raw []byte) error {
@@ -138,18 +135,24 @@ func (s *scope) UnmarshalJSON(raw []byte) error {
 		if err := json.Unmarshal(raw, &word); err != nil {
 			return err
 		}
-		s.other = word != "unscoped"
-		return nil
+		keys = map[string]json.RawMessage{word: nil}
 	}
 	for key, value := range keys {
+		var err error
 		switch key {
 		case "project":
-			if err := json.Unmarshal(value, &s.project); err != nil {
-				return err
-			}
+			err = json.Unmarshal(value, &s.project)
+		case "domain":
+			err = json.Unmarshal(value, &s.domain)
+		case "system":
+			s.system = true
 		case "unscoped":
+			s.unscoped = true
 		default:
-			s.other = true
+			s.trust = true
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -169,79 +172,87 @@ func (a *API) createToken(c echo.Context) error {
 	if err := rest.Bind(c, authSchema, &in); err != nil {
 		return err
 	}
-	user, methods, expires, err := a.authenticate(c, in)
+	who, err := a.authenticate(c, in)
 	if err != nil {
 		return err
 	}
-	project, roles, err := a.resolveScope(c, user, in.Auth.Scope)
+	scope, err := a.resolveScope(c, who.User, in.Auth.Scope)
 	if err != nil {
 		return err
 	}
 
 	text, hash := auth.NewToken()
 	row := models.Token{
-		Hash: hash, AuditID: auth.NewAuditID(), UserID: user.ID,
-		Methods: strings.Join(methods, ","), IssuedAt: a.now().UTC(), ExpiresAt: expires,
+		Hash: hash, AuditID: auth.NewAuditID(), Chain: who.chain, Parent: who.parent, UserID: who.ID, Scope: scope,
+		Methods: strings.Join(who.methods, ","), IssuedAt: a.now().UTC(), ExpiresAt: who.expires,
 	}
-	if project != nil {
-		row.ProjectID = project.ID
+	if err := a.store.CreateToken(ctx, row); fault.Is(err, fault.NotFound) {
+		return refuseLogin(c, "user %s: what the token stands on is gone", who.ID)
+	} else if err != nil {
+		return fmt.Errorf("record a token of user %s: %w", who.ID, err)
 	}
-	if err := a.store.CreateToken(ctx, row); err != nil {
-		return fmt.Errorf("record a token of user %s: %w", user.ID, err)
+	info, err := a.store.Token(ctx, hash, a.now())
+	if fault.Is(err, fault.NotFound) { // it would let nobody in
+		if err := a.store.DeleteToken(ctx, hash); err != nil {
+			return fmt.Errorf("take a token of user %s back: %w", who.ID, err)
+		}
+		return refuseLogin(c, "user %s: its domain is disabled, or what the token is for", who.ID)
 	}
-	h := c.Response().Header()
-	h.Set("X-Subject-Token", text)
-	h.Set(echo.HeaderVary, "X-Auth-Token")
-	h.Set(echo.HeaderCacheControl, "no-store")
-	return c.JSON(http.StatusCreated, tokenBody(c, models.TokenInfo{Token: row, User: user, Project: project, Roles: roles}))
+	if err != nil {
+		return fmt.Errorf("read a new token of user %s: %w", who.ID, err)
+	}
+	return a.answerToken(c, http.StatusCreated, text, info)
+}
+
+// known is who has logged in, and how.
+type known struct {
+	models.User
+	methods []string
+	expires time.Time
+	parent  []byte // of a token that was bought with another one
+	chain   string
 }
 
 // authenticate finds who asks. Every method that is named has to succeed, for the same user.
-func (a *API) authenticate(c echo.Context, in authRequest) (models.User, []string, time.Time, error) {
+func (a *API) authenticate(c echo.Context, in authRequest) (known, error) {
 	id := in.Auth.Identity
-	var user models.User
-	fail := func(err error) (models.User, []string, time.Time, error) {
-		return models.User{}, nil, time.Time{}, err
-	}
+	who := known{expires: a.now().UTC().Add(a.ttl)}
 	if len(id.Methods) == 0 {
-		return fail(refuseLogin(c, "no method"))
+		return who, refuseLogin(c, "no method")
 	}
-	var methods []string
-	expires := a.now().UTC().Add(a.ttl)
 	for _, method := range id.Methods {
 		var found models.User
 		var err error
 		switch {
 		case method == "password" && id.Password != nil:
 			found, err = a.byPassword(c, in)
-			methods = append(methods, "password")
 		case method == "token" && id.Token != nil:
-			var info models.TokenInfo
-			info, err = a.byToken(c, id.Token.ID)
-			found = info.User
-			// A token bought with a token lives no longer, and remembers how its ancestor was got.
-			if err == nil && info.Token.ExpiresAt.Before(expires) {
-				expires = info.Token.ExpiresAt
-			}
-			methods = append(methods, "token")
-			if err == nil {
-				methods = append(methods, strings.Split(info.Token.Methods, ",")...)
-			}
+			found, err = a.byToken(c, id.Token.ID, &who)
 		case method == "password" || method == "token":
-			return fail(fault.New(fault.Invalid, "Expecting to find %s in identity. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.", method))
+			return who, fault.New(fault.Invalid, "Expecting to find %s in identity. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.", method)
 		default:
-			return fail(refuseLogin(c, "unsupported method"))
+			return who, refuseLogin(c, "unsupported method")
 		}
 		if err != nil {
-			return fail(err)
+			return who, err
 		}
-		if user.ID != "" && user.ID != found.ID {
-			return fail(refuseLogin(c, "the methods name different users"))
+		if who.ID != "" && who.ID != found.ID {
+			return who, refuseLogin(c, "the methods name different users")
 		}
-		user = found
+		who.User, who.methods = found, append(who.methods, method)
 	}
-	slices.Sort(methods)
-	return user, slices.Compact(methods), expires, nil
+	slices.Sort(who.methods)
+	who.methods = slices.Compact(who.methods)
+	return who, nil
+}
+
+// domainOf is the id of the domain that is meant; NotFound for one that is not there.
+func (a *API) domainOf(c echo.Context, ref domainRef) (string, error) {
+	if ref.ID != "" {
+		return ref.ID, nil
+	}
+	d, err := a.store.DomainByName(c.Request().Context(), ref.Name)
+	return d.ID, err
 }
 
 func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
@@ -253,15 +264,14 @@ func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 	key := "id/" + asked.ID
 	var user models.User
 	var err error
-	switch {
-	case asked.ID != "":
+	if asked.ID != "" {
 		user, err = a.store.User(ctx, asked.ID)
-	case asked.Domain.known():
+	} else {
 		key = "name/" + strings.ToLower(asked.Name)
-		user, err = a.store.UserByName(ctx, DomainID, asked.Name)
-	default:
-		key = "name/" + strings.ToLower(asked.Name)
-		err = fault.New(fault.NotFound, "no such domain")
+		var domain string
+		if domain, err = a.domainOf(c, *asked.Domain); err == nil {
+			user, err = a.store.UserByName(ctx, domain, asked.Name)
+		}
 	}
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return models.User{}, fmt.Errorf("find the user that logs in: %w", err)
@@ -280,77 +290,158 @@ func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 	return user, nil
 }
 
-func (a *API) byToken(c echo.Context, token string) (models.TokenInfo, error) {
-	info, err := a.store.Token(c.Request().Context(), auth.HashToken(token), a.now())
+// byToken finds whose token it is. What is bought with a token lives no longer, dies with it, and remembers how it was got.
+func (a *API) byToken(c echo.Context, token string, who *known) (models.User, error) {
+	ctx := c.Request().Context()
+	info, err := a.store.Token(ctx, auth.HashToken(token), a.now())
 	if fault.Is(err, fault.NotFound) {
-		return info, refuseLogin(c, "no such token")
+		return models.User{}, refuseLogin(c, "no such token")
 	}
 	if err != nil {
-		return info, fmt.Errorf("look up the token that logs in: %w", err)
+		return models.User{}, fmt.Errorf("look up the token that logs in: %w", err)
 	}
-	return info, nil
+	if info.Token.ExpiresAt.Before(who.expires) {
+		who.expires = info.Token.ExpiresAt
+	}
+	who.parent, who.chain = info.Token.Hash, cmp.Or(info.Token.Chain, info.Token.AuditID)
+	who.methods = append(who.methods, strings.Split(info.Token.Methods, ",")...)
+	u, err := a.store.User(ctx, info.User.ID)
+	if fault.Is(err, fault.NotFound) {
+		return u, refuseLogin(c, "the token's user is gone")
+	}
+	return u, err
 }
 
-// resolveScope finds the project that is asked for and the user's roles on it; nil for an unscoped token.
-func (a *API) resolveScope(c echo.Context, user models.User, s scope) (*models.Project, []string, error) {
-	ctx := c.Request().Context()
-	if s.other {
-		return nil, nil, refuseLogin(c, "user %s has no role on a domain, the system or a trust", user.ID)
-	}
-	if s.project == nil {
-		return nil, nil, nil
-	}
-	var project models.Project
+// resolveScope finds what the token is asked for, on which the user has to have a role; nothing for an unscoped token.
+func (a *API) resolveScope(c echo.Context, user models.User, s scope) (models.Scope, error) {
+	var on models.Scope
 	var err error
 	switch {
-	case s.project.ID != "":
-		project, err = a.store.Project(ctx, s.project.ID)
-	case s.project.Name != "" && s.project.Domain != nil:
-		if !s.project.Domain.known() {
-			return nil, nil, refuseLogin(c, "user %s: no such domain", user.ID)
-		}
-		project, err = a.store.ProjectByName(ctx, DomainID, s.project.Name)
+	case s.trust:
+		return on, fault.New(fault.Invalid, "Trusts are not served: scope the token to a project, a domain or the system.")
+	case s.system:
+		on.System = true
+	case s.domain != nil:
+		on.DomainID, err = a.domainOf(c, *s.domain)
+	case s.project != nil:
+		on.ProjectID, err = a.projectOf(c, s)
+	case s.unscoped, user.DefaultProjectID == nil:
+		return on, nil
 	default:
-		return nil, nil, fault.New(fault.Invalid, "Expecting to find the project's id, or its name and domain, in scope.")
+		return a.defaultScope(c, user)
 	}
-	if fault.Is(err, fault.NotFound) || (err == nil && !project.Enabled) {
-		return nil, nil, refuseLogin(c, "user %s: no such enabled project", user.ID)
+	if fault.Is(err, fault.NotFound) {
+		return on, refuseLogin(c, "user %s: no such project or domain", user.ID)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("find the project of the scope: %w", err)
+		return on, err
 	}
-	roles, err := a.store.Roles(ctx, user.ID, project.ID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("roles of user %s on project %s: %w", user.ID, project.ID, err)
+	has, err := a.hasRoleOn(c, user, on)
+	if err == nil && !has {
+		return on, refuseLogin(c, "user %s has no role there, or it is disabled: %+v", user.ID, on)
 	}
-	if len(roles) == 0 {
-		return nil, nil, refuseLogin(c, "user %s has no role on project %s", user.ID, project.ID)
-	}
-	return &project, roles, nil
+	return on, err
 }
 
-func tokenBody(c echo.Context, info models.TokenInfo) map[string]any {
-	domain := map[string]any{"id": DomainID, "name": domainName}
-	token := map[string]any{
-		"methods":    strings.Split(info.Token.Methods, ","),
-		"user":       map[string]any{"id": info.User.ID, "name": info.User.Name, "domain": domain, "password_expires_at": nil},
-		"audit_ids":  []string{info.Token.AuditID},
-		"issued_at":  rest.TimeMicro(info.Token.IssuedAt),
-		"expires_at": rest.TimeMicro(info.Token.ExpiresAt),
-	}
-	if info.Project != nil {
-		roles := []any{}
-		for _, r := range auth.Implied(info.Roles) {
-			roles = append(roles, map[string]any{"id": ids.Identity("role", r), "name": r})
+func (a *API) projectOf(c echo.Context, s scope) (string, error) {
+	switch p := s.project; {
+	case p.ID != "":
+		return p.ID, nil
+	case p.Name != "" && p.Domain != nil:
+		domain, err := a.domainOf(c, *p.Domain)
+		if err != nil {
+			return "", err
 		}
-		token["project"] = map[string]any{"id": info.Project.ID, "name": info.Project.Name, "domain": domain}
-		token["is_domain"] = false
-		token["roles"] = roles
-		if _, without := c.QueryParams()["nocatalog"]; !without {
-			token["catalog"] = catalog(c)
+		project, err := a.store.ProjectByName(c.Request().Context(), domain, p.Name)
+		return project.ID, err
+	}
+	return "", fault.New(fault.Invalid, "Expecting to find the project's id, or its name and domain, in scope.")
+}
+
+// defaultScope is the user's default project where it has a role on it, else nothing.
+func (a *API) defaultScope(c echo.Context, user models.User) (models.Scope, error) {
+	on := models.Scope{ProjectID: *user.DefaultProjectID}
+	if has, err := a.hasRoleOn(c, user, on); err != nil || !has {
+		return models.Scope{}, err
+	}
+	return on, nil
+}
+
+// hasRoleOn says whether the user has a role on something that is enabled.
+func (a *API) hasRoleOn(c echo.Context, user models.User, on models.Scope) (bool, error) {
+	roles, err := a.store.Roles(c.Request().Context(), user.ID, on)
+	if err != nil {
+		return false, fmt.Errorf("roles of user %s: %w", user.ID, err)
+	}
+	return len(roles) > 0, nil
+}
+
+// answerToken answers with a token and what it stands for.
+func (a *API) answerToken(c echo.Context, status int, text string, info models.TokenInfo) error {
+	roles, err := a.rolesOf(c, info.Roles)
+	if err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("X-Subject-Token", text)
+	h.Set(echo.HeaderVary, "X-Auth-Token")
+	h.Set(echo.HeaderCacheControl, "no-store")
+	return c.JSON(status, tokenBody(c, info, roles))
+}
+
+// rolesOf are the roles of those names, with what they imply, as a token shows them.
+func (a *API) rolesOf(c echo.Context, names []string) ([]any, error) {
+	roles := []any{}
+	if len(names) == 0 {
+		return roles, nil
+	}
+	all, err := a.store.ListRoles(c.Request().Context(), models.IdentityFilter{})
+	if err != nil {
+		return nil, fmt.Errorf("read the roles of a token: %w", err)
+	}
+	implied := auth.Implied(names)
+	for _, r := range all {
+		if slices.Contains(names, r.Name) || slices.Contains(implied, r.Name) {
+			roles = append(roles, object{"id": r.ID, "name": r.Name})
 		}
 	}
-	return map[string]any{"token": token}
+	return roles, nil
+}
+
+func tokenBody(c echo.Context, info models.TokenInfo, roles []any) object {
+	named := func(n models.Named, domain *models.Named) object {
+		o := object{"id": n.ID, "name": n.Name}
+		if domain != nil {
+			o["domain"] = object{"id": domain.ID, "name": domain.Name}
+		}
+		return o
+	}
+	user := named(info.User, &info.UserDomain)
+	user["password_expires_at"] = nil
+	audit := []string{info.Token.AuditID}
+	if info.Token.Chain != "" {
+		audit = append(audit, info.Token.Chain)
+	}
+	token := object{
+		"methods": strings.Split(info.Token.Methods, ","), "user": user, "audit_ids": audit,
+		"issued_at": rest.TimeMicro(info.Token.IssuedAt), "expires_at": rest.TimeMicro(info.Token.ExpiresAt),
+	}
+	scope := info.Token.Scope
+	switch {
+	case scope.ProjectID != "":
+		token["project"], token["is_domain"] = named(info.Project, &info.ProjectDomain), false
+	case scope.DomainID != "":
+		token["domain"] = named(info.Domain, nil)
+	case scope.System:
+		token["system"] = object{"all": true}
+	default:
+		return object{"token": token}
+	}
+	token["roles"] = roles
+	if _, without := c.QueryParams()["nocatalog"]; !without {
+		token["catalog"] = catalog(c)
+	}
+	return object{"token": token}
 }
 
 // subject is the token that X-Subject-Token names, if the caller may look at it: its own user's, or any for an admin.
@@ -376,11 +467,7 @@ func (a *API) showToken(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	h := c.Response().Header()
-	h.Set("X-Subject-Token", text)
-	h.Set(echo.HeaderVary, "X-Auth-Token")
-	h.Set(echo.HeaderCacheControl, "no-store")
-	return c.JSON(http.StatusOK, tokenBody(c, info))
+	return a.answerToken(c, http.StatusOK, text, info)
 }
 
 // deleteToken revokes X-Subject-Token.

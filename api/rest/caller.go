@@ -17,7 +17,6 @@ type Caller struct {
 	auth.Caller
 	UserName    string
 	ProjectName string // "" for an unscoped token
-	DomainID    string // the user's
 	TokenHash   []byte
 	ExpiresAt   time.Time
 }
@@ -65,17 +64,11 @@ func authenticate(c echo.Context, store Tokens) (Caller, error) {
 	if err != nil {
 		return Caller{}, fmt.Errorf("look a token up: %w", err)
 	}
-	caller := Caller{
-		Caller:    auth.Caller{UserID: info.User.ID, Roles: info.Roles},
-		UserName:  info.User.Name,
-		DomainID:  info.User.DomainID,
-		TokenHash: hash,
-		ExpiresAt: info.Token.ExpiresAt,
-	}
-	if info.Project != nil {
-		caller.ProjectID, caller.ProjectName = info.Project.ID, info.Project.Name
-	}
-	return caller, nil
+	scope := info.Token.Scope
+	return Caller{
+		Caller:   auth.Caller{UserID: info.User.ID, ProjectID: scope.ProjectID, DomainID: scope.DomainID, System: scope.System, Roles: info.Roles},
+		UserName: info.User.Name, ProjectName: info.Project.Name, TokenHash: hash, ExpiresAt: info.Token.ExpiresAt,
+	}, nil
 }
 
 // RequireProject lets only project-scoped tokens through; comes after RequireToken.

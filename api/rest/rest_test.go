@@ -295,7 +295,7 @@ func cmpErr(a, b error) error {
 
 func TestOnlyAGoodTokenComesThrough(t *testing.T) {
 	token, hash := auth.NewToken()
-	good := tokens{hash: hash, info: models.TokenInfo{User: models.User{ID: "u"}, Project: &models.Project{ID: "p"}, Roles: []string{"member"}}}
+	good := tokens{hash: hash, info: models.TokenInfo{Token: models.Token{Scope: models.Scope{ProjectID: "p"}}, User: models.Named{ID: "u"}, Roles: []string{"member"}}}
 	for name, c := range map[string]struct {
 		token  string
 		store  tokens
@@ -477,7 +477,7 @@ func BenchmarkTokenCheck(b *testing.B) {
 	e := echo.New()
 	e.Use(Begin(Options{Logger: slog.New(slog.DiscardHandler)}))
 	e.GET("/", func(c echo.Context) error { return c.NoContent(http.StatusNoContent) },
-		RequireToken(tokens{hash: hash, info: models.TokenInfo{User: models.User{ID: "u"}}}, Nova))
+		RequireToken(tokens{hash: hash, info: models.TokenInfo{User: models.Named{ID: "u"}}}, Nova))
 	req := httptest.NewRequest(http.MethodGet, "/", nil)
 	req.Header.Set("X-Auth-Token", token)
 	b.ReportAllocs()

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/engine"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
@@ -141,15 +142,18 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 		if err := identity.Bootstrap(ctx, store, identity.DefaultBootstrap(c.AdminPassword, c.DemoPassword)); err != nil {
 			return err
 		}
-	} else if users, err := store.ListUsers(ctx); err != nil {
+	} else if has, err := store.HasAdmin(ctx); err != nil {
 		return err
-	} else if len(users) == 0 {
-		return errors.New("there is no user yet: set api.admin_password (SLIPWAY_API_ADMIN_PASSWORD) for the first start")
+	} else if !has {
+		return errors.New("there is no admin yet: set api.admin_password (SLIPWAY_API_ADMIN_PASSWORD) for the first start")
 	}
 	if c.DefaultNetwork == "" {
 		return nil
 	}
-	project, err := store.ProjectByName(ctx, "default", "admin")
+	project, err := store.ProjectByName(ctx, models.DefaultDomain, "admin")
+	if fault.Is(err, fault.NotFound) {
+		return nil // its admins have done without it since
+	}
 	if err != nil {
 		return fmt.Errorf("making the default network: %w", err)
 	}

@@ -3,12 +3,15 @@ package auth
 // Caller is who asks, as its token says.
 type Caller struct {
 	UserID    string
-	ProjectID string // "" for an unscoped token
+	ProjectID string // "" for a token that is scoped to none
+	DomainID  string // of a token that is scoped to a domain
+	System    bool   // the token is scoped to the system
 	Roles     []string
 }
 
-// Admin says whether the caller may see and change everything.
-func (c Caller) Admin() bool { return Has(c.Roles, RoleAdmin) }
+// Admin says whether the caller may see and change everything. Who is an admin of a domain is one of its users, groups and
+// projects alone.
+func (c Caller) Admin() bool { return c.DomainID == "" && Has(c.Roles, RoleAdmin) }
 
 // CanWrite says whether the caller may change things of its project; a reader may not.
 func (c Caller) CanWrite() bool { return Has(c.Roles, RoleMember) }

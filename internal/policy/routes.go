@@ -2,6 +2,34 @@ package policy
 
 import "github.com/slipway-cloud/slipway/internal/imagepolicy"
 
+// Who else may do what asks for an admin, with a token that is scoped to more than a project.
+const (
+	whole   = "admin, or a reader of the system"
+	readers = "or a reader of the system, or of the domain that it is in"
+	keepers = "or an admin of the domain that it is in"
+)
+
+// grants are a role's places, in each of which it is given, taken away and looked at alike.
+func grants() []Route {
+	var all []Route
+	for _, actor := range []string{"users", "groups"} {
+		for _, in := range []struct{ path, end string }{
+			{"/projects/:target", ""}, {"/domains/:target", ""}, {"/system", ""},
+			{"/OS-INHERIT/projects/:target", "/inherited_to_projects"}, {"/OS-INHERIT/domains/:target", "/inherited_to_projects"},
+		} {
+			path := "/v3" + in.path + "/" + actor + "/:actor/roles"
+			all = append(all, Route{Method: "GET", Path: path + in.end, Who: Admin, But: readers})
+			for _, method := range []string{"GET", "HEAD"} {
+				all = append(all, Route{Method: method, Path: path + "/:role" + in.end, Who: Admin, But: readers})
+			}
+			for _, method := range []string{"PUT", "DELETE"} {
+				all = append(all, Route{Method: method, Path: path + "/:role" + in.end, Who: Admin, But: keepers})
+			}
+		}
+	}
+	return all
+}
+
 // routes has what is mounted by every face, in the words of its API.
 var routes = []Route{
 	// What probes ask.
@@ -18,17 +46,54 @@ var routes = []Route{
 	{Method: "GET", Path: "/v3/auth/catalog", Who: Token},
 	{Method: "GET", Path: "/v3/auth/projects", Who: Token},
 	{Method: "GET", Path: "/v3/auth/domains", Who: Token},
-	{Method: "GET", Path: "/v3/projects", Who: Admin},
+	{Method: "GET", Path: "/v3/auth/system", Who: Token},
+	{Method: "GET", Path: "/v3/domains", Who: Token, But: "others than the user's own: " + whole},
+	{Method: "POST", Path: "/v3/domains", Who: Admin},
+	{Method: "GET", Path: "/v3/domains/:id", Who: Token, But: "another than the user's own: " + whole},
+	{Method: "PATCH", Path: "/v3/domains/:id", Who: Admin},
+	{Method: "DELETE", Path: "/v3/domains/:id", Who: Admin},
+	{Method: "GET", Path: "/v3/projects", Who: Admin, But: readers},
+	{Method: "POST", Path: "/v3/projects", Who: Admin, But: keepers},
 	{Method: "GET", Path: "/v3/projects/:id", Who: Project, But: Own},
-	{Method: "GET", Path: "/v3/users", Who: Admin},
+	{Method: "PATCH", Path: "/v3/projects/:id", Who: Admin, But: keepers},
+	{Method: "DELETE", Path: "/v3/projects/:id", Who: Admin, But: keepers},
+	{Method: "GET", Path: "/v3/projects/:id/tags", Who: Project, But: Own},
+	{Method: "PUT", Path: "/v3/projects/:id/tags", Who: Admin, But: keepers},
+	{Method: "DELETE", Path: "/v3/projects/:id/tags", Who: Admin, But: keepers},
+	{Method: "GET", Path: "/v3/projects/:id/tags/:tag", Who: Project, But: Own},
+	{Method: "PUT", Path: "/v3/projects/:id/tags/:tag", Who: Admin, But: keepers},
+	{Method: "DELETE", Path: "/v3/projects/:id/tags/:tag", Who: Admin, But: keepers},
+	{Method: "GET", Path: "/v3/users", Who: Admin, But: readers},
+	{Method: "POST", Path: "/v3/users", Who: Admin, But: keepers},
 	{Method: "GET", Path: "/v3/users/:id", Who: Token, But: Own},
+	{Method: "PATCH", Path: "/v3/users/:id", Who: Admin, But: keepers},
+	{Method: "DELETE", Path: "/v3/users/:id", Who: Admin, But: keepers},
+	{Method: "POST", Path: "/v3/users/:id/password", Who: Anybody, But: "by the password in the body"},
 	{Method: "GET", Path: "/v3/users/:id/projects", Who: Token, But: Own},
-	{Method: "GET", Path: "/v3/domains", Who: Token},
-	{Method: "GET", Path: "/v3/domains/:id", Who: Token},
+	{Method: "GET", Path: "/v3/users/:id/groups", Who: Token, But: Own},
+	{Method: "GET", Path: "/v3/groups", Who: Admin, But: readers},
+	{Method: "POST", Path: "/v3/groups", Who: Admin, But: keepers},
+	{Method: "GET", Path: "/v3/groups/:id", Who: Admin, But: readers},
+	{Method: "PATCH", Path: "/v3/groups/:id", Who: Admin, But: keepers},
+	{Method: "DELETE", Path: "/v3/groups/:id", Who: Admin, But: keepers},
+	{Method: "GET", Path: "/v3/groups/:id/users", Who: Admin, But: readers},
+	{Method: "GET", Path: "/v3/groups/:id/users/:user", Who: Admin, But: readers},
+	{Method: "HEAD", Path: "/v3/groups/:id/users/:user", Who: Admin, But: readers},
+	{Method: "PUT", Path: "/v3/groups/:id/users/:user", Who: Admin, But: keepers},
+	{Method: "DELETE", Path: "/v3/groups/:id/users/:user", Who: Admin, But: keepers},
+	{Method: "GET", Path: "/v3/roles", Who: Token},
+	{Method: "POST", Path: "/v3/roles", Who: Admin},
+	{Method: "GET", Path: "/v3/roles/:id", Who: Token},
+	{Method: "PATCH", Path: "/v3/roles/:id", Who: Admin},
+	{Method: "DELETE", Path: "/v3/roles/:id", Who: Admin},
+	{Method: "GET", Path: "/v3/roles/:id/implies", Who: Token},
+	{Method: "GET", Path: "/v3/roles/:id/implies/:implied", Who: Token},
+	{Method: "HEAD", Path: "/v3/roles/:id/implies/:implied", Who: Token},
+	{Method: "GET", Path: "/v3/role_inferences", Who: Token},
+	{Method: "GET", Path: "/v3/role_assignments", Who: Admin, But: readers},
+	{Method: "HEAD", Path: "/v3/role_assignments", Who: Admin, But: readers},
 	{Method: "GET", Path: "/v3/regions", Who: Token},
 	{Method: "GET", Path: "/v3/regions/:id", Who: Token},
-	{Method: "GET", Path: "/v3/roles", Who: Token},
-	{Method: "GET", Path: "/v3/roles/:id", Who: Token},
 	{Method: "GET", Path: "/v3/services", Who: Token},
 	{Method: "GET", Path: "/v3/services/:id", Who: Token},
 	{Method: "GET", Path: "/v3/endpoints", Who: Token},
