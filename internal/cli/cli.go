@@ -60,6 +60,11 @@ func (c *client) commands() []*cobra.Command {
 		c.networkCommand(),
 		c.subnetCommand(),
 		c.quotaCommand(),
+		c.domainCommand(),
+		c.projectCommand(),
+		c.userCommand(),
+		c.groupCommand(),
+		c.roleCommand(),
 		c.tokenCommand(),
 		c.auditCommand(),
 	)

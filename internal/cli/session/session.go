@@ -23,6 +23,7 @@ type Session struct {
 	provider    *gophercloud.ProviderClient
 	endpoints   gophercloud.EndpointOpts
 	authURL     string
+	password    string
 	bases       map[string]string // by service, ends with a slash
 	computeMax  Microversion      // zero until asked
 	computeSeen bool
@@ -43,12 +44,15 @@ func (c *Settings) Open(ctx context.Context, log io.Writer) (*Session, error) {
 	if c.debug {
 		provider.HTTPClient.Transport = &debugTransport{next: announcing{transport}, log: log}
 	}
-	s := &Session{provider: provider, endpoints: endpoints, authURL: auth.IdentityEndpoint, bases: map[string]string{}}
+	s := &Session{provider: provider, endpoints: endpoints, authURL: auth.IdentityEndpoint, password: auth.Password, bases: map[string]string{}}
 	if err := openstack.Authenticate(ctx, provider, auth); err != nil {
 		return nil, Doing(s.apiError("identity", err), "log in at %s", auth.IdentityEndpoint)
 	}
 	return s, nil
 }
+
+// Password is what was logged in with; "" where that was something else.
+func (s *Session) Password() string { return s.password }
 
 // serviceVersions are the path elements that a catalog may leave out of an endpoint.
 var serviceVersions = map[string]string{"image": "v2", "network": "v2.0"}

@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/cli/show"
+)
+
+func TestAUserIsCreatedWithWhatTheFlagsSay(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/domains", 200, `{"domains":[{"id":"d1","name":"acme"}]}`)
+	a.json("GET /v3/projects", 200, `{"projects":[{"id":"p7","name":"web"}]}`)
+	a.json("POST /v3/users", 201, `{"user":{"id":"u7","name":"ann","enabled":true,"domain_id":"d1"}}`)
+	got := runWith(t, t.Context(), "ann's own\n", "user", "create", "ann", "--domain", "acme", "--project", "web", "--email", "ann@acme.example", "--password")
+	require.Equal(t, 0, got.code, got.err)
+	require.JSONEq(t, `{"user":{"name":"ann","domain_id":"d1","default_project_id":"p7","email":"ann@acme.example","password":"ann's own"}}`,
+		a.made("POST /v3/users")[0].body)
+	require.Contains(t, got.out, "id       u7\n")
+}
+
+func TestOnlyWhatIsSaidOfAProjectChanges(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/projects", 200, `{"projects":[{"id":"p7","name":"web"}]}`)
+	a.json("PATCH /v3/projects/p7", 200, `{"project":{"id":"p7","name":"web","enabled":false}}`)
+	got := run(t, "project", "set", "web", "--disable", "--tag", "b", "--tag", "a")
+	require.Equal(t, 0, got.code, got.err)
+	require.JSONEq(t, `{"project":{"enabled":false,"tags":["b","a"]}}`, a.made("PATCH /v3/projects/p7")[0].body)
+	require.Equal(t, show.ExitUsage, run(t, "project", "set", "web").code, "nothing to change")
+	require.Equal(t, show.ExitUsage, run(t, "project", "set", "web", "--enable", "--disable").code)
+}
+
+func TestARoleIsGivenWhereTheFlagsSay(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/roles", 200, `{"roles":[{"id":"r1","name":"member"}]}`)
+	a.json("GET /v3/users", 200, `{"users":[{"id":"u7","name":"ann"}]}`)
+	a.json("GET /v3/groups", 200, `{"groups":[{"id":"g7","name":"devs"}]}`)
+	a.json("GET /v3/projects", 200, `{"projects":[{"id":"p7","name":"web"}]}`)
+	a.json("GET /v3/domains", 200, `{"domains":[{"id":"d7","name":"acme"}]}`)
+	for _, c := range []struct {
+		at   string
+		args []string
+	}{
+		{"PUT /v3/projects/p7/users/u7/roles/r1", []string{"add", "member", "--user", "ann", "--project", "web"}},
+		{"PUT /v3/domains/d7/groups/g7/roles/r1", []string{"add", "member", "--group", "devs", "--domain", "acme"}},
+		{"PUT /v3/system/users/u7/roles/r1", []string{"add", "member", "--user", "ann", "--system"}},
+		{"DELETE /v3/OS-INHERIT/domains/d7/users/u7/roles/r1/inherited_to_projects", []string{"remove", "member", "--user", "ann", "--domain", "acme", "--inherited"}},
+	} {
+		a.json(c.at, 204, "")
+		got := run(t, append([]string{"role"}, c.args...)...)
+		require.Equal(t, 0, got.code, got.err)
+		require.Len(t, a.made(c.at), 1, c.at)
+	}
+	for _, wrong := range [][]string{
+		{"add", "member", "--user", "ann"},
+		{"add", "member", "--project", "web"},
+		{"add", "member", "--user", "ann", "--group", "devs", "--project", "web"},
+		{"add", "member", "--user", "ann", "--project", "web", "--inherited"},
+	} {
+		require.Equal(t, show.ExitUsage, run(t, append([]string{"role"}, wrong...)...).code, wrong)
+	}
+}
+
+func TestAssignmentsAreListedByName(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/role_assignments", 200, `{"role_assignments":[
+		{"role":{"id":"r1","name":"member"},"user":{"id":"u7","name":"ann"},"scope":{"project":{"id":"p7","name":"web"}}},
+		{"role":{"id":"r1","name":"admin"},"group":{"id":"g7","name":"ops"},"scope":{"system":{"all":true}}}]}`)
+	got := run(t, "role", "assignments", "--effective", "--system")
+	require.Equal(t, 0, got.code, got.err)
+	require.Equal(t, "effective=true&include_names=true&scope.system=all", a.made("GET /v3/role_assignments")[0].query)
+	require.Contains(t, got.out, "member  ann")
+	require.Contains(t, got.out, "ops")
+}
+
+func TestOnesOwnPasswordIsChangedByTheOneThatWasLoggedInWith(t *testing.T) {
+	a := newAPI(t)
+	a.json("POST /v3/users/{id}/password", 204, "")
+	got := runWith(t, t.Context(), "new\n", "user", "password")
+	require.Equal(t, 0, got.code, got.err)
+	require.JSONEq(t, `{"user":{"password":"new","original_password":"correct horse"}}`, a.made("POST /v3/users/u1/password")[0].body)
+}
+
+func TestUsersAreInAndOutOfAGroup(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/groups", 200, `{"groups":[{"id":"g7","name":"devs"}]}`)
+	a.json("GET /v3/users", 200, `{"users":[{"id":"u7","name":"ann"}]}`)
+	a.json("GET /v3/groups/g7/users", 200, `{"users":[{"id":"u7","name":"ann"}]}`)
+	a.json("PUT /v3/groups/g7/users/u7", 204, "")
+	a.json("DELETE /v3/groups/g7/users/u7", 204, "")
+	require.Equal(t, "put ann into group devs\n", run(t, "group", "add", "devs", "ann").err)
+	require.Contains(t, run(t, "group", "users", "devs").out, "ann")
+	require.Equal(t, "took ann out of group devs\n", run(t, "group", "remove", "devs", "ann").err)
+}
