@@ -128,6 +128,11 @@ e2e: install-tests build-faults temporal ## boot real guests and look at what th
 test-cloud-guest: build temporal cloud-guest ## boot Debian with its own cloud-init from each kind of drive and by injection; no part of test
 	@$(with) --parts postgres,temporal,libvirt,cloud-guest go test $(buildvcs) -vet=off -count=1 -v -timeout 40m ./test/cloudguest
 
+.PHONY: test-libguestfs
+test-libguestfs: ## inject into xfs, btrfs and LVM through libguestfs, which it installs; of make test it is left out
+	@deploy/dev/install.sh --libguestfs
+	@SLIPWAY_TEST_LIBGUESTFS=1 go test $(buildvcs) -vet=off -count=1 -v -timeout 20m -run Libguestfs ./internal/guest/guestfs
+
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
 	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 20m ./test/matrix -args -seed $(or $(SEED),$$(date +%s))

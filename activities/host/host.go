@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -39,7 +40,9 @@ type Options struct {
 	FullCopy bool
 	// CannotInject is why this host injects nothing (guestfs.Trial); nil where it does.
 	CannotInject error
-	Logger       *slog.Logger
+	// Libguestfs injects into what is no ext or FAT filesystem; with nil that is refused.
+	Libguestfs *guestfs.Appliance
+	Logger     *slog.Logger
 }
 
 // Activities are the steps. They return faults.

@@ -29,7 +29,7 @@ func (a *Activities) injectData(ctx context.Context, dir string, in contract.Inj
 	if in.Options != nil {
 		options = *in.Options
 	}
-	notes, err := guestfs.Inject(ctx, a.o.Limits, dir, in.Metadata, options)
+	notes, err := guestfs.Inject(ctx, a.o.Limits, a.o.Libguestfs, dir, in.Metadata, options)
 	for _, note := range notes {
 		a.o.Logger.WarnContext(ctx, "the image did not take everything", "server_id", in.ServerID, "note", note)
 		injected.Notes = append(injected.Notes, forUsers(note, dir))

@@ -163,8 +163,13 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if cannotInject != nil {
 		log.Warn("Servers without a config drive are not built on this host: nothing can be injected into their images.", "reason", cannotInject)
 	}
+	var libguestfs *guestfs.Appliance
+	if cannotInject == nil && c.Host.Hypervisor != "fake" { // a fake's guests read no disk
+		libguestfs = guestfs.NewAppliance(filepath.Join(stateDir, "libguestfs"))
+	}
 	activities, err := host.New(host.Options{
-		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys.Keys, CannotInject: cannotInject, Logger: log,
+		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys.Keys, CannotInject: cannotInject,
+		Libguestfs: libguestfs, Logger: log,
 	})
 	if err != nil {
 		return err
@@ -201,6 +206,14 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Hypervisor: virt, API: &registration, Instances: instances, Resume: c.Host.ResumeGuests, Every: c.Host.SyncPowerEvery, Logger: log,
 		}
 		group.Go(func() error { return guests.Run(ctx) })
+		if libguestfs != nil {
+			group.Go(func() error {
+				if why := libguestfs.Ready(ctx); why != nil && ctx.Err() == nil {
+					log.Info("Servers of images whose root is no ext or FAT filesystem need a config drive on this host.", "reason", why)
+				}
+				return nil
+			})
+		}
 		group.Go(func() error {
 			return workers.RunHost(ctx, workers.HostOptions{
 				Temporal: temporal, Hostname: hostname, Activities: activities, MaxBuilds: maxBuilds,

@@ -5,6 +5,7 @@
 #   deploy/dev/install.sh           install what is missing
 #   deploy/dev/install.sh --tests   and what only the tests need: OpenStack's client, the race detector's C compiler, what cloud-init is written with
 #   deploy/dev/install.sh --cloud-guest   and what builds the image of Debian with cloud-init
+#   deploy/dev/install.sh --libguestfs    and what injects into xfs, btrfs and LVM, with a kernel for it: a hundred packages
 #   deploy/dev/install.sh --check   only say what is missing; exit 1 if something is
 set -eu
 
@@ -12,9 +13,10 @@ set -eu
 case "${ID:-}-${VERSION_ID:-}" in
 debian-12) postgres=postgresql-15 ;;
 debian-13) postgres=postgresql-17 ;;
-ubuntu-24.04) postgres=postgresql-16 ;;
+ubuntu-24.04) postgres=postgresql-16 kernel=linux-image-virtual ;;
 *) postgres= ;;
 esac
+kernel=${kernel:-linux-image-cloud-$(dpkg --print-architecture 2>/dev/null)} # where none is installed, as in a container
 
 packages="
 ${postgres:-postgresql}
@@ -27,6 +29,7 @@ busybox-static cpio xz-utils grub-pc-bin grub-common binutils
 [ "${1:-}" != --tests ] || packages="$packages python3-openstackclient python3-glanceclient openssl gcc libc6-dev
 python3-yaml python3-jinja2 python3-configobj python3-requests python3-jsonpatch python3-jsonschema python3-oauthlib python3-netifaces"
 [ "${1:-}" != --cloud-guest ] || packages="$packages mmdebstrap"
+[ "${1:-}" != --libguestfs ] || packages="$packages guestfish libguestfs-xfs $kernel"
 
 fail() { echo "install: $*" >&2; exit 1; }
 

@@ -29,7 +29,12 @@ type Confinement struct {
 	ReadsAll bool
 	// Exports has the program mount FUSE, in a user namespace of its own.
 	Exports bool
-	// Beside is the mount namespace of a confined program that runs: instead of Files, what it has is seen, its exports among it.
+	// Starts has the program start others, as what runs a virtual machine does. They are in a process namespace of their own, which ends with
+	// the program, and speak with each other by Unix sockets, in a network namespace of their own.
+	Starts bool
+	// Scratch is how many bytes /tmp and /var/tmp have room for, in memory; with 0 there are none.
+	Scratch int64
+	// Beside is the mount namespace of a confined program that runs: instead of Files and Scratch, what it has is seen, its exports among it.
 	Beside *os.File
 }
 
@@ -91,12 +96,15 @@ func (c *Confinement) apply(cmd *exec.Cmd) {
 		a.Cloneflags, a.UidMappings, a.GidMappings = unix.CLONE_NEWUSER|unix.CLONE_NEWNS, same, same
 		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN} // in that user namespace: it mounts
 	}
+	if c.Starts {
+		a.Cloneflags |= unix.CLONE_NEWPID | unix.CLONE_NEWNET
+	}
 }
 
 // do runs f on a thread that is confined, and whose programs are.
 func (c *Confinement) do(f func() error) error {
 	return c.thread(func() error {
-		if err := filter(c.Exports); err != nil {
+		if err := filter(c.Exports, c.Starts); err != nil {
 			return CannotConfine{fmt.Errorf("seccomp: %w", err)}
 		}
 		err := f()
@@ -323,11 +331,20 @@ func (c *Confinement) furnish(trees []int) error {
 	if err := os.Mkdir(box+"/dev", 0o755); err != nil { //nolint:gosec // G301: as above
 		return err
 	}
-	if err := device("null", 1, 3); err != nil {
+	if err := errors.Join(device("null", 1, 3), device("urandom", 1, 9)); err != nil {
 		return CannotConfine{err}
 	}
 	if c.Exports {
 		if err := device("fuse", 10, 229); err != nil {
+			return CannotConfine{err}
+		}
+	}
+	if c.Scratch > 0 {
+		at, size := box+"/tmp", fmt.Sprintf("size=%d,mode=1777", c.Scratch)
+		if err := errors.Join(os.Mkdir(at, 0o755), os.Mkdir(box+"/var", 0o755), os.Symlink("../tmp", box+"/var/tmp")); err != nil { //nolint:gosec // G301: as above
+			return err
+		}
+		if err := unix.Mount("tmpfs", at, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, size); err != nil {
 			return CannotConfine{err}
 		}
 	}

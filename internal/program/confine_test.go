@@ -1,6 +1,7 @@
 package program
 
 import (
+	"bufio"
 	"net"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ for ([mount => 165, $t, "/dev", $t, 0, 0], [umount => 166, "/usr/bin", 2], [unsh
 	exit 0 if $r == 0 && $name =~ /clone/; # the child
 	got("has $name", $r != -1);
 }
+kill("KILL", -1);
 open(my $own, "+<", $ENV{OWN} || $ARGV[0]) ; # what it was given to write
 `
 
@@ -52,18 +54,57 @@ func TestAProgramThatMisbehavesGetsNothing(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer listener.Close()
-	for name, exports := range map[string]bool{"a tool": false, "what exports": true} {
+	other, err := Converse(t.Context(), Command{Name: "cat", Confine: &Confinement{}})
+	require.NoError(t, err)
+	defer func() {
+		_, err := other.In.WriteString("it is left alone\n")
+		require.NoError(t, err)
+		rest, err := other.End()
+		require.NoError(t, err)
+		require.Equal(t, "it is left alone\n", string(rest))
+	}()
+	for name, c := range map[string]struct {
+		exports, starts bool
+		also            []string // what it gets, but for the empty folders above its files
+	}{
+		"a tool":           {},
+		"what exports":     {exports: true},
+		"what starts more": {starts: true, also: []string{"has a socket of family 1", "signals a process", "has tgkill"}}, // in its own namespaces
+	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Confinement{Exports: exports, Files: []File{{Path: filepath.Join(dir, "given")}, {Path: filepath.Join(dir, "writable"), Writable: true}}}
+			also := c.also
+			c := &Confinement{Exports: c.exports, Starts: c.starts, Files: []File{{Path: filepath.Join(dir, "given")}, {Path: filepath.Join(dir, "writable"), Writable: true}}}
 			said, complaint, err := Run(t.Context(), Command{
 				Name: "perl", Args: []string{"-", filepath.Join(dir, "secret"), dir + "/../.."}, Stdin: []byte(misbehave), Confine: c,
 			})
 			require.NoError(t, err)
 			t.Log(complaint)
 			got := strings.Split(strings.TrimSpace(string(said)), "\n")
-			require.Equal(t, []string{"reads " + dir + "/../.."}, got, "but for the empty folders above its files")
+			require.Equal(t, append([]string{"reads " + dir + "/../.."}, also...), got)
 		})
 	}
+}
+
+func TestWhatAConfinedProgramHasStartedEndsWithIt(t *testing.T) {
+	c := Command{Name: "sh", Args: []string{"-c", "sleep 1000 & echo started; read line"}, Confine: &Confinement{Starts: true, Scratch: 1 << 20}}
+	for name, end := range map[string]func(*Conversation){"by itself": func(*Conversation) {}, "killed": (*Conversation).Kill} {
+		t.Run(name, func(t *testing.T) {
+			v, err := Converse(t.Context(), c)
+			require.NoError(t, err)
+			_, err = bufio.NewReader(v.Out).ReadString('\n')
+			require.NoError(t, err)
+			end(v)
+			rest, _ := v.End() // which reads until nobody can write any more
+			require.Empty(t, rest)
+		})
+	}
+}
+
+func TestAConfinedProgramHasAsMuchScratchAsIsSaid(t *testing.T) {
+	script := `head -c 500000 /dev/urandom >/tmp/a && ls /var/tmp; head -c 2000000 /dev/urandom >/tmp/b || echo full`
+	said, _, err := Run(t.Context(), Command{Name: "sh", Args: []string{"-c", script}, Confine: &Confinement{Scratch: 1 << 20}})
+	require.NoError(t, err)
+	require.Equal(t, "a\nfull\n", string(said))
 }
 
 func TestAConfinedProgramSeesItsFilesUnderTheirNames(t *testing.T) {

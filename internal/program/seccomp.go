@@ -27,11 +27,19 @@ set_tid_address setgid setgroups setpgid setrlimit setuid sigaltstack signalfd4 
 timer_delete timer_settime timerfd_create timerfd_gettime timerfd_settime times truncate umask uname unlink unlinkat utimensat vfork wait4 waitid
 write writev`
 
+// callsOfStarts are what programs need beside these that start others: their processes, which are alone in a namespace, and Unix sockets.
+const callsOfStarts = `
+accept accept4 bind chmod chown connect fchown getpeername getsockname getsockopt kill lchown link listen recvfrom recvmsg rmdir
+sched_setaffinity sched_setscheduler sendmsg sendto setsid setsockopt shutdown symlink tgkill`
+
 // filter puts the calling thread, and what it starts, under no_new_privs and the filter.
-func filter(exports bool) error {
+func filter(exports, starts bool) error {
 	assembled := filters.plain
-	if exports {
+	switch {
+	case exports:
 		assembled = filters.exports
+	case starts:
+		assembled = filters.starts
 	}
 	f, err := assembled()
 	if err != nil {
@@ -51,36 +59,49 @@ func filter(exports bool) error {
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
 var filters = struct {
-	plain, exports func() ([]unix.SockFilter, error)
+	plain, exports, starts func() ([]unix.SockFilter, error)
 }{
-	plain:   sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(false) }),
-	exports: sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(true) }),
+	plain:   sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(false, false) }),
+	exports: sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(true, false) }),
+	starts:  sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(false, true) }),
 }
 
-func assemble(exports bool) ([]unix.SockFilter, error) {
+func assemble(exports, starts bool) ([]unix.SockFilter, error) {
 	here, err := arch.GetInfo("")
 	if err != nil {
 		return nil, err
 	}
 	allowed := seccomp.SyscallGroup{Action: seccomp.ActionAllow}
-	for name := range strings.FieldsSeq(calls) {
-		if _, ok := here.SyscallNames[name]; ok { // arm64 has no open, no stat
-			allowed.Names = append(allowed.Names, name)
+	allow := func(names string) {
+		for name := range strings.FieldsSeq(names) {
+			if _, ok := here.SyscallNames[name]; ok { // arm64 has no open, no stat
+				allowed.Names = append(allowed.Names, name)
+			}
 		}
 	}
+	allow(calls)
 	when := func(name string, conditions ...seccomp.Condition) {
 		allowed.NamesWithCondtions = append(allowed.NamesWithCondtions, seccomp.NameWithConditions{Name: name, Conditions: conditions})
 	}
 	without := func(bits uint64) seccomp.Condition {
 		return seccomp.Condition{Argument: 0, Operation: seccomp.BitsNotSet, Value: bits}
 	}
-	// Go interrupts its own threads from any of them. To a program the number is nobody's whom it may signal.
-	when("tgkill", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())}) //nolint:gosec // G115: a process id
-	if exports {
+	if !starts {
+		// Go interrupts its own threads from any of them. To a program the number is nobody's whom it may signal.
+		when("tgkill", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())}) //nolint:gosec // G115: a process id
+	}
+	switch {
+	case starts:
+		allow(callsOfStarts)
+		local := seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: unix.AF_UNIX}
+		when("socket", local)
+		when("socketpair", local)
+		when("clone", without(namespaces&^uint64(unix.CLONE_NEWPID|unix.CLONE_NEWNET))) // Go makes the program's
+	case exports:
 		when("clone", without(namespaces&^uint64(unix.CLONE_NEWUSER|unix.CLONE_NEWNS)))                                // Go makes the program's user namespace
 		when("mount", seccomp.Condition{Argument: 3, Operation: seccomp.Equal, Value: unix.MS_NOSUID | unix.MS_NODEV}) // a new one: libfuse's
-		allowed.Names = append(allowed.Names, "umount2")
-	} else {
+		allow("umount2")
+	default:
 		when("clone", without(namespaces))
 	}
 	// clone3's flags lie in memory, where no filter sees them: libc takes clone where there is no clone3.

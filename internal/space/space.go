@@ -23,6 +23,9 @@ type limit struct {
 	share float64
 }
 
+// Bytes is a floor of so many.
+func Bytes(n int64) Floor { return Floor{[]limit{{bytes: n}}} }
+
 // Parse reads a floor: bytes, as 1073741824, or a share of the filesystem, as 5%; of several with commas between them the
 // least counts. "" and 0 are none.
 func Parse(text string) (Floor, error) {

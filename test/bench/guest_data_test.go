@@ -100,7 +100,7 @@ func benchInjection(b *testing.B, r *report) {
 		base := disk.Base{Path: image, Format: imageformat.Raw, VirtualBytes: 256 << 20}
 		require.NoError(b, disk.Maker{}.Root(b.Context(), instance, base, 1<<30, false))
 		r.injection = append(r.injection, measured(func() {
-			notes, err := guestfs.Inject(b.Context(), program.Limits{}, instance, md, contract.InjectOptions{Partition: contract.InjectInspect})
+			notes, err := guestfs.Inject(b.Context(), program.Limits{}, nil, instance, md, contract.InjectOptions{Partition: contract.InjectInspect})
 			require.NoError(b, err)
 			require.Empty(b, notes)
 		}))

@@ -29,6 +29,7 @@ const (
 	GuestVariable            = "SLIPWAY_TEST_GUEST"
 	CloudInitVariable        = "SLIPWAY_TEST_CLOUD_INIT"
 	CloudGuestVariable       = "SLIPWAY_TEST_CLOUD_GUEST"
+	LibguestfsVariable       = "SLIPWAY_TEST_LIBGUESTFS"
 	UIVariable               = "SLIPWAY_TEST_TEMPORAL_UI"
 )
 
@@ -145,3 +146,6 @@ func Guest(t testing.TB) string {
 	t.Helper()
 	return need(t, GuestVariable)
 }
+
+// Libguestfs says whether it is to be used: `make test-libguestfs` has installed it.
+func Libguestfs() bool { return os.Getenv(LibguestfsVariable) != "" }

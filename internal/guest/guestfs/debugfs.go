@@ -3,7 +3,6 @@ package guestfs
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"path"
@@ -11,14 +10,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/program"
 )
-
-const (
-	maxLine   = 8190             // what debugfs reads as one; the rest of a longer line would be a command of its own
-	maxAnswer = maxFile + 64<<10 // a file, and what is said beside it
-)
-
-// errTool is of a tool that failed in the middle of its work: the filesystem is half written.
-var errTool = errors.New("the image's filesystem makes the tools fail")
 
 // run gives debugfs commands and returns what it said to them. Nothing but its words says whether they worked.
 func (e *ext) run(ctx context.Context, commands ...string) (said []byte, err error) {
@@ -28,8 +19,8 @@ func (e *ext) run(ctx context.Context, commands ...string) (said []byte, err err
 		}
 	}
 	for _, c := range commands {
-		if len(c) > maxLine {
-			return nil, fmt.Errorf("the path %q is too long", c[:100])
+		if err := fits(c); err != nil {
+			return nil, err
 		}
 		answer, err := e.ask(ctx, c+"\n")
 		if err != nil {
@@ -58,29 +49,11 @@ func (e *ext) start(ctx context.Context) (err error) {
 	return nil
 }
 
-// ask gives what debugfs says until it repeats a comment that no file holds.
 func (e *ext) ask(ctx context.Context, command string) (said []byte, err error) {
-	defer e.debugfs.Watch(ctx)()
-	end := "#" + rand.Text() + "\n"
-	_, err = e.debugfs.In.WriteString(command + end)
-	for chunk := make([]byte, 32<<10); err == nil && !bytes.HasSuffix(said, []byte(end)) && len(said) <= maxAnswer; {
-		var n int
-		n, err = e.debugfs.Out.Read(chunk)
-		said = append(said, chunk[:n]...)
-	}
-	if len(said) > maxAnswer {
-		e.debugfs.Kill()
-		_, _ = e.debugfs.End()
-		err = errors.Join(errTool, errors.New("debugfs says more than any file is large"))
-	} else if err != nil { // it has ended, which says more than that
-		_, ended := e.debugfs.End()
-		err = errors.Join(errTool, err, ended)
-	}
-	if err != nil {
+	if said, err = ask(ctx, e.debugfs, command, ""); err != nil {
 		e.debugfs = nil
-		return nil, err
 	}
-	return said[:len(said)-len(end)], nil
+	return said, err
 }
 
 // close has debugfs write what it has not written yet.

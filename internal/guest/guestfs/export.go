@@ -36,7 +36,9 @@ type export struct {
 
 // open starts the daemon on a disk made by internal/guest/disk. The chain of nodes is spelled out from the header that Slipway
 // wrote: "backing": null keeps QEMU from following anything that an image names.
-func open(ctx context.Context, limits program.Limits, diskPath, workDir string) (_ *export, err error) {
+//
+// For libguestfs, where a is not nil, its programs see what it needs too.
+func open(ctx context.Context, limits program.Limits, diskPath, workDir string, a *Appliance) (_ *export, err error) {
 	if err := Cleanup(filepath.Dir(workDir)); err != nil {
 		return nil, err
 	}
@@ -53,9 +55,12 @@ func open(ctx context.Context, limits program.Limits, diskPath, workDir string) 
 	}
 	limits.FileBytes = virtual + virtual/512 + 64<<20
 	limits.MemoryBytes = 2 << 30 // threads reserve address space
+	box := &program.Confinement{Exports: true, Files: append(files, program.File{Path: workDir})}
+	if a != nil {
+		box.Files, box.Scratch = append(box.Files, a.files()...), machineScratch
+	}
 	daemon, err := program.Converse(ctx, program.Command{
-		Name: "qemu-storage-daemon", Limits: limits, Args: []string{"--chardev", "stdio,id=qmp,signal=off", "--monitor", "chardev=qmp"},
-		Confine: &program.Confinement{Exports: true, Files: append(files, program.File{Path: workDir})},
+		Name: "qemu-storage-daemon", Limits: limits, Args: []string{"--chardev", "stdio,id=qmp,signal=off", "--monitor", "chardev=qmp"}, Confine: box,
 	})
 	if err != nil {
 		return nil, errors.Join(err, program.TakeBack(diskPath), Cleanup(filepath.Dir(workDir)))

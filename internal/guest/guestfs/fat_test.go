@@ -91,7 +91,7 @@ func TestEverythingIsInjectedIntoAFATFilesystem(t *testing.T) {
 				{Path: "/ETC/a LONG name.TEXT", Contents: []byte("longer\n")}, {Path: "/etc/../root/-x", Contents: nil},
 			}
 			for range 2 {
-				notes, err := Inject(t.Context(), program.Limits{}, dir, some, contract.InjectOptions{Partition: c.partition})
+				notes, err := Inject(t.Context(), program.Limits{}, nil, dir, some, contract.InjectOptions{Partition: c.partition})
 				require.NoError(t, err)
 				require.Empty(t, notes)
 			}
@@ -153,7 +153,7 @@ func TestTheRootOfAnImageIsNotTheFilesystemItBootsFrom(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := instance(t, c.image, imageformat.Raw)
-			_, err := Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: []contract.File{{Path: "/etc/new", Contents: []byte("new\n")}}}, inspect)
+			_, err := Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: []contract.File{{Path: "/etc/new", Contents: []byte("new\n")}}}, inspect)
 			if c.says != "" {
 				require.True(t, fault.Is(err, fault.Invalid), "%v", err)
 				require.ErrorContains(t, err, c.says)
@@ -290,7 +290,7 @@ func TestWhatAHostileFATFilesystemGets(t *testing.T) {
 				path = "/etc/new"
 			}
 			files = append(files, contract.File{Path: path, Contents: bytes.Repeat([]byte("injected"), 100<<10)})
-			_, err = Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: files}, inspect)
+			_, err = Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: files}, inspect)
 			switch c.want {
 			case takes:
 				require.NoError(t, err)

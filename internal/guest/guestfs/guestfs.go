@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/metadata"
 	"github.com/slipway-cloud/slipway/internal/program"
+	"github.com/slipway-cloud/slipway/internal/space"
 )
 
 // Trial says why nothing can be injected on this machine. It shows a disk, and looks at it as the tools do.
@@ -42,7 +43,7 @@ func Trial(ctx context.Context) (err error) {
 	if _, _, err := program.Run(ctx, program.Command{Name: "qemu-img", Args: []string{"create", "-q", "-f", "qcow2", tiny, "1M"}}); err != nil {
 		return err
 	}
-	e, err := open(ctx, program.Limits{}, tiny, filepath.Join(dir, workName))
+	e, err := open(ctx, program.Limits{}, tiny, filepath.Join(dir, workName), nil)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,9 @@ func Trial(ctx context.Context) (err error) {
 // Inject writes keys, network, metadata, admin password and files into the root disk in instanceDir. Injecting again
 // changes nothing. As in Nova only files are owed: where they cannot be written that is an Invalid fault; what else the
 // image does not take is told in notes. What is this host's failure is always an error.
-func Inject(ctx context.Context, limits program.Limits, instanceDir string, md contract.InstanceMetadata, options contract.InjectOptions) (notes []string, err error) {
+//
+// What is no ext or FAT filesystem is libguestfs's, where a is not nil.
+func Inject(ctx context.Context, limits program.Limits, a *Appliance, instanceDir string, md contract.InstanceMetadata, options contract.InjectOptions) (notes []string, err error) {
 	doing := "injecting into the disk of " + md.ServerID
 	items := itemsOf(md, options.User)
 	if len(items) == 0 {
@@ -79,33 +82,45 @@ func Inject(ctx context.Context, limits program.Limits, instanceDir string, md c
 	if err != nil {
 		return nil, program.Fault(err, doing)
 	}
-	e, err := open(ctx, limits, filepath.Join(instanceDir, disk.RootName), filepath.Join(instanceDir, workName))
+	root, work := filepath.Join(instanceDir, disk.RootName), filepath.Join(instanceDir, workName)
+	e, err := open(ctx, limits, root, work, nil)
 	if err != nil {
 		return nil, program.Fault(err, doing)
 	}
 	e.unfinished = unfinished
 	defer func() {
-		if closeErr := e.close(); closeErr != nil {
-			err = errors.Join(err, program.Fault(closeErr, doing))
+		if e != nil {
+			if closeErr := e.close(); closeErr != nil {
+				err = errors.Join(err, program.Fault(closeErr, doing))
+			}
 		}
 		if err == nil {
 			err = program.Fault(finish(instanceDir), doing)
 		}
 	}()
 	g, err := e.root(ctx, limits, options.Partition)
+	if errors.As(err, new(unknown)) {
+		if cannot := a.Ready(ctx); cannot != nil {
+			err = fmt.Errorf("%w, and %v", err, cannot)
+		} else if err, e = e.close(), nil; err == nil {
+			if e, err = open(ctx, limits, root, work, a); err == nil {
+				g, err = e.mount(ctx, limits, a, options.Partition)
+			}
+		}
+	}
 	if err != nil {
-		if isHostFault(ctx, err) || len(md.Files) > 0 {
+		if err = orFull(instanceDir, err); isHostFault(ctx, err) || len(md.Files) > 0 {
 			return nil, failed(ctx, err, doing)
 		}
 		return []string{"nothing was injected: " + err.Error()}, nil
 	}
 	defer func() {
 		if closeErr := g.close(ctx); closeErr != nil && err == nil {
-			err = failed(ctx, closeErr, doing)
+			err = failed(ctx, orFull(instanceDir, closeErr), doing)
 		}
 	}()
 	for _, item := range items {
-		err := item.inject(ctx, g)
+		err := orFull(instanceDir, item.inject(ctx, g))
 		switch {
 		case err == nil:
 		case isHostFault(ctx, err) || item.owed || errors.Is(err, errTool):
@@ -123,6 +138,18 @@ func failed(ctx context.Context, err error, doing string) error {
 		return program.Fault(err, doing)
 	}
 	return refusal(err)
+}
+
+// enough is what a disk has when it is not full.
+const enough = 16 << 20
+
+// orFull adds to a failure that the host's disk is full, if it is: a tool sees a filesystem that cannot be written, and what it says of it
+// is the same as of a guest's that is full or damaged.
+func orFull(instanceDir string, err error) error {
+	if err != nil {
+		err = errors.Join(err, space.Bytes(enough).Check(instanceDir, 0))
+	}
+	return err
 }
 
 func refusal(err error) error {

@@ -53,8 +53,17 @@ func run(t testing.TB, stdin, name string, args ...string) string {
 // followed them.
 func linux(t testing.TB, root bool) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	tree := filepath.Join(dir, "tree")
+	image := filepath.Join(t.TempDir(), "fs")
+	run(t, "", "mkfs.ext4", "-q", "-d", linuxTree(t, root), image, "16M")
+	b, err := os.ReadFile(image)
+	require.NoError(t, err)
+	return b
+}
+
+// linuxTree are the files of linux.
+func linuxTree(t testing.TB, root bool) (tree string) {
+	t.Helper()
+	tree = filepath.Join(t.TempDir(), "tree")
 	write := func(path, contents string, mode os.FileMode) {
 		path = filepath.Join(tree, path)
 		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -72,11 +81,7 @@ func linux(t testing.TB, root bool) []byte {
 		require.NoError(t, os.Symlink("../../../../../../../../tmp/slipway-must-not-exist", filepath.Join(tree, "etc/escape")))
 		require.NoError(t, os.MkdirAll(filepath.Join(tree, "tmp"), 0o755))
 	}
-	image := filepath.Join(dir, "fs")
-	run(t, "", "mkfs.ext4", "-q", "-d", tree, image, "16M")
-	b, err := os.ReadFile(image)
-	require.NoError(t, err)
-	return b
+	return tree
 }
 
 // table lays filesystems on a disk, 1 MiB and then 18 MiB each, under a table that sfdisk writes.
@@ -101,10 +106,15 @@ func table(t testing.TB, script string, at map[int64][]byte) []byte {
 // instance is a folder with a root disk on the image.
 func instance(t testing.TB, image []byte, format imageformat.Format) string {
 	t.Helper()
-	dir := t.TempDir()
-	base := disk.Base{Path: filepath.Join(t.TempDir(), "base"), Format: format, VirtualBytes: int64(len(image))}
 	raw := filepath.Join(t.TempDir(), "raw")
 	require.NoError(t, os.WriteFile(raw, image, 0o444))
+	return instanceOf(t, raw, int64(len(image)), format)
+}
+
+func instanceOf(t testing.TB, raw string, size int64, format imageformat.Format) string {
+	t.Helper()
+	dir := t.TempDir()
+	base := disk.Base{Path: filepath.Join(t.TempDir(), "base"), Format: format, VirtualBytes: size}
 	run(t, "", "qemu-img", "convert", "-f", "raw", "-O", string(format), raw, base.Path)
 	require.NoError(t, os.Chmod(base.Path, 0o444))
 	require.NoError(t, disk.Maker{}.Root(t.Context(), dir, base, 1<<30, false))
@@ -154,7 +164,7 @@ func TestEverythingIsInjectedIntoTheRootFilesystemOfAnyLayout(t *testing.T) {
 	for name, l := range layouts {
 		t.Run(name, func(t *testing.T) {
 			dir := instance(t, l.image(t), l.format)
-			notes, err := Inject(t.Context(), program.Limits{}, dir, md, inspect)
+			notes, err := Inject(t.Context(), program.Limits{}, nil, dir, md, inspect)
 			require.NoError(t, err)
 			require.Empty(t, notes)
 			fs := partitionOf(t, dir, l.root)
@@ -177,7 +187,7 @@ func TestEverythingIsInjectedIntoTheRootFilesystemOfAnyLayout(t *testing.T) {
 			require.True(t, matches(fields[1], md.AdminPass), shadow[1])
 			require.Equal(t, []string{"19000", "0", "99999", "7", "", "", ""}, fields[2:])
 
-			notes, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
+			notes, err = Inject(t.Context(), program.Limits{}, nil, dir, md, inspect)
 			require.NoError(t, err)
 			require.Empty(t, notes)
 			again := partitionOf(t, dir, l.root)
@@ -195,18 +205,18 @@ func TestOnlyFilesAreOwed(t *testing.T) {
 	dir := instance(t, linux(t, false), imageformat.Raw) // without /etc/shadow
 	some := md
 	some.Files = nil
-	notes, err := Inject(t.Context(), program.Limits{}, dir, some, inspect)
+	notes, err := Inject(t.Context(), program.Limits{}, nil, dir, some, inspect)
 	require.NoError(t, err)
 	require.Len(t, notes, 1)
 	require.Contains(t, notes[0], "the admin password not injected")
 
 	noFS := instance(t, make([]byte, 1<<20), imageformat.Raw)
-	notes, err = Inject(t.Context(), program.Limits{}, noFS, some, inspect)
+	notes, err = Inject(t.Context(), program.Limits{}, nil, noFS, some, inspect)
 	require.NoError(t, err)
-	require.Equal(t, []string{"nothing was injected: the image has no ext or FAT filesystem"}, notes)
+	require.Equal(t, []string{"nothing was injected: the image has no ext or FAT filesystem, and libguestfs is not installed on the host"}, notes)
 
 	some.Files = []contract.File{{Path: "/x", Contents: []byte("x")}}
-	_, err = Inject(t.Context(), program.Limits{}, noFS, some, inspect)
+	_, err = Inject(t.Context(), program.Limits{}, nil, noFS, some, inspect)
 	require.True(t, fault.Is(err, fault.Invalid))
 	require.ErrorContains(t, err, "no ext or FAT filesystem")
 }
@@ -235,7 +245,7 @@ func TestAFileThatTheFilesystemCannotTakeIsToldAndNeverHalfBelieved(t *testing.T
 				require.NoError(t, err)
 			}
 			dir := instance(t, image, imageformat.Raw)
-			_, err := Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: []contract.File{f}}, inspect)
+			_, err := Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: []contract.File{f}}, inspect)
 			require.True(t, fault.Is(err, fault.Invalid), "%v", err)
 			require.Contains(t, cat(t, partitionOf(t, dir, 0), "/etc/passwd"), "root:x:0:0")
 		})
@@ -246,7 +256,7 @@ func TestSymlinksThatTurnInCirclesEnd(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "fs")
 	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
 	run(t, "", "debugfs", "-w", "-R", "symlink /loop /loop", image)
-	g := guest{&ext{image: image, work: t.TempDir(), writable: true}}
+	g := guest{tree{&ext{image: image, work: t.TempDir(), writable: true}}}
 	require.ErrorContains(t, g.put(t.Context(), file{path: "/loop/x"}), "too many symbolic links")
 	require.NoError(t, g.close(t.Context()))
 }
@@ -255,7 +265,7 @@ func TestAnSELinuxLabelStaysOnAReplacedFile(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "fs")
 	require.NoError(t, os.WriteFile(image, linux(t, true), 0o600))
 	run(t, "", "debugfs", "-w", "-R", "ea_set /etc/shadow security.selinux system_u:object_r:shadow_t:s0", image)
-	g := guest{&ext{image: image, work: t.TempDir(), writable: true}}
+	g := guest{tree{&ext{image: image, work: t.TempDir(), writable: true}}}
 	require.NoError(t, g.injectPassword(t.Context(), "x"))
 	require.NoError(t, g.close(t.Context()))
 	require.Contains(t, run(t, "", "debugfs", "-R", "ea_get /etc/shadow security.selinux", image), "shadow_t")
@@ -264,7 +274,7 @@ func TestAnSELinuxLabelStaysOnAReplacedFile(t *testing.T) {
 
 func TestWhatAKilledInjectionLeftIsTakenAway(t *testing.T) {
 	dir := instance(t, linux(t, true), imageformat.Raw)
-	e, err := open(t.Context(), program.Limits{}, filepath.Join(dir, disk.RootName), filepath.Join(dir, workName))
+	e, err := open(t.Context(), program.Limits{}, filepath.Join(dir, disk.RootName), filepath.Join(dir, workName), nil)
 	require.NoError(t, err)
 	_, err = e.wholeDisk()
 	require.NoError(t, err)
@@ -276,7 +286,7 @@ func TestWhatAKilledInjectionLeftIsTakenAway(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.NoError(t, Cleanup(dir))
 	require.NoError(t, Cleanup(dir))
-	_, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
+	_, err = Inject(t.Context(), program.Limits{}, nil, dir, md, inspect)
 	require.NoError(t, err)
 }
 
@@ -308,7 +318,7 @@ func TestAnInjectionThatWasCutOffIsRepairedBeforeItIsDoneAgain(t *testing.T) {
 			unfinished, err := begin(dir)
 			require.NoError(t, err)
 			require.False(t, unfinished)
-			notes, err := Inject(t.Context(), program.Limits{}, dir, md, inspect)
+			notes, err := Inject(t.Context(), program.Limits{}, nil, dir, md, inspect)
 			require.NoError(t, err)
 			require.Empty(t, notes)
 			require.NoFileExists(t, filepath.Join(dir, unfinishedName))
@@ -317,7 +327,7 @@ func TestAnInjectionThatWasCutOffIsRepairedBeforeItIsDoneAgain(t *testing.T) {
 	}
 
 	dir := instance(t, torn, imageformat.Raw)
-	_, err = Inject(t.Context(), program.Limits{}, dir, md, inspect)
+	_, err = Inject(t.Context(), program.Limits{}, nil, dir, md, inspect)
 	require.True(t, fault.Is(err, fault.Invalid), "an image that came so is refused: %v", err)
 	require.FileExists(t, filepath.Join(dir, unfinishedName))
 	require.NoError(t, Remove(dir))
@@ -407,7 +417,7 @@ func BenchmarkInject(b *testing.B) {
 		b.StopTimer()
 		dir := instance(b, image, imageformat.QCOW2)
 		b.StartTimer()
-		if _, err := Inject(b.Context(), program.Limits{}, dir, more, inspect); err != nil {
+		if _, err := Inject(b.Context(), program.Limits{}, nil, dir, more, inspect); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -432,7 +442,7 @@ func TestWhereDataIsInjectedIsSaid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := instance(t, c.image, imageformat.Raw)
-			_, err := Inject(t.Context(), program.Limits{}, dir, files, contract.InjectOptions{Partition: c.partition})
+			_, err := Inject(t.Context(), program.Limits{}, nil, dir, files, contract.InjectOptions{Partition: c.partition})
 			if c.says != "" {
 				require.True(t, fault.Is(err, fault.Invalid))
 				require.ErrorContains(t, err, c.says)
@@ -442,7 +452,7 @@ func TestWhereDataIsInjectedIsSaid(t *testing.T) {
 			require.Equal(t, "new\n", cat(t, partitionOf(t, dir, c.at), "/etc/motd"))
 		})
 	}
-	notes, err := Inject(t.Context(), program.Limits{}, t.TempDir(), contract.InstanceMetadata{AdminPass: "x"}, contract.InjectOptions{Partition: contract.InjectNothing})
+	notes, err := Inject(t.Context(), program.Limits{}, nil, t.TempDir(), contract.InstanceMetadata{AdminPass: "x"}, contract.InjectOptions{Partition: contract.InjectNothing})
 	require.NoError(t, err)
 	require.Len(t, notes, 1, "only files are owed")
 }
@@ -458,7 +468,7 @@ func TestKeysOfAUserAndBackups(t *testing.T) {
 	dir := instance(t, b, imageformat.Raw)
 	some := contract.InstanceMetadata{KeyPairs: md.KeyPairs, Files: md.Files[:1]}
 	for range 2 {
-		notes, err := Inject(t.Context(), program.Limits{}, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "debian"})
+		notes, err := Inject(t.Context(), program.Limits{}, nil, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "debian"})
 		require.NoError(t, err)
 		require.Empty(t, notes)
 	}
@@ -471,7 +481,7 @@ func TestKeysOfAUserAndBackups(t *testing.T) {
 		require.Contains(t, stat, "Type: "+mode)
 		require.Regexp(t, `User:\s+70000\s+Group:\s+1001`, stat)
 	}
-	notes, err := Inject(t.Context(), program.Limits{}, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "nobody-here"})
+	notes, err := Inject(t.Context(), program.Limits{}, nil, dir, some, contract.InjectOptions{Partition: contract.InjectInspect, User: "nobody-here"})
 	require.NoError(t, err)
 	require.Equal(t, []string{"the key mine for nobody-here not injected: the image has no user nobody-here"}, notes)
 }
@@ -494,7 +504,7 @@ sif /etc/motd gid 70000
 	b, err := os.ReadFile(image)
 	require.NoError(t, err)
 	dir := instance(t, b, imageformat.Raw)
-	notes, err := Inject(t.Context(), program.Limits{}, dir, md, inspect)
+	notes, err := Inject(t.Context(), program.Limits{}, nil, dir, md, inspect)
 	require.NoError(t, err)
 	require.Empty(t, notes)
 	fs := partitionOf(t, dir, 0)
@@ -536,7 +546,7 @@ func TestAGuestWithSELinuxIsToldToLabelItsFiles(t *testing.T) {
 			require.NoError(t, err)
 			dir := instance(t, b, imageformat.Raw)
 			for range 2 {
-				notes, err := Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: md.Files[:1]}, inspect)
+				notes, err := Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: md.Files[:1]}, inspect)
 				require.NoError(t, err)
 				require.Empty(t, notes)
 			}

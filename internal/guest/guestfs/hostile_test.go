@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -144,7 +145,7 @@ func TestWhatAHostileImageGets(t *testing.T) {
 			if path == "" {
 				path = "/etc/new"
 			}
-			_, err = Inject(t.Context(), program.Limits{}, dir, contract.InstanceMetadata{Files: []contract.File{{Path: path, Contents: []byte("injected")}}}, inspect)
+			_, err = Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: []contract.File{{Path: path, Contents: []byte("injected")}}}, inspect)
 			switch c.want {
 			case takes:
 				require.NoError(t, err)
@@ -195,4 +196,33 @@ func TestALongLineIsNotTheBeginningOfAnotherCommand(t *testing.T) {
 	require.Contains(t, cat(t, image, "/etc/passwd"), "root:x:0:0")
 	run(t, long+"rm /etc/passwd\n", "debugfs", "-w", "-f", "-", image)
 	require.Empty(t, cat(t, image, "/etc/passwd"), "debugfs reads more of a line than it did")
+}
+
+// smallDisk is an instance folder's disk on a filesystem that has next to no room.
+func smallDisk(t *testing.T, dir string) string {
+	t.Helper()
+	small := t.TempDir()
+	require.NoError(t, unix.Mount("tmpfs", small, "tmpfs", 0, "size=1m"))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(small, unix.MNT_DETACH)) })
+	run(t, "", "cp", "--sparse=always", filepath.Join(dir, disk.RootName), small)
+	return small
+}
+
+// tooMuch are files that do not fit there.
+func tooMuch() (files []contract.File) {
+	for i := range 4 {
+		files = append(files, contract.File{Path: fmt.Sprintf("/file%d", i), Contents: bytes.Repeat([]byte("full"), 200<<10)})
+	}
+	return files
+}
+
+func TestAFullHostIsNotTheImagesFault(t *testing.T) {
+	for name, image := range map[string][]byte{"ext": linux(t, true), "FAT": dos(t)} {
+		t.Run(name, func(t *testing.T) {
+			dir := smallDisk(t, instance(t, image, imageformat.Raw))
+			_, err := Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: tooMuch()}, inspect)
+			require.True(t, fault.Is(err, fault.HostUnfit), "%v", err)
+			require.ErrorContains(t, err, "the host's disk is full")
+		})
+	}
 }

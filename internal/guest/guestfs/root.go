@@ -41,9 +41,9 @@ func (e *export) root(ctx context.Context, limits program.Limits, number int) (g
 	}
 	switch {
 	case len(all) == 0:
-		return guest{}, fmt.Errorf("the image has no ext or FAT filesystem%s", where)
+		return guest{}, unknown(fmt.Sprintf("the image has no ext or FAT filesystem%s", where))
 	case len(ours) == 0:
-		return guest{}, fmt.Errorf("the image has %s and no ext or FAT filesystem%s", kinds(other), where)
+		return guest{}, unknown(fmt.Sprintf("the image has %s and no ext or FAT filesystem%s", kinds(other), where))
 	case len(all) == 1:
 		return e.writable(ctx, limits, ours[0])
 	}
@@ -74,8 +74,13 @@ func (e *export) root(ctx context.Context, limits program.Limits, number int) (g
 	if len(ext) == 1 && len(other) == 0 {
 		return e.writable(ctx, limits, ext[0])
 	}
-	return guest{}, fmt.Errorf("none of the image's filesystems (%s) is an ext or FAT filesystem that looks like a Linux root", kinds(all))
+	return guest{}, unknown(fmt.Sprintf("none of the image's filesystems (%s) is an ext or FAT filesystem that looks like a Linux root", kinds(all)))
 }
+
+// unknown is why the root is in no filesystem that is written here. libguestfs may know it.
+type unknown string
+
+func (u unknown) Error() string { return string(u) }
 
 func kinds(all []Filesystem) string {
 	var names []string
@@ -109,7 +114,7 @@ func (e *export) filesystem(limits program.Limits, f Filesystem, writable bool) 
 			listed: map[string][]string{}, written: map[string]string{},
 		}, nil
 	}
-	return &ext{image: image, work: e.dir, inside: e.inside, limits: l, writable: writable}, nil
+	return tree{&ext{image: image, work: e.dir, inside: e.inside, limits: l, writable: writable}}, nil
 }
 
 // filesystems are those of the partitions, of the one with that number, or of the whole disk (0).
