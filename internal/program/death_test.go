@@ -45,6 +45,15 @@ func host(dir string) {
 			os.Exit(1)
 		}()
 	}
+	go func() { // what this one has started holds a lock
+		script := `exec 9>>"$1"; flock 9; sleep 100000 & echo held >&9; exec 9>&-; wait`
+		held := filepath.Join(dir, "held")
+		_, _, err := Run(context.Background(), Command{
+			Name: "sh", Args: []string{"-c", script, "sh", held}, Confine: &Confinement{Starts: true, Files: []File{{Path: held, Writable: true}}},
+		})
+		fmt.Println("ended early:", err)
+		os.Exit(1)
+	}()
 	fmt.Println("ready")
 	select {}
 }
@@ -69,6 +78,10 @@ func endThreads(until <-chan struct{}) {
 
 func TestProgramsDieWithTheHostThatIsKilled(t *testing.T) {
 	dir := t.TempDir()
+	held, err := os.Create(filepath.Join(dir, "held"))
+	require.NoError(t, err)
+	defer held.Close()
+	require.NoError(t, Lend(held.Name()))
 	self, err := os.Executable()
 	require.NoError(t, err)
 	host := exec.Command(self)
@@ -99,8 +112,16 @@ func TestProgramsDieWithTheHostThatIsKilled(t *testing.T) {
 		defer unix.Close(child)
 		children = append(children, child)
 	}
+	require.Eventually(t, func() bool {
+		st, err := held.Stat()
+		return err == nil && st.Size() > 0
+	}, 30*time.Second, 10*time.Millisecond, "nothing holds the lock")
+	require.ErrorIs(t, unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB), unix.EWOULDBLOCK)
 	require.NoError(t, host.Process.Signal(syscall.SIGKILL))
 	require.Error(t, host.Wait())
+	require.Eventually(t, func() bool {
+		return unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+	}, 30*time.Second, 10*time.Millisecond, "what a program has started outlives the host")
 	for i, child := range children {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(child), Events: unix.POLLIN}}, 10_000)
 		for errors.Is(err, unix.EINTR) {

@@ -139,16 +139,12 @@ func (a *Appliance) make(ctx context.Context) error {
 	return errors.Join(modes...)
 }
 
-// wrapper is libguestfs's QEMU. It asks for the CPU max, with which Linux 6.1 does not come up where it is emulated for its tables of five
-// levels, and for an emulation that may translate into a GiB of memory. What cannot be written is told to the machine's kernel,
-// which does not wait for room.
+// wrapper is libguestfs's QEMU. It bounds what QEMU keeps of translated code, a GiB otherwise, and has it tell the machine's kernel of what cannot
+// be written, where it would wait for room on the host.
 const wrapper = `#!/bin/sh
 for a; do
 	shift
-	case $a in
-	max) a=max,la57=off ;;
-	accel=tcg) set -- "$@" pc -accel; a=tcg,tb-size=128 ;;
-	esac
+	[ "$a" != accel=tcg ] || { set -- "$@" pc -accel; a=tcg,tb-size=128; }
 	set -- "$@" "$a"
 done
 exec qemu-system-%s "$@" -global scsi-hd.werror=report

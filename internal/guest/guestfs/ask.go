@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -17,6 +18,17 @@ const (
 
 // errTool is of a tool that failed in the middle of its work: the filesystem is half written.
 var errTool = errors.New("the image's filesystem makes the tools fail")
+
+// sayable holds that a path is one that Linux takes, and can be told and quoted in a line.
+func sayable(p string) error {
+	if strings.ContainsFunc(p, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		return fmt.Errorf("the path %q has control characters", p[:min(len(p), 100)])
+	}
+	if len(p) > 4095 {
+		return fmt.Errorf("the path %q is too long", p[:100])
+	}
+	return nil
+}
 
 // fits holds that a command is read as one.
 func fits(command string) error {

@@ -74,12 +74,10 @@ func (e *ext) close(context.Context) error {
 
 // quote makes one argument of debugfs's shell (libss): double quotes, doubled within.
 func quote(s string) (string, error) {
-	for _, c := range []byte(s) {
-		if c < 0x20 || c == 0x7f {
-			return "", fmt.Errorf("the path %q has control characters", s)
-		}
+	if err := sayable(s); err != nil {
+		return "", err
 	}
-	if len(s) > 4095 || strings.HasPrefix(path.Base(s), "<") {
+	if strings.HasPrefix(path.Base(s), "<") {
 		return "", fmt.Errorf("the path %q cannot be used", s)
 	}
 	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`, nil

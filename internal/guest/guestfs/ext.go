@@ -3,8 +3,10 @@ package guestfs
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"regexp"
@@ -27,14 +29,33 @@ type ext struct {
 
 // check replays the journal and repairs what is safe to repair: debugfs writes into an unrecovered journal without a word. It also
 // leaves the filesystem marked as clean, whatever it has not written yet: after an injection that did not end all of it is
-// looked at, and repaired.
+// looked at, and repaired. So is, as far as that is safe, what says that it is clean and has no checksums by which debugfs would see that its
+// bitmaps are wrong: it would give away blocks that are in use.
 func (e *ext) check(ctx context.Context, unfinished bool) error {
-	args := []string{"-p", e.image}
-	if unfinished {
-		args = []string{"-f", "-y", e.image}
+	sums, err := e.hasChecksums()
+	if err != nil {
+		return err
 	}
-	_, _, err := program.Run(ctx, program.Command{Name: "e2fsck", Args: args, Limits: e.limits, OKCodes: []int{1}, Confine: e.inside})
+	args := []string{"-p", e.image}
+	switch {
+	case unfinished:
+		args = []string{"-f", "-y", e.image}
+	case !sums:
+		args = []string{"-f", "-p", e.image}
+	}
+	_, _, err = program.Run(ctx, program.Command{Name: "e2fsck", Args: args, Limits: e.limits, OKCodes: []int{1}, Confine: e.inside})
 	return err
+}
+
+// hasChecksums tells it by the feature metadata_csum of the superblock (Documentation/filesystems/ext4/super.rst).
+func (e *ext) hasChecksums() (sums bool, err error) {
+	err = e.inside.Read(e.image, func(r io.ReaderAt) error {
+		features := make([]byte, 4)
+		_, err := r.ReadAt(features, 1024+0x64)
+		sums = binary.LittleEndian.Uint32(features)&0x400 != 0
+		return err
+	})
+	return sums, err
 }
 
 var (

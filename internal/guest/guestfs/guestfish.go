@@ -75,7 +75,7 @@ func (m *mounted) mountRoot(ctx context.Context, number int) error {
 	if err != nil {
 		return err
 	}
-	roots := strings.Fields(string(said))
+	roots := strings.FieldsFunc(string(said), func(r rune) bool { return r == '\n' })
 	if len(roots) != 1 {
 		return fmt.Errorf("libguestfs finds %d operating systems in the image", len(roots))
 	}
@@ -146,7 +146,7 @@ func (m *mounted) run(ctx context.Context, commands ...string) (said []byte, err
 	return said, nil
 }
 
-// fishQuote makes one argument of guestfish, whatever is in it but the end of text, which no path has.
+// fishQuote makes one argument of guestfish.
 func fishQuote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
@@ -163,10 +163,7 @@ func fishQuote(s string) string {
 
 // path is a path of the guest, as an argument.
 func (*mounted) path(p string) (string, error) {
-	if strings.ContainsRune(p, 0) || len(p) > 4095 {
-		return "", fmt.Errorf("the path %q cannot be used", p[:min(len(p), 100)])
-	}
-	return fishQuote(p), nil
+	return fishQuote(p), sayable(p)
 }
 
 var fileKinds = map[int64]string{

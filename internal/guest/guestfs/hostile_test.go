@@ -226,3 +226,42 @@ func TestAFullHostIsNotTheImagesFault(t *testing.T) {
 		})
 	}
 }
+
+// What says that it is clean is believed by e2fsck -p, and debugfs would write over files whose blocks the bitmap has for free.
+func TestDamageBelowASuperblockThatSaysCleanIsNotMadeWorse(t *testing.T) {
+	for name, c := range map[string]struct {
+		options []string
+		damage  string // debugfs's commands
+		want    string
+	}{
+		"ext2, blocks in use are free":          {[]string{"-t", "ext2"}, "freeb 40 4000", takes},
+		"ext3, blocks in use are free":          {[]string{"-t", "ext3"}, "freeb 40 4000", takes},
+		"an old ext4, blocks in use are free":   {[]string{"-t", "ext4", "-O", "^metadata_csum"}, "freeb 40 4000", takes},
+		"ext2, a folder that is no folder":      {[]string{"-t", "ext2"}, "sif /etc mode 0100755", refuses},
+		"ext3, one block in two files":          {[]string{"-t", "ext3"}, "sif /data block[0] 60; sif /etc/motd block[0] 60", refuses},
+		"an old ext4, an inode that is cleared": {[]string{"-t", "ext4", "-O", "^metadata_csum"}, "clri /etc", refuses},
+	} {
+		t.Run(name, func(t *testing.T) {
+			image := filepath.Join(t.TempDir(), "fs")
+			tree := linuxTree(t, true)
+			run(t, "", "mke2fs", append(c.options, "-q", "-d", tree, image, "16M")...)
+			run(t, strings.ReplaceAll(c.damage, "; ", "\n"), "debugfs", "-w", "-f", "-", image)
+			require.Contains(t, run(t, "", "e2fsck", "-p", image), "clean")
+			require.Error(t, exec.Command("e2fsck", "-fn", image).Run(), "it is damaged")
+			b, err := os.ReadFile(image)
+			require.NoError(t, err)
+			dir := instance(t, b, imageformat.Raw)
+			_, err = Inject(t.Context(), program.Limits{}, nil, dir, contract.InstanceMetadata{Files: tooMuch()}, inspect)
+			if c.want == refuses {
+				require.True(t, fault.Is(err, fault.Invalid), "%v", err)
+				return
+			}
+			require.NoError(t, err)
+			fs := raw(t, dir, len(b))
+			run(t, "", "e2fsck", "-fn", fs)
+			require.Equal(t, "data", cat(t, fs, "/data"))
+			require.Contains(t, cat(t, fs, "/etc/passwd"), "root:x:0:0")
+			require.Equal(t, string(tooMuch()[3].Contents), cat(t, fs, "/file3"))
+		})
+	}
+}
