@@ -54,7 +54,6 @@ func TestARefusalChangesNothing(t *testing.T) {
 	protected := makeImage(images.CreateOpts{Name: "protected", Protected: ptr(true)}, data)
 	n, err := networks.Create(t.Context(), system.Network(t, admin), networks.CreateOpts{Name: "of the admin"}).Extract()
 	require.NoError(t, err)
-	const absent = "00000000-0000-4000-8000-000000000000"
 
 	// server is a good request with one thing changed; nil takes a member away.
 	server := func(change map[string]any) string {
