@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -45,7 +46,14 @@ func (a *Activities) TakeInventory(ctx context.Context, in contract.InventoryInp
 	}
 	for _, d := range domains {
 		if out.Covers(d.UUID) {
-			thing(d.UUID).Domain = string(d.State)
+			t := thing(d.UUID)
+			t.Domain, t.Guest = string(d.State), string(d.State)
+			switch {
+			case d.Saved:
+				t.Guest = contract.GuestSaved
+			case d.State == hypervisor.Paused && d.ByItself: // it sleeps, as its user may have it
+				t.Guest = string(hypervisor.Running)
+			}
 		}
 	}
 	for _, e := range entries {

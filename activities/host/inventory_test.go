@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,7 +40,7 @@ func TestAnInventoryTellsWhatABuildMadeAndNothingOfWhatItMissesIsMissing(t *test
 	require.Empty(t, p.inventory(t, contract.InventoryInput{}).Things)
 	p.whole(t)
 	require.NoError(t, os.Mkdir(filepath.Join(p.dir, "lost+found"), 0o700))
-	require.Equal(t, []contract.Instance{{ID: server, Domain: "running", Folder: true, Disk: true, Facts: true}}, p.inventory(t, contract.InventoryInput{}).Things)
+	require.Equal(t, []contract.Instance{{ID: server, Domain: "running", Guest: "running", Folder: true, Disk: true, Facts: true}}, p.inventory(t, contract.InventoryInput{}).Things)
 }
 
 func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
@@ -52,25 +53,25 @@ func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
 		change func(t *testing.T, p *place)
 		want   contract.Instance
 	}{
-		"its image": {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.root))) }, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Missing: []string{"root"}}},
+		"its image": {func(t *testing.T, p *place) { require.NoError(t, os.Remove(cached(p, p.root))) }, contract.Instance{Domain: "running", Guest: "running", Folder: true, Disk: true, Facts: true, Missing: []string{"root"}}},
 		"its kernel, of a domain without a copy": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, imagecache.UsesName), []byte(p.kernel.SHA512+"\n"), 0o600))
 			require.NoError(t, os.Remove(cached(p, p.kernel)))
-		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Missing: []string{"kernel"}}},
+		}, contract.Instance{Domain: "running", Guest: "running", Folder: true, Disk: true, Facts: true, Missing: []string{"kernel"}}},
 		"its disk": {func(t *testing.T, p *place) {
 			require.NoError(t, os.Remove(filepath.Join(p.dir, server, disk.RootName)))
-		}, contract.Instance{Domain: "running", Folder: true, Facts: true}},
-		"its folder": {func(t *testing.T, p *place) { require.NoError(t, os.RemoveAll(filepath.Join(p.dir, server))) }, contract.Instance{Domain: "running"}},
+		}, contract.Instance{Domain: "running", Guest: "running", Folder: true, Facts: true}},
+		"its folder": {func(t *testing.T, p *place) { require.NoError(t, os.RemoveAll(filepath.Join(p.dir, server))) }, contract.Instance{Domain: "running", Guest: "running"}},
 		"its domain": {func(t *testing.T, p *place) {
 			require.NoError(t, p.hyp.Destroy(t.Context(), server))
 			require.NoError(t, p.hyp.Undefine(t.Context(), server))
 		}, contract.Instance{Folder: true, Disk: true, Facts: true}},
 		"nothing: a note": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, "notes"), nil, 0o600))
-		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Foreign: []string{"notes"}}},
+		}, contract.Instance{Domain: "running", Guest: "running", Folder: true, Disk: true, Facts: true, Foreign: []string{"notes"}}},
 		"a disk's header": {func(t *testing.T, p *place) {
 			require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, disk.RootName), []byte("x"), 0o600))
-		}, contract.Instance{Domain: "running", Folder: true, Disk: true, Facts: true, Broken: "b"}},
+		}, contract.Instance{Domain: "running", Guest: "running", Folder: true, Disk: true, Facts: true, Broken: "b"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -90,11 +91,22 @@ func TestAnInventoryTellsWhatIsMissing(t *testing.T) {
 	}
 }
 
+func TestAnInventoryTellsHowAGuestIs(t *testing.T) {
+	p := built(t)
+	for _, c := range []struct {
+		guest string
+		make  func(context.Context, string) error
+	}{{"paused", p.hyp.Suspend}, {"saved", p.hyp.Save}, {"running", p.hyp.Start}, {"shutoff", p.hyp.Destroy}} {
+		require.NoError(t, c.make(t.Context(), server))
+		require.Equal(t, c.guest, p.inventory(t, contract.InventoryInput{}).Things[0].Guest)
+	}
+}
+
 func TestAnInventoryDoesNotTakeAnothersDomainForItsOwn(t *testing.T) {
 	p := newPlace(t)
 	others := hypervisor.Domain{UUID: server, Name: "slipway-" + server, VCPUs: 1, MemoryMiB: 1, ConsoleLog: "/elsewhere/" + server + "/console.log"}
 	require.NoError(t, p.hyp.Define(t.Context(), others))
-	require.Equal(t, []contract.Instance{{ID: server, Domain: "shutoff", Elsewhere: true}}, p.inventory(t, contract.InventoryInput{}).Things)
+	require.Equal(t, []contract.Instance{{ID: server, Domain: "shutoff", Guest: "shutoff", Elsewhere: true}}, p.inventory(t, contract.InventoryInput{}).Things)
 }
 
 func TestAnInventoryComesInPagesThatLeaveNothingOut(t *testing.T) {

@@ -40,6 +40,7 @@ const (
 	ServerWithoutDisk   Kind = "server-without-disk"
 	DiskUnreadable      Kind = "disk-unreadable"
 	DiskWithoutImage    Kind = "disk-without-image" // its backing file, or the domain's kernel or ramdisk, is not in the cache
+	GuestNotAsServer    Kind = "guest-not-as-server"
 	PartialDownload     Kind = "partial-download"
 
 	// What was not looked at is a warning: nothing is wrong that is known of, and something may be.
@@ -53,7 +54,7 @@ func Kinds() []Kind {
 	return []Kind{
 		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, SpecWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
 		BuildWithoutWorkflow, DeleteWithoutWorkflow, DatabaseRestored, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
-		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, PartialDownload, HostNotLookedAt, StoresNotLookedAt, MoreFindings,
+		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, GuestNotAsServer, PartialDownload, HostNotLookedAt, StoresNotLookedAt, MoreFindings,
 	}
 }
 
@@ -300,22 +301,23 @@ func (x index) ofServer(s *Server) []Finding {
 	if may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) {
 		return nil
 	}
+	server := "server " + s.ID + " is " + lifecycle.Status(s.VMState, "")
 	var all []Finding
 	if !x.claims[s.ID] {
-		all = append(all, newFinding(ServerWithoutClaim, s.ID, s.ID, s.Host, "server "+s.ID+" is ACTIVE, and claims no quota of project "+s.ProjectID,
+		all = append(all, newFinding(ServerWithoutClaim, s.ID, s.ID, s.Host, server+", and claims no quota of project "+s.ProjectID,
 			"claim its share again, also beyond the project's limits"))
 	}
 	switch {
 	case s.Host == "":
 		all = append(all, newFinding(ServerWithoutAllocation, s.ID, s.ID, "",
-			"server "+s.ID+" is ACTIVE, and is placed on no host: nothing tells where it ran; delete it", ""))
+			server+", and is placed on no host: nothing tells where it ran; delete it", ""))
 	case !x.rooms[Allocation{s.ID, s.Host}]:
 		all = append(all, newFinding(ServerWithoutAllocation, s.ID, s.ID, s.Host,
-			"server "+s.ID+" is ACTIVE on "+s.Host+", and no room is held for it there", "hold its room again, also beyond the host's"))
+			server+" on "+s.Host+", and no room is held for it there", "hold its room again, also beyond the host's"))
 	}
 	if missing := missingPorts(s, x.nics[s.ID]); missing != "" {
 		all = append(all, newFinding(ServerWithoutPort, s.ID, s.ID, s.Host,
-			"server "+s.ID+" is ACTIVE, and "+missing+": its address may be given to another; delete the server and build it anew", ""))
+			server+", and "+missing+": its address may be given to another; delete the server and build it anew", ""))
 	}
 	return all
 }
@@ -349,7 +351,7 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 		if _, may, _ := x.of(s.ID); may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) || s.Host != host || !inv.Covers(s.ID) {
 			continue
 		}
-		all = append(all, ofPlaced(s.ID, host, things[s.ID], r.Images)...)
+		all = append(all, ofPlaced(s, things[s.ID], r.Images)...)
 	}
 	for _, p := range inv.Partials {
 		all = append(all, newFinding(PartialDownload, p.SHA512+"@"+host, "", host,
@@ -360,14 +362,15 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	return all
 }
 
-// ofPlaced is what a host lacks of a server that is ACTIVE on it.
-func ofPlaced(id, host string, t contract.Instance, images map[string]contract.Image) []Finding {
+// ofPlaced is what a host lacks of a server that was built on it.
+func ofPlaced(s *Server, t contract.Instance, images map[string]contract.Image) []Finding {
+	id, host := s.ID, s.Host
 	const instead = "; delete the server and build it anew"
 	var all []Finding
 	add := func(kind Kind, text, repair string) {
 		all = append(all, newFinding(kind, serverOnHost(id, host), id, host, text, repair))
 	}
-	server := "server " + id + " is ACTIVE on " + host
+	server := "server " + id + " is " + lifecycle.Status(s.VMState, "") + " on " + host
 	switch {
 	case t.Domain == "":
 		add(ServerWithoutDomain, server+", and the hypervisor there knows no such domain"+instead, "")
@@ -382,6 +385,9 @@ func ofPlaced(id, host string, t contract.Instance, images map[string]contract.I
 	}
 	if t.Broken != "" {
 		add(DiskUnreadable, server+", and its root disk cannot be read: "+t.Broken+instead, "")
+	}
+	if text := unlike(s.VMState, t.Guest); text != "" && t.Domain != "" {
+		add(GuestNotAsServer, server+", and its guest "+text, "")
 	}
 	if len(t.Missing) > 0 {
 		text := server + ", and what its disk or domain leans on is not on the host: " + short(t.Missing)

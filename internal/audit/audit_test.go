@@ -130,6 +130,7 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 		"the page with its things": {func(w *World) {
 			w.Inventories[0].Things, w.Inventories[0].Through = nil, id
 		}, []string{"server-without-domain hv1", "server-without-folder hv1"}},
+		"a guest of which nothing is told": {guestOf(lifecycle.Suspended, ""), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := running()
@@ -145,8 +146,38 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 	}
 }
 
+// guestOf makes the server one in a state whose guest is told to be so.
+func guestOf(state lifecycle.VMState, guest string) func(*World) {
+	return func(w *World) {
+		w.Records.Servers[0].VMState, w.Inventories[0].Things[0].Guest = state, guest
+	}
+}
+
+func TestAGuestThatIsNotWhatItsServerIsIsFound(t *testing.T) {
+	// What a guest may be: down by itself it may be anywhere that it ran or stood, and its host tells.
+	may := map[lifecycle.VMState][]string{
+		lifecycle.Active: {"running", "shutoff", "crashed"}, lifecycle.Paused: {"paused", "shutoff", "crashed"}, lifecycle.Suspended: {"saved"},
+		lifecycle.Stopped: {"shutoff", "crashed"}, lifecycle.Rescued: {"running", "shutoff", "crashed"}, lifecycle.SoftDeleted: {"shutoff", "crashed", "saved"},
+	}
+	for _, state := range lifecycle.WasBuilt() {
+		for _, guest := range []string{"running", "paused", "shutoff", "crashed", "saved"} {
+			w := running()
+			guestOf(state, guest)(&w)
+			found := Compare(w)
+			if slices.Contains(may[state], guest) {
+				require.Empty(t, found, "%s: %s", state, guest)
+				continue
+			}
+			require.Equal(t, []string{"guest-not-as-server hv1"}, kindsOf(found), "%s: %s", state, guest)
+			require.Equal(t, ID(GuestNotAsServer, id+"@hv1"), found[0].ID)
+			require.Contains(t, found[0].Text, "server "+id+" is "+lifecycle.Status(state, "")+" on hv1, and its guest ")
+			require.Empty(t, found[0].Repair, "it is the server's owner who says which of the two is right")
+		}
+	}
+}
+
 func TestEveryKindIsFoundByATestAbove(t *testing.T) {
-	require.Len(t, Kinds(), 24, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
+	require.Len(t, Kinds(), 25, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
 	seen := map[string]bool{}
 	for _, k := range Kinds() {
 		require.False(t, seen[string(k)])

@@ -1,11 +1,13 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // missingPorts says which NICs of a server have no port; "" where none is known to be missing.
@@ -27,6 +29,32 @@ func missingPorts(s *Server, nics []int) string {
 		return "the port of its interface " + missing[0] + " is gone"
 	}
 	return "the ports of its interfaces " + strings.Join(missing, ", ") + " are gone"
+}
+
+// guests are how the guest of a server in a state may be, and what makes server and guest one again. One that is off is no finding
+// where whoever looks at the guests says so of its server, or nobody does (a rescued server stays one).
+var guests = map[lifecycle.VMState]struct {
+	may     []string
+	instead string
+}{
+	lifecycle.Active:      {[]string{"running", "shutoff", "crashed"}, "reboot it hard"},
+	lifecycle.Paused:      {[]string{"paused", "shutoff", "crashed"}, "unpause it, and pause it again"},
+	lifecycle.Suspended:   {[]string{contract.GuestSaved}, "reboot it hard: what was in its memory is lost"},
+	lifecycle.Stopped:     {[]string{"shutoff", "crashed"}, "reboot it hard, and stop it again"},
+	lifecycle.Rescued:     {[]string{"running", "shutoff", "crashed"}, "unrescue it"},
+	lifecycle.SoftDeleted: {[]string{"shutoff", "crashed", contract.GuestSaved}, "restore it, or delete it by force"},
+}
+
+// unlike says how a guest is that is not what its server is, and what to do; "" where it is, or nobody told.
+func unlike(state lifecycle.VMState, guest string) string {
+	is := guests[state]
+	if guest == "" || slices.Contains(is.may, guest) {
+		return ""
+	}
+	words := map[string]string{
+		"running": "runs", "paused": "is paused", "shutoff": "is off, and its memory was not kept", contract.GuestSaved: "is off, with its memory kept",
+	}
+	return cmp.Or(words[guest], "is "+guest) + "; " + is.instead
 }
 
 // foreignFiles tells of files that no step makes, and so no repair removes.

@@ -107,6 +107,8 @@ func (in Inventory) Covers(serverID string) bool {
 type Instance struct {
 	ID     string `json:"id"`
 	Domain string `json:"domain,omitempty"` // its state; "" is none
+	// Guest is how the guest is: the domain's state, or saved; "" is not told, as by hosts of before.
+	Guest string `json:"guest,omitempty"`
 	// Elsewhere says that the domain's files lie outside of this host's folders: it is another installation's, or another
 	// host's of the same hypervisor.
 	Elsewhere bool     `json:"elsewhere,omitempty"`
@@ -117,6 +119,9 @@ type Instance struct {
 	Broken    string   `json:"broken,omitempty"`  // why its root disk's header cannot be read
 	Foreign   []string `json:"foreign,omitempty"` // files in the folder that no step makes; at most three
 }
+
+// GuestSaved is a Guest that is off, and whose memory was put away to go on from.
+const GuestSaved = "saved"
 
 // PartialDownload is the beginning of an image.
 type PartialDownload struct {

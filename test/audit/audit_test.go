@@ -348,6 +348,57 @@ func TestAHostThatDoesNotAnswerIsNotTakenForClean(t *testing.T) {
 	r.deleted(t, engine, id)
 }
 
+func TestAGuestThatIsNotWhatItsServerIsIsFoundUntilItIs(t *testing.T) {
+	r := newRig(t, 1, nil)
+	engine := r.Temporal()
+	id := r.active(t, engine)
+	act := func(name string) {
+		t.Helper()
+		action, _ := lifecycle.Find(name)
+		require.NoError(t, system.Ask(t, r.compute, id, action))
+		r.waitFor(t, id, lifecycle.Status(action.To, ""))
+		r.settled(t, engine, id)
+	}
+	clean := func(after string) {
+		t.Helper()
+		found, code := r.audit(t)
+		require.Empty(t, found, after)
+		require.Zero(t, code)
+	}
+	for _, name := range []string{"pause", "unpause", "rescue", "unrescue", "suspend"} {
+		act(name)
+		clean(name)
+	}
+	file := filepath.Join(r.HostState(r.Hosts[0]), "fake", id+".json")
+	for _, behind := range []struct {
+		change func(*fake.Record)
+		says   string
+		mends  string
+	}{
+		{func(d *fake.Record) { d.Saved = false }, "is SUSPENDED on " + r.Hosts[0] + ", and its guest is off, and its memory was not kept", "reboot-hard"},
+		{func(d *fake.Record) { d.State = hypervisor.Paused }, "is ACTIVE on " + r.Hosts[0] + ", and its guest is paused", "reboot-hard"},
+	} {
+		r.Stop(r.Hosts[0])
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		var d fake.Record
+		require.NoError(t, json.Unmarshal(text, &d))
+		behind.change(&d)
+		text, err = json.Marshal(d)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(file, text, 0o644))
+		r.Restart(r.Hosts[0])
+		found, code := r.audit(t)
+		require.Equal(t, 3, code)
+		require.Len(t, found, 1)
+		require.Equal(t, audit.ID(audit.GuestNotAsServer, id+"@"+r.Hosts[0]), found[0].ID)
+		require.Contains(t, found[0].Text, behind.says)
+		act(behind.mends)
+		clean(behind.mends)
+	}
+	r.deleted(t, engine, id)
+}
+
 func TestNothingIsFoundWhileBuildsAndDeletesRun(t *testing.T) {
 	// The schedule audits too, every second, as fast as it can.
 	r := newRig(t, 2, map[string]any{"audit": map[string]any{"every": "1s"}, "host": map[string]any{"fake_start_latency": "100ms"}})

@@ -84,8 +84,10 @@ type Status struct {
 	Name  string
 	State State
 	// ByItself says of a domain that is shut off that its guest ended it, as on its user's word; not that it crashed, was
-	// turned off, or that nobody knows.
+	// turned off, or that nobody knows. Of one that is paused it says that its guest sleeps (ACPI's S3).
 	ByItself bool
+	// Saved says of a domain that is shut off that its memory was put away, to go on from.
+	Saved bool
 }
 
 // Capabilities of a host. Memory in MiB.

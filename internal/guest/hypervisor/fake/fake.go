@@ -404,7 +404,7 @@ func (h *Hypervisor) State(ctx context.Context, id string) (state hypervisor.Sta
 func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err error) {
 	err = h.call(ctx, "List", "", h.o.ReadLatency, func() error {
 		for id, r := range h.world {
-			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself})
+			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself, Saved: r.Saved})
 		}
 		return nil
 	})

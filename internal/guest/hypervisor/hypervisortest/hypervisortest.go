@@ -93,19 +93,24 @@ func (s suite) folder(t *testing.T) {
 
 func requireState(t *testing.T, h hypervisor.Hypervisor, d hypervisor.Domain, want hypervisor.State) {
 	t.Helper()
+	requireStatus(t, h, d, hypervisor.Status{State: want})
+}
+
+func requireStatus(t *testing.T, h hypervisor.Hypervisor, d hypervisor.Domain, want hypervisor.Status) {
+	t.Helper()
 	state, err := h.State(ctxOf(t), d.UUID)
 	require.NoError(t, err)
-	require.Equal(t, want, state)
+	require.Equal(t, want.State, state)
 	list, err := h.List(ctxOf(t))
 	require.NoError(t, err)
-	status := hypervisor.Status{UUID: d.UUID, Name: d.Name, State: want}
-	if want == hypervisor.Absent {
+	want.UUID, want.Name = d.UUID, d.Name
+	if want.State == hypervisor.Absent {
 		for _, s := range list {
 			require.NotEqual(t, d.UUID, s.UUID)
 		}
 		return
 	}
-	require.Contains(t, list, status)
+	require.Contains(t, list, want)
 }
 
 func requireFault(t *testing.T, err error, kind fault.Kind) {
@@ -361,7 +366,7 @@ func (s suite) save(t *testing.T) {
 		require.NoError(t, before(ctxOf(t), d.UUID))
 		for range 2 {
 			require.NoError(t, h.Save(ctxOf(t), d.UUID))
-			requireState(t, h, d, hypervisor.ShutOff)
+			requireStatus(t, h, d, hypervisor.Status{State: hypervisor.ShutOff, Saved: true})
 		}
 		require.NoError(t, h.Start(ctxOf(t), d.UUID))
 		requireState(t, h, d, hypervisor.Running)

@@ -675,12 +675,16 @@ func stateFrom(state, reason int32) hypervisor.State {
 	return hypervisor.ShutOff
 }
 
-// List tells of the domains that carry Slipway's name for their uuid, in one request for any number of them.
+// List tells of the domains that carry Slipway's name for their uuid, in two requests for any number of them.
 func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err error) {
 	err = h.do(ctx, "list domains", func(_ context.Context, c *client) error {
 		out = nil
 		// Nowait: a domain that is just being started or stopped must not hold up the listing.
 		records, err := c.ConnectGetAllDomainStats(nil, uint32(golibvirt.DomainStatsState), uint32(golibvirt.ConnectGetAllDomainsStatsNowait))
+		if err != nil {
+			return err
+		}
+		saved, _, err := c.ConnectListAllDomains(1, golibvirt.ConnectListDomainsManagedsave)
 		if err != nil {
 			return err
 		}
@@ -700,7 +704,10 @@ func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err err
 					reason = v
 				}
 			}
-			out = append(out, hypervisor.Status{UUID: id, Name: r.Dom.Name, State: stateFrom(state, reason), ByItself: byItself(state, reason)})
+			out = append(out, hypervisor.Status{
+				UUID: id, Name: r.Dom.Name, State: stateFrom(state, reason), ByItself: byItself(state, reason),
+				Saved: slices.ContainsFunc(saved, func(d golibvirt.Domain) bool { return d.UUID == r.Dom.UUID }),
+			})
 		}
 		slices.SortFunc(out, func(a, b hypervisor.Status) int { return strings.Compare(a.UUID, b.UUID) })
 		return nil
@@ -709,7 +716,13 @@ func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err err
 }
 
 func byItself(state, reason int32) bool {
-	return golibvirt.DomainState(state) == golibvirt.DomainShutoff && golibvirt.DomainShutoffReason(reason) == golibvirt.DomainShutoffShutdown
+	switch golibvirt.DomainState(state) {
+	case golibvirt.DomainPmsuspended:
+		return true
+	case golibvirt.DomainShutoff:
+		return golibvirt.DomainShutoffReason(reason) == golibvirt.DomainShutoffShutdown
+	}
+	return false
 }
 
 func parseUUID(s string) (golibvirt.UUID, error) {

@@ -173,6 +173,8 @@ func TestLibvirtsStatesAreRead(t *testing.T) {
 	} {
 		require.Equal(t, c.want, stateFrom(int32(c.state), c.reason), "%v/%d", c.state, c.reason)
 	}
+	require.True(t, byItself(int32(golibvirt.DomainPmsuspended), 0), "a guest that sleeps")
+	require.False(t, byItself(int32(golibvirt.DomainPaused), 1), "and one that was paused")
 }
 
 func TestAFolderIsPassableByTheFirstClassThatApplies(t *testing.T) {
