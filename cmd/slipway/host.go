@@ -164,7 +164,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		log.Warn("Servers without a config drive are not built on this host: nothing can be injected into their images.", "reason", cannotInject)
 	}
 	var libguestfs *guestfs.Appliance
-	if cannotInject == nil && c.Host.Hypervisor != "fake" { // a fake's guests read no disk
+	if cannotInject == nil && c.Host.Libguestfs {
 		libguestfs = guestfs.NewAppliance(filepath.Join(stateDir, "libguestfs"))
 	}
 	activities, err := host.New(host.Options{

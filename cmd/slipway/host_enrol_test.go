@@ -212,7 +212,7 @@ func TestAnEnrolledHostBuildsAServerWhereAllAskForCertificatesAndTheWebUIShowsIt
 	done("host", "create", "hv2", "--enrolment", enrolled, "--pki", filepath.Dir(file("ca.pem")), "--temporal.address", temporal)
 	require.Contains(t, done("host", "enrol", enrolled, "--dir", etc), "slipway host --config "+etc+"/slipway.yaml")
 	start([]string{
-		"SLIPWAY_HOST_STATE_DIR=" + filepath.Join(dir, "state"), "SLIPWAY_HOST_HYPERVISOR=fake", "SLIPWAY_HOST_HEARTBEAT_EVERY=1s",
+		"SLIPWAY_HOST_STATE_DIR=" + filepath.Join(dir, "state"), "SLIPWAY_HOST_HYPERVISOR=fake", "SLIPWAY_HOST_LIBGUESTFS=false", "SLIPWAY_HOST_HEARTBEAT_EVERY=1s",
 	}, "host", "--config", filepath.Join(etc, "slipway.yaml"), "--operator.listen", "")
 	system.Eventually(t, time.Minute, func() (bool, string) {
 		var host struct {

@@ -389,6 +389,7 @@ type Host struct {
 	CPUModels        string        `koanf:"cpu_models" help:"with cpu_mode custom: names of CPU models with commas between them; the first that runs a trial guest is used"`
 	CPUFeatures      string        `koanf:"cpu_features" help:"features of the CPU to add and to take away, as +pcid,-vmx"`
 	MachineType      string        `koanf:"machine_type" help:"machine types of servers whose image names none, by architecture, as x86_64=q35,aarch64=virt; empty: pc on x86_64, virt on aarch64"`
+	Libguestfs       bool          `koanf:"libguestfs" help:"inject into xfs, btrfs, LVM and what else libguestfs knows, where that is installed"`
 	MaxBuilds        int           `koanf:"max_builds" help:"steps that work at once; 0: two a core"`
 	ReadStores       bool          `koanf:"read_stores" help:"read images from the stores that images.… names, where this host can, and over the API only where it cannot"`
 	CacheBytes       int64         `koanf:"cache_bytes" help:"size to which the image cache is kept; 0: no limit"`
@@ -448,7 +449,7 @@ func Default() Config {
 		Host: Host{
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt", VirtType: hypervisor.Auto,
 			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second, SyncPowerEvery: 10 * time.Minute,
-			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512,
+			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512, Libguestfs: true,
 		},
 		Notifications: Notifications{Log: true, WebhookTimeout: 10 * time.Second, GiveUp: 3 * 24 * time.Hour, Keep: 7 * 24 * time.Hour},
 	}

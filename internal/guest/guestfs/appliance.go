@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,8 @@ import (
 // Appliance is libguestfs with the machine that it reads filesystems in (supermin's, guestfs-internals(1)): the host's own kernel and
 // programs, copied into a folder. nil is a host that uses none.
 type Appliance struct {
-	dir string
+	dir   string
+	turns chan struct{} // of machines that run
 
 	mu    sync.Mutex
 	tried bool
@@ -27,7 +29,9 @@ type Appliance struct {
 }
 
 // NewAppliance keeps its files in a folder, and makes them when they are first needed.
-func NewAppliance(dir string) *Appliance { return &Appliance{dir: dir} }
+func NewAppliance(dir string) *Appliance {
+	return &Appliance{dir: dir, turns: make(chan struct{}, max(1, runtime.NumCPU()/2))} // each takes a processor, while it starts
+}
 
 // What a machine may take. Emulated, it needs a quarter of a minute to be up.
 const (
@@ -55,7 +59,7 @@ func (a *Appliance) Ready(ctx context.Context) error {
 	return a.why
 }
 
-var errNoLibguestfs = errors.New("libguestfs is not installed on the host")
+var errNoLibguestfs = errors.New("the host has no libguestfs")
 
 func (a *Appliance) try(ctx context.Context) (err error) {
 	if err := a.make(ctx); err != nil {

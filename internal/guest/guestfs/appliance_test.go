@@ -75,7 +75,7 @@ func fish(t testing.TB, a *Appliance, script string) string {
 // TestThroughLibguestfs needs it, which is a kernel and a hundred packages: `make test-libguestfs` installs them and runs it.
 func TestThroughLibguestfs(t *testing.T) {
 	var none *Appliance
-	require.ErrorContains(t, none.Ready(t.Context()), "libguestfs is not installed on the host")
+	require.ErrorContains(t, none.Ready(t.Context()), "the host has no libguestfs")
 	if !testenv.Libguestfs() {
 		fmt.Println("SLIPWAY-NOT-RUN: injection into xfs, btrfs and LVM through libguestfs: make test-libguestfs installs it and does it")
 		return
@@ -160,7 +160,7 @@ func TestThroughLibguestfs(t *testing.T) {
 			for _, mode := range []string{
 				`drwx------ +\d+ 0 +0 .* \.\n(.*\n)*-rw------- +\d+ 0 +0 .* authorized_keys\n`,
 				`drwx------ +\d+ 70000 +1001 .* \.\n(.*\n)*-rw------- +\d+ 70000 +1001 .* authorized_keys\n`,
-				`-rw------- .* motd\n`, `-rw------- .* motd\.20260102T030400Z\n`, `-rw-r----- .* shadow\n`, `drwxr-xr-x +\d+ 0 +0 .* a b\n`, `-rw-r--r-- +\d+ 0 +0 .* meta\.js\n`,
+				`-rw------- .* motd\n`, `-rw------- .* motd\.20260102T030400Z\n`, `-rw-r-----\.? .* shadow\n`, `drwxr-xr-x +\d+ 0 +0 .* a b\n`, `-rw-r--r-- +\d+ 0 +0 .* meta\.js\n`,
 			} {
 				require.Regexp(t, mode, text)
 			}

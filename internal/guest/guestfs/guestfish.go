@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -21,8 +22,9 @@ import (
 // mounted are a guest's filesystems as libguestfs mounts them: in a virtual machine of its own, whose kernel reads them. guestfish says what
 // is to be done there.
 type mounted struct {
-	fish *program.Conversation
-	work string // host folder for contents on their way
+	fish  *program.Conversation
+	work  string // host folder for contents on their way
+	leave func() // gives its turn to another
 }
 
 // mount starts the machine on the export's disk, and mounts the root in it, with what it mounts where it is to be found by inspection.
@@ -41,21 +43,27 @@ func (e *export) mount(ctx context.Context, limits program.Limits, a *Appliance,
 	return guest{tree{m}}, nil
 }
 
-// start runs a machine that has one disk.
+// start runs a machine that has one disk, when it is its turn.
 func (a *Appliance) start(ctx context.Context, limits program.Limits, e *export, image string) (*mounted, error) {
+	select {
+	case a.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	m := &mounted{work: e.dir, leave: sync.OnceFunc(func() { <-a.turns })}
 	limits.MemoryBytes, limits.CPU = machineMemory, machineCPU
-	fish, err := program.Converse(ctx, program.Command{
+	var err error
+	if m.fish, err = program.Converse(ctx, program.Command{
 		Name: "guestfish", Env: a.environment(), Limits: limits, Mixed: true, Confine: &program.Confinement{Beside: e.inside.Beside, Starts: true},
-	})
-	if err != nil {
+	}); err != nil {
+		m.leave()
 		return nil, err
 	}
-	m := &mounted{fish: fish, work: e.dir}
 	if _, err := m.run(ctx, "add-drive "+fishQuote(image)+" format:raw", "run"); err != nil {
 		if m.fish != nil {
 			m.fish.Kill()
-			_, _ = m.fish.End()
 		}
+		_ = m.close(ctx)
 		// It has started on this host before, but so it may with another disk.
 		return nil, fault.Wrap(fault.HostUnfit, err, "libguestfs does not start on the host").NotTheHosts()
 	}
@@ -274,6 +282,7 @@ func (*mounted) check(context.Context, bool) error { return nil }
 
 // close has the machine write what it has not written yet, and ends it.
 func (m *mounted) close(ctx context.Context) error {
+	defer m.leave()
 	if m.fish == nil {
 		return nil
 	}

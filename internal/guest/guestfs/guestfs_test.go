@@ -213,7 +213,7 @@ func TestOnlyFilesAreOwed(t *testing.T) {
 	noFS := instance(t, make([]byte, 1<<20), imageformat.Raw)
 	notes, err = Inject(t.Context(), program.Limits{}, nil, noFS, some, inspect)
 	require.NoError(t, err)
-	require.Equal(t, []string{"nothing was injected: the image has no ext or FAT filesystem, and libguestfs is not installed on the host"}, notes)
+	require.Equal(t, []string{"nothing was injected: the image has no ext or FAT filesystem, and the host has no libguestfs"}, notes)
 
 	some.Files = []contract.File{{Path: "/x", Contents: []byte("x")}}
 	_, err = Inject(t.Context(), program.Limits{}, nil, noFS, some, inspect)
