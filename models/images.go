@@ -47,6 +47,7 @@ type Image struct {
 	VirtualBytes    *int64            // of the disk inside
 	MD5             *string           `gorm:"column:md5"` // Glance's "checksum"
 	SHA512          *string           `gorm:"column:sha512"`
+	SnapshotOf      *string           // the server that it is made of, whose host may bring the bytes
 	StagedStore     *string           // which store has bytes that wait for their import
 	StagedBytes     *int64            // how many
 	Tags            []string          `gorm:"serializer:json"`

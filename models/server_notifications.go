@@ -79,12 +79,13 @@ func telling(event string, p phase, args named) named {
 }
 
 // The events whose payload carries more than InstanceActionPayload does, or other things.
-const creates, rebuilds = "create", "rebuild"
+const creates, rebuilds, snapshots = "create", "rebuild", lifecycle.Snapshot
 
 var payloads = map[string]struct{ name, version string }{
-	creates:  {"InstanceCreatePayload", "1.13"},
-	rebuilds: {"InstanceActionRebuildPayload", "1.10"},
-	"update": {"InstanceUpdatePayload", "2.1"},
+	creates:   {"InstanceCreatePayload", "1.13"},
+	rebuilds:  {"InstanceActionRebuildPayload", "1.10"},
+	snapshots: {"InstanceActionSnapshotPayload", "1.10"},
+	"update":  {"InstanceUpdatePayload", "2.1"},
 }
 
 var (
@@ -92,6 +93,7 @@ var (
 	tellSQL = announceSQL(instanceData+` || `+faultData+` || CASE @event
         WHEN '`+creates+`' THEN `+rebuildData+` || `+createData+`
         WHEN '`+rebuilds+`' THEN `+rebuildData+`
+        WHEN '`+snapshots+`' THEN `+snapshotData+`
         ELSE '{}' END`,
 		`JOIN instance_actions a ON a.server_id = s.id AND a.request_id = @request_id AND a.xmin = pg_current_xact_id()::xid`)
 
@@ -162,6 +164,9 @@ var (
             'old_task_state', @old_task::text, 'new_task_state', to_jsonb(s.task_state)`) + `,
         'audit_period', ` + object("AuditPeriodPayload", "1.0", `'audit_period_beginning', `+moment("date_trunc('month', @at::timestamptz, 'UTC')")+`,
             'audit_period_ending', `+moment("@at::timestamptz")) + `)`
+
+	// The image of the action that holds the server's lock is the newest.
+	snapshotData = `jsonb_build_object('snapshot_image_id', (SELECT x.id FROM images x WHERE x.snapshot_of = s.id ORDER BY x.created_at DESC LIMIT 1))`
 
 	createData = `jsonb_build_object('instance_name', 'slipway-' || s.id, ` + tagsData + `,
         'keypairs', COALESCE((SELECT jsonb_agg(` + object("KeypairPayload", "1.0", `'user_id', k.user_id, 'name', k.name, 'type', k.type,

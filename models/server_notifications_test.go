@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -106,6 +107,27 @@ func TestABuildAndADeleteAreToldAsNovaTellsThem(t *testing.T) {
 	}
 	events, _ = w.heard(t, broken.ID)
 	require.Equal(t, []string{"instance.create.start", "instance.create.error"}, events)
+}
+
+func TestAnImageThatIsMadeOfAServerIsToldWithItsID(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v, image := w.running(t, "web"), ""
+	w.heard(t, v.ID)
+	a := action(t, "createImage")
+	for i := range 2 {
+		image = fmt.Sprintf("image-%d", i)
+		_, err := w.CreateImage(ctx, Image{ID: image, OwnerID: v.ProjectID, Visibility: "private", SnapshotOf: &v.ID}, nil)
+		require.NoError(t, err)
+		_, err = w.BeginAction(ctx, v.ID, a, asked(v, a, "req-"+image))
+		require.NoError(t, err)
+		require.NoError(t, w.FinishAction(ctx, v.ID, "req-"+image, a, nil))
+	}
+	events, all := w.heard(t, v.ID)
+	require.Equal(t, []string{"instance.snapshot.start", "instance.snapshot.end", "instance.snapshot.start", "instance.snapshot.end"}, events)
+	require.Equal(t, []any{"image-0", "image-0", "image-1", "image-1"}, []any{
+		data(t, all[0])["snapshot_image_id"], data(t, all[1])["snapshot_image_id"], data(t, all[2])["snapshot_image_id"], data(t, all[3])["snapshot_image_id"],
+	})
+	require.Equal(t, "image_snapshot", data(t, all[0])["task_state"])
 }
 
 func TestABuildAndARebuildTellWhichCertificatesAreTrusted(t *testing.T) {

@@ -46,7 +46,7 @@ var (
 		contract.SignalUndos:  []contract.PendingUndo{},
 	}
 	heartbeatDetails = map[string]any{
-		contract.FetchImage: contract.FetchProgress{},
+		contract.FetchImage: contract.FetchProgress{}, contract.TakeSnapshot: contract.SnapshotProgress{}, contract.StoreSnapshot: contract.SnapshotProgress{},
 		contract.StoreImage: contract.ImportProgress{},
 		contract.CopyImage:  contract.ImportProgress{},
 	}

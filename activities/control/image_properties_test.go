@@ -128,17 +128,17 @@ func TestDisksAreNamedAsTheGuestOfTheImageNamesThem(t *testing.T) {
 func TestWhatABuildDoesNotObeyIsInTheLogWithTheReason(t *testing.T) {
 	ctx, store := newStore(t)
 	image := uuid.NewString()
-	activeImage(t, store, models.Image{ID: image, Properties: map[string]string{"os_require_quiesce": "yes", "of_my_own": "kept"}})
+	activeImage(t, store, models.Image{ID: image, Properties: map[string]string{"hw_watchdog_action": "reset", "of_my_own": "kept"}})
 	var log bytes.Buffer
 	server := uuid.NewString()
 	got, err := New(Options{Store: store, Logger: slog.New(slog.NewTextHandler(&log, nil))}).ResolveImage(ctx, contract.ResolveImageInput{
 		ServerID: server, ProjectID: "p1", ImageID: image, Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1},
 	})
 	require.NoError(t, err)
-	require.Equal(t, map[string]string{"os_require_quiesce": "yes", "of_my_own": "kept"}, got.Root.Properties)
+	require.Equal(t, map[string]string{"hw_watchdog_action": "reset", "of_my_own": "kept"}, got.Root.Properties)
 	require.Contains(t, log.String(), "server_id="+server)
-	require.Contains(t, log.String(), "property=os_require_quiesce")
-	require.Contains(t, log.String(), "quiet")
+	require.Contains(t, log.String(), "property=hw_watchdog_action")
+	require.Contains(t, log.String(), "watchdog")
 	require.NotContains(t, log.String(), "of_my_own")
 }
 

@@ -76,7 +76,7 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	if err := disk.Remove(dir); err != nil {
 		return err
 	}
-	for _, name := range []string{nextName, previousName, movingName, rescueName} {
+	for _, name := range []string{nextName, previousName, movingName, rescueName, snapshotName} {
 		if err := a.drop(filepath.Join(dir, name)); err != nil {
 			return err
 		}

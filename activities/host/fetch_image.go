@@ -10,12 +10,12 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 )
 
-// heartbeatEvery is how often a download tells how far it is.
+// heartbeatEvery is how often a step that moves bytes tells how far it is.
 const heartbeatEvery = time.Second
 
 // FetchImage brings the images into this host's cache. It has no undo: the cache evicts what no server uses.
 func (a *Activities) FetchImage(ctx context.Context, in contract.FetchImageInput) (out contract.FetchImageOutput, err error) {
-	beat := startHeart(ctx)
+	beat := startHeart(ctx, contract.FetchProgress{})
 	defer beat.stop()
 	for _, image := range in.Images {
 		beat.set(contract.FetchProgress{ImageID: image.ID, Total: image.SizeBytes})
@@ -37,13 +37,13 @@ func (a *Activities) FetchImage(ctx context.Context, in contract.FetchImageInput
 // long, and a stalled connection is the cache's to give up.
 type heart struct {
 	mu     sync.Mutex
-	latest contract.FetchProgress
+	latest any
 	end    chan struct{}
 	ended  chan struct{}
 }
 
-func startHeart(ctx context.Context) *heart {
-	h := &heart{end: make(chan struct{}), ended: make(chan struct{})}
+func startHeart(ctx context.Context, latest any) *heart {
+	h := &heart{latest: latest, end: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
 		defer close(h.ended)
 		tick := time.NewTicker(heartbeatEvery)
@@ -62,13 +62,13 @@ func startHeart(ctx context.Context) *heart {
 	return h
 }
 
-func (h *heart) set(p contract.FetchProgress) {
+func (h *heart) set(p any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.latest = p
 }
 
-func (h *heart) get() contract.FetchProgress {
+func (h *heart) get() any {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.latest

@@ -32,6 +32,7 @@ type Options struct {
 	InstancesDir string      // the instance folders, named by server id; made where it is missing
 	Reserve      space.Floor // left free on their filesystem
 	Cache        *imagecache.Cache
+	Images       Sink // of servers of this host
 	Hypervisor   hypervisor.Hypervisor
 	// Limits of each program that runs; zero fields are program.Default's.
 	Limits program.Limits

@@ -71,6 +71,7 @@ func (a *API) Mount(g *echo.Group) {
 	g.PUT("/self/guests", a.sightings, append(own, rest.Expect(400))...)
 	g.POST("/self/resume", a.resume, append(own, rest.Expect(400))...)
 	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
+	g.PUT("/images/:id/file", a.storeSnapshot, append(own, rest.Expect(400, 404, 409, 410, 413))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 
 	admin := []echo.MiddlewareFunc{fail, rest.RequireToken(a.store, rest.Plain), rest.RequireAdmin}

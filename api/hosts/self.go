@@ -286,7 +286,7 @@ func (a *API) endSuspension(c echo.Context, h models.Host) error {
 	return nil
 }
 
-// imageIdle is how long a host may leave a download unread.
+// imageIdle is how long a host may leave a download unread, and an upload unwritten.
 const imageIdle = time.Minute
 
 // imageFile is an image's bytes for a host's cache, if a server that is placed there needs it: a host's token reaches nothing that

@@ -40,11 +40,11 @@ func read(document map[string]json.RawMessage) (described, error) {
 	known := map[string]json.RawMessage{}
 	d.properties = map[string]string{}
 	for key, raw := range document {
-		if slices.Contains(base, key) {
+		if slices.Contains(imagepolicy.Attributes, key) {
 			known[key] = raw
 			continue
 		}
-		if err := mayName(key); err != nil {
+		if err := imagepolicy.MayName(key); err != nil {
 			return d, err
 		}
 		var text string
@@ -62,19 +62,6 @@ func read(document map[string]json.RawMessage) (described, error) {
 	}
 	d.Tags = distinct(d.Tags)
 	return d, d.fits()
-}
-
-// mayName says whether a property may have the name.
-func mayName(name string) error {
-	switch {
-	case slices.Contains(readOnly, name):
-		return fault.New(fault.Forbidden, "Attribute '%s' is read-only.", name)
-	case slices.Contains(reserved, name), isSystemProperty(name):
-		return fault.New(fault.Forbidden, "Attribute '%s' is reserved.", name)
-	case isBaseAttribute(name):
-		return fault.New(fault.Invalid, "Attribute names are in lower case: use '%s'.", strings.ToLower(name))
-	}
-	return nil
 }
 
 // check holds a document against the schema of a description.
@@ -118,8 +105,8 @@ func (a *API) create(c echo.Context) error {
 	}
 	// Before the schema: these are refusals of their own, whatever the value.
 	for _, key := range slices.Sorted(maps.Keys(document)) {
-		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || isSystemProperty(key) {
-			return mayName(key)
+		if imagepolicy.Keeps(key) {
+			return imagepolicy.MayName(key)
 		}
 	}
 	if err := check(document); err != nil {

@@ -189,7 +189,7 @@ func filter(c echo.Context) (models.ImageFilter, error) {
 		case "sort":
 			err = sortOf(&f, v)
 		default:
-			if slices.Contains(readOnly, name) || slices.Contains(base, name) {
+			if slices.Contains(imagepolicy.ReadOnly, name) || slices.Contains(imagepolicy.Attributes, name) {
 				err = fault.New(fault.Invalid, "Images cannot be filtered by '%s'.", name)
 			}
 			f.Properties[name] = v

@@ -158,7 +158,7 @@ func applied(image models.Image, operations []operation, old bool) (models.Image
 	document := map[string]json.RawMessage{}
 	shown := view(image)
 	for key, value := range shown {
-		if slices.Contains(readOnly, key) || slices.Contains(reserved, key) || isSystemProperty(key) {
+		if imagepolicy.Keeps(key) {
 			continue
 		}
 		raw, err := json.Marshal(value)
@@ -175,8 +175,8 @@ func applied(image models.Image, operations []operation, old bool) (models.Image
 		if name == "id" {
 			return none, fault.New(fault.Forbidden, "Attribute '%s' is read-only.", name)
 		}
-		if !slices.Contains(base, name) {
-			if err := mayName(name); err != nil {
+		if !slices.Contains(imagepolicy.Attributes, name) {
+			if err := imagepolicy.MayName(name); err != nil {
 				return none, err
 			}
 		}
@@ -196,7 +196,7 @@ func applied(image models.Image, operations []operation, old bool) (models.Image
 			}
 			document[name] = o.Value
 		case "remove":
-			if slices.Contains(base, name) {
+			if slices.Contains(imagepolicy.Attributes, name) {
 				return none, fault.New(fault.Forbidden, "Property %s may not be removed.", name)
 			}
 			if !exists {
@@ -236,7 +236,7 @@ func (d described) difference(image models.Image) (models.ImageUpdate, error) {
 		u.DiskFormat, u.ContainerFormat = d.DiskFormat, d.ContainerFormat
 	}
 	for name, value := range image.Properties {
-		if isSystemProperty(name) {
+		if imagepolicy.IsSystem(name) {
 			d.properties[name] = value
 		}
 	}

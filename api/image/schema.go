@@ -2,13 +2,10 @@ package image
 
 import (
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 )
 
 // properties are an image's. Glance knows more formats of disks and containers; these are the ones that
@@ -107,24 +104,3 @@ var schemas = map[string]string{
 func schema(document string) echo.HandlerFunc {
 	return func(c echo.Context) error { return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, []byte(document)) }
 }
-
-// readOnly are the attributes that only Slipway writes; id can be chosen once.
-var readOnly = []string{
-	"created_at", "updated_at", "status", "checksum", "size", "virtual_size", "direct_url", "self", "file", "schema",
-	"os_hash_algo", "os_hash_value", "stores",
-}
-
-// reserved are names that Glance gives a meaning which is not offered here.
-var reserved = []string{"locations", "location", "deleted", "deleted_at"}
-
-// base are the attributes that are no properties of the user's own.
-var base = []string{
-	"id", "name", "visibility", "protected", "os_hidden", "owner", "disk_format", "container_format", "min_disk", "min_ram",
-	"tags",
-}
-
-// isBaseAttribute says whether the name is one of Glance's, in whatever case: a property "Owner" would only mislead.
-func isBaseAttribute(name string) bool { return slices.Contains(base, strings.ToLower(name)) }
-
-// isSystemProperty says whether a property is written by Slipway itself, about imports (Glance reserves the prefix).
-func isSystemProperty(name string) bool { return strings.HasPrefix(name, imagepolicy.InternalPrefix) }

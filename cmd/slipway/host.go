@@ -125,7 +125,8 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	var source imagecache.Source = imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: member.Client()}
+	api := imagecache.HTTPSource{API: c.Host.APIURL, Token: token, Client: member.Client()}
+	var source imagecache.Source = api
 	if c.Host.ReadStores {
 		images, err := imagestore.OpenStores(imageSettings(c.Images, nil))
 		if err != nil {
@@ -168,7 +169,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		libguestfs = guestfs.NewAppliance(filepath.Join(stateDir, "libguestfs"))
 	}
 	activities, err := host.New(host.Options{
-		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Hypervisor: virt, Keys: keys.Keys, CannotInject: cannotInject,
+		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Images: api, Hypervisor: virt, Keys: keys.Keys, CannotInject: cannotInject,
 		Libguestfs: libguestfs, Logger: log,
 	})
 	if err != nil {

@@ -19,6 +19,7 @@ const (
 	WorkflowRebuild           = "RebuildServer"
 	WorkflowRescue            = "RescueServer"
 	WorkflowUnrescue          = "UnrescueServer"
+	WorkflowCreateImage       = "CreateImage"
 )
 
 // Activities of actions.
@@ -57,6 +58,13 @@ const (
 	EndRescue    = "EndRescue"
 
 	ForgetRescueImages = "ForgetRescueImages"
+
+	RecordSnapshot = "RecordSnapshot"
+	ForgetSnapshot = "ForgetSnapshot"
+	TakeSnapshot   = "TakeSnapshot"
+	RemoveSnapshot = "RemoveSnapshot"
+	StoreSnapshot  = "StoreSnapshot"
+	DropSnapshot   = "DropSnapshot"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -78,7 +86,8 @@ type ActionArguments struct {
 	AdminPass string   `json:"admin_pass,omitempty"` // changePassword
 	Rebuild   *Rebuild `json:"rebuild,omitempty"`
 	// Rescue is the guest that rescues. Of its image "" is the server's own.
-	Rescue *Rebuild `json:"rescue,omitempty"`
+	Rescue   *Rebuild  `json:"rescue,omitempty"`
+	Snapshot *Snapshot `json:"snapshot,omitempty"` // createImage
 }
 
 // BegunAction is what an action that was accepted has to know.

@@ -131,6 +131,13 @@ var activities = table(
 	host[Undo, none](UndoUnrescue).givesBack(),
 	host[EndRescueInput, none](EndRescue).of(func(in EndRescueInput) string { return in.ServerID }).owes(OwesEnd),
 	control[ForgetRescueImagesInput, none](ForgetRescueImages),
+	control[RecordSnapshotInput, none](RecordSnapshot).summed(func(in RecordSnapshotInput) string { return "image " + in.Snapshot.ImageID }),
+	control[ForgetSnapshotInput, none](ForgetSnapshot).owes(OwesUndo).summed(func(in ForgetSnapshotInput) string { return "image " + in.ImageID }),
+	host[TakeSnapshotInput, none](TakeSnapshot).of(func(in TakeSnapshotInput) string { return in.ServerID }),
+	host[Undo, none](RemoveSnapshot).givesBack(),
+	host[StoreSnapshotInput, none](StoreSnapshot).of(func(in StoreSnapshotInput) string { return in.ServerID }).
+		noTurn("it waits for the network, and would keep those from working that do not"),
+	host[DropSnapshotInput, none](DropSnapshot).of(func(in DropSnapshotInput) string { return in.ServerID }).owes(OwesEnd),
 	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
 
 	// What the database has forgotten, and a host has.

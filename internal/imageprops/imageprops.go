@@ -65,6 +65,11 @@ func AdminUser(properties map[string]string) string {
 	return "root"
 }
 
+// RequiresQuiesce says that no image may be made of a running guest that is not quiet meanwhile.
+func RequiresQuiesce(properties map[string]string) bool {
+	return booleans[strings.ToLower(strings.TrimSpace(properties["os_require_quiesce"]))] == "yes"
+}
+
 // Parse reads an image's properties, and those of the flavor's extra specs that decide with them. What it does not know it
 // leaves alone. An Invalid fault has Nova's text, with what to set instead.
 func Parse(properties, extraSpecs map[string]string) (Hardware, error) {

@@ -160,10 +160,10 @@ func TestAHostCompletesWhatTheImageLeavesOpen(t *testing.T) {
 }
 
 func TestWhatIsKnownAndNotObeyedIsNamedWithItsReason(t *testing.T) {
-	got := IgnoredOf(properties("os_require_quiesce", "yes", "os_distro", "debian", "hw_disk_bus", "scsi", "mine", "1", "hw_boot_menu", ""))
-	require.Equal(t, []string{"os_distro", "os_require_quiesce"}, []string{got[0].Name, got[1].Name})
+	got := IgnoredOf(properties("os_version", "13", "hw_watchdog_action", "reset", "hw_disk_bus", "scsi", "mine", "1", "hw_boot_menu", ""))
+	require.Equal(t, []string{"hw_watchdog_action", "os_version"}, []string{got[0].Name, got[1].Name})
 	require.Len(t, got, 2)
-	require.Contains(t, got[1].Why, "quiet")
+	require.Contains(t, got[0].Why, "watchdog")
 	require.Equal(t, "hw_auto_disk_config", IgnoredOf(properties("auto_disk_config", "true"))[0].Name)
 }
 
@@ -287,5 +287,11 @@ func TestTheAdminIsWhomTheImageNames(t *testing.T) {
 		{map[string]string{"os_type": "windows", "os_admin_user": "ops"}, "ops"},
 	} {
 		require.Equal(t, c.want, AdminUser(c.properties), "%v", c.properties)
+	}
+}
+
+func TestAnImageThatHasToBeQuietSaysSoInNovasWords(t *testing.T) {
+	for word, required := range map[string]bool{"": false, "yes": true, "True": true, "1": true, "no": false, "perhaps": false} {
+		require.Equal(t, required, RequiresQuiesce(properties("os_require_quiesce", word)), word)
 	}
 }

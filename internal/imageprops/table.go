@@ -110,12 +110,16 @@ var Obeyed = []Property{
 	},
 	{
 		Name: "hw_qemu_guest_agent", Values: []string{"yes", "no"}, Default: "no", synonyms: booleans,
-		Effect: "yes: the server has the channel org.qemu.guest_agent.0, by which changePassword reaches an agent in the guest. true, on and 1 are understood too.",
+		Effect: "yes: the server has the channel org.qemu.guest_agent.0, by which changePassword reaches an agent in the guest, and createImage has it flush and freeze the filesystems while a copy begins. true, on and 1 are understood too.",
 		set:    func(h *Hardware, v string) { h.GuestAgent = v == "yes" },
 	},
 	{
 		Name: "os_admin_user", Default: "root; Administrator where os_type is windows",
 		Effect: "The user of the guest whose password changePassword sets. The admin password of a build is root's all the same: cloud-init names its user itself.",
+	},
+	{
+		Name: "os_require_quiesce", Values: []string{"yes", "no"}, Default: "no",
+		Effect: "yes: no image is made of the server while it runs unless the agent in its guest (hw_qemu_guest_agent) has frozen the filesystems for the moment at which the copy begins. Any other word than yes, true, on and 1 is no.",
 	},
 	{
 		Name: "os_type", Values: []string{"linux", "windows"}, Default: "not said",
@@ -252,7 +256,6 @@ type NotObeyed struct {
 
 // LeftAlone are the properties and extra specs that are kept, shown and known, and from which nothing follows.
 var LeftAlone = []NotObeyed{
-	{[]string{"os_require_quiesce"}, "Images are not made of running servers here, so there is no moment at which a guest would have to be quiet."},
 	{[]string{"os_distro", "os_version", "hw_disk_type"}, "Devices are chosen by the image's other properties and virtio otherwise, not by a database of operating systems: set hw_disk_bus and hw_vif_model."},
 	{[]string{"hw_video_ram"}, "A display adapter has its model's own memory, as there is no graphical console."},
 	{[]string{"hw_pointer_model", "hw_input_bus", "hw_sound_model", "hw_usb_model", "hw_redirected_usb_ports"}, "There is no graphical console that would use it."},

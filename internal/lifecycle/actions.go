@@ -124,6 +124,13 @@ var Actions = []Action{
 		Does:     "boots the server of its own disk again, and removes the other",
 	},
 	{
+		Name: "createImage", Method: "createImage", Event: Snapshot, Since: 1, Policy: "os_compute_api:servers:create_image",
+		From: InUse(), Task: ImageSnapshot, Power: AsItWas, Locked: true,
+		Workflow: "CreateImage",
+		Does: "makes an image of the root disk as it is at one moment, while the guest goes on: quiesced by its agent where the image of the build " +
+			"has hw_qemu_guest_agent. The lock of a server does not keep anybody from it, as in Nova",
+	},
+	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
 		Power: AsItWas, Locked: true,
 		Does: "answers the end of what the serial console printed",
@@ -215,6 +222,9 @@ func (a Action) Says() string {
 
 // GuestStopped is told of a guest that went down by itself.
 const GuestStopped = "power_off"
+
+// Snapshot is told of an image that is made of a server.
+const Snapshot = "snapshot"
 
 // Untold is the event of an action of which Nova notifies nobody.
 const Untold = "-"

@@ -44,6 +44,7 @@ var fromOfNova = map[string][]VMState{
 	"os-stop": {Active, Error}, "os-start": {Stopped}, "reboot-soft": {Active}, "reboot-hard": {Active, Stopped, Paused, Suspended, Error},
 	"pause": {Active}, "unpause": {Paused}, "suspend": {Active}, "resume": {Suspended},
 	"rebuild": {Active, Stopped, Error}, "rescue": {Active, Stopped, Error}, "unrescue": {Rescued}, "restore": {SoftDeleted},
+	"createImage": {Active, Paused, Suspended, Stopped}, "createBackup": {Active, Paused, Suspended, Stopped},
 	"changePassword": {Active}, "trigger_crash_dump": {Active, Paused, Rescued, Error},
 	"lock": nil, "unlock": nil, "os-getConsoleOutput": nil, "os-resetState": nil, "forceDelete": nil,
 }

@@ -37,6 +37,7 @@ const (
 	Restoring     = "restoring"
 	Rescuing      = "rescuing"
 	Unrescuing    = "unrescuing"
+	ImageSnapshot = "image_snapshot"
 
 	UpdatingPassword = "updating_password"
 )

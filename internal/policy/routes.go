@@ -238,6 +238,7 @@ var routes = []Route{
 	{Method: "POST", Path: "/hosts/self/resume", Who: Host},
 	{Method: "GET", Path: "/hosts/images/:id/file", Who: Host},
 	{Method: "HEAD", Path: "/hosts/images/:id/file", Who: Host},
+	{Method: "PUT", Path: "/hosts/images/:id/file", Who: Host},
 	{Method: "GET", Path: "/hosts", Who: Admin},
 	{Method: "POST", Path: "/hosts", Who: Admin},
 	{Method: "GET", Path: "/hosts/", Who: Admin},

@@ -52,6 +52,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	*system.System
 	compute  *gophercloud.ServiceClient
+	images   *gophercloud.ServiceClient
 	temporal client.Client
 	image    string
 }
@@ -77,7 +78,8 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	r.Flavor(t, "small", 64)
 	r.temporal = r.Temporal()
 	r.compute = system.Compute(t, r.Demo())
-	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
+	r.images = system.Image(t, r.Demo())
+	r.image = system.Upload(t, r.images, images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
 	before := r.World(t)
 	for _, action := range lifecycle.Tabled() {
 		t.Run("faults", func(t *testing.T) { // an action's servers are as many as the host has room for
@@ -226,8 +228,18 @@ func (r *rig) guest(t *testing.T, id string) hypervisor.State {
 	return domain.State
 }
 
+// gone deletes a server, and the images that were made of it.
 func (r *rig) gone(t *testing.T, id string) {
 	t.Helper()
+	pages, err := images.List(r.images, images.ListOpts{Name: "of-the-test"}).AllPages(t.Context())
+	require.NoError(t, err)
+	made, err := images.ExtractImages(pages)
+	require.NoError(t, err)
+	for _, image := range made {
+		if image.Properties["instance_uuid"] == id {
+			require.NoError(t, images.Delete(t.Context(), r.images, image.ID).ExtractErr())
+		}
+	}
 	require.NoError(t, servers.ForceDelete(t.Context(), r.compute, id).ExtractErr())
 	system.Eventually(t, patience, func() (bool, string) {
 		_, err := r.Store.Server(t.Context(), id)

@@ -36,7 +36,7 @@ func Tables() map[string][]run.Spec {
 		"reboot-soft":         softRebootSteps.Specs(), "reboot-hard": hardRebootSteps.Specs(),
 		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
-		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(),
+		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(), "createImage": createImageSteps.Specs(),
 	}
 }
 

@@ -164,6 +164,22 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.RemoveReplaced: func(context.Context, contract.RemoveReplacedInput) error {
 			return g.does(contract.RemoveReplaced, func() { g.kept = false })
 		},
+		contract.RecordSnapshot: func(_ context.Context, in contract.RecordSnapshotInput) error {
+			return g.does(contract.RecordSnapshot, func() { g.image = in.Snapshot.ImageID })
+		},
+		contract.ForgetSnapshot: func(context.Context, contract.ForgetSnapshotInput) error {
+			return g.does(contract.ForgetSnapshot, func() { g.image = "" })
+		},
+		contract.TakeSnapshot: func(context.Context, contract.TakeSnapshotInput) error {
+			return g.does(contract.TakeSnapshot, func() { g.beside = true })
+		},
+		contract.RemoveSnapshot: func(context.Context, contract.Undo) error {
+			return g.does(contract.RemoveSnapshot, func() { g.beside = false })
+		},
+		contract.StoreSnapshot: func(context.Context, contract.StoreSnapshotInput) error { return g.does(contract.StoreSnapshot, none) },
+		contract.DropSnapshot: func(context.Context, contract.DropSnapshotInput) error {
+			return g.does(contract.DropSnapshot, func() { g.beside = false })
+		},
 		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
 			return contract.Takings{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
@@ -202,6 +218,7 @@ var arguments = map[string]contract.ActionArguments{
 	"changePassword": {AdminPass: "s3cret"},
 	"rebuild":        {Rebuild: &contract.Rebuild{ImageID: "new"}},
 	"rescue":         {Rescue: &contract.Rebuild{ImageID: "new"}},
+	"createImage":    {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p"}},
 }
 
 var does = Actions{Ends: teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}}
@@ -318,7 +335,10 @@ func TestEveryActionOfTheTableHasSteps(t *testing.T) {
 		require.Contains(t, []int{0, 1}, row(contract.BeginAction), a.Name)
 		require.Positive(t, row(contract.FinishAction), a.Name)
 		for i, s := range steps {
-			if i < row(contract.BeginAction) || i > row(contract.FinishAction) {
+			if i < row(contract.BeginAction) {
+				require.Equal(t, run.Control, s.Scope, "%s: %s is done to a server that is not marked", a.Name, s.Name)
+			}
+			if i > row(contract.FinishAction) {
 				require.NotEmpty(t, s.WhyNoUndo, "%s: %s is done to a server that is not marked", a.Name, s.Name)
 			}
 			require.True(t, (s.Undo == "") != (s.WhyNoUndo == ""), "%s needs an undo, or the reason why it has none", s.Name)

@@ -23,6 +23,7 @@ type Spec struct {
 
 	PerPlace    bool   // given back when the run leaves the place, not only when it ends
 	Behind      string // the chain in which it is given back, once no place holds anything any more that may use it; "" is at once
+	Apart       string // the chain in which it is given back at once, whatever waits; "" is none
 	Conditional bool   // some runs do without it
 	Tireless    bool   // tried until it succeeds, as an undo is
 
@@ -149,6 +150,9 @@ func (r Row[S]) ByPlace() Row[S] { r.PerPlace = true; return r }
 
 // BehindPlaces has them given back behind everything on places, in a chain of that name.
 func (r Row[S]) BehindPlaces(chain string) Row[S] { r.Behind = chain; return r }
+
+// GivenBackApart has them given back in a chain of that name, which waits for nothing else.
+func (r Row[S]) GivenBackApart(chain string) Row[S] { r.Apart = chain; return r }
 
 // BesideUntil runs the row beside those that follow it, until the one of that name.
 func (r Row[S]) BesideUntil(row string) Row[S] { r.Beside = row; return r }

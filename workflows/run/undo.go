@@ -94,6 +94,8 @@ func register[S any](r *Run, row *Row[S], s S, n int) *saga.Entry[*taking] {
 		chain = r.attemptChain()
 	case row.Behind != "":
 		chain = row.Behind
+	case row.Apart != "":
+		chain = row.Apart
 	}
 	return r.saga.Register(saga.Entry[*taking]{Name: undoName(row.Undo, n), Chain: chain, Behind: row.Behind != "", What: t})
 }

@@ -334,6 +334,26 @@ func (h *injected) SetUserPassword(ctx context.Context, uuid, user, password str
 	return h.do(ctx, "SetUserPassword", uuid, func() error { return h.to.SetUserPassword(ctx, uuid, user, password) })
 }
 
+func (h *injected) Freeze(ctx context.Context, uuid string) error {
+	return h.do(ctx, "Freeze", uuid, func() error { return h.to.Freeze(ctx, uuid) })
+}
+
+func (h *injected) Thaw(ctx context.Context, uuid string) error {
+	return h.do(ctx, "Thaw", uuid, func() error { return h.to.Thaw(ctx, uuid) })
+}
+
+func (h *injected) BeginBackup(ctx context.Context, uuid, disk, target string) error {
+	return h.do(ctx, "BeginBackup", uuid, func() error { return h.to.BeginBackup(ctx, uuid, disk, target) })
+}
+
+func (h *injected) AwaitBackup(ctx context.Context, uuid string, told func(done, total int64)) error {
+	return h.do(ctx, "AwaitBackup", uuid, func() error { return h.to.AwaitBackup(ctx, uuid, told) })
+}
+
+func (h *injected) EndBackup(ctx context.Context, uuid string) error {
+	return h.do(ctx, "EndBackup", uuid, func() error { return h.to.EndBackup(ctx, uuid) })
+}
+
 func (h *injected) InjectNMI(ctx context.Context, uuid string) error {
 	return h.do(ctx, "InjectNMI", uuid, func() error { return h.to.InjectNMI(ctx, uuid) })
 }

@@ -79,16 +79,46 @@ func (m Maker) Root(ctx context.Context, dir string, base Base, bytes int64, ful
 	return m.make(ctx, path, least, same, func(ctx context.Context, part string) error {
 		size := strconv.FormatInt(bytes, 10)
 		if !fullCopy {
-			return tooCostly(m.qemuImg(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), base.Path, part, "create", "-q", "-f", "qcow2",
+			return tooCostly(m.qemuImg(ctx, m.Limits.WithFile(qcow2Overhead(bytes)), []string{base.Path}, part, "create", "-q", "-f", "qcow2",
 				"-F", string(base.Format), "-b", base.Path, part, size))
 		}
 		l := m.Limits.WithFile(bytes + qcow2Overhead(bytes))
 		l.Deadline, l.CPU = positiveOr(m.CopyDeadline, 30*time.Minute), positiveOr(m.CopyCPU, 30*time.Minute)
-		if err := m.qemuImg(ctx, l, base.Path, part, "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
+		if err := m.qemuImg(ctx, l, []string{base.Path}, part, "convert", "-q", "-f", string(base.Format), "-O", "qcow2", base.Path, part); err != nil {
 			return tooCostly(err)
 		}
-		return m.qemuImg(ctx, l, base.Path, part, "resize", "-q", "-f", "qcow2", part, size)
+		return m.qemuImg(ctx, l, []string{base.Path}, part, "resize", "-q", "-f", "qcow2", part, size)
 	})
+}
+
+// Snapshot makes a qcow2 of its own of a root disk, at path. copying does it while a guest has the disk; nil is for one that is off.
+func (m Maker) Snapshot(ctx context.Context, path, root string, copying func(ctx context.Context, part string) error) error {
+	f, err := os.Open(root)
+	if err != nil {
+		return program.Fault(err, "opening "+root)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return program.Fault(err, "opening "+root)
+	}
+	h, err := imageformat.ReadQCOW2(f, st.Size())
+	if err != nil {
+		return fault.Wrap(fault.Internal, err, "the root disk cannot be read")
+	}
+	if copying == nil {
+		copying = func(ctx context.Context, part string) error {
+			l := m.Limits.WithFile(h.VirtualBytes + qcow2Overhead(h.VirtualBytes))
+			l.Deadline, l.CPU = positiveOr(m.CopyDeadline, 4*time.Hour), positiveOr(m.CopyCPU, 4*time.Hour)
+			read := []string{root}
+			if h.BackingFile != "" {
+				read = append(read, h.BackingFile)
+			}
+			return m.qemuImg(ctx, l, read, part, "convert", "-q", "-f", "qcow2", "-O", "qcow2", root, part)
+		}
+	}
+	same := func(f *os.File) bool { return sameQCOW2(f, imageformat.QCOW2Header{VirtualBytes: h.VirtualBytes}) }
+	return m.make(ctx, path, allocated(root), same, copying)
 }
 
 // tooCostly names what exceeded a limit while an image was read for what it is: the image's fault, the same on each host.
@@ -234,12 +264,15 @@ func (m Maker) make(ctx context.Context, path string, least int64, wanted func(*
 	return durable.SyncDir(filepath.Dir(path))
 }
 
-// qemuImg reads what a tenant has uploaded: it sees the image and the disk that it makes, where the machine allows that. Where it does
+// qemuImg reads what a tenant has uploaded: it sees what it reads and the disk that it makes, where the machine allows that. Where it does
 // not, the host says so when it starts.
-func (m Maker) qemuImg(ctx context.Context, l program.Limits, base, part string, args ...string) (err error) {
+func (m Maker) qemuImg(ctx context.Context, l program.Limits, read []string, part string, args ...string) (err error) {
 	c := program.Command{Name: "qemu-img", Args: args, Limits: l}
 	if program.CanConfine() == nil {
-		c.Confine = &program.Confinement{ReadsAll: true, Files: []program.File{{Path: base}, {Path: part, Writable: true}}}
+		c.Confine = &program.Confinement{ReadsAll: true, Files: []program.File{{Path: part, Writable: true}}}
+		for _, path := range read {
+			c.Confine.Files = append(c.Confine.Files, program.File{Path: path})
+		}
 		if err := program.Lend(part); err != nil {
 			return err
 		}

@@ -60,6 +60,18 @@ type Hypervisor interface {
 	// InjectNMI interrupts a guest as its machine's NMI button would: what follows is the guest's own choice. Conflict where it
 	// is off.
 	InjectNMI(ctx context.Context, uuid string) error
+	// Freeze has the agent in a guest flush its filesystems and let nothing be written to them until Thaw. Conflict, which says
+	// why, as SetUserPassword's. One that may have frozen them all the same has to be thawed. Thawing what is not frozen is success.
+	Freeze(ctx context.Context, uuid string) error
+	Thaw(ctx context.Context, uuid string) error
+	// BeginBackup begins to copy the disk at a path of a domain that is not off into a qcow2 of its own at target,
+	// where nothing is: as the disk is when this returns, whatever is written to it afterwards. A domain has one at a time. Conflict
+	// where it is off.
+	BeginBackup(ctx context.Context, uuid, disk, target string) error
+	// AwaitBackup waits until it has ended, and tells how far it is. Unavailable where the copy is not whole.
+	AwaitBackup(ctx context.Context, uuid string, told func(done, total int64)) error
+	// EndBackup gives up one that is under way; none is success.
+	EndBackup(ctx context.Context, uuid string) error
 	// Diagnostics tells what was counted of a guest since it was started. Conflict where it is off.
 	Diagnostics(ctx context.Context, uuid string) (contract.Diagnostics, error)
 	// Close gives the connection back.

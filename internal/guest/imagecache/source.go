@@ -2,6 +2,8 @@ package imagecache
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -65,6 +67,60 @@ func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.
 		}
 	}
 	return resp.Body, total, nil
+}
+
+// Put brings the bytes of an image that is made of a server of this host: PUT {API}/hosts/images/{id}/file. NotFound: nobody wants it
+// any more; what the API says of bytes that it does not take is shown; Unavailable: try again.
+func (s HTTPSource) Put(ctx context.Context, imageID string, body io.Reader, size int64) error {
+	address := strings.TrimSuffix(s.API, "/") + "/hosts/images/" + url.PathEscape(imageID) + "/file"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, address, body)
+	if err != nil {
+		return fmt.Errorf("storing image %s: %w", imageID, err)
+	}
+	req.ContentLength = size
+	req.Header.Set("Authorization", "Bearer "+s.Token())
+	req.Header.Set("Content-Type", "application/octet-stream")
+	client := s.Client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fault.Wrap(fault.Unavailable, fmt.Errorf("PUT %s: %w", address, err), "the image store does not answer").NotTheHosts()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, refusalMax))
+	cause := errors.Join(fmt.Errorf("PUT %s answered %s", address, resp.Status), err)
+	switch code := resp.StatusCode; {
+	case code == http.StatusNoContent:
+		return nil
+	case code == http.StatusNotFound, code == http.StatusGone:
+		return fault.Wrap(fault.NotFound, cause, "Image %s could not be found: it was deleted before all of it was stored.", imageID)
+	case code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return fault.Wrap(fault.HostUnfit, cause, "the image store refused this host's token")
+	case code == http.StatusConflict, code == http.StatusTooManyRequests, code >= 500:
+		return fault.Wrap(fault.Unavailable, cause, "the image store does not take the image now").NotTheHosts()
+	case code == http.StatusBadRequest, code == http.StatusRequestEntityTooLarge:
+		kind := fault.Invalid
+		if code == http.StatusRequestEntityTooLarge {
+			kind = fault.TooLarge
+		}
+		return fault.Wrap(kind, cause, "Image %s is not stored: %s", imageID, refusal(text))
+	default:
+		return fault.Wrap(fault.Internal, cause, "the image store answered unexpectedly")
+	}
+}
+
+// refusalMax bounds what is read of an answer that refuses.
+const refusalMax = 1 << 10
+
+// refusal is the text of an error's body.
+func refusal(body []byte) string {
+	var said struct{ Error struct{ Message string } }
+	if json.Unmarshal(body, &said) == nil && said.Error.Message != "" {
+		return said.Error.Message
+	}
+	return "the image store does not say why"
 }
 
 func (s HTTPSource) judge(resp *http.Response, address, imageID string, offset int64) (total int64, err error) {

@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
+	"github.com/slipway-cloud/slipway/internal/program"
 )
 
 // Hook is called around a method's effect, with the method's name ("Define", "Start", ...) and the domain's uuid ("" for
@@ -58,6 +59,7 @@ type Record struct {
 	State    hypervisor.State  `json:"state"`
 	ByItself bool              `json:"by_itself,omitempty"`
 	Saved    bool              `json:"saved,omitempty"` // its memory is
+	Frozen   bool              `json:"frozen,omitempty"`
 }
 
 // World is every domain there is, by uuid.
@@ -427,6 +429,60 @@ func (h *Hypervisor) SetUserPassword(ctx context.Context, id, _, _ string) error
 		}
 		return nil
 	})
+}
+
+// Freeze succeeds where SetUserPassword does.
+func (h *Hypervisor) Freeze(ctx context.Context, id string) error {
+	return h.freeze(ctx, "Freeze", id, true)
+}
+
+// Thaw ends it.
+func (h *Hypervisor) Thaw(ctx context.Context, id string) error {
+	return h.freeze(ctx, "Thaw", id, false)
+}
+
+func (h *Hypervisor) freeze(ctx context.Context, method, id string, frozen bool) error {
+	return h.call(ctx, method, id, 0, func() error {
+		r, err := h.on(id)
+		switch {
+		case err != nil:
+			return err
+		case !r.Domain.Hardware.GuestAgent:
+			return fault.New(fault.Conflict, "QEMU guest agent is not enabled")
+		case r.Frozen == frozen:
+			return nil
+		}
+		r.Frozen = frozen
+		return h.put(r)
+	})
+}
+
+// BeginBackup copies the disk at once: no guest writes to it.
+func (h *Hypervisor) BeginBackup(ctx context.Context, id, disk, target string) error {
+	return h.call(ctx, "BeginBackup", id, 0, func() error {
+		r, err := h.on(id)
+		if err != nil {
+			return err
+		}
+		n := slices.IndexFunc(r.Domain.Disks, func(d hypervisor.Disk) bool { return d.Path == disk })
+		if n < 0 {
+			return fault.New(fault.Internal, "the domain has no disk that is backed up")
+		}
+		_, _, err = program.Run(ctx, program.Command{
+			Name: "qemu-img", Args: []string{"convert", "-q", "-f", r.Domain.Disks[n].Format, "-O", "qcow2", disk, target}, Limits: program.Default.WithFile(1 << 40),
+		})
+		return program.Fault(err, "copying a fake domain's disk")
+	})
+}
+
+// AwaitBackup has nothing to wait for.
+func (h *Hypervisor) AwaitBackup(ctx context.Context, id string, _ func(done, total int64)) error {
+	return h.call(ctx, "AwaitBackup", id, 0, func() error { return nil })
+}
+
+// EndBackup has nothing to end.
+func (h *Hypervisor) EndBackup(ctx context.Context, id string) error {
+	return h.call(ctx, "EndBackup", id, 0, func() error { return nil })
 }
 
 // InjectNMI is what no guest of the fake's notices.

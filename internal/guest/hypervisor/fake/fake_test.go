@@ -17,11 +17,13 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/hypervisortest"
 )
 
-func domain(*testing.T) hypervisor.Domain {
+func domain(t *testing.T) hypervisor.Domain {
 	id := uuid.NewString()
+	disk := filepath.Join(t.TempDir(), "disk")
+	require.NoError(t, os.WriteFile(disk, make([]byte, 1<<20), 0o600))
 	return hypervisor.Domain{
 		UUID: id, Name: "slipway-" + id, Title: "one", ProjectID: "p", VCPUs: 1, MemoryMiB: 128,
-		Disks: []hypervisor.Disk{{Path: "/disk", Format: "raw", Role: hypervisor.RootDisk, Device: "disk"}},
+		Disks: []hypervisor.Disk{{Path: disk, Format: "raw", Role: hypervisor.RootDisk, Device: "disk"}},
 	}
 }
 
@@ -80,8 +82,9 @@ func TestASnapshotIsACopyThatLaterCallsDoNotChange(t *testing.T) {
 	before := h.Snapshot()
 	d := domain(t)
 	require.NoError(t, h.Define(t.Context(), d))
+	was := d.Disks[0].Path
 	d.Disks[0].Path = "/elsewhere"
-	require.Equal(t, "/disk", h.Snapshot()[d.UUID].Domain.Disks[0].Path)
+	require.Equal(t, was, h.Snapshot()[d.UUID].Domain.Disks[0].Path)
 	require.NotEqual(t, before, h.Snapshot())
 	require.NoError(t, h.Undefine(t.Context(), d.UUID))
 	require.Equal(t, before, h.Snapshot(), "the world after do and undo equals the world before")

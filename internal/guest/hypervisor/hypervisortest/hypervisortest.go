@@ -4,6 +4,8 @@ package hypervisortest
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -41,6 +43,7 @@ func Run(t *testing.T, newHypervisor func(*testing.T) hypervisor.Hypervisor, new
 	t.Run("concurrent lives of several domains do not disturb each other", s.concurrentLives)
 	t.Run("a cancelled context changes nothing and is reported", s.cancelled)
 	t.Run("a guest that runs is looked into, and no other", s.inside)
+	t.Run("the disk of a guest that is on is copied as it is when that begins", s.backup)
 	t.Run("a string that is no uuid is refused", s.noUUID)
 	t.Run("a domain tells where its log lies", s.folder)
 	t.Run("a watch tells of each change, and ends with its context", s.watch)
@@ -237,6 +240,8 @@ func (s suite) inside(t *testing.T) {
 		requireFault(t, err, kind)
 		requireFault(t, h.InjectNMI(ctxOf(t), d.UUID), kind)
 		requireFault(t, h.SetUserPassword(ctxOf(t), d.UUID, "root", "secret"), kind)
+		requireFault(t, h.Freeze(ctxOf(t), d.UUID), kind)
+		requireFault(t, h.Thaw(ctxOf(t), d.UUID), kind)
 	}
 	refuse(fault.NotFound)
 	require.NoError(t, h.Define(ctxOf(t), d))
@@ -259,7 +264,54 @@ func (s suite) inside(t *testing.T) {
 	err = h.SetUserPassword(ctxOf(t), d.UUID, "root", "secret")
 	requireFault(t, err, fault.Conflict)
 	require.Equal(t, "QEMU guest agent is not enabled", fault.Public(err))
+	for _, quiesce := range []func(context.Context, string) error{h.Freeze, h.Thaw} {
+		err = quiesce(ctxOf(t), d.UUID)
+		requireFault(t, err, fault.Conflict)
+		require.Equal(t, "QEMU guest agent is not enabled", fault.Public(err))
+	}
 	requireState(t, h, d, hypervisor.Running)
+}
+
+// backup copies a disk in which a mark lies at its end.
+func (s suite) backup(t *testing.T) {
+	h, d := s.setup(t)
+	disk := d.Disks[0].Path
+	mark := []byte("flushed before it began")
+	f, err := os.OpenFile(disk, os.O_RDWR, 0)
+	require.NoError(t, err)
+	st, err := f.Stat()
+	require.NoError(t, err)
+	_, err = f.WriteAt(mark, st.Size()-512)
+	require.NoError(t, errors.Join(err, f.Close()))
+	copyTo := func(name string) string { return filepath.Join(filepath.Dir(disk), name) }
+
+	require.NoError(t, h.EndBackup(ctxOf(t), d.UUID), "there is none, nor a domain")
+	requireFault(t, h.BeginBackup(ctxOf(t), d.UUID, disk, copyTo("absent")), fault.NotFound)
+	require.NoError(t, h.Define(ctxOf(t), d))
+	requireFault(t, h.BeginBackup(ctxOf(t), d.UUID, disk, copyTo("off")), fault.Conflict)
+	require.NoError(t, h.Start(ctxOf(t), d.UUID))
+	for name, before := range map[string]func(context.Context, string) error{
+		"running": func(context.Context, string) error { return nil }, "paused": h.Suspend,
+	} {
+		require.NoError(t, before(ctxOf(t), d.UUID))
+		require.NoError(t, h.BeginBackup(ctxOf(t), d.UUID, disk, copyTo(name)))
+		require.NoError(t, h.AwaitBackup(ctxOf(t), d.UUID, func(done, total int64) { require.LessOrEqual(t, done, total) }))
+		require.NoError(t, h.EndBackup(ctxOf(t), d.UUID), "it has ended")
+		raw := copyTo(name + ".raw")
+		out, err := exec.CommandContext(ctxOf(t), "qemu-img", "convert", "-f", "qcow2", "-O", "raw", copyTo(name), raw).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		got, err := os.ReadFile(raw)
+		require.NoError(t, err)
+		require.Len(t, got, int(st.Size()))
+		require.Equal(t, mark, got[st.Size()-512:][:len(mark)])
+	}
+	require.NoError(t, h.Resume(ctxOf(t), d.UUID))
+	requireState(t, h, d, hypervisor.Running)
+	require.NoError(t, h.BeginBackup(ctxOf(t), d.UUID, disk, copyTo("given-up")))
+	require.NoError(t, h.EndBackup(ctxOf(t), d.UUID))
+	require.NoError(t, h.BeginBackup(ctxOf(t), d.UUID, disk, copyTo("lost")))
+	require.NoError(t, h.Destroy(ctxOf(t), d.UUID))
+	require.NoError(t, h.EndBackup(ctxOf(t), d.UUID), "it went with its guest")
 }
 
 func (s suite) startAbsent(t *testing.T) {

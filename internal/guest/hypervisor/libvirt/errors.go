@@ -32,6 +32,8 @@ const (
 	errAuthUnavailable  = uint32(golibvirt.ErrAuthUnavailable)
 	errAccessDenied     = uint32(golibvirt.ErrAccessDenied)
 
+	errOperationUnsupported = uint32(golibvirt.ErrOperationUnsupported)
+
 	errNotConfigured     = uint32(golibvirt.ErrArgumentUnsupported)
 	errAgentUnresponsive = uint32(golibvirt.ErrAgentUnresponsive)
 	errAgentTimeout      = uint32(golibvirt.ErrAgentCommandTimeout)

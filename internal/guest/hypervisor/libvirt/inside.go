@@ -23,19 +23,24 @@ func (h *Hypervisor) SetUserPassword(ctx context.Context, id, user, password str
 			return err
 		}
 		err := c.DomainSetUserPassword(dom, golibvirt.OptString{user}, golibvirt.OptString{password}, 0)
-		cause := &callError{doing: "set a password in domain " + id, cause: err}
-		switch {
-		case hasCode(err, errNotConfigured):
-			return fault.Wrap(fault.Conflict, cause, "QEMU guest agent is not enabled")
-		case hasCode(err, errAgentUnresponsive), hasCode(err, errAgentTimeout):
-			return fault.Wrap(fault.Conflict, cause, "Failed to set admin password on %s because its QEMU guest agent does not answer", id)
-		case hasCode(err, errAgentFailed), hasCode(err, errInternal):
-			return fault.Wrap(fault.Conflict, cause, "Failed to set admin password on %s because error setting admin password", id)
-		case hasCode(err, errOperationInvalid):
-			return fault.Wrap(fault.Conflict, cause, "Failed to set admin password on %s because instance %s is not running", id, id)
-		}
-		return err
+		return agentFault(err, "set a password in domain ", id, "set admin password on", "error setting admin password")
 	})
+}
+
+// agentFault says why a guest's agent did not do what it was asked, and otherwise where that is not known.
+func agentFault(err error, doing, id, what, otherwise string) error {
+	cause := &callError{doing: doing + id, cause: err}
+	switch {
+	case hasCode(err, errNotConfigured):
+		return fault.Wrap(fault.Conflict, cause, "QEMU guest agent is not enabled")
+	case hasCode(err, errAgentUnresponsive), hasCode(err, errAgentTimeout):
+		return fault.Wrap(fault.Conflict, cause, "Failed to %s %s because its QEMU guest agent does not answer", what, id)
+	case hasCode(err, errAgentFailed), hasCode(err, errInternal):
+		return fault.Wrap(fault.Conflict, cause, "Failed to %s %s because %s", what, id, otherwise)
+	case hasCode(err, errOperationInvalid):
+		return fault.Wrap(fault.Conflict, cause, "Failed to %s %s because instance %s is not running", what, id, id)
+	}
+	return err
 }
 
 // InjectNMI interrupts the guest.

@@ -1,0 +1,50 @@
+package contract
+
+// Snapshot is the image that is made of a server.
+type Snapshot struct {
+	ImageID   string   `json:"image_id"`
+	Name      string   `json:"name"`
+	ProjectID string   `json:"project_id"`      // of who asks, whose the image will be
+	Roles     []string `json:"roles,omitempty"` // of who asks: they decide which properties it may have
+	// Metadata are properties of the image, over those that it gets by itself.
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// RecordSnapshotInput makes the image's row.
+type RecordSnapshotInput struct {
+	ServerID  string   `json:"server_id"`
+	UserID    string   `json:"user_id"`
+	RequestID string   `json:"request_id"`
+	Snapshot  Snapshot `json:"snapshot"`
+}
+
+// ForgetSnapshotInput takes the row of an image that has not become active away.
+type ForgetSnapshotInput struct {
+	ImageID   string `json:"image_id"`
+	ProjectID string `json:"project_id"`
+	UserID    string `json:"user_id"`
+	RequestID string `json:"request_id"`
+}
+
+// TakeSnapshotInput copies a server's root disk, as it is at one moment.
+type TakeSnapshotInput struct {
+	ServerID string `json:"server_id"`
+	ImageID  string `json:"image_id"` // names the copy
+}
+
+// StoreSnapshotInput brings the copy into the image store.
+type StoreSnapshotInput struct {
+	ServerID string `json:"server_id"`
+	ImageID  string `json:"image_id"`
+}
+
+// DropSnapshotInput removes the copy.
+type DropSnapshotInput struct {
+	ServerID string `json:"server_id"`
+}
+
+// SnapshotProgress is the heartbeat of TakeSnapshot and StoreSnapshot.
+type SnapshotProgress struct {
+	Bytes int64 `json:"bytes"`
+	Total int64 `json:"total"`
+}

@@ -1,0 +1,58 @@
+package actions
+
+import (
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/workflows/run"
+)
+
+// The image that is made of a server. Its row comes first, as whoever asked is answered with its id. Once it is active it is
+// whole, and stays whatever becomes of the action.
+var createImageSteps = slices.Concat(
+	run.Table[*action]{
+		run.OnControl(contract.RecordSnapshot, run.AdmissionPatience, recordSnapshot).
+			GivenBackBy(contract.ForgetSnapshot).GivenBackWith(forgetSnapshot).GivenBackApart("image"),
+	},
+	table(
+		host(contract.TakeSnapshot, 4*time.Hour, takeSnapshot).
+			GivenBackBy(contract.RemoveSnapshot),
+
+		host(contract.StoreSnapshot, 4*time.Hour, storeSnapshot).
+			TakesNothing("bytes that did not all come leave the image queued, and go with it"),
+	),
+	run.Table[*action]{
+		host(contract.DropSnapshot, time.Minute, dropSnapshot).UntilDone().
+			TakesNothing("it only removes").
+			Survives(survives),
+	},
+)
+
+// CreateImage makes an image of a server.
+func (w Actions) CreateImage(ctx workflow.Context, in contract.ActionInput) error {
+	return w.do(ctx, in, createImageSteps)
+}
+
+func recordSnapshot(a *action, _ int) (contract.RecordSnapshotInput, func(run.None)) {
+	return contract.RecordSnapshotInput{ServerID: a.in.ServerID, UserID: a.in.UserID, RequestID: a.in.RequestID, Snapshot: *a.in.Snapshot}, nil
+}
+
+func forgetSnapshot(a *action) (any, bool) {
+	image := a.in.Snapshot
+	return contract.ForgetSnapshotInput{ImageID: image.ImageID, ProjectID: image.ProjectID, UserID: a.in.UserID, RequestID: a.in.RequestID}, true
+}
+
+func takeSnapshot(a *action, _ int) (contract.TakeSnapshotInput, func(run.None)) {
+	return contract.TakeSnapshotInput{ServerID: a.in.ServerID, ImageID: a.in.Snapshot.ImageID}, nil
+}
+
+func storeSnapshot(a *action, _ int) (contract.StoreSnapshotInput, func(run.None)) {
+	return contract.StoreSnapshotInput{ServerID: a.in.ServerID, ImageID: a.in.Snapshot.ImageID}, nil
+}
+
+func dropSnapshot(a *action, _ int) (contract.DropSnapshotInput, func(run.None)) {
+	return contract.DropSnapshotInput{ServerID: a.in.ServerID}, nil
+}

@@ -1,0 +1,68 @@
+package actions
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/fault/failure"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+)
+
+func TestAnImageIsRecordedBeforeItsServerIsMarkedAndItsCopyDroppedLast(t *testing.T) {
+	g := &guest{vmState: lifecycle.Active, on: true}
+	require.NoError(t, perform(t, g, does.CreateImage, "createImage"))
+	require.NoError(t, g.answer)
+	require.Equal(t, []string{
+		contract.RecordSnapshot, contract.BeginAction, contract.TakeSnapshot, contract.StoreSnapshot, contract.FinishAction, contract.DropSnapshot,
+	}, g.done)
+	require.Equal(t, "snap", g.image)
+	require.True(t, g.on)
+	require.False(t, g.beside)
+}
+
+func TestAnImageThatCannotBeMadeLeavesNothing(t *testing.T) {
+	bad := fault.New(fault.Internal, "no")
+	for _, step := range []string{contract.TakeSnapshot, contract.StoreSnapshot, contract.FinishAction} {
+		for _, late := range []bool{false, true} {
+			g := &guest{vmState: lifecycle.Active, on: true, before: map[string]error{step: bad}}
+			if late {
+				g.before, g.after = nil, g.before
+			}
+			require.Error(t, perform(t, g, does.CreateImage, "createImage"), step)
+			require.NoError(t, g.answer, "it was accepted")
+			require.Empty(t, g.image, step)
+			require.False(t, g.beside, step)
+			require.Equal(t, "no", g.failed.Message)
+			require.NotContains(t, g.done, contract.DropSnapshot)
+		}
+	}
+}
+
+func TestAnImageOfAServerThatIsOtherwiseOccupiedIsForgottenAndRefused(t *testing.T) {
+	g := &guest{before: map[string]error{contract.BeginAction: fault.New(fault.Conflict, "busy")}}
+	require.Error(t, perform(t, g, does.CreateImage, "createImage"))
+	require.Equal(t, fault.Conflict, failure.Fault(g.answer).Kind)
+	require.Empty(t, g.image)
+	require.NotContains(t, g.done, contract.TakeSnapshot)
+}
+
+func TestADeleteOfAServerForgetsTheImageThatIsMadeOfIt(t *testing.T) {
+	g := &guest{vmState: lifecycle.Active, on: true}
+	require.NoError(t, perform(t, g, does.CreateImage, "createImage", func(env *testsuite.TestWorkflowEnvironment) {
+		sent := false
+		g.reached = func(activity string) {
+			if activity == contract.StoreSnapshot && !sent {
+				sent = true
+				env.SignalWorkflow(contract.SignalDelete, contract.DeleteInput{ServerID: "s", RequestID: "req-2", Deadlines: contract.DefaultDeadlines()})
+			}
+		}
+	}))
+	require.Equal(t, "deleted", g.state)
+	require.Empty(t, g.image)
+	require.False(t, g.beside)
+	require.NotContains(t, g.done, contract.FinishAction)
+}
