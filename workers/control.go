@@ -112,7 +112,8 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowRescue:     does.RescueServer,
 		contract.WorkflowUnrescue:   does.UnrescueServer,
 
-		contract.WorkflowCreateImage: does.CreateImage,
+		contract.WorkflowCreateImage:  does.CreateImage,
+		contract.WorkflowCreateBackup: does.CreateBackup,
 
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,

@@ -24,10 +24,7 @@ func (a *Activities) RecordSnapshot(ctx context.Context, in contract.RecordSnaps
 	if err != nil {
 		return err
 	}
-	caller := images.Caller{
-		Caller: imagepolicy.Caller{UserID: in.UserID, ProjectID: in.Snapshot.ProjectID, Roles: in.Snapshot.Roles}, RequestID: in.RequestID,
-	}
-	err = a.images.RecordSnapshot(ctx, a.taking(ctx, contract.RecordSnapshot, 0, ""), caller, snapshotOf(v, of, in))
+	err = a.images.RecordSnapshot(ctx, a.taking(ctx, contract.RecordSnapshot, 0, ""), creator(in.Snapshot, in.UserID, in.RequestID), snapshotOf(v, of, in))
 	if fault.Is(err, fault.TooLarge) {
 		return fault.Wrap(fault.OverQuota, err, "%s", fault.Public(err))
 	}
@@ -41,6 +38,34 @@ func (a *Activities) ForgetSnapshot(ctx context.Context, in contract.ForgetSnaps
 	}
 	caller := images.Caller{Caller: imagepolicy.Caller{UserID: in.UserID, ProjectID: in.ProjectID}, RequestID: in.RequestID}
 	return a.images.ForgetSnapshot(ctx, caller, in.ImageID)
+}
+
+// creator is who asked for an image.
+func creator(image contract.Snapshot, userID, requestID string) images.Caller {
+	return images.Caller{Caller: imagepolicy.Caller{UserID: userID, ProjectID: image.ProjectID, Roles: image.Roles}, RequestID: requestID}
+}
+
+// RotateBackups deletes a server's oldest backups of a type, as Nova finds them (nova/compute/manager.py, _rotate_backups), of those
+// that are active and belong to whoever made the newest. One that cannot be deleted stays: its image is protected.
+func (a *Activities) RotateBackups(ctx context.Context, in contract.RotateBackupsInput) error {
+	repo := a.images.For(creator(in.Snapshot, in.UserID, in.RequestID))
+	backups, err := repo.List(ctx, models.ImageFilter{
+		OwnerID: in.Snapshot.ProjectID, AnyHidden: true, Statuses: []models.ImageStatus{models.ImageActive},
+		Properties: map[string]string{"image_type": "backup", "backup_type": in.Snapshot.Backup.Type, "instance_uuid": in.ServerID},
+	})
+	if err != nil {
+		return err
+	}
+	for _, image := range backups[min(in.Snapshot.Backup.Rotation, len(backups)):] {
+		err := repo.Remove(ctx, image)
+		switch {
+		case fault.Is(err, fault.Unavailable):
+			return err
+		case err != nil && !fault.Is(err, fault.NotFound):
+			a.log.WarnContext(ctx, "a backup of a server that is too many stays", "server_id", in.ServerID, "image_id", image.ID, "error", err)
+		}
+	}
+	return nil
 }
 
 // builtOf is the image of a server's build, as it was then; as it is now, or nothing, where nobody has kept that.
@@ -89,6 +114,9 @@ func snapshotOf(v models.Server, of contract.Image, in contract.RecordSnapshotIn
 		visibility, properties["instance_owner"] = imagepolicy.Shared, v.ProjectID
 	}
 	maps.Copy(properties, in.Snapshot.Metadata)
+	if backup := in.Snapshot.Backup; backup != nil {
+		properties["image_type"], properties["backup_type"] = "backup", backup.Type
+	}
 	return models.Image{
 		ID: in.Snapshot.ImageID, Name: new(strings.TrimSpace(in.Snapshot.Name)), OwnerID: in.Snapshot.ProjectID, Visibility: visibility,
 		DiskFormat: new("qcow2"), ContainerFormat: new("bare"),

@@ -83,3 +83,44 @@ func TestAnImageOfAServerIsDescribedAsNovaDescribesIt(t *testing.T) {
 	in.Snapshot.ImageID = uuid.NewString()
 	require.True(t, fault.Is(asStep(t, record), fault.Conflict), "what was given back is not taken any more")
 }
+
+func TestBackupsOfOneServerAndTypeAreRotatedByTheirAge(t *testing.T) {
+	ctx, store := newStore(t)
+	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir(), Locks: imagestore.FolderLocks(t.TempDir())})
+	require.NoError(t, err)
+	log := slog.New(slog.DiscardHandler)
+	a := New(Options{Store: store, Images: images.New(store, stores, images.Config{MaxBytes: 1 << 30}, log), Logger: log})
+	server, at := uuid.NewString(), time.Now().Add(-time.Hour)
+	backup := func(of, kind string, more models.Image) string {
+		more.ID, at = uuid.NewString(), at.Add(time.Minute)
+		more.CreatedAt, more.Properties = at, map[string]string{"image_type": "backup", "backup_type": kind, "instance_uuid": of}
+		activeImage(t, store, more)
+		return more.ID
+	}
+	old, protected := backup(server, "daily", models.Image{}), backup(server, "daily", models.Image{Protected: true})
+	middle, weekly, others := backup(server, "daily", models.Image{}), backup(server, "weekly", models.Image{}), backup(uuid.NewString(), "daily", models.Image{})
+	newest := backup(server, "daily", models.Image{})
+	rotate := func(rotation int) {
+		t.Helper()
+		require.NoError(t, a.RotateBackups(ctx, contract.RotateBackupsInput{ServerID: server, UserID: "u1", RequestID: "req-1", Snapshot: contract.Snapshot{
+			ImageID: newest, ProjectID: "p1", Roles: []string{"member"}, Backup: &contract.Backup{Type: "daily", Rotation: rotation},
+		}}))
+	}
+	are := func(there bool, ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			_, err := store.Image(ctx, id)
+			require.Equal(t, !there, fault.Is(err, fault.NotFound), "%v", err)
+		}
+	}
+	rotate(4)
+	are(true, old, protected, middle, newest)
+	for range 2 {
+		rotate(2)
+		are(false, old)
+		are(true, protected, middle, newest, weekly, others)
+	}
+	rotate(0)
+	are(false, middle, newest)
+	are(true, protected, weekly, others)
+}

@@ -35,6 +35,7 @@ type asking struct {
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-getConsoleOutput": (*API).consoleOutput,
 	"changePassword":      (*API).changePassword,
+	"createBackup":        (*API).createBackup,
 	"createImage":         (*API).createImage,
 	"forceDelete":         (*API).forceDelete,
 	"lock":                (*API).lock,
@@ -49,7 +50,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 // notServed are the actions that Nova has and servers here cannot do: not for their state or their arguments, so that nothing else
 // would help.
 var notServed = []string{
-	"addFixedIp", "addFloatingIp", "addSecurityGroup", "confirmResize", "createBackup", "evacuate", "injectNetworkInfo",
+	"addFixedIp", "addFloatingIp", "addSecurityGroup", "confirmResize", "evacuate", "injectNetworkInfo",
 	"migrate", "os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-getSerialConsole", "os-getVNCConsole", "os-migrateLive",
 	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork", "resize", "revertResize", "shelve", "shelveOffload", "unshelve",
 }

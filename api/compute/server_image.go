@@ -34,6 +34,36 @@ func (a *API) createImage(c echo.Context, asked asking) error {
 	return answerImage(c, id)
 }
 
+var createBackupSchema = compile(wrapped("createBackup", strict(object{
+	"name": nameSchema, "backup_type": object{"type": "string"}, "rotation": nonNegativeSchema, "metadata": metadataSchema,
+}, "name", "backup_type", "rotation")))
+
+// createBackup answers as nova/api/openstack/compute/create_backup.py. A rotation of 0 makes one, and keeps none.
+func (a *API) createBackup(c echo.Context, asked asking) error {
+	var r struct {
+		Name     string            `json:"name"`
+		Type     string            `json:"backup_type"`
+		Rotation Integer           `json:"rotation"`
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := rest.Check(createBackupSchema, object{"createBackup": asked.raw}); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(asked.raw, &r); err != nil {
+		return invalid("Malformed request body")
+	}
+	id, err := a.image(c, asked, contract.Snapshot{
+		Name: r.Name, Metadata: r.Metadata, Backup: &contract.Backup{Type: r.Type, Rotation: int(r.Rotation)},
+	})
+	if err != nil {
+		return err
+	}
+	if minorOf(c) < 45 && r.Rotation == 0 {
+		return c.NoContent(http.StatusAccepted)
+	}
+	return answerImage(c, id)
+}
+
 // image has an image made of a server.
 func (a *API) image(c echo.Context, asked asking, of contract.Snapshot) (id string, err error) {
 	if err := checkName(of.Name); err != nil {

@@ -66,6 +66,32 @@ func TestAnImageIsMadeOfAServerAndAnsweredWithItsPlace(t *testing.T) {
 	require.Equal(t, "Cannot 'createImage' instance "+s.ID+" while it is in task_state image_snapshot", a.Message(t))
 	finish()
 
+	for why, body := range map[string]any{
+		"'backup_type' is a required property": fields{"name": "n", "rotation": 1},
+		"is less than the minimum of 0":        fields{"name": "n", "backup_type": "daily", "rotation": -1},
+		"is not of type 'string'":              fields{"name": "n", "backup_type": 1, "rotation": 1},
+	} {
+		a = c.nova(t, c.member, at96, "POST", path, fields{"createBackup": body})
+		require.Equal(t, 400, a.Status)
+		require.Contains(t, a.Message(t), why)
+	}
+	a = c.nova(t, c.member, at96, "POST", path, fields{"createBackup": fields{"name": "nightly", "backup_type": "daily", "rotation": "2"}})
+	require.Equal(t, 202, a.Status, a.Body)
+	require.Equal(t, last().Snapshot.ImageID, a.At(t, "image_id"))
+	require.Equal(t, contract.Backup{Type: "daily", Rotation: 2}, *last().Snapshot.Backup)
+	a = c.nova(t, c.member, at96, "POST", path, fields{"createBackup": fields{"name": "nightly", "backup_type": "daily", "rotation": 2}})
+	require.Equal(t, "Cannot 'createBackup' instance "+s.ID+" while it is in task_state image_backup", a.Message(t))
+	finish()
+	for rotation, place := range map[int]string{0: "", 1: c.URL + "/image/v2/images/"} {
+		a = c.nova(t, c.member, "2.44", "POST", path, fields{"createBackup": fields{"name": "nightly", "backup_type": "daily", "rotation": rotation}})
+		require.Equal(t, 202, a.Status)
+		if place != "" {
+			place += last().Snapshot.ImageID
+		}
+		require.Equal(t, place, a.Header.Get("Location"))
+		finish()
+	}
+
 	require.Equal(t, 202, c.nova(t, c.member, at96, "POST", path, fields{"lock": nil}).Status)
 	a = c.nova(t, c.member, "2.44", "POST", path, fields{"createImage": fields{"name": "golden"}})
 	require.Equal(t, 202, a.Status, "a lock keeps nobody from it: %s", a.Body)

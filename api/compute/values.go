@@ -59,6 +59,7 @@ var (
 		false, "False", "FALSE", "false", "0", "OFF", "Off", "off", "NO", "No", "no",
 	}}
 	positiveSchema    = object{"type": []string{"integer", "string"}, "pattern": "^[0-9]*$", "minimum": 1, "minLength": 1}
+	nonNegativeSchema = object{"type": []string{"integer", "string"}, "pattern": "^[0-9]*$", "minimum": 0, "minLength": 1}
 	descriptionSchema = object{"type": []string{"string", "null"}, "maxLength": 255}
 	metadataSchema    = object{
 		"type":                 "object",

@@ -51,6 +51,50 @@ its image has hw_qemu_guest_agent and its agent answers. Deleting the image or t
 	return cmd
 }
 
+func (c *client) serverBackup() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "backup",
+		Short:   "Make backups of servers",
+		Long:    "Make backups of servers: images of which a server keeps as many as it is told.",
+		Example: "  slipway server backup create web --type daily --rotate 7 --wait",
+	}
+	cmd.AddCommand(c.serverBackupCreate())
+	return cmd
+}
+
+func (c *client) serverBackupCreate() *cobra.Command {
+	var name, kind string
+	var properties []string
+	var rotate int
+	var waiting patience
+	cmd := &cobra.Command{
+		Use:   "create REF",
+		Short: "Make a backup of a server",
+		Long: `Make a backup of a server: an image of its root disk, as "slipway server image create" makes one. Behind it the server's oldest
+backups of the same type are deleted, until there are no more than --rotate says.`,
+		Example: "  slipway server backup create web --wait\n  slipway server backup create web --type weekly --rotate 4 --name web-weekly",
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: c.complete(serverKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			server, err := serverKind.find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			fields, err := snapshotFields(server, name, properties)
+			if err != nil {
+				return err
+			}
+			fields["backup_type"], fields["rotation"] = kind, rotate
+			return c.makeImage(ctx, cmd, s, args, waiting, "backup", "createBackup", fields)
+		}),
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name of the image (the server's)")
+	cmd.Flags().StringVar(&kind, "type", "daily", "type of the backup: a word of your own, among whose backups it takes its place")
+	cmd.Flags().IntVar(&rotate, "rotate", 1, "how many backups of the type the server keeps")
+	cmd.Flags().StringArrayVar(&properties, "property", nil, "property key=value of the image (repeat)")
+	waiting.flags(cmd, "wait until the image is active", "the backup is made all the same")
+	return cmd
+}
+
 // snapshotFields are what is said of an image that is made of a server.
 func snapshotFields(server show.Object, name string, properties []string) (show.Object, error) {
 	fields := show.Object{"name": name}
@@ -69,7 +113,7 @@ func snapshotFields(server show.Object, name string, properties []string) (show.
 func (c *client) makeImage(ctx context.Context, cmd *cobra.Command, s *session.Session, refs []string, waiting patience, verb, action string, fields show.Object) error {
 	var image string
 	return c.ofEach(ctx, cmd, s, refs, waiting, request{
-		verb: verb, asked: "asked server %s (%s) to make an " + verb, done: "made an " + verb + " of",
+		verb: verb, asked: "asked server %s (%s) for its " + verb, done: "made the " + verb + " of",
 		of: func(id string) session.Request {
 			return ofServer(http.MethodPost, id, show.Object{action: fields}, "action")
 		},

@@ -20,6 +20,7 @@ const (
 	WorkflowRescue            = "RescueServer"
 	WorkflowUnrescue          = "UnrescueServer"
 	WorkflowCreateImage       = "CreateImage"
+	WorkflowCreateBackup      = "CreateBackup"
 )
 
 // Activities of actions.
@@ -65,6 +66,7 @@ const (
 	RemoveSnapshot = "RemoveSnapshot"
 	StoreSnapshot  = "StoreSnapshot"
 	DropSnapshot   = "DropSnapshot"
+	RotateBackups  = "RotateBackups"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -87,7 +89,7 @@ type ActionArguments struct {
 	Rebuild   *Rebuild `json:"rebuild,omitempty"`
 	// Rescue is the guest that rescues. Of its image "" is the server's own.
 	Rescue   *Rebuild  `json:"rescue,omitempty"`
-	Snapshot *Snapshot `json:"snapshot,omitempty"` // createImage
+	Snapshot *Snapshot `json:"snapshot,omitempty"` // createImage, createBackup
 }
 
 // BegunAction is what an action that was accepted has to know.

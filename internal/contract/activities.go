@@ -137,6 +137,7 @@ var activities = table(
 	host[Undo, none](RemoveSnapshot).givesBack(),
 	host[StoreSnapshotInput, none](StoreSnapshot).of(func(in StoreSnapshotInput) string { return in.ServerID }).
 		noTurn("it waits for the network, and would keep those from working that do not"),
+	control[RotateBackupsInput, none](RotateBackups).summed(func(in RotateBackupsInput) string { return "of " + in.ServerID }),
 	host[DropSnapshotInput, none](DropSnapshot).of(func(in DropSnapshotInput) string { return in.ServerID }).owes(OwesEnd),
 	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
 

@@ -8,6 +8,21 @@ type Snapshot struct {
 	Roles     []string `json:"roles,omitempty"` // of who asks: they decide which properties it may have
 	// Metadata are properties of the image, over those that it gets by itself.
 	Metadata map[string]string `json:"metadata,omitempty"`
+	Backup   *Backup           `json:"backup,omitempty"` // nil is none
+}
+
+// Backup says of an image that it is a backup, and how many of its type its server keeps.
+type Backup struct {
+	Type     string `json:"type"`
+	Rotation int    `json:"rotation"`
+}
+
+// RotateBackupsInput deletes those that are too many.
+type RotateBackupsInput struct {
+	ServerID  string   `json:"server_id"`
+	UserID    string   `json:"user_id"`
+	RequestID string   `json:"request_id"`
+	Snapshot  Snapshot `json:"snapshot"` // the newest
 }
 
 // RecordSnapshotInput makes the image's row.

@@ -131,6 +131,12 @@ var Actions = []Action{
 			"has hw_qemu_guest_agent. The lock of a server does not keep anybody from it, as in Nova",
 	},
 	{
+		Name: "createBackup", Method: "createBackup", Event: Snapshot, Since: 1, Policy: "os_compute_api:os-create-backup",
+		From: InUse(), Task: ImageBackup, Power: AsItWas, Locked: true,
+		Workflow: "CreateBackup",
+		Does:     "makes such an image and then deletes the server's oldest of the same backup_type, until there are no more than rotation says",
+	},
+	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
 		Power: AsItWas, Locked: true,
 		Does: "answers the end of what the serial console printed",

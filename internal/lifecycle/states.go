@@ -38,6 +38,7 @@ const (
 	Rescuing      = "rescuing"
 	Unrescuing    = "unrescuing"
 	ImageSnapshot = "image_snapshot"
+	ImageBackup   = "image_backup"
 
 	UpdatingPassword = "updating_password"
 )

@@ -14,6 +14,7 @@ import (
 // said is what is said to an action beside its word, by the name of its row; nothing where it takes nothing.
 var said = map[string]func(*servers.Server) any{
 	"changePassword": plainly(map[string]any{"adminPass": "s3cret"}),
+	"createBackup":   plainly(map[string]any{"name": "of-the-test", "backup_type": "daily", "rotation": 1}),
 	"createImage":    plainly(map[string]any{"name": "of-the-test"}),
 	"os-resetState":  plainly(map[string]any{"state": "error"}),
 	"reboot-soft":    plainly(map[string]any{"type": "SOFT"}),

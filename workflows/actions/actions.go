@@ -37,6 +37,7 @@ func Tables() map[string][]run.Spec {
 		"pause": pauseSteps.Specs(), "unpause": unpauseSteps.Specs(), "suspend": suspendSteps.Specs(), "resume": resumeSteps.Specs(),
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
 		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(), "createImage": createImageSteps.Specs(),
+		"createBackup": createBackupSteps.Specs(),
 	}
 }
 

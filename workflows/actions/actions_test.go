@@ -180,6 +180,9 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.DropSnapshot: func(context.Context, contract.DropSnapshotInput) error {
 			return g.does(contract.DropSnapshot, func() { g.beside = false })
 		},
+		contract.RotateBackups: func(_ context.Context, in contract.RotateBackupsInput) error {
+			return g.does(contract.RotateBackups, func() { g.row = in.Snapshot.Backup.Type })
+		},
 		contract.HostSeen: func(context.Context, contract.HostSeenInput) (bool, error) { return false, nil },
 		contract.MarkDeleting: func(context.Context, contract.DeleteInput) (contract.Takings, error) {
 			return contract.Takings{Hostnames: []string{"hv1"}, NICs: 1}, g.does(contract.MarkDeleting, none)
@@ -218,6 +221,7 @@ var arguments = map[string]contract.ActionArguments{
 	"changePassword": {AdminPass: "s3cret"},
 	"rebuild":        {Rebuild: &contract.Rebuild{ImageID: "new"}},
 	"rescue":         {Rescue: &contract.Rebuild{ImageID: "new"}},
+	"createBackup":   {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p", Backup: &contract.Backup{Type: "daily", Rotation: 1}}},
 	"createImage":    {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p"}},
 }
 

@@ -31,6 +31,18 @@ var createImageSteps = slices.Concat(
 	},
 )
 
+// A backup is such an image, and takes the place of the oldest.
+var createBackupSteps = slices.Concat(createImageSteps, run.Table[*action]{
+	run.OnControl(contract.RotateBackups, run.ControlPatience, rotateBackups).
+		TakesNothing("it only removes").
+		Survives(survives),
+})
+
+// CreateBackup makes a backup of a server.
+func (w Actions) CreateBackup(ctx workflow.Context, in contract.ActionInput) error {
+	return w.do(ctx, in, createBackupSteps)
+}
+
 // CreateImage makes an image of a server.
 func (w Actions) CreateImage(ctx workflow.Context, in contract.ActionInput) error {
 	return w.do(ctx, in, createImageSteps)
@@ -55,4 +67,8 @@ func storeSnapshot(a *action, _ int) (contract.StoreSnapshotInput, func(run.None
 
 func dropSnapshot(a *action, _ int) (contract.DropSnapshotInput, func(run.None)) {
 	return contract.DropSnapshotInput{ServerID: a.in.ServerID}, nil
+}
+
+func rotateBackups(a *action, _ int) (contract.RotateBackupsInput, func(run.None)) {
+	return contract.RotateBackupsInput{ServerID: a.in.ServerID, UserID: a.in.UserID, RequestID: a.in.RequestID, Snapshot: *a.in.Snapshot}, nil
 }

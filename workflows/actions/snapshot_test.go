@@ -66,3 +66,18 @@ func TestADeleteOfAServerForgetsTheImageThatIsMadeOfIt(t *testing.T) {
 	require.False(t, g.beside)
 	require.NotContains(t, g.done, contract.FinishAction)
 }
+
+func TestABackupTakesThePlaceOfTheOldestWhenItIsThere(t *testing.T) {
+	g := &guest{vmState: lifecycle.Active, on: true}
+	require.NoError(t, perform(t, g, does.CreateBackup, "createBackup"))
+	require.Equal(t, []string{contract.FinishAction, contract.DropSnapshot, contract.RotateBackups}, g.done[len(g.done)-3:])
+	require.Equal(t, "daily", g.row)
+
+	g = &guest{vmState: lifecycle.Active, on: true, before: map[string]error{contract.RotateBackups: fault.New(fault.Internal, "no")}}
+	require.NoError(t, perform(t, g, does.CreateBackup, "createBackup"), "the backup is there all the same")
+	require.Equal(t, "snap", g.image)
+
+	g = &guest{vmState: lifecycle.Active, on: true, before: map[string]error{contract.StoreSnapshot: fault.New(fault.Internal, "no")}}
+	require.Error(t, perform(t, g, does.CreateBackup, "createBackup"))
+	require.NotContains(t, g.done, contract.RotateBackups, "the older ones stay")
+}
