@@ -12,9 +12,12 @@ import (
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
-// PlacementActive is the role of the room in which a server is built and runs. Whatever else has to hold room for a server
-// holds it in a role of its own, on the same host too.
-const PlacementActive = "active"
+// Roles of room. PlacementActive is that in which a server is built and runs. Whatever else has to hold room for a server holds it
+// in a role of its own, on the same host too.
+const (
+	PlacementActive = "active"
+	PlacementResize = "resize" // what the server becomes: until it is confirmed its old guest has the active one
+)
 
 // Placement is the room that one server holds on one host (an allocation, in Nova's Placement). A server can hold two while a
 // build moves from a failed host to the next and the failed one has not yet been cleaned.
@@ -52,29 +55,32 @@ WITH host AS (
      elsewhere AS (
          SELECT FROM placements a JOIN hosts h ON h.id = a.host_id
          WHERE a.server_id = @server_id AND a.host_id <> @host_id AND a.role = @role AND h.hostname <> ALL(@left::text[])),
-     server AS (SELECT id, vm_state FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
+     server AS (
+         SELECT id, vm_state, CASE WHEN @role = '` + PlacementActive + `' THEN ` + isBuilding + ` ELSE task_state = @task_state END AS may
+         FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
      made AS (
          INSERT INTO placements (id, server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
          SELECT @id::text, server.id, @host_id, @role, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
          FROM host, used, server
-         WHERE server.` + isBuilding + ` AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
+         WHERE server.may AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
            AND host.enabled AND host.ready
            AND used.vcpus + @vcpus::integer <= host.capacity_vcpus AND used.memory_mib + @memory_mib::integer <= host.capacity_memory_mib
            AND used.disk_gib + @disk_gib::integer <= host.capacity_disk_gib
          RETURNING server_id),
      placed AS (
          UPDATE servers SET host_id = @host_id, task_state = @task_state, updated_at = @at
-         WHERE id IN (SELECT server_id FROM made)
-         RETURNING id)
+         WHERE id IN (SELECT server_id FROM made) AND @role = '` + PlacementActive + `')
 SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
        COALESCE(h.capacity_vcpus, 0) - used.vcpus, COALESCE(h.capacity_memory_mib, 0) - used.memory_mib, COALESCE(h.capacity_disk_gib, 0) - used.disk_gib,
-       EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), EXISTS (SELECT FROM placed), EXISTS (SELECT FROM same),
+       EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), COALESCE((SELECT may FROM server), false),
+       EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE vcpus = @vcpus::integer AND memory_mib = @memory_mib::integer AND disk_gib = @disk_gib::integer),
        EXISTS (SELECT FROM elsewhere)
 FROM used LEFT JOIN host h ON true`
 )
 
-// Place takes room on a host for a server that is in BUILD, places the server there and shows the task state. HostUnfit
+// Place takes room on a host for a server that is in BUILD, places the server there and shows the task state; room in another role
+// for one that has the task state already, and stays where it is. HostUnfit
 // when the host is disabled, not ready, or the room is gone. The same again is success. left are the hostnames of the hosts that
 // the build has left, whose placements wait for their undo; Unavailable when the server holds room on yet another: a
 // selection that was given up has taken effect after all, so the caller has to look again.
@@ -88,7 +94,7 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		state                     lifecycle.VMState
 		enabled, ready, known     bool
 		vcpus, memoryMiB, diskGiB int // still free
-		placed, held, theSame     bool
+		may, made, held, theSame  bool
 		elsewhere                 bool
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
@@ -98,7 +104,7 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 			"host_id": p.HostID, "server_id": p.ServerID, "role": p.Role, "id": ids.Placement(p.ServerID, p.HostID, p.Role), "vcpus": p.VCPUs, "memory_mib": p.MemoryMiB, "disk_gib": p.DiskGiB,
 			"at": p.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
 		}).QueryRow(func(r pgx.Row) error {
-			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &placed, &held, &theSame, &elsewhere)
+			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &may, &made, &held, &theSame, &elsewhere)
 		})
 	})
 	unfit := func(format string, args ...any) error {
@@ -107,13 +113,13 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 	switch {
 	case err != nil:
 		return failed(err, "place server %s on host %s", p.ServerID, p.HostID)
-	case placed || theSame:
+	case made || theSame:
 		return nil
 	case state == "" || state == lifecycle.Deleted:
 		return noServer(p.ServerID)
 	case held:
 		return fault.New(fault.Conflict, "Instance %s has another allocation on host %s already.", p.ServerID, hostname)
-	case state != lifecycle.Building:
+	case !may:
 		return wrongState(p.ServerID, state, "allocate a host")
 	case elsewhere:
 		return fault.New(fault.Unavailable, "Instance %s has just been placed on another host.", p.ServerID)

@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 
 	"gorm.io/gorm"
@@ -15,15 +16,15 @@ type Rebuild struct {
 	Spec    ServerSpec
 }
 
-// RebuildServer changes the server of a request whose task is set, or was; one that is gone, or on which something else is done,
+// RebuildServer changes the server of a request one of whose tasks is set, or was; one that is gone, or on which something else is done,
 // stays as it is. A column that is not as it Was has been written by somebody else since, and stays too.
-func (s *Store) RebuildServer(ctx context.Context, requestID, task string, r Rebuild) error {
+func (s *Store) RebuildServer(ctx context.Context, requestID string, tasks []string, r Rebuild) error {
 	id := r.Was.ID
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		one := make([]Server, 1)
 		found := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).
-			Where(`id = ? AND deleted_at IS NULL AND (task_state = ? OR task_state IS NULL)
-				AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = ? AND a.message IS NULL)`, id, task, requestID).
+			Where(`id = ? AND deleted_at IS NULL AND (task_state = ANY(?) OR task_state IS NULL)
+				AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = servers.id AND a.request_id = ? AND a.message IS NULL)`, id, texts(tasks), requestID).
 			Take(&one[0])
 		if isAbsent(found.Error) {
 			return nil
@@ -47,6 +48,9 @@ func (s *Store) RebuildServer(ctx context.Context, requestID, task string, r Reb
 		become(columns, "ramdisk_id", now.RamdiskID, r.Was.RamdiskID, r.Is.RamdiskID)
 		if slices.Equal(now.TrustedCertificates, r.Was.TrustedCertificates) {
 			columns["trusted_image_certificates"] = gorm.Expr("NULLIF(?::jsonb, 'null')", asJSON(r.Is.TrustedCertificates))
+		}
+		if !reflect.DeepEqual(r.Was.Flavor, r.Is.Flavor) && reflect.DeepEqual(now.Flavor, r.Was.Flavor) {
+			columns["flavor_id"], columns["flavor"] = r.Is.FlavorID, gorm.Expr("?::jsonb", asJSON(r.Is.Flavor))
 		}
 		becomeOptional(columns, "description", now.Description, r.Was.Description, r.Is.Description)
 		becomeOptional(columns, "key_name", now.KeyName, r.Was.KeyName, r.Is.KeyName)

@@ -20,7 +20,7 @@ func TestARebuildChangesWhatNobodyElseHasChangedAndItsUndoChangesItBack(t *testi
 	is.Name, is.Hostname, is.AccessIPv4, is.AutoDiskConfig, is.RootDeviceName = "db", "db", "192.0.2.9", true, "/dev/sda"
 	is.KernelID, is.TrustedCertificates, is.Metadata = "kernel", []string{"a"}, map[string]string{"role": "db"}
 	for range 2 {
-		require.NoError(t, w.RebuildServer(ctx, "req-1", rebuild.Task, Rebuild{Was: v, Is: is, Spec: ServerSpec{KeyID: "k", Sealed: []byte("new"), Parts: []string{}}}))
+		require.NoError(t, w.RebuildServer(ctx, "req-1", rebuild.Tasks(), Rebuild{Was: v, Is: is, Spec: ServerSpec{KeyID: "k", Sealed: []byte("new"), Parts: []string{}}}))
 	}
 	got := w.read(t, v.ID)
 	require.Equal(t, "renamed", got.Name, "its user said so meanwhile")
@@ -31,7 +31,7 @@ func TestARebuildChangesWhatNobodyElseHasChangedAndItsUndoChangesItBack(t *testi
 	require.Equal(t, "new", string(specs[v.ID].Sealed))
 
 	for range 2 {
-		require.NoError(t, w.RebuildServer(ctx, "req-1", rebuild.Task, Rebuild{Was: is, Is: v, Spec: ServerSpec{KeyID: "k", Sealed: []byte("old"), Parts: []string{}}}))
+		require.NoError(t, w.RebuildServer(ctx, "req-1", rebuild.Tasks(), Rebuild{Was: is, Is: v, Spec: ServerSpec{KeyID: "k", Sealed: []byte("old"), Parts: []string{}}}))
 	}
 	got = w.read(t, v.ID)
 	require.Equal(t, "renamed", got.Name)
@@ -39,6 +39,6 @@ func TestARebuildChangesWhatNobodyElseHasChangedAndItsUndoChangesItBack(t *testi
 		[]any{got.Hostname, got.AccessIPv4, got.AutoDiskConfig, got.RootDeviceName, got.KernelID, got.TrustedCertificates, got.Metadata})
 
 	require.NoError(t, w.FailAction(ctx, v.ID, "req-1", rebuild, v, ServerFault{Code: 500, Message: "x"}, nil))
-	require.NoError(t, w.RebuildServer(ctx, "req-1", rebuild.Task, Rebuild{Was: v, Is: is, Spec: ServerSpec{KeyID: "k", Sealed: []byte("new"), Parts: []string{}}}))
+	require.NoError(t, w.RebuildServer(ctx, "req-1", rebuild.Tasks(), Rebuild{Was: v, Is: is, Spec: ServerSpec{KeyID: "k", Sealed: []byte("new"), Parts: []string{}}}))
 	require.Equal(t, v.Hostname, w.read(t, v.ID).Hostname, "a rebuild that was given back changes nothing any more")
 }

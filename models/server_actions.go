@@ -90,6 +90,27 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 	return v, fault.New(fault.Conflict, "The request %s has begun to %s instance %s and has ended.", a.RequestID, action.Method, id)
 }
 
+// AdvanceAction shows the n-th of the phases that follow an action's first, where the one before it is shown. Again is success.
+func (s *Store) AdvanceAction(ctx context.Context, id, requestID string, action lifecycle.Action, n int) error {
+	was := lifecycle.Phase{Task: action.Task, Event: action.Told()}
+	if n > 0 {
+		was = action.Then[n-1]
+	}
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`
+WITH moved AS (
+         UPDATE servers SET task_state = @task_state, updated_at = @at
+         WHERE id = @id AND task_state = @was AND deleted_at IS NULL
+           AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id)
+         RETURNING id)
+UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
+			named{"id": id, "request_id": requestID, "at": now(), "task_state": action.Then[n].Task, "was": was.Task})
+		tell(b, requestID, was.Event, ended, id)
+		tell(b, requestID, action.Then[n].Event, started, id)
+	})
+	return failed(err, "go on to %s server %s", action.Method, id)
+}
+
 // CanBegin says why an action cannot begin in the state that the server is in, in Nova's words (compute/api.py,
 // check_instance_lock, check_instance_state; api/openstack/common.py, raise_http_conflict_for_instance_invalid_state); nil where
 // it can. overLock is an admin, whom no lock keeps out.
@@ -120,16 +141,16 @@ func (s *Store) FinishAction(ctx context.Context, id, requestID string, action l
 WITH moved AS (
          UPDATE servers SET vm_state = COALESCE(NULLIF(@to, ''), vm_state), task_state = NULL, updated_at = @at,
              power_state = COALESCE(NULLIF(@power_state::integer, @as_it_was), power_state)
-         WHERE id = @id AND task_state = @task_state AND deleted_at IS NULL
+         WHERE id = @id AND task_state = ANY(@tasks) AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id)
          RETURNING id)
 UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
 			named{
 				"id": id, "request_id": requestID, "at": now(), "to": string(action.To), "power_state": action.Power,
-				"as_it_was": lifecycle.AsItWas, "task_state": action.Task,
+				"as_it_was": lifecycle.AsItWas, "tasks": action.Tasks(),
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
-		tell(b, requestID, action.Told(), ended, id)
+		tell(b, requestID, action.ToldLast(), ended, id)
 	})
 	return failed(err, "finish to %s server %s", action.Method, id)
 }
@@ -146,19 +167,19 @@ func (s *Store) FailAction(ctx context.Context, id, requestID string, action lif
 WITH moved AS (
          UPDATE servers SET task_state = NULL, updated_at = @at, vm_state = CASE WHEN @was_vm_state = '' THEN vm_state ELSE @was_vm_state END,
              power_state = CASE WHEN @was_vm_state = '' THEN power_state ELSE @was_power_state END
-         WHERE id = @id AND (task_state = @task_state OR task_state IS NULL AND vm_state IN (COALESCE(NULLIF(@to, ''), vm_state), @went_down)) AND deleted_at IS NULL
+         WHERE id = @id AND (task_state = ANY(@tasks) OR task_state IS NULL AND vm_state IN (COALESCE(NULLIF(@to, ''), vm_state), @went_down)) AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id AND a.message IS NULL)
          RETURNING id),
      fault AS (
          INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, @code, @message, @details, @failed_at FROM moved)
 UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
 			named{
-				"id": id, "request_id": requestID, "at": now(), "task_state": action.Task, "code": f.Code, "message": f.Message,
+				"id": id, "request_id": requestID, "at": now(), "tasks": action.Tasks(), "code": f.Code, "message": f.Message,
 				"details": f.Details, "failed_at": f.CreatedAt, "was_vm_state": string(was.VMState), "was_power_state": was.PowerState,
 				"to": string(action.To), "went_down": string(lifecycle.WentDown.To),
 			})
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
-		tell(b, requestID, action.Told(), erred, id)
+		tell(b, requestID, action.ToldFailed(), erred, id)
 	})
 	return failed(err, "give up to %s server %s", action.Method, id)
 }

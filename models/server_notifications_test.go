@@ -57,7 +57,7 @@ func TestEveryActionTellsWhenItBeginsAndHowItEndsOnce(t *testing.T) {
 			continue
 		}
 		require.Equal(t, []string{
-			"instance." + a.Told() + ".start", "instance." + a.Told() + ".end", "instance." + a.Told() + ".start", "instance." + a.Told() + ".error",
+			"instance." + a.Told() + ".start", "instance." + a.ToldLast() + ".end", "instance." + a.Told() + ".start", "instance." + a.ToldFailed() + ".error",
 		}, events, "%d: %s", i, a.Name)
 		require.Equal(t, a.Task, data(t, all[0])["task_state"], a.Name)
 		require.Nil(t, data(t, all[1])["task_state"])
@@ -65,6 +65,29 @@ func TestEveryActionTellsWhenItBeginsAndHowItEndsOnce(t *testing.T) {
 		fault, _ := data(t, all[3])["fault"].(map[string]any)
 		require.Equal(t, "no memory", fault["nova_object.data"].(map[string]any)["exception_message"])
 	}
+}
+
+func TestEachPartOfAResizeIsToldOnceByNovasName(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v, resize := w.running(t, "web"), action(t, "resize")
+	w.heard(t, v.ID)
+	_, err := w.BeginAction(ctx, v.ID, resize, asked(v, resize, "req-1"))
+	require.NoError(t, err)
+	for n, part := range resize.Then {
+		for range 2 {
+			require.NoError(t, w.AdvanceAction(ctx, v.ID, "req-1", resize, n))
+		}
+		require.Equal(t, part.Task, w.read(t, v.ID).Task())
+		require.NoError(t, w.AdvanceAction(ctx, v.ID, "req-2", resize, n), "another's request changes nothing")
+	}
+	require.NoError(t, w.FinishAction(ctx, v.ID, "req-1", resize, nil))
+	events, _ := w.heard(t, v.ID)
+	require.Equal(t, []string{
+		"instance.resize_prep.start", "instance.resize_prep.end", "instance.resize.start", "instance.resize.end",
+		"instance.resize_finish.start", "instance.resize_finish.end",
+	}, events)
+	got := w.read(t, v.ID)
+	require.Equal(t, []any{lifecycle.Resized, ""}, []any{got.VMState, got.Task()})
 }
 
 func data(t *testing.T, n Notification) map[string]any {

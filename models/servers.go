@@ -688,6 +688,7 @@ UPDATE instance_actions SET updated_at = $3 WHERE server_id IN (SELECT id FROM m
 			id, requestID, now, statesOf(lifecycle.Removed.From))
 		b.Queue(eventsSQL, id, requestID, eventsJSON(events))
 		b.Queue(removeSpecSQL, id)
+		b.Queue(`UPDATE migrations SET status = $2, updated_at = $3 WHERE server_id = $1 AND status = $4`, id, MigrationConfirmed, now, MigrationFinished)
 		tell(b, requestID, "delete", ended, id)
 	})
 	return failed(err, "remove server %s", id)

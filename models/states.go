@@ -16,6 +16,7 @@ const (
 	isActive      = "vm_state = '" + string(lifecycle.Active) + "'"
 	isError       = "vm_state = '" + string(lifecycle.Error) + "'"
 	isDeleted     = "vm_state = '" + string(lifecycle.Deleted) + "'"
+	isResized     = "vm_state = '" + string(lifecycle.Resized) + "'"
 	isSoftDeleted = "vm_state = '" + string(lifecycle.SoftDeleted) + "'"
 	isDeleting    = "task_state = '" + deleting + "'"
 )

@@ -94,6 +94,8 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowSettleStores: housekeeping.SettleImageStores,
 		contract.WorkflowReclaim:      housekeeping.ReclaimServers,
 
+		contract.WorkflowConfirmResizes: housekeeping.ConfirmResizes,
+
 		contract.WorkflowRebuild:        does.RebuildServer,
 		contract.WorkflowStop:           does.StopServer,
 		contract.WorkflowStart:          does.StartServer,
@@ -112,8 +114,11 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowRescue:     does.RescueServer,
 		contract.WorkflowUnrescue:   does.UnrescueServer,
 
-		contract.WorkflowCreateImage:  does.CreateImage,
-		contract.WorkflowCreateBackup: does.CreateBackup,
+		contract.WorkflowCreateImage:   does.CreateImage,
+		contract.WorkflowCreateBackup:  does.CreateBackup,
+		contract.WorkflowResize:        does.ResizeServer,
+		contract.WorkflowConfirmResize: does.ConfirmResize,
+		contract.WorkflowRevertResize:  does.RevertResize,
 
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,

@@ -59,6 +59,9 @@ func (a *Activities) FinishAction(ctx context.Context, in contract.FinishActionI
 	if in.Mended {
 		action.To, action.Power = lifecycle.Active, lifecycle.Running
 	}
+	if in.VMState != "" {
+		action.To, action.Power = lifecycle.VMState(in.VMState), in.PowerState
+	}
 	return a.store.FinishAction(ctx, in.ServerID, in.RequestID, action, models.ActionEvents(in.Steps, contract.FinishAction, a.now()))
 }
 

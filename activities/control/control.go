@@ -29,16 +29,19 @@ type Activities struct {
 	log       *slog.Logger
 
 	reclaimAfter time.Duration
+	confirmAfter time.Duration
 	deadlines    contract.Deadlines
 }
 
 // Builds are the workflows of servers (engine.Client). Start begins the build of one that was reserved; it is success where a
 // workflow of that server runs or has run, Internal when it is refused for good. ServersAt are those of which something runs that
-// names a host. Reclaim begins a delete where nothing is done to the server, and is Conflict elsewhere. EndUndos gives up what
+// names a host. Reclaim begins a delete where nothing is done to the server, and is Conflict elsewhere. Do
+// begins an action on it. EndUndos gives up what
 // waits there for a host, and says whether anything works on the server.
 type Builds interface {
 	Start(ctx context.Context, in contract.BootInput) error
 	Reclaim(ctx context.Context, in contract.DeleteInput) error
+	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 	ServersAt(ctx context.Context, hostname string) (serverIDs []string, err error)
 	EndUndos(ctx context.Context, serverID, hostname string, act contract.OperatorAct) (works bool, ended int, err error)
 }
@@ -61,6 +64,8 @@ type Options struct {
 	HostFailures int
 	// ReclaimAfter is after what time servers are deleted whose delete was deferred, with Deadlines; 0: never.
 	ReclaimAfter time.Duration
+	// ConfirmAfter is after what time resizes are confirmed that nobody has confirmed or reverted, with Deadlines; 0: never.
+	ConfirmAfter time.Duration
 	Deadlines    contract.Deadlines
 	// Logger is told of what an image asks for and does not get; nil is the program's own.
 	Logger *slog.Logger
@@ -74,7 +79,7 @@ func New(o Options) *Activities {
 	return &Activities{
 		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
 		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, failures: o.HostFailures, log: o.Logger,
-		reclaimAfter: o.ReclaimAfter, deadlines: o.Deadlines,
+		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, deadlines: o.Deadlines,
 	}
 }
 

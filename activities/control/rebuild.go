@@ -123,7 +123,7 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 	sealed, is := kept[v.ID]
 	if !is {
 		return contract.ServerFacts{}, fault.New(fault.Conflict,
-			"Nothing says what instance %s was built of: it was built before that was kept, and cannot be rebuilt.", v.ID)
+			"Nothing says what instance %s was built of: it was built before that was kept, and cannot be made anew.", v.ID)
 	}
 	facts := contract.ServerFacts{
 		Server: contract.Server{
@@ -147,7 +147,7 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 	}
 	held, err := a.store.Placements(ctx, v.ID)
 	for _, room := range held {
-		if room.Role == models.PlacementActive {
+		if room.Role == models.PlacementActive || room.Role == models.PlacementResize && v.VMState == lifecycle.Resized {
 			facts.Resources = contract.Resources{VCPUs: room.VCPUs, RAMMiB: room.MemoryMiB, DiskGiB: room.DiskGiB}
 		}
 	}
@@ -156,7 +156,7 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 
 // RecordRebuild makes the server's row and spec those of the guest that runs by now. What somebody has changed meanwhile stays.
 func (a *Activities) RecordRebuild(ctx context.Context, in contract.RecordRebuildInput) error {
-	return a.record(ctx, a.taking(ctx, contract.RecordRebuild, 0, ""), in)
+	return a.record(ctx, a.taking(ctx, contract.RecordRebuild, 0, ""), in, lifecycle.Rebuilding)
 }
 
 // UnrecordRebuild makes them those of the guest that runs again.
@@ -164,10 +164,10 @@ func (a *Activities) UnrecordRebuild(ctx context.Context, in contract.RecordRebu
 	if err := a.giveBack(ctx, "", contract.RecordRebuild, 0, ""); err != nil {
 		return err
 	}
-	return a.record(ctx, a.store, in)
+	return a.record(ctx, a.store, in, lifecycle.Rebuilding)
 }
 
-func (a *Activities) record(ctx context.Context, store *models.Store, in contract.RecordRebuildInput) error {
+func (a *Activities) record(ctx context.Context, store *models.Store, in contract.RecordRebuildInput, tasks ...string) error {
 	sealed, err := serverspec.Spec.Seal(a.keys, in.ServerID, in.New.Spec)
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (a *Activities) record(ctx context.Context, store *models.Store, in contrac
 	row := func(f contract.ServerFacts) models.Server {
 		return serverOf(contract.RecordServerInput{Server: f.Server, KeyName: f.KeyName})
 	}
-	return store.RebuildServer(ctx, in.RequestID, lifecycle.Rebuilding, models.Rebuild{
+	return store.RebuildServer(ctx, in.RequestID, tasks, models.Rebuild{
 		Was: row(in.Old), Is: row(in.New),
 		Spec: models.ServerSpec{KeyID: sealed.KeyID, Sealed: sealed.Bytes, Parts: partsOf(in.New.Spec.Image)},
 	})

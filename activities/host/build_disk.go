@@ -43,15 +43,7 @@ func (a *Activities) buildDisk(ctx context.Context, dir string, in contract.Buil
 	for _, d := range contract.BlockDevices(in.BlockDevices, contract.Flavor{EphemeralGiB: in.EphemeralGiB, SwapMiB: in.SwapMiB}) {
 		switch d.Role {
 		case contract.EphemeralDisk:
-			kind := disk.Filesystem(d.Format)
-			if kind == "" {
-				hardware, err := imageprops.Parse(in.Image.Properties, nil)
-				if err != nil {
-					return err
-				}
-				kind = disk.EphemeralFilesystem(hardware.OSType)
-			}
-			err = a.disks.Ephemeral(ctx, dir, ephemerals, int64(d.MiB)*mib, kind)
+			err = a.newEphemeral(ctx, dir, ephemerals, d, in.Image)
 			ephemerals++
 		case contract.SwapDisk:
 			err = a.disks.Swap(ctx, dir, int64(d.MiB)*mib)
@@ -63,7 +55,19 @@ func (a *Activities) buildDisk(ctx context.Context, dir string, in contract.Buil
 	return nil
 }
 
-// RemoveDisk removes the server's disks, those of a rebuild too, and what a killed injection into them left.
+func (a *Activities) newEphemeral(ctx context.Context, dir string, number int, d contract.BlockDevice, image contract.Image) error {
+	kind := disk.Filesystem(d.Format)
+	if kind == "" {
+		hardware, err := imageprops.Parse(image.Properties, nil)
+		if err != nil {
+			return err
+		}
+		kind = disk.EphemeralFilesystem(hardware.OSType)
+	}
+	return a.disks.Ephemeral(ctx, dir, number, int64(d.MiB)*mib, kind)
+}
+
+// RemoveDisk removes the server's disks, those of a rebuild and of a resize too, and what a killed injection into them left.
 func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
@@ -76,7 +80,7 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	if err := disk.Remove(dir); err != nil {
 		return err
 	}
-	for _, name := range []string{nextName, previousName, movingName, rescueName, snapshotName} {
+	for _, name := range []string{nextName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
 		if err := a.drop(filepath.Join(dir, name)); err != nil {
 			return err
 		}

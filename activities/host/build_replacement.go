@@ -58,13 +58,16 @@ func (a *Activities) RemoveReplacement(ctx context.Context, in contract.Undo) er
 	return a.drop(filepath.Join(dir, nextName))
 }
 
-// RemoveReplaced removes the disks of the guest that a rebuild has replaced.
+// RemoveReplaced removes the disks of the guest that a rebuild or a resize has replaced, or the revert of one.
 func (a *Activities) RemoveReplaced(ctx context.Context, in contract.RemoveReplacedInput) error {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	if err := a.drop(filepath.Join(dir, resizedName)); err != nil {
+		return err
+	}
 	return a.drop(filepath.Join(dir, previousName))
 }
 

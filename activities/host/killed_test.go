@@ -96,7 +96,7 @@ var injectStep = step{"InjectData", func(ctx context.Context, p *place) error {
 }, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, nil}
 
 func stepNamed(name string) step {
-	all := slices.Concat([]step{fetchStep, injectStep}, steps, rebuildSteps, rescueSteps)
+	all := slices.Concat([]step{fetchStep, injectStep}, steps, rebuildSteps, rescueSteps, resizeSteps)
 	return all[slices.IndexFunc(all, func(s step) bool { return s.name == name })]
 }
 
@@ -192,6 +192,8 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 		{step: "StartDomain", before: []step{fetchStep, stepNamed("DefineDomain")}},
 		{step: "BuildReplacement", before: slices.Concat([]step{fetchStep}, steps[:3]), keeps: true},
 		{step: "ReplaceGuest", before: slices.Concat([]step{fetchStep}, steps[:3], rebuildSteps[:1]), keeps: true},
+		{step: "BuildResized", before: slices.Concat([]step{fetchStep}, steps[:3]), keeps: true},
+		{step: "RevertGuest", before: slices.Concat([]step{fetchStep}, steps[:3], resizeSteps[:2]), keeps: true},
 		{step: "EnterRescue", before: slices.Concat([]step{fetchStep}, steps[:3], rescueSteps[:1]), keeps: true},
 	} {
 		t.Run(c.step, func(t *testing.T) {

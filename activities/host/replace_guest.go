@@ -103,10 +103,14 @@ func guestFiles(dir string) ([]string, error) {
 	return names, err
 }
 
-// moveGuest moves one; what a move before this has moved is there already.
+// moveGuest moves one; what a move before this has moved is there already. What a killed host has half written is no part of it.
 func moveGuest(from, to string) error {
 	names, err := guestFiles(from)
 	for _, name := range names {
+		if strings.HasSuffix(name, part) {
+			err = errors.Join(err, os.Remove(filepath.Join(from, name)))
+			continue
+		}
 		err = errors.Join(err, os.Rename(filepath.Join(from, name), filepath.Join(to, name)))
 	}
 	return errors.Join(err, durable.SyncDir(to))

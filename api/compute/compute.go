@@ -59,6 +59,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountServerGuest(g)
 	a.mountLimits(g)
 	a.mountHypervisors(g)
+	a.mountMigrations(g)
 	a.mountServices(g)
 	a.mountZones(g)
 	g.GET("/extensions", a.listExtensions)

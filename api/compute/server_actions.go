@@ -37,12 +37,16 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"changePassword":      (*API).changePassword,
 	"createBackup":        (*API).createBackup,
 	"createImage":         (*API).createImage,
+	"confirmResize":       (*API).confirmResize,
 	"forceDelete":         (*API).forceDelete,
 	"lock":                (*API).lock,
+	"migrate":             (*API).migrate,
 	"os-resetState":       (*API).resetState,
 	"reboot":              (*API).reboot,
 	"rebuild":             (*API).rebuild,
 	"rescue":              (*API).rescue,
+	"resize":              (*API).resize,
+	"revertResize":        (*API).revertResize,
 	"trigger_crash_dump":  (*API).triggerCrashDump,
 	"unlock":              (*API).unlock,
 }
@@ -50,9 +54,9 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 // notServed are the actions that Nova has and servers here cannot do: not for their state or their arguments, so that nothing else
 // would help.
 var notServed = []string{
-	"addFixedIp", "addFloatingIp", "addSecurityGroup", "confirmResize", "evacuate", "injectNetworkInfo",
-	"migrate", "os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-getSerialConsole", "os-getVNCConsole", "os-migrateLive",
-	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork", "resize", "revertResize", "shelve", "shelveOffload", "unshelve",
+	"addFixedIp", "addFloatingIp", "addSecurityGroup", "evacuate", "injectNetworkInfo",
+	"os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-getSerialConsole", "os-getVNCConsole", "os-migrateLive",
+	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork", "shelve", "shelveOffload", "unshelve",
 }
 
 // act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404

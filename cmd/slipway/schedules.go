@@ -17,6 +17,10 @@ func schedules(c config.Config) []workers.Schedule {
 	if c.Build.ReclaimInterval <= 0 {
 		reclaimEvery = 0
 	}
+	confirmEvery := c.Housekeeping.Every
+	if c.Build.ResizeConfirmWindow <= 0 {
+		confirmEvery = 0
+	}
 	return []workers.Schedule{
 		{
 			ID: ids.AuditSchedule(queue), Of: "audit", Workflow: contract.WorkflowAuditTick,
@@ -33,6 +37,10 @@ func schedules(c config.Config) []workers.Schedule {
 		{
 			ID: ids.ReclaimSchedule(queue), Of: "delete what was deleted and not restored", Workflow: contract.WorkflowReclaim,
 			Queue: queue, Every: reclaimEvery, Patience: housekeeping.Patience,
+		},
+		{
+			ID: ids.ConfirmSchedule(queue), Of: "confirm resizes that nobody has confirmed or reverted", Workflow: contract.WorkflowConfirmResizes,
+			Queue: queue, Every: confirmEvery, Patience: housekeeping.Patience,
 		},
 	}
 }

@@ -122,6 +122,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				CleanBeforeUse: c.Build.CleanBeforeUse,
 				HostFailures:   c.Build.HostFailures,
 				ReclaimAfter:   c.Build.ReclaimInterval,
+				ConfirmAfter:   c.Build.ResizeConfirmWindow,
 				Deadlines:      deadlines,
 				Multipliers: scheduler.Multipliers{
 					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, BuildFailure: c.Build.BuildFailureWeight,

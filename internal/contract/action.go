@@ -21,6 +21,9 @@ const (
 	WorkflowUnrescue          = "UnrescueServer"
 	WorkflowCreateImage       = "CreateImage"
 	WorkflowCreateBackup      = "CreateBackup"
+	WorkflowResize            = "ResizeServer"
+	WorkflowConfirmResize     = "ConfirmResize"
+	WorkflowRevertResize      = "RevertResize"
 )
 
 // Activities of actions.
@@ -60,13 +63,27 @@ const (
 
 	ForgetRescueImages = "ForgetRescueImages"
 
-	RecordSnapshot = "RecordSnapshot"
-	ForgetSnapshot = "ForgetSnapshot"
-	TakeSnapshot   = "TakeSnapshot"
-	RemoveSnapshot = "RemoveSnapshot"
-	StoreSnapshot  = "StoreSnapshot"
-	DropSnapshot   = "DropSnapshot"
-	RotateBackups  = "RotateBackups"
+	RecordSnapshot  = "RecordSnapshot"
+	ForgetSnapshot  = "ForgetSnapshot"
+	TakeSnapshot    = "TakeSnapshot"
+	RemoveSnapshot  = "RemoveSnapshot"
+	StoreSnapshot   = "StoreSnapshot"
+	DropSnapshot    = "DropSnapshot"
+	RotateBackups   = "RotateBackups"
+	PlanResize      = "PlanResize"
+	HoldResize      = "HoldResize"
+	ForgetResize    = "ForgetResize"
+	BuildResized    = "BuildResized"
+	FinishResize    = "FinishResize"
+	RecordResize    = "RecordResize"
+	UnrecordResize  = "UnrecordResize"
+	ConfirmResize   = "ConfirmResize"
+	UnconfirmResize = "UnconfirmResize"
+	PlanRevert      = "PlanRevert"
+	RevertGuest     = "RevertGuest"
+	UnrevertGuest   = "UnrevertGuest"
+	RecordRevert    = "RecordRevert"
+	UnrecordRevert  = "UnrecordRevert"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -90,6 +107,7 @@ type ActionArguments struct {
 	// Rescue is the guest that rescues. Of its image "" is the server's own.
 	Rescue   *Rebuild  `json:"rescue,omitempty"`
 	Snapshot *Snapshot `json:"snapshot,omitempty"` // createImage, createBackup
+	Resize   *Resize   `json:"resize,omitempty"`
 }
 
 // BegunAction is what an action that was accepted has to know.
@@ -110,6 +128,10 @@ type FinishActionInput struct {
 	Steps     []StepProgress `json:"steps"`
 	// Mended says that the server is active now although it was not, where the action's row names no state that it ends in.
 	Mended bool `json:"mended,omitempty"`
+	// VMState and PowerState are what the server is now, where that follows from what it was and not from the row alone; "" where the
+	// row says it.
+	VMState    string `json:"vm_state,omitempty"`
+	PowerState int    `json:"power_state,omitempty"`
 }
 
 // FailActionInput is the undo of BeginAction: the server is what it was, and the action says why.

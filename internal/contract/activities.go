@@ -139,6 +139,20 @@ var activities = table(
 		noTurn("it waits for the network, and would keep those from working that do not"),
 	control[RotateBackupsInput, none](RotateBackups).summed(func(in RotateBackupsInput) string { return "of " + in.ServerID }),
 	host[DropSnapshotInput, none](DropSnapshot).of(func(in DropSnapshotInput) string { return in.ServerID }).owes(OwesEnd),
+	control[PlanResizeInput, ResizePlan](PlanResize).summed(func(in PlanResizeInput) string { return "flavor " + in.Resize.Flavor.Name }),
+	control[HoldResizeInput, none](HoldResize).summed(func(in HoldResizeInput) string { return "flavor " + in.New.Spec.Flavor.Name + " on " + in.Hostname }),
+	control[Undo, none](ForgetResize).givesBack(),
+	host[BuildResizedInput, none](BuildResized).of(func(in BuildResizedInput) string { return in.ServerID }),
+	control[FinishResizeInput, none](FinishResize),
+	control[RecordResizeInput, none](RecordResize).summed(func(in RecordResizeInput) string { return "flavor " + in.New.Spec.Flavor.Name }),
+	control[RecordResizeInput, none](UnrecordResize).owes(OwesUndo),
+	control[ConfirmResizeInput, none](ConfirmResize),
+	control[Undo, none](UnconfirmResize).givesBack(),
+	control[PlanRevertInput, ResizePlan](PlanRevert),
+	host[RevertGuestInput, none](RevertGuest).of(func(in RevertGuestInput) string { return in.ServerID }),
+	host[Undo, none](UnrevertGuest).givesBack(),
+	control[RecordResizeInput, none](RecordRevert).summed(func(in RecordResizeInput) string { return "flavor " + in.New.Spec.Flavor.Name }),
+	control[RecordResizeInput, none](UnrecordRevert).owes(OwesUndo),
 	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
 
 	// What the database has forgotten, and a host has.
@@ -182,6 +196,7 @@ var activities = table(
 	control[Housekeeping, none](PurgeTokens),
 	control[Housekeeping, none](PurgeImageTasks),
 	control[Housekeeping, none](ReclaimDeleted),
+	control[Housekeeping, none](ConfirmResized),
 )
 
 // ActivityOf is the row of that name. One that is not in the table owes nothing and is of no server.

@@ -8,6 +8,8 @@ const (
 	WorkflowSettleStores = "SettleImageStores"
 	// WorkflowReclaim deletes servers whose delete was deferred, when their time is over.
 	WorkflowReclaim = "ReclaimServers"
+	// WorkflowConfirmResizes confirms resizes that nobody has confirmed or reverted, when their time is over.
+	WorkflowConfirmResizes = "ConfirmResizes"
 )
 
 // Activities of housekeeping.
@@ -17,6 +19,7 @@ const (
 	PurgeTokens     = "PurgeTokens"
 	PurgeImageTasks = "PurgeImageTasks"
 	ReclaimDeleted  = "ReclaimDeleted"
+	ConfirmResized  = "ConfirmResized"
 )
 
 // Housekeeping is the input of its activities: nothing yet.

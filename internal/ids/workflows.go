@@ -78,6 +78,11 @@ func StoresSchedule(controlQueue string) string { return ofInstallation("image-s
 // ReclaimSchedule is the id of the schedule of an installation's ReclaimServers.
 func ReclaimSchedule(controlQueue string) string { return ofInstallation("reclaim", controlQueue) }
 
+// ConfirmSchedule is the id of the schedule of an installation's ConfirmResizes.
+func ConfirmSchedule(controlQueue string) string {
+	return ofInstallation("confirm-resizes", controlQueue)
+}
+
 // Tick is what the id of each workflow begins with that a schedule starts; the engine adds the time.
 func Tick(scheduleID string) string { return scheduleID + "-tick" }
 

@@ -18,6 +18,8 @@ const (
 	Ends Kind = "end"
 	// Beside asks the guest's host for something, beside whatever holds the lock.
 	Beside Kind = "beside"
+	// Refused is what no server here can do now: it begins nothing, and says why.
+	Refused Kind = "refused"
 )
 
 // Action is one thing that can be done to a server. The API's dispatch and its 409s, the store's compare-and-set, the
@@ -34,6 +36,7 @@ type Action struct {
 	Admin  bool      // the rule asks for an admin, and else for a member of the project
 	From   []VMState // that it may begin in; a server on which something is done is in none of them
 	Task   string    // task_state while it runs
+	Then   []Phase   // that follow that, where what is done has several
 	To     VMState   // that it ends in; "" is the one that it began in
 	Power  int       // power_state that it ends in; AsItWas where it changes none
 	Locked bool      // may be done to a server that its owner has locked, by whoever may otherwise
@@ -41,6 +44,12 @@ type Action struct {
 
 	Workflow string // the type of the workflow that does it
 	Awaited  bool   // its answer tells how it ended, as where Nova calls a host instead of sending it word
+}
+
+// Phase is a part of an action that users can tell from what was before.
+type Phase struct {
+	Task  string // task_state
+	Event string // Nova's name for it in notifications
 }
 
 // Actions is the table.
@@ -137,6 +146,31 @@ var Actions = []Action{
 		Does:     "makes such an image and then deletes the server's oldest of the same backup_type, until there are no more than rotation says",
 	},
 	{
+		Name: "resize", Method: "resize", Event: "resize_prep", Since: 1, Policy: "os_compute_api:servers:resize",
+		From: []VMState{Active, Stopped}, Task: ResizePrep, To: Resized, Power: AsItWas,
+		Then:     []Phase{{ResizeMigrating, "resize"}, {ResizeFinish, "resize_finish"}},
+		Workflow: "ResizeServer",
+		Does: "shuts the guest down and makes it anew by another flavor, on its host, of copies of its disks, which grow. The old guest and its " +
+			"room stay until that is confirmed or reverted",
+	},
+	{
+		Name: "confirmResize", Method: "confirmResize", Event: "resize_confirm", Since: 1, Policy: "os_compute_api:servers:confirm_resize",
+		From: []VMState{Resized}, Task: ResizeConfirming, To: Active, Power: AsItWas,
+		Workflow: "ConfirmResize",
+		Does:     "removes the old guest and gives its room back; a server whose guest is off becomes stopped",
+	},
+	{
+		Name: "revertResize", Method: "revertResize", Event: "resize_revert", Since: 1, Policy: "os_compute_api:servers:revert_resize",
+		From: []VMState{Resized}, Task: ResizeReverting, To: Active, Power: AsItWas,
+		Workflow: "RevertResize",
+		Does:     "makes the server the old guest's again, as it was shut down, and removes the new one; one that was stopped stays so",
+	},
+	{
+		Name: "migrate", Method: "migrate", Kind: Refused, Since: 1, Policy: "os_compute_api:os-migrate-server:migrate", Admin: true,
+		From: []VMState{Active, Stopped}, Power: AsItWas,
+		Does: "finds no host: a server's disks do not travel to another one yet",
+	},
+	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",
 		Power: AsItWas, Locked: true,
 		Does: "answers the end of what the serial console printed",
@@ -171,7 +205,7 @@ var Actions = []Action{
 
 // ResumeGuest is what a host asks for after its machine was started anew, and no user: the server is active, and its guest is off.
 var ResumeGuest = Action{
-	Name: "resume-guest", Method: "start", Event: "power_on", From: []VMState{Active, Rescued}, Task: PoweringOn, Power: Running, Workflow: "StartServer",
+	Name: "resume-guest", Method: "start", Event: "power_on", From: []VMState{Active, Rescued, Resized}, Task: PoweringOn, Power: Running, Workflow: "StartServer",
 	Locked: true,
 	Does:   "starts the guest of a server that should run, after its host was away",
 }
@@ -237,6 +271,31 @@ const Untold = "-"
 
 // Told is the action's name in notifications.
 func (a Action) Told() string { return cmp.Or(a.Event, a.Method) }
+
+// ToldLast is the name of its end.
+func (a Action) ToldLast() string {
+	if n := len(a.Then); n > 0 {
+		return a.Then[n-1].Event
+	}
+	return a.Told()
+}
+
+// ToldFailed is the name of its failure: Nova has one, whatever part of it failed.
+func (a Action) ToldFailed() string {
+	if len(a.Then) > 0 {
+		return a.Method
+	}
+	return a.Told()
+}
+
+// Tasks are the task_states while it runs.
+func (a Action) Tasks() []string {
+	all := []string{a.Task}
+	for _, p := range a.Then {
+		all = append(all, p.Task)
+	}
+	return all
+}
 
 // How the action is done.
 func (a Action) How() Kind { return cmp.Or(a.Kind, Holds) }

@@ -15,6 +15,7 @@ const (
 	Suspended   VMState = "suspended"
 	Stopped     VMState = "stopped"
 	Rescued     VMState = "rescued"     // another guest runs, from a disk of its own, with the server's beside it
+	Resized     VMState = "resized"     // made anew by another flavor, with the old guest kept until that is confirmed or reverted
 	SoftDeleted VMState = "soft-delete" // stopped, until it is restored or reclaimed
 	Error       VMState = "error"
 	Deleted     VMState = "deleted"
@@ -40,6 +41,12 @@ const (
 	ImageSnapshot = "image_snapshot"
 	ImageBackup   = "image_backup"
 
+	ResizePrep       = "resize_prep"
+	ResizeMigrating  = "resize_migrating"
+	ResizeFinish     = "resize_finish"
+	ResizeConfirming = "resize_confirming"
+	ResizeReverting  = "resize_reverting"
+
 	UpdatingPassword = "updating_password"
 )
 
@@ -64,7 +71,7 @@ var status = []struct {
 	status string
 }{
 	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Rescued, "RESCUE"},
-	{SoftDeleted, "SOFT_DELETED"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+	{Resized, "VERIFY_RESIZE"}, {SoftDeleted, "SOFT_DELETED"}, {Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
 // underway is what users see instead while a task is done to a server in one of the states.
@@ -76,6 +83,10 @@ var underway = []struct {
 	{Rebooting, "REBOOT", []VMState{Active}},
 	{RebootingHard, "HARD_REBOOT", []VMState{Active}},
 	{Rebuilding, "REBUILD", []VMState{Active, Stopped, Error}},
+	{ResizePrep, "RESIZE", []VMState{Active, Stopped}},
+	{ResizeMigrating, "RESIZE", []VMState{Active, Stopped}},
+	{ResizeFinish, "RESIZE", []VMState{Active, Stopped}},
+	{ResizeReverting, "REVERT_RESIZE", []VMState{Resized}},
 }
 
 // Status is Nova's status of a state and a task; "UNKNOWN" for a state that it does not know.
@@ -164,7 +175,7 @@ func Found(power int) VMState {
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return append(InUse(), Rescued, SoftDeleted) }
+func WasBuilt() []VMState { return append(InUse(), Rescued, Resized, SoftDeleted) }
 
 // InUse are those of them that are their user's as they were built.
 func InUse() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }

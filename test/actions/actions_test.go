@@ -76,6 +76,7 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
 	}})}
 	r.Flavor(t, "small", 64)
+	r.Flavor(t, "larger", 128)
 	r.temporal = r.Temporal()
 	r.compute = system.Compute(t, r.Demo())
 	r.images = system.Image(t, r.Demo())
@@ -211,7 +212,7 @@ func (r *rig) rests(t *testing.T, id string) (state lifecycle.VMState) {
 // guestOf is how the guest of a server in a state is.
 func guestOf(state lifecycle.VMState) hypervisor.State {
 	switch state {
-	case lifecycle.Active, lifecycle.Rescued:
+	case lifecycle.Active, lifecycle.Rescued, lifecycle.Resized:
 		return hypervisor.Running
 	case lifecycle.Paused:
 		return hypervisor.Paused

@@ -76,6 +76,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 		},
 	}})
 	s.Flavor(t, "fits", 128)
+	s.Flavor(t, "larger", 256)
 	s.Flavor(t, "too-big", 1<<24)
 	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), images: map[string]string{}, keys: keys, temporal: s.Temporal()}
 	sc.upload(t, "good")

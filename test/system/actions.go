@@ -20,6 +20,7 @@ var said = map[string]func(*servers.Server) any{
 	"reboot-soft":    plainly(map[string]any{"type": "SOFT"}),
 	"reboot-hard":    plainly(map[string]any{"type": "HARD"}),
 	"rescue":         func(s *servers.Server) any { return map[string]any{"rescue_image_ref": s.Image["id"]} },
+	"resize":         plainly(map[string]any{"flavorRef": "larger"}),
 	"rebuild":        func(s *servers.Server) any { return map[string]any{"imageRef": s.Image["id"]} },
 }
 

@@ -555,7 +555,7 @@ var volatile = []string{
 }
 
 // OwnTables hold what a server is, not what it took: of a deleted one they are history.
-var OwnTables = []string{"servers", "server_metadata", "server_tags", "server_faults", "instance_actions", "instance_action_events", "operator_acts", "reservations"}
+var OwnTables = []string{"servers", "server_metadata", "server_tags", "server_faults", "instance_actions", "instance_action_events", "operator_acts", "reservations", "migrations"}
 
 // World is the database without what is volatile and without the history that is kept of the deleted. What a deleted server
 // still holds is no history. Two worlds are equal when nothing is left of what was made between them.

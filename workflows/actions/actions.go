@@ -25,6 +25,7 @@ type action struct {
 	run      *run.Run
 	begun    contract.BegunAction
 	rebuild  rebuilding
+	resize   contract.ResizePlan
 	deletion *teardown.Asked
 }
 
@@ -38,6 +39,7 @@ func Tables() map[string][]run.Spec {
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
 		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(), "createImage": createImageSteps.Specs(),
 		"createBackup": createBackupSteps.Specs(),
+		"resize":       resizeSteps.Specs(), "confirmResize": confirmResizeSteps.Specs(), "revertResize": revertResizeSteps.Specs(),
 	}
 }
 
@@ -104,8 +106,10 @@ func begin(a *action, _ int) (contract.ActionInput, func(contract.BegunAction)) 
 func where(a *action) string { return a.begun.Hostname }
 
 func finish(a *action, _ int) (contract.FinishActionInput, func(run.None)) {
+	state, power := a.becomes()
 	return contract.FinishActionInput{
 		Action: a.in.Action, ServerID: a.in.ServerID, RequestID: a.in.RequestID, Steps: server.Steps(a.run), Mended: a.mends(),
+		VMState: string(state), PowerState: power,
 	}, nil
 }
 

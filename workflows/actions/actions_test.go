@@ -48,6 +48,11 @@ type guest struct {
 	mended     bool
 	notes      []string // of what its image did not take
 	told       []contract.StepProgress
+
+	// Of a resize.
+	held    bool   // the room of both
+	earlier string // vm_state before it
+	becomes contract.FinishActionInput
 }
 
 func (g *guest) does(name string, effect func()) error {
@@ -76,7 +81,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 			return contract.BegunAction{Hostname: "hv1", ShutdownTimeout: time.Minute, VMState: string(g.vmState), PowerState: g.power}, g.does(contract.BeginAction, func() { g.task = in.Action })
 		},
 		contract.FinishAction: func(_ context.Context, in contract.FinishActionInput) error {
-			return g.does(contract.FinishAction, func() { g.task, g.state, g.mended, g.told = "", "done", in.Mended, in.Steps })
+			return g.does(contract.FinishAction, func() { g.task, g.state, g.mended, g.told, g.becomes = "", "done", in.Mended, in.Steps, in })
 		},
 		contract.FailAction: func(_ context.Context, in contract.FailActionInput) error {
 			return g.does(contract.FailAction, func() { g.task, g.failed = "", in })
@@ -161,6 +166,46 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.ForgetRescueImages: func(context.Context, contract.ForgetRescueImagesInput) error {
 			return g.does(contract.ForgetRescueImages, none)
 		},
+		contract.PlanResize: func(context.Context, contract.PlanResizeInput) (contract.ResizePlan, error) {
+			return resizePlan("old", "new", g.earlier), g.does(contract.PlanResize, none)
+		},
+		contract.HoldResize: func(context.Context, contract.HoldResizeInput) error {
+			return g.does(contract.HoldResize, func() { g.held = true })
+		},
+		contract.ForgetResize: func(context.Context, contract.Undo) error {
+			return g.does(contract.ForgetResize, func() { g.held = false })
+		},
+		contract.BuildResized: func(_ context.Context, in contract.BuildResizedInput) error {
+			return g.does(contract.BuildResized, func() { g.beside = in.ConfigDrive != nil })
+		},
+		contract.FinishResize: func(context.Context, contract.FinishResizeInput) error { return g.does(contract.FinishResize, none) },
+		contract.RecordResize: func(_ context.Context, in contract.RecordResizeInput) error {
+			return g.does(contract.RecordResize, func() { g.row = in.New.Server.ImageID })
+		},
+		contract.UnrecordResize: func(_ context.Context, in contract.RecordResizeInput) error {
+			return g.does(contract.UnrecordResize, func() { g.row = in.New.Server.ImageID })
+		},
+		contract.ConfirmResize: func(context.Context, contract.ConfirmResizeInput) error {
+			return g.does(contract.ConfirmResize, func() { g.held = false })
+		},
+		contract.UnconfirmResize: func(context.Context, contract.Undo) error {
+			return g.does(contract.UnconfirmResize, func() { g.held = true })
+		},
+		contract.PlanRevert: func(context.Context, contract.PlanRevertInput) (contract.ResizePlan, error) {
+			return resizePlan("new", "old", g.earlier), g.does(contract.PlanRevert, none)
+		},
+		contract.RevertGuest: func(context.Context, contract.RevertGuestInput) error {
+			return g.does(contract.RevertGuest, func() { g.image, g.on = "old", false })
+		},
+		contract.UnrevertGuest: func(context.Context, contract.Undo) error {
+			return g.does(contract.UnrevertGuest, func() { g.image, g.on = "new", false })
+		},
+		contract.RecordRevert: func(_ context.Context, in contract.RecordResizeInput) error {
+			return g.does(contract.RecordRevert, func() { g.row, g.held = in.New.Server.ImageID, false })
+		},
+		contract.UnrecordRevert: func(_ context.Context, in contract.RecordResizeInput) error {
+			return g.does(contract.UnrecordRevert, func() { g.row, g.held = in.New.Server.ImageID, true })
+		},
 		contract.RemoveReplaced: func(context.Context, contract.RemoveReplacedInput) error {
 			return g.does(contract.RemoveReplaced, func() { g.kept = false })
 		},
@@ -223,6 +268,15 @@ var arguments = map[string]contract.ActionArguments{
 	"rescue":         {Rescue: &contract.Rebuild{ImageID: "new"}},
 	"createBackup":   {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p", Backup: &contract.Backup{Type: "daily", Rotation: 1}}},
 	"createImage":    {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p"}},
+	"resize":         {Resize: &contract.Resize{}},
+}
+
+// resizePlan is that of a server whose image says which guest it is.
+func resizePlan(old, becomes, vmState string) contract.ResizePlan {
+	of := func(image string) contract.ServerFacts {
+		return contract.ServerFacts{Server: contract.Server{ImageID: image, ConfigDrive: true}}
+	}
+	return contract.ResizePlan{Old: of(old), New: of(becomes), VMState: vmState}
 }
 
 var does = Actions{Ends: teardown.Workflow{Rows: boot.Table(), Version: boot.TableVersion}}

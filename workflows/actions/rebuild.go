@@ -40,13 +40,14 @@ var rebuildSteps = slices.Concat(
 		run.OnControl(contract.RecordRebuild, run.ControlPatience, recordRebuild).
 			GivenBackBy(contract.UnrecordRebuild).GivenBackWith(unrecordRebuild),
 	),
-	run.Table[*action]{
-		// The server is the new guest's by now, whatever becomes of the old one's disks. A delete removes them too.
-		host(contract.RemoveReplaced, time.Minute, removeReplaced).UntilDone().
-			TakesNothing("it only removes").
-			Survives(survives),
-	},
+	run.Table[*action]{removes},
 )
+
+// removes drops the guest that the server has no more. The server is the other's by now, whatever becomes of its disks. A delete
+// removes them too.
+var removes = host(contract.RemoveReplaced, time.Minute, removeReplaced).UntilDone().
+	TakesNothing("it only removes").
+	Survives(survives)
 
 // RebuildServer makes a server's guest anew, of another image or of the same.
 func (w Actions) RebuildServer(ctx workflow.Context, in contract.ActionInput) error {

@@ -35,6 +35,11 @@ func ReclaimServers(ctx workflow.Context) error {
 	return runTasks(ctx, Patience, contract.ReclaimDeleted)
 }
 
+// ConfirmResizes confirms resizes when their time is over.
+func ConfirmResizes(ctx workflow.Context) error {
+	return runTasks(ctx, Patience, contract.ConfirmResized)
+}
+
 // runTasks does the tasks at once. One is tried again within the time of all, and then at the schedule's next turn.
 func runTasks(ctx workflow.Context, patience time.Duration, tasks ...string) error {
 	patience -= time.Minute // which leaves the workflow time to tell of it

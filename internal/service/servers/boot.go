@@ -194,11 +194,11 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 	return nil
 }
 
-// flavor is one that the caller may boot: a private one only admins.
+// flavor is one that the caller may have: a private one only admins, a disabled one nobody.
 func (s Servers) flavor(ctx context.Context, id string) (contract.Flavor, error) {
 	f, err := s.store.Flavor(ctx, id)
-	if err == nil && !f.Public && !s.caller.Admin() {
-		err = fault.New(fault.NotFound, "private")
+	if err == nil && (!f.Public && !s.caller.Admin() || f.Disabled) {
+		err = fault.New(fault.NotFound, "not for this caller, or for nobody any more")
 	}
 	if err != nil {
 		return contract.Flavor{}, fault.Absent(err, fault.Invalid, "Flavor %s could not be found.", id)
