@@ -151,6 +151,8 @@ func joined(parts []string) string { return strings.Join(parts, ", ") }
 // parameters, another statement for each length.
 type texts []string
 
+var inArray = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
 // Value is the array as Postgres writes it.
 func (t texts) Value() (driver.Value, error) {
 	var b strings.Builder
@@ -160,7 +162,7 @@ func (t texts) Value() (driver.Value, error) {
 			b.WriteByte(',')
 		}
 		b.WriteByte('"')
-		b.WriteString(strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s))
+		b.WriteString(inArray.Replace(s))
 		b.WriteByte('"')
 	}
 	b.WriteByte('}')

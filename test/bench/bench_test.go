@@ -54,6 +54,7 @@ func BenchmarkReport(b *testing.B) {
 	b.Run("fake", func(b *testing.B) { benchFake(b, r) })
 	b.Run("libvirt", func(b *testing.B) { benchLibvirt(b, r) })
 	b.Run("power", func(b *testing.B) { benchPower(b, &r.powerReport) })
+	b.Run("servers", func(b *testing.B) { benchServers(b, &r.serverReport) })
 	b.Run("drive", func(b *testing.B) { benchDrive(b, r) })
 	b.Run("injection", func(b *testing.B) { benchInjection(b, r) })
 	b.Run("crowd", func(b *testing.B) { benchCrowd(b, r) })
@@ -63,7 +64,7 @@ func BenchmarkReport(b *testing.B) {
 	}
 	text := r.text()
 	fmt.Println(text)
-	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.pause) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.upload) > 0
+	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.pause) > 0 && len(r.show) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.upload) > 0
 	if *write != "" {
 		require.True(b, whole, "only a part was measured: the report stays as it is")
 		_, certificates := parts(b)
@@ -76,6 +77,7 @@ type report struct {
 	imageReport
 	guestDataReport
 	powerReport
+	serverReport
 	submit, fakeActive, fakeDelete        series
 	burstActive                           series
 	burstRate                             []float64
@@ -399,6 +401,9 @@ of this run.
 	}
 	if len(r.pause) > 0 {
 		r.powerReport.rows(line)
+	}
+	if len(r.show) > 0 {
+		r.serverReport.rows(line)
 	}
 	r.guestDataReport.rows(line)
 	if len(r.upload) > 0 {
