@@ -35,9 +35,10 @@ type NotificationSink string
 const (
 	SinkLog     NotificationSink = "log"
 	SinkWebhook NotificationSink = "webhook"
+	SinkAMQP    NotificationSink = "amqp"
 )
 
-var sinks = []string{string(SinkLog), string(SinkWebhook)}
+var sinks = []string{string(SinkLog), string(SinkWebhook), string(SinkAMQP)}
 
 // notificationChannel is the Postgres channel on which announce wakes those who deliver.
 const notificationChannel = "slipway_notifications"

@@ -261,7 +261,7 @@ func TestAPurgeLeavesWhatWaitsAndWhatIsNew(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n)
 	require.Equal(t, []string{"new"}, left())
-	require.Len(t, w.snapshot(t)["notification_deliveries"], 2)
+	require.Len(t, w.snapshot(t)["notification_deliveries"], 3)
 
 	require.NoError(t, w.exec(ctx, `INSERT INTO notifications (event_type, publisher_id, resource_id, project_id, user_id, request_id, payload, created_at)
 		SELECT 'image.create', '', 'x', '', '', '', '{}', $1 FROM generate_series(1, $2)`, now().Add(-time.Hour), 2*purgeBatch+1))
@@ -285,7 +285,7 @@ func TestTheBacklogIsWhatWaitsForEachSink(t *testing.T) {
 	require.NoError(t, w.NotificationGivenUp(ctx, SinkWebhook, claimed[1], errors.New("no")))
 	got, err = w.NotificationBacklog(ctx)
 	require.NoError(t, err)
-	require.Equal(t, []SinkBacklog{{SinkLog, 3, first.CreatedAt}, {SinkWebhook, 1, second.CreatedAt}}, got)
+	require.Equal(t, []SinkBacklog{{SinkAMQP, 3, first.CreatedAt}, {SinkLog, 3, first.CreatedAt}, {SinkWebhook, 1, second.CreatedAt}}, got)
 }
 
 func TestWhoListensHearsAnAnnouncementWhenItIsCommitted(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/tlsfile"
 )
 
 func TestAWorkerDeliversNotificationsToWhereTheSettingsSay(t *testing.T) {
@@ -76,7 +77,11 @@ INSERT INTO notification_deliveries (notification_id, sink, queue, due_at) SELEC
 	require.Empty(t, backlog)
 }
 
-func TestAWebhookSecretThatCannotBeReadIsNamedByItsSetting(t *testing.T) {
-	_, err := dispatcher(config.Notifications{WebhookURL: "https://receiver", WebhookSecretFile: "/nonexistent"}, nil, slog.New(slog.DiscardHandler))
+func TestAFileOfASinkThatCannotBeReadIsNamedByItsSetting(t *testing.T) {
+	_, err := dispatcher(config.Notifications{WebhookURL: "https://receiver", WebhookSecretFile: "/nonexistent"}, nil, nil, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "notifications.webhook_secret_file: open /nonexistent")
+
+	_, err = dispatcher(config.Notifications{AMQPURL: "amqps://u:p@broker", AMQPCA: "/nonexistent"}, nil, tlsfile.New(slog.New(slog.DiscardHandler)),
+		slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "notifications.amqp_ca: open /nonexistent")
 }

@@ -87,7 +87,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	metrics := prometheus.NewRegistry()
-	notifications, err := dispatcher(c.Notifications, store, log)
+	notifications, err := dispatcher(c.Notifications, store, certificates, log)
 	if err != nil {
 		return err
 	}

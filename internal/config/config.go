@@ -335,12 +335,18 @@ type Notifications struct {
 	Log               bool          `koanf:"log" help:"each notification is a line of a worker's log, at level info"`
 	WebhookURL        string        `koanf:"webhook_url" help:"address that each notification is posted to; empty: none" secret:"yes"`
 	WebhookSecretFile string        `koanf:"webhook_secret_file" help:"file with the secret that signs what is posted, readable by its owner alone; empty: nothing is signed"`
-	WebhookTimeout    time.Duration `koanf:"webhook_timeout" help:"how long the receiver may take for one"`
+	WebhookTimeout    time.Duration `koanf:"webhook_timeout" help:"how long the receiver, or the broker, may take for one"`
+	AMQPURL           string        `koanf:"amqp_url" help:"RabbitMQ that each notification is published to as oslo.messaging does: amqps://USER:PASSWORD@HOST:5671/VHOST; empty: none" secret:"yes"`
+	AMQPCA            string        `koanf:"amqp_ca" help:"file with the CAs that its certificate has to be issued by; a crl.pem beside it is honoured; empty: the machine's"`
+	AMQPDurable       bool          `koanf:"amqp_durable" help:"exchanges and queues that are not there yet outlive a restart of the broker, as with oslo.messaging's amqp_durable_queues"`
 	GiveUp            time.Duration `koanf:"give_up" help:"a notification that the receiver has not taken so long after its event is given up"`
 	Keep              time.Duration `koanf:"keep" help:"how long notifications stay in the database after their event; longer while they wait for the receiver"`
 }
 
 func (n Notifications) check() error {
+	if err := n.checkAMQP(); err != nil {
+		return err
+	}
 	if n.WebhookURL == "" {
 		if n.WebhookSecretFile != "" {
 			return errors.New("notifications.webhook_secret_file is of no use without notifications.webhook_url")
@@ -358,6 +364,26 @@ func (n Notifications) check() error {
 		return errors.New("notifications.webhook_url must have no user and password: use notifications.webhook_secret_file")
 	case u.Fragment != "":
 		return errors.New("notifications.webhook_url must have no fragment (#)")
+	}
+	return nil
+}
+
+// checkAMQP tells what is wrong without the address, which holds a password.
+func (n Notifications) checkAMQP() error {
+	if n.AMQPURL == "" {
+		if n.AMQPCA != "" {
+			return errors.New("notifications.amqp_ca is of no use without notifications.amqp_url")
+		}
+		return nil
+	}
+	u, err := url.Parse(n.AMQPURL)
+	switch {
+	case err != nil:
+		return errors.New("notifications.amqp_url is not a URL: characters such as / and # in its password are written as %2F and %23")
+	case u.Scheme != "amqps" && u.Scheme != "amqp", u.Hostname() == "", u.RawQuery != "", u.Fragment != "":
+		return errors.New("notifications.amqp_url must be like amqps://user:password@broker.example.org:5671/vhost")
+	case u.Scheme == "amqp" && n.AMQPCA != "":
+		return errors.New("notifications.amqp_ca is of no use with amqp://: give an amqps:// address")
 	}
 	return nil
 }

@@ -155,6 +155,25 @@ func TestAWebhooksAddressIsCheckedAndNotTold(t *testing.T) {
 	require.ErrorContains(t, Notifications{WebhookSecretFile: "/x"}.check(), "without notifications.webhook_url")
 }
 
+func TestABrokersAddressIsCheckedAndNotTold(t *testing.T) {
+	for _, right := range []string{"", "amqp://u:p@127.0.0.1", "amqps://u:p%2F@broker.example.org:5671/cloud"} {
+		require.NoError(t, Notifications{AMQPURL: right}.check(), right)
+	}
+	for address, want := range map[string]string{
+		"hunter2":                        "must be like amqps://",
+		"rabbit://u:hunter2@host":        "must be like amqps://",
+		"amqps://u:hunter2@/":            "must be like amqps://",
+		"amqps://u:hunter2@host/?verify": "must be like amqps://",
+		"amqps://u:hunter2/@host/":       "not a URL",
+	} {
+		_, err := settings(t, "", map[string]string{"SLIPWAY_NOTIFICATIONS_AMQP_URL": address})
+		require.ErrorContains(t, err, want, address)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+	require.ErrorContains(t, Notifications{AMQPCA: "/x"}.check(), "without notifications.amqp_url")
+	require.ErrorContains(t, Notifications{AMQPCA: "/x", AMQPURL: "amqp://u:p@host"}.check(), "give an amqps:// address")
+}
+
 func TestWhatImagesMayBeImportedFromIsRead(t *testing.T) {
 	r, err := Default().Images.WebDownload()
 	require.NoError(t, err)

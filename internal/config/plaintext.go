@@ -21,8 +21,8 @@ func (c Config) InClear(role string) (found []string) {
 		}
 	}
 	asks := func(setting, address string) {
-		if u, err := url.Parse(address); err == nil && u.Scheme == "http" && !local(u.Hostname()) {
-			say("%s is plain http to another machine (%s): give an https:// address", setting, u.Host)
+		if u, err := url.Parse(address); err == nil && (u.Scheme == "http" || u.Scheme == "amqp") && !local(u.Hostname()) {
+			say("%s is plain %s to another machine (%s): give an %ss:// address", setting, u.Scheme, u.Host, u.Scheme)
 		}
 	}
 	listens("operator", c.Operator.Listen, c.Operator.TLSCert)
@@ -40,6 +40,7 @@ func (c Config) InClear(role string) (found []string) {
 		}
 	case "worker":
 		asks("notifications.webhook_url", c.Notifications.WebhookURL)
+		asks("notifications.amqp_url", c.Notifications.AMQPURL)
 	case "host":
 		asks("host.api_url", c.Host.APIURL)
 	}

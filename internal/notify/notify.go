@@ -1,10 +1,11 @@
-// Package notify delivers the notifications that models keeps (the outbox) to sinks: the log, a webhook. Each is delivered
+// Package notify delivers the notifications that models keeps (the outbox) to sinks: the log, a webhook, a message broker. Each is delivered
 // at least once, with the same message id each time, and those of one resource in order. A sink that is down holds up no
 // other.
 package notify
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -88,7 +89,7 @@ func New(store Store, sinks []Sink, log *slog.Logger, opts Options) *Dispatcher 
 
 var _ prometheus.Collector = (*Dispatcher)(nil)
 
-// Run delivers until ctx ends. Deliveries that run then come to their end first.
+// Run delivers until ctx ends. Deliveries that run then come to their end first, and sinks that can be closed are.
 func (d *Dispatcher) Run(ctx context.Context) {
 	var loops sync.WaitGroup
 	bells := make([]chan struct{}, len(d.sinks))
@@ -101,6 +102,13 @@ func (d *Dispatcher) Run(ctx context.Context) {
 	}
 	loops.Go(func() { d.purge(ctx) })
 	loops.Wait()
+	for _, s := range d.sinks {
+		if c, open := s.(io.Closer); open {
+			if err := c.Close(); err != nil {
+				d.log.Warn("a sink is not closed in order", "sink", s.Name(), "error", err)
+			}
+		}
+	}
 }
 
 // listen rings for every loop when something was announced.

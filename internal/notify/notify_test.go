@@ -57,7 +57,7 @@ WITH n AS (
     RETURNING id, resource_id
 ), d AS (
     INSERT INTO notification_deliveries (notification_id, sink, queue, due_at)
-    SELECT n.id, sink, sink || '/' || n.resource_id, now() FROM n, unnest(ARRAY['log', 'webhook']) AS sink
+    SELECT n.id, sink, sink || '/' || n.resource_id, now() FROM n, unnest(ARRAY['log', 'webhook', 'amqp']) AS sink
 )
 SELECT pg_notify('slipway_notifications', '')`, e, resource, ago.Microseconds())
 		require.NoError(t, err)
@@ -286,7 +286,8 @@ func TestAWebhookThatIsDownNeitherDelaysNorRepeatsTheLog(t *testing.T) {
 	require.Empty(t, logged)
 	backlog, err := o.NotificationBacklog(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, backlog)
+	require.Len(t, backlog, 1)
+	require.Equal(t, models.SinkAMQP, backlog[0].Sink, "to which nothing delivers here")
 }
 
 func TestAReceiverThatHangsIsTriedAgain(t *testing.T) {

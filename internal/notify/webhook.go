@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/models"
@@ -77,37 +76,12 @@ func ReadSecret(path string) ([]byte, error) {
 	return secret, nil
 }
 
-// envelope is the body: oslo.messaging's notification (its serialized form, with the context's fields beside it), so that
-// what reads OpenStack's reads these.
-type envelope struct {
-	MessageID   string          `json:"message_id"`
-	PublisherID string          `json:"publisher_id"`
-	EventType   string          `json:"event_type"`
-	Priority    string          `json:"priority"`
-	Timestamp   time.Time       `json:"timestamp"`
-	Payload     json.RawMessage `json:"payload"`
-	RequestID   string          `json:"_context_request_id"`
-	ProjectID   string          `json:"_context_project_id"`
-	UserID      string          `json:"_context_user_id"`
-}
-
-// priority is Nova's of an event (nova/notifications/objects/base.py).
-func priority(event string) string {
-	if strings.HasSuffix(event, ".error") {
-		return "ERROR"
-	}
-	return "INFO"
-}
-
 // Name implements Sink.
 func (*Webhook) Name() models.NotificationSink { return models.SinkWebhook }
 
 // Deliver implements Sink. No error of it has the address, which may hold a token.
 func (w *Webhook) Deliver(ctx context.Context, n models.Notification) error {
-	body, err := json.Marshal(envelope{
-		MessageID: n.MessageID, PublisherID: n.PublisherID, EventType: n.EventType, Priority: priority(n.EventType),
-		Timestamp: n.CreatedAt, Payload: n.Payload, RequestID: n.RequestID, ProjectID: n.ProjectID, UserID: n.UserID,
-	})
+	body, err := json.Marshal(envelopeOf(n))
 	if err != nil {
 		return fmt.Errorf("encode notification %d: %w", n.ID, err)
 	}

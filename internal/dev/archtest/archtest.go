@@ -87,6 +87,10 @@ var Rules = []Rule{
 		Why: "transactions, locks and compare-and-set live in one place, where they are tested under race; others call methods of models.Store",
 	},
 	{
+		Who: []string{"..."}, Except: []string{"internal/notify"}, Never: []string{"github.com/rabbitmq/..."},
+		Why: "a message to a broker is lost with the process that sends it: notifications go through the outbox",
+	},
+	{
 		Who: []string{"..."}, Except: []string{"api/...", "cmd/slipway"}, Never: []string{echo},
 		Why: "HTTP frameworks end at the API; the operators' listener and the clients need net/http only",
 	},

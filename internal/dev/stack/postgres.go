@@ -80,7 +80,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (_ *Postgres, err err
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
-	owner, err := clusterOwner()
+	owner, err := ownerFor(postgresUser)
 	if err != nil {
 		return nil, fmt.Errorf("start Postgres: %w", err)
 	}
@@ -289,22 +289,22 @@ func PurgePostgres(ctx context.Context, dir string) error {
 	return nil
 }
 
-// clusterOwner is whose processes the cluster's are: Postgres refuses to run as root. Nil: this user.
-func clusterOwner() (*syscall.Credential, error) {
+// ownerFor is whose processes those of a part are that refuses to run as root: of the system user of its package. Nil: this user.
+func ownerFor(name string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	u, err := user.Lookup(postgresUser)
+	u, err := user.Lookup(name)
 	if err != nil {
-		return nil, fmt.Errorf("Postgres can't run as root and there is no user %s (install the package postgresql): %w", postgresUser, err)
+		return nil, fmt.Errorf("it can't run as root, and there is no user %s, whom its package makes: %w", name, err)
 	}
 	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("user %s: %w", postgresUser, err)
+		return nil, fmt.Errorf("user %s: %w", name, err)
 	}
 	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
-		return nil, fmt.Errorf("user %s: %w", postgresUser, err)
+		return nil, fmt.Errorf("user %s: %w", name, err)
 	}
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
@@ -336,7 +336,7 @@ func placeData(dir string, owner *syscall.Credential) (string, error) {
 		}
 		return target, os.Symlink(target, at)
 	}
-	return "", fmt.Errorf("user %s can reach neither %s nor /var/lib", postgresUser, dir)
+	return "", fmt.Errorf("the part's user can reach neither %s nor /var/lib", dir)
 }
 
 // placeSocket is the folder of the unix socket, closed to other users: dir/run, or, where that is too long for a

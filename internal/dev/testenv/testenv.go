@@ -31,6 +31,9 @@ const (
 	CloudGuestVariable       = "SLIPWAY_TEST_CLOUD_GUEST"
 	LibguestfsVariable       = "SLIPWAY_TEST_LIBGUESTFS"
 	UIVariable               = "SLIPWAY_TEST_TEMPORAL_UI"
+	RabbitMQVariable         = "SLIPWAY_TEST_RABBITMQ"
+	RabbitMQTLSVariable      = "SLIPWAY_TEST_RABBITMQ_TLS"
+	RabbitMQCAVariable       = "SLIPWAY_TEST_RABBITMQ_CA"
 )
 
 func need(t testing.TB, variable string) string {
@@ -72,6 +75,12 @@ func Database(t testing.TB) string {
 func Maintenance(t testing.TB) string {
 	t.Helper()
 	return need(t, PostgresVariable)
+}
+
+// RabbitMQ is the address of the run's broker, amqp://; over TLS it is another, and the file of the CA that its certificate is of.
+func RabbitMQ(t testing.TB) (plain, tls, ca string) {
+	t.Helper()
+	return need(t, RabbitMQVariable), need(t, RabbitMQTLSVariable), need(t, RabbitMQCAVariable)
 }
 
 // withDatabase is the DSN for another database of the same server.

@@ -125,6 +125,13 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 				}
 			}()
 			env = append(env, testenv.LibvirtVariable+"="+libvirt.Socket, testenv.NetNSVariable+"="+libvirt.Netns())
+		case "rabbitmq":
+			broker, err := stack.StartRabbitMQ(ctx, filepath.Join(dir, "rabbitmq"))
+			if err != nil {
+				return 0, err
+			}
+			defer func() { err = errors.Join(err, stop(broker.Stop)) }()
+			env = append(env, testenv.RabbitMQVariable+"="+broker.URL, testenv.RabbitMQTLSVariable+"="+broker.TLSURL, testenv.RabbitMQCAVariable+"="+broker.CA)
 		case "guest", "cloud-guest":
 			guest := filepath.Join(filepath.Dir(dir), part)
 			build := exec.CommandContext(ctx, filepath.Join("deploy/dev", part, "build.sh"), guest)
@@ -138,7 +145,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			}
 			env = append(env, variable+"="+guest)
 		default:
-			return 0, fmt.Errorf("no part %q: there are postgres, temporal, libvirt, guest and cloud-guest", part)
+			return 0, fmt.Errorf("no part %q: there are postgres, temporal, libvirt, guest, rabbitmq and cloud-guest", part)
 		}
 		fmt.Fprintf(os.Stderr, "with: %s is ready (%s)\n", part, time.Since(began).Round(10*time.Millisecond))
 	}
