@@ -120,6 +120,8 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowConfirmResize: does.ConfirmResize,
 		contract.WorkflowRevertResize:  does.RevertResize,
 
+		contract.WorkflowSoftDeleteResized: does.SoftDeleteResizedServer,
+
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,
 	} {

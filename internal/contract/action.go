@@ -24,6 +24,7 @@ const (
 	WorkflowResize            = "ResizeServer"
 	WorkflowConfirmResize     = "ConfirmResize"
 	WorkflowRevertResize      = "RevertResize"
+	WorkflowSoftDeleteResized = "SoftDeleteResizedServer"
 )
 
 // Activities of actions.

@@ -222,6 +222,11 @@ var SoftDeletes = []Action{
 		Workflow: "SoftDeleteRescuedServer",
 		Does:     "shuts the guest that rescues down and ends the rescue: what is restored, as in Nova, is the server's own guest",
 	},
+	{
+		Name: "soft-delete-resized", Method: "delete", Event: "soft_delete", From: []VMState{Resized}, Task: SoftDeleting, To: SoftDeleted, Power: Shutdown,
+		Workflow: "SoftDeleteResizedServer",
+		Does:     "shuts the guest down and, as in Nova, confirms the resize: what is restored is what the server was resized to",
+	},
 }
 
 // SoftDelete is that of a server in a state; for a state that allows none, one that is refused.

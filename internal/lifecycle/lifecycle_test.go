@@ -57,8 +57,7 @@ func TestEveryActionMayBeginInTheStatesInWhichNovaLetsIt(t *testing.T) {
 		require.ElementsMatch(t, states, a.From, a.Name)
 	}
 	for _, s := range append(WasBuilt(), Error) {
-		// As in Nova a deferred delete of a server that ran once is never refused, but of a resized one, which Nova confirms on the way.
-		if s != SoftDeleted && s != Resized {
+		if s != SoftDeleted { // as in Nova: a deferred delete of a server that ran once is never refused
 			require.True(t, SoftDelete(s).Allows(s), s)
 		}
 	}

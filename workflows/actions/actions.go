@@ -40,6 +40,7 @@ func Tables() map[string][]run.Spec {
 		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(), "createImage": createImageSteps.Specs(),
 		"createBackup": createBackupSteps.Specs(),
 		"resize":       resizeSteps.Specs(), "confirmResize": confirmResizeSteps.Specs(), "revertResize": revertResizeSteps.Specs(),
+		"soft-delete-resized": softDeleteResizedSteps.Specs(),
 	}
 }
 

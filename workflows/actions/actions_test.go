@@ -105,7 +105,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 			return g.does(contract.SetAdminPassword, func() { g.password = in.Password })
 		},
 		contract.PutBackGuest: func(_ context.Context, in contract.PutBackGuestInput) error {
-			return g.does(contract.PutBackGuest, func() { g.put = in })
+			return g.does(contract.PutBackGuest, func() { g.put, g.on = in, in.PowerState == lifecycle.Running })
 		},
 		contract.RemakeDomain:  func(context.Context, contract.RemakeDomainInput) error { return g.does(contract.RemakeDomain, none) },
 		contract.PauseDomain:   func(context.Context, contract.PauseDomainInput) error { return g.does(contract.PauseDomain, none) },

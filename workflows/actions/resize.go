@@ -43,13 +43,20 @@ var resizeSteps = slices.Concat(
 	),
 )
 
-// The confirmation of a resize.
-var confirmResizeSteps = slices.Concat(
-	table(
-		run.OnControl(contract.ConfirmResize, run.ControlPatience, confirmResize).
-			GivenBackBy(contract.UnconfirmResize),
-	),
-	run.Table[*action]{removes},
+// The confirmation of a resize, and the deferred delete of a server that waits for it.
+var (
+	confirms = run.OnControl(contract.ConfirmResize, run.ControlPatience, confirmResize).
+			GivenBackBy(contract.UnconfirmResize)
+
+	confirmResizeSteps     = slices.Concat(table(confirms), run.Table[*action]{removes})
+	softDeleteResizedSteps = slices.Concat(
+		table(
+			host(contract.StopDomain, 15*time.Minute, stopDomain).
+				GivenBackBy(contract.PutBackGuest).GivenBackWith(putBack),
+			confirms,
+		),
+		run.Table[*action]{removes},
+	)
 )
 
 // The way back. The new guest stays beside the old one until that runs.
@@ -86,6 +93,11 @@ func (w Actions) ConfirmResize(ctx workflow.Context, in contract.ActionInput) er
 // RevertResize makes the server that one's again.
 func (w Actions) RevertResize(ctx workflow.Context, in contract.ActionInput) error {
 	return w.do(ctx, in, revertResizeSteps)
+}
+
+// SoftDeleteResizedServer drops the guest of before and shuts the new one down.
+func (w Actions) SoftDeleteResizedServer(ctx workflow.Context, in contract.ActionInput) error {
+	return w.do(ctx, in, softDeleteResizedSteps)
 }
 
 // becomes is what the end of a resize makes of a server; "" where the action's row says it.

@@ -59,6 +59,7 @@ var failing = []struct {
 		contract.RecordResize, contract.FinishAction,
 	}},
 	{"confirmResize", does.ConfirmResize, lifecycle.Resized, []string{contract.ConfirmResize, contract.FinishAction}},
+	{"soft-delete-resized", does.SoftDeleteResizedServer, lifecycle.Resized, []string{contract.StopDomain, contract.ConfirmResize, contract.FinishAction}},
 	{"revertResize", does.RevertResize, lifecycle.Resized, []string{
 		contract.PlanRevert, contract.StopDomain, contract.RevertGuest, contract.StartDomain, contract.RecordRevert, contract.FinishAction,
 	}},

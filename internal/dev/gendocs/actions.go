@@ -20,7 +20,7 @@ One row of the table in [internal/lifecycle/actions.go](../internal/lifecycle/ac
 workflow runs under the server's own id, its lock: it is accepted with 202 when the server is marked with the task, and refused
 with 409 in Nova's words in any other state, or while anything else is done. One that fails gives back what it took: the server
 is what it was, and the instance action says why. A delete that comes meanwhile ends it. A write is a compare-and-set of the
-server's row; what is asked beside goes to its host, whatever holds the lock. ` + "`soft-delete` and `soft-delete-rescued`" + `, at the end, are what a delete
+server's row; what is asked beside goes to its host, whatever holds the lock. ` + "`soft-delete`, `soft-delete-rescued` and `soft-delete-resized`" + `, at the end, are what a delete
 does where deletes are deferred.
 
 | action | done as | since | who | policy rule | from vm_state | task_state | to vm_state | what it does |
