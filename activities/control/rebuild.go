@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -90,8 +91,8 @@ func rebuilt(old contract.ServerFacts, in contract.PlanRebuildInput) contract.Se
 	now.Server.TrustedCertificates = to.TrustedCertificates
 	replace(&now.Server.AccessIPv4, to.AccessIPv4)
 	replace(&now.Server.AccessIPv6, to.AccessIPv6)
-	if to.AutoDiskConfig != nil {
-		now.Server.AutoDiskConfig = to.AutoDiskConfig
+	if auto := cmp.Or(to.AutoDiskConfig, in.Image.AutoDiskConfig); auto != nil {
+		now.Server.AutoDiskConfig = auto
 	}
 	replace(&now.Server.Name, to.Name)
 	replace(&now.Server.Hostname, to.Hostname)

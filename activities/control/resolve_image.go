@@ -51,6 +51,15 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 		Root: root, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), ConfigDrive: hardware.ConfigDrive,
 		RootDevice: hardware.RootDevice(), DriveFormat: hardware.ConfigDriveFormat,
 	}
+	switch hardware.AutoDiskConfig {
+	case "disabled": // nova/exception.py, AutoDiskConfigDisabledByImage
+		if in.AutoDiskConfig != nil && *in.AutoDiskConfig {
+			return contract.ResolvedImage{}, fault.New(fault.Invalid, "Requested image %s has automatic disk resize disabled.", root.ID)
+		}
+		resolved.AutoDiskConfig = new(false)
+	case "yes", "no":
+		resolved.AutoDiskConfig = new(hardware.AutoDiskConfig == "yes")
+	}
 	if len(in.BlockDevices) > 0 {
 		if resolved.BlockDevices, err = disks(in.BlockDevices, root, hardware); err != nil {
 			return contract.ResolvedImage{}, err

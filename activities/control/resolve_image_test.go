@@ -150,3 +150,37 @@ func TestAnImageHasToBeSignedWithATrustedCertificateWhereSomeAreNamed(t *testing
 		})
 	}
 }
+
+func TestAnImageSaysWhetherItsFilesystemIsGrownAndMayForbidIt(t *testing.T) {
+	ctx, store := newStore(t)
+	a := New(Options{Store: store})
+	for _, c := range []struct {
+		word         string
+		asked, found *bool
+		refused      bool
+	}{
+		{"", nil, nil, false},
+		{"", new(true), nil, false},
+		{"True", nil, new(true), false},
+		{"no", new(true), new(false), false},
+		{"disabled", nil, new(false), false},
+		{"disabled", new(false), new(false), false},
+		{"Disabled", new(true), nil, true},
+	} {
+		id := uuid.NewString()
+		activeImage(t, store, models.Image{ID: id, Properties: map[string]string{"auto_disk_config": c.word}})
+		got, err := a.ResolveImage(ctx, contract.ResolveImageInput{
+			ServerID: uuid.NewString(), ProjectID: "p1", ImageID: id, Flavor: contract.Flavor{VCPUs: 1, RAMMiB: 128, DiskGiB: 1}, AutoDiskConfig: c.asked,
+		})
+		if c.refused {
+			require.Equal(t, fault.Invalid, fault.KindOf(err))
+			require.Equal(t, "Requested image "+id+" has automatic disk resize disabled.", fault.Public(err))
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, c.found, got.AutoDiskConfig, "%+v", c)
+		server := contract.Server{AutoDiskConfig: c.asked}.Of(got)
+		grow := contract.ServerFacts{Server: server, Spec: contract.ServerSpec{Image: got}}.BuildDisk().Grow
+		require.Equal(t, c.asked != nil && *c.asked || c.asked == nil && c.word == "True", grow, "%+v", c)
+	}
+}

@@ -34,7 +34,8 @@ func (a *Activities) buildGuest(ctx context.Context, next string, in contract.Bu
 	if err := os.Mkdir(next, 0o711); err != nil {
 		return injected, program.Fault(err, "making "+next)
 	}
-	if err := a.buildDisk(ctx, next, in.Disk); err != nil {
+	grown, err := a.buildDisk(ctx, next, in.Disk)
+	if err != nil {
 		return injected, err
 	}
 	if in.ConfigDrive != nil {
@@ -43,8 +44,11 @@ func (a *Activities) buildGuest(ctx context.Context, next string, in contract.Bu
 		}
 	}
 	if in.Inject != nil {
-		return a.injectData(ctx, next, *in.Inject)
+		if injected, err = a.injectData(ctx, next, *in.Inject); err != nil {
+			return injected, err
+		}
 	}
+	injected.Notes = append(grown.Notes, injected.Notes...)
 	return injected, nil
 }
 

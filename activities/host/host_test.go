@@ -101,6 +101,9 @@ func (p *place) fetch(t testing.TB) {
 	require.NoError(t, err)
 }
 
+// made is whether disks were built.
+func made(_ contract.InjectedData, err error) error { return err }
+
 func (p *place) metadata() contract.InstanceMetadata {
 	return contract.InstanceMetadata{ServerID: server, Name: "web", Hostname: "web", Files: []contract.File{{Path: "/etc/motd", Contents: []byte("hello")}}}
 }
@@ -181,7 +184,7 @@ var steps = []step{
 		return p.BuildConfigDrive(ctx, contract.BuildConfigDriveInput{ServerID: server, Format: "iso9660", Metadata: p.metadata()})
 	}, func(ctx context.Context, p *place) error { return p.RemoveConfigDrive(ctx, undoIn) }, []string{"disk.config"}},
 	{"BuildDisk", func(ctx context.Context, p *place) error {
-		return p.BuildDisk(ctx, contract.BuildDiskInput{ServerID: server, Image: p.root, RootGiB: 1, EphemeralGiB: 1, SwapMiB: 16})
+		return made(p.BuildDisk(ctx, contract.BuildDiskInput{ServerID: server, Image: p.root, RootGiB: 1, EphemeralGiB: 1, SwapMiB: 16, Grow: true}))
 	}, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, []string{"disk", "disk.eph0", "disk.swap"}},
 	{"DefineDomain", func(ctx context.Context, p *place) error {
 		return p.DefineDomain(ctx, p.define())
@@ -292,7 +295,7 @@ func TestTheDomainIsWhatWasAskedFor(t *testing.T) {
 		{Role: contract.EphemeralDisk, MiB: 256, Device: "cdrom"},
 	}
 	mapped.Image.RootDevice = "/dev/sda"
-	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root, EphemeralGiB: 1, SwapMiB: 16, BlockDevices: mapped.Image.BlockDevices}))
+	require.NoError(t, made(p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root, EphemeralGiB: 1, SwapMiB: 16, BlockDevices: mapped.Image.BlockDevices})))
 	require.NoError(t, p.DefineDomain(t.Context(), mapped))
 	d := p.hyp.Snapshot()[server].Domain
 	require.Equal(t, []hypervisor.Disk{
@@ -330,7 +333,7 @@ func TestTheDomainIsWhatWasAskedFor(t *testing.T) {
 func TestDataIsInjectedIntoTheDisk(t *testing.T) {
 	p := newPlace(t)
 	p.fetch(t)
-	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root}))
+	require.NoError(t, made(p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root})))
 	for range 2 {
 		injected, err := p.InjectData(t.Context(), contract.InjectDataInput{ServerID: server, Metadata: p.metadata()})
 		require.NoError(t, err)
@@ -356,7 +359,7 @@ func TestADiskThatIsTooSmallForTheImageIsRefusedAndItsUndoCleansUp(t *testing.T)
 	big := qcow2(t, "2G")
 	p := newPlace(t, func(_ *Options, s *store) { s.images["big"] = big })
 	image := imageOf("big", big, "qcow2")
-	err := p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: image, RootGiB: 1})
+	_, err := p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: image, RootGiB: 1})
 	require.True(t, fault.Is(err, fault.Invalid), "%v", err)
 	require.ErrorContains(t, err, "larger flavor")
 	require.NoError(t, p.RemoveDisk(t.Context(), undoIn))
@@ -395,7 +398,7 @@ func TestAnIdThatIsNoUUIDNeverBecomesAPath(t *testing.T) {
 		undo := contract.Undo{ServerID: id}
 		_, inject := p.InjectData(t.Context(), contract.InjectDataInput{ServerID: id})
 		for name, err := range map[string]error{
-			"BuildDisk": p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: id}), "RemoveDisk": p.RemoveDisk(t.Context(), undo),
+			"BuildDisk": made(p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: id})), "RemoveDisk": p.RemoveDisk(t.Context(), undo),
 			"BuildConfigDrive": p.BuildConfigDrive(t.Context(), contract.BuildConfigDriveInput{ServerID: id}), "RemoveConfigDrive": p.RemoveConfigDrive(t.Context(), undo),
 			"InjectData":   inject,
 			"DefineDomain": p.DefineDomain(t.Context(), contract.DefineDomainInput{ServerID: id}), "UndefineDomain": p.UndefineDomain(t.Context(), undo),
@@ -507,7 +510,7 @@ func TestAnImageThatIsGoneIsNotFound(t *testing.T) {
 
 func TestAFullCopyLeansOnNoImage(t *testing.T) {
 	p := newPlace(t, func(o *Options, _ *store) { o.FullCopy = true })
-	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root}), "fetched on the way where the cache lost it")
+	require.NoError(t, made(p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root})), "fetched on the way where the cache lost it")
 	backing, _, err := disk.Backing(filepath.Join(p.dir, server, "disk"))
 	require.NoError(t, err)
 	require.Empty(t, backing)

@@ -22,7 +22,7 @@ func (p *place) whole(t *testing.T) {
 	ctx := t.Context()
 	p.fetch(t)
 	require.NoError(t, p.BuildConfigDrive(ctx, contract.BuildConfigDriveInput{ServerID: server, Format: "iso9660", Metadata: p.metadata()}))
-	require.NoError(t, p.BuildDisk(ctx, contract.BuildDiskInput{ServerID: server, Image: p.root, EphemeralGiB: 1, SwapMiB: 16}))
+	require.NoError(t, made(p.BuildDisk(ctx, contract.BuildDiskInput{ServerID: server, Image: p.root, EphemeralGiB: 1, SwapMiB: 16})))
 	require.NoError(t, p.DefineDomain(ctx, p.define()))
 	require.NoError(t, p.StartDomain(ctx, contract.StartDomainInput{ServerID: server}))
 }

@@ -25,7 +25,7 @@ func built(t *testing.T) *place {
 	}
 	require.Equal(t, func() contract.DefineDomainInput { in.Facts = nil; return in }(), facts.Domain())
 	in.Facts = &facts
-	require.NoError(t, p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root, RootGiB: 1}))
+	require.NoError(t, made(p.BuildDisk(t.Context(), contract.BuildDiskInput{ServerID: server, Image: p.root, RootGiB: 1})))
 	require.NoError(t, p.DefineDomain(t.Context(), in))
 	require.NoError(t, p.StartDomain(t.Context(), contract.StartDomainInput{ServerID: server}))
 	return p

@@ -77,7 +77,7 @@ var activities = table(
 		noTurn("it waits for the network, many for the same download, and would keep those from working that have all they need"),
 	host[BuildConfigDriveInput, none](BuildConfigDrive).of(func(in BuildConfigDriveInput) string { return in.ServerID }),
 	host[Undo, none](RemoveConfigDrive).givesBack(),
-	host[BuildDiskInput, none](BuildDisk).of(func(in BuildDiskInput) string { return in.ServerID }),
+	host[BuildDiskInput, InjectedData](BuildDisk).of(func(in BuildDiskInput) string { return in.ServerID }),
 	host[Undo, none](RemoveDisk).givesBack(),
 	host[InjectDataInput, InjectedData](InjectData).of(func(in InjectDataInput) string { return in.ServerID }),
 	host[DefineDomainInput, none](DefineDomain).of(func(in DefineDomainInput) string { return in.ServerID }),

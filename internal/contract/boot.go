@@ -248,6 +248,8 @@ type ResolveImageInput struct {
 	TrustedCertificates []string `json:"trusted_certificates,omitempty"`
 	// BlockDevices are BootInput's: their buses have to fit the image's machine.
 	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
+	// AutoDiskConfig is Server's, as it is asked for: an image may forbid it.
+	AutoDiskConfig *bool `json:"auto_disk_config,omitempty"`
 }
 
 // ResolvedImage is the image with the kernel and ramdisk that its properties name, if any.
@@ -262,6 +264,8 @@ type ResolvedImage struct {
 	ConfigDrive  bool   `json:"config_drive,omitempty"` // the server has one whatever the request says
 	RootDevice   string `json:"root_device,omitempty"`  // what a Linux guest calls its root disk: /dev/vda
 	DriveFormat  string `json:"drive_format,omitempty"` // of its config drive; "" is DriveOptions'
+	// AutoDiskConfig is Server's where that says nothing; nil is that the image says nothing either.
+	AutoDiskConfig *bool `json:"auto_disk_config,omitempty"`
 
 	// BlockDevices are the server's disks where they were asked for (BootInput), with their paths.
 	BlockDevices []BlockDevice `json:"block_devices,omitempty"`

@@ -11,6 +11,9 @@ import (
 // Of is the server with what an image makes of it.
 func (s Server) Of(image ResolvedImage) Server {
 	s.ConfigDrive = s.ConfigDrive || image.ConfigDrive
+	if s.AutoDiskConfig == nil {
+		s.AutoDiskConfig = image.AutoDiskConfig
+	}
 	s.RootDevice, s.KernelID, s.RamdiskID = image.RootDevice, "", ""
 	if image.Kernel != nil {
 		s.KernelID = image.Kernel.ID
@@ -83,6 +86,7 @@ func (f ServerFacts) BuildDisk() BuildDiskInput {
 		EphemeralGiB: f.Spec.Flavor.EphemeralGiB,
 		SwapMiB:      f.Spec.Flavor.SwapMiB,
 		BlockDevices: f.Spec.Image.BlockDevices,
+		Grow:         f.Server.AutoDiskConfig != nil && *f.Server.AutoDiskConfig,
 	}
 }
 

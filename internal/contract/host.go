@@ -32,6 +32,8 @@ type BuildDiskInput struct {
 	SwapMiB      int    `json:"swap_mib"`
 	// BlockDevices are ResolvedImage's.
 	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
+	// Grow has the root filesystem fill a root disk that is larger than the image, where the image allows that.
+	Grow bool `json:"grow,omitempty"`
 }
 
 // InstanceMetadata is everything a guest is told about itself. The config drive, file injection and later the metadata
@@ -89,7 +91,7 @@ type InjectDataInput struct {
 	Options  *InjectOptions   `json:"options,omitempty"` // BootInput's
 }
 
-// InjectedData says what the image did not take, of what it need not. Hosts of before that was told answer nothing.
+// InjectedData says what the image did not take, of what it need not: data, or room. Hosts of before that was told answer nothing.
 type InjectedData struct {
 	Notes []string `json:"notes,omitempty"` // for the user
 }

@@ -29,6 +29,8 @@ type Hardware struct {
 	RNG RNG
 	// GuestAgent gives the guest the channel that QEMU's guest agent listens on.
 	GuestAgent bool
+	// AutoDiskConfig is yes or no, or disabled: nobody may ask for it; "" is not said.
+	AutoDiskConfig string
 	// ConfigDrive says that the image cannot do without a config drive.
 	ConfigDrive bool
 	// ConfigDriveFormat is iso9660 or vfat; "" is the installation's.

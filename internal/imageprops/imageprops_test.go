@@ -44,6 +44,9 @@ func TestAnImageGetsTheHardwareThatItAsksFor(t *testing.T) {
 		{[]string{"hw_qemu_guest_agent", "True"}, Hardware{GuestAgent: true}},
 		{[]string{"hw_qemu_guest_agent", "off"}, Hardware{}},
 		{[]string{"os_type", "Windows"}, Hardware{OSType: "windows"}},
+		{[]string{"auto_disk_config", "True"}, Hardware{AutoDiskConfig: "yes"}},
+		{[]string{"auto_disk_config", "MANUAL"}, Hardware{AutoDiskConfig: "no"}},
+		{[]string{"auto_disk_config", " Disabled"}, Hardware{AutoDiskConfig: "disabled"}},
 		{[]string{"img_config_drive", "mandatory"}, Hardware{ConfigDrive: true}},
 		{[]string{"img_config_drive", "optional"}, Hardware{}},
 		{[]string{"img_config_drive_format", "VFAT"}, Hardware{ConfigDriveFormat: "vfat"}},
@@ -164,7 +167,7 @@ func TestWhatIsKnownAndNotObeyedIsNamedWithItsReason(t *testing.T) {
 	require.Equal(t, []string{"hw_watchdog_action", "os_version"}, []string{got[0].Name, got[1].Name})
 	require.Len(t, got, 2)
 	require.Contains(t, got[0].Why, "watchdog")
-	require.Equal(t, "hw_auto_disk_config", IgnoredOf(properties("auto_disk_config", "true"))[0].Name)
+	require.Equal(t, "img_mappings", IgnoredOf(properties("mappings", "x"))[0].Name)
 }
 
 func TestAFlavorThatAsksForWhatNobodyKeepsIsRefused(t *testing.T) {

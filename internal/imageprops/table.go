@@ -1,6 +1,7 @@
 package imageprops
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -125,6 +126,18 @@ var Obeyed = []Property{
 		Name: "os_type", Values: []string{"linux", "windows"}, Default: "not said",
 		Effect: "windows: the clock starts in local time, and with KVM the guest has Hyper-V's timers. linux: ephemeral disks are ext4 instead of vfat.",
 		set:    func(h *Hardware, v string) { h.OSType = v },
+	},
+	{
+		Name: "hw_auto_disk_config", Default: "no",
+		Effect: "yes, true, on or 1: OS-DCF:diskConfig is AUTO unless the request says otherwise, and the root filesystem is grown to the flavor's disk. disabled: a request for AUTO is refused. Any other word is a no, as Nova takes it.",
+		canonical: func(v string) (string, error) {
+			word := strings.ToLower(v)
+			if word != "disabled" {
+				word = cmp.Or(booleans[word], "no")
+			}
+			return word, nil
+		},
+		set: func(h *Hardware, v string) { h.AutoDiskConfig = v },
 	},
 	{
 		Name: "img_config_drive", Values: []string{"mandatory", "optional"}, Default: "optional",
@@ -268,7 +281,6 @@ var LeftAlone = []NotObeyed{
 	{[]string{"hw_mem_encryption_model"}, "It says how memory would be encrypted; asking for that is refused."},
 	{[]string{"hw_ephemeral_encryption_format"}, "It says how disks would be encrypted; asking for that is refused."},
 	{[]string{"hw_rescue_bus", "hw_rescue_device"}, "The rescue disk is a server's first and its root disk the second; an image that asks for a stable device rescue is refused for one."},
-	{[]string{"hw_auto_disk_config"}, "The guest grows its filesystem itself (cloud-init does)."},
 	{[]string{"img_hv_requested_version"}, "The hosts' QEMU is the operator's choice; name a hw_machine_type that only newer ones have."},
 	{[]string{"img_block_device_mapping", "img_mappings", "img_root_device_name", "img_bdm_v2"}, "A server's disks follow from its image and flavor."},
 	{[]string{"group_policy"}, "It says how groups of resources and traits are placed; asking for those is refused."},

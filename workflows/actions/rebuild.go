@@ -87,7 +87,7 @@ func resolveImage(a *action, _ int) (contract.ResolveImageInput, func(contract.R
 	asked := a.guest()
 	return contract.ResolveImageInput{
 		ServerID: a.in.ServerID, ProjectID: a.in.ProjectID, Roles: asked.Roles, ImageID: asked.ImageID, Flavor: asked.Flavor,
-		TrustedCertificates: asked.TrustedCertificates,
+		TrustedCertificates: asked.TrustedCertificates, AutoDiskConfig: asked.AutoDiskConfig,
 	}, func(image contract.ResolvedImage) { a.rebuild.image = image }
 }
 

@@ -72,6 +72,7 @@ type build struct {
 	host  contract.HostSelection
 	ports []contract.Port
 
+	grown      contract.InjectedData // of BuildDisk
 	injected   contract.InjectedData
 	vendorData contract.DynamicVendorData
 

@@ -413,9 +413,13 @@ func TestABuildDoesByWhatItsImageSays(t *testing.T) {
 
 func TestWhatAnImageDidNotTakeIsToldOfItsBuild(t *testing.T) {
 	w, in := newWorld(), input()
-	in.ConfigDrive, in.AdminPass = false, "x"
+	in.ConfigDrive, in.AdminPass, in.AutoDiskConfig = false, "x", new(true)
 	var told []contract.StepProgress
 	w.more = map[string]any{
+		contract.BuildDisk: func(_ context.Context, in contract.BuildDiskInput) (contract.InjectedData, error) {
+			require.True(t, in.Grow)
+			return contract.InjectedData{Notes: []string{"not grown"}}, nil
+		},
 		contract.InjectData: func(context.Context, contract.InjectDataInput) (contract.InjectedData, error) {
 			return contract.InjectedData{Notes: []string{"no key", "no password"}}, nil
 		},
@@ -425,8 +429,10 @@ func TestWhatAnImageDidNotTakeIsToldOfItsBuild(t *testing.T) {
 		},
 	}
 	require.NoError(t, boot(t, w, in).ended)
-	n := slices.IndexFunc(told, func(p contract.StepProgress) bool { return p.Step == contract.InjectData })
-	require.Equal(t, []any{contract.StepDone, "no key; no password", ""}, []any{told[n].State, told[n].Detail, told[n].Error})
+	for step, want := range map[string]string{contract.BuildDisk: "not grown", contract.InjectData: "no key; no password"} {
+		n := slices.IndexFunc(told, func(p contract.StepProgress) bool { return p.Step == step })
+		require.Equal(t, []any{contract.StepDone, want, ""}, []any{told[n].State, told[n].Detail, told[n].Error})
+	}
 }
 
 // failing makes a step fail with a kind, before it has taken anything or after.

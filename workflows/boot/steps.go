@@ -41,7 +41,7 @@ var steps = run.Table[*build]{
 	host(contract.FetchImage, fetchImage, 2*time.Hour).
 		TakesNothing("the host's image cache evicts what no server uses"),
 
-	host(contract.BuildDisk, buildDisk, 30*time.Minute).
+	host(contract.BuildDisk, buildDisk, 30*time.Minute).Tells(notGrown).
 		GivenBackBy(contract.RemoveDisk),
 
 	host(contract.InjectData, injectData, 5*time.Minute).When(wantsInjection).Tells(notTaken).
@@ -98,6 +98,7 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 
 		BlockDevices:        b.in.BlockDevices,
 		TrustedCertificates: b.in.TrustedCertificates,
+		AutoDiskConfig:      b.in.AutoDiskConfig,
 	}, func(image contract.ResolvedImage) { b.image = image }
 }
 
@@ -210,9 +211,12 @@ func fetchImage(b *build, _ int) (contract.FetchImageInput, func(contract.FetchI
 	return contract.FetchImageInput{ServerID: b.in.ServerID, Images: b.image.All()}, nil
 }
 
-func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(run.None)) {
-	return b.facts().BuildDisk(), nil
+func buildDisk(b *build, _ int) (contract.BuildDiskInput, func(contract.InjectedData)) {
+	return b.facts().BuildDisk(), func(grown contract.InjectedData) { b.grown = grown }
 }
+
+// notGrown says why the root filesystem is as large as the image has it.
+func notGrown(b *build) string { return b.grown.String() }
 
 func injectData(b *build, _ int) (contract.InjectDataInput, func(contract.InjectedData)) {
 	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.facts().Metadata(b.host.AvailabilityZone), Options: b.in.Inject},

@@ -156,8 +156,15 @@ func (e *export) export(id, node string, writable bool) (string, error) {
 
 // hide takes back what show showed.
 func (e *export) hide(f Filesystem) error {
+	if err := e.withdraw(f.node()); err != nil {
+		return err
+	}
+	return e.execute("blockdev-del", map[string]any{"node-name": f.node()})
+}
+
+func (e *export) withdraw(id string) error {
 	e.deleted = false
-	if err := e.execute("block-export-del", map[string]any{"id": f.node()}); err != nil {
+	if err := e.execute("block-export-del", map[string]any{"id": id}); err != nil {
 		return err
 	}
 	for !e.deleted {
@@ -165,7 +172,7 @@ func (e *export) hide(f Filesystem) error {
 			return e.failure("block-export-del", err)
 		}
 	}
-	return e.execute("blockdev-del", map[string]any{"node-name": f.node()})
+	return nil
 }
 
 // reply is one message of the daemon.

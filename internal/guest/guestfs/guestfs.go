@@ -1,7 +1,7 @@
 // Package guestfs injects data into the filesystem of a guest's root disk before the guest has ever run, for builds
-// without a config drive: what Nova's virt/disk/api.py injects, without the host's kernel reading any of it. The disk is
-// shown through a qemu-storage-daemon, its partition table read here, its filesystem written with debugfs or mtools, all confined
-// (internal/program).
+// without a config drive, and grows it to the disk: what Nova's virt/disk/api.py does, without the host's kernel reading any of
+// it. The disk is shown through a qemu-storage-daemon, its partition table read here, its filesystem written with debugfs or
+// mtools, all confined (internal/program).
 package guestfs
 
 import (
@@ -34,7 +34,7 @@ func Trial(ctx context.Context) (err error) {
 		case errors.As(err, &cannot):
 			err = cannot
 		case program.Missing(err):
-			err = fmt.Errorf("a program is missing (packages e2fsprogs, mtools, dosfstools, qemu-system-common or qemu-block-extra, qemu-utils): %w", err)
+			err = fmt.Errorf("a program is missing (packages e2fsprogs, fdisk, mtools, dosfstools, qemu-system-common or qemu-block-extra, qemu-utils): %w", err)
 		default:
 			err = fmt.Errorf("a disk cannot be exported (the module fuse and its device, user namespaces): %w", err)
 		}
@@ -52,7 +52,7 @@ func Trial(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for tool, asks := range map[string]string{"e2fsck": "-V", "debugfs": "-V", "mdir": "-V", "fsck.vfat": "--help"} {
+	for tool, asks := range map[string]string{"e2fsck": "-V", "debugfs": "-V", "mdir": "-V", "fsck.vfat": "--help", "sfdisk": "-V"} {
 		if _, _, err := program.Run(ctx, program.Command{Name: tool, Args: []string{asks}, Confine: e.inside}); err != nil {
 			return err
 		}
