@@ -429,6 +429,36 @@ func TestTheHTTPSourceResumesAndTellsFailuresApart(t *testing.T) {
 	require.True(t, fault.Is(err, fault.Unavailable))
 }
 
+func TestAnImageIsStoredWithTheHostsTokenAndARefusalSaysWhy(t *testing.T) {
+	data, status, answer, got := content(1<<20), http.StatusNoContent, "", []byte(nil)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPut || r.URL.Path != "/hosts/images/img/file" || r.Header.Get("Authorization") != "Bearer tok" || r.ContentLength != int64(len(data)) {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		got, _ = io.ReadAll(r.Body)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer srv.Close()
+	source := HTTPSource{API: srv.URL + "/", Token: func() string { return "tok" }, Client: srv.Client()}
+	put := func() error { return source.Put(t.Context(), "img", bytes.NewReader(data), int64(len(data))) }
+	require.NoError(t, put())
+	require.True(t, bytes.Equal(data, got))
+	answer = `{"error":{"message":"it is no qcow2"}}`
+	for code, kind := range map[int]fault.Kind{
+		400: fault.Invalid, 413: fault.TooLarge, 401: fault.HostUnfit, 403: fault.HostUnfit, 404: fault.NotFound, 410: fault.NotFound,
+		409: fault.Unavailable, 429: fault.Unavailable, 503: fault.Unavailable, 418: fault.Internal, 200: fault.Internal,
+	} {
+		status = code
+		err := put()
+		require.Equal(t, kind, fault.KindOf(err), fmt.Sprint(code))
+		require.Equal(t, kind == fault.Invalid || kind == fault.TooLarge, strings.Contains(fault.Public(err), "it is no qcow2"), fmt.Sprint(code))
+	}
+	srv.Close()
+	require.True(t, fault.Is(put(), fault.Unavailable))
+}
+
 func TestAServerWithoutRangesIsReadOverWhatIsThere(t *testing.T) {
 	data := content(1 << 20)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(data) }))
