@@ -69,7 +69,11 @@ temporal:
 
 .PHONY: s3server
 s3server:
-	@deploy/dev/build-s3server.sh
+	@deploy/dev/build-pinned.sh s3server
+
+.PHONY: tofu
+tofu:
+	@deploy/dev/build-pinned.sh tofu
 
 .PHONY: guest
 guest:
@@ -94,7 +98,7 @@ ifeq ($(PACKAGES),)
 # of it with the race detector would take longer to compile than to test.
 alone := ./test/e2e ./test/matrix ./test/chaos
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v /test/ | tr '\n' ' ')" \
-	"$(gotest) $(buildvcs) -p $(parallel) -timeout 15m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench -e /cloudguest | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) -p $(parallel) -timeout 15m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench -e /cloudguest -e /terraform | tr '\n' ' ')" \
 	"$(gotest) $(buildvcs) -p 1 -timeout 20m $(alone)" \
 	"cd deploy/temporal && GOWORK=off $(gotest) $(buildvcs) -timeout 10m ./..."
 else
@@ -145,6 +149,10 @@ chaos: install build temporal ## kill everything while servers are built: make c
 .PHONY: cluster
 cluster: install build temporal ## a network of machines on which strangers and a bad hypervisor try what they must not be able to
 	@$(with) --parts postgres go test $(buildvcs) -vet=off -count=1 -v -timeout 5m ./test/cluster
+
+.PHONY: terraform
+terraform: install build temporal tofu ## apply, change and destroy servers with OpenTofu and the OpenStack provider; no part of test
+	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 10m ./test/terraform
 
 .PHONY: bench
 bench: install build temporal ## measure builds and images; docs/benchmarks.md says what is measured and how

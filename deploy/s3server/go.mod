@@ -1,4 +1,4 @@
-// The S3 server that tests store images in; deploy/dev/build-s3server.sh builds it.
+// The S3 server that tests store images in; deploy/dev/build-pinned.sh builds it.
 module github.com/slipway-cloud/slipway/deploy/s3server
 
 go 1.26.0

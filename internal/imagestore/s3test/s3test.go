@@ -126,9 +126,9 @@ var program = sync.OnceValues(func() (string, error) {
 		return "", fmt.Errorf("go env GOMOD: %w", err)
 	}
 	root := filepath.Dir(strings.TrimSpace(string(where)))
-	built, err := exec.CommandContext(context.Background(), filepath.Join(root, "deploy/dev/build-s3server.sh")).CombinedOutput()
+	built, err := exec.CommandContext(context.Background(), filepath.Join(root, "deploy/dev/build-pinned.sh"), "s3server").CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("deploy/dev/build-s3server.sh: %w\n%s", err, built)
+		return "", fmt.Errorf("deploy/dev/build-pinned.sh s3server: %w\n%s", err, built)
 	}
 	return filepath.Join(root, ".slipway/bin/versitygw"), nil
 })
