@@ -48,6 +48,13 @@ func (a *Activities) PlanRebuild(ctx context.Context, in contract.PlanRebuildInp
 	if in.Beside {
 		f := &plan.New.Spec.Flavor
 		f.DiskGiB, f.EphemeralGiB, f.SwapMiB = 0, 0, 0
+		rescue, err := imageprops.RescueBy(in.Image.Root.Properties)
+		if err != nil {
+			return plan, err
+		}
+		if rescue.Stable { // it sees the server's own, as all its devices
+			plan.New.Server.ConfigDrive = false
+		}
 	} else if needs := old.Spec.Flavor.Takes(in.Image.Root).DiskGiB; needs > old.Resources.DiskGiB {
 		return plan, fault.New(fault.Conflict, "The disks of instance %s would take %d GiB with this image, and it has %d GiB on its host.",
 			in.ServerID, needs, old.Resources.DiskGiB)

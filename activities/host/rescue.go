@@ -8,6 +8,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 )
 
 // rescueName is the folder, within a server's, of the guest that rescues it: its disk, its config drive and its facts.
@@ -38,7 +39,8 @@ func (a *Activities) EndRescue(ctx context.Context, in contract.EndRescueInput) 
 	return a.drop(filepath.Join(dir, rescueName))
 }
 
-// EnterRescue turns the guest off and defines the domain of the one that rescues, with the server's root disk as its second disk.
+// EnterRescue turns the guest off and defines the domain of the one that rescues, with the server's root disk as its second disk, or
+// its own disk behind all of the server's where its image asks for that.
 // Conflict where nothing says of what the server's own could be defined again.
 func (a *Activities) EnterRescue(ctx context.Context, in contract.EnterRescueInput) error {
 	dir, leave, err := a.enter(ctx, in.ServerID)
@@ -118,10 +120,29 @@ func (a *Activities) rescueDomain(ctx context.Context, dir, serverID string) (d 
 	if len(rescued.Disks) == 0 || len(d.Disks) == 0 {
 		return d, fault.New(fault.Internal, "server %s has no root disk", serverID)
 	}
+	how, err := imageprops.RescueBy(rescue.Spec.Image.Root.Properties)
+	if err != nil {
+		return d, err
+	}
+	if how.Stable {
+		return stablyRescued(rescued, d.Disks[0], how), nil
+	}
 	// As Nova: the rescue disk, the root disk, and the rescuing guest's config drive.
 	root := rescued.Disks[0]
-	root.Role, root.BootOrder = hypervisor.RescuedDisk, 0
+	root.Role, root.BootOrder, root.Serial = hypervisor.RescuedDisk, 0, ""
 	d.Disks = slices.Insert(d.Disks, 1, root)
 	d.ConsoleLog = rescued.ConsoleLog
 	return d, nil
+}
+
+// stablyRescued is the server's own domain, which boots from one disk more, the last.
+func stablyRescued(own hypervisor.Domain, rescue hypervisor.Disk, how imageprops.Rescue) hypervisor.Domain {
+	own.Boot = hypervisor.Boot{}
+	for i := range own.Disks {
+		own.Disks[i].BootOrder = 0
+	}
+	own.Disks[0].Role = hypervisor.RescuedDisk
+	rescue.Device, rescue.Bus, rescue.Serial = how.Device, how.Bus, rescueName
+	own.Disks = append(own.Disks, rescue)
+	return own
 }

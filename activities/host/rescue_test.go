@@ -83,6 +83,37 @@ func TestAServerIsRescuedByADiskBesideItsOwnAndIsAfterwardsWhatItWas(t *testing.
 	}
 }
 
+func TestAServerThatIsRescuedWithItsDevicesKeepsThemAndBootsFromOneMore(t *testing.T) {
+	p := running(t)
+	own := p.hyp.Snapshot()[server].Domain
+	require.NotEmpty(t, own.Boot.Kernel)
+	p.root.Properties = map[string]string{"hw_rescue_device": "disk", "hw_rescue_bus": "usb"}
+	_, err := p.BuildRescue(t.Context(), contract.BuildReplacementInput{ServerID: server, Disk: contract.BuildDiskInput{ServerID: server, Image: p.root}})
+	require.NoError(t, err)
+	facts := p.facts("web")
+	facts.Server.ConfigDrive, facts.Spec.Image = false, contract.ResolvedImage{Root: p.root}
+	facts.Spec.Flavor.DiskGiB, facts.Spec.Flavor.EphemeralGiB, facts.Spec.Flavor.SwapMiB = 0, 0, 0
+	require.NoError(t, p.EnterRescue(t.Context(), contract.EnterRescueInput{ServerID: server, Facts: facts}))
+
+	d := p.hyp.Snapshot()[server].Domain
+	require.Empty(t, d.Boot, "it boots from a disk")
+	require.Len(t, d.Disks, len(own.Disks)+1)
+	for i, was := range own.Disks {
+		was.BootOrder = 0
+		if i == 0 {
+			was.Role = hypervisor.RescuedDisk
+		}
+		require.Equal(t, was, d.Disks[i], "as it was, and booted from no more")
+	}
+	last := d.Disks[len(own.Disks)]
+	require.Equal(t, filepath.Join(p.dir, server, "rescue", "disk"), last.Path)
+	require.Equal(t, []any{hypervisor.RootDisk, "disk", "usb", "rescue"}, []any{last.Role, last.Device, last.Bus, last.Serial})
+	require.Equal(t, []any{own.NICs, own.ConsoleLog, own.Hardware}, []any{d.NICs, d.ConsoleLog, d.Hardware})
+
+	require.NoError(t, p.LeaveRescue(t.Context(), contract.LeaveRescueInput{ServerID: server}))
+	require.Equal(t, own, p.hyp.Snapshot()[server].Domain)
+}
+
 // unbroken turns no guest off.
 type unbroken struct{ hypervisor.Hypervisor }
 

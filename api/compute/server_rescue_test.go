@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 func TestARescueAnswersWithAPasswordAndItsEndWithNothing(t *testing.T) {
@@ -44,6 +45,14 @@ func TestARescueAnswersWithAPasswordAndItsEndWithNothing(t *testing.T) {
 		require.Equal(t, 400, status)
 		require.Contains(t, body, why)
 	}
+	floppy := uuid.NewString()
+	_, err := c.Store.CreateImage(t.Context(), models.Image{
+		ID: floppy, OwnerID: c.admin.ProjectID, Status: models.ImageActive, Visibility: "public", Properties: map[string]string{"hw_rescue_device": "floppy"},
+	}, nil)
+	require.NoError(t, err)
+	status, body = act(fields{"rescue": fields{"rescue_image_ref": floppy}})
+	require.Equal(t, 400, status)
+	require.Contains(t, body, "Requested rescue device 'floppy' is not supported")
 	image := uuid.NewString()
 	status, body = act(fields{"rescue": fields{"adminPass": "secret", "rescue_image_ref": image}})
 	require.Equal(t, 200, status, body)

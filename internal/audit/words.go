@@ -42,6 +42,7 @@ var guests = map[lifecycle.VMState]struct {
 	lifecycle.Suspended:   {[]string{contract.GuestSaved}, "reboot it hard: what was in its memory is lost"},
 	lifecycle.Stopped:     {[]string{"shutoff", "crashed"}, "reboot it hard, and stop it again"},
 	lifecycle.Rescued:     {[]string{"running", "shutoff", "crashed"}, "unrescue it"},
+	lifecycle.Resized:     {[]string{"running", "shutoff", "crashed"}, "confirm its resize, or revert it"},
 	lifecycle.SoftDeleted: {[]string{"shutoff", "crashed", contract.GuestSaved}, "restore it, or delete it by force"},
 }
 

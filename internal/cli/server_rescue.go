@@ -17,7 +17,8 @@ func (c *client) serverRescue() *cobra.Command {
 		Use:   "rescue REF",
 		Short: "Boot a server of another disk, to mend its own",
 		Long: `Boot a server of a disk of another image, or of its own anew, to mend what is wrong with its root disk, which is the second one
-meanwhile. "slipway server unrescue" boots it of its own again. The API makes a password for the guest that rescues, and tells it once.`,
+meanwhile. By an image with hw_rescue_device or hw_rescue_bus the server keeps all its disks, and the rescue disk is the last one.
+"slipway server unrescue" boots it of its own again. The API makes a password for the guest that rescues, and tells it once.`,
 		Example:           "  slipway server rescue web --wait\n  slipway server rescue web --image rescue-cd --password secret",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),

@@ -78,6 +78,16 @@ var Obeyed = []Property{
 		set:    func(h *Hardware, v string) { h.DiskBus = v },
 	},
 	{
+		Name: "hw_rescue_device", Values: []string{"disk", "cdrom"}, Foreign: []string{"floppy", "fs", "lun"}, Default: "none; disk where hw_rescue_bus is set",
+		Effect: "A server that is rescued by the image keeps all its devices as they are, and boots from the rescue disk, which is such a one behind them. " +
+			"Without this and hw_rescue_bus the rescue disk is the first, and the server's root disk the second. Not with kernel_id.",
+	},
+	{
+		Name: "hw_rescue_bus", Values: []string{"virtio", "scsi", "sata", "ide", "usb"}, Foreign: []string{"fdc", "lxc", "uml", "xen"},
+		Default: "the image's hw_disk_bus or virtio; of a cdrom its hw_cdrom_bus or the server's",
+		Effect:  "The bus of that disk. A cdrom is not on virtio.",
+	},
+	{
 		Name: "hw_scsi_model", Values: []string{"virtio-scsi", "lsilogic", "lsisas1068", "lsisas1078", "vmpvscsi"}, Foreign: []string{"buslogic", "ibmvscsi"}, Default: "virtio-scsi",
 		Effect:   "The controller that scsi disks and cdroms hang on.",
 		set:      func(h *Hardware, v string) { h.SCSI = v },
@@ -280,7 +290,6 @@ var LeftAlone = []NotObeyed{
 	{[]string{"hw_cpu_sockets", "hw_cpu_cores", "hw_cpu_threads", "hw_cpu_max_sockets", "hw_cpu_max_cores", "hw_cpu_max_threads"}, "Every vCPU is a socket of one core."},
 	{[]string{"hw_mem_encryption_model"}, "It says how memory would be encrypted; asking for that is refused."},
 	{[]string{"hw_ephemeral_encryption_format"}, "It says how disks would be encrypted; asking for that is refused."},
-	{[]string{"hw_rescue_bus", "hw_rescue_device"}, "The rescue disk is a server's first and its root disk the second; an image that asks for a stable device rescue is refused for one."},
 	{[]string{"img_hv_requested_version"}, "The hosts' QEMU is the operator's choice; name a hw_machine_type that only newer ones have."},
 	{[]string{"img_block_device_mapping", "img_mappings", "img_root_device_name", "img_bdm_v2"}, "A server's disks follow from its image and flavor."},
 	{[]string{"group_policy"}, "It says how groups of resources and traits are placed; asking for those is refused."},

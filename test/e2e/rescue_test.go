@@ -2,12 +2,16 @@ package e2e
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/flavors"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -16,8 +20,11 @@ func TestARescuedServerBootsAnotherDiskAndAfterwardsItsOwn(t *testing.T) {
 	r := newRig(t, system.Options{})
 	// It counts on its disk how often it has booted, and boots of whichever disk is the first.
 	guest := r.kernelRamdisk(t, r.demoImages)
-	disk := r.wholeDisk(t, r.demoImages)
-	s := r.create(t, servers.CreateOpts{Name: "web", ImageRef: guest, FlavorRef: r.flavor, Networks: r.on(), ConfigDrive: ptr(true)})
+	disk := r.upload(t, r.demoImages, images.CreateOpts{
+		Name: "to-the-rescue", DiskFormat: "qcow2", ContainerFormat: "bare", Properties: map[string]string{"hw_rescue_device": "disk", "hw_rescue_bus": "scsi"},
+	}, filepath.Join(testenv.Guest(t), "slipway-demo.qcow2"))
+	flavor := r.makeFlavor(t, flavors.CreateOpts{Name: "with-swap", RAM: 128, VCPUs: 1, Disk: ptr(1), Swap: ptr(64)})
+	s := r.create(t, servers.CreateOpts{Name: "web", ImageRef: guest, FlavorRef: flavor, Networks: r.on(), ConfigDrive: ptr(true)})
 	before := r.active(t, s.ID)
 	says := func(line string) {
 		t.Helper()
@@ -44,7 +51,13 @@ func TestARescuedServerBootsAnotherDiskAndAfterwardsItsOwn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "to the rescue", password)
 	becomes("RESCUE")
-	require.Contains(t, strings.Join(r.console(t, s.ID), "\n"), "image=whole-disk")
+	// Of a disk behind all that the server has, which stays where it was.
+	console := strings.Join(r.console(t, s.ID), "\n")
+	for _, line := range []string{
+		"boot image=whole-disk", "root-disk bytes=[0-9]+ dev=sda$", "disk bytes=1073741824 dev=vda$", "swap-disk bytes=67108864 dev=vdb$", "config-drive dev=sr0", "uuid=" + s.ID,
+	} {
+		require.Regexp(t, "(?m)^"+line, console)
+	}
 
 	require.NoError(t, servers.Unrescue(t.Context(), r.demo, s.ID).ExtractErr())
 	becomes("ACTIVE")

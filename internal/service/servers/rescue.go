@@ -2,16 +2,13 @@ package servers
 
 import (
 	"context"
-	"slices"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
-
-// stableRescue are the properties of an image by which Nova attaches the rescue disk behind all others.
-var stableRescue = []string{"hw_rescue_device", "hw_rescue_bus"}
 
 // Rescue has another guest boot in a server's place: of an image, "" is the server's own. It answers that guest's admin password
 // (nil: one is made up).
@@ -24,9 +21,8 @@ func (s Servers) Rescue(ctx context.Context, v models.Server, action lifecycle.A
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return "", err
 		}
-		if slices.ContainsFunc(stableRescue, func(name string) bool { return image.Properties[name] != "" }) {
-			return "", invalid("Requested rescue image '%s' is not supported: it asks for a stable device rescue (hw_rescue_device, hw_rescue_bus), "+
-				"which is not offered. Use an image without them: its disk is the first then, and the server's root disk the second.", imageID)
+		if _, err := imageprops.RescueBy(image.Properties); err != nil {
+			return "", err
 		}
 	}
 	to := contract.Rebuild{
