@@ -158,6 +158,7 @@ func TestAGuestThatIsNotWhatItsServerIsIsFound(t *testing.T) {
 	may := map[lifecycle.VMState][]string{
 		lifecycle.Active: {"running", "shutoff", "crashed"}, lifecycle.Paused: {"paused", "shutoff", "crashed"}, lifecycle.Suspended: {"saved"},
 		lifecycle.Stopped: {"shutoff", "crashed"}, lifecycle.Rescued: {"running", "shutoff", "crashed"}, lifecycle.SoftDeleted: {"shutoff", "crashed", "saved"},
+		lifecycle.Resized: {"running", "shutoff", "crashed"},
 	}
 	for _, state := range lifecycle.WasBuilt() {
 		for _, guest := range []string{"running", "paused", "shutoff", "crashed", "saved"} {
