@@ -3,6 +3,7 @@ module github.com/slipway-cloud/slipway
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/digitalocean/go-libvirt v0.0.0-20261013170128-efbbdf578ac8
 	github.com/elastic/go-seccomp-bpf v1.6.0
 	github.com/go-crypt/crypt v0.14.15

@@ -1,6 +1,6 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans, /installation) and requests for
-// several servers (/reservations).
+// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans, /installation), requests for
+// several servers (/reservations) and consoles (/console).
 package api
 
 import (
@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/audit"
 	"github.com/slipway-cloud/slipway/api/builds"
 	"github.com/slipway-cloud/slipway/api/compute"
+	consolesapi "github.com/slipway-cloud/slipway/api/consoles"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
@@ -31,6 +32,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/listener"
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
@@ -40,6 +42,7 @@ import (
 // Builds is what the API asks of the workflows: for users, and for operators.
 type Builds interface {
 	servers.Engine
+	consoles.Engine
 	builds.Builds
 }
 
@@ -56,7 +59,10 @@ type Options struct {
 	Servers  servers.Config
 	Compute  compute.Config
 	Hosts    hosts.Config
+	Consoles consoles.Config
 
+	// Origins whose pages may open consoles, beside the API's own.
+	Origins []string
 	// PublicURL is how clients reach this API, for the catalog and links: the scheme and host of each request. Set it
 	// behind a proxy.
 	PublicURL string
@@ -86,6 +92,7 @@ const (
 type Server struct {
 	options  Options
 	echo     *echo.Echo
+	consoles *consoles.Service
 	draining atomic.Bool
 }
 
@@ -132,9 +139,16 @@ func New(o Options) (*Server, error) {
 	imageAPI.Mount(e.Group("/image"))
 	imageAPI.MountOrphans(e.Group("/image-orphans"))
 	service := servers.New(o.Store, o.Builds, o.Servers)
-	compute.New(o.Store, service, o.Compute).Mount(e.Group("/compute"))
+	s.consoles = consoles.New(o.Store, o.Builds, o.Consoles)
+	if o.Metrics != nil {
+		if err := o.Metrics.Register(consolesapi.NewMetrics(s.consoles)); err != nil {
+			return nil, fmt.Errorf("register the metrics of consoles: %w", err)
+		}
+	}
+	consolesapi.New(s.consoles, o.Origins).Mount(e.Group("/console"))
+	compute.New(o.Store, service, s.consoles, o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
-	hosts.New(o.Store, o.Images, service, o.Hosts).Mount(e.Group("/hosts"))
+	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
 	reservations.New(o.Store).Mount(e.Group("/reservations"))
 	installation.New(o.Store, o.Engine).Mount(e.Group("/installation"))
@@ -162,7 +176,7 @@ func styleOf(u *url.URL) rest.Style {
 		return rest.Glance
 	case "network":
 		return rest.Neutron
-	case "hosts", "builds", "audits", "installation", "reservations", "image-orphans", "healthz", "readyz":
+	case "console", "hosts", "builds", "audits", "installation", "reservations", "image-orphans", "healthz", "readyz":
 		return rest.Plain
 	}
 	return rest.Keystone
@@ -298,6 +312,7 @@ func (s *Server) Run(ctx context.Context) error {
 	o.Logger.Info("the API drains", "timeout", o.ShutdownTimeout)
 	deadline, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.ShutdownTimeout)
 	defer cancel()
+	s.consoles.Close() // whose connections the listener has given away
 	err := server.Shutdown(deadline)
 	if err != nil {
 		// Cut-off uploads return their images to queued.

@@ -34,6 +34,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/engine"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -58,7 +59,8 @@ func (noBuilds) Console(context.Context, contract.ConsoleInput) (string, error) 
 func (noBuilds) Diagnostics(context.Context, contract.GuestInput) (contract.Diagnostics, error) {
 	return contract.Diagnostics{}, errNoBuilds
 }
-func (noBuilds) TriggerCrashDump(context.Context, contract.GuestInput) error { return errNoBuilds }
+func (noBuilds) OpenConsole(context.Context, contract.OpenConsoleInput) error { return errNoBuilds }
+func (noBuilds) TriggerCrashDump(context.Context, contract.GuestInput) error  { return errNoBuilds }
 func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSummary, string, error) {
 	return nil, "", errNoBuilds
 }
@@ -77,17 +79,21 @@ func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
 
 // world is one API with a database and an image store of its own, and tokens of everybody who plays a part.
 type world struct {
-	t       testing.TB
-	store   *models.Store
-	files   *imagestore.Files
-	dir     string // of files
-	reserve string // of their disk
-	imports image.Imports
-	url     string
-	server  *Server
-	log     *safeBuffer
-	tokens  map[string]string // by role in the play: admin, demo, reader, other, unscoped, expired
-	stop    func() error      // ends the server as a SIGTERM would
+	t        testing.TB
+	store    *models.Store
+	files    *imagestore.Files
+	dir      string // of files
+	reserve  string // of their disk
+	imports  image.Imports
+	builds   Builds // noBuilds
+	consoles consoles.Config
+	origins  []string
+	measured *prometheus.Registry
+	url      string
+	server   *Server
+	log      *safeBuffer
+	tokens   map[string]string // by role in the play: admin, demo, reader, other, unscoped, expired
+	stop     func() error      // ends the server as a SIGTERM would
 }
 
 // safeBuffer is a log that requests write to while a test reads.
@@ -168,8 +174,13 @@ func (w *world) serve() {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(w.t, err)
 	o := w.options()
-	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, prometheus.NewRegistry()
+	w.measured = prometheus.NewRegistry()
+	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, w.measured
 	o.Image.Idle, o.Image.Imports = 2*time.Second, w.imports
+	o.Consoles, o.Origins = w.consoles, w.origins
+	if w.builds != nil {
+		o.Builds = w.builds
+	}
 	server, err := New(o)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

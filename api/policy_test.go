@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/policy"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -78,8 +80,12 @@ func (w *world) holds(r policy.Route, who somebody, least policy.Who, anothers b
 		}
 		return "some"
 	})
-	// Some actions came with a later microversion, and before it nobody may, since there is none.
-	a := w.do(who.name, r.Method, path, body, append([]string{"X-OpenStack-Nova-API-Version", "2.96"}, who.headers...)...)
+	// Some actions came with a later microversion, or went with one, and nobody may what there is not.
+	version := "2.96"
+	if i := slices.IndexFunc(lifecycle.Actions, func(a lifecycle.Action) bool { return a.Says() == r.Action && a.Until > 0 }); i >= 0 {
+		version = fmt.Sprintf("2.%d", lifecycle.Actions[i].Until)
+	}
+	a := w.do(who.name, r.Method, path, body, append([]string{"X-OpenStack-Nova-API-Version", version}, who.headers...)...)
 	message := []any{"%s %s %s asked by %s %q, anothers: %t: %s", r.Method, r.Path, r.Action, who.is, who.name, anothers, a.body}
 	switch {
 	case allows(who.is, least):
@@ -128,7 +134,7 @@ func (w *world) admitHost(hostname string) string {
 	token, hash := auth.NewToken()
 	_, err := w.store.RegisterHost(w.t.Context(), models.Host{
 		ID: uuid.NewString(), Hostname: hostname, AvailabilityZone: "nova", TokenHash: hash, Architectures: []string{},
-		CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, CreatedAt: time.Now(),
+		CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, VCPUs: 1, MemoryMiB: 64, SeenAt: time.Now(), CreatedAt: time.Now(),
 	})
 	require.NoError(w.t, err)
 	return token

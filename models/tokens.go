@@ -104,8 +104,15 @@ func (s *Store) DeleteTokensOf(ctx context.Context, userID string) (int64, error
 	return d.RowsAffected, failed(d.Error, "revoke the tokens of user %s", userID)
 }
 
-// PurgeTokens deletes those that expired before the time and says how many.
+// PurgeTokens deletes those that expired before the time, of consoles too, and says how many.
 func (s *Store) PurgeTokens(ctx context.Context, before time.Time) (int64, error) {
-	d := s.db.WithContext(ctx).Where("expires_at < ?", before).Delete(&Token{})
-	return d.RowsAffected, failed(d.Error, "purge expired tokens")
+	var purged int64
+	for _, table := range []any{&Token{}, &ConsoleToken{}} {
+		d := s.db.WithContext(ctx).Where("expires_at < ?", before).Delete(table)
+		if d.Error != nil {
+			return purged, failed(d.Error, "purge expired tokens")
+		}
+		purged += d.RowsAffected
+	}
+	return purged, nil
 }

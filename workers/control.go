@@ -83,6 +83,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowConsole:          beside.ReadConsole,
 		contract.WorkflowDiagnose:         beside.Diagnose,
 		contract.WorkflowTriggerCrashDump: beside.TriggerCrashDump,
+		contract.WorkflowOpenConsole:      beside.OpenConsole,
 
 		contract.WorkflowAudit:        audit.Audit,
 		contract.WorkflowAuditHosts:   audit.AuditHosts,

@@ -34,6 +34,7 @@ type Options struct {
 	Cache        *imagecache.Cache
 	Images       Sink // of servers of this host
 	Hypervisor   hypervisor.Hypervisor
+	Consoles     Consoles
 	// Limits of each program that runs; zero fields are program.Default's.
 	Limits program.Limits
 	Keys   *payload.Keys // they seal the facts of servers

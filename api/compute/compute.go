@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -23,15 +24,16 @@ type Config struct {
 
 // API serves the compute endpoints.
 type API struct {
-	store   *models.Store
-	service *servers.Service
-	config  Config
-	now     func() time.Time
+	store    *models.Store
+	service  *servers.Service
+	consoles *consoles.Service
+	config   Config
+	now      func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, service *servers.Service, config Config) *API {
-	return &API{store: store, service: service, config: config, now: time.Now}
+func New(store *models.Store, service *servers.Service, consoles *consoles.Service, config Config) *API {
+	return &API{store: store, service: service, consoles: consoles, config: config, now: time.Now}
 }
 
 // servers is the service for whoever makes the request.
@@ -57,6 +59,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountServerActions(g)
 	a.mountServerData(g)
 	a.mountServerGuest(g)
+	a.mountRemoteConsoles(g)
 	a.mountLimits(g)
 	a.mountHypervisors(g)
 	a.mountMigrations(g)

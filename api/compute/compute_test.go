@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -31,6 +32,7 @@ type builds struct {
 	deleted   []contract.DeleteInput
 	resets    []contract.ResetInput
 	consoles  []contract.ConsoleInput
+	opened    []contract.OpenConsoleInput
 	actions   []contract.ActionInput
 	do        func(contract.ActionInput) error
 	steps     []contract.StepProgress
@@ -94,6 +96,13 @@ func (b *builds) TriggerCrashDump(_ context.Context, in contract.GuestInput) err
 	return b.err
 }
 
+func (b *builds) OpenConsole(_ context.Context, in contract.OpenConsoleInput) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.opened = append(b.opened, in)
+	return b.err
+}
+
 func (b *builds) Adopt(context.Context, contract.AdoptInput) error { return b.err }
 
 func (b *builds) ForgetHost(context.Context, contract.ForgetHostInput) error { return b.err }
@@ -142,7 +151,7 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 			f(&config)
 		}
 		service := servers.New(store, c.builds, config)
-		compute.New(store, service, compute.Config{HostDownAfter: d.Build.HostDownAfter}).Mount(e.Group("/compute"))
+		compute.New(store, service, consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter}).Mount(e.Group("/compute"))
 		network.New(store).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")

@@ -140,6 +140,9 @@ func TestWhatEachMicroversionTakesAndAnswersIsWrittenDown(t *testing.T) {
 	}))
 	c.builds.found = contract.Diagnostics{Hypervisor: "kvm", CPUs: []contract.CPUDiagnostics{{}}, Disks: []contract.DiskDiagnostics{{Device: "vda"}}, NICs: []contract.NICDiagnostics{{Device: "tap"}}}
 
+	console := c.nova(t, c.member, at96, "POST", "/servers/"+s.ID+"/remote-consoles", fields{"remote_console": fields{"protocol": "serial", "type": "serial"}})
+	_, token, _ := strings.Cut(console.At(t, "remote_console", "url").(string), "token=")
+
 	var b strings.Builder
 	b.WriteString(microversionsHead + "| request | member | versions |\n|---|---|---|\n")
 	for _, request := range slices.Sorted(maps.Keys(compute.Bodies)) {
@@ -167,7 +170,7 @@ func TestWhatEachMicroversionTakesAndAnswersIsWrittenDown(t *testing.T) {
 			key = "hw:x"
 		}
 		of := func(id string) string {
-			return strings.NewReplacer(":request", actions[0].RequestID, ":id", id, ":key", key, ":tag", "blue", ":network", "web", ":name", "k").Replace(template)
+			return strings.NewReplacer(":request", actions[0].RequestID, ":id", id, ":key", key, ":tag", "blue", ":network", "web", ":name", "k", ":token", token).Replace(template)
 		}
 		h := history{}
 		for minor := compute.MinMinor; minor <= compute.MaxMinor; minor++ {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
@@ -41,6 +42,8 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"forceDelete":         (*API).forceDelete,
 	"lock":                (*API).lock,
 	"migrate":             (*API).migrate,
+	"os-getSerialConsole": (*API).serialConsole,
+	"os-getVNCConsole":    (*API).vncConsole,
 	"os-resetState":       (*API).resetState,
 	"reboot":              (*API).reboot,
 	"rebuild":             (*API).rebuild,
@@ -55,7 +58,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 // would help.
 var notServed = []string{
 	"addFixedIp", "addFloatingIp", "addSecurityGroup", "evacuate", "injectNetworkInfo",
-	"os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-getSerialConsole", "os-getVNCConsole", "os-migrateLive",
+	"os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-migrateLive",
 	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork", "shelve", "shelveOffload", "unshelve",
 }
 
@@ -81,6 +84,8 @@ func (a *API) act(c echo.Context) error {
 		return malformed
 	case slices.Contains(notServed, word):
 		return rest.Status(http.StatusNotImplemented, "The requested functionality is not supported: this cloud does not serve the action %s yet.", word)
+	case len(rows) == 0 && lifecycle.Known(word):
+		return fault.New(fault.NotFound, "The resource could not be found.") // with another microversion it is
 	case len(rows) == 0:
 		return invalid("There is no such action: %s", word)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/pki"
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -40,22 +41,23 @@ type Config struct {
 
 // API serves /hosts.
 type API struct {
-	store   *models.Store
-	images  *images.Service
-	servers *servers.Service
-	config  Config
-	now     func() time.Time
+	store    *models.Store
+	images   *images.Service
+	servers  *servers.Service
+	consoles *consoles.Service
+	config   Config
+	now      func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, images *images.Service, servers *servers.Service, config Config) *API {
+func New(store *models.Store, images *images.Service, servers *servers.Service, consoles *consoles.Service, config Config) *API {
 	if config.GivenUpAfter <= 0 {
 		config.GivenUpAfter = config.DownAfter
 	}
 	if config.DefaultZone == "" {
 		config.DefaultZone = "nova"
 	}
-	return &API{store: store, images: images, servers: servers, config: config, now: time.Now}
+	return &API{store: store, images: images, servers: servers, consoles: consoles, config: config, now: time.Now}
 }
 
 // Mount adds the routes to g, which is the group "/hosts". Echo prefers fixed path elements to parameters, so a host can
@@ -70,6 +72,7 @@ func (a *API) Mount(g *echo.Group) {
 	g.GET("/self/guests", a.guests, own...)
 	g.PUT("/self/guests", a.sightings, append(own, rest.Expect(400))...)
 	g.POST("/self/resume", a.resume, append(own, rest.Expect(400))...)
+	g.GET("/self/consoles/:session", a.console, append(own, rest.Expect(404, 426))...)
 	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 	g.PUT("/images/:id/file", a.storeSnapshot, append(own, rest.Expect(400, 404, 409, 410, 413))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)

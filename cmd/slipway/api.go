@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
@@ -122,6 +123,8 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},
+		Consoles:        consoles.Config{TokenTTL: c.API.ConsoleTokenTTL, Idle: c.API.ConsoleIdle, AdvertiseURL: c.API.AdvertiseURL, Logger: log},
+		Origins:         c.API.Origins(),
 		Addr:            c.API.Listen,
 		TLS:             secure,
 		PublicURL:       c.API.PublicURL,

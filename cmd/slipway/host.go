@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/activities/host"
 	"github.com/slipway-cloud/slipway/internal/cli"
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/guest/console"
 	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
@@ -168,9 +169,11 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if cannotInject == nil && c.Host.Libguestfs {
 		libguestfs = guestfs.NewAppliance(filepath.Join(stateDir, "libguestfs"))
 	}
+	consoles := console.New(console.Options{API: c.Host.APIURL, Token: token, Client: member.Client(), Logger: log})
+	defer consoles.Close()
 	activities, err := host.New(host.Options{
-		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Images: api, Hypervisor: virt, Keys: keys.Keys, CannotInject: cannotInject,
-		Libguestfs: libguestfs, Logger: log,
+		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Images: api, Hypervisor: virt, Consoles: consoles, Keys: keys.Keys,
+		CannotInject: cannotInject, Libguestfs: libguestfs, Logger: log,
 	})
 	if err != nil {
 		return err

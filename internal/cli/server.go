@@ -285,12 +285,15 @@ func (c *client) waitGone(ctx context.Context, s *session.Session, server show.O
 
 func (c *client) serverConsole() *cobra.Command {
 	var lines int
-	var follow bool
+	var follow, attach bool
+	var address string
 	cmd := &cobra.Command{
-		Use:               "console REF",
-		Short:             "Print what the guest wrote on its console",
-		Long:              "Print what the guest wrote on its serial console, as it wrote it. --follow goes on until Ctrl-C.",
-		Example:           "  slipway server console web --lines 50\n  slipway server console web --follow",
+		Use:   "console REF",
+		Short: "Print what the guest wrote on its console, or type on it",
+		Long: `Print what the guest wrote on its serial console, as it wrote it. --follow goes on until Ctrl-C. --attach makes this terminal the
+guest's, until Ctrl-]; what another session has attached ends. --url prints an address that opens a console once, within 10
+minutes unless the cloud says otherwise: the screen in a browser (novnc), or the serial console over a websocket (serial).`,
+		Example:           "  slipway server console web --lines 50\n  slipway server console web --follow\n  slipway server console web --attach\n  slipway server console web --url novnc",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
@@ -299,7 +302,17 @@ func (c *client) serverConsole() *cobra.Command {
 				return err
 			}
 			id := show.Text(server, "id")
-			if !follow {
+			switch {
+			case address != "":
+				at, err := consoleAddress(ctx, s, id, address)
+				if err != nil {
+					return session.Doing(err, "open a console of server %q", args[0])
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), at)
+				return err
+			case attach:
+				return c.attachConsole(ctx, cmd, s, args[0], id)
+			case !follow:
 				output, err := consoleText(ctx, s, id, lines)
 				if err != nil {
 					return session.Doing(err, "read the console of server %q", args[0])
@@ -317,6 +330,10 @@ func (c *client) serverConsole() *cobra.Command {
 	}
 	cmd.Flags().IntVar(&lines, "lines", 0, "only the last lines (default all that is kept)")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing what is added")
+	cmd.Flags().BoolVarP(&attach, "attach", "a", false, "make this terminal the guest's, until Ctrl-]")
+	cmd.Flags().StringVar(&address, "url", "", "print an address that opens a console once: novnc or serial")
+	cmd.MarkFlagsMutuallyExclusive("follow", "attach", "url")
+	cmd.MarkFlagsMutuallyExclusive("lines", "attach", "url")
 	return cmd
 }
 

@@ -95,12 +95,19 @@ type API struct {
 	TLSClientCA     string        `koanf:"tls_client_ca" help:"file with CAs: only clients with a certificate of one of them are answered, hosts too (host.api_cert); a crl.pem beside it is honoured; empty: everybody"`
 	TLSHostCA       string        `koanf:"tls_host_ca" help:"file with CAs: a host's token counts only with that host's certificate of one of them (host.api_cert), and users need none; a crl.pem beside it is honoured; empty: the token alone counts"`
 	PublicURL       string        `koanf:"public_url" help:"address that the catalog names; empty: as the request came"`
+	AdvertiseURL    string        `koanf:"advertise_url" help:"address of this very process, where hosts bring consoles to the users that are connected to it; empty: host.api_url, where one process runs alone"`
+	CORSOrigins     string        `koanf:"cors_origins" help:"origins, as https://dashboard.example.org, whose pages may open consoles, with commas between them; empty: the API's own"`
 	TokenTTL        time.Duration `koanf:"token_ttl" help:"how long a token lives"`
+	ConsoleTokenTTL time.Duration `koanf:"console_token_ttl" help:"how long the address of a console can be opened, once (Nova's consoleauth.token_ttl)"`
+	ConsoleIdle     time.Duration `koanf:"console_idle" help:"a console is closed on which nothing has passed for so long"`
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" help:"how long running requests may take to end at a stop"`
 	AdminPassword   string        `koanf:"admin_password" help:"password of the user admin, made at the first start; set it by file or environment" secret:"yes"`
 	DemoPassword    string        `koanf:"demo_password" help:"password of the user demo, a plain member of the project demo; empty: no such user" secret:"yes"`
 	DefaultNetwork  string        `koanf:"default_network" help:"CIDR of the shared network that is made at the first start; empty: none"`
 }
+
+// Origins are those of api.cors_origins.
+func (a API) Origins() []string { return list(a.CORSOrigins) }
 
 // Images is the image store.
 type Images struct {
@@ -455,7 +462,7 @@ func Default() Config {
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: contract.DefaultControlQueue,
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys", Retention: 7 * 24 * time.Hour,
 		},
-		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ShutdownTimeout: 30 * time.Second},
+		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
 			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Quarantine: 7 * 24 * time.Hour, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
@@ -688,7 +695,12 @@ func (c Config) check() error {
 	if c.API.Listen == "" {
 		wrong = append(wrong, errors.New("api.listen must be host:port"))
 	}
+	if u, err := url.Parse(c.API.AdvertiseURL); c.API.AdvertiseURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		wrong = append(wrong, fmt.Errorf("api.advertise_url is %q, which is no address as https://10.0.0.11:8774", c.API.AdvertiseURL))
+	}
 	positive("api.token_ttl", int64(c.API.TokenTTL))
+	positive("api.console_token_ttl", int64(c.API.ConsoleTokenTTL))
+	positive("api.console_idle", int64(c.API.ConsoleIdle))
 	positive("api.shutdown_timeout", int64(c.API.ShutdownTimeout))
 	positive("images.max_bytes", c.Images.MaxBytes)
 	positive("images.idle", int64(c.Images.Idle))

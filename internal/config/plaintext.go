@@ -34,6 +34,7 @@ func (c Config) InClear(role string) (found []string) {
 			say("operator.listen is %s, which other machines reach, and its /codec decrypts for whoever asks: set operator.tls_client_ca, or listen on loopback", o.Listen)
 		}
 		asks("api.public_url", c.API.PublicURL)
+		asks("api.advertise_url", c.API.AdvertiseURL)
 		for _, target := range list(c.Build.VendorTargets) {
 			name, address, _ := strings.Cut(target, "@")
 			asks("build.vendordata_dynamic_targets: "+name, address)

@@ -39,6 +39,7 @@ const (
 	WorkflowConsole          = "ReadConsole"
 	WorkflowDiagnose         = "Diagnose"
 	WorkflowTriggerCrashDump = "TriggerCrashDump"
+	WorkflowOpenConsole      = "OpenConsole"
 	WorkflowAdopt            = "AdoptGuest"
 	WorkflowForget           = "ForgetHost"
 	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
@@ -120,6 +121,7 @@ const (
 	SetAdminPassword = "SetAdminPassword"
 	ReadDiagnostics  = "ReadDiagnostics"
 	InjectNMI        = "InjectNMI"
+	OpenConsole      = "OpenConsole"
 
 	HostSeen          = "HostSeen"
 	CountHostFailure  = "CountHostFailure"

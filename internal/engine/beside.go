@@ -29,6 +29,12 @@ func (c *Client) TriggerCrashDump(ctx context.Context, in contract.GuestInput) e
 	return faultOf(err, "The guest was not seen to be interrupted: the server's host did not answer", "It may have been: look at its console before you ask again.")
 }
 
+// OpenConsole has a server's host bring a console of its guest to a session of the API.
+func (c *Client) OpenConsole(ctx context.Context, in contract.OpenConsoleInput) error {
+	err := c.ask(ctx, ids.OpenConsoleWorkflow(in.ServerID, uuid.NewString()), in.Type+" console of "+in.ServerID, contract.WorkflowOpenConsole, in, nil)
+	return faultOf(err, "The console could not be opened: the server's host did not answer", again)
+}
+
 func (c *Client) ask(ctx context.Context, id, summary, workflow string, in, out any) error {
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: c.queue, WorkflowExecutionTimeout: 2 * beside.Patience, StaticSummary: summary,

@@ -92,3 +92,7 @@ type Sighting struct {
 	AsOf       time.Time `json:"as_of"`
 	PowerState int       `json:"power_state"`
 }
+
+// ConsolePath and the id of a session are where a host brings the console that the session waits for, as a websocket of the bytes
+// that go both ways.
+const ConsolePath = "/hosts/self/consoles/"

@@ -33,6 +33,11 @@ func CrashDumpWorkflow(serverID, asking string) string {
 	return "crash-dump/" + serverID + "/" + asking
 }
 
+// OpenConsoleWorkflow is that of one order to bring a server's console to whoever wants to type on it.
+func OpenConsoleWorkflow(serverID, asking string) string {
+	return "open-console/" + serverID + "/" + asking
+}
+
 // ReservationWorkflow is the id under which a reservation runs, by its first server's id.
 func ReservationWorkflow(first string) string { return "reservation/" + first }
 

@@ -32,6 +32,7 @@ type Action struct {
 	Event  string    // Nova's name for it in notifications (nova/objects/fields.py, NotificationAction); "" is Method
 	Kind   Kind      // how it is done; "" is Holds
 	Since  int       // the minor microversion that brought it; 1 is always
+	Until  int       // the last that has it; 0 is any
 	Policy string    // the rule that decides who may
 	Admin  bool      // the rule asks for an admin, and else for a member of the project
 	From   []VMState // that it may begin in; a server on which something is done is in none of them
@@ -51,6 +52,9 @@ type Phase struct {
 	Task  string // task_state
 	Event string // Nova's name for it in notifications
 }
+
+// RemoteConsoles is the rule that decides who may open a console.
+const RemoteConsoles = "os_compute_api:os-remote-consoles"
 
 // Actions is the table.
 var Actions = []Action{
@@ -176,6 +180,16 @@ var Actions = []Action{
 		Does: "answers the end of what the serial console printed",
 	},
 	{
+		Name: "os-getVNCConsole", Method: "get_vnc_console", Kind: Beside, Since: 1, Until: 5, Policy: RemoteConsoles,
+		Power: AsItWas, Locked: true,
+		Does: "answers the address of the screen's console, for a browser; later microversions have `POST …/remote-consoles`",
+	},
+	{
+		Name: "os-getSerialConsole", Method: "get_serial_console", Kind: Beside, Since: 1, Until: 5, Policy: RemoteConsoles,
+		Power: AsItWas, Locked: true,
+		Does: "answers the address of the serial console, for a websocket; later microversions have `POST …/remote-consoles`",
+	},
+	{
 		Name: "lock", Method: "lock", Kind: Writes, Since: 1, Policy: "os_compute_api:os-lock-server:lock",
 		Power: AsItWas, Locked: true,
 		Does: "keeps all but admins from changing and deleting the server; since 2.73 with a reason",
@@ -253,11 +267,16 @@ func Find(name string) (Action, bool) {
 func OfUsers(word string, minor int) []Action {
 	var all []Action
 	for _, a := range Actions {
-		if a.Says() == word && a.Since <= minor {
+		if a.Says() == word && a.Since <= minor && (a.Until == 0 || minor <= a.Until) {
 			all = append(all, a)
 		}
 	}
 	return all
+}
+
+// Known says whether a word means an action with any microversion.
+func Known(word string) bool {
+	return slices.ContainsFunc(Actions, func(a Action) bool { return a.Says() == word })
 }
 
 // Says is the action's word in a body.

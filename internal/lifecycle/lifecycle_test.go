@@ -34,6 +34,10 @@ func TestEveryActionOfTheTableCanBeginAndEndsSomewhere(t *testing.T) {
 		}
 		require.Contains(t, names(a.Since), a.Name)
 		require.NotContains(t, names(a.Since-1), a.Name, "before it was there")
+		if a.Until > 0 {
+			require.Contains(t, names(a.Until), a.Name)
+			require.NotContains(t, names(a.Until+1), a.Name, "since it is gone")
+		}
 	}
 	require.Empty(t, OfUsers(ResumeGuest.Name, 1000), "it is no user's")
 }

@@ -136,6 +136,8 @@ var routes = []Route{
 	{Method: "GET", Path: "/compute/v2.1/servers/:id/migrations", Who: Admin},
 	{Method: "GET", Path: "/compute/v2.1/servers/:id/migrations/:migration", Who: Admin},
 	{Method: "GET", Path: "/compute/v2.1/servers/:id/diagnostics", Who: Admin},
+	{Method: "POST", Path: "/compute/v2.1/servers/:id/remote-consoles", Who: Member},
+	{Method: "GET", Path: "/compute/v2.1/os-console-auth-tokens/:token", Who: Admin},
 	{Method: "GET", Path: "/compute/v2.1/servers/:id/topology", Who: Project},
 	{Method: "GET", Path: "/compute/v2.1/servers/:id/os-server-password", Who: Project},
 	{Method: "DELETE", Path: "/compute/v2.1/servers/:id/os-server-password", Who: Member},
@@ -231,7 +233,8 @@ var routes = []Route{
 	{Method: "GET", Path: "/network/v2.0/quotas/:id/default", Who: Project, But: Own},
 	{Method: "GET", Path: "/network/v2.0/quotas/:id/details.json", Who: Project, But: Own},
 
-	// Slipway's own: hosts, and what operators ask.
+	// Slipway's own: consoles, hosts, and what operators ask.
+	{Method: "GET", Path: "/console", Who: Anybody, But: "by the token in the query, once"},
 	{Method: "PUT", Path: "/hosts/self", Who: Host},
 	{Method: "POST", Path: "/hosts/self/heartbeat", Who: Host},
 	{Method: "GET", Path: "/hosts/self/payload-keys", Who: Host},
@@ -239,6 +242,7 @@ var routes = []Route{
 	{Method: "GET", Path: "/hosts/self/guests", Who: Host},
 	{Method: "PUT", Path: "/hosts/self/guests", Who: Host},
 	{Method: "POST", Path: "/hosts/self/resume", Who: Host},
+	{Method: "GET", Path: "/hosts/self/consoles/:session", Who: Host},
 	{Method: "GET", Path: "/hosts/images/:id/file", Who: Host},
 	{Method: "HEAD", Path: "/hosts/images/:id/file", Who: Host},
 	{Method: "PUT", Path: "/hosts/images/:id/file", Who: Host},

@@ -78,6 +78,7 @@ var without = map[string]string{
 	"Save":            "no row of the build asks for it; test/actions fails the step that does",
 	"SetUserPassword": "no row of the build asks for it; test/actions fails the step that does",
 	"InjectNMI":       "it is asked beside the lock, and takes nothing",
+	"OpenConsole":     "it is asked beside the lock, and takes nothing",
 	"Diagnostics":     "it is asked beside the lock, and takes nothing",
 	"Close":           "a process that ends",
 }

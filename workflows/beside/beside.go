@@ -34,6 +34,11 @@ func TriggerCrashDump(ctx workflow.Context, in contract.GuestInput) error {
 	return ask(ctx, in.Hostname, 1, contract.InjectNMI, in, nil)
 }
 
+// OpenConsole has it bring a console of the guest to a session of the API, once: what was brought twice would be two.
+func OpenConsole(ctx workflow.Context, in contract.OpenConsoleInput) error {
+	return ask(ctx, in.Hostname, 1, contract.OpenConsole, in, nil)
+}
+
 func ask(ctx workflow.Context, hostname string, tries int32, what string, in, out any) error {
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:              contract.HostQueue(hostname),

@@ -126,7 +126,7 @@ func redact(parent string, value any) any {
 				copied[key] = hidden
 				continue
 			}
-			if key == "uri" && isText {
+			if isText && (key == "uri" || parent == "remote_console" && key == "url") {
 				copied[key] = withoutQuery(inner.(string))
 				continue
 			}

@@ -21,6 +21,7 @@ import (
 // Session is an authenticated connection to one cloud.
 type Session struct {
 	provider    *gophercloud.ProviderClient
+	transport   http.RoundTripper
 	endpoints   gophercloud.EndpointOpts
 	authURL     string
 	password    string
@@ -44,7 +45,7 @@ func (c *Settings) Open(ctx context.Context, log io.Writer) (*Session, error) {
 	if c.debug {
 		provider.HTTPClient.Transport = &debugTransport{next: announcing{transport}, log: log}
 	}
-	s := &Session{provider: provider, endpoints: endpoints, authURL: auth.IdentityEndpoint, password: auth.Password, bases: map[string]string{}}
+	s := &Session{provider: provider, transport: transport, endpoints: endpoints, authURL: auth.IdentityEndpoint, password: auth.Password, bases: map[string]string{}}
 	if err := openstack.Authenticate(ctx, provider, auth); err != nil {
 		return nil, Doing(s.apiError("identity", err), "log in at %s", auth.IdentityEndpoint)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -360,6 +361,10 @@ func (h *injected) InjectNMI(ctx context.Context, uuid string) error {
 
 func (h *injected) Diagnostics(ctx context.Context, uuid string) (contract.Diagnostics, error) {
 	return onHypervisor(ctx, h, "Diagnostics", uuid, func() (contract.Diagnostics, error) { return h.to.Diagnostics(ctx, uuid) })
+}
+
+func (h *injected) OpenConsole(ctx context.Context, uuid, kind string) (io.ReadWriteCloser, error) {
+	return onHypervisor(ctx, h, "OpenConsole", uuid, func() (io.ReadWriteCloser, error) { return h.to.OpenConsole(ctx, uuid, kind) })
 }
 
 func (h *injected) Close() error {

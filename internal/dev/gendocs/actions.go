@@ -50,8 +50,12 @@ func serverActions(sentences map[string]sentence) ([]byte, error) {
 		if a.Admin {
 			who = "admin"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | 2.%d | %s | `%s` | %s | %s | %s | %s |\n",
-			a.Name, a.How(), a.Since, who, a.Policy, cmp.Or(strings.Join(from, ", "), "any"), a.Task, cmp.Or(string(a.To), "as it was"), cell(a.Does))
+		since := fmt.Sprintf("2.%d", a.Since)
+		if a.Until > 0 {
+			since += fmt.Sprintf(" to 2.%d", a.Until)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | `%s` | %s | %s | %s | %s |\n",
+			a.Name, a.How(), since, who, a.Policy, cmp.Or(strings.Join(from, ", "), "any"), a.Task, cmp.Or(string(a.To), "as it was"), cell(a.Does))
 	}
 	b.WriteString(statesHead)
 	for _, s := range lifecycle.States() {

@@ -4,6 +4,7 @@ package hypervisor
 
 import (
 	"context"
+	"io"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
@@ -74,6 +75,10 @@ type Hypervisor interface {
 	EndBackup(ctx context.Context, uuid string) error
 	// Diagnostics tells what was counted of a guest since it was started. Conflict where it is off.
 	Diagnostics(ctx context.Context, uuid string) (contract.Diagnostics, error)
+	// OpenConsole opens a console of a guest that runs, contract.ConsoleSerial or ConsoleVNC: what is read and written is the serial
+	// port's bytes, or RFB (RFC 6143). Two who read the serial one share its bytes. Invalid, in Nova's words, where the domain has no
+	// such console; Conflict where the guest is off.
+	OpenConsole(ctx context.Context, uuid, kind string) (io.ReadWriteCloser, error)
 	// Close gives the connection back.
 	Close() error
 }

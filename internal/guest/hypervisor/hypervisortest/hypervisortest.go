@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 )
@@ -242,6 +243,8 @@ func (s suite) inside(t *testing.T) {
 		requireFault(t, h.SetUserPassword(ctxOf(t), d.UUID, "root", "secret"), kind)
 		requireFault(t, h.Freeze(ctxOf(t), d.UUID), kind)
 		requireFault(t, h.Thaw(ctxOf(t), d.UUID), kind)
+		_, err = h.OpenConsole(ctxOf(t), d.UUID, contract.ConsoleSerial)
+		requireFault(t, err, kind)
 	}
 	refuse(fault.NotFound)
 	require.NoError(t, h.Define(ctxOf(t), d))
@@ -264,6 +267,11 @@ func (s suite) inside(t *testing.T) {
 	err = h.SetUserPassword(ctxOf(t), d.UUID, "root", "secret")
 	requireFault(t, err, fault.Conflict)
 	require.Equal(t, "QEMU guest agent is not enabled", fault.Public(err))
+	for range 2 {
+		console, err := h.OpenConsole(ctxOf(t), d.UUID, contract.ConsoleSerial)
+		require.NoError(t, err)
+		require.NoError(t, console.Close())
+	}
 	for _, quiesce := range []func(context.Context, string) error{h.Freeze, h.Thaw} {
 		err = quiesce(ctxOf(t), d.UUID)
 		requireFault(t, err, fault.Conflict)

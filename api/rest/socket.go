@@ -1,0 +1,98 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+)
+
+// Socket is a websocket as a stream of bytes. Frames may have any length: none is held as a whole.
+type Socket struct {
+	net.Conn
+	socket *websocket.Conn
+	pings  sync.WaitGroup
+	stop   context.CancelFunc
+}
+
+// What finds a peer that is gone without a word.
+const (
+	pingEvery = 30 * time.Second
+	pingWait  = 15 * time.Second
+)
+
+// closed is where the codes of closes begin that carry a fault's status: 4404 is a NotFound.
+const closed = 4000
+
+// Upgrade makes the request a Socket, which End closes. Pages of other origins than the API's own, and origins, are refused; clients
+// that are no browsers name none.
+func Upgrade(c echo.Context, origins []string) (*Socket, error) {
+	if !strings.EqualFold(c.Request().Header.Get("Upgrade"), "websocket") {
+		err := Status(http.StatusUpgradeRequired, "This is an address for websockets.")
+		err.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}
+		return nil, err
+	}
+	socket, err := websocket.Accept(c.Response(), c.Request(), &websocket.AcceptOptions{
+		OriginPatterns: append([]string{BaseURL(c)}, origins...),
+		Subprotocols:   []string{"binary"}, // that older noVNC asks for
+	})
+	if err != nil {
+		return nil, err // it has been answered
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(c.Request().Context()))
+	s := &Socket{Conn: websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), socket: socket, stop: stop}
+	s.pings.Go(func() { s.ping(ctx) })
+	return s, nil
+}
+
+func (s *Socket) ping(ctx context.Context) {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		answered, cancel := context.WithTimeout(ctx, pingWait)
+		err := s.socket.Ping(answered)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			_ = s.socket.CloseNow()
+			return
+		}
+	}
+}
+
+// Read ends with a fault where the peer has said why it ends.
+func (s *Socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	var said websocket.CloseError
+	if errors.As(err, &said) && said.Reason != "" {
+		err = fault.New(fault.Unavailable, "%s", said.Reason)
+	}
+	return n, err
+}
+
+// maxReason is what a close has room for, by RFC 6455.
+const maxReason = 123
+
+// End closes the socket and tells the peer why: nil is in peace, and an error by its public text and status. Again is nothing.
+func (s *Socket) End(why error) {
+	s.stop()
+	if why == nil {
+		_ = s.socket.Close(websocket.StatusNormalClosure, "")
+	} else {
+		text := fault.Public(why)
+		_ = s.socket.Close(closed+websocket.StatusCode(fault.KindOf(why).Status()), strings.ToValidUTF8(text[:min(len(text), maxReason)], ""))
+	}
+	s.pings.Wait()
+}
