@@ -24,7 +24,7 @@ type Hardware struct {
 	CDROMBus string
 	SCSI     string // model of the SCSI controller
 	VIF      string
-	Video    string // "" and none are no display adapter
+	Video    string // none is no display adapter; "" is the host's
 
 	RNG RNG
 	// GuestAgent gives the guest the channel that QEMU's guest agent listens on.

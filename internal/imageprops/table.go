@@ -109,8 +109,8 @@ var Obeyed = []Property{
 		},
 	},
 	{
-		Name: "hw_video_model", Values: []string{"none", "vga", "cirrus", "virtio", "qxl", "bochs", "vmvga"}, Foreign: []string{"gop", "xen"}, Default: "none",
-		Effect: "The display adapter. Servers have no graphical console, so one that does not ask has none.",
+		Name: "hw_video_model", Values: []string{"none", "vga", "cirrus", "virtio", "qxl", "bochs", "vmvga"}, Foreign: []string{"gop", "xen"}, Default: "vga",
+		Effect: "The display adapter, and with it the screen that a VNC console shows; none is no screen. Other machines than x86's have one only if they ask for it.",
 		set:    func(h *Hardware, v string) { h.Video = v },
 	},
 	{

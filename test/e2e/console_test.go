@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -54,6 +55,21 @@ func (r *rig) attach(t *testing.T, id string) (guest io.Writer, until func(text 
 	}
 }
 
+// screen opens the screen of a server, of which the address is a page's.
+func (r *rig) screen(t *testing.T, id string) io.ReadWriter {
+	t.Helper()
+	address, err := r.remoteConsole(t, id, remoteconsoles.ConsoleProtocolVNC, remoteconsoles.ConsoleTypeNoVNC)
+	require.NoError(t, err)
+	page, err := url.Parse(address)
+	require.NoError(t, err)
+	socket, _, err := websocket.Dial(t.Context(), r.APIURL+"/"+page.Query().Get("path"), &websocket.DialOptions{HTTPClient: r.HTTP()}) //nolint:bodyclose // Dial has read it
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = socket.CloseNow() })
+	ctx, cancel := context.WithTimeout(t.Context(), guestPatience)
+	t.Cleanup(cancel)
+	return websocket.NetConn(ctx, socket, websocket.MessageBinary)
+}
+
 func TestWhoAttachesToASerialConsoleTypesInTheGuest(t *testing.T) {
 	r := newRig(t, system.Options{})
 	s := r.create(t, servers.CreateOpts{Name: "web", ImageRef: r.wholeDisk(t, r.demoImages), FlavorRef: r.flavor, Networks: r.on(), ConfigDrive: ptr(true)})
@@ -76,6 +92,11 @@ func TestWhoAttachesToASerialConsoleTypesInTheGuest(t *testing.T) {
 	log, err := servers.ShowConsoleOutput(t.Context(), r.demo, s.ID, servers.ShowConsoleOutputOpts{}).Extract()
 	require.NoError(t, err)
 	require.Contains(t, log, "it is 42")
+
+	greeting := make([]byte, len("RFB 003.008\n"))
+	_, err = io.ReadFull(r.screen(t, s.ID), greeting)
+	require.NoError(t, err)
+	require.Equal(t, "RFB 003.008\n", string(greeting))
 
 	_, err = io.WriteString(guest, "poweroff -f\r")
 	require.NoError(t, err)

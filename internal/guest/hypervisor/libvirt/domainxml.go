@@ -131,7 +131,7 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 		// A crashed guest is shown as such and not restarted behind its owner's back.
 		OnCrash: "destroy",
 		Devices: &libvirtxml.DomainDeviceList{
-			// No graphics and no balloon; no USB either unless something hangs on it: libvirt adds a controller by itself
+			// No balloon; no USB either unless something hangs on it: libvirt adds a controller by itself
 			// when none is named, and the guest's firmware and kernel spend time on it.
 			MemBalloon: &libvirtxml.DomainMemBalloon{Model: "none"},
 		},
@@ -175,9 +175,7 @@ func newDomain(d hypervisor.Domain, p platform) (*libvirtxml.Domain, error) {
 		dom.Devices.Interfaces = append(dom.Devices.Interfaces, networkInterface(nic, hw))
 	}
 	addCharacterDevices(dom, d, hw)
-	if hw.Video != "" {
-		dom.Devices.Videos = []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: hw.Video}}}
-	}
+	addScreen(dom, p, hw)
 	if hw.RNG.Present {
 		// It costs nothing measurable at the start, and without it an emulated guest waits for entropy when it makes its
 		// ssh host keys.
@@ -349,6 +347,27 @@ func addCharacterDevices(dom *libvirtxml.Domain, d hypervisor.Domain, hw imagepr
 			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
 			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: "org.qemu.guest_agent.0"}},
 		}}
+	}
+}
+
+// usualVideo is the display adapter of servers whose image names none: firmware and any guest can show text on it.
+const usualVideo = "vga"
+
+// addScreen gives the guest a display adapter, and a VNC server that listens on a socket alone: libvirt chooses where, in a folder of
+// the domain's that is QEMU's. A keyboard that needs no driver only x86 has, so other machines have no screen unless they ask for one.
+func addScreen(dom *libvirtxml.Domain, p platform, hw imageprops.Hardware) {
+	video := hw.Video
+	if video == "" && slices.Contains(p.architectures(), "x86_64") && (p.video == nil || p.video[usualVideo]) {
+		video = usualVideo
+	}
+	if video == "" {
+		return
+	}
+	dom.Devices.Videos = []libvirtxml.DomainVideo{{Model: libvirtxml.DomainVideoModel{Type: video}}}
+	if video != "none" {
+		dom.Devices.Graphics = []libvirtxml.DomainGraphic{{VNC: &libvirtxml.DomainGraphicVNC{
+			Listeners: []libvirtxml.DomainGraphicListener{{Socket: &libvirtxml.DomainGraphicListenerSocket{}}},
+		}}}
 	}
 }
 

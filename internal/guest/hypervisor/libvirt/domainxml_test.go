@@ -71,6 +71,7 @@ var goldens = map[string]struct {
 	"usb":        {with(server(), setProperties("hw_disk_bus", "usb")), emulated},
 	"uefi":       {with(server(), setProperties("hw_firmware_type", "uefi", "hw_machine_type", "q35")), withKVM},
 	"escaped":    {with(server(), func(d *hypervisor.Domain) { d.Title = "</title>\n<x a=\"1\">&\x00 ünï"; d.ProjectID = "<&>" }), emulated},
+	"headless":   {with(server(), setProperties("hw_video_model", "none")), emulated},
 	"bare":       {hypervisor.Domain{UUID: testUUID, Name: "slipway-" + testUUID, VCPUs: 1, MemoryMiB: 64, Boot: hypervisor.Boot{Kernel: "/k"}, Hardware: asks(nil, nil)}, emulated},
 }
 
@@ -237,7 +238,7 @@ func TestEveryPropertyShowsInTheDefinition(t *testing.T) {
 		{"hw_vif_model", "pcnet", []string{`<model type="pcnet">`}, nil},
 		{"hw_vif_model", "rtl8139", []string{`<model type="rtl8139">`}, nil},
 		{"hw_vif_model", "vmxnet3", []string{`<model type="vmxnet3">`}, nil},
-		{"hw_video_model", "none", []string{`<model type="none">`}, nil},
+		{"hw_video_model", "none", []string{`<model type="none">`}, []string{"<graphics"}},
 		{"hw_video_model", "vga", []string{`<model type="vga">`}, nil},
 		{"hw_video_model", "cirrus", []string{`<model type="cirrus">`}, nil},
 		{"hw_video_model", "virtio", []string{`<video>`, `<model type="virtio">`}, nil},
