@@ -26,7 +26,7 @@ demo: up ## install what is missing, start everything, and build a first server
 	@deploy/dev/demo.sh
 
 .PHONY: up
-up: install build temporal guest ## the same without the server: the API, Temporal and its Web UI, a hypervisor
+up: install build novnc temporal guest ## the same without the server: the API, Temporal and its Web UI, a hypervisor
 	@$(bin)/slipway dev up
 
 .PHONY: hosts
@@ -56,12 +56,17 @@ install:
 install-tests:
 	@deploy/dev/install.sh --tests
 	@deploy/dev/fetch-cloud-init.sh
+	@deploy/dev/fetch-novnc.sh
 
 .PHONY: build
 build: ## build .slipway/bin/slipway
 	@mkdir -p $(bin)
 	@[ -x $(bin)/slipway ] || echo "make: building slipway; the first time takes about 2 minutes on 2 cores"
 	@go build $(buildvcs) -trimpath -o $(bin)/slipway ./cmd/slipway
+
+.PHONY: novnc
+novnc:
+	@deploy/dev/fetch-novnc.sh
 
 .PHONY: temporal
 temporal:

@@ -61,8 +61,7 @@ type Options struct {
 	Hosts    hosts.Config
 	Consoles consoles.Config
 
-	// Origins whose pages may open consoles, beside the API's own.
-	Origins []string
+	ConsolePage consolesapi.Config
 	// PublicURL is how clients reach this API, for the catalog and links: the scheme and host of each request. Set it
 	// behind a proxy.
 	PublicURL string
@@ -145,7 +144,7 @@ func New(o Options) (*Server, error) {
 			return nil, fmt.Errorf("register the metrics of consoles: %w", err)
 		}
 	}
-	consolesapi.New(s.consoles, o.Origins).Mount(e.Group("/console"))
+	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
 	compute.New(o.Store, service, s.consoles, o.Compute).Mount(e.Group("/compute"))
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))

@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/bcrypt"
 
+	consolesapi "github.com/slipway-cloud/slipway/api/consoles"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
@@ -87,7 +88,7 @@ type world struct {
 	imports  image.Imports
 	builds   Builds // noBuilds
 	consoles consoles.Config
-	origins  []string
+	page     consolesapi.Config
 	measured *prometheus.Registry
 	url      string
 	server   *Server
@@ -177,7 +178,7 @@ func (w *world) serve() {
 	w.measured = prometheus.NewRegistry()
 	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, w.measured
 	o.Image.Idle, o.Image.Imports = 2*time.Second, w.imports
-	o.Consoles, o.Origins = w.consoles, w.origins
+	o.Consoles, o.ConsolePage = w.consoles, w.page
 	if w.builds != nil {
 		o.Builds = w.builds
 	}

@@ -47,6 +47,7 @@ func (g *guests) OpenConsole(ctx context.Context, in contract.OpenConsoleInput) 
 type consoleWorld struct {
 	*world
 	guests *guests
+	token  string // of the server's host
 	server string
 }
 
@@ -55,14 +56,20 @@ func newConsoleWorld(t *testing.T, config consoles.Config) *consoleWorld {
 	require.NoError(t, w.stop())
 	config.Logger = slog.New(slog.NewTextHandler(w.log, nil))
 	w.consoles, w.builds = config, w.guests
-	w.serve()
-	token := w.admitHost("hv1")
-	w.guests.relay = console.New(console.Options{
-		API: w.url, Token: func() string { return token }, Client: http.DefaultClient, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
-	})
-	t.Cleanup(w.guests.relay.Close)
+	w.token = w.admitHost("hv1")
+	w.again()
 	w.server = w.runs("hv1")
 	return w
+}
+
+// again starts an api process with what the world says now, and has the host come to that.
+func (w *consoleWorld) again() {
+	w.t.Helper()
+	w.serve()
+	w.guests.relay = console.New(console.Options{
+		API: w.url, Token: func() string { return w.token }, Client: http.DefaultClient, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+	})
+	w.t.Cleanup(w.guests.relay.Close)
 }
 
 // runs makes a server of the demo project that runs on a host.
@@ -261,8 +268,8 @@ func TestPagesOfOthersOpenNoConsoleUnlessTheyMay(t *testing.T) {
 	require.Equal(t, 403, answer.StatusCode)
 	require.Empty(t, w.guests.ends)
 	require.NoError(t, w.stop())
-	w.origins = []string{"https://dashboard.example.org"}
-	w.serve()
+	w.page.Origins = []string{"https://dashboard.example.org"}
+	w.again()
 	_, answer, err = w.dial(w.address(), "Origin", "https://evil.example.org") //nolint:bodyclose // as above
 	require.Error(t, err)
 	require.Equal(t, 403, answer.StatusCode)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/api"
 	"github.com/slipway-cloud/slipway/api/compute"
+	consolesapi "github.com/slipway-cloud/slipway/api/consoles"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
@@ -124,7 +125,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},
 		Consoles:        consoles.Config{TokenTTL: c.API.ConsoleTokenTTL, Idle: c.API.ConsoleIdle, AdvertiseURL: c.API.AdvertiseURL, Logger: log},
-		Origins:         c.API.Origins(),
+		ConsolePage:     consolesapi.Config{Origins: c.API.Origins(), NoVNC: c.API.NoVNC},
 		Addr:            c.API.Listen,
 		TLS:             secure,
 		PublicURL:       c.API.PublicURL,

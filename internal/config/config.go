@@ -96,6 +96,7 @@ type API struct {
 	TLSHostCA       string        `koanf:"tls_host_ca" help:"file with CAs: a host's token counts only with that host's certificate of one of them (host.api_cert), and users need none; a crl.pem beside it is honoured; empty: the token alone counts"`
 	PublicURL       string        `koanf:"public_url" help:"address that the catalog names; empty: as the request came"`
 	AdvertiseURL    string        `koanf:"advertise_url" help:"address of this very process, where hosts bring consoles to the users that are connected to it; empty: host.api_url, where one process runs alone"`
+	NoVNC           string        `koanf:"novnc" help:"folder of noVNC (core/ and vendor/, as Debian's package has it), with which browsers show screens"`
 	CORSOrigins     string        `koanf:"cors_origins" help:"origins, as https://dashboard.example.org, whose pages may open consoles, with commas between them; empty: the API's own"`
 	TokenTTL        time.Duration `koanf:"token_ttl" help:"how long a token lives"`
 	ConsoleTokenTTL time.Duration `koanf:"console_token_ttl" help:"how long the address of a console can be opened, once (Nova's consoleauth.token_ttl)"`
@@ -462,7 +463,7 @@ func Default() Config {
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: contract.DefaultControlQueue,
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys", Retention: 7 * 24 * time.Hour,
 		},
-		API: API{Listen: "127.0.0.1:8774", TokenTTL: 12 * time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, ShutdownTimeout: 30 * time.Second},
+		API: API{Listen: "127.0.0.1:8774", NoVNC: "/usr/share/novnc", TokenTTL: 12 * time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
 			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Quarantine: 7 * 24 * time.Hour, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,

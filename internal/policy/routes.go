@@ -235,6 +235,10 @@ var routes = []Route{
 
 	// Slipway's own: consoles, hosts, and what operators ask.
 	{Method: "GET", Path: "/console", Who: Anybody, But: "by the token in the query, once"},
+	{Method: "GET", Path: "/console/vnc_auto.html", Who: Anybody},
+	{Method: "GET", Path: "/console/vnc_auto.css", Who: Anybody},
+	{Method: "GET", Path: "/console/vnc_auto.js", Who: Anybody},
+	{Method: "GET", Path: "/console/novnc/*", Who: Anybody},
 	{Method: "PUT", Path: "/hosts/self", Who: Host},
 	{Method: "POST", Path: "/hosts/self/heartbeat", Who: Host},
 	{Method: "GET", Path: "/hosts/self/payload-keys", Who: Host},

@@ -45,6 +45,7 @@ func (d *dev) writeSettings(dsn string, temporal map[string]any, virt *stack.Lib
 		"api": map[string]any{
 			"listen": d.api, "tls_cert": cert, "tls_key": key, "tls_host_ca": caOf(d.pki()),
 			"admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
+			"novnc": d.path("novnc"),
 		},
 		"images": map[string]any{"dir": d.path("images")},
 		"host":   d.hostSettings(virt),

@@ -1,0 +1,250 @@
+package api
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/service/consoles"
+)
+
+// browser is a Chromium that is told what to do over its DevTools.
+type browser struct {
+	t       *testing.T
+	ctx     context.Context
+	socket  *websocket.Conn
+	asked   int
+	session string
+}
+
+// browse opens an address.
+func browse(t *testing.T, address string) *browser {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	require.NoError(t, err, "deploy/dev/install.sh --tests installs it")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+		"--remote-debugging-port=0", "--user-data-dir="+t.TempDir(), address)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	said, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait()
+	})
+	lines := bufio.NewScanner(said)
+	tools := ""
+	for tools == "" && lines.Scan() {
+		_, tools, _ = strings.Cut(lines.Text(), "DevTools listening on ")
+	}
+	require.NotEmpty(t, tools, "the browser has not started")
+	go func() { _, _ = io.Copy(io.Discard, said) }()
+	b := &browser{t: t, ctx: ctx}
+	b.socket, _, err = websocket.Dial(ctx, tools, nil) //nolint:bodyclose // Dial has read it
+	require.NoError(t, err)
+	b.socket.SetReadLimit(-1)
+	t.Cleanup(func() { _ = b.socket.CloseNow() })
+	var found struct {
+		Targets []struct {
+			ID   string `json:"targetId"`
+			Type string `json:"type"`
+		} `json:"targetInfos"`
+	}
+	b.ask("Target.getTargets", map[string]any{}, &found)
+	for _, target := range found.Targets {
+		if target.Type == "page" {
+			var attached struct {
+				Session string `json:"sessionId"`
+			}
+			b.ask("Target.attachToTarget", map[string]any{"targetId": target.ID, "flatten": true}, &attached)
+			b.session = attached.Session
+		}
+	}
+	require.NotEmpty(t, b.session, "it has no page")
+	return b
+}
+
+// ask asks for something of the DevTools' protocol.
+func (b *browser) ask(method string, params map[string]any, answer any) {
+	b.t.Helper()
+	b.asked++
+	question := map[string]any{"id": b.asked, "method": method, "params": params}
+	if b.session != "" {
+		question["sessionId"] = b.session
+	}
+	text, err := json.Marshal(question)
+	require.NoError(b.t, err)
+	require.NoError(b.t, b.socket.Write(b.ctx, websocket.MessageText, text))
+	for {
+		_, text, err := b.socket.Read(b.ctx)
+		require.NoError(b.t, err)
+		var said struct {
+			ID     int             `json:"id"`
+			Result json.RawMessage `json:"result"`
+			Error  json.RawMessage `json:"error"`
+		}
+		require.NoError(b.t, json.Unmarshal(text, &said))
+		if said.ID != b.asked {
+			continue // an event
+		}
+		require.Empty(b.t, said.Error, "%s: %s", method, said.Error)
+		require.NoError(b.t, json.Unmarshal(said.Result, answer))
+		return
+	}
+}
+
+// evaluate is what a promise of the page comes to.
+func (b *browser) evaluate(expression string) any {
+	b.t.Helper()
+	var said struct {
+		Result struct {
+			Value any `json:"value"`
+		} `json:"result"`
+	}
+	b.ask("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &said)
+	return said.Result.Value
+}
+
+// rfb is a guest's VNC server of a screen of 4 by 4 pixels (RFC 6143).
+type rfb struct {
+	t *testing.T
+	net.Conn
+}
+
+func (g rfb) read(n int) []byte {
+	g.t.Helper()
+	b := make([]byte, n)
+	_, err := io.ReadFull(g, b)
+	require.NoError(g.t, err)
+	return b
+}
+
+func (g rfb) write(parts ...any) {
+	g.t.Helper()
+	var b bytes.Buffer
+	for _, p := range parts {
+		require.NoError(g.t, binary.Write(&b, binary.BigEndian, p))
+	}
+	_, err := g.Write(b.Bytes())
+	require.NoError(g.t, err)
+}
+
+// greet goes through the handshake.
+func (g rfb) greet() {
+	g.t.Helper()
+	g.write([]byte("RFB 003.008\n"))
+	require.Equal(g.t, "RFB 003.008\n", string(g.read(12)))
+	g.write([]byte{1, 1}) // one security type, none
+	require.Equal(g.t, []byte{1}, g.read(1))
+	g.write(uint32(0))
+	g.read(1)                                                                 // ClientInit
+	format := []byte{32, 24, 0, 1, 0, 255, 0, 255, 0, 255, 16, 8, 0, 0, 0, 0} // of QEMU
+	g.write(uint16(4), uint16(4), format, uint32(3), []byte("web"))
+}
+
+// next is the next message but for those that say how the client wants to be served.
+func (g rfb) next() (kind byte, rest []byte) {
+	g.t.Helper()
+	for {
+		switch kind := g.read(1)[0]; kind {
+		case 0: // SetPixelFormat
+			g.read(19)
+		case 2: // SetEncodings
+			g.read(4 * int(binary.BigEndian.Uint16(g.read(3)[1:])))
+		case 3: // FramebufferUpdateRequest
+			return kind, g.read(9)
+		case 4: // KeyEvent
+			return kind, g.read(7)
+		case 5: // PointerEvent
+			g.read(5)
+		default:
+			require.Fail(g.t, "unexpected message", "type %d", kind)
+		}
+	}
+}
+
+func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	require.NoError(t, w.stop())
+	novnc, err := filepath.Abs(filepath.Join("..", ".slipway", "novnc"))
+	require.NoError(t, err)
+	require.DirExists(t, novnc, "deploy/dev/fetch-novnc.sh unpacks it")
+	w.page.NoVNC = novnc
+	w.again()
+	a := w.do("demo", "POST", "/compute/v2.1/servers/"+w.server+"/remote-consoles",
+		map[string]any{"remote_console": map[string]any{"protocol": "vnc", "type": "novnc"}}, "X-OpenStack-Nova-API-Version", "2.6")
+	require.Equal(t, 200, a.status, string(a.body))
+	page := browse(t, a.json(t)["remote_console"].(map[string]any)["url"].(string))
+
+	var guest rfb
+	select {
+	case end := <-w.guests.ends:
+		guest = rfb{t, end}
+	case <-page.ctx.Done():
+		t.Fatalf("the page opens no console: %v", page.evaluate(`document.body.innerText`))
+	}
+	require.NoError(t, guest.SetDeadline(time.Now().Add(time.Minute)))
+	guest.greet()
+	kind, _ := guest.next()
+	require.EqualValues(t, 3, kind)
+	blue := []byte{0x20, 0x90, 0xf0, 0} // red, green and blue in the order that noVNC asks for
+	guest.write([]byte{0, 0}, uint16(1), uint16(0), uint16(0), uint16(4), uint16(4), int32(0), bytes.Repeat(blue, 16))
+	shown := page.evaluate(`new Promise((resolve) => {
+		const look = () => {
+			const canvas = document.querySelector("canvas");
+			const pixel = canvas && [...canvas.getContext("2d").getImageData(1, 1, 1, 1).data];
+			pixel && pixel[0] ? resolve(pixel.join(" ")) : requestAnimationFrame(look);
+		};
+		look();
+	})`)
+	require.Equal(t, "32 144 240 255", shown)
+	require.Empty(t, page.evaluate(`document.getElementById("status").textContent`))
+	require.NotContains(t, page.evaluate(`location.href`), "token", "it is spent, and need not be seen")
+
+	page.evaluate(`document.querySelector("canvas").focus()`)
+	for _, way := range []string{"keyDown", "keyUp"} {
+		page.ask("Input.dispatchKeyEvent", map[string]any{"type": way, "key": "a", "code": "KeyA", "windowsVirtualKeyCode": 65}, &struct{}{})
+	}
+	for _, down := range []byte{1, 0} {
+		kind, key := guest.next()
+		for kind == 3 {
+			kind, key = guest.next()
+		}
+		require.Equal(t, []byte{down, 0, 0, 0, 0, 0, 'a'}, key)
+	}
+	require.NoError(t, guest.Close())
+	require.Equal(t, "The console is closed.", page.evaluate(`new Promise((resolve) => {
+		const look = () => { const text = document.getElementById("status").textContent; text ? resolve(text) : requestAnimationFrame(look); };
+		look();
+	})`))
+}
+
+func TestThePageOfAScreenRunsNothingOfOthers(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	for _, name := range []string{"vnc_auto.html", "vnc_auto.js", "vnc_auto.css"} {
+		a := w.do("", "GET", "/console/"+name, nil)
+		require.Equal(t, 200, a.status)
+		require.Contains(t, a.header.Get("Content-Security-Policy"), "default-src 'none'; script-src 'self';")
+		require.Equal(t, "no-referrer", a.header.Get("Referrer-Policy"))
+		require.Equal(t, "nosniff", a.header.Get("X-Content-Type-Options"))
+		require.NotContains(t, string(a.body), "://")
+	}
+	for _, name := range []string{"core/rfb.js", "../../api/api.go", "core/", "%2e%2e/secret.js"} {
+		require.Equal(t, 404, w.do("", "GET", "/console/novnc/"+name, nil).status, name)
+	}
+}
