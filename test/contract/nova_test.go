@@ -101,6 +101,17 @@ func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 		})
 	}
 
+	named := func(name string) (ids []string) {
+		pages, err := images.List(image, images.ListOpts{Name: name}).AllPages(t.Context())
+		require.NoError(t, err)
+		all, err := images.ExtractImages(pages)
+		require.NoError(t, err)
+		for _, i := range all {
+			ids = append(ids, i.ID)
+		}
+		return ids
+	}
+
 	do("keypair-add --pub-key %s laptop", key)
 	made := properties(do("boot --flavor disks --image-with os_distro=none --meta role=web --meta tier=1 --key-name laptop --user-data %s"+
 		" --availability-zone nova --security-groups default --ephemeral size=1,format=ext4 --swap 32"+
@@ -284,6 +295,18 @@ func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 	rests(web, "ACTIVE")
 	nova.refused("Policy doesn't allow", "reset-state", "www")
 
+	taken := properties(do("image-create --metadata stage=tested --show --poll www snap"))
+	require.Equal(t, []string{"snap", "tested", web}, []string{taken["name"], taken["stage"], taken["instance_uuid"]})
+	rests(web, "ACTIVE")
+	for range 2 {
+		do("backup www nightly daily 1")
+		rests(web, "ACTIVE")
+	}
+	system.Eventually(t, commandPatience, func() (bool, string) {
+		left := named("nightly")
+		return len(left) == 1, fmt.Sprint(left)
+	})
+
 	for _, not := range []string{"resize www disks", "resize-confirm www", "resize-revert www", "shelve www",
 		"shelve-offload www", "unshelve www"} {
 		nova.refused("The requested functionality is not supported", strings.Fields(not)...)
@@ -314,7 +337,7 @@ func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 	do("keypair-delete laptop")
 	do("keypair-delete desktop")
 	require.NoError(t, ports.Delete(t.Context(), system.Network(t, s.Demo()), port.ID).ExtractErr())
-	for _, id := range []string{noiseID, otherID} {
+	for _, id := range append([]string{noiseID, otherID, named("snap")[0]}, named("nightly")...) {
 		require.NoError(t, images.Delete(t.Context(), image, id).ExtractErr())
 	}
 }
