@@ -63,8 +63,10 @@ func properties(out string) map[string]string {
 func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 	installed(t, "nova", "python3-novaclient")
 	s := system.Start(t, system.Options{Hypervisor: "fake", Settings: map[string]any{"build": map[string]any{"reclaim_interval": "1h", "max_local_block_devices": 5}}})
-	require.NoError(t, flavors.Create(t.Context(), system.Compute(t, s.Admin()), flavors.CreateOpts{
-		ID: "disks", Name: "disks", VCPUs: 1, RAM: 64, Disk: ptr(1), Ephemeral: ptr(2), Swap: ptr(64)}).Err)
+	for name, ram := range map[string]int{"disks": 64, "larger": 128} {
+		require.NoError(t, flavors.Create(t.Context(), system.Compute(t, s.Admin()), flavors.CreateOpts{
+			ID: name, Name: name, VCPUs: 1, RAM: ram, Disk: ptr(1), Ephemeral: ptr(2), Swap: ptr(64)}).Err)
+	}
 	unchanged(t, s)
 	compute, image := system.Compute(t, s.Demo()), system.Image(t, s.Demo())
 	upload := func(name string, properties map[string]string) string {
@@ -289,6 +291,15 @@ func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 	require.Empty(t, table(do("instance-action-list --changes-before 2020-01-01T00:00:00Z www")))
 	require.Contains(t, do("instance-action www %s", actions[0]["Request_ID"]), "'result': 'Success'")
 
+	do("resize --poll www larger")
+	rests(web, "VERIFY_RESIZE")
+	do("resize-revert www")
+	rests(web, "ACTIVE")
+	do("resize --poll www larger")
+	do("resize-confirm www")
+	rests(web, "ACTIVE")
+	require.Equal(t, "larger", show("www")["flavor:original_name"])
+
 	admin.run("reset-state", "--all-tenants", "www")
 	rests(web, "ERROR")
 	admin.run("reset-state", "--active", web)
@@ -307,11 +318,10 @@ func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 		return len(left) == 1, fmt.Sprint(left)
 	})
 
-	for _, not := range []string{"resize www disks", "resize-confirm www", "resize-revert www", "shelve www",
-		"shelve-offload www", "unshelve www"} {
+	for _, not := range []string{"shelve www", "shelve-offload www", "unshelve www"} {
 		nova.refused("The requested functionality is not supported", strings.Fields(not)...)
 	}
-	for _, not := range []string{"migrate " + web, "evacuate " + web, "live-migration " + web} {
+	for _, not := range []string{"evacuate " + web, "live-migration " + web} {
 		admin.refused("The requested functionality is not supported", strings.Fields(not)...)
 	}
 

@@ -161,10 +161,14 @@ func TestTerraformMakesChangesAndDestroysAServer(t *testing.T) {
 	now = shown()
 	require.Equal(t, []any{"ACTIVE", second, made.Addresses}, []any{now.Status, now.Image["id"], now.Addresses}, "rebuilt, with its addresses")
 
+	w.flavor = "large"
+	f.becomes(w.configuration(network.ID))
+	require.Equal(t, "large", shown().Flavor["original_name"], "resized, and that confirmed")
+
 	// What is not served is refused in words, and leaves nothing to be mended.
-	larger := w
-	larger.flavor = "large"
-	f.write("main.tf", larger.configuration(network.ID))
+	shelved := w
+	shelved.power = "shelved_offloaded"
+	f.write("main.tf", shelved.configuration(network.ID))
 	said, code := f.run("apply", "-auto-approve")
 	require.NotZero(t, code)
 	require.Contains(t, said, "The requested functionality is not supported")
