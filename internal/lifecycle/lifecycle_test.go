@@ -51,7 +51,7 @@ var fromOfNova = map[string][]VMState{
 	"createImage": {Active, Paused, Suspended, Stopped}, "createBackup": {Active, Paused, Suspended, Stopped},
 	"resize": {Active, Stopped}, "confirmResize": {Resized}, "revertResize": {Resized}, "migrate": {Active, Stopped},
 	"changePassword": {Active}, "trigger_crash_dump": {Active, Paused, Rescued, Error},
-	"lock": nil, "unlock": nil, "os-getConsoleOutput": nil, "os-resetState": nil, "forceDelete": nil,
+	"lock": nil, "unlock": nil, "os-getConsoleOutput": nil, "os-getVNCConsole": nil, "os-getSerialConsole": nil, "os-resetState": nil, "forceDelete": nil,
 }
 
 func TestEveryActionMayBeginInTheStatesInWhichNovaLetsIt(t *testing.T) {
