@@ -52,7 +52,7 @@ func (s *Store) ListDomains(ctx context.Context, f IdentityFilter) ([]Domain, er
 	return all, failed(err, "list the domains")
 }
 
-// UpdateDomain changes one; the tokens of one that it disables end.
+// UpdateDomain changes one. Who is in a disabled one is let in no more; its tokens count again with it.
 func (s *Store) UpdateDomain(ctx context.Context, id string, p DomainPatch) (Domain, error) {
 	var d Domain
 	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) (err error) {
