@@ -72,6 +72,7 @@ func (c *client) attachConsole(ctx context.Context, cmd *cobra.Command, s *sessi
 		case err := <-left:
 			if errors.Is(err, errLeft) {
 				_ = socket.Close(websocket.StatusNormalClosure, "")
+				<-ended // nothing is printed any more
 				return nil
 			}
 			left = nil // nothing more is typed, and more may be printed
