@@ -103,7 +103,7 @@ ifeq ($(PACKAGES),)
 # of it with the race detector would take longer to compile than to test.
 alone := ./test/e2e ./test/matrix ./test/chaos
 suites = "$(gotest) $(buildvcs) $(race) -p $(parallel) -timeout 15m $$(go list ./... | grep -v /test/ | tr '\n' ' ')" \
-	"$(gotest) $(buildvcs) -p $(parallel) -timeout 15m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench -e /cloudguest -e /terraform | tr '\n' ' ')" \
+	"$(gotest) $(buildvcs) -p $(parallel) -timeout 25m $$(go list ./test/... | grep -v -e /e2e -e /matrix -e /chaos -e /bench -e /cloudguest -e /terraform | tr '\n' ' ')" \
 	"$(gotest) $(buildvcs) -p 1 -timeout 20m $(alone)" \
 	"cd deploy/temporal && GOWORK=off $(gotest) $(buildvcs) -timeout 10m ./..."
 else
