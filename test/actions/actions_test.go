@@ -36,8 +36,8 @@ import (
 const patience = time.Minute
 
 var (
-	seed = flag.Uint64("seed", 1, "which of a step's two deaths is tried")
-	all  = flag.Bool("all", false, "try both")
+	seed = flag.Uint64("seed", 1, "which of a step's faults are tried")
+	all  = flag.Bool("all", false, "try all of them")
 )
 
 // TestMain has many wait at once: most of what a fault takes is waiting.
@@ -57,12 +57,14 @@ type rig struct {
 	image    string
 }
 
-// ways are what may happen to a step. Where it is repaired by another try the action succeeds; else the server is what it was.
-var ways = []struct {
+type way struct {
 	name     string
 	rule     faultinject.Rule
 	succeeds bool
-}{
+}
+
+// ways are what may happen to a step. Where it is repaired by another try the action succeeds; else the server is what it was.
+var ways = []way{
 	{"fails before its effect", faultinject.Rule{Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1}, false},
 	{"fails after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}, false},
 	{"is unfit after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1}, false},
@@ -70,7 +72,25 @@ var ways = []struct {
 	{"is done twice", faultinject.Rule{Mode: faultinject.Twice, Times: 1}, true},
 }
 
-func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
+// tried are the ways for the nth step of an action: one that it fails in and one that it is repaired after, in turns, so that a table of
+// a few steps meets each; or all of them.
+func tried(n int) (chosen []way) {
+	for _, succeeds := range []bool{false, true} {
+		var of []way
+		for _, w := range ways {
+			if w.succeeds == succeeds {
+				of = append(of, w)
+			}
+		}
+		if !*all {
+			of = of[(n+int(*seed))%len(of):][:1]
+		}
+		chosen = append(chosen, of...)
+	}
+	return chosen
+}
+
+func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 	r := &rig{System: system.Start(t, system.Options{Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s", "reclaim_interval": "24h"},
 		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
@@ -84,23 +104,38 @@ func TestEveryStepOfEveryActionMayFailInEveryWay(t *testing.T) {
 	before := r.World(t)
 	for _, action := range lifecycle.Tabled() {
 		t.Run("faults", func(t *testing.T) { // an action's servers are as many as the host has room for
-			var rules []faultinject.Rule
+			var trials []*way
 			finished := false
-			for _, step := range actions.Tables()[action.Name] {
+			for n, step := range actions.Tables()[action.Name] {
 				done := finished // what is done behind the end does not fail the action
 				finished = finished || step.Name == contract.FinishAction
-				for _, way := range ways {
-					t.Run(fmt.Sprintf("%s: %s %s", action.Name, step.Name, way.name), func(t *testing.T) {
-						rule := way.rule
-						rule.Step, rule.Server = step.Name, r.in(t, action.From[0])
-						rules = append(rules, rule)
-						t.Parallel() // when all servers are there
-						r.fails(t, action, rule.Server, way.succeeds || done)
+				for _, one := range tried(n) {
+					one.name, one.succeeds = fmt.Sprintf("%s: %s %s", action.Name, step.Name, one.name), one.succeeds || done
+					one.rule.Step = step.Name
+					trials = append(trials, &one)
+				}
+			}
+			t.Run("servers", func(t *testing.T) {
+				for _, one := range trials {
+					t.Run(one.name, func(t *testing.T) {
+						t.Parallel()
+						one.rule.Server = r.in(t, action.From[0])
 					})
 				}
+			})
+			var rules []faultinject.Rule
+			for _, one := range trials {
+				require.NotEmpty(t, one.rule.Server, one.name)
+				rules = append(rules, one.rule)
 			}
 			_, err := r.Faults.Set(rules...)
 			require.NoError(t, err)
+			for _, one := range trials {
+				t.Run(one.name, func(t *testing.T) {
+					t.Parallel()
+					r.fails(t, action, one.rule.Server, one.succeeds)
+				})
+			}
 		})
 		require.NoError(t, r.Faults.Clear())
 	}
