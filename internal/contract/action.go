@@ -85,6 +85,12 @@ const (
 	UnrevertGuest   = "UnrevertGuest"
 	RecordRevert    = "RecordRevert"
 	UnrecordRevert  = "UnrecordRevert"
+
+	OfferDisks      = "OfferDisks"
+	WithdrawDisks   = "WithdrawDisks"
+	EndOffer        = "EndOffer"
+	ReceiveDisks    = "ReceiveDisks"
+	DiscardReceived = "DiscardReceived"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
