@@ -99,20 +99,38 @@ func (f *Files) Client(own Pair, servers Authority, name string) (*tls.Config, e
 	if name == "" {
 		return nil, errors.New("TLS needs the name that the server's certificate is for")
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: name}
-	if own.Cert != "" || own.Key != "" {
-		pair, err := f.hold(own)
-		if err != nil {
-			return nil, err
-		}
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get(), nil }
-	}
-	if servers.CA == "" {
-		return config, nil
-	}
-	known, err := f.trust(servers)
+	client, err := f.Clients(own, servers)
 	if err != nil {
 		return nil, err
+	}
+	return client(name), nil
+}
+
+// Clients is Client towards servers of any name.
+func (f *Files) Clients(own Pair, servers Authority) (func(name string) *tls.Config, error) {
+	var pair *file[*tls.Certificate]
+	var known *file[trust]
+	var err error
+	if own.Cert != "" || own.Key != "" {
+		if pair, err = f.hold(own); err != nil {
+			return nil, err
+		}
+	}
+	if servers.CA != "" {
+		if known, err = f.trust(servers); err != nil {
+			return nil, err
+		}
+	}
+	return func(name string) *tls.Config { return client(pair, known, name) }, nil
+}
+
+func client(pair *file[*tls.Certificate], known *file[trust], name string) *tls.Config {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: name}
+	if pair != nil {
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get(), nil }
+	}
+	if known == nil {
+		return config
 	}
 	// The CAs of a tls.Config are fixed when it is made. So the verification is done here, as crypto/tls does it, with those of now.
 	// The name is not taken from the connection, which has none where the server is asked for by its address.
@@ -129,7 +147,7 @@ func (f *Files) Client(own Pair, servers Authority, name string) (*tls.Config, e
 		}
 		return trust.current(chains)
 	}
-	return config, nil
+	return config
 }
 
 // hold reads a pair, and has it counted among the process's.
