@@ -1,11 +1,14 @@
 package contract
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // OfferDisksInput has a host offer the disks of a guest, which is off, to another host.
 type OfferDisksInput struct {
 	ServerID string `json:"server_id"`
-	MoveID   string `json:"move_id"` // names the move to both hosts
+	MoveID   string `json:"move_id"` // names the move to both hosts, as a UUID does: another move has another one
 	To       string `json:"to"`      // hostname of whom alone they are sent
 	// Within is how long the offer stands, if nobody ends it; 0 is a day.
 	Within time.Duration `json:"within,omitempty"`
@@ -21,6 +24,9 @@ type DiskOffer struct {
 	Files      []OfferedFile `json:"files"`
 	Total      int64         `json:"total"` // bytes that they take at most on a disk
 }
+
+// String keeps the credential out of texts.
+func (o DiskOffer) String() string { return fmt.Sprintf("%d disks at %s", len(o.Files), o.Address) }
 
 // OfferedFile is a disk, by its name in the folder of its server.
 type OfferedFile struct {
@@ -40,10 +46,10 @@ type ReceiveDisksInput struct {
 	// Disk is what the disks were made of: nothing else is received, and none that is larger. Its image is the one that the root disk
 	// leans on, which FetchImage has brought.
 	Disk BuildDiskInput `json:"disk"`
-	Into string         `json:"into,omitempty"` // the folder in the server's own: ArrivesNext, Arrives
+	Into string         `json:"into"` // the folder in the server's own: ArrivesNext, Arrives
 }
 
-// Folders that disks are received into. They hold all of what was offered, or what goes on from there.
+// Folders that disks are received into. Beside the disks lies a file whose name ends in .part, which is no part of a guest.
 const (
 	ArrivesNext = "next" // of the guest that follows: it can be put in its place as it is
 	Arrives     = "arrived"

@@ -188,6 +188,14 @@ var Rules = []Rule{
 		Why: "a hypervisor holds no database credential",
 	},
 	{
+		Who: []string{"activities/host", "workers", "internal/guest/..."}, Except: []string{"internal/guest/transfer"}, Never: []string{"internal/listener"},
+		Why: "a hypervisor listens on nothing, but for another host while disks are offered to it",
+	},
+	{
+		Who: []string{"internal/guest/transfer"}, Never: []string{sdk, "internal/guest/hypervisor/...", "internal/guest/disk", "internal/guest/imagecache"},
+		Why: "what carries disks knows names and bytes: what a disk is, and whose, is decided on either side of it",
+	},
+	{
 		Who: []string{"activities/control"}, Never: []string{"activities/host", "internal/guest/hypervisor/...", "internal/guest/imagecache"}, Reach: true,
 		Why: "the control plane reaches hypervisors through their task queues only",
 	},

@@ -136,6 +136,8 @@ func TestABrokenRuleIsFound(t *testing.T) {
 		"a verb with a client of its own":                    {who: "internal/cli", imports: "github.com/gophercloud/gophercloud/v2"},
 		"a hypervisor with a database":                       {who: "activities/host", imports: slipway("models")},
 		"a hypervisor that gets to the database by a way":    {who: "activities/host", through: "internal/guest/disk", imports: slipway("models")},
+		"a hypervisor that listens for more than disks":      {who: "internal/guest/console", imports: slipway("internal/listener")},
+		"a way of disks that reads them":                     {who: "internal/guest/transfer", imports: slipway("internal/guest/disk")},
 		"a control plane that calls hypervisors":             {who: "activities/control", imports: slipway("internal/guest/hypervisor")},
 		"a step that starts workflows of its own":            {who: "activities/control", imports: slipway("workflows")},
 		"replayed code outside workflows":                    {who: "activities/host", imports: "go.temporal.io/sdk/workflow"},
