@@ -47,6 +47,7 @@ var (
 	}
 	heartbeatDetails = map[string]any{
 		contract.FetchImage: contract.FetchProgress{}, contract.TakeSnapshot: contract.SnapshotProgress{}, contract.StoreSnapshot: contract.SnapshotProgress{},
+		contract.OfferDisks: contract.TransferProgress{}, contract.ReceiveDisks: contract.TransferProgress{},
 		contract.StoreImage: contract.ImportProgress{},
 		contract.CopyImage:  contract.ImportProgress{},
 	}

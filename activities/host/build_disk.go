@@ -110,7 +110,10 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	if err := disk.Remove(dir); err != nil {
 		return err
 	}
-	for _, name := range []string{nextName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
+	if err := a.o.Offers.End(dir, in.ServerID); err != nil {
+		return err
+	}
+	for _, name := range []string{nextName, arrivedName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
 		if err := a.drop(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/program"
 	"github.com/slipway-cloud/slipway/internal/space"
@@ -35,6 +36,8 @@ type Options struct {
 	Images       Sink // of servers of this host
 	Hypervisor   hypervisor.Hypervisor
 	Consoles     Consoles
+	Offers       *transfer.Offers  // of disks to other hosts; nil offers none
+	Receiver     transfer.Receiver // of theirs
 	// Limits of each program that runs; zero fields are program.Default's.
 	Limits program.Limits
 	Keys   *payload.Keys // they seal the facts of servers
@@ -66,6 +69,9 @@ type turn struct {
 func New(o Options) (*Activities, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Offers == nil {
+		o.Offers = transfer.NewOffers(transfer.Options{Hostname: o.Hostname, Logger: o.Logger})
 	}
 	dir, err := filepath.Abs(o.InstancesDir)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
 
@@ -148,7 +149,7 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 func isMadeByBuild(name string) bool {
 	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName || name == kernelName || name == ramdiskName ||
 		name == factsName || strings.HasPrefix(name, "inject") || name == nextName || name == rescueName || name == snapshotName || strings.HasPrefix(name, previousName) ||
-		strings.HasPrefix(name, resizedName)
+		strings.HasPrefix(name, resizedName) || name == arrivedName || name == transfer.Folder
 }
 
 // shortened bounds what one instance takes of an inventory.

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -171,12 +172,26 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	consoles := console.New(console.Options{API: c.Host.APIURL, Token: token, Client: member.Client(), Logger: log})
 	defer consoles.Close()
+	metrics := prometheus.NewRegistry()
+	listens, dials, err := transferTLS(c, certificates)
+	if err != nil {
+		return err
+	}
+	moved := transfer.NewMetrics(metrics)
+	offers := transfer.NewOffers(transfer.Options{
+		Listen: c.Host.TransferListen, Advertise: c.Host.TransferAdvertise, Hostname: hostname, TLS: listens, Metrics: moved, Logger: log,
+	})
+	defer offers.Close()
 	activities, err := host.New(host.Options{
 		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Images: api, Hypervisor: virt, Consoles: consoles, Keys: keys.Keys,
 		CannotInject: cannotInject, Libguestfs: libguestfs, Logger: log,
+		Offers: offers, Receiver: transfer.Receiver{TLS: dials, Reserve: reserve, Metrics: moved, Logger: log},
 	})
 	if err != nil {
 		return err
+	}
+	if err := offers.TakeUp(ctx, instances); err != nil {
+		log.Warn("Disks that were offered to other hosts are not offered any more.", "error", err)
 	}
 	switch n, err := activities.ResealFacts(); {
 	case err != nil:
@@ -197,7 +212,6 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if maxBuilds == 0 {
 		maxBuilds = 2 * runtime.NumCPU()
 	}
-	metrics := prometheus.NewRegistry()
 	return serveOperator(ctx, c.Operator, certificates, metrics, nil, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return registration.Run(ctx) })

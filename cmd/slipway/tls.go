@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/config"
+	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 	"github.com/slipway-cloud/slipway/internal/pki"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
 )
@@ -112,6 +114,24 @@ func apiTransport(c config.Host, certificates *tlsfile.Files) (*http.Transport, 
 	transport.TLSClientConfig, err = certificates.Client(tlsfile.Pair{Setting: "host.api", Cert: c.APICert, Key: c.APIKey},
 		tlsfile.Authority{Setting: "host.api_ca", CA: c.APICA}, api.Hostname())
 	return transport, err
+}
+
+// transferTLS is how hosts send each other disks: with the certificate that says which host this is, and with those of hosts alone. It
+// is none where this host has no certificate, or nobody says whose others may have: there is no other way.
+func transferTLS(c config.Config, certificates *tlsfile.Files) (listener *tls.Config, client func(hostname string) *tls.Config, err error) {
+	own := tlsfile.Pair{Setting: "temporal.tls", Cert: c.Temporal.TLSCert, Key: c.Temporal.TLSKey}
+	hosts := tlsfile.Authority{Setting: "host.transfer_ca", CA: cmp.Or(c.Host.TransferCA, c.Temporal.TLSCA)}
+	if own.Cert == "" || hosts.CA == "" {
+		return nil, nil, nil
+	}
+	if listener, err = certificates.Server(own, hosts, tls.VersionTLS13, pki.Host); err != nil {
+		return nil, nil, err
+	}
+	clients, err := certificates.Clients(own, hosts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return listener, func(hostname string) *tls.Config { return transfer.Peer(clients(hostname), hostname) }, nil
 }
 
 // refusePlaintext keeps a process from starting that would be in clear where other machines can listen, unless its settings let it.

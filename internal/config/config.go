@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -437,6 +438,10 @@ type Host struct {
 	ResumeGuests     bool          `koanf:"resume_guests" help:"start the guests that are off and should run when this host starts (Nova's resume_guests_state_on_host_boot)"`
 	SyncPowerEvery   time.Duration `koanf:"sync_power_every" help:"how often the host looks whether its guests run as the API knows it, besides the hypervisor's own word (Nova's sync_power_state_interval); 0: only at that"`
 	FakeStartLatency time.Duration `koanf:"fake_start_latency" help:"with the fake hypervisor: how long a start takes"`
+
+	TransferListen    string `koanf:"transfer_listen" help:"host:port where other hosts fetch the disks of servers that move to them, over TLS with temporal.tls_cert; it listens only while a move goes on; port 0 is any; empty: no server moves away from this host"`
+	TransferAdvertise string `koanf:"transfer_advertise" help:"name or address, and port where it is another one, by which other hosts reach host.transfer_listen; empty: its address, or the hostname where it is all of the machine's"`
+	TransferCA        string `koanf:"transfer_ca" help:"file with the CAs that other hosts' certificates have to be issued by; a crl.pem beside it is honoured; empty: temporal.tls_ca"`
 }
 
 // Virt reads how the guests of this host run.
@@ -485,6 +490,7 @@ func Default() Config {
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt", VirtType: hypervisor.Auto,
 			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second, SyncPowerEvery: 10 * time.Minute,
 			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512, Libguestfs: true,
+			TransferListen: ":8790",
 		},
 		Notifications: Notifications{Log: true, WebhookTimeout: 10 * time.Second, GiveUp: 3 * 24 * time.Hour, Keep: 7 * 24 * time.Hour},
 	}
@@ -732,6 +738,9 @@ func (c Config) check() error {
 	}
 	if c.Host.Hypervisor != "libvirt" && c.Host.Hypervisor != "fake" {
 		wrong = append(wrong, fmt.Errorf("host.hypervisor must be libvirt or fake, not %q", c.Host.Hypervisor))
+	}
+	if _, _, err := net.SplitHostPort(c.Host.TransferListen); c.Host.TransferListen != "" && err != nil {
+		wrong = append(wrong, fmt.Errorf("host.transfer_listen must be host:port, not %q", c.Host.TransferListen))
 	}
 	if _, err := c.Host.Virt(); err != nil {
 		wrong = append(wrong, err)

@@ -154,6 +154,14 @@ var activities = table(
 	host[Undo, none](UnrevertGuest).givesBack(),
 	control[RecordResizeInput, none](RecordRevert).summed(func(in RecordResizeInput) string { return "flavor " + in.New.Spec.Flavor.Name }),
 	control[RecordResizeInput, none](UnrecordRevert).owes(OwesUndo),
+	host[OfferDisksInput, DiskOffer](OfferDisks).of(func(in OfferDisksInput) string { return in.ServerID }).
+		summed(func(in OfferDisksInput) string { return "to " + in.To }),
+	host[Undo, none](WithdrawDisks).givesBack(),
+	host[ReceiveDisksInput, none](ReceiveDisks).of(func(in ReceiveDisksInput) string { return in.ServerID }).
+		summed(func(in ReceiveDisksInput) string { return "from " + in.From }).
+		noTurn("it waits for the network, and would keep those from working that do not"),
+	host[Undo, none](DiscardReceived).givesBack(),
+	host[EndOfferInput, none](EndOffer).of(func(in EndOfferInput) string { return in.ServerID }).owes(OwesEnd),
 	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
 
 	// What the database has forgotten, and a host has.

@@ -128,6 +128,8 @@ func (d *dev) hostSettings(virt *stack.Libvirt) map[string]any {
 		"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "resume_guests": virt.Started,
 		// A machine for trying things out has little memory, and its guests use less than they are given.
 		"cpu_ratio": 16.0,
+		// Several hosts share its address.
+		"transfer_listen": "127.0.0.1:0",
 	}
 }
 
