@@ -375,7 +375,8 @@ func (s *System) addHost(ctx context.Context, i int, o Options) {
 	host := map[string]any{
 		"api_url": s.APIURL, "token": made.Host.Token, "hostname": hostname, "state_dir": state, "heartbeat_every": "1s",
 		"hypervisor": o.Hypervisor, "libvirt_socket": s.Libvirt.Socket, "cpu_ratio": 64.0,
-		"libguestfs": false, // each host would make a machine for it, and try that
+		"libguestfs":      false, // each host would make a machine for it, and try that
+		"transfer_listen": "127.0.0.1:0",
 	}
 	if s.control != nil {
 		own := testenv.Host(s.t, hostname)
