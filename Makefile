@@ -52,6 +52,10 @@ clean: down ## delete what is built; the state stays
 install:
 	@deploy/dev/install.sh
 
+.PHONY: install-bench
+install-bench:
+	@deploy/dev/install.sh --bench
+
 .PHONY: install-tests
 install-tests:
 	@deploy/dev/install.sh --tests
@@ -160,7 +164,7 @@ terraform: install build temporal tofu ## apply, change and destroy servers with
 	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 10m ./test/terraform
 
 .PHONY: bench
-bench: install build temporal ## measure builds and images; docs/benchmarks.md says what is measured and how
+bench: install-bench build temporal ## measure builds and images; docs/benchmarks.md says what is measured and how
 	@$(with) go test $(buildvcs) -vet=off -run '^$$' -bench . -benchtime 1x -timeout 30m ./test/bench -args -write "$$PWD/docs/benchmarks.md"
 
 .PHONY: check

@@ -5,6 +5,7 @@
 #   deploy/dev/install.sh           install what is missing
 #   deploy/dev/install.sh --tests   and what only the tests need: OpenStack's clients, a message broker with oslo.messaging, a browser, the race
 #                                   detector's C compiler, what cloud-init is written with
+#   deploy/dev/install.sh --bench   and what only the benchmarks compare with
 #   deploy/dev/install.sh --cloud-guest   and what builds the image of Debian with cloud-init
 #   deploy/dev/install.sh --libguestfs    and what injects into xfs, btrfs and LVM, with a kernel for it: a hundred packages
 #   deploy/dev/install.sh --check   only say what is missing; exit 1 if something is
@@ -29,6 +30,7 @@ busybox-static cpio xz-utils grub-pc-bin grub-common binutils
 "
 [ "${1:-}" != --tests ] || packages="$packages python3-openstackclient python3-novaclient python3-glanceclient rabbitmq-server python3-oslo.messaging openssl gcc libc6-dev chromium
 python3-yaml python3-jinja2 python3-configobj python3-requests python3-jsonpatch python3-jsonschema python3-oauthlib python3-netifaces"
+[ "${1:-}" != --bench ] || packages="$packages socat"
 [ "${1:-}" != --cloud-guest ] || packages="$packages mmdebstrap"
 [ "${1:-}" != --libguestfs ] || packages="$packages guestfish libguestfs-xfs $kernel"
 

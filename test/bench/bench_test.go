@@ -58,13 +58,14 @@ func BenchmarkReport(b *testing.B) {
 	b.Run("drive", func(b *testing.B) { benchDrive(b, r) })
 	b.Run("injection", func(b *testing.B) { benchInjection(b, r) })
 	b.Run("crowd", func(b *testing.B) { benchCrowd(b, r) })
+	b.Run("transfer", func(b *testing.B) { benchTransfer(b, &r.transferReport) })
 	b.Run("images", func(b *testing.B) { benchImages(b, r) })
 	if b.Failed() {
 		return
 	}
 	text := r.text()
 	fmt.Println(text)
-	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.pause) > 0 && len(r.show) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.upload) > 0
+	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.pause) > 0 && len(r.show) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.transfer) > 0 && len(r.upload) > 0
 	if *write != "" {
 		require.True(b, whole, "only a part was measured: the report stays as it is")
 		_, certificates := parts(b)
@@ -78,6 +79,7 @@ type report struct {
 	guestDataReport
 	powerReport
 	serverReport
+	transferReport
 	submit, fakeActive, fakeDelete        series
 	burstActive                           series
 	burstRate                             []float64
@@ -406,6 +408,9 @@ of this run.
 		r.serverReport.rows(line)
 	}
 	r.guestDataReport.rows(line)
+	if len(r.transfer) > 0 {
+		r.transferReport.rows(line)
+	}
 	if len(r.upload) > 0 {
 		r.imageReport.rows(line)
 	}
@@ -424,6 +429,9 @@ of this run.
 			most, times(r.crowd[most], r.crowd[alone]))
 	}
 	w.WriteString(r.guestDataReport.text())
+	if len(r.transfer) > 0 {
+		w.WriteString(r.transferReport.text())
+	}
 	if len(r.upload) > 0 {
 		w.WriteString(r.imageReport.text())
 	}

@@ -1,5 +1,5 @@
 // Package beside asks a server's host for something, beside whatever holds the server's lock. Each question is a workflow because
-// the control plane reaches hosts through Temporal only: a hypervisor listens on nothing.
+// the control plane reaches hosts through Temporal only: a hypervisor does not listen for it.
 package beside
 
 import (

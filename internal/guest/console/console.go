@@ -1,4 +1,4 @@
-// Package console brings consoles of guests to the API. A hypervisor listens on nothing: it is told of the session that wants the
+// Package console brings consoles of guests to the API. A hypervisor does not listen for them: it is told of the session that wants the
 // console, and dials.
 package console
 

@@ -1,4 +1,4 @@
-// Package consoles brings users to the consoles of their servers. A hypervisor listens on nothing: the API process that a user has
+// Package consoles brings users to the consoles of their servers. A hypervisor does not listen for users: the API process that a user has
 // come to orders the server's host there too, by a workflow, and passes the bytes between the two.
 package consoles
 
