@@ -11,8 +11,9 @@ import (
 type Failure struct {
 	Row       string
 	Fault     *fault.Error
-	elsewhere bool // another place may do better
-	lost      bool // its place was not heard of
+	elsewhere bool   // another place may do better
+	lost      bool   // its place was not heard of
+	apart     string // the chain of what it, and others, may have taken at a place of their own
 }
 
 // ended is how a table failed. last is nil where as many places failed as may be tried.
@@ -31,6 +32,9 @@ func (t Table[S]) do(ctx workflow.Context, r *Run, s S) *ended {
 		}
 		if f.Row == t[from].Name && r.waits(ctx, f.Fault) {
 			continue
+		}
+		if f.lost && f.apart != "" && !r.keeps(ctx) {
+			r.saga.Unwind(ctx, 0, f.apart) // nobody is there who could undo it now, and the chosen place waits to be put back
 		}
 		if ctx.Err() != nil || !f.elsewhere {
 			return &ended{f.Fault}
@@ -74,7 +78,7 @@ func (r *Run) waits(ctx workflow.Context, f *fault.Error) bool {
 func (t Table[S]) TakenBefore(r *Run, s S) {
 	from, _ := t.section()
 	for i := range t[:from] {
-		register(r, &t[i], s, 0)
+		register(r, &t[i], r.place, s, 0)
 	}
 }
 
@@ -132,12 +136,16 @@ func step[S any](ctx workflow.Context, r *Run, row *Row[S], s S, n int) *Failure
 	if row.detached || row.uncancelled {
 		ctx, _ = workflow.NewDisconnectedContext(ctx)
 	}
-	line := r.begin(ctx, &row.Spec, n)
-	line.undo = register(r, row, s, n)
-	err := row.do(ctx, r, &row.Spec, s, n)
-	if lost(err) && r.frame.Seen != nil && r.frame.Seen(ctx, r.place.name) {
+	at := r.place
+	if row.at != nil {
+		at = &place{row.at(s)}
+	}
+	line := r.begin(ctx, &row.Spec, at.name, n)
+	line.undo = register(r, row, at, s, n)
+	err := row.do(ctx, r, &row.Spec, at.name, s, n)
+	if lost(err) && r.frame.Seen != nil && r.frame.Seen(ctx, at.name) {
 		// The place reports: it was the engine that was away, and its clocks went on. Once more, then.
-		err = row.do(ctx, r, &row.Spec, s, n)
+		err = row.do(ctx, r, &row.Spec, at.name, s, n)
 	}
 	now := workflow.Now(ctx)
 	line.Finished = &now
@@ -152,8 +160,8 @@ func step[S any](ctx workflow.Context, r *Run, row *Row[S], s S, n int) *Failure
 		}
 		return nil
 	}
-	f := &Failure{Row: row.Name, Fault: failure.Fault(err), lost: lost(err)}
-	f.elsewhere = row.Scope == Placed && tryElsewhere(f.Fault)
+	f := &Failure{Row: row.Name, Fault: failure.Fault(err), lost: lost(err), apart: row.Apart}
+	f.elsewhere = row.Scope == Placed && row.at == nil && tryElsewhere(f.Fault)
 	survived := row.survived != nil && row.survived(ctx, s, n, f)
 	line.State, line.Error = Failed, f.Fault.Text
 	workflow.GetLogger(ctx).Error("A step failed.",
@@ -177,11 +185,11 @@ func (r *Run) choose(ctx workflow.Context, line *Line, name string) {
 	}
 }
 
-func (r *Run) begin(ctx workflow.Context, row *Spec, n int) *Line {
+func (r *Run) begin(ctx workflow.Context, row *Spec, at string, n int) *Line {
 	r.Enter(ctx, row.Phase)
 	line := &Line{Row: row.Name, Index: n, State: Running, Phase: row.Phase, Started: workflow.Now(ctx)}
 	if row.Scope == Placed {
-		line.Place = r.place.name
+		line.Place = at
 	}
 	r.lines = append(r.lines, line)
 	return line

@@ -69,19 +69,19 @@ func (r *Run) controlOptions(row *Spec, in any) workflow.LocalActivityOptions {
 	}
 }
 
-func (r *Run) placedOptions(row *Spec) workflow.ActivityOptions {
+func (r *Run) placedOptions(row *Spec, at string) workflow.ActivityOptions {
 	if row.Tireless {
-		return UndoOptions(r.frame.About, r.frame.Queue(r.place.name), r.place.name)
+		return UndoOptions(r.frame.About, r.frame.Queue(at), at)
 	}
 	silent := r.frame.Limits.Silence / 3
 	return workflow.ActivityOptions{
-		TaskQueue:              r.frame.Queue(r.place.name),
+		TaskQueue:              r.frame.Queue(at),
 		HeartbeatTimeout:       silent,
 		ScheduleToStartTimeout: r.frame.Limits.Silence - silent,
 		StartToCloseTimeout:    r.timeout(row) + r.frame.Limits.Turn,
 		RetryPolicy:            RetryFor(r.frame.Limits.Unavailable),
 		WaitForCancellation:    true,
-		Summary:                Summary("on " + r.place.name + ": " + r.frame.Title),
+		Summary:                Summary("on " + at + ": " + r.frame.Title),
 	}
 }
 

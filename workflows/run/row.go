@@ -24,6 +24,8 @@ type Spec struct {
 	PerPlace    bool   // given back when the run leaves the place, not only when it ends
 	Behind      string // the chain in which it is given back, once no place holds anything any more that may use it; "" is at once
 	Apart       string // the chain in which it is given back at once, whatever waits; "" is none
+	Where       string // of a row at another place than the chosen one: which, for the documents
+	If          string // of a conditional row: what it depends on, where the table says so
 	Conditional bool   // some runs do without it
 	Tireless    bool   // tried until it succeeds, as an undo is
 
@@ -51,8 +53,9 @@ type Row[S any] struct {
 	Spec
 	wanted   func(S) bool
 	count    func(S) int
-	do       func(ctx workflow.Context, r *Run, row *Spec, s S, n int) error
+	do       func(ctx workflow.Context, r *Run, row *Spec, at string, s S, n int) error
 	chosen   func(S) string
+	at       func(S) string // a place of its own; nil is the chosen one
 	tells    func(S) string
 	survived func(ctx workflow.Context, s S, n int, f *Failure) bool
 	undoing  func(S) (input any, needed bool)
@@ -73,7 +76,7 @@ type Describe[S, I, O any] func(s S, n int) (I, func(O))
 func OnControl[S, I, O any](name string, patience time.Duration, io Describe[S, I, O]) Row[S] {
 	return Row[S]{
 		Spec: Spec{Name: name, Scope: Control, Timeout: ControlTry, Patience: patience},
-		do: func(ctx workflow.Context, r *Run, row *Spec, s S, n int) error {
+		do: func(ctx workflow.Context, r *Run, row *Spec, _ string, s S, n int) error {
 			in, keep := io(s, n)
 			// Not cancellable: the engine would not wait for it, and an undo must not overtake its do. It is short.
 			ctx, _ = workflow.NewDisconnectedContext(ctx)
@@ -87,7 +90,7 @@ func OnControl[S, I, O any](name string, patience time.Duration, io Describe[S, 
 func OnWorker[S, I, O any](name string, options func(workflow.Context, S) (workflow.ActivityOptions, error), io Describe[S, I, O]) Row[S] {
 	return Row[S]{
 		Spec: Spec{Name: name, Scope: Remote},
-		do: func(ctx workflow.Context, r *Run, _ *Spec, s S, n int) error {
+		do: func(ctx workflow.Context, r *Run, _ *Spec, _ string, s S, n int) error {
 			in, keep := io(s, n)
 			o, err := options(ctx, s)
 			if err != nil {
@@ -105,9 +108,9 @@ func OnWorker[S, I, O any](name string, options func(workflow.Context, S) (workf
 func AtPlace[S, I, O any](name string, timeout time.Duration, io Describe[S, I, O]) Row[S] {
 	return Row[S]{
 		Spec: Spec{Name: name, Scope: Placed, Timeout: timeout, PerPlace: true},
-		do: func(ctx workflow.Context, r *Run, row *Spec, s S, n int) error {
+		do: func(ctx workflow.Context, r *Run, row *Spec, at string, s S, n int) error {
 			in, keep := io(s, n)
-			return keepAnswer(ctx, workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, r.placedOptions(row)), name, in), keep)
+			return keepAnswer(ctx, workflow.ExecuteActivity(workflow.WithActivityOptions(ctx, r.placedOptions(row, at)), name, in), keep)
 		},
 	}
 }
@@ -169,6 +172,19 @@ func (r Row[S]) Within(timeout time.Duration) Row[S] { r.Timeout = timeout; retu
 // When makes the row conditional. It is asked before each time that the row is done.
 func (r Row[S]) When(wanted func(S) bool) Row[S] {
 	r.wanted, r.Conditional = wanted, true
+	return r
+}
+
+// Depending is When with what it depends on in words, so that what derives from the table tells the ways through it apart.
+func (r Row[S]) Depending(depends string, wanted func(S) bool) Row[S] {
+	r = r.When(wanted)
+	r.If = depends
+	return r
+}
+
+// On has the row done at another place than the chosen one, which stays what it is where this row fails: no other can do it instead.
+func (r Row[S]) On(where string, place func(S) string) Row[S] {
+	r.Where, r.at = where, place
 	return r
 }
 

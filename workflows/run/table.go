@@ -54,6 +54,11 @@ func (t Table[S]) At(v workflow.Version) Table[S] {
 	})
 }
 
+// Now is the table without the rows that were taken out.
+func (t Table[S]) Now() Table[S] {
+	return slices.DeleteFunc(slices.Clone(t), func(row Row[S]) bool { return row.until != 0 })
+}
+
 // Until is every row that there was up to a version, with those that were taken out: what is given back may have been taken
 // by them.
 func Until(rows []Spec, v workflow.Version) []Spec {

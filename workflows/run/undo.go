@@ -60,11 +60,11 @@ type taking struct {
 
 // register makes sure that what the row may take is given back. A row that is done again at another place keeps the undo that
 // it has, where what it takes does not belong to the place.
-func register[S any](r *Run, row *Row[S], s S, n int) *saga.Entry[*taking] {
+func register[S any](r *Run, row *Row[S], at *place, s S, n int) *saga.Entry[*taking] {
 	if row.Undo == "" {
 		return nil
 	}
-	at, tried := r.place, r.tried
+	tried := r.tried
 	t := &taking{undo: row.Undo, index: n, options: row.undoOpts, where: func() string { return "" }}
 	if row.Scope == Placed {
 		t.where = func() string { return at.name }
@@ -90,7 +90,7 @@ func register[S any](r *Run, row *Row[S], s S, n int) *saga.Entry[*taking] {
 	}
 	chain := ownChain
 	switch {
-	case row.PerPlace:
+	case row.PerPlace && row.Apart == "":
 		chain = r.attemptChain()
 	case row.Behind != "":
 		chain = row.Behind
@@ -229,6 +229,22 @@ func (r *Run) OweAll(rows []Spec, places []string, counts map[string]int) {
 	}
 }
 
+// HeldAt are the undos of all that the rows of a table may hold at one place, for another run to take over.
+func HeldAt(rows []Spec, place string, input func(Taken) any) []Pending {
+	var all []Pending
+	for _, row := range rows {
+		if row.Undo == "" || !row.PerPlace {
+			continue
+		}
+		u := Undo{Activity: row.Undo, Input: input(Taken{Place: place})}
+		if row.Scope == Placed {
+			u.Place = place
+		}
+		all = append(all, Pending{Undo: u, Name: undoName(row.Undo, 0), Chain: placeChain + place})
+	}
+	return all
+}
+
 // TakeOver registers undos that another run handed over, in the same order. batch sets their chains apart from those of an
 // earlier one.
 func (r *Run) TakeOver(batch int, pending []Pending) {
@@ -275,7 +291,7 @@ func (r *Run) HandOver(ctx workflow.Context) {
 	}
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	var pending []Pending
-	for _, e := range r.saga.HandOver(ctx, func(chain string) bool { return chain != ownChain }) {
+	for _, e := range r.saga.HandOver(ctx, func(chain string) bool { return chain != ownChain && (r.frame.Hands == nil || r.frame.Hands(chain)) }) {
 		u, _ := e.What.what()
 		pending = append(pending, Pending{Undo: u, Index: e.What.index, Name: e.Name, Chain: e.Chain, Behind: e.Behind})
 	}
