@@ -35,7 +35,7 @@ UNION SELECT unnest(@servers::text[])`
 // How many NICs a server has, its build's events tell: those after its last choice of a host. The first server of its
 // reservation matters while the reservation may still work on it.
 var auditServersSQL = `
-SELECT s.id, s.created_at, s.project_id, s.name, s.vm_state, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''),
+SELECT s.id, s.created_at, s.project_id, s.name, s.vm_state, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''), COALESCE((` + keptOnSQL + `), ''),
        s.flavor, COALESCE(i.virtual_bytes, i.size_bytes, 0),
        COALESCE((SELECT a.request_id FROM instance_actions a WHERE a.server_id = s.id AND a.action = 'create' ORDER BY a.started_at LIMIT 1), ''),
        CASE WHEN s.` + wasBuilt + ` THEN (
@@ -79,7 +79,7 @@ func auditRecords(ctx context.Context, tx pgx.Tx, q AuditQuestion) (audit.Record
 		var flavor FlavorSnapshot
 		var imageBytes int64
 		_, err := pgx.ForEachRow(rows, []any{
-			&v.ID, &v.CreatedAt, &v.ProjectID, &v.Name, &v.VMState, &v.TaskState, &v.Launched, &v.Host, &flavor, &imageBytes, &v.RequestID, &v.NICs, &v.First,
+			&v.ID, &v.CreatedAt, &v.ProjectID, &v.Name, &v.VMState, &v.TaskState, &v.Launched, &v.Host, &v.Kept, &flavor, &imageBytes, &v.RequestID, &v.NICs, &v.First,
 		}, func() error {
 			v.VCPUs, v.RAMMiB, v.Resources = flavor.VCPUs, flavor.RAMMiB, roomOf(flavor, imageBytes)
 			r.Servers = append(r.Servers, v)

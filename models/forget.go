@@ -93,12 +93,22 @@ WITH lost AS (
            AND (task_state IS NULL OR id = ANY(@idle) AND task_state <> @deleting)
          RETURNING id, project_id),
      room AS (DELETE FROM placements WHERE host_id = @host_id AND server_id IN (SELECT id FROM lost)),
+     -- What a server was before it moved here nobody can have back: it is in error.
+     moved AS (
+         UPDATE migrations m SET status = @migration_error, updated_at = @at FROM lost WHERE m.server_id = lost.id AND m.status <> ALL(@over)
+         RETURNING m.server_id, m.new_flavor),
+     claim AS (
+         UPDATE claims c SET cores = (moved.new_flavor->>'vcpus')::integer, ram_mib = (moved.new_flavor->>'ram_mib')::integer
+         FROM moved WHERE c.server_id = moved.server_id),
+     kept AS (
+         UPDATE placements SET role = @left WHERE host_id <> @host_id AND role = @active AND server_id IN (SELECT server_id FROM moved)),
      fault AS (
          INSERT INTO server_faults (server_id, code, message, details, created_at) SELECT id, @code, @message, @details, @at FROM lost),
      action AS (
          INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, message, started_at, updated_at)
          SELECT id, @request_id, 'forget-host', @user_id, project_id, 'Error', @at, @at FROM lost ON CONFLICT (server_id, request_id) DO NOTHING)
 UPDATE forgotten_hosts SET servers = servers + (SELECT count(*) FROM lost) WHERE host_id = @host_id`, named{
+		"migration_error": MigrationError, "over": migrationsOver, "left": PlacementLeft, "active": PlacementActive,
 		"host_id": f.HostID, "from": statesOf(from), "idle": append([]string{}, idle...), "deleting": lifecycle.Deleting, "at": now(),
 		"code": because.Code, "message": because.Message, "details": because.Details, "request_id": f.RequestID, "user_id": f.UserID,
 	})

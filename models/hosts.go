@@ -240,7 +240,8 @@ SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus,
        COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib,
        CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
            (SELECT count(*) FROM placements l JOIN servers s ON s.id = l.server_id
-            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id)
+            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id
+              AND (l.role = '`+PlacementLeft+`' OR l.role = '`+PlacementActive+`' AND NOT s.`+isResized+`)) -- whose guest of before is wanted
        ELSE 0 END AS leftovers
 FROM hosts h
 LEFT JOIN (SELECT host_id, count(*) AS servers, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib, sum(disk_gib) AS disk_gib

@@ -17,6 +17,7 @@ import (
 const (
 	PlacementActive = "active"
 	PlacementResize = "resize" // what the server becomes: until it is confirmed its old guest has the active one
+	PlacementLeft   = "left"   // on a host that the server has left, or did not come to, until that is clean
 )
 
 // Placement is the room that one server holds on one host (an allocation, in Nova's Placement). A server can hold two while a

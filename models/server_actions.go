@@ -185,8 +185,9 @@ UPDATE instance_actions SET message = 'Error', updated_at = @at WHERE server_id 
 }
 
 // ResetServer makes a server active or failed, whatever it was and was being done to it, and records that; what a request ended
-// ("" is none) counts as failed, and changes the server no more. Again is success, and so is a server that cannot become that: one
-// that is deleted or being deleted, and to become active one that was never built.
+// ("" is none) counts as failed, and changes the server no more. A resize that waits to be confirmed is given up: the server is what it
+// became. Again is success, and so is a server that cannot become that: one that is deleted or being deleted, and to become active one
+// that was never built.
 func (s *Store) ResetServer(ctx context.Context, id string, state lifecycle.VMState, ended string, a InstanceAction) error {
 	from := lifecycle.Reset.From
 	if state == lifecycle.Active {
@@ -216,6 +217,9 @@ func (s *Store) ResetServer(ctx context.Context, id string, state lifecycle.VMSt
 			return err
 		}
 		if err := tx.Create(&event).Error; err != nil {
+			return err
+		}
+		if err := giveUpMigration(tx, id, ""); err != nil {
 			return err
 		}
 		return tellUpdate(tx, was, a)

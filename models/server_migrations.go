@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -25,7 +24,7 @@ type Migration struct {
 	Kind       string
 	Status     string
 	SourceHost string
-	DestHost   string
+	DestHost   string         // "" until it is chosen
 	OldFlavor  FlavorSnapshot `gorm:"serializer:json"`
 	NewFlavor  FlavorSnapshot `gorm:"serializer:json"`
 	// The room on disk of each: a flavor without a root disk takes its image's.
@@ -36,8 +35,11 @@ type Migration struct {
 	UpdatedAt  time.Time
 }
 
-// MigrationResize is the kind of a move to another flavor.
-const MigrationResize = "resize"
+// Kinds of migrations: to another flavor, on the same host or another, and to another host alone.
+const (
+	MigrationResize = "resize"
+	MigrationCold   = "migration"
+)
 
 // Statuses of migrations, Nova's. Two rooms are held, and the larger quota, until one is confirmed, reverted or in error.
 const (
@@ -51,37 +53,75 @@ const (
 )
 
 // BeginMigration records what a request begins to do. The same again is success. Of one before it that was neither confirmed nor
-// reverted, because an operator has set its server's state, the server stays what that made of it.
+// reverted the server stays what that made of it.
 func (s *Store) BeginMigration(ctx context.Context, m Migration) error {
-	err := s.batch(ctx, func(b *pgx.Batch) {
-		b.Queue(lockServerSQL, m.ServerID)
-		b.Queue(`
-WITH left_over AS (
-         UPDATE migrations SET status = @error, updated_at = @at WHERE server_id = @server_id AND request_id <> @request_id AND status <> ALL(@over)
-         RETURNING id),
-     gone AS (
-         DELETE FROM placements WHERE server_id = @server_id AND role = @role AND EXISTS (SELECT FROM left_over)
-         RETURNING vcpus, memory_mib, disk_gib)
-UPDATE placements p SET vcpus = gone.vcpus, memory_mib = gone.memory_mib, disk_gib = gone.disk_gib
-FROM gone WHERE p.server_id = @server_id AND p.role = @active`,
-			named{
-				"server_id": m.ServerID, "request_id": m.RequestID, "at": now(), "error": MigrationError, "role": PlacementResize,
-				"active": PlacementActive, "over": []string{MigrationConfirmed, MigrationReverted, MigrationError},
-			})
-		b.Queue(`
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec(`SELECT FROM servers WHERE id = ? FOR NO KEY UPDATE`, m.ServerID).Error; err != nil {
+			return err
+		}
+		if err := giveUpMigration(tx, m.ServerID, m.RequestID); err != nil {
+			return err
+		}
+		return tx.Exec(`
 INSERT INTO migrations (server_id, request_id, user_id, project_id, kind, status, source_host, dest_host,
     old_flavor, new_flavor, old_disk_gib, new_disk_gib, old_vm_state, created_at, updated_at)
-SELECT id, @request_id, user_id, project_id, @kind, @status, @source_host, @dest_host, @old_flavor::jsonb, @new_flavor::jsonb, @old_disk_gib, @new_disk_gib,
+SELECT id, @request_id, user_id, project_id, @kind, @status, @source_host, @dest_host, CAST(@old_flavor AS jsonb), CAST(@new_flavor AS jsonb), @old_disk_gib, @new_disk_gib,
     @old_vm_state, @at, @at
 FROM servers WHERE id = @server_id AND deleted_at IS NULL
-ON CONFLICT DO NOTHING`,
-			named{
-				"server_id": m.ServerID, "request_id": m.RequestID, "kind": m.Kind, "status": MigrationBegun,
-				"source_host": m.SourceHost, "dest_host": m.DestHost, "old_flavor": asJSON(m.OldFlavor), "new_flavor": asJSON(m.NewFlavor),
-				"old_disk_gib": m.OldDiskGiB, "new_disk_gib": m.NewDiskGiB, "old_vm_state": string(m.OldVMState), "at": now(),
-			})
+ON CONFLICT DO NOTHING`, map[string]any{
+			"server_id": m.ServerID, "request_id": m.RequestID, "kind": m.Kind, "status": MigrationBegun,
+			"source_host": m.SourceHost, "dest_host": m.DestHost, "old_flavor": asJSON(m.OldFlavor), "new_flavor": asJSON(m.NewFlavor),
+			"old_disk_gib": m.OldDiskGiB, "new_disk_gib": m.NewDiskGiB, "old_vm_state": string(m.OldVMState), "at": now(),
+		}).Error
 	})
 	return failed(err, "record the resize of server %s", m.ServerID)
+}
+
+// giveUpMigration ends the last migration of a server, but for a request's own, where it is neither confirmed nor reverted: an operator
+// has set the server's state. What was made of the server stays.
+func giveUpMigration(tx *gorm.DB, serverID, except string) error {
+	var m Migration
+	found := tx.Where("server_id = ? AND request_id <> ? AND status <> ALL(?)", serverID, except, texts(migrationsOver)).Order("id DESC").Take(&m)
+	if isAbsent(found.Error) {
+		return nil
+	}
+	if found.Error != nil {
+		return found.Error
+	}
+	made := m.Status == MigrationFinished
+	m.Status = MigrationError
+	if err := tx.Model(&m).Updates(map[string]any{"status": m.Status, "updated_at": now()}).Error; err != nil {
+		return err
+	}
+	return m.settle(tx, made)
+}
+
+// LeftHosts are the hosts on which a server has something that it has no use for any more.
+func (s *Store) LeftHosts(ctx context.Context, serverID string) (hostnames []string, err error) {
+	err = s.db.WithContext(ctx).Raw(`SELECT h.hostname FROM placements p JOIN hosts h ON h.id = p.host_id
+		WHERE p.server_id = ? AND p.role = ? ORDER BY h.hostname`, serverID, PlacementLeft).Scan(&hostnames).Error
+	return hostnames, failed(err, "look where server %s has left something", serverID)
+}
+
+// KeptOn is the host on which the guest of before is kept of a server that was moved and waits for that to be confirmed or reverted;
+// "" where it has not moved, or that host was given up.
+func (s *Store) KeptOn(ctx context.Context, serverID string) (hostname string, err error) {
+	err = s.db.WithContext(ctx).Raw(`SELECT COALESCE((`+keptOnSQL+` AND NOT `+isForgotten+`), '') FROM servers s WHERE s.id = ?`, serverID).Scan(&hostname).Error
+	return hostname, failed(err, "look where the guest of before of server %s is kept", serverID)
+}
+
+// keptOnSQL is that of a server s.
+const keptOnSQL = `
+SELECT hosts.hostname FROM migrations m JOIN hosts ON hosts.hostname = m.source_host
+WHERE m.server_id = s.id AND s.` + isResized + ` AND m.status = '` + MigrationFinished + `' AND m.source_host <> m.dest_host`
+
+// ChooseDestination records where a migration that has just begun goes to. Again is success.
+func (s *Store) ChooseDestination(ctx context.Context, serverID, requestID, hostname string) error {
+	err := s.exec(ctx, `UPDATE migrations SET dest_host = @hostname, updated_at = @at
+WHERE server_id = @server_id AND request_id = @request_id AND status = @status AND dest_host <> @hostname`, named{
+		"server_id": serverID, "request_id": requestID, "hostname": hostname, "at": now(), "status": MigrationBegun,
+	})
+	return failed(err, "record where server %s moves to", serverID)
 }
 
 // ClaimLarger has a server claim what a flavor takes more than its own, if the project's claims stay within the limits, else
@@ -167,55 +207,124 @@ func (s *Store) MoveMigration(ctx context.Context, serverID, requestID string, e
 				return err
 			}
 		}
-		return m.settle(tx)
+		return m.settle(tx, m.Status == MigrationConfirmed)
 	})
 	return moved, failed(err, "make the resize of server %s %s", serverID, to)
 }
 
-func (m Migration) over() bool {
-	return slices.Contains([]string{MigrationConfirmed, MigrationReverted, MigrationError}, m.Status)
-}
+// migrationsOver are the statuses of those that hold one room, and their flavor's quota.
+var migrationsOver = []string{MigrationConfirmed, MigrationReverted, MigrationError}
 
-// settle makes the server's rooms and claim what follows from the status. It asks no limits: what is put back was held before.
-func (m Migration) settle(tx *gorm.DB) error {
-	is, diskGiB := m.OldFlavor, m.OldDiskGiB
-	if m.Status == MigrationConfirmed {
-		is, diskGiB = m.NewFlavor, m.NewDiskGiB
+func (m Migration) over() bool { return slices.Contains(migrationsOver, m.Status) }
+
+// settle makes the server's host, its rooms and its claim what follows from the status, and for one that is over from what the server is
+// by now. It asks no limits: what is put back was held before.
+func (m Migration) settle(tx *gorm.DB, becomes bool) error {
+	is, at := m.OldFlavor, m.SourceHost
+	if becomes || m.Status == MigrationFinished {
+		at = m.DestHost
 	}
-	err := tx.Model(&Placement{}).Where("server_id = ? AND role = ?", m.ServerID, PlacementActive).
-		Updates(map[string]any{"vcpus": is.VCPUs, "memory_mib": is.RAMMiB, "disk_gib": diskGiB}).Error
-	if err != nil {
-		return err
+	if becomes {
+		is = m.NewFlavor
 	}
 	claim := map[string]any{"cores": is.VCPUs, "ram_mib": is.RAMMiB}
-	if m.over() {
-		err = tx.Where("server_id = ? AND role = ?", m.ServerID, PlacementResize).Delete(&Placement{}).Error
-	} else {
+	if !m.over() {
 		claim = map[string]any{"cores": max(m.OldFlavor.VCPUs, m.NewFlavor.VCPUs), "ram_mib": max(m.OldFlavor.RAMMiB, m.NewFlavor.RAMMiB)}
-		err = m.hold(tx)
 	}
-	if err != nil {
+	if err := tx.Model(&Claim{}).Where("server_id = ?", m.ServerID).Updates(claim).Error; err != nil {
 		return err
 	}
-	return tx.Model(&Claim{}).Where("server_id = ?", m.ServerID).Updates(claim).Error
+	var source, dest Host // one that was forgotten has no room
+	for name, h := range map[string]*Host{m.SourceHost: &source, m.DestHost: &dest} {
+		if found := tx.Select("id").Where("hostname = ?", name).Take(h); found.Error != nil && !isAbsent(found.Error) {
+			return found.Error
+		}
+	}
+	if m.SourceHost == m.DestHost {
+		source = dest
+	} else if err := m.movesTo(tx, at); err != nil {
+		return err
+	}
+	return m.hold(tx, source.ID, dest.ID, becomes)
 }
 
-// hold has a server that has one room have the other, too.
-func (m Migration) hold(tx *gorm.DB) error {
-	var h Host
-	if found := tx.Select("id").Where("hostname = ?", m.DestHost).Take(&h); found.Error != nil {
-		if isAbsent(found.Error) {
-			return nil // a host that was forgotten has no room
+// movesTo has the server, and its ports, be on one of the two hosts.
+func (m Migration) movesTo(tx *gorm.DB, hostname string) error {
+	both := texts{m.SourceHost, m.DestHost}
+	for _, table := range []string{"servers", "ports"} {
+		column := "id"
+		if table == "ports" {
+			column = "server_id"
 		}
-		return found.Error
+		err := tx.Exec(`UPDATE `+table+` t SET host_id = h.id, updated_at = ? FROM hosts h
+			WHERE t.`+column+` = ? AND h.hostname = ? AND t.host_id <> h.id AND t.host_id IN (SELECT id FROM hosts WHERE hostname = ANY(?))`,
+			now(), m.ServerID, hostname, both).Error
+		if err != nil {
+			return err
+		}
 	}
-	return tx.Exec(`
-INSERT INTO placements (id, server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
-SELECT @id, server_id, @host_id, @role, @vcpus, @memory_mib, @disk_gib, @at FROM placements WHERE server_id = @server_id AND role = @active
-ON CONFLICT DO NOTHING`, map[string]any{
-		"id": ids.Placement(m.ServerID, h.ID, PlacementResize), "host_id": h.ID, "role": PlacementResize, "vcpus": m.NewFlavor.VCPUs,
-		"memory_mib": m.NewFlavor.RAMMiB, "disk_gib": m.NewDiskGiB, "at": now(), "server_id": m.ServerID, "active": PlacementActive,
-	}).Error
+	return nil
+}
+
+// hold gives the server's rooms the roles and sizes that they are to have. A server that has given a host's room back is given none
+// there. Room on a host that the server does not come back to stays until that host is clean.
+func (m Migration) hold(tx *gorm.DB, source, dest string, becomes bool) error {
+	held := []Placement{}
+	if err := tx.Where("server_id = ?", m.ServerID).Find(&held).Error; err != nil {
+		return err
+	}
+	on := func(hostID string) *Placement {
+		n := slices.IndexFunc(held, func(p Placement) bool { return p.HostID == hostID })
+		if n < 0 || hostID == "" {
+			return nil
+		}
+		return &held[n]
+	}
+	room := func(hostID, role string, f FlavorSnapshot, diskGiB int, since time.Time) Placement {
+		return Placement{
+			ID: ids.Placement(m.ServerID, hostID, role), ServerID: m.ServerID, HostID: hostID, Role: role,
+			VCPUs: f.VCPUs, MemoryMiB: f.RAMMiB, DiskGiB: diskGiB, CreatedAt: since,
+		}
+	}
+	var wanted []Placement
+	leave := func(p *Placement) {
+		if p != nil {
+			left := *p
+			left.Role, left.ID = PlacementLeft, ids.Placement(m.ServerID, p.HostID, PlacementLeft)
+			wanted = append(wanted, left)
+		}
+	}
+	was, is := on(source), on(dest)
+	switch {
+	case !m.over():
+		if was != nil {
+			wanted = append(wanted, room(source, PlacementActive, m.OldFlavor, m.OldDiskGiB, was.CreatedAt))
+		}
+		if is != nil {
+			wanted = append(wanted, room(dest, PlacementResize, m.NewFlavor, m.NewDiskGiB, m.CreatedAt))
+		}
+	case becomes:
+		if is != nil {
+			wanted = append(wanted, room(dest, PlacementActive, m.NewFlavor, m.NewDiskGiB, is.CreatedAt))
+		}
+		if source != dest {
+			leave(was)
+		}
+	default:
+		if was != nil {
+			wanted = append(wanted, room(source, PlacementActive, m.OldFlavor, m.OldDiskGiB, was.CreatedAt))
+		}
+		if source != dest {
+			leave(is)
+		}
+	}
+	if err := tx.Where("server_id = ? AND host_id IN ?", m.ServerID, []string{source, dest}).Delete(&Placement{}).Error; err != nil {
+		return err
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	return tx.Create(&wanted).Error
 }
 
 // LastMigration of a server; NotFound where it was never resized.

@@ -177,3 +177,136 @@ func TestMigrationsAreListedByTheFilterNewestFirstAndStayWhenTheirServerIsGone(t
 	require.NoError(t, w.RemoveServer(ctx, b.ID, "req-d", nil, time.Now()))
 	require.Equal(t, []string{b.ID}, list(MigrationFilter{Status: MigrationConfirmed}), "as Nova, which confirms before it deletes")
 }
+
+// moving is one that goes to another host, chosen and held, and has arrived there.
+func (w *world) moving(t *testing.T, name string) (v Server, from, to Host, m Migration) {
+	t.Helper()
+	ctx := context.Background()
+	v, from, m = w.resizing(t, name, 4, 512)
+	to = w.host(t, "to-"+name, 8, 8192, 100)
+	require.NoError(t, w.db.WithContext(ctx).Exec("UPDATE migrations SET dest_host = '' WHERE server_id = ?", v.ID).Error) // as it begins
+	for range 2 {
+		require.NoError(t, w.ClaimLarger(ctx, Claim{ServerID: v.ID, ProjectID: v.ProjectID, Cores: 4, RAMMiB: 512}, Limits{-1, -1, -1}))
+		require.NoError(t, w.ChooseDestination(ctx, v.ID, m.RequestID, to.Hostname))
+		require.NoError(t, w.Place(ctx, Placement{ServerID: v.ID, HostID: to.ID, Role: PlacementResize, VCPUs: 4, MemoryMiB: 512, DiskGiB: 20}, lifecycle.ResizePrep))
+	}
+	return v, from, to, m
+}
+
+// roomsOn are a server's rooms, by host and role.
+func (w *world) roomsOn(t *testing.T, serverID string) map[string][]int {
+	t.Helper()
+	held, err := w.Placements(context.Background(), serverID)
+	require.NoError(t, err)
+	rooms := map[string][]int{}
+	for _, p := range held {
+		h, err := w.Host(context.Background(), p.HostID)
+		require.NoError(t, err)
+		rooms[p.Role+" "+h.Hostname] = []int{p.VCPUs, p.MemoryMiB, p.DiskGiB}
+	}
+	return rooms
+}
+
+func TestAMovedServerIsOnTheHostThatItsMigrationSaysAndLeavesRoomOnTheOtherUntilThatIsClean(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	small, large := []int{2, 1024, 10}, []int{4, 512, 20}
+	for _, c := range []struct {
+		to, home, left string // where it is then, and where it has room left
+		room, leaves   []int
+		claim          []int
+	}{
+		{MigrationConfirmed, "to-", "hv-", large, small, []int{1, 4, 512}},
+		{MigrationReverted, "hv-", "to-", small, large, []int{1, 2, 1024}},
+	} {
+		v, from, to, m := w.moving(t, c.to)
+		held := map[string][]int{"active " + from.Hostname: small, "resize " + to.Hostname: large}
+		require.Equal(t, held, w.roomsOn(t, v.ID))
+		require.True(t, w.moves(t, v, m.RequestID, false, MigrationBegun, MigrationMoved))
+		require.Equal(t, from.ID, *w.read(t, v.ID).HostID)
+		for range 2 { // the record of the end of it was undone
+			require.True(t, w.moves(t, v, m.RequestID, false, MigrationMoved, MigrationFinished))
+			require.Equal(t, to.ID, *w.read(t, v.ID).HostID)
+			require.True(t, w.moves(t, v, m.RequestID, false, MigrationFinished, MigrationMoved))
+			require.Equal(t, from.ID, *w.read(t, v.ID).HostID)
+		}
+		require.True(t, w.moves(t, v, m.RequestID, false, MigrationMoved, MigrationFinished))
+		require.Equal(t, held, w.roomsOn(t, v.ID))
+		for range 2 {
+			require.True(t, w.moves(t, v, "req-end", true, MigrationFinished, c.to))
+			require.Equal(t, map[string][]int{"active " + c.home + c.to: c.room, "left " + c.left + c.to: c.leaves}, w.roomsOn(t, v.ID))
+			require.Equal(t, c.claim, w.claimed(t, v.ProjectID))
+			at, err := w.Host(ctx, *w.read(t, v.ID).HostID)
+			require.NoError(t, err)
+			require.Equal(t, c.home+c.to, at.Hostname)
+			left, err := w.LeftHosts(ctx, v.ID)
+			require.NoError(t, err)
+			require.Equal(t, []string{c.left + c.to}, left)
+			require.True(t, w.moves(t, v, "req-end", true, c.to, MigrationFinished), "its end failed")
+			require.Equal(t, held, w.roomsOn(t, v.ID))
+			require.Equal(t, to.ID, *w.read(t, v.ID).HostID)
+		}
+		require.True(t, w.moves(t, v, "req-end", true, MigrationFinished, c.to))
+		require.NoError(t, w.ReleasePlacement(ctx, v.ID, c.left+c.to))
+		require.Equal(t, map[string][]int{"active " + c.home + c.to: c.room}, w.roomsOn(t, v.ID))
+		require.NotNil(t, w.read(t, v.ID).HostID)
+		require.NoError(t, w.ReleaseClaim(ctx, v.ID))
+	}
+}
+
+func TestAMoveThatFailsLeavesTheServerWhereItWasAndRoomAtTheDestinationUntilThatIsClean(t *testing.T) {
+	w := newWorld(t)
+	for _, at := range []string{MigrationBegun, MigrationMigrating, MigrationMoved, MigrationFinished} {
+		v, from, to, m := w.moving(t, at)
+		require.True(t, w.moves(t, v, m.RequestID, false, MigrationBegun, at))
+		require.True(t, w.moves(t, v, m.RequestID, false, at, MigrationError))
+		require.Equal(t, from.ID, *w.read(t, v.ID).HostID)
+		require.Equal(t, map[string][]int{"active " + from.Hostname: {2, 1024, 10}, "left " + to.Hostname: {4, 512, 20}}, w.roomsOn(t, v.ID))
+		require.Equal(t, []int{1, 2, 1024}, w.claimed(t, v.ProjectID))
+		require.NoError(t, w.ReleaseClaim(context.Background(), v.ID))
+	}
+}
+
+func TestAMovedServerThatAnOperatorSetsStaysWhatItBecameAndClaimsThatAlone(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v, from, to, m := w.moving(t, "web")
+	require.True(t, w.moves(t, v, m.RequestID, false, MigrationBegun, MigrationFinished))
+	resize := action(t, "resize")
+	require.NoError(t, w.FinishAction(ctx, v.ID, m.RequestID, resize, nil))
+	kept, err := w.KeptOn(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, from.Hostname, kept)
+	for range 2 {
+		require.NoError(t, w.ResetServer(ctx, v.ID, lifecycle.Active, "", InstanceAction{RequestID: "req-reset", Action: "resetState", StartedAt: time.Now()}))
+		require.Equal(t, map[string][]int{"active " + to.Hostname: {4, 512, 20}, "left " + from.Hostname: {2, 1024, 10}}, w.roomsOn(t, v.ID))
+		require.Equal(t, []int{1, 4, 512}, w.claimed(t, v.ProjectID))
+		require.Equal(t, to.ID, *w.read(t, v.ID).HostID)
+	}
+	kept, err = w.KeptOn(ctx, v.ID)
+	require.NoError(t, err)
+	require.Empty(t, kept)
+	last, err := w.LastMigration(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, MigrationError, last.Status)
+	at, err := w.MarkServerDeleting(ctx, v.ID, InstanceAction{RequestID: "req-d", Action: "delete"})
+	require.NoError(t, err)
+	require.Equal(t, []string{from.Hostname, to.Hostname}, at.Hostnames, "both are torn down")
+}
+
+func TestAHostThatIsGivenUpTakesTheGuestsOfBeforeWithIt(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v, from, to, m := w.moving(t, "web")
+	require.True(t, w.moves(t, v, m.RequestID, false, MigrationBegun, MigrationFinished))
+	require.NoError(t, w.FinishAction(ctx, v.ID, m.RequestID, action(t, "resize"), nil))
+	require.NoError(t, w.BeginForget(ctx, ForgottenHost{HostID: from.ID, RequestID: "req-f", Reason: "fire"}))
+	kept, err := w.KeptOn(ctx, v.ID)
+	require.NoError(t, err)
+	require.Empty(t, kept)
+
+	require.NoError(t, w.FailServersOf(ctx, ForgottenHost{HostID: to.ID, RequestID: "req-g"}, ServerFault{Message: "lost"}))
+	require.Equal(t, lifecycle.Error, w.read(t, v.ID).VMState)
+	require.Equal(t, map[string][]int{"left " + from.Hostname: {2, 1024, 10}}, w.roomsOn(t, v.ID))
+	require.Equal(t, []int{1, 4, 512}, w.claimed(t, v.ProjectID))
+	last, err := w.LastMigration(ctx, v.ID)
+	require.NoError(t, err)
+	require.Equal(t, MigrationError, last.Status)
+}

@@ -118,6 +118,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowCreateImage:   does.CreateImage,
 		contract.WorkflowCreateBackup:  does.CreateBackup,
 		contract.WorkflowResize:        does.ResizeServer,
+		contract.WorkflowMigrate:       does.MigrateServer,
 		contract.WorkflowConfirmResize: does.ConfirmResize,
 		contract.WorkflowRevertResize:  does.RevertResize,
 

@@ -35,13 +35,13 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 		wanted = append(wanted, "import"+end)
 	}
 	wanted = append(wanted, "forget-host", "os-resetState", "os-resetState-during-os-stop")
-	for action, steps := range actions.Tables() {
-		wanted = append(wanted, action)
-		for _, s := range steps {
+	for _, way := range actions.Ways() {
+		wanted = append(wanted, way.Name())
+		for _, s := range way.Steps {
 			if s.Name == contract.BeginAction || s.Name == contract.ResolveImage || s.Name == contract.PlanResize { // nothing was accepted
 				continue
 			}
-			wanted = append(wanted, "fails-"+action+"-"+s.Name)
+			wanted = append(wanted, "fails-"+way.Name()+"-"+s.Name)
 		}
 	}
 	for _, name := range wanted {

@@ -29,10 +29,12 @@ func (a *Activities) BeginAction(ctx context.Context, in contract.ActionInput) (
 	if err != nil {
 		return contract.BegunAction{}, err
 	}
-	timeout, err := a.shutdownTimeout(ctx, server.ImageID)
-	return contract.BegunAction{
-		Hostname: server.Host.Hostname, ShutdownTimeout: timeout, VMState: string(server.VMState), PowerState: server.PowerState,
-	}, err
+	begun := contract.BegunAction{Hostname: server.Host.Hostname, VMState: string(server.VMState), PowerState: server.PowerState}
+	if begun.Source, err = a.store.KeptOn(ctx, in.ServerID); err != nil {
+		return begun, err
+	}
+	begun.ShutdownTimeout, err = a.shutdownTimeout(ctx, server.ImageID)
+	return begun, err
 }
 
 // shutdownTimeout is what the image allows a guest to shut down, as long as it can be read.
@@ -80,11 +82,17 @@ func (a *Activities) FailAction(ctx context.Context, in contract.FailActionInput
 	}, models.ActionEvents(in.Steps, "", a.now()))
 }
 
-// ResetState sets a server's state, whatever it was; one that is deleted or being deleted stays as it is.
-func (a *Activities) ResetState(ctx context.Context, in contract.ResetStateInput) error {
-	return a.store.ResetServer(ctx, in.ServerID, lifecycle.VMState(in.VMState), in.Ended, models.InstanceAction{
+// ResetState sets a server's state, whatever it was; one that is deleted or being deleted stays as it is. It answers the hosts on which
+// the server has a guest that it has no use for any more.
+func (a *Activities) ResetState(ctx context.Context, in contract.ResetStateInput) (left contract.LeftHosts, err error) {
+	err = a.store.ResetServer(ctx, in.ServerID, lifecycle.VMState(in.VMState), in.Ended, models.InstanceAction{
 		ServerID: in.ServerID, RequestID: in.RequestID, Action: "resetState", UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: a.now(),
 	})
+	if err != nil {
+		return left, err
+	}
+	left.Hostnames, err = a.store.LeftHosts(ctx, in.ServerID)
+	return left, err
 }
 
 func rowOf(name string) (lifecycle.Action, error) {

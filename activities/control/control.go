@@ -30,6 +30,7 @@ type Activities struct {
 
 	reclaimAfter time.Duration
 	confirmAfter time.Duration
+	resizeAway   bool
 	deadlines    contract.Deadlines
 }
 
@@ -67,6 +68,8 @@ type Options struct {
 	// ConfirmAfter is after what time resizes are confirmed that nobody has confirmed or reverted, with Deadlines; 0: never.
 	ConfirmAfter time.Duration
 	Deadlines    contract.Deadlines
+	// ResizeAway has a resize go to another host although its own has the room.
+	ResizeAway bool
 	// Logger is told of what an image asks for and does not get; nil is the program's own.
 	Logger *slog.Logger
 }
@@ -79,7 +82,7 @@ func New(o Options) *Activities {
 	return &Activities{
 		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
 		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, failures: o.HostFailures, log: o.Logger,
-		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, deadlines: o.Deadlines,
+		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, deadlines: o.Deadlines, resizeAway: o.ResizeAway,
 	}
 }
 

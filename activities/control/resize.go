@@ -2,13 +2,11 @@ package control
 
 import (
 	"context"
-	"slices"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
-	"github.com/slipway-cloud/slipway/internal/scheduler"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -16,7 +14,7 @@ import (
 // the image or would make a disk smaller, OverQuota where its project may not have it.
 func (a *Activities) PlanResize(ctx context.Context, in contract.PlanResizeInput) (contract.ResizePlan, error) {
 	plan, err := a.planResize(ctx, in.ServerID, in.Resize)
-	if err != nil {
+	if err != nil || in.Resize.Migrates {
 		return plan, err
 	}
 	image, flavor := plan.Old.Spec.Image.Root, in.Resize.Flavor
@@ -45,12 +43,20 @@ func (a *Activities) planResize(ctx context.Context, serverID string, to contrac
 		return contract.ResizePlan{}, err
 	}
 	plan := contract.ResizePlan{Old: old, New: old, VMState: string(v.VMState)}
+	if v.Host != nil {
+		plan.Zone = v.Host.AvailabilityZone
+	}
+	image, err := a.store.Image(ctx, old.Spec.Image.Root.ID)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return plan, err
+	}
+	plan.Lost = err != nil || image.Status != models.ImageActive
+	if to.Migrates {
+		return plan, nil
+	}
 	plan.New.Server.Flavor, plan.New.Spec.Flavor, plan.New.Resources = to.Flavor, to.Flavor, to.Flavor.Takes(old.Spec.Image.Root)
 	if to.AutoDiskConfig != nil {
 		plan.New.Server.AutoDiskConfig = to.AutoDiskConfig
-	}
-	if v.Host != nil {
-		plan.Zone = v.Host.AvailabilityZone
 	}
 	return plan, nil
 }
@@ -88,61 +94,40 @@ func onlyGrows(old contract.ServerFacts, flavor contract.Flavor) error {
 	return nil
 }
 
-// HoldResize records the resize, claims quota for the larger of both flavors, holds the room of the new one on the server's host
-// beside that of the old one, and shows that the disks are next. OverQuota and NoValidHost, in Nova's words.
-func (a *Activities) HoldResize(ctx context.Context, in contract.HoldResizeInput) error {
-	store := a.taking(ctx, contract.HoldResize, 0, "")
+// RecordMigration records what a server begins to become, and claims quota for the larger of both flavors. OverQuota, in Nova's words.
+func (a *Activities) RecordMigration(ctx context.Context, in contract.RecordMigrationInput) error {
+	kind := models.MigrationResize
+	if in.Migrates {
+		kind = models.MigrationCold
+	}
+	return a.recordMigration(ctx, a.taking(ctx, contract.HoldResize, 0, ""), kind, "", in) // which ForgetResize gives back
+}
+
+func (a *Activities) recordMigration(ctx context.Context, store *models.Store, kind, to string, in contract.RecordMigrationInput) error {
 	err := store.BeginMigration(ctx, models.Migration{
-		ServerID: in.ServerID, RequestID: in.RequestID, Kind: models.MigrationResize, SourceHost: in.Hostname, DestHost: in.Hostname,
+		ServerID: in.ServerID, RequestID: in.RequestID, Kind: kind, SourceHost: in.Hostname, DestHost: to,
 		OldFlavor: models.FlavorSnapshot(in.Old.Spec.Flavor), NewFlavor: models.FlavorSnapshot(in.New.Spec.Flavor),
 		OldDiskGiB: in.Old.Resources.DiskGiB, NewDiskGiB: in.New.Resources.DiskGiB, OldVMState: lifecycle.VMState(in.VMState),
 	})
 	if err != nil {
 		return err
 	}
-	if err := store.ClaimLarger(ctx, claimOf(in.ServerID, in.ProjectID, in.New.Spec.Flavor), limitsOf(in.Limits)); err != nil {
-		return err
-	}
-	if err := a.holdRoom(ctx, store, in); err != nil {
-		return err
-	}
-	if _, err := store.MoveMigration(ctx, in.ServerID, in.RequestID, false, []string{models.MigrationBegun}, models.MigrationMigrating); err != nil {
-		return err
-	}
-	return a.advance(ctx, in.ServerID, in.RequestID, 0)
+	return store.ClaimLarger(ctx, claimOf(in.ServerID, in.ProjectID, in.New.Spec.Flavor), limitsOf(in.Limits))
 }
 
-// holdRoom has the scheduler say whether the server's host takes what the server becomes. A server that holds the room keeps it: the
-// step had taken effect before.
-func (a *Activities) holdRoom(ctx context.Context, store *models.Store, in contract.HoldResizeInput) error {
-	held, err := store.Placements(ctx, in.ServerID)
-	if err != nil || slices.ContainsFunc(held, func(p models.Placement) bool { return p.Role == models.PlacementResize }) {
-		return err
-	}
-	rows, err := a.store.ListHostsForBuild(ctx, a.now().Add(-a.cleanFor))
+// HoldResize does both of RecordMigration and SelectDestination, for resizes that began when there was no other host to go to.
+func (a *Activities) HoldResize(ctx context.Context, in contract.HoldResizeInput) error {
+	err := a.recordMigration(ctx, a.taking(ctx, contract.HoldResize, 0, ""), models.MigrationResize, in.Hostname, contract.RecordMigrationInput{
+		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Hostname: in.Hostname, Limits: in.Limits, Old: in.Old, New: in.New,
+		VMState: in.VMState,
+	})
 	if err != nil {
 		return err
 	}
-	image := in.New.Spec.Image
-	hardware, err := imageprops.Parse(image.Root.Properties, in.New.Spec.Flavor.ExtraSpecs)
-	if err != nil {
-		return err
-	}
-	hosts := make([]scheduler.Host, len(rows))
-	for i, h := range rows {
-		hosts[i] = schedulable(h)
-	}
-	ranked, err := scheduler.Rank(scheduler.Request{
-		Resources: in.New.Resources, Architecture: hardware.Architecture, UEFI: hardware.UEFI(), Host: in.Hostname,
-		Now: a.now(), DownAfter: a.downAfter, CleanFor: a.cleanFor, Multipliers: a.weigh,
-	}, hosts)
-	if err != nil {
-		return err
-	}
-	return store.Place(ctx, models.Placement{
-		ServerID: in.ServerID, HostID: ranked[0].ID, Role: models.PlacementResize,
-		VCPUs: in.New.Resources.VCPUs, MemoryMiB: in.New.Resources.RAMMiB, DiskGiB: in.New.Resources.DiskGiB,
-	}, lifecycle.ResizePrep)
+	_, err = a.SelectDestination(ctx, contract.SelectDestinationInput{
+		ServerID: in.ServerID, RequestID: in.RequestID, Hostname: in.Hostname, Host: in.Hostname, New: in.New,
+	})
+	return err
 }
 
 // advance shows the n-th of the phases of a resize that follow its first.
@@ -172,7 +157,8 @@ func (a *Activities) FinishResize(ctx context.Context, in contract.FinishResizeI
 	return a.advance(ctx, in.ServerID, in.RequestID, 1)
 }
 
-// RecordResize makes the server's row and spec those of the guest that runs by now, whose resize waits to be confirmed.
+// RecordResize makes the server's row and spec those of the guest that runs by now, and its host the one that this runs on. Its resize waits
+// to be confirmed.
 func (a *Activities) RecordResize(ctx context.Context, in contract.RecordResizeInput) error {
 	store := a.taking(ctx, contract.RecordResize, 0, "")
 	if err := a.recordResize(ctx, store, in); err != nil {
@@ -187,15 +173,19 @@ func (a *Activities) UnrecordResize(ctx context.Context, in contract.RecordResiz
 	if err := a.giveBack(ctx, "", contract.RecordResize, 0, ""); err != nil {
 		return err
 	}
-	return a.recordResize(ctx, a.store, in)
+	if err := a.recordResize(ctx, a.store, in); err != nil {
+		return err
+	}
+	_, err := a.store.MoveMigration(ctx, in.ServerID, in.RequestID, false, []string{models.MigrationFinished}, models.MigrationMoved)
+	return err
 }
 
 func (a *Activities) recordResize(ctx context.Context, store *models.Store, in contract.RecordResizeInput) error {
 	return a.record(ctx, store, contract.RecordRebuildInput(in), lifecycle.ResizeFinish, lifecycle.ResizeMigrating, lifecycle.ResizeReverting)
 }
 
-// ConfirmResize makes the new guest's room the server's, and gives back that of the old one. Conflict where nothing waits to be
-// confirmed.
+// ConfirmResize makes the new guest's room the server's, and gives back that of the old one, on another host to whoever cleans that.
+// Conflict where nothing waits to be confirmed.
 func (a *Activities) ConfirmResize(ctx context.Context, in contract.ConfirmResizeInput) error {
 	return a.endResize(ctx, a.taking(ctx, contract.ConfirmResize, 0, ""), in.ServerID, in.RequestID, models.MigrationConfirmed)
 }
@@ -225,7 +215,8 @@ func (a *Activities) resumeResize(ctx context.Context, serverID, requestID, stat
 
 func notResized() error { return fault.New(fault.Conflict, "Instance has not been resized.") }
 
-// PlanRevert says what the server is and what it was before its resize. Conflict where nothing waits to be reverted.
+// PlanRevert says what the server is and what it was before its resize. Conflict where nothing waits to be reverted, or the host that
+// the server came from was given up.
 func (a *Activities) PlanRevert(ctx context.Context, in contract.PlanRevertInput) (contract.ResizePlan, error) {
 	m, err := a.store.LastMigration(ctx, in.ServerID)
 	if err == nil && m.Status != models.MigrationFinished || fault.Is(err, fault.NotFound) {
@@ -234,12 +225,22 @@ func (a *Activities) PlanRevert(ctx context.Context, in contract.PlanRevertInput
 	if err != nil {
 		return contract.ResizePlan{}, err
 	}
+	if m.SourceHost != m.DestHost {
+		kept, err := a.store.KeptOn(ctx, in.ServerID)
+		if err == nil && kept == "" {
+			err = fault.New(fault.Conflict, "Host %s, which instance %s came from, was given up, and its guest of before with it.", m.SourceHost, in.ServerID)
+		}
+		if err != nil {
+			return contract.ResizePlan{}, err
+		}
+	}
 	plan, err := a.planResize(ctx, in.ServerID, contract.Resize{Flavor: contract.Flavor(m.OldFlavor)})
 	plan.VMState = string(m.OldVMState)
 	return plan, err
 }
 
-// RecordRevert makes the server's row and spec those of the old guest, which runs by now, and gives the new one's room back.
+// RecordRevert makes the server's row, spec and host those of the old guest, which runs by now, and gives the new one's room back, on
+// another host to whoever cleans that.
 func (a *Activities) RecordRevert(ctx context.Context, in contract.RecordResizeInput) error {
 	store := a.taking(ctx, contract.RecordRevert, 0, "")
 	if err := a.recordResize(ctx, store, in); err != nil {

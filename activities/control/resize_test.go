@@ -101,7 +101,7 @@ func TestAServerIsOfTheNewFlavorFromItsResizeToItsRevert(t *testing.T) {
 	env := suite.NewTestActivityEnvironment()
 	env.SetTestTimeout(time.Minute)
 	for name, f := range map[string]any{
-		contract.HoldResize: a.HoldResize, contract.ForgetResize: a.ForgetResize, contract.RecordResize: a.RecordResize, contract.UnrecordResize: a.UnrecordResize,
+		contract.RecordMigration: a.RecordMigration, contract.SelectDestination: a.SelectDestination, contract.ForgetResize: a.ForgetResize, contract.RecordResize: a.RecordResize, contract.UnrecordResize: a.UnrecordResize,
 		contract.ConfirmResize: a.ConfirmResize, contract.RecordRevert: a.RecordRevert, contract.UnrecordRevert: a.UnrecordRevert,
 	} {
 		env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
@@ -130,10 +130,11 @@ func TestAServerIsOfTheNewFlavorFromItsResizeToItsRevert(t *testing.T) {
 	plan, err := a.PlanResize(ctx, contract.PlanResizeInput{ServerID: id, ProjectID: "p1", Resize: contract.Resize{Flavor: largeFlavor, Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1}}})
 	require.NoError(t, err)
 	resize := begin("resize", "req-2")
-	do(contract.HoldResize, contract.HoldResizeInput{
+	do(contract.RecordMigration, contract.RecordMigrationInput{
 		ServerID: id, ProjectID: "p1", RequestID: "req-2", Hostname: "hv1", Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1},
 		Old: plan.Old, New: plan.New, VMState: plan.VMState,
 	})
+	do(contract.SelectDestination, contract.SelectDestinationInput{ServerID: id, RequestID: "req-2", Hostname: "hv1", New: plan.New})
 	require.NoError(t, a.FinishResize(ctx, contract.FinishResizeInput{ServerID: id, RequestID: "req-2"}))
 	is(smallFlavor)
 	do(contract.RecordResize, contract.RecordResizeInput{ServerID: id, RequestID: "req-2", Old: plan.Old, New: plan.New})
@@ -170,4 +171,135 @@ func TestAServerIsOfTheNewFlavorFromItsResizeToItsRevert(t *testing.T) {
 	require.ErrorContains(t, err, "Instance has not been resized.")
 	do(contract.UnrecordRevert, contract.RecordResizeInput{ServerID: id, RequestID: "req-3", Old: back.New, New: back.Old})
 	is(largeFlavor)
+}
+
+func TestAResizeThatBeganWhenThereWasNoOtherHostStays(t *testing.T) {
+	ctx, store := newStore(t)
+	a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), DownAfter: time.Hour, ResizeAway: true, Logger: slog.New(slog.DiscardHandler)})
+	id := resizable(ctx, t, store, a)
+	as := contract.Resize{Flavor: largeFlavor, Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1}}
+	plan, err := a.PlanResize(ctx, contract.PlanResizeInput{ServerID: id, ProjectID: "p1", Resize: as})
+	require.NoError(t, err)
+	action, _ := lifecycle.Find("resize")
+	_, err = store.BeginAction(ctx, id, action, models.InstanceAction{RequestID: "req-2", Action: "resize", UserID: "u1", ProjectID: "p1"})
+	require.NoError(t, err)
+	var suite testsuite.WorkflowTestSuite
+	env := suite.NewTestActivityEnvironment()
+	env.RegisterActivityWithOptions(a.HoldResize, activity.RegisterOptions{Name: contract.HoldResize})
+	for range 2 {
+		_, err = env.ExecuteActivity(contract.HoldResize, contract.HoldResizeInput{
+			ServerID: id, ProjectID: "p1", RequestID: "req-2", Hostname: "hv1", Limits: as.Limits, Old: plan.Old, New: plan.New, VMState: plan.VMState,
+		})
+		require.NoError(t, err)
+	}
+	held, err := store.Placements(ctx, id)
+	require.NoError(t, err)
+	require.Len(t, held, 2)
+	m, err := store.LastMigration(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, []string{models.MigrationMigrating, "hv1", "hv1"}, []string{m.Status, m.SourceHost, m.DestHost})
+}
+
+func TestAResizeStaysWhereThereIsRoomAndGoesToAnotherHostWhereItHasTo(t *testing.T) {
+	for name, c := range map[string]struct {
+		away     bool
+		migrates bool
+		host     string
+		full     bool   // its own host
+		left     string // where something is still to be cleaned
+		want     string
+		why      string
+	}{
+		"its host has the room":        {want: "hv1"},
+		"its host is full":             {full: true, want: "hv2"},
+		"it may not stay":              {away: true, want: "hv2"},
+		"it migrates":                  {migrates: true, want: "hv2"},
+		"it migrates to a host":        {migrates: true, host: "tiny", why: "DiskFilter removed 1: tiny (7 GiB of disk asked for, 5 free)"},
+		"it migrates to its own":       {migrates: true, host: "hv1", why: "RetryFilter removed 1: hv1 (the server is to leave it, or has left something there)"},
+		"it goes where it left things": {migrates: true, left: "hv2", why: "RetryFilter removed 2: hv1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, store := newStore(t)
+			a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), DownAfter: time.Hour, ResizeAway: c.away, Logger: slog.New(slog.DiscardHandler)})
+			id := resizable(ctx, t, store, a)
+			for hostname, disk := range map[string]int{"hv2": 100, "tiny": 5} {
+				h, err := store.RegisterHost(ctx, models.Host{
+					Hostname: hostname, AvailabilityZone: "nova", TokenHash: []byte(hostname), VCPUs: 8, MemoryMiB: 8192, DiskGiB: disk,
+					CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, StartedAt: time.Now(), SeenAt: time.Now(),
+				})
+				require.NoError(t, err)
+				if hostname == c.left {
+					action, _ := lifecycle.Find("os-stop")
+					_, err := store.BeginAction(ctx, id, action, models.InstanceAction{RequestID: "req-0", Action: "stop", UserID: "u1", ProjectID: "p1"})
+					require.NoError(t, err)
+					require.NoError(t, store.Place(ctx, models.Placement{ServerID: id, HostID: h.ID, Role: models.PlacementLeft, VCPUs: 1, MemoryMiB: 1, DiskGiB: 1}, lifecycle.PoweringOff))
+					action.To = lifecycle.Active
+					require.NoError(t, store.FinishAction(ctx, id, "req-0", action, nil))
+				}
+			}
+			if c.full {
+				hv1, err := store.HostByName(ctx, "hv1")
+				require.NoError(t, err)
+				require.NoError(t, store.SetHostEnabled(ctx, hv1.ID, false, nil))
+			}
+			var suite testsuite.WorkflowTestSuite
+			env := suite.NewTestActivityEnvironment()
+			env.SetTestTimeout(time.Minute)
+			for name, f := range map[string]any{
+				contract.RecordMigration: a.RecordMigration, contract.SelectDestination: a.SelectDestination, contract.ReleaseAllocation: a.ReleaseAllocation,
+				contract.ForgetResize: a.ForgetResize,
+			} {
+				env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: name})
+			}
+			as := contract.Resize{Flavor: largeFlavor, Migrates: c.migrates, Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1}}
+			if c.migrates {
+				as.Flavor = smallFlavor
+			}
+			plan, err := a.PlanResize(ctx, contract.PlanResizeInput{ServerID: id, ProjectID: "p1", Resize: as})
+			require.NoError(t, err)
+			plan.New.Resources.DiskGiB = 7
+			action, _ := lifecycle.Find("resize")
+			_, err = store.BeginAction(ctx, id, action, models.InstanceAction{RequestID: "req-2", Action: "resize", UserID: "u1", ProjectID: "p1"})
+			require.NoError(t, err)
+			_, err = env.ExecuteActivity(contract.RecordMigration, contract.RecordMigrationInput{
+				ServerID: id, ProjectID: "p1", RequestID: "req-2", Migrates: c.migrates, Hostname: "hv1", Limits: as.Limits, Old: plan.Old, New: plan.New, VMState: "active",
+			})
+			require.NoError(t, err)
+			for range 2 {
+				answer, err := env.ExecuteActivity(contract.SelectDestination, contract.SelectDestinationInput{
+					ServerID: id, RequestID: "req-2", Hostname: "hv1", Migrates: c.migrates, Host: c.host, New: plan.New,
+				})
+				if c.why != "" {
+					require.ErrorContains(t, err, c.why)
+					continue
+				}
+				require.NoError(t, err)
+				var to contract.Destination
+				require.NoError(t, answer.Get(&to))
+				require.Equal(t, contract.Destination{Hostname: c.want, AvailabilityZone: "nova"}, to)
+			}
+			m, err := store.LastMigration(ctx, id)
+			require.NoError(t, err)
+			kind := map[bool]string{false: models.MigrationResize, true: models.MigrationCold}[c.migrates]
+			require.Equal(t, []string{kind, c.want}, []string{m.Kind, m.DestHost})
+			// Given back as the workflow does: by the host, or by all but its own where the answer was lost.
+			undo := contract.Undo{ServerID: id, RequestID: "req-2", Except: []string{"hv1"}}
+			if c.want != "" && c.want != "hv1" {
+				undo.Hostname = c.want
+			}
+			for range 2 {
+				for _, name := range []string{contract.ReleaseAllocation, contract.ForgetResize} {
+					_, err = env.ExecuteActivity(name, undo)
+					require.NoError(t, err)
+				}
+			}
+			held, err := store.Placements(ctx, id)
+			require.NoError(t, err)
+			require.Len(t, held, 1)
+			require.Equal(t, []any{models.PlacementActive, 4}, []any{held[0].Role, held[0].DiskGiB})
+			v, err := store.Server(ctx, id)
+			require.NoError(t, err)
+			require.Equal(t, "hv1", v.Host.Hostname)
+		})
+	}
 }

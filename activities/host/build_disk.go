@@ -40,20 +40,9 @@ func (a *Activities) buildDisk(ctx context.Context, dir string, in contract.Buil
 	if grown, err = a.rootDisk(ctx, dir, base, in); err != nil {
 		return grown, err
 	}
-	ephemerals := 0
-	for _, d := range contract.BlockDevices(in.BlockDevices, contract.Flavor{EphemeralGiB: in.EphemeralGiB, SwapMiB: in.SwapMiB}) {
-		switch d.Role {
-		case contract.EphemeralDisk:
-			err = a.newEphemeral(ctx, dir, ephemerals, d, in.Image)
-			ephemerals++
-		case contract.SwapDisk:
-			err = a.disks.Swap(ctx, dir, int64(d.MiB)*mib)
-		}
-		if err != nil {
-			return grown, err
-		}
-	}
-	return grown, nil
+	return grown, furtherDisks(in, func(number int, d contract.BlockDevice) error {
+		return a.newEphemeral(ctx, dir, number, d, in.Image)
+	}, func(bytes int64) error { return a.disks.Swap(ctx, dir, bytes) })
 }
 
 // rootDisk makes the root disk, grown where that is asked for. A growth that has not ended, in this process or in one that was
@@ -113,7 +102,7 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	if err := a.o.Offers.End(dir, in.ServerID); err != nil {
 		return err
 	}
-	for _, name := range []string{nextName, arrivedName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
+	for _, name := range []string{nextName, placingName, arrivedName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
 		if err := a.drop(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -148,7 +148,7 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 // isMadeByBuild says whether a build's step, or what it runs, makes a file of this name in an instance folder.
 func isMadeByBuild(name string) bool {
 	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName || name == kernelName || name == ramdiskName ||
-		name == factsName || strings.HasPrefix(name, "inject") || name == nextName || name == rescueName || name == snapshotName || strings.HasPrefix(name, previousName) ||
+		name == factsName || strings.HasPrefix(name, "inject") || name == nextName || name == placingName || name == rescueName || name == snapshotName || strings.HasPrefix(name, previousName) ||
 		strings.HasPrefix(name, resizedName) || name == arrivedName || name == transfer.Folder
 }
 

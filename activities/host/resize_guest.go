@@ -47,38 +47,49 @@ func (a *Activities) BuildResized(ctx context.Context, in contract.BuildResizedI
 
 func (a *Activities) copyDisks(ctx context.Context, dir, next string, in contract.BuildDiskInput) error {
 	root := filepath.Join(dir, disk.RootName)
-	file, _, err := disk.Backing(root)
+	base, err := a.leansOn(root, in.Image)
 	if err != nil {
-		return program.Fault(err, "reading what the disk "+root+" leans on")
-	}
-	var base disk.Base
-	if file != "" {
-		if base, err = a.o.Cache.Inspect(in.Image); err != nil {
-			return err
-		}
+		return err
 	}
 	if err := a.disks.GrownRoot(ctx, next, root, base, int64(in.RootGiB)*gib); err != nil {
 		return err
 	}
+	return furtherDisks(in, func(number int, d contract.BlockDevice) error {
+		if from := filepath.Join(dir, disk.EphemeralName(number)); isThere(from) {
+			return a.disks.GrownEphemeral(ctx, next, number, from, int64(d.MiB)*mib)
+		}
+		return a.newEphemeral(ctx, next, number, d, in.Image)
+	}, func(bytes int64) error { return a.disks.Swap(ctx, next, bytes) })
+}
+
+// furtherDisks makes those beside the root disk, by what makes an ephemeral one of a number, and swap.
+func furtherDisks(in contract.BuildDiskInput, ephemeral func(number int, d contract.BlockDevice) error, swap func(bytes int64) error) (err error) {
 	ephemerals := 0
 	for _, d := range contract.BlockDevices(in.BlockDevices, contract.Flavor{EphemeralGiB: in.EphemeralGiB, SwapMiB: in.SwapMiB}) {
 		switch d.Role {
 		case contract.EphemeralDisk:
-			from := filepath.Join(dir, disk.EphemeralName(ephemerals))
-			if isThere(from) {
-				err = a.disks.GrownEphemeral(ctx, next, ephemerals, from, int64(d.MiB)*mib)
-			} else {
-				err = a.newEphemeral(ctx, next, ephemerals, d, in.Image)
-			}
+			err = ephemeral(ephemerals, d)
 			ephemerals++
 		case contract.SwapDisk:
-			err = a.disks.Swap(ctx, next, int64(d.MiB)*mib)
+			err = swap(int64(d.MiB) * mib)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// leansOn is the cached image that a root disk has to lean on; none where it leans on nothing.
+func (a *Activities) leansOn(root string, image contract.Image) (base disk.Base, err error) {
+	file, _, err := disk.Backing(root)
+	if err != nil {
+		return base, program.Fault(err, "reading what the disk "+root+" leans on")
+	}
+	if file != "" {
+		base, err = a.o.Cache.Inspect(image)
+	}
+	return base, err
 }
 
 // RevertGuest puts the guest of before a resize in its place again, off, and keeps the one that the resize has made beside it.

@@ -63,7 +63,7 @@ var migrateSchema = compile(wrapped("migrate", object{
 	"properties": object{"host": object{"type": []string{"string", "null"}, "minLength": 1, "maxLength": 255, "pattern": "^[a-zA-Z0-9-._]*$"}},
 }))
 
-// migrate finds no host (migrate_server.py _migrate).
+// migrate answers as migrate_server.py _migrate.
 func (a *API) migrate(c echo.Context, asked asking) error {
 	var r struct {
 		Host string `json:"host"`
@@ -76,5 +76,8 @@ func (a *API) migrate(c echo.Context, asked asking) error {
 			return fmt.Errorf("read a migrate: %w", err)
 		}
 	}
-	return a.servers(c).Migrate(c.Request().Context(), asked.server, asked.rows[0], r.Host)
+	if err := a.servers(c).Migrate(c.Request().Context(), asked.server, asked.rows[0], r.Host); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusAccepted)
 }

@@ -123,6 +123,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				HostFailures:   c.Build.HostFailures,
 				ReclaimAfter:   c.Build.ReclaimInterval,
 				ConfirmAfter:   c.Build.ResizeConfirmWindow,
+				ResizeAway:     !c.Build.AllowResizeToSameHost,
 				Deadlines:      deadlines,
 				Multipliers: scheduler.Multipliers{
 					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, BuildFailure: c.Build.BuildFailureWeight,

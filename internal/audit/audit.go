@@ -109,6 +109,7 @@ type Server struct {
 
 	Launched  bool   // it has been ACTIVE
 	Host      string // hostname, "" is placed nowhere
+	Kept      string // hostname, where the guest of before a move is, off, until that is confirmed or reverted; "" is none
 	NICs      int    // how many its build made; 0 is not known
 	VCPUs     int
 	RAMMiB    int
@@ -238,7 +239,7 @@ func (x index) placed(id, host string) (here, known bool, why string) {
 		return false, false, ""
 	case may == nothing:
 		return false, true, why
-	case s.Host == host:
+	case s.Host == host, s.Kept == host:
 		return true, true, ""
 	case s.Host == "":
 		return false, true, "the server is placed on no host"
@@ -348,10 +349,15 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	}
 	for i := range r.Servers {
 		s := &r.Servers[i]
-		if _, may, _ := x.of(s.ID); may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) || s.Host != host || !inv.Covers(s.ID) {
+		if _, may, _ := x.of(s.ID); may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) || !inv.Covers(s.ID) {
 			continue
 		}
-		all = append(all, ofPlaced(s, things[s.ID], r.Images)...)
+		switch host {
+		case s.Host:
+			all = append(all, ofPlaced(s, things[s.ID], r.Images)...)
+		case s.Kept:
+			all = append(all, ofKept(s, things[s.ID])...)
+		}
 	}
 	for _, p := range inv.Partials {
 		all = append(all, newFinding(PartialDownload, p.SHA512+"@"+host, "", host,
@@ -360,6 +366,20 @@ func OfHost(r Records, inv contract.Inventory) []Finding {
 	}
 	sorted(all)
 	return all
+}
+
+// ofKept is what is wrong with the guest of before that a host keeps of a server that runs on another.
+func ofKept(s *Server, t contract.Instance) []Finding {
+	object, server := serverOnHost(s.ID, s.Kept), "server "+s.ID+" was moved from "+s.Kept+" to "+s.Host
+	switch {
+	case t.Domain == "" || !t.Folder || !t.Disk:
+		return []Finding{newFinding(ServerWithoutDomain, object, s.ID, s.Kept,
+			server+", and the guest of before, to which a revert would return, is not there any more; confirm its resize", "")}
+	case t.Domain == "running", t.Domain == "paused":
+		return []Finding{newFinding(GuestNotAsServer, object, s.ID, s.Kept,
+			server+", and the guest of before, which is to be off, is "+t.Guest+": stop it there at once (`virsh destroy slipway-"+s.ID+"`)", "")}
+	}
+	return nil
 }
 
 // ofPlaced is what a host lacks of a server that was built on it.

@@ -39,6 +39,19 @@ func gone(change func(*Server)) func(*World) {
 	return func(w *World) { change(&w.Records.Servers[0]) }
 }
 
+// moved has the server be resized and on hv2, with its guest of before on hv1, off.
+func moved(change func(kept *contract.Instance)) func(*World) {
+	return func(w *World) {
+		w.Records.Servers[0].VMState, w.Records.Servers[0].Host, w.Records.Servers[0].Kept = lifecycle.Resized, "hv2", "hv1"
+		w.Records.Allocations = append(w.Records.Allocations, Allocation{id, "hv2"})
+		w.Inventories[1].Things = slices.Clone(w.Inventories[0].Things)
+		w.Inventories[0].Things[0].Domain = "shutoff"
+		if change != nil {
+			change(&w.Inventories[0].Things[0])
+		}
+	}
+}
+
 func kindsOf(found []Finding) []string {
 	var all []string
 	for _, f := range found {
@@ -60,6 +73,15 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 		"everything agrees":              {func(*World) {}, nil},
 		"a guest that its user shut off": {func(w *World) { thing(w).Domain = "shutoff" }, nil},
 		"a server in ERROR that has run": {gone(func(s *Server) { s.VMState = lifecycle.Error }), nil},
+
+		"its guest of before is kept where it was": {moved(nil), nil},
+		"its guest of before runs, too":            {moved(func(t *contract.Instance) { t.Domain, t.Guest = "running", "running" }), []string{"guest-not-as-server hv1"}},
+		"its guest of before is gone":              {moved(func(t *contract.Instance) { *t = contract.Instance{} }), []string{"server-without-domain hv1"}},
+		"the disk of before is gone":               {moved(func(t *contract.Instance) { t.Disk = false }), []string{"server-without-domain hv1"}},
+		"what it has left is still there": {func(w *World) {
+			moved(nil)(w)
+			w.Records.Servers[0].VMState, w.Records.Servers[0].Kept = lifecycle.Active, ""
+		}, []string{"allocation-without-server hv1", "domain-without-server hv1", "folder-without-server hv1"}},
 
 		"the server is deleted":       {gone(func(s *Server) { s.VMState, s.Host = lifecycle.Deleted, "" }), leftOnHV1},
 		"its build failed":            {gone(func(s *Server) { s.VMState, s.Host, s.Launched = lifecycle.Error, "", false }), leftOnHV1},

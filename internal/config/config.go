@@ -212,23 +212,24 @@ type Quota struct {
 
 // Build is how builds behave.
 type Build struct {
-	MaxHosts            int           `koanf:"max_hosts" help:"how many hosts a build may try"`
-	MaxCount            int           `koanf:"max_count" help:"how many servers one request may ask for"`
-	MaxLocalDisks       int           `koanf:"max_local_block_devices" help:"how many disks on its host a server may map: root, ephemeral and swap; below 0: any"`
-	HostLost            time.Duration `koanf:"host_lost" help:"a step whose host is silent for so long moves to the next host"`
-	HostUnavailable     time.Duration `koanf:"host_unavailable" help:"a step is tried again for so long on a host whose hypervisor does not answer"`
-	UndoPatience        time.Duration `koanf:"undo_patience" help:"an undo that takes longer is parked while the others go on"`
-	HostDownAfter       time.Duration `koanf:"host_down_after" help:"a host that is silent for so long gets no new servers"`
-	Capacity            time.Duration `koanf:"capacity_wait" help:"how long a build waits for a host with room; 0: it fails at once"`
-	Deadline            time.Duration `koanf:"deadline" help:"a build that takes longer is ended and undone; 0: none"`
-	Scheduling          time.Duration `koanf:"scheduling_deadline" help:"a build is overdue when it is in this phase for longer, beyond capacity_wait; 0: never"`
-	Networking          time.Duration `koanf:"networking_deadline" help:"the same for networking"`
-	Spawning            time.Duration `koanf:"spawning_deadline" help:"the same for spawning: everything that is done on the host"`
-	Deleting            time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
-	StepTimeouts        string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
-	ReclaimInterval     time.Duration `koanf:"reclaim_interval" help:"a deleted server is stopped, and can be restored for so long before it goes; 0: it goes at once"`
-	ResizeConfirmWindow time.Duration `koanf:"resize_confirm_window" help:"a resize that is neither confirmed nor reverted is confirmed after so long; 0: never"`
-	CleanBeforeUse      time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
+	MaxHosts              int           `koanf:"max_hosts" help:"how many hosts a build may try"`
+	MaxCount              int           `koanf:"max_count" help:"how many servers one request may ask for"`
+	MaxLocalDisks         int           `koanf:"max_local_block_devices" help:"how many disks on its host a server may map: root, ephemeral and swap; below 0: any"`
+	HostLost              time.Duration `koanf:"host_lost" help:"a step whose host is silent for so long moves to the next host"`
+	HostUnavailable       time.Duration `koanf:"host_unavailable" help:"a step is tried again for so long on a host whose hypervisor does not answer"`
+	UndoPatience          time.Duration `koanf:"undo_patience" help:"an undo that takes longer is parked while the others go on"`
+	HostDownAfter         time.Duration `koanf:"host_down_after" help:"a host that is silent for so long gets no new servers"`
+	Capacity              time.Duration `koanf:"capacity_wait" help:"how long a build waits for a host with room; 0: it fails at once"`
+	Deadline              time.Duration `koanf:"deadline" help:"a build that takes longer is ended and undone; 0: none"`
+	Scheduling            time.Duration `koanf:"scheduling_deadline" help:"a build is overdue when it is in this phase for longer, beyond capacity_wait; 0: never"`
+	Networking            time.Duration `koanf:"networking_deadline" help:"the same for networking"`
+	Spawning              time.Duration `koanf:"spawning_deadline" help:"the same for spawning: everything that is done on the host"`
+	Deleting              time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
+	StepTimeouts          string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
+	ReclaimInterval       time.Duration `koanf:"reclaim_interval" help:"a deleted server is stopped, and can be restored for so long before it goes; 0: it goes at once"`
+	ResizeConfirmWindow   time.Duration `koanf:"resize_confirm_window" help:"a resize that is neither confirmed nor reverted is confirmed after so long; 0: never"`
+	AllowResizeToSameHost bool          `koanf:"allow_resize_to_same_host" help:"a resize stays on its host where that has the room, and its disks need not travel; off: it goes to another"`
+	CleanBeforeUse        time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`
 	// Config drives. Names and defaults are Nova's.
 	ForceConfigDrive  bool          `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`
 	ConfigDriveFormat string        `koanf:"config_drive_format" help:"iso9660 or vfat"`
@@ -475,7 +476,7 @@ func Default() Config {
 			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
 		},
 		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
-		Build: Build{MaxHosts: 3, MaxCount: 1000, MaxLocalDisks: 3, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
+		Build: Build{MaxHosts: 3, AllowResizeToSameHost: true, MaxCount: 1000, MaxLocalDisks: 3, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			InjectPartition: contract.InjectInspect, ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),

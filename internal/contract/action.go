@@ -22,6 +22,7 @@ const (
 	WorkflowCreateImage       = "CreateImage"
 	WorkflowCreateBackup      = "CreateBackup"
 	WorkflowResize            = "ResizeServer"
+	WorkflowMigrate           = "MigrateServer"
 	WorkflowConfirmResize     = "ConfirmResize"
 	WorkflowRevertResize      = "RevertResize"
 	WorkflowSoftDeleteResized = "SoftDeleteResizedServer"
@@ -73,6 +74,8 @@ const (
 	RotateBackups   = "RotateBackups"
 	PlanResize      = "PlanResize"
 	HoldResize      = "HoldResize"
+	RecordMigration = "RecordMigration"
+	BuildArrived    = "BuildArrived"
 	ForgetResize    = "ForgetResize"
 	BuildResized    = "BuildResized"
 	FinishResize    = "FinishResize"
@@ -85,6 +88,8 @@ const (
 	UnrevertGuest   = "UnrevertGuest"
 	RecordRevert    = "RecordRevert"
 	UnrecordRevert  = "UnrecordRevert"
+
+	SelectDestination = "SelectDestination"
 
 	OfferDisks      = "OfferDisks"
 	WithdrawDisks   = "WithdrawDisks"
@@ -125,6 +130,8 @@ type BegunAction struct {
 	// What the server is, for when the action fails.
 	VMState    string `json:"vm_state"`
 	PowerState int    `json:"power_state"`
+	// Source is the host on which the guest of before is kept of a server that was moved; "" where it was not.
+	Source string `json:"source,omitempty"`
 }
 
 // FinishActionInput ends an action.
@@ -169,6 +176,11 @@ type ResetInput struct {
 type ResetStateInput struct {
 	ResetInput
 	Ended string `json:"ended,omitempty"` // the request of what was ended for it: it changes the server no more
+}
+
+// LeftHosts are those on which a server has something left that it has no use for any more.
+type LeftHosts struct {
+	Hostnames []string `json:"hostnames,omitempty"`
 }
 
 // StopDomainInput shuts a guest down.

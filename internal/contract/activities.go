@@ -105,7 +105,7 @@ var activities = table(
 	control[FinishActionInput, none](FinishAction).summed(func(in FinishActionInput) string { return in.Action }).
 		ends(func(in FinishActionInput) End { return End{Action: in.Action, Steps: in.Steps} }),
 	control[FailActionInput, none](FailAction).owes(OwesUndo).ends(func(in FailActionInput) End { return End{Action: in.Action, Failed: true, Steps: in.Steps} }),
-	control[ResetStateInput, none](ResetState).owes(OwesEnd).summed(func(in ResetStateInput) string { return in.VMState }),
+	control[ResetStateInput, LeftHosts](ResetState).owes(OwesEnd).summed(func(in ResetStateInput) string { return in.VMState }),
 	host[StopDomainInput, none](StopDomain).of(func(in StopDomainInput) string { return in.ServerID }),
 	host[Undo, none](PowerOnDomain).givesBack(),
 	host[Undo, none](PowerOffDomain).givesBack(),
@@ -142,8 +142,11 @@ var activities = table(
 	host[DropSnapshotInput, none](DropSnapshot).of(func(in DropSnapshotInput) string { return in.ServerID }).owes(OwesEnd),
 	control[PlanResizeInput, ResizePlan](PlanResize).summed(func(in PlanResizeInput) string { return "flavor " + in.Resize.Flavor.Name }),
 	control[HoldResizeInput, none](HoldResize).summed(func(in HoldResizeInput) string { return "flavor " + in.New.Spec.Flavor.Name + " on " + in.Hostname }),
+	control[RecordMigrationInput, none](RecordMigration).summed(func(in RecordMigrationInput) string { return "flavor " + in.New.Spec.Flavor.Name }),
+	control[SelectDestinationInput, Destination](SelectDestination).summed(destination),
 	control[Undo, none](ForgetResize).givesBack(),
 	host[BuildResizedInput, none](BuildResized).of(func(in BuildResizedInput) string { return in.ServerID }),
+	host[BuildArrivedInput, none](BuildArrived).of(func(in BuildArrivedInput) string { return in.ServerID }),
 	control[FinishResizeInput, none](FinishResize),
 	control[RecordResizeInput, none](RecordResize).summed(func(in RecordResizeInput) string { return "flavor " + in.New.Spec.Flavor.Name }),
 	control[RecordResizeInput, none](UnrecordResize).owes(OwesUndo),
@@ -321,6 +324,11 @@ func selection(in SelectHostInput) string {
 		s += ", not " + strings.Join(in.Excluded, ", ")
 	}
 	return s
+}
+
+func destination(in SelectDestinationInput) string {
+	r := in.New.Resources
+	return fmt.Sprintf("%d vCPUs, %d MiB, %d GiB for what is on %s", r.VCPUs, r.RAMMiB, r.DiskGiB, in.Hostname)
 }
 
 func nic(in AllocateNetworkInput) string {

@@ -32,10 +32,13 @@ func WriteFile(path string, content []byte, mode fs.FileMode) error {
 }
 
 // SyncDir makes a folder's entries durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
+func SyncDir(dir string) error { return Sync(dir) }
+
+// Sync makes durable what others have written into a file.
+func Sync(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(f.Sync(), f.Close())
 }

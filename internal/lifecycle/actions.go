@@ -18,8 +18,6 @@ const (
 	Ends Kind = "end"
 	// Beside asks the guest's host for something, beside whatever holds the lock.
 	Beside Kind = "beside"
-	// Refused is what no server here can do now: it begins nothing, and says why.
-	Refused Kind = "refused"
 )
 
 // Action is one thing that can be done to a server. The API's dispatch and its 409s, the store's compare-and-set, the
@@ -154,14 +152,14 @@ var Actions = []Action{
 		From: []VMState{Active, Stopped}, Task: ResizePrep, To: Resized, Power: AsItWas,
 		Then:     []Phase{{ResizeMigrating, "resize"}, {ResizeFinish, "resize_finish"}},
 		Workflow: "ResizeServer",
-		Does: "shuts the guest down and makes it anew by another flavor, on its host, of copies of its disks, which grow. The old guest and its " +
-			"room stay until that is confirmed or reverted",
+		Does: "shuts the guest down and makes it anew by another flavor, of copies of its disks, which grow: on its host, or where that has not " +
+			"the room (or `build.allow_resize_to_same_host` is off) on another. The old guest and its room stay until that is confirmed or reverted",
 	},
 	{
 		Name: "confirmResize", Method: "confirmResize", Event: "resize_confirm", Since: 1, Policy: "os_compute_api:servers:confirm_resize",
 		From: []VMState{Resized}, Task: ResizeConfirming, To: Active, Power: AsItWas,
 		Workflow: "ConfirmResize",
-		Does:     "removes the old guest and gives its room back; a server whose guest is off becomes stopped",
+		Does:     "removes the old guest and gives its room back, on another host as soon as that is there; a server whose guest is off becomes stopped",
 	},
 	{
 		Name: "revertResize", Method: "revertResize", Event: "resize_revert", Since: 1, Policy: "os_compute_api:servers:revert_resize",
@@ -170,9 +168,12 @@ var Actions = []Action{
 		Does:     "makes the server the old guest's again, as it was shut down, and removes the new one; one that was stopped stays so",
 	},
 	{
-		Name: "migrate", Method: "migrate", Kind: Refused, Since: 1, Policy: "os_compute_api:os-migrate-server:migrate", Admin: true,
-		From: []VMState{Active, Stopped}, Power: AsItWas,
-		Does: "finds no host: a server's disks do not travel to another one yet",
+		Name: "migrate", Method: "migrate", Event: "resize_prep", Since: 1, Policy: "os_compute_api:os-migrate-server:migrate", Admin: true,
+		From: []VMState{Active, Stopped}, Task: ResizePrep, To: Resized, Power: AsItWas,
+		Then:     []Phase{{ResizeMigrating, "resize"}, {ResizeFinish, "resize_finish"}},
+		Workflow: "MigrateServer",
+		Does: "shuts the guest down and makes it anew on another host, of its disks, which travel there; since 2.56 on the one that is named. " +
+			"The old guest and its room stay until that is confirmed or reverted, as those of a resize",
 	},
 	{
 		Name: "os-getConsoleOutput", Method: "get_console_output", Kind: Beside, Since: 1, Policy: "os_compute_api:os-console-output",

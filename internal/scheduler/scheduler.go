@@ -45,6 +45,7 @@ type Request struct {
 	Architecture     string // "" is any
 	UEFI             bool   // UEFI firmware is needed
 	Excluded         []string
+	Because          string // they are excluded; "" is that they failed this build
 	Host             string // the only one that will do; "" is any
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
@@ -69,7 +70,7 @@ type filter struct {
 var filters = []filter{
 	{"RetryFilter", func(r Request, h Host) string {
 		if slices.Contains(r.Excluded, h.Hostname) {
-			return "failed this build already"
+			return cmp.Or(r.Because, "failed this build already")
 		}
 		return ""
 	}},

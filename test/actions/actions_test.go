@@ -5,8 +5,10 @@ package actions
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -52,6 +54,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	*system.System
 	compute  *gophercloud.ServiceClient
+	admin    *gophercloud.ServiceClient
 	images   *gophercloud.ServiceClient
 	temporal client.Client
 	image    string
@@ -91,26 +94,26 @@ func tried(n int) (chosen []way) {
 }
 
 func TestEveryStepOfEveryActionMayFail(t *testing.T) {
-	r := &rig{System: system.Start(t, system.Options{Hypervisor: "fake", Faults: true, Settings: map[string]any{
+	r := &rig{System: system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s", "reclaim_interval": "24h"},
 		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
 	}})}
 	r.Flavor(t, "small", 64)
 	r.Flavor(t, "larger", 128)
 	r.temporal = r.Temporal()
-	r.compute = system.Compute(t, r.Demo())
+	r.compute, r.admin = system.Compute(t, r.Demo()), system.Compute(t, r.Admin())
 	r.images = system.Image(t, r.Demo())
 	r.image = system.Upload(t, r.images, images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
 	before := r.World(t)
-	for _, action := range lifecycle.Tabled() {
-		t.Run("faults", func(t *testing.T) { // an action's servers are as many as the host has room for
+	for _, goes := range actions.Ways() {
+		t.Run("faults", func(t *testing.T) { // an action's servers are as many as the hosts have room for
 			var trials []*way
 			finished := false
-			for n, step := range actions.Tables()[action.Name] {
+			for n, step := range goes.Steps {
 				done := finished // what is done behind the end does not fail the action
 				finished = finished || step.Name == contract.FinishAction
 				for _, one := range tried(n) {
-					one.name, one.succeeds = fmt.Sprintf("%s: %s %s", action.Name, step.Name, one.name), one.succeeds || done
+					one.name, one.succeeds = fmt.Sprintf("%s: %s %s", goes.Name(), step.Name, one.name), one.succeeds || done
 					one.rule.Step = step.Name
 					trials = append(trials, &one)
 				}
@@ -119,7 +122,7 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 				for _, one := range trials {
 					t.Run(one.name, func(t *testing.T) {
 						t.Parallel()
-						one.rule.Server = r.in(t, action.From[0])
+						one.rule.Server = r.in(t, goes)
 					})
 				}
 			})
@@ -133,7 +136,7 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 			for _, one := range trials {
 				t.Run(one.name, func(t *testing.T) {
 					t.Parallel()
-					r.fails(t, action, one.rule.Server, one.succeeds)
+					r.fails(t, goes, one.rule.Server, one.succeeds)
 				})
 			}
 		})
@@ -143,29 +146,32 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 	// before or after its effect, as the seed says.
 	t.Logf("seed %d, all: %t", *seed, *all)
 	random, died := rand.New(rand.NewPCG(*seed, 0)), map[string]bool{}
-	for _, action := range lifecycle.Tabled() {
-		for _, step := range actions.Tables()[action.Name] {
-			if died[step.Name+step.Undo] {
+	for _, goes := range actions.Ways() {
+		for _, step := range goes.Steps {
+			at := step.Name + step.Undo + step.Where
+			if died[at] {
 				continue
 			}
-			died[step.Name+step.Undo] = true
+			died[at] = true
 			modes := []faultinject.Mode{faultinject.KillBefore, faultinject.KillAfter}
 			if !*all {
 				modes = modes[random.IntN(2):][:1]
 			}
 			for _, mode := range modes {
-				t.Run(fmt.Sprintf("%s: %s, %s", action.Name, step.Name, mode), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s: %s, %s", goes.Name(), step.Name, mode), func(t *testing.T) {
 					t.Cleanup(func() {
 						require.NoError(t, r.Faults.Clear())
 						if step.Scope == run.Placed { // one that dies often is started again ever later
-							r.Stop(r.Hosts[0])
-							r.Restart(r.Hosts[0])
+							for _, host := range r.Hosts {
+								r.Stop(host)
+								r.Restart(host)
+							}
 						}
 					})
-					id := r.in(t, action.From[0])
+					id := r.in(t, goes)
 					_, err := r.Faults.Set(faultinject.Rule{Step: step.Name, Server: id, Mode: mode, Times: 1})
 					require.NoError(t, err)
-					r.fails(t, action, id, true)
+					r.fails(t, goes, id, true)
 				})
 			}
 		}
@@ -173,8 +179,10 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 	require.Equal(t, before, r.World(t), "nothing is left")
 }
 
-// fails does an action one step of which fails, to a server that is in the first of its states.
-func (r *rig) fails(t *testing.T, action lifecycle.Action, id string, succeeds bool) {
+// fails does an action one step of which fails, to a server that is in the first of its states, and sees that one guest is the server's,
+// where the server is, and that another runs nowhere.
+func (r *rig) fails(t *testing.T, goes actions.Way, id string, succeeds bool) {
+	action, from := goes.Action, r.host(t, id)
 	accepted := r.do(t, id, action)
 	state := r.rests(t, id)
 	if succeeds {
@@ -183,17 +191,45 @@ func (r *rig) fails(t *testing.T, action lifecycle.Action, id string, succeeds b
 	} else {
 		require.Equal(t, action.From[0], state, "it is what it was")
 	}
-	require.Equal(t, guestOf(state), r.guest(t, id), "the guest is what its server says")
+	at := r.host(t, id)
+	moves := succeeds && goes.Moved && (action.To == lifecycle.Resized || action.Name == "revertResize")
+	require.Equal(t, moves, at != from, "it was on %s", from)
+	for _, host := range r.Hosts {
+		want := guestOf(state)
+		if host != at {
+			want = hypervisor.ShutOff
+			if !goes.Moved || state != lifecycle.Resized {
+				want = hypervisor.Absent
+			}
+		}
+		system.Eventually(t, patience, func() (bool, string) { // another host is cleaned by a workflow of its own
+			is := r.guest(t, host, id)
+			require.False(t, host != at && is == hypervisor.Running, "a second guest runs")
+			_, err := os.Stat(filepath.Join(r.HostState(host), "instances", id))
+			clean := want != hypervisor.Absent || errors.Is(err, fs.ErrNotExist)
+			return is == want && clean, fmt.Sprintf("%s has a guest that is %s, of a server that is %s on %s; its folder: %v", host, is, state, at, err)
+		})
+	}
 	r.gone(t, id)
 }
 
-// in is a server in a state.
-func (r *rig) in(t *testing.T, state lifecycle.VMState) string {
+// host is where a server is.
+func (r *rig) host(t *testing.T, id string) string {
 	t.Helper()
-	made, err := servers.Create(t.Context(), r.compute, servers.CreateOpts{Name: "web", ImageRef: r.image, FlavorRef: "small", Networks: "none"}, nil).Extract()
+	v, err := r.Store.Server(t.Context(), id)
+	require.NoError(t, err)
+	require.NotNil(t, v.Host)
+	return v.Host.Hostname
+}
+
+// in is a server in the first of an action's states, for one of its ways.
+func (r *rig) in(t *testing.T, goes actions.Way) string {
+	t.Helper()
+	state := goes.Action.From[0]
+	made, err := servers.Create(t.Context(), r.compute, servers.CreateOpts{Name: "web", ImageRef: r.image, FlavorRef: "small", Networks: "none", ConfigDrive: new(true)}, nil).Extract()
 	require.NoError(t, err)
 	require.Equal(t, lifecycle.Active, r.becomes(t, made.ID, lifecycle.Active))
-	if a, ok := system.Toward(t, state); ok {
+	if a, ok := system.Toward(t, state, goes.Moved); ok {
 		require.True(t, r.do(t, made.ID, a))
 		require.Equal(t, state, r.becomes(t, made.ID, state))
 	}
@@ -204,7 +240,11 @@ func (r *rig) in(t *testing.T, state lifecycle.VMState) string {
 func (r *rig) do(t *testing.T, id string, action lifecycle.Action) (accepted bool) {
 	t.Helper()
 	system.Eventually(t, patience, func() (bool, string) {
-		err := system.Ask(t, r.compute, id, action)
+		as := r.compute
+		if action.Admin {
+			as = r.admin
+		}
+		err := system.Ask(t, as, id, action)
 		accepted = err == nil
 		return err == nil || gophercloud.ResponseCodeIs(err, 500), fmt.Sprint(err)
 	})
@@ -255,9 +295,12 @@ func guestOf(state lifecycle.VMState) hypervisor.State {
 	return hypervisor.ShutOff
 }
 
-func (r *rig) guest(t *testing.T, id string) hypervisor.State {
+func (r *rig) guest(t *testing.T, host, id string) hypervisor.State {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(r.HostState(r.Hosts[0]), "fake", id+".json"))
+	text, err := os.ReadFile(filepath.Join(r.HostState(host), "fake", id+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return hypervisor.Absent
+	}
 	require.NoError(t, err)
 	var domain fake.Record
 	require.NoError(t, json.Unmarshal(text, &domain))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -85,7 +86,9 @@ func TestKilledInTheMiddleOfAnActionTheActionEndsOrTheGuestOfBeforeIsThere(t *te
 		var rules []faultinject.Rule
 		for _, m := range all {
 			var steps []string
-			for _, s := range actions.Tables()[m.action] {
+			ways := actions.Ways()
+			way := ways[slices.IndexFunc(ways, func(w actions.Way) bool { return w.Name() == m.action })]
+			for _, s := range way.Steps {
 				if s.Name != contract.ResolveImage && s.Name != contract.BeginAction { // nothing was accepted
 					steps = append(steps, s.Name)
 				}

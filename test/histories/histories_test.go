@@ -48,6 +48,7 @@ const (
 type scenario struct {
 	s       *system.System
 	compute *gophercloud.ServiceClient
+	admin   *gophercloud.ServiceClient
 	images  map[string]string // by name
 	keys    *payload.Keys
 
@@ -78,7 +79,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 	s.Flavor(t, "fits", 128)
 	s.Flavor(t, "larger", 256)
 	s.Flavor(t, "too-big", 1<<24)
-	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), images: map[string]string{}, keys: keys, temporal: s.Temporal()}
+	sc := &scenario{s: s, compute: system.Compute(t, s.Demo()), admin: system.Compute(t, s.Admin()), images: map[string]string{}, keys: keys, temporal: s.Temporal()}
 	sc.upload(t, "good")
 	sc.upload(t, "gone")
 	require.NoError(t, os.Remove(filepath.Join(stores, "hot", "images", sc.images["gone"])))

@@ -48,14 +48,15 @@ func Ask(t testing.TB, compute *gophercloud.ServiceClient, id string, action lif
 	return err
 }
 
-// Toward is the action that makes a server that is active one in a state; false for a server that is active.
-func Toward(t testing.TB, state lifecycle.VMState) (lifecycle.Action, bool) {
+// Toward is the action that makes a server that is active one in a state, on another host where it is to have moved; false for a server
+// that is active.
+func Toward(t testing.TB, state lifecycle.VMState, moved bool) (lifecycle.Action, bool) {
 	t.Helper()
 	if state == lifecycle.Active {
 		return lifecycle.Action{}, false
 	}
 	all := lifecycle.Tabled()
-	n := slices.IndexFunc(all, func(a lifecycle.Action) bool { return a.To == state && a.Allows(lifecycle.Active) })
+	n := slices.IndexFunc(all, func(a lifecycle.Action) bool { return a.To == state && a.Allows(lifecycle.Active) && a.Admin == moved })
 	require.GreaterOrEqual(t, n, 0, "no action makes an active server %s", state)
 	return all[n], true
 }

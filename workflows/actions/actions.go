@@ -22,10 +22,13 @@ type Actions struct{ Ends teardown.Workflow }
 // action is the state of one.
 type action struct {
 	in       contract.ActionInput
+	about    server.Subject
 	run      *run.Run
 	begun    contract.BegunAction
 	rebuild  rebuilding
 	resize   contract.ResizePlan
+	to       contract.Destination // of a resize or a migration
+	offer    contract.DiskOffer
 	deletion *teardown.Asked
 }
 
@@ -39,7 +42,8 @@ func Tables() map[string][]run.Spec {
 		"changePassword": passwordSteps.Specs(), "rebuild": rebuildSteps.Specs(),
 		"rescue": rescueSteps.Specs(), "unrescue": unrescueSteps.Specs(), "createImage": createImageSteps.Specs(),
 		"createBackup": createBackupSteps.Specs(),
-		"resize":       resizeSteps.Specs(), "confirmResize": confirmResizeSteps.Specs(), "revertResize": revertResizeSteps.Specs(),
+		"resize":       resizeSteps.Now().Specs(), "migrate": resizeSteps.Now().Specs(),
+		"confirmResize": confirmResizeSteps.Specs(), "revertResize": revertResizeSteps.Specs(),
 		"soft-delete-resized": softDeleteResizedSteps.Specs(),
 	}
 }
@@ -75,13 +79,15 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	a := &action{in: in}
 	frame := about.Frame(in.Action)
 	frame.Ended = in.Action
-	// Nothing is left to a clean-up: it would give back on the host what a later action has taken. The server stays locked until
-	// its host has answered; a delete takes over.
-	frame.HandOver = nil
+	// Nothing of the server's own host is left to a clean-up: it would give back there what a later action has taken. The server stays
+	// locked until its host has answered; a delete takes over. What a host holds to which it did not come is: nothing is placed there
+	// as long as that one has its room.
+	frame.Hands = func(chain string) bool { return chain == atDestination && a.moves() }
+	frame.Finished = a.leave
 	frame.Explain = a.explain
 	row, _ := lifecycle.Find(in.Action)
 	frame.RefusesLast = row.Awaited
-	a.deletion = w.Ends.Follows(ctx, &frame, in.RequestID)
+	a.about, a.deletion = about, w.Ends.Follows(ctx, &frame, in.RequestID)
 	a.run = run.New(ctx, frame)
 	if err := about.Serve(ctx, a.run); err != nil {
 		return err
@@ -89,7 +95,7 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	if err := workflow.SetUpdateHandler(ctx, contract.UpdateSubmit, a.run.Submitted); err != nil {
 		return err
 	}
-	return run.Drive(ctx, a.run, steps, a)
+	return run.Drive(ctx, a.run, steps.At(run.Version(ctx, in.Action, steps.Specs())), a)
 }
 
 // explain is the failure of the one host that an action can be done on.

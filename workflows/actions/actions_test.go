@@ -169,8 +169,11 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 		contract.PlanResize: func(context.Context, contract.PlanResizeInput) (contract.ResizePlan, error) {
 			return resizePlan("old", "new", g.earlier), g.does(contract.PlanResize, none)
 		},
-		contract.HoldResize: func(context.Context, contract.HoldResizeInput) error {
-			return g.does(contract.HoldResize, func() { g.held = true })
+		contract.RecordMigration: func(context.Context, contract.RecordMigrationInput) error {
+			return g.does(contract.RecordMigration, func() { g.held = true })
+		},
+		contract.SelectDestination: func(_ context.Context, in contract.SelectDestinationInput) (contract.Destination, error) {
+			return contract.Destination{Hostname: in.Hostname}, g.does(contract.SelectDestination, none)
 		},
 		contract.ForgetResize: func(context.Context, contract.Undo) error {
 			return g.does(contract.ForgetResize, func() { g.held = false })

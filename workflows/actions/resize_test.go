@@ -25,7 +25,7 @@ func TestAResizeReplacesTheGuestAndKeepsTheOldOneWithItsRoom(t *testing.T) {
 	require.NoError(t, perform(t, g, does.ResizeServer, "resize"))
 	require.NoError(t, g.answer)
 	require.Equal(t, []string{
-		contract.PlanResize, contract.BeginAction, contract.HoldResize, contract.StopDomain, contract.BuildResized, contract.FinishResize,
+		contract.PlanResize, contract.BeginAction, contract.RecordMigration, contract.SelectDestination, contract.StopDomain, contract.BuildResized, contract.FinishResize,
 		contract.ReplaceGuest, contract.StartDomain, contract.RecordResize, contract.FinishAction,
 	}, g.done)
 	require.Equal(t, []any{true, "new", "new", true, true}, []any{g.on, g.image, g.row, g.kept, g.held})
@@ -55,7 +55,7 @@ var failing = []struct {
 	steps []string
 }{
 	{"resize", does.ResizeServer, lifecycle.Active, []string{
-		contract.HoldResize, contract.StopDomain, contract.BuildResized, contract.FinishResize, contract.ReplaceGuest, contract.StartDomain,
+		contract.RecordMigration, contract.SelectDestination, contract.StopDomain, contract.BuildResized, contract.FinishResize, contract.ReplaceGuest, contract.StartDomain,
 		contract.RecordResize, contract.FinishAction,
 	}},
 	{"confirmResize", does.ConfirmResize, lifecycle.Resized, []string{contract.ConfirmResize, contract.FinishAction}},

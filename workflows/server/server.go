@@ -114,6 +114,14 @@ func (s Subject) handOver(ctx workflow.Context, pending []run.Pending) {
 	}
 }
 
+// Leave gives the server's clean-up what the rows of the build's table may hold on a host that the server has left.
+func (s Subject) Leave(ctx workflow.Context, rows []run.Spec, hostname string) {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	s.handOver(ctx, run.HeldAt(rows, hostname, func(t run.Taken) any {
+		return contract.Undo{ServerID: s.ServerID, Hostname: t.Place}
+	}))
+}
+
 func cleanUpOptions(id string, in contract.CleanUpInput) workflow.ChildWorkflowOptions {
 	found := []temporal.SearchAttributeUpdate{
 		attributes.Server.ValueSet(in.ServerID), attributes.Project.ValueSet(in.ProjectID), attributes.Phase.ValueSet(attributes.PhaseParked),

@@ -45,6 +45,8 @@ type Asked struct {
 
 	deletion *contract.DeleteInput
 	reset    *contract.ResetInput // the one that comes next
+
+	rows []run.Spec // that may have left something on a host
 }
 
 func listen(ctx workflow.Context) *Asked {
@@ -75,9 +77,15 @@ func (a *Asked) look() bool {
 func (w Workflow) Follows(ctx workflow.Context, f *run.Frame, requestID string) *Asked {
 	rows := run.Until(w.Rows, run.Version(ctx, w.Version, w.Rows))
 	a := listen(ctx)
+	a.rows = rows
 	f.Stop = a.look
 	f.Stopped = func(ctx workflow.Context, r *run.Run) error { return a.follow(ctx, r, rows, requestID) }
 	return a
+}
+
+// Leave gives a clean-up what a server has on a host that it has no use for any more.
+func (a *Asked) Leave(ctx workflow.Context, about server.Subject, hostname string) {
+	about.Leave(ctx, a.rows, hostname)
 }
 
 // follow does what was asked for, once what it ended has given back what it could. After a reset, what still waits for a host holds
@@ -88,8 +96,13 @@ func (a *Asked) follow(ctx workflow.Context, r *run.Run, rows []run.Spec, ended 
 		in := contract.ResetStateInput{ResetInput: *a.reset, Ended: ended}
 		a.reset = nil
 		setting := workflow.WithActivityOptions(ctx, run.UndoOptions(in.ServerID, "", ""))
-		if err := workflow.ExecuteActivity(setting, contract.ResetState, in).Get(ctx, nil); err != nil {
+		var left contract.LeftHosts
+		if err := workflow.ExecuteActivity(setting, contract.ResetState, in).Get(ctx, &left); err != nil {
 			return err
+		}
+		about := server.Subject{ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Deadlines: in.Deadlines}
+		for _, hostname := range left.Hostnames {
+			about.Leave(ctx, rows, hostname)
 		}
 		_ = workflow.Await(ctx, func() bool { return a.look() || r.GivenBack() })
 	}

@@ -147,6 +147,8 @@ func writeSteps(b *bytes.Buffer, steps []boot.Step, sentences map[string]sentenc
 		switch {
 		case s.Counts != "":
 			name += ", once for each NIC"
+		case s.If != "":
+			name += ", where " + s.If
 		case s.Conditional:
 			name += ", where it is wanted"
 		}
@@ -161,7 +163,11 @@ func writeSteps(b *bytes.Buffer, steps []boot.Step, sentences map[string]sentenc
 			}
 			undo += ": " + say(s.Undo)
 		}
-		fmt.Fprintf(b, "| %d | %s | %s | %s | %s | %s | %s |\n", i+1, name, s.Scope, s.Timeout, s.Phase, say(s.Name), undo)
+		on := string(s.Scope)
+		if s.Where != "" {
+			on = s.Where
+		}
+		fmt.Fprintf(b, "| %d | %s | %s | %s | %s | %s | %s |\n", i+1, name, on, s.Timeout, s.Phase, say(s.Name), undo)
 	}
 	return missing
 }

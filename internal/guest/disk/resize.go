@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageformat"
 	"github.com/slipway-cloud/slipway/internal/program"
@@ -38,6 +39,35 @@ func (m Maker) GrownRoot(ctx context.Context, dir, from string, backing Base, by
 		return m.qemuImg(ctx, m.Limits.WithFile(want.VirtualBytes+qcow2Overhead(want.VirtualBytes)), reads, part,
 			"resize", "-q", "-f", "qcow2", part, strconv.FormatInt(want.VirtualBytes, 10))
 	})
+}
+
+// GrowRoot grows the root disk dir/disk where it lies, of a guest that is off; one that is as large stays as it is. backing is as GrownRoot's.
+func (m Maker) GrowRoot(ctx context.Context, dir string, backing Base, bytes int64) (err error) {
+	path := filepath.Join(dir, RootName)
+	defer func() { err = program.Fault(err, "growing "+path) }()
+	size, err := virtualBytes(path, imageformat.QCOW2Header{BackingFile: backing.Path, BackingFormat: string(backing.Format)})
+	if err != nil || size >= bytes {
+		return err
+	}
+	var reads []string
+	if backing.Path != "" {
+		reads = append(reads, backing.Path)
+	}
+	err = m.qemuImg(ctx, m.Limits.WithFile(bytes+qcow2Overhead(bytes)), reads, path, "resize", "-q", "-f", "qcow2", path, strconv.FormatInt(bytes, 10))
+	if err != nil {
+		return err
+	}
+	return durable.Sync(path)
+}
+
+// GrowEphemeral grows dir/disk.eph0, or another number, where it lies; its filesystem is grown by its guest.
+func (m Maker) GrowEphemeral(dir string, number int, bytes int64) error {
+	path := filepath.Join(dir, EphemeralName(number))
+	st, err := os.Stat(path)
+	if err == nil && st.Size() < bytes {
+		err = errors.Join(os.Truncate(path, bytes), durable.Sync(path))
+	}
+	return program.Fault(err, "growing "+path)
 }
 
 func virtualBytes(path string, want imageformat.QCOW2Header) (int64, error) {

@@ -45,7 +45,8 @@ func (s Servers) EndResize(ctx context.Context, v models.Server, action lifecycl
 	return s.Act(ctx, v, action, contract.ActionArguments{})
 }
 
-// Migrate finds no host: disks do not travel. host is the one that was asked for; "" is any.
+// Migrate has a server's guest made anew on another host, of its disks: on the one that is named, or with "" on any. It is accepted when it
+// returns, and waits in VERIFY_RESIZE afterwards.
 func (s Servers) Migrate(ctx context.Context, v models.Server, action lifecycle.Action, host string) error {
 	if err := v.CanBegin(action, s.caller.Admin()); err != nil {
 		return err
@@ -59,5 +60,5 @@ func (s Servers) Migrate(ctx context.Context, v models.Server, action lifecycle.
 			return invalid("Cannot migrate to the host where the server exists.")
 		}
 	}
-	return invalid("No valid host was found. No valid host found for cold migrate: the disks of a server do not travel to another host yet.")
+	return s.Act(ctx, v, action, contract.ActionArguments{Resize: &contract.Resize{Flavor: contract.Flavor(v.Flavor), Migrates: true, Host: host}})
 }
