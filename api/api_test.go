@@ -51,6 +51,10 @@ func (noBuilds) Reserve(context.Context, contract.ReserveInput) (int, error) {
 	return 0, errNoBuilds
 }
 func (noBuilds) Delete(context.Context, contract.DeleteInput) error { return errNoBuilds }
+func (noBuilds) Arrived(context.Context, string) (contract.TransferProgress, error) {
+	return contract.TransferProgress{}, nil
+}
+
 func (noBuilds) Progress(context.Context, string) ([]contract.StepProgress, error) {
 	return nil, errNoBuilds
 }

@@ -36,6 +36,7 @@ type builds struct {
 	actions   []contract.ActionInput
 	do        func(contract.ActionInput) error
 	steps     []contract.StepProgress
+	arrived   contract.TransferProgress
 	console   string
 	guests    []contract.GuestInput
 	found     contract.Diagnostics
@@ -72,6 +73,10 @@ func (b *builds) Reset(_ context.Context, in contract.ResetInput) error {
 	defer b.mu.Unlock()
 	b.resets = append(b.resets, in)
 	return b.err
+}
+
+func (b *builds) Arrived(context.Context, string) (contract.TransferProgress, error) {
+	return b.arrived, nil
 }
 
 func (b *builds) Progress(context.Context, string) ([]contract.StepProgress, error) {

@@ -176,3 +176,22 @@ func TestAColdMigrationIsAcceptedForAnyOtherHostOrForOneByName(t *testing.T) {
 		require.Equal(t, []any{"migrate", true, asked.host, s.FlavorID}, []any{in.Action, in.Resize.Migrates, in.Resize.Host, in.Resize.Flavor.ID})
 	}
 }
+
+func TestAServerWhoseDisksTravelSaysHowFarTheyAre(t *testing.T) {
+	c := newCloud(t)
+	n := c.network(t, c.member, "n", "10.0.0.0/24", "10.0.0.2", "10.0.0.9")
+	s := c.row(t, c.member, "web", time.Now())
+	c.place(t, s, n)
+	c.activate(t, s, time.Now())
+	progress := func() any { return c.nova(t, c.member, at96, "GET", "/servers/"+s.ID, nil).At(t, "server", "progress") }
+	c.builds.arrived = contract.TransferProgress{Bytes: 30, Total: 40}
+	require.EqualValues(t, 0, progress(), "nothing is done to it")
+	action, _ := lifecycle.Find("migrate")
+	_, err := c.Store.BeginAction(t.Context(), s.ID, action, instanceAction(contract.ActionInput{RequestID: "req-m", UserID: "u", ProjectID: "p"}, action))
+	require.NoError(t, err)
+	require.EqualValues(t, 0, progress(), "its destination is chosen")
+	require.NoError(t, c.Store.AdvanceAction(t.Context(), s.ID, "req-m", action, 0))
+	require.EqualValues(t, 75, progress())
+	c.builds.arrived = contract.TransferProgress{}
+	require.EqualValues(t, 0, progress())
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -27,6 +28,9 @@ func defaultGroups() []map[string]string { return []map[string]string{{"name": "
 func basicView(c echo.Context, s models.Server) object {
 	return object{"id": s.ID, "name": s.Name, "links": links(c, "servers", s.ID)}
 }
+
+// showProgress are the statuses with which Nova shows how far a server is (_progress_statuses).
+var showProgress = []string{"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE"}
 
 // serverView is a server as nova/api/openstack/compute/views/servers.py shows it; alone says that it is shown alone and
 // not in a list.
@@ -67,8 +71,11 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		}
 		v["fault"] = f
 	}
-	if s.VMState == lifecycle.Active || s.VMState == lifecycle.Building {
+	if slices.Contains(showProgress, lifecycle.Status(s.VMState, s.Task())) {
 		v["progress"] = 0
+		if alone {
+			v["progress"] = a.servers(c).Arrived(c.Request().Context(), s)
+		}
 	}
 	v["OS-EXT-AZ:availability_zone"] = zone
 	v["config_drive"] = configDrive

@@ -85,7 +85,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	builds := engine.NewClient(temporal, c.Temporal.ControlQueue).By(store.Now)
+	builds := engine.NewClient(temporal, c.Temporal.ControlQueue).By(store.Now).Reads(payload.ControlConverter(keys))
 	vendor, err := c.Build.VendorData()
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/serviceerror"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -31,11 +32,13 @@ type Client struct {
 	temporal client.Client
 	queue    string
 	now      func(context.Context) (time.Time, error)
+
+	heartbeats converter.DataConverter
 }
 
 // NewClient makes a client that starts workflows on the control queue.
 func NewClient(temporal client.Client, controlQueue string) *Client {
-	return &Client{temporal: temporal, queue: controlQueue}
+	return &Client{temporal: temporal, queue: controlQueue, heartbeats: converter.GetDefaultDataConverter()}
 }
 
 // By is the same client, whose submissions are refused once it has stopped waiting for them. The clock has to be the one of

@@ -45,6 +45,21 @@ func (s Servers) EndResize(ctx context.Context, v models.Server, action lifecycl
 	return s.Act(ctx, v, action, contract.ActionArguments{})
 }
 
+// Arrived is how far a server's disks are that travel to another host, in percent; 0 where none do.
+func (s Servers) Arrived(ctx context.Context, v models.Server) int {
+	if v.Task() != lifecycle.ResizeMigrating {
+		return 0
+	}
+	at, err := s.engine.Arrived(ctx, v.ID)
+	if err != nil { // it is an extra
+		s.config.Logger.Warn("no progress of a move", "server_id", v.ID, "request_id", s.caller.RequestID, "error", err.Error())
+	}
+	if at.Total <= 0 {
+		return 0
+	}
+	return int(min(100*at.Bytes/at.Total, 100))
+}
+
 // Migrate has a server's guest made anew on another host, of its disks: on the one that is named, or with "" on any. It is accepted when it
 // returns, and waits in VERIFY_RESIZE afterwards.
 func (s Servers) Migrate(ctx context.Context, v models.Server, action lifecycle.Action, host string) error {

@@ -22,13 +22,14 @@ import (
 // that refused it; it never waits for the build. Reserve is Submit for several servers, and answers how many. Delete answers
 // once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun (an awaited one:
 // has ended), Adopt when a guest is a server, ForgetHost when a host is heard no more. Progress is that of a running build; it
-// is empty, or NotFound, when none runs. Console, Diagnostics and TriggerCrashDump ask a server's host: Unavailable when it does not answer.
+// is empty, or NotFound, when none runs. Arrived is how far disks are that travel. Console, Diagnostics and TriggerCrashDump ask a server's host: Unavailable when it does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
 	Delete(ctx context.Context, in contract.DeleteInput) error
 	Reset(ctx context.Context, in contract.ResetInput) error
 	Progress(ctx context.Context, serverID string) ([]contract.StepProgress, error)
+	Arrived(ctx context.Context, serverID string) (contract.TransferProgress, error)
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
 	Diagnostics(ctx context.Context, in contract.GuestInput) (contract.Diagnostics, error)
 	TriggerCrashDump(ctx context.Context, in contract.GuestInput) error
