@@ -149,6 +149,21 @@ func strictQuery(c echo.Context, known ...string) error {
 	return invalid("%s", additional(unknown))
 }
 
+// listed is a page of a collection, with where the next one is. view gives what the next page begins behind, and what is shown.
+func listed[T any](c echo.Context, collection string, page rest.Page, found []T, view func(T) (marker string, shown object)) object {
+	views, last := make([]object, len(found)), ""
+	for i, x := range found {
+		last, views[i] = view(x)
+	}
+	body := object{collection: views}
+	if len(found) > 0 && page.Limit > 0 {
+		if next := page.NextLinks(c, len(found), last); next != nil {
+			body[collection+"_links"] = next
+		}
+	}
+	return body
+}
+
 func links(c echo.Context, collection, id string) []rest.Link {
 	return rest.Links(c, endpoint, "v2.1", collection, id)
 }

@@ -90,17 +90,7 @@ func (a *API) listFlavors(c echo.Context) error {
 		return markerAs(err, page.Marker)
 	}
 	detail := strings.HasSuffix(c.Path(), "/detail")
-	views := make([]object, len(flavors))
-	for i, f := range flavors {
-		views[i] = flavorView(c, f, detail)
-	}
-	body := object{"flavors": views}
-	if n := len(flavors); n > 0 {
-		if next := page.NextLinks(c, n, flavors[n-1].ID); next != nil {
-			body["flavors_links"] = next
-		}
-	}
-	return c.JSON(http.StatusOK, body)
+	return c.JSON(http.StatusOK, listed(c, "flavors", page, flavors, func(f models.Flavor) (string, object) { return f.ID, flavorView(c, f, detail) }))
 }
 
 // flavorView is nova/api/openstack/compute/views/flavors.py.

@@ -162,17 +162,9 @@ func (a *API) listKeyPairs(c echo.Context) error {
 	if err != nil {
 		return markerAs(err, page.Marker)
 	}
-	views := make([]object, len(keys))
-	for i, k := range keys {
-		views[i] = object{"keypair": keyPairView(c, k)}
-	}
-	body := object{"keypairs": views}
-	if n := len(keys); n > 0 && page.Limit > 0 {
-		if next := page.NextLinks(c, n, keys[n-1].Name); next != nil {
-			body["keypairs_links"] = next
-		}
-	}
-	return c.JSON(http.StatusOK, body)
+	return c.JSON(http.StatusOK, listed(c, "keypairs", page, keys, func(k models.KeyPair) (string, object) {
+		return k.Name, object{"keypair": keyPairView(c, k)}
+	}))
 }
 
 func (a *API) showKeyPair(c echo.Context) error {

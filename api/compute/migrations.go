@@ -28,9 +28,13 @@ func flavorNumber(id string) int {
 
 // migrationView is nova/api/openstack/compute/migrations.py _output.
 func migrationView(m models.Migration, minor int) object {
+	var to any
+	if m.DestHost != "" { // it is chosen
+		to = m.DestHost
+	}
 	v := object{
 		"id": m.ID, "instance_uuid": m.ServerID, "status": m.Status,
-		"source_compute": m.SourceHost, "source_node": m.SourceHost, "dest_compute": m.DestHost, "dest_node": m.DestHost, "dest_host": nil,
+		"source_compute": m.SourceHost, "source_node": m.SourceHost, "dest_compute": to, "dest_node": to, "dest_host": nil,
 		"old_instance_type_id": flavorNumber(m.OldFlavor.ID), "new_instance_type_id": flavorNumber(m.NewFlavor.ID),
 		"created_at": rest.TimeNaive(m.CreatedAt), "updated_at": rest.TimeNaive(m.UpdatedAt),
 	}
@@ -101,6 +105,10 @@ func (a *API) listMigrations(c echo.Context) error {
 		}
 	}
 	f.Marker, f.Limit = page.Marker, page.Limit
+	// Nova's migrations have a flag of that name, which nothing sets.
+	if hidden, _ := strconv.ParseBool(c.QueryParam("hidden")); hidden {
+		return c.JSON(http.StatusOK, object{"migrations": []object{}})
+	}
 	found, err := a.store.ListMigrations(c.Request().Context(), f)
 	if err != nil {
 		if f.Marker != "" && fault.Is(err, fault.Invalid) {
@@ -108,17 +116,7 @@ func (a *API) listMigrations(c echo.Context) error {
 		}
 		return fmt.Errorf("list the migrations: %w", err)
 	}
-	views := make([]object, len(found))
-	for i, m := range found {
-		views[i] = migrationView(m, minorOf(c))
-	}
-	body := object{"migrations": views}
-	if n := len(found); n > 0 && page.Limit > 0 {
-		if next := page.NextLinks(c, n, found[n-1].UUID); next != nil {
-			body["migrations_links"] = next
-		}
-	}
-	return c.JSON(http.StatusOK, body)
+	return c.JSON(http.StatusOK, listed(c, "migrations", page, found, func(m models.Migration) (string, object) { return m.UUID, migrationView(m, minorOf(c)) }))
 }
 
 // listServerMigrations is empty: Nova lists live migrations that are in progress there (server_migrations.py index).

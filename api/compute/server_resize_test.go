@@ -118,6 +118,10 @@ func TestAResizeWaitsToBeConfirmedOrRevertedAndIsListedAsAMigration(t *testing.T
 		require.Contains(t, list(since, ""), field)
 	}
 	require.Nil(t, list(59, "?status=error"))
+	for _, hidden := range []string{"true", "1", "True"} {
+		require.Nil(t, list(59, "?hidden="+hidden), "nothing hides any")
+	}
+	require.NotNil(t, list(59, "?hidden=false"))
 	require.Nil(t, list(59, "?changes-since=2100-01-01T00:00:00Z"))
 	require.NotNil(t, list(1, "?x=y&changes-since=2100-01-01T00:00:00Z"), "unknown then")
 	for query, why := range map[string]string{

@@ -79,23 +79,15 @@ func (a *API) listServers(c echo.Context) error {
 			return markerAs(err, page.Marker)
 		}
 	}
-	views := make([]object, len(found))
-	for i, s := range found {
+	body := listed(c, "servers", page, found, func(s models.Server) (string, object) {
 		if detail {
-			views[i] = a.serverView(c, s, false)
-		} else {
-			views[i] = basicView(c, s)
+			return s.ID, a.serverView(c, s, false)
 		}
-	}
+		return s.ID, basicView(c, s)
+	})
 	if detail {
-		if err := a.showUserData(c, views...); err != nil {
+		if err := a.showUserData(c, body["servers"].([]object)...); err != nil {
 			return err
-		}
-	}
-	body := object{"servers": views}
-	if n := len(found); n > 0 {
-		if next := page.NextLinks(c, n, found[n-1].ID); next != nil {
-			body["servers_links"] = next
 		}
 	}
 	return c.JSON(http.StatusOK, body)
