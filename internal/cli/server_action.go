@@ -106,6 +106,8 @@ type request struct {
 	answered func(answer show.Object)
 	// goneIsDone: a server that the API does not know any more is as good as asked, when its end is waited for.
 	goneIsDone bool
+	// moves: the server may be on another host when it is done, and the line tells on which.
+	moves bool
 }
 
 // ofEach finds all the servers, asks each, and then waits for each if that is wanted.
@@ -140,7 +142,13 @@ func (c *client) ofEach(ctx context.Context, cmd *cobra.Command, s *session.Sess
 		if err := r.await(ctx, server, requestIDs[i]); err != nil {
 			return err
 		}
-		c.say(cmd, "%s server %s (%s) after %s", r.done, show.Text(server, "name"), show.Text(server, "id"), show.Duration(c.now().Sub(began)))
+		on := ""
+		if r.moves {
+			if now, err := serverKind.get(ctx, s, show.Text(server, "id")); err == nil && show.Text(now, "OS-EXT-SRV-ATTR:host") != "" { // which admins see
+				on = ", which is on " + show.Text(now, "OS-EXT-SRV-ATTR:host")
+			}
+		}
+		c.say(cmd, "%s server %s (%s)%s after %s", r.done, show.Text(server, "name"), show.Text(server, "id"), on, show.Duration(c.now().Sub(began)))
 	}
 	return nil
 }

@@ -16,8 +16,8 @@ func (c *client) serverResize() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "resize REF --flavor F",
 		Short: "Give a server another flavor",
-		Long: `Give a server another flavor: it is shut down, and starts again on its host with the flavor's vCPUs and memory and with its disks grown.
-Disks only grow. The server is in VERIFY_RESIZE then, with the old guest and its room kept: "slipway server resize confirm" gives that up, and
+		Long: `Give a server another flavor: it is shut down, and starts again with the flavor's vCPUs and memory and with its disks grown, on its host or,
+where that has not the room, on another. Disks only grow. The server is in VERIFY_RESIZE then, with the old guest and its room kept: "slipway server resize confirm" gives that up, and
 "slipway server resize revert" makes the server what it was when it was shut down. A server that is stopped stays so.`,
 		Example:           "  slipway server resize web --flavor m1.large --wait\n  slipway server resize confirm web\n  slipway server resize revert web --wait",
 		Args:              cobra.ExactArgs(1),
@@ -28,7 +28,7 @@ Disks only grow. The server is in VERIFY_RESIZE then, with the old guest and its
 				return err
 			}
 			return c.askOfServers(ctx, cmd, s, args, waiting, serverAsk{
-				verb: "resize", asks: "resize", done: "resized", body: show.Object{"resize": show.Object{"flavorRef": of["id"]}},
+				verb: "resize", asks: "resize", done: "resized", moves: true, body: show.Object{"resize": show.Object{"flavorRef": of["id"]}},
 			})
 		}),
 	}
@@ -54,7 +54,7 @@ func (c *client) serverResizeEnd(verb, action, done, short, long string) *cobra.
 		ValidArgsFunction: c.complete(serverKind, true),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			return c.askOfServers(ctx, cmd, s, args, waiting, serverAsk{
-				verb: "resize " + verb, asks: verb + " its resize", done: done, body: show.Object{action: nil},
+				verb: "resize " + verb, asks: verb + " its resize", done: done, moves: verb == "revert", body: show.Object{action: nil},
 			})
 		}),
 	}
@@ -68,9 +68,10 @@ func (c *client) serverMigrate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "migrate REF",
 		Short: "Move a server to another host (admin)",
-		Long: `Move a server to another host, shut down meanwhile. The API refuses it as long as the disks of servers do not travel between hosts.
-This needs the admin role.`,
-		Example:           "  slipway server migrate web\n  slipway server migrate web --host hv2",
+		Long: `Move a server to another host: it is shut down, its disks travel there, and it starts again with the addresses that it has. It is in
+VERIFY_RESIZE then, with the old guest and its room kept where it was: "slipway server resize confirm" gives that up, and
+"slipway server resize revert" starts the old guest again. "slipway server show" tells how far the disks are. This needs the admin role.`,
+		Example:           "  slipway server migrate web --wait\n  slipway server migrate web --host hv2\n  slipway server resize confirm web",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(serverKind, false),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
@@ -79,24 +80,25 @@ This needs the admin role.`,
 				says = show.Object{"host": host}
 			}
 			return c.askOfServers(ctx, cmd, s, args, waiting, serverAsk{
-				verb: "migrate", asks: "migrate", done: "migrated", body: show.Object{"migrate": says},
+				verb: "migrate", asks: "migrate", done: "migrated", moves: true, body: show.Object{"migrate": says},
 			})
 		}),
 	}
 	cmd.Flags().StringVar(&host, "host", "", "host, by its name (any)")
-	waiting.flags(cmd, "wait until it is done", "the move goes on")
+	waiting.flags(cmd, "wait until the server waits to be confirmed", "the move goes on")
 	return cmd
 }
 
 // serverAsk is an action of the API with what is said to it.
 type serverAsk struct {
 	verb, asks, done string
+	moves            bool // maybe to another host
 	body             show.Object
 }
 
 func (c *client) askOfServers(ctx context.Context, cmd *cobra.Command, s *session.Session, refs []string, p patience, a serverAsk) error {
 	return c.ofEach(ctx, cmd, s, refs, p, request{
-		verb: a.verb, asked: "asked server %s (%s) to " + a.asks, done: a.done,
+		verb: a.verb, asked: "asked server %s (%s) to " + a.asks, done: a.done, moves: a.moves,
 		of: func(id string) session.Request { return ofServer(http.MethodPost, id, a.body, "action") },
 		await: func(ctx context.Context, server show.Object, requestID string) error {
 			return c.waitDone(ctx, s, server, a.verb, requestID)

@@ -30,3 +30,16 @@ func TestAServerIsResizedConfirmedAndRevertedByOneVerb(t *testing.T) {
 	got := run(t, "server", "resize", "web")
 	require.NotZero(t, got.code, "it has to be said to what")
 }
+
+func TestWhoWaitsForAMoveIsToldWhereTheServerIs(t *testing.T) {
+	for host, on := range map[string]string{`"hv2"`: ", which is on hv2", "null": ""} {
+		a := newAPI(t)
+		a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+		a.json("POST /compute/v2.1/servers/1/action", 202, ``, "X-Compute-Request-Id", requestID)
+		a.json("GET /compute/v2.1/servers/1", 200, `{"server":{"id":"1","name":"web","OS-EXT-STS:task_state":null,"OS-EXT-SRV-ATTR:host":`+host+`}}`)
+		a.json("GET /compute/v2.1/servers/1/os-instance-actions/"+requestID, 200, `{"instanceAction":{"message":null}}`)
+		got := run(t, "server", "migrate", "web", "--wait")
+		require.Equal(t, 0, got.code, got.err)
+		require.Contains(t, got.err, "migrated server web (1)"+on+" after ")
+	}
+}
