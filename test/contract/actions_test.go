@@ -1,9 +1,11 @@
 package contract
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +20,7 @@ import (
 // TestClientsRebuildRescueAndLock has gophercloud and the openstack command do to a server what the other tests do not.
 func TestClientsRebuildRescueAndLock(t *testing.T) {
 	installed(t, "openstack", "python3-openstackclient")
-	s := system.Start(t, system.Options{Hypervisor: "fake", Settings: map[string]any{"build": map[string]any{"reclaim_interval": "1h"}}})
+	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Settings: map[string]any{"build": map[string]any{"reclaim_interval": "1h"}}})
 	s.Flavor(t, "small", 64)
 	s.Flavor(t, "large", 128)
 	unchanged(t, s)
@@ -143,6 +145,36 @@ func TestClientsRebuildRescueAndLock(t *testing.T) {
 		do("server resize confirm db")
 		rests("ACTIVE")
 		require.Equal(t, "large", now.Flavor["original_name"])
+
+		host := func() string {
+			return strings.TrimSpace(admin.run("server", "show", "-f", "value", "-c", "OS-EXT-SRV-ATTR:host", id))
+		}
+		from := host()
+		to := s.Hosts[1-slices.Index(s.Hosts, from)]
+		admin.run("server", "migrate", "--wait", id)
+		require.Equal(t, to, host())
+		do("server resize revert db")
+		rests("ACTIVE")
+		require.Equal(t, from, host())
+		admin.refused("Cannot migrate to the host where the server exists.", "server", "migrate", "--host", from, id)
+		admin.refused("Compute host hv9 could not be found.", "server", "migrate", "--host", "hv9", id)
+		system.Eventually(t, commandPatience, func() (bool, string) { // that host is clean
+			admin.run("server", "migrate", "--host", to, "--wait", id)
+			now, err = servers.Get(ctx, compute, id).Extract()
+			require.NoError(t, err)
+			return now.Status == "VERIFY_RESIZE" && now.TaskState == "", now.Status + "/" + now.TaskState
+		})
+		admin.run("server", "migration", "confirm", id)
+		rests("ACTIVE")
+		require.Equal(t, to, host())
+		var moved []map[string]any
+		require.NoError(t, json.Unmarshal([]byte(admin.run("server", "migration", "list", "-f", "json", "--server", id, "--type", "cold-migration")), &moved))
+		var statuses []any
+		for _, m := range moved {
+			require.Equal(t, []any{from, "migration"}, []any{m["Source Compute"], m["Type"]})
+			statuses = append(statuses, m["Status"])
+		}
+		require.Subset(t, statuses, []any{"confirmed", "reverted"})
 
 		do("server delete db")
 		system.Eventually(t, commandPatience, func() (bool, string) {
