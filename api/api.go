@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/listener"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	people "github.com/slipway-cloud/slipway/internal/service/identity"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
@@ -133,7 +134,8 @@ func New(o Options) (*Server, error) {
 	e.Pre(rest.CanonicalPath, withoutSlashes)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
-	identity.New(o.Store, o.Identity).Mount(e)
+	identities := people.New(o.Store, o.Servers.Keys)
+	identity.New(o.Store, identities, o.Identity).Mount(e)
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))
 	imageAPI.MountOrphans(e.Group("/image-orphans"))

@@ -65,16 +65,21 @@ func (s *Store) ReviseServerSpec(ctx context.Context, serverID string, revise fu
 
 // SpecKeys says how many specs are sealed with each key.
 func (s *Store) SpecKeys(ctx context.Context) (map[string]int, error) {
+	return s.sealedWith(ctx, "server_specs")
+}
+
+// sealedWith counts the rows of a table that each key seals.
+func (s *Store) sealedWith(ctx context.Context, table string) (map[string]int, error) {
 	var all []struct {
 		KeyID string
-		Specs int
+		Rows  int
 	}
-	if err := s.db.WithContext(ctx).Raw(`SELECT key_id, count(*) AS specs FROM server_specs GROUP BY key_id`).Scan(&all).Error; err != nil {
-		return nil, failed(err, "count the specs of each key")
+	if err := s.db.WithContext(ctx).Table(table).Select("key_id, count(*) AS rows").Group("key_id").Scan(&all).Error; err != nil {
+		return nil, failed(err, "count what each key seals of %s", table)
 	}
 	by := make(map[string]int, len(all))
 	for _, k := range all {
-		by[k.KeyID] = k.Specs
+		by[k.KeyID] = k.Rows
 	}
 	return by, nil
 }

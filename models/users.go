@@ -105,7 +105,7 @@ func (s *Store) ReplacePassword(ctx context.Context, id, from, to string) (bool,
 	return u.RowsAffected == 1, failed(u.Error, "replace the password of user %s", id)
 }
 
-// DeleteUser deletes one with its key pairs, tokens, roles and places in groups. What it made in projects is theirs.
+// DeleteUser deletes one with its key pairs, credentials, tokens, roles and places in groups. What it made in projects is theirs.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error { return deleteUser(tx, id) })
 	return failed(err, "delete user %s", id)
@@ -121,7 +121,8 @@ func deleteUser(tx *gorm.DB, id string) error {
 	}
 	for _, what := range []string{
 		"DELETE FROM grants WHERE user_id = ?", "DELETE FROM group_members WHERE user_id = ?", "DELETE FROM tokens WHERE user_id = ?",
-		"DELETE FROM key_pairs WHERE user_id = ?", "UPDATE users SET name = id, password_hash = '', enabled = false WHERE id = ?",
+		"DELETE FROM key_pairs WHERE user_id = ?", "DELETE FROM credentials WHERE user_id = ?",
+		"UPDATE users SET name = id, password_hash = '', enabled = false WHERE id = ?",
 	} {
 		if err := tx.Exec(what, id).Error; err != nil {
 			return err

@@ -27,8 +27,8 @@ type API struct {
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, config Config) *API {
-	return &API{store: store, service: identity.New(store), ttl: config.TokenTTL, throttle: newThrottle(), now: time.Now}
+func New(store *models.Store, service *identity.Service, config Config) *API {
+	return &API{store: store, service: service, ttl: config.TokenTTL, throttle: newThrottle(), now: time.Now}
 }
 
 // Mount adds the routes: the list of versions at /, the rest below /v3.

@@ -30,7 +30,7 @@ on the project admin and on the system; what of that is not there is made. All o
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withStore(cmd, func(ctx context.Context, _ config.Config, store *models.Store) error {
 				password := rand.Text()
-				if err := identity.New(store).Recover(ctx, name, password); err != nil {
+				if err := identity.New(store, nil).Recover(ctx, name, password); err != nil {
 					return err
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is an admin of the project admin and of the system. Its password is %s: log in, and change it.\n", name, password)

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/identity"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -21,17 +22,31 @@ func openKeys(ctx context.Context, c config.Temporal, store *models.Store) (*pay
 	if err != nil {
 		return nil, err
 	}
-	needed, err := store.SpecKeys(ctx)
+	specs, credentials, err := sealedWith(ctx, store)
 	if err != nil {
 		return nil, err
 	}
-	for _, id := range slices.Sorted(maps.Keys(needed)) {
-		if !keys.Has(id) {
-			return nil, fmt.Errorf("payload keys: %s has no key %s any more, and the specs of %d servers are sealed with it: put its line back, run `slipway keys reseal`, and remove it then",
-				c.PayloadKeys, id, needed[id])
+	for _, needed := range []struct {
+		what string
+		by   map[string]int
+	}{{"the specs of %d servers", specs}, {"%d credentials of users", credentials}} {
+		for _, id := range slices.Sorted(maps.Keys(needed.by)) {
+			if !keys.Has(id) {
+				return nil, fmt.Errorf("payload keys: %s has no key %s any more, and "+needed.what+" are sealed with it: put its line back, run `slipway keys reseal`, and remove it then",
+					c.PayloadKeys, id, needed.by[id])
+			}
 		}
 	}
 	return keys, nil
+}
+
+// sealedWith says how many of what the database keeps sealed each key opens.
+func sealedWith(ctx context.Context, store *models.Store) (specs, credentials map[string]int, err error) {
+	if specs, err = store.SpecKeys(ctx); err != nil {
+		return nil, nil, err
+	}
+	credentials, err = store.CredentialKeys(ctx)
+	return specs, credentials, err
 }
 
 func keysCommand() *cobra.Command {
@@ -43,7 +58,7 @@ func keysCommand() *cobra.Command {
 func listKeysCommand() *cobra.Command {
 	var output show.Output
 	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "Show the payload keys, and how many servers' specs each seals", Args: cobra.NoArgs,
+		Use: "list", Aliases: []string{"ls"}, Short: "Show the payload keys, and how many servers' specs and users' credentials each seals", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := output.Check(); err != nil {
 				return show.UsageError("%v", err)
@@ -53,13 +68,13 @@ func listKeysCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				sealed, err := store.SpecKeys(ctx)
+				specs, credentials, err := sealedWith(ctx, store)
 				if err != nil {
 					return err
 				}
 				var items []show.Object
 				for i, id := range keys.IDs() {
-					items = append(items, show.Object{"id": id, "encrypts": i == 0, "servers": sealed[id]})
+					items = append(items, show.Object{"id": id, "encrypts": i == 0, "servers": specs[id], "credentials": credentials[id]})
 				}
 				return output.Many(cmd.OutOrStdout(), &keyLayout, items)
 			})
@@ -71,7 +86,7 @@ func listKeysCommand() *cobra.Command {
 }
 
 var keyLayout = show.Layout{ID: "id", Name: "id", List: []show.Column{
-	show.Col("ID", "id"), show.Col("ENCRYPTS", "encrypts"), show.Col("SERVERS", "servers"),
+	show.Col("ID", "id"), show.Col("ENCRYPTS", "encrypts"), show.Col("SERVERS", "servers"), show.Col("CREDENTIALS", "credentials"),
 }}
 
 func addKeyCommand() *cobra.Command {
@@ -123,8 +138,8 @@ again. Hosts get their own key of it by themselves. The keys behind it go on ope
 func resealCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reseal",
-		Short: "Seal the specs of all servers anew, with the first payload key",
-		Long: `Seals what the database keeps of servers with the first key of temporal.payload_keys, so that keys behind it can go. Everything
+		Short: "Seal the specs of servers and the credentials of users anew, with the first payload key",
+		Long: `Seals what the database keeps of servers and for users with the first key of temporal.payload_keys, so that keys behind it can go. Everything
 goes on meanwhile; it may be ended and run again at any time. An api or a worker does not start without a key that is needed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -133,9 +148,16 @@ goes on meanwhile; it may be ended and run again at any time. An api or a worker
 				if err != nil {
 					return err
 				}
-				n, err := reseal(ctx, store, keys)
-				fmt.Fprintf(cmd.OutOrStdout(), "Sealed the specs of %d servers anew, with key %s.\n", n, keys.First())
-				return err
+				specs, err := untilNone(func() (int, error) { return resealSpecs(ctx, store, keys) })
+				if err != nil {
+					return err
+				}
+				credentials, err := untilNone(func() (int, error) { return identity.New(store, keys).Reseal(ctx, resealAtOnce) })
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "Sealed the specs of %d servers and %d credentials anew, with key %s.\n", specs, credentials, keys.First())
+				return nil
 			})
 		},
 	}
@@ -143,16 +165,21 @@ goes on meanwhile; it may be ended and run again at any time. An api or a worker
 	return cmd
 }
 
-// resealAtOnce is how many specs one transaction seals anew: at most 100 KiB each.
+// resealAtOnce is how many of them one transaction seals anew: at most 100 KiB each.
 const resealAtOnce = 100
 
-func reseal(ctx context.Context, store *models.Store, keys *payload.Keys) (total int, err error) {
+func resealSpecs(ctx context.Context, store *models.Store, keys *payload.Keys) (int, error) {
+	return store.ResealSpecs(ctx, keys.First(), resealAtOnce, func(s models.ServerSpec) (models.ServerSpec, error) {
+		fresh, err := serverspec.Spec.Reseal(keys, s.ServerID, payload.Sealed{KeyID: s.KeyID, Bytes: s.Sealed})
+		s.KeyID, s.Sealed = fresh.KeyID, fresh.Bytes
+		return s, err
+	})
+}
+
+// untilNone does something some at a time until none is left, and says how many there were.
+func untilNone(some func() (int, error)) (total int, err error) {
 	for {
-		n, err := store.ResealSpecs(ctx, keys.First(), resealAtOnce, func(s models.ServerSpec) (models.ServerSpec, error) {
-			fresh, err := serverspec.Spec.Reseal(keys, s.ServerID, payload.Sealed{KeyID: s.KeyID, Bytes: s.Sealed})
-			s.KeyID, s.Sealed = fresh.KeyID, fresh.Bytes
-			return s, err
-		})
+		n, err := some()
 		total += n
 		if err != nil || n == 0 {
 			return total, err

@@ -9,23 +9,28 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // Service is asked by every protocol.
-type Service struct{ store *models.Store }
+type Service struct {
+	store *models.Store
+	keys  *payload.Keys
+}
 
-// New makes the service.
-func New(store *models.Store) *Service { return &Service{store} }
+// New makes the service. The keys seal credentials; what touches none of these needs none.
+func New(store *models.Store, keys *payload.Keys) *Service { return &Service{store, keys} }
 
 // Repository is what one caller sees and changes.
 type Repository struct {
-	store  *models.Store
-	caller auth.Caller
+	store   *models.Store
+	service *Service
+	caller  auth.Caller
 }
 
 // For is the service as a caller has it.
-func (s *Service) For(caller auth.Caller) *Repository { return &Repository{s.store, caller} }
+func (s *Service) For(caller auth.Caller) *Repository { return &Repository{s.store, s, caller} }
 
 // right is whether a caller may do something to what belongs to a domain; "" is what belongs to none.
 type right func(caller auth.Caller, domainID string) bool
