@@ -50,6 +50,7 @@ func (a *API) Mount(e *echo.Echo) {
 	a.mountGroups(g)
 	a.mountRoles(g)
 	a.mountGrants(g)
+	a.mountCredentials(g)
 }
 
 // versions lists what is spoken: 300, as Keystone answers at its root.

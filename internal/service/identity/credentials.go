@@ -80,9 +80,9 @@ func accessID(access string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// owns is whether a user's credentials are the caller's to make and change; others' are an admin's alone, a domain's being none of
+// Owns is whether a user's credentials are the caller's to make and change; others' are an admin's alone, a domain's being none of
 // them, as in Keystone.
-func (r *Repository) owns(rule, userID string) error {
+func (r *Repository) Owns(rule, userID string) error {
 	if userID != r.caller.UserID {
 		return r.may(writes, rule, "")
 	}
@@ -146,7 +146,7 @@ func (r *Repository) credentialFor(ctx context.Context, has func(rule, userID st
 
 // CreateCredential keeps one.
 func (r *Repository) CreateCredential(ctx context.Context, c Credential) (Credential, error) {
-	if err := r.owns("create_credential", c.UserID); err != nil {
+	if err := r.Owns("create_credential", c.UserID); err != nil {
 		return c, err
 	}
 	c.ID = newID()
@@ -199,7 +199,7 @@ type CredentialPatch struct {
 
 // UpdateCredential changes one. Whose it is, of what type and of which access key stays: these are what it was kept as.
 func (r *Repository) UpdateCredential(ctx context.Context, id string, p CredentialPatch) (Credential, error) {
-	was, err := r.credentialFor(ctx, r.owns, "update_credential", id)
+	was, err := r.credentialFor(ctx, r.Owns, "update_credential", id)
 	if err != nil {
 		return Credential{}, err
 	}
@@ -238,7 +238,7 @@ func (r *Repository) UpdateCredential(ctx context.Context, id string, p Credenti
 
 // DeleteCredential deletes one.
 func (r *Repository) DeleteCredential(ctx context.Context, id string) error {
-	if _, err := r.credentialFor(ctx, r.owns, "delete_credential", id); err != nil {
+	if _, err := r.credentialFor(ctx, r.Owns, "delete_credential", id); err != nil {
 		return err
 	}
 	return r.store.DeleteCredential(ctx, id)
@@ -258,7 +258,7 @@ func accessKeyOf(c Credential) (AccessKey, error) {
 // CreateAccessKey makes one of random texts, as Keystone's are.
 func (r *Repository) CreateAccessKey(ctx context.Context, userID, projectID string) (AccessKey, error) {
 	k := AccessKey{Access: newID(), Secret: newID(), UserID: userID, ProjectID: projectID}
-	if err := r.owns("ec2_create_credential", userID); err != nil {
+	if err := r.Owns("ec2_create_credential", userID); err != nil {
 		return k, err
 	}
 	blob, err := json.Marshal(pair{Access: k.Access, Secret: k.Secret})
@@ -316,7 +316,7 @@ func (r *Repository) AccessKey(ctx context.Context, userID, access string) (Acce
 
 // DeleteAccessKey deletes one of a user's: nothing that is signed with it is let in any more.
 func (r *Repository) DeleteAccessKey(ctx context.Context, userID, access string) error {
-	row, err := r.accessKeyFor(ctx, r.owns, "ec2_delete_credential", userID, access)
+	row, err := r.accessKeyFor(ctx, r.Owns, "ec2_delete_credential", userID, access)
 	if err != nil {
 		return err
 	}
