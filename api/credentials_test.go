@@ -51,12 +51,24 @@ func TestAnAccessKeyLetsItsUserInOnItsProjectWhileTheUserMayBeThere(t *testing.T
 	require.Equal(t, auth.Caller{UserID: demoUser, ProjectID: demoProject, Roles: []string{"member"}}, who)
 	for name, change := range map[string]struct{ away, back func() error }{
 		"the user is disabled": {
-			func() error { _, err := users.Update(ctx, admin, demoUser, users.UpdateOpts{Enabled: new(false)}).Extract(); return err },
-			func() error { _, err := users.Update(ctx, admin, demoUser, users.UpdateOpts{Enabled: new(true)}).Extract(); return err },
+			func() error {
+				_, err := users.Update(ctx, admin, demoUser, users.UpdateOpts{Enabled: new(false)}).Extract()
+				return err
+			},
+			func() error {
+				_, err := users.Update(ctx, admin, demoUser, users.UpdateOpts{Enabled: new(true)}).Extract()
+				return err
+			},
 		},
 		"the project is disabled": {
-			func() error { _, err := w.store.UpdateProject(ctx, demoProject, models.ProjectPatch{Enabled: new(false)}); return err },
-			func() error { _, err := w.store.UpdateProject(ctx, demoProject, models.ProjectPatch{Enabled: new(true)}); return err },
+			func() error {
+				_, err := w.store.UpdateProject(ctx, demoProject, models.ProjectPatch{Enabled: new(false)})
+				return err
+			},
+			func() error {
+				_, err := w.store.UpdateProject(ctx, demoProject, models.ProjectPatch{Enabled: new(true)})
+				return err
+			},
 		},
 		"the role is taken away": {
 			func() error {

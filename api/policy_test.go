@@ -57,8 +57,11 @@ func TestEveryRouteLetsThroughWhoseRoleItsRowNamesAndNobodyElse(t *testing.T) {
 	for _, r := range policy.Routes() {
 		for _, who := range everybody {
 			w.holds(r, who, r.Who, false)
-			if r.But == policy.Own {
+			switch r.But {
+			case policy.Own:
 				w.holds(r, who, policy.Admin, true)
+			case policy.OwnAlone:
+				w.holds(r, who, nobody, true)
 			}
 		}
 	}
@@ -68,7 +71,7 @@ func TestEveryRouteLetsThroughWhoseRoleItsRowNamesAndNobodyElse(t *testing.T) {
 func (w *world) holds(r policy.Route, who somebody, least policy.Who, anothers bool) {
 	w.t.Helper()
 	id := uuid.NewString()
-	if r.But == policy.Own {
+	if r.But == policy.Own || r.But == policy.OwnAlone {
 		id = ownOf(r.Path, who, anothers)
 	}
 	body := judgedByItsBody[r.Method+" "+r.Path]
@@ -114,7 +117,10 @@ func ownOf(path string, who somebody, anothers bool) string {
 }
 
 // levels are those who have a user's token, each more than the one before.
-var levels = []policy.Who{policy.Token, policy.Project, policy.Member, policy.Admin}
+var levels = []policy.Who{policy.Token, policy.Project, policy.Member, policy.Admin, nobody}
+
+// nobody is what is asked where not even an admin may.
+const nobody policy.Who = "nobody"
 
 func known(who policy.Who) bool { return slices.Contains(levels, who) }
 

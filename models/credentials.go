@@ -22,6 +22,8 @@ type Credential struct {
 	KeyID     string
 	Sealed    []byte
 	CreatedAt time.Time
+
+	ApplicationCredentialID *string // that it was made with, is limited to and ends with
 }
 
 // CredentialEC2 is the type of access keys of the EC2 API.
@@ -148,28 +150,32 @@ type AccessKey struct {
 	Credential    Credential
 	User, Project Named
 	Roles         []string
+	Application   Application
 }
 
 // Every request of the EC2 API asks this once, as others ask for their token.
 var accessKeySQL = `
 SELECT c.id, c.user_id, c.key_id, c.sealed, u.id, u.name, p.id, p.name,
-       ARRAY(` + fmt.Sprintf(rolesSQL, "c.user_id", "c.project_id", "p.domain_id", "NULL::text", "false") + `)
+       ARRAY(` + fmt.Sprintf(rolesSQL, "c.user_id", "c.project_id", "p.domain_id", "NULL::text", "false") + `),` + fmt.Sprintf(applicationSQL, "c.application_credential_id") + `
 FROM credentials c
 JOIN users u ON u.id = c.user_id AND u.enabled AND u.deleted_at IS NULL
 JOIN domains ud ON ud.id = u.domain_id AND ud.enabled
 JOIN projects p ON p.id = c.project_id AND p.enabled AND p.deleted_at IS NULL
 JOIN domains pd ON pd.id = p.domain_id AND pd.enabled
-WHERE c.id = $1 AND c.type = '` + CredentialEC2 + `'`
+LEFT JOIN application_credentials a ON a.id = c.application_credential_id
+WHERE c.id = $1 AND (a.expires_at IS NULL OR a.expires_at > $2) AND c.type = '` + CredentialEC2 + `'`
 
-// AccessKey finds one by its credential's id. NotFound where there is none, its user or project is disabled, or the user has no role
-// on the project any more.
-func (s *Store) AccessKey(ctx context.Context, id string) (AccessKey, error) {
+// AccessKey finds one by its credential's id. NotFound where there is none, its user or project is disabled, the user has no role on
+// the project any more, or the application credential that it was made with has expired.
+func (s *Store) AccessKey(ctx context.Context, id string, now time.Time) (AccessKey, error) {
 	k := AccessKey{Credential: Credential{Type: CredentialEC2}}
-	c := &k.Credential
+	var limits []string
+	c, a := &k.Credential, &k.Application
 	err := withRetries(ctx, func() error {
-		return s.pool.QueryRow(ctx, accessKeySQL, id).Scan(&c.ID, &c.UserID, &c.KeyID, &c.Sealed, &k.User.ID, &k.User.Name,
-			&k.Project.ID, &k.Project.Name, &k.Roles)
+		return s.pool.QueryRow(ctx, accessKeySQL, id, now).Scan(&c.ID, &c.UserID, &c.KeyID, &c.Sealed, &k.User.ID, &k.User.Name,
+			&k.Project.ID, &k.Project.Name, &k.Roles, &a.ID, &a.Name, &a.Unrestricted, &limits)
 	})
+	k.Roles = a.limited(k.Roles, limits)
 	if errors.Is(err, pgx.ErrNoRows) || err == nil && len(k.Roles) == 0 {
 		return AccessKey{}, noCredential(id)
 	}

@@ -71,13 +71,16 @@ func (s *Store) Granted(ctx context.Context, g Grant) ([]Role, error) {
 	return all, failed(err, "read the roles that are given")
 }
 
-// DeleteGrant takes a role away, and says whether it was given. Who has none left on what a token is for has no token.
+// DeleteGrant takes a role away, and says whether it was given. Who has none left on what a token is for has no token, and what
+// application credentials rest on it end.
 func (s *Store) DeleteGrant(ctx context.Context, g Grant) (bool, error) {
 	was := false
 	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error {
 		d := g.at(tx).Delete(&Grant{})
-		was = d.RowsAffected > 0
-		return d.Error
+		if was = d.RowsAffected > 0; !was {
+			return d.Error
+		}
+		return endUnfounded(tx)
 	})
 	return was, failed(err, "take the role %s away", g.Role)
 }

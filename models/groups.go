@@ -70,10 +70,13 @@ func (s *Store) UpdateGroup(ctx context.Context, id string, p GroupPatch) (Group
 func (s *Store) DeleteGroup(ctx context.Context, id string) error {
 	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error {
 		d := tx.Where("id = ?", id).Delete(&Group{})
-		if d.Error == nil && d.RowsAffected == 0 {
+		if d.Error != nil {
+			return d.Error
+		}
+		if d.RowsAffected == 0 {
 			return noGroup(id)
 		}
-		return d.Error
+		return endUnfounded(tx)
 	})
 	return failed(err, "delete group %s", id)
 }
@@ -102,8 +105,10 @@ func (s *Store) LeaveGroup(ctx context.Context, groupID, userID string) (bool, e
 	was := false
 	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error {
 		d := tx.Where("group_id = ? AND user_id = ?", groupID, userID).Delete(&GroupMember{})
-		was = d.RowsAffected > 0
-		return d.Error
+		if was = d.RowsAffected > 0; !was {
+			return d.Error
+		}
+		return endUnfounded(tx)
 	})
 	return was, failed(err, "take user %s out of group %s", userID, groupID)
 }

@@ -43,6 +43,13 @@ func (s *Store) ListRoles(ctx context.Context, f IdentityFilter) ([]Role, error)
 	return all, failed(err, "list the roles")
 }
 
+// RolesNamed are those of the names.
+func (s *Store) RolesNamed(ctx context.Context, names []string) ([]Role, error) {
+	var all []Role
+	err := s.db.WithContext(ctx).Where("name = ANY(?)", texts(names)).Find(&all).Error
+	return all, failed(err, "read %d roles", len(names))
+}
+
 // UpdateRole changes one.
 func (s *Store) UpdateRole(ctx context.Context, id string, p RolePatch) (Role, error) {
 	var r Role
@@ -56,11 +63,18 @@ func (s *Store) UpdateRole(ctx context.Context, id string, p RolePatch) (Role, e
 	return r, failed(err, "change role %s", id)
 }
 
-// DeleteRole deletes one, wherever it was given.
+// DeleteRole deletes one, wherever it was given, and ends the application credentials that have it.
 func (s *Store) DeleteRole(ctx context.Context, id string) error {
-	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Role{})
-	if d.Error == nil && d.RowsAffected == 0 {
-		return noRole(id)
-	}
-	return failed(d.Error, "delete role %s", id)
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec(`DELETE FROM application_credentials WHERE id IN (
+			SELECT a.application_credential_id FROM application_credential_roles a JOIN roles r ON r.name = a.role WHERE r.id = ?)`, id).Error; err != nil {
+			return err
+		}
+		d := tx.Where("id = ?", id).Delete(&Role{})
+		if d.Error == nil && d.RowsAffected == 0 {
+			return noRole(id)
+		}
+		return d.Error
+	})
+	return failed(err, "delete role %s", id)
 }

@@ -12,11 +12,11 @@ import (
 )
 
 func (a *API) mountCredentials(g *echo.Group) {
-	g.GET("/credentials", a.listCredentials, rest.Expect(400))
+	g.GET("/credentials", a.listCredentials, rest.Expect(400, 403))
 	g.POST("/credentials", a.createCredential, rest.Expect(400, 403, 404, 409))
-	g.GET("/credentials/:id", show(a, allCredentials, (*identity.Repository).Credential), rest.Expect(404))
-	g.PATCH("/credentials/:id", a.updateCredential, rest.Expect(400, 404))
-	g.DELETE("/credentials/:id", a.remove((*identity.Repository).DeleteCredential), rest.Expect(404))
+	g.GET("/credentials/:id", show(a, allCredentials, (*identity.Repository).Credential), rest.Expect(403, 404))
+	g.PATCH("/credentials/:id", a.updateCredential, rest.Expect(400, 403, 404))
+	g.DELETE("/credentials/:id", a.remove((*identity.Repository).DeleteCredential), rest.Expect(403, 404))
 
 	g.GET("/users/:id/credentials/OS-EC2", a.listAccessKeys, rest.Expect(403, 404))
 	g.POST("/users/:id/credentials/OS-EC2", a.createAccessKey, rest.Expect(400, 403, 404))

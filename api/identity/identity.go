@@ -51,6 +51,7 @@ func (a *API) Mount(e *echo.Echo) {
 	a.mountRoles(g)
 	a.mountGrants(g)
 	a.mountCredentials(g)
+	a.mountApplications(g)
 }
 
 // versions lists what is spoken: 300, as Keystone answers at its root.

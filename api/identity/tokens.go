@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -48,6 +50,23 @@ var authSchema = rest.Schema(`{
 							"type": "object",
 							"properties": {"id": {"type": "string", "maxLength": 4096}},
 							"required": ["id"]
+						},
+						"application_credential": {
+							"type": "object",
+							"properties": {
+								"id": {"type": "string", "maxLength": 64},
+								"name": {"type": "string", "maxLength": 255},
+								"secret": {"type": "string", "maxLength": 4096},
+								"user": {
+									"type": "object",
+									"properties": {
+										"id": {"type": "string", "maxLength": 255},
+										"name": {"type": "string", "maxLength": 255},
+										"domain": {"$ref": "#/$defs/domain"}
+									}
+								}
+							},
+							"required": ["secret"]
 						}
 					},
 					"required": ["methods"]
@@ -95,21 +114,32 @@ type domainRef struct {
 	Name string `json:"name"`
 }
 
+// userRef is a user by id, or by name and domain.
+type userRef struct {
+	ID     string     `json:"id"`
+	Name   string     `json:"name"`
+	Domain *domainRef `json:"domain"`
+}
+
 type authRequest struct {
 	Auth struct {
 		Identity struct {
 			Methods  []string `json:"methods"`
 			Password *struct {
 				User struct {
-					ID       string     `json:"id"`
-					Name     string     `json:"name"`
-					Domain   *domainRef `json:"domain"`
-					Password string     `json:"password"`
+					userRef
+					Password string `json:"password"`
 				} `json:"user"`
 			} `json:"password"`
 			Token *struct {
 				ID string `json:"id"`
 			} `json:"token"`
+			Application *struct {
+				ID     string   `json:"id"`
+				Name   string   `json:"name"`
+				Secret string   `json:"secret"`
+				User   *userRef `json:"user"`
+			} `json:"application_credential"`
 		} `json:"identity"`
 		Scope scope `json:"scope"`
 	} `json:"auth"`
@@ -125,9 +155,11 @@ type scope struct {
 	domain           *domainRef
 	system, unscoped bool
 	trust            bool
+	given            bool
 }
 
 func (s *scope) UnmarshalJSON(raw []byte) error {
+	s.given = true
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &keys); err != nil {
 		// The string "unscoped"; the schema lets no other type through.
@@ -176,7 +208,7 @@ func (a *API) createToken(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	scope, err := a.resolveScope(c, who.User, in.Auth.Scope)
+	scope, err := a.resolveScope(c, who, in.Auth.Scope)
 	if err != nil {
 		return err
 	}
@@ -184,7 +216,7 @@ func (a *API) createToken(c echo.Context) error {
 	text, hash := auth.NewToken()
 	row := models.Token{
 		Hash: hash, AuditID: auth.NewAuditID(), Chain: who.chain, Parent: who.parent, UserID: who.ID, Scope: scope,
-		Methods: strings.Join(who.methods, ","), IssuedAt: a.now().UTC(), ExpiresAt: who.expires,
+		Methods: strings.Join(who.methods, ","), IssuedAt: a.now().UTC(), ExpiresAt: who.expires, ApplicationCredentialID: who.application.id,
 	}
 	if err := a.store.CreateToken(ctx, row); fault.Is(err, fault.NotFound) {
 		return refuseLogin(c, "user %s: what the token stands on is gone", who.ID)
@@ -211,6 +243,17 @@ type known struct {
 	expires time.Time
 	parent  []byte // of a token that was bought with another one
 	chain   string
+	// application is what application credential was logged in with, now or for the token that is given, and its project.
+	application struct{ id, project string }
+}
+
+// with notes the application credential; two different ones are refused.
+func (k *known) with(id, project string) bool {
+	if k.application.id != "" && k.application.id != id {
+		return false
+	}
+	k.application.id, k.application.project = id, project
+	return true
 }
 
 // authenticate finds who asks. Every method that is named has to succeed, for the same user.
@@ -228,7 +271,9 @@ func (a *API) authenticate(c echo.Context, in authRequest) (known, error) {
 			found, err = a.byPassword(c, in)
 		case method == "token" && id.Token != nil:
 			found, err = a.byToken(c, id.Token.ID, &who)
-		case method == "password" || method == "token":
+		case method == "application_credential" && id.Application != nil:
+			found, err = a.byApplication(c, in, &who)
+		case method == "password" || method == "token" || method == "application_credential":
 			return who, fault.New(fault.Invalid, "Expecting to find %s in identity. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.", method)
 		default:
 			return who, refuseLogin(c, "unsupported method")
@@ -255,29 +300,36 @@ func (a *API) domainOf(c echo.Context, ref domainRef) (string, error) {
 	return d.ID, err
 }
 
+// named finds a user, and what its failures are counted by: however it is named, the same user has the same count.
+func (a *API) named(c echo.Context, ref userRef) (user models.User, key string, err error) {
+	if ref.ID == "" && (ref.Name == "" || ref.Domain == nil) {
+		return user, "", fault.New(fault.Invalid, "Expecting to find the user's id, or its name and domain, in identity.")
+	}
+	key = "id/" + ref.ID
+	if ref.ID != "" {
+		user, err = a.store.User(c.Request().Context(), ref.ID)
+	} else {
+		key = "name/" + strings.ToLower(ref.Name)
+		var domain string
+		if domain, err = a.domainOf(c, *ref.Domain); err == nil {
+			user, err = a.store.UserByName(c.Request().Context(), domain, ref.Name)
+		}
+	}
+	switch {
+	case err == nil:
+		key = "id/" + user.ID
+	case !fault.Is(err, fault.NotFound):
+		err = fmt.Errorf("find the user that logs in: %w", err)
+	}
+	return user, key, err
+}
+
 func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 	ctx := c.Request().Context()
 	asked := in.Auth.Identity.Password.User
-	if asked.ID == "" && (asked.Name == "" || asked.Domain == nil) {
-		return models.User{}, fault.New(fault.Invalid, "Expecting to find the user's id, or its name and domain, in identity.")
-	}
-	key := "id/" + asked.ID
-	var user models.User
-	var err error
-	if asked.ID != "" {
-		user, err = a.store.User(ctx, asked.ID)
-	} else {
-		key = "name/" + strings.ToLower(asked.Name)
-		var domain string
-		if domain, err = a.domainOf(c, *asked.Domain); err == nil {
-			user, err = a.store.UserByName(ctx, domain, asked.Name)
-		}
-	}
+	user, key, err := a.named(c, asked.userRef)
 	if err != nil && !fault.Is(err, fault.NotFound) {
-		return models.User{}, fmt.Errorf("find the user that logs in: %w", err)
-	}
-	if err == nil {
-		key = "id/" + user.ID // however it is named, the same user has the same count
+		return models.User{}, err
 	}
 	known := err == nil && user.Enabled
 	good, err := a.throttle.check(ctx, key, func() bool { return auth.CheckPassword(user.PasswordHash, asked.Password) && known })
@@ -286,6 +338,50 @@ func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 	}
 	if !good {
 		return models.User{}, refuseLogin(c, "no such enabled user with that password")
+	}
+	return user, nil
+}
+
+// byApplication finds whose application credential it is. Its failures count by themselves: they keep nobody from using the password.
+func (a *API) byApplication(c echo.Context, in authRequest, who *known) (models.User, error) {
+	ctx := c.Request().Context()
+	asked := in.Auth.Identity.Application
+	if in.Auth.Scope.given {
+		return models.User{}, fault.New(fault.Unauthorized, "Error authenticating with application credential: Application credentials cannot request a scope.")
+	}
+	var (
+		user models.User
+		key  string
+		as   models.ApplicationCredential
+		err  error
+	)
+	switch {
+	case asked.ID != "":
+		if as, err = a.store.ApplicationCredential(ctx, asked.ID); err == nil {
+			user, err = a.store.User(ctx, as.UserID)
+		}
+		key = "application/" + asked.ID
+	case asked.Name != "" && asked.User != nil:
+		if user, key, err = a.named(c, *asked.User); err == nil {
+			as, err = a.store.ApplicationCredentialByName(ctx, user.ID, asked.Name)
+		}
+		key = "application/" + cmp.Or(as.ID, key)
+	default:
+		err = fault.New(fault.Invalid, "Expecting to find the application credential's id, or its name and user, in identity.")
+	}
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return models.User{}, err
+	}
+	known := err == nil && user.Enabled && (as.ExpiresAt == nil || as.ExpiresAt.After(a.now()))
+	good, err := a.throttle.check(ctx, key, func() bool { return auth.CheckPassword(as.SecretHash, asked.Secret) && known })
+	if err != nil {
+		return models.User{}, err
+	}
+	if !good || !who.with(as.ID, as.ProjectID) {
+		return models.User{}, refuseLogin(c, "no such application credential of an enabled user with that secret")
+	}
+	if as.ExpiresAt != nil && as.ExpiresAt.Before(who.expires) {
+		who.expires = *as.ExpiresAt
 	}
 	return user, nil
 }
@@ -303,6 +399,9 @@ func (a *API) byToken(c echo.Context, token string, who *known) (models.User, er
 	if info.Token.ExpiresAt.Before(who.expires) {
 		who.expires = info.Token.ExpiresAt
 	}
+	if info.Application.ID != "" && !who.with(info.Application.ID, info.Token.Scope.ProjectID) {
+		return models.User{}, refuseLogin(c, "the token is of another application credential")
+	}
 	who.parent, who.chain = info.Token.Hash, cmp.Or(info.Token.Chain, info.Token.AuditID)
 	who.methods = append(who.methods, strings.Split(info.Token.Methods, ",")...)
 	u, err := a.store.User(ctx, info.User.ID)
@@ -312,10 +411,31 @@ func (a *API) byToken(c echo.Context, token string, who *known) (models.User, er
 	return u, err
 }
 
-// resolveScope finds what the token is asked for, on which the user has to have a role; nothing for an unscoped token.
-func (a *API) resolveScope(c echo.Context, user models.User, s scope) (models.Scope, error) {
-	var on models.Scope
-	var err error
+// resolveScope finds what the token is asked for, on which the user has to have a role; nothing for an unscoped token. Who logs in
+// with an application credential gets its project, and nothing else by a token of it.
+func (a *API) resolveScope(c echo.Context, who known, s scope) (models.Scope, error) {
+	user := who.User
+	on, err := a.scopeOf(c, user, s)
+	if own := who.application.project; err == nil && own != "" {
+		if s.given && on != (models.Scope{ProjectID: own}) {
+			return on, refuseLogin(c, "user %s: an application credential is for its project alone", user.ID)
+		}
+		on = models.Scope{ProjectID: own}
+	}
+	if fault.Is(err, fault.NotFound) {
+		return on, refuseLogin(c, "user %s: no such project or domain", user.ID)
+	}
+	if err != nil || on == (models.Scope{}) {
+		return on, err
+	}
+	has, err := a.hasRoleOn(c, user, on)
+	if err == nil && !has {
+		return on, refuseLogin(c, "user %s has no role there, or it is disabled: %+v", user.ID, on)
+	}
+	return on, err
+}
+
+func (a *API) scopeOf(c echo.Context, user models.User, s scope) (on models.Scope, err error) {
 	switch {
 	case s.trust:
 		return on, fault.New(fault.Invalid, "Trusts are not served: scope the token to a project, a domain or the system.")
@@ -329,16 +449,6 @@ func (a *API) resolveScope(c echo.Context, user models.User, s scope) (models.Sc
 		return on, nil
 	default:
 		return a.defaultScope(c, user)
-	}
-	if fault.Is(err, fault.NotFound) {
-		return on, refuseLogin(c, "user %s: no such project or domain", user.ID)
-	}
-	if err != nil {
-		return on, err
-	}
-	has, err := a.hasRoleOn(c, user, on)
-	if err == nil && !has {
-		return on, refuseLogin(c, "user %s has no role there, or it is disabled: %+v", user.ID, on)
 	}
 	return on, err
 }
@@ -391,19 +501,32 @@ func (a *API) answerToken(c echo.Context, status int, text string, info models.T
 
 // rolesOf are the roles of those names, with what they imply, as a token shows them.
 func (a *API) rolesOf(c echo.Context, names []string) ([]any, error) {
-	roles := []any{}
-	if len(names) == 0 {
-		return roles, nil
-	}
-	all, err := a.store.ListRoles(c.Request().Context(), models.IdentityFilter{})
-	if err != nil {
-		return nil, fmt.Errorf("read the roles of a token: %w", err)
-	}
-	implied := auth.Implied(names)
-	for _, r := range all {
-		if slices.Contains(names, r.Name) || slices.Contains(implied, r.Name) {
-			roles = append(roles, object{"id": r.ID, "name": r.Name})
+	return a.rolesNamed(c, append(slices.Clone(names), auth.Implied(names)...))
+}
+
+// rolesNamed are the roles of those names, by name. Those of the policy have the ids that they had from the beginning; only others
+// are looked up.
+func (a *API) rolesNamed(c echo.Context, names []string) ([]any, error) {
+	found, others := map[string]string{}, []string{}
+	for _, name := range names {
+		if slices.Contains(auth.Roles(), name) {
+			found[name] = ids.Identity("role", name)
+		} else {
+			others = append(others, name)
 		}
+	}
+	if len(others) > 0 {
+		rows, err := a.store.RolesNamed(c.Request().Context(), others)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			found[r.Name] = r.ID
+		}
+	}
+	roles := []any{}
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		roles = append(roles, object{"id": found[name], "name": name})
 	}
 	return roles, nil
 }
@@ -436,6 +559,9 @@ func tokenBody(c echo.Context, info models.TokenInfo, roles []any) object {
 		token["system"] = object{"all": true}
 	default:
 		return object{"token": token}
+	}
+	if as := info.Application; as.ID != "" {
+		token["application_credential"] = object{"id": as.ID, "name": as.Name, "restricted": !as.Unrestricted}
 	}
 	token["roles"] = roles
 	if _, without := c.QueryParams()["nocatalog"]; !without {

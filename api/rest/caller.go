@@ -66,7 +66,10 @@ func authenticate(c echo.Context, store Tokens) (Caller, error) {
 	}
 	scope := info.Token.Scope
 	return Caller{
-		Caller:   auth.Caller{UserID: info.User.ID, ProjectID: scope.ProjectID, DomainID: scope.DomainID, System: scope.System, Roles: info.Roles},
+		Caller: auth.Caller{
+			UserID: info.User.ID, ProjectID: scope.ProjectID, DomainID: scope.DomainID, System: scope.System, Roles: info.Roles,
+			Application: info.Application.ID, Restricted: info.Application.ID != "" && !info.Application.Unrestricted,
+		},
 		UserName: info.User.Name, ProjectName: info.Project.Name, TokenHash: hash, ExpiresAt: info.Token.ExpiresAt,
 	}, nil
 }

@@ -7,6 +7,10 @@ type Caller struct {
 	DomainID  string // of a token that is scoped to a domain
 	System    bool   // the token is scoped to the system
 	Roles     []string
+	// Application is the id of the application credential that the caller logged in with; "" for none.
+	Application string
+	// Restricted is whether that may make no other credentials, nor see those that let in with more.
+	Restricted bool
 }
 
 // Admin says whether the caller may see and change everything. Who is an admin of a domain is one of its users, groups and

@@ -36,6 +36,9 @@ type Route struct {
 // another project is 404 to all but admins.
 const Own = "another's than the caller's own: admin"
 
+// OwnAlone stands where :id names the caller itself, and nobody may name another.
+const OwnAlone = "another's than the caller's own: nobody"
+
 // ServerAction is where a server's actions are asked for.
 const ServerAction = "/compute/v2.1/servers/:id/action"
 

@@ -56,7 +56,10 @@ func (s *Service) Reseal(ctx context.Context, limit int) (int, error) {
 type pair struct {
 	Access string `json:"access"`
 	Secret string `json:"secret"`
-	Trust  any    `json:"trust_id"` // null: there are no trusts
+	// What Keystone limits a key by. A row's column says so here, and there are no trusts.
+	Trust       any `json:"trust_id"`
+	Application any `json:"app_cred_id,omitempty"`
+	Token       any `json:"access_token_id,omitempty"`
 }
 
 // pairOf reads the blob of an access key's credential, in whose place users put their own.
@@ -68,8 +71,8 @@ func pairOf(blob string) (pair, error) {
 	if p.Access == "" || p.Secret == "" {
 		return p, fault.New(fault.Invalid, "Invalid blob in credential: access and secret are needed.")
 	}
-	if p.Trust != nil {
-		return p, fault.New(fault.Invalid, "Trusts are not served: trust_id is null.")
+	if p.Trust != nil || p.Application != nil || p.Token != nil {
+		return p, fault.New(fault.Invalid, "Invalid blob in credential: trust_id, app_cred_id and access_token_id are not taken from it.")
 	}
 	return p, nil
 }
@@ -83,14 +86,29 @@ func accessID(access string) string {
 // Owns is whether a user's credentials are the caller's to make and change; others' are an admin's alone, a domain's being none of
 // them, as in Keystone.
 func (r *Repository) Owns(rule, userID string) error {
+	if err := r.unrestricted(rule); err != nil {
+		return err
+	}
 	if userID != r.caller.UserID {
 		return r.may(writes, rule, "")
 	}
 	return nil
 }
 
+// unrestricted refuses who logged in with an application credential that is restricted: what it made or saw here could let in with
+// more than it may, or longer.
+func (r *Repository) unrestricted(rule string) error {
+	if r.caller.Restricted {
+		return fault.New(fault.Forbidden, "This application credential is restricted: identity:%s is not for who logs in with it.", rule)
+	}
+	return nil
+}
+
 // sees is whether a user's credentials are the caller's to see: what they hold is shown.
 func (r *Repository) sees(rule, userID string) error {
+	if err := r.unrestricted(rule); err != nil {
+		return err
+	}
 	if userID != r.caller.UserID {
 		return r.may(reads, rule, "")
 	}
@@ -99,6 +117,9 @@ func (r *Repository) sees(rule, userID string) error {
 
 // Credentials lists the caller's, or all to who reads the system.
 func (r *Repository) Credentials(ctx context.Context, f models.CredentialFilter) ([]Credential, error) {
+	if err := r.unrestricted("list_credentials"); err != nil {
+		return nil, err
+	}
 	if !reads(r.caller, "") {
 		if f.UserID != "" && f.UserID != r.caller.UserID {
 			return []Credential{}, nil
@@ -134,6 +155,9 @@ func (r *Repository) Credential(ctx context.Context, id string) (Credential, err
 // credentialFor is a credential that the caller has the right to. That there is none is told to who has it everywhere, and another's
 // is to others as one that never was, so that nobody finds out access keys by their hash.
 func (r *Repository) credentialFor(ctx context.Context, has func(rule, userID string) error, rule, id string) (models.Credential, error) {
+	if err := r.unrestricted(rule); err != nil {
+		return models.Credential{}, err
+	}
 	row, err := r.store.Credential(ctx, id)
 	if err != nil {
 		return row, err
@@ -171,9 +195,14 @@ func (r *Repository) keep(ctx context.Context, c Credential) error {
 	if err := r.knows(ctx, c.UserID, c.ProjectID); err != nil {
 		return err
 	}
-	row, err := r.service.seal(models.Credential{
-		ID: c.ID, Type: c.Type, UserID: c.UserID, ProjectID: c.ProjectID, CreatedAt: time.Now().UTC(),
-	}, c.Blob)
+	row := models.Credential{ID: c.ID, Type: c.Type, UserID: c.UserID, ProjectID: c.ProjectID, CreatedAt: time.Now().UTC()}
+	if r.caller.Application != "" && c.UserID == r.caller.UserID {
+		if c.ProjectID != nil && *c.ProjectID != r.caller.ProjectID {
+			return fault.New(fault.Forbidden, "Who logs in with an application credential makes credentials for its project alone.")
+		}
+		row.ApplicationCredentialID = &r.caller.Application
+	}
+	row, err := r.service.seal(row, c.Blob)
 	if err != nil {
 		return err
 	}
@@ -213,6 +242,9 @@ func (r *Repository) UpdateCredential(ctx context.Context, id string, p Credenti
 	}
 	if err := r.knows(ctx, was.UserID, p.ProjectID); err != nil {
 		return Credential{}, err
+	}
+	if was.ApplicationCredentialID != nil && p.ProjectID != nil && (was.ProjectID == nil || *p.ProjectID != *was.ProjectID) {
+		return Credential{}, fault.New(fault.Invalid, "The project of a credential that an application credential made does not change.")
 	}
 	if p.Blob != nil && was.Type == models.CredentialEC2 {
 		if pair, err := pairOf(*p.Blob); err != nil {
@@ -327,7 +359,7 @@ func (r *Repository) DeleteAccessKey(ctx context.Context, userID, access string)
 // project, with the roles as they are now. Unauthorized where there is no such key, or its user or project is disabled or gone, or
 // the one has no role on the other any more.
 func (s *Service) EC2Key(ctx context.Context, access string) (secret string, caller auth.Caller, err error) {
-	found, err := s.store.AccessKey(ctx, accessID(access))
+	found, err := s.store.AccessKey(ctx, accessID(access), time.Now())
 	if fault.Is(err, fault.NotFound) {
 		return "", auth.Caller{}, fault.New(fault.Unauthorized, "No access key %q lets anybody in.", access)
 	}
@@ -342,5 +374,8 @@ func (s *Service) EC2Key(ctx context.Context, access string) (secret string, cal
 	if err != nil {
 		return "", auth.Caller{}, err
 	}
-	return key.Secret, auth.Caller{UserID: found.User.ID, ProjectID: found.Project.ID, Roles: found.Roles}, nil
+	return key.Secret, auth.Caller{
+		UserID: found.User.ID, ProjectID: found.Project.ID, Roles: found.Roles,
+		Application: found.Application.ID, Restricted: found.Application.ID != "" && !found.Application.Unrestricted,
+	}, nil
 }

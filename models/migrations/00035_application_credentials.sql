@@ -1,0 +1,39 @@
+-- +goose Up
+
+-- What a user lets a program log in with (Keystone's application credentials): for one project, with some of the user's roles there.
+-- Only the secret's hash is kept.
+CREATE TABLE application_credentials (
+    id           text PRIMARY KEY,
+    name         text NOT NULL CHECK (name <> ''),
+    user_id      text NOT NULL REFERENCES users ON DELETE CASCADE,
+    project_id   text NOT NULL REFERENCES projects ON DELETE CASCADE,
+    description  text,
+    secret_hash  text NOT NULL,
+    unrestricted boolean NOT NULL,
+    expires_at   timestamptz,
+    created_at   timestamptz NOT NULL,
+    CONSTRAINT application_credentials_name_key UNIQUE (user_id, name)
+);
+CREATE INDEX application_credentials_project ON application_credentials (project_id); -- deleteProject
+
+CREATE TABLE application_credential_roles (
+    application_credential_id text NOT NULL REFERENCES application_credentials ON DELETE CASCADE,
+    role                      text NOT NULL REFERENCES roles (name) ON UPDATE CASCADE ON DELETE CASCADE,
+    PRIMARY KEY (application_credential_id, role) -- Token
+);
+CREATE INDEX application_credential_roles_role ON application_credential_roles (role); -- the cascades from roles
+
+-- What was got with one goes with it: tokens, and the access keys that were made by one that may make them.
+ALTER TABLE tokens ADD COLUMN application_credential_id text REFERENCES application_credentials ON DELETE CASCADE;
+CREATE INDEX tokens_application_credential ON tokens (application_credential_id) WHERE application_credential_id IS NOT NULL;
+ALTER TABLE credentials ADD COLUMN application_credential_id text REFERENCES application_credentials ON DELETE CASCADE;
+CREATE INDEX credentials_application_credential ON credentials (application_credential_id) WHERE application_credential_id IS NOT NULL;
+
+-- +goose Down
+
+DROP INDEX tokens_application_credential, credentials_application_credential;
+DELETE FROM tokens WHERE application_credential_id IS NOT NULL;
+DELETE FROM credentials WHERE application_credential_id IS NOT NULL;
+ALTER TABLE tokens DROP COLUMN application_credential_id;
+ALTER TABLE credentials DROP COLUMN application_credential_id;
+DROP TABLE application_credential_roles, application_credentials;
