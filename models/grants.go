@@ -198,6 +198,27 @@ func (s *Store) HasAdmin(ctx context.Context) (bool, error) {
 	return has, failed(err, "look for an admin")
 }
 
+// adminElsewhereSQL is whether there is a grant of the role admin, on anything but the domain itself, to actors of a condition.
+const adminElsewhereSQL = `
+SELECT EXISTS (SELECT FROM grants g WHERE g.role = 'admin' AND (g.domain_id IS NULL OR g.inherited OR g.domain_id <> @domain_id) AND %s)`
+
+// IsAdminElsewhere says whether a user, itself or by a group, has the role admin on something else than its domain.
+func (s *Store) IsAdminElsewhere(ctx context.Context, u User) (bool, error) {
+	return s.adminElsewhere(ctx, "(g.user_id = @id OR g.group_id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = @id))", u.ID, u.DomainID)
+}
+
+// MakesAdminsElsewhere says whether a group has the role admin on something else than its domain.
+func (s *Store) MakesAdminsElsewhere(ctx context.Context, g Group) (bool, error) {
+	return s.adminElsewhere(ctx, "g.group_id = @id", g.ID, g.DomainID)
+}
+
+func (s *Store) adminElsewhere(ctx context.Context, actors, id, domainID string) (is bool, err error) {
+	err = withRetries(ctx, func() error {
+		return s.pool.QueryRow(ctx, fmt.Sprintf(adminElsewhereSQL, actors), named{"id": id, "domain_id": domainID}).Scan(&is)
+	})
+	return is, failed(err, "look for what %s is an admin of", id)
+}
+
 // adminsLock is taken by whatever may take somebody's rights away: of two that would each leave the other's admin, one sees none.
 const adminsLock = 0x61646d696e // "admin"
 

@@ -60,15 +60,9 @@ func (a *API) updateGroup(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, r, id := c.Request().Context(), a.as(c), c.Param("id")
-	was, err := r.Group(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := moved(in, was.DomainID); err != nil {
-		return err
-	}
-	g, err := r.UpdateGroup(ctx, id, models.GroupPatch{Name: in.text("name"), Description: in.text("description"), Extra: in.extra()})
+	g, err := a.as(c).UpdateGroup(c.Request().Context(), c.Param("id"), in.text("domain_id"), models.GroupPatch{
+		Name: in.text("name"), Description: in.text("description"), Extra: in.extra(),
+	})
 	if err != nil {
 		return err
 	}

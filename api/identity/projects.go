@@ -53,21 +53,10 @@ func (a *API) ownProjects(c echo.Context, r *identity.Repository, f models.Ident
 	return r.ProjectsOf(c.Request().Context(), rest.CallerOf(c).UserID, f)
 }
 
-// flat refuses what would make a tree of projects, which there is none of.
-func flat(in attributes, domainID string) error {
-	if parent := in.or("parent_id"); parent != "" && parent != domainID {
-		return fault.New(fault.Invalid, "Projects have no projects below them here: parent_id is the project's domain, or nothing.")
-	}
+// noDomain refuses a project that is to act as a domain.
+func noDomain(in attributes) error {
 	if isDomain := in.flag("is_domain"); isDomain != nil && *isDomain {
 		return fault.New(fault.Invalid, "A project does not act as a domain here: make a domain by POST /v3/domains.")
-	}
-	return nil
-}
-
-// moved refuses another domain than the one that something is in.
-func moved(in attributes, domainID string) error {
-	if to := in.or("domain_id"); to != "" && to != domainID {
-		return fault.New(fault.Invalid, "Cannot change Domain ID.")
 	}
 	return nil
 }
@@ -88,7 +77,10 @@ func (a *API) createProject(c echo.Context) error {
 			return err
 		}
 	}
-	if err := flat(in, p.DomainID); err != nil {
+	if err := identity.NoTree(in.text("parent_id"), p.DomainID); err != nil {
+		return err
+	}
+	if err := noDomain(in); err != nil {
 		return err
 	}
 	if tags := in.tags(); tags != nil {
@@ -106,20 +98,15 @@ func (a *API) updateProject(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, r, id := c.Request().Context(), a.as(c), c.Param("id")
-	was, err := r.Project(ctx, id)
-	if err != nil {
+	if err := noDomain(in); err != nil {
 		return err
 	}
-	if err := moved(in, was.DomainID); err != nil {
-		return err
-	}
-	if err := flat(in, was.DomainID); err != nil {
-		return err
-	}
-	p, err := r.UpdateProject(ctx, id, models.ProjectPatch{
-		Name: in.text("name"), Description: in.text("description"), Enabled: in.flag("enabled"), Tags: in.tags(),
-		Extra: in.extra("tags", "parent_id", "is_domain"),
+	p, err := a.as(c).UpdateProject(c.Request().Context(), c.Param("id"), identity.ProjectChange{
+		ProjectPatch: models.ProjectPatch{
+			Name: in.text("name"), Description: in.text("description"), Enabled: in.flag("enabled"), Tags: in.tags(),
+			Extra: in.extra("tags", "parent_id", "is_domain"),
+		},
+		DomainID: in.text("domain_id"), ParentID: in.text("parent_id"),
 	})
 	if err != nil {
 		return err
@@ -146,7 +133,7 @@ func (a *API) replaceTags(c echo.Context) error {
 	if err := rest.Bind(c, tagsSchema, &in); err != nil {
 		return err
 	}
-	p, err := a.as(c).UpdateProject(c.Request().Context(), c.Param("id"), models.ProjectPatch{Tags: in.tags()})
+	p, err := a.as(c).UpdateProject(c.Request().Context(), c.Param("id"), identity.ProjectChange{ProjectPatch: models.ProjectPatch{Tags: in.tags()}})
 	if err != nil {
 		return err
 	}
@@ -154,7 +141,7 @@ func (a *API) replaceTags(c echo.Context) error {
 }
 
 func (a *API) deleteTags(c echo.Context) error {
-	if _, err := a.as(c).UpdateProject(c.Request().Context(), c.Param("id"), models.ProjectPatch{Tags: &[]string{}}); err != nil {
+	if _, err := a.as(c).UpdateProject(c.Request().Context(), c.Param("id"), identity.ProjectChange{ProjectPatch: models.ProjectPatch{Tags: &[]string{}}}); err != nil {
 		return err
 	}
 	return rest.NoContent(c)

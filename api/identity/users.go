@@ -77,18 +77,13 @@ func (a *API) updateUser(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, r, id := c.Request().Context(), a.as(c), c.Param("id")
-	was, err := r.User(ctx, id)
-	if err != nil {
-		return err
-	}
-	if err := moved(in, was.DomainID); err != nil {
-		return err
-	}
-	u, err := r.UpdateUser(ctx, id, models.UserPatch{
-		Name: in.text("name"), Description: in.text("description"), Enabled: in.flag("enabled"), DefaultProjectID: in.text("default_project_id"),
-		Extra: in.extra("password", "default_project_id", "federated"),
-	}, in.text("password"))
+	u, err := a.as(c).UpdateUser(c.Request().Context(), c.Param("id"), identity.UserChange{
+		UserPatch: models.UserPatch{
+			Name: in.text("name"), Description: in.text("description"), Enabled: in.flag("enabled"), DefaultProjectID: in.text("default_project_id"),
+			Extra: in.extra("password", "default_project_id", "federated"),
+		},
+		Password: in.text("password"), DomainID: in.text("domain_id"),
+	})
 	if err != nil {
 		return err
 	}

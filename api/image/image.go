@@ -101,6 +101,9 @@ func (a *API) images(c echo.Context) images.Repository { return a.service.For(ca
 
 func callerOf(c echo.Context) images.Caller {
 	caller := rest.CallerOf(c)
+	if caller.DomainID != "" { // roles on a domain are none on its projects, nor on images
+		caller.Roles = nil
+	}
 	return images.Caller{
 		Caller:    imagepolicy.Caller{UserID: caller.UserID, ProjectID: caller.ProjectID, Roles: caller.Roles},
 		RequestID: rest.RequestID(c),

@@ -83,8 +83,8 @@ func accessID(access string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Owns is whether a user's credentials are the caller's to make and change; others' are an admin's alone, a domain's being none of
-// them, as in Keystone.
+// Owns is whether a user's credentials are the caller's to see, make and change; others' are an admin's alone, a domain's being none of
+// them. A reader of the system is not shown what lets in with more (Keystone shows it).
 func (r *Repository) Owns(rule, userID string) error {
 	if err := r.unrestricted(rule); err != nil {
 		return err
@@ -104,23 +104,12 @@ func (r *Repository) unrestricted(rule string) error {
 	return nil
 }
 
-// sees is whether a user's credentials are the caller's to see: what they hold is shown.
-func (r *Repository) sees(rule, userID string) error {
-	if err := r.unrestricted(rule); err != nil {
-		return err
-	}
-	if userID != r.caller.UserID {
-		return r.may(reads, rule, "")
-	}
-	return nil
-}
-
-// Credentials lists the caller's, or all to who reads the system.
+// Credentials lists the caller's, or all to an admin.
 func (r *Repository) Credentials(ctx context.Context, f models.CredentialFilter) ([]Credential, error) {
 	if err := r.unrestricted("list_credentials"); err != nil {
 		return nil, err
 	}
-	if !reads(r.caller, "") {
+	if !r.caller.Admin() {
 		if f.UserID != "" && f.UserID != r.caller.UserID {
 			return []Credential{}, nil
 		}
@@ -145,7 +134,7 @@ func (s *Service) credentials(ctx context.Context, f models.CredentialFilter) ([
 
 // Credential by id.
 func (r *Repository) Credential(ctx context.Context, id string) (Credential, error) {
-	row, err := r.credentialFor(ctx, r.sees, "get_credential", id)
+	row, err := r.credentialFor(ctx, r.Owns, "get_credential", id)
 	if err != nil {
 		return Credential{}, err
 	}
@@ -302,7 +291,7 @@ func (r *Repository) CreateAccessKey(ctx context.Context, userID, projectID stri
 
 // AccessKeys lists a user's.
 func (r *Repository) AccessKeys(ctx context.Context, userID string) ([]AccessKey, error) {
-	if err := r.sees("ec2_list_credentials", userID); err != nil {
+	if err := r.Owns("ec2_list_credentials", userID); err != nil {
 		return nil, err
 	}
 	if _, err := r.store.User(ctx, userID); err != nil {
@@ -335,7 +324,7 @@ func (r *Repository) accessKeyFor(ctx context.Context, has func(rule, userID str
 
 // AccessKey is one of a user's.
 func (r *Repository) AccessKey(ctx context.Context, userID, access string) (AccessKey, error) {
-	row, err := r.accessKeyFor(ctx, r.sees, "ec2_get_credential", userID, access)
+	row, err := r.accessKeyFor(ctx, r.Owns, "ec2_get_credential", userID, access)
 	if err != nil {
 		return AccessKey{}, err
 	}

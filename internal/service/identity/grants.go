@@ -66,17 +66,23 @@ func (r *Repository) actor(ctx context.Context, has right, rule string, g Given)
 	return err
 }
 
-// Grant gives a role; again is success. A domain's admin makes nobody an admin beyond its domain: who is one on a project may
-// change everything.
+// Grant gives a role; again is success.
 func (r *Repository) Grant(ctx context.Context, g Given) error {
-	grant, err := r.resolved(ctx, writes, "create_grant", g)
+	grant, err := r.disposable(ctx, "create_grant", g)
 	if err != nil {
 		return err
 	}
-	if grant.Role == auth.RoleAdmin && (grant.DomainID == nil || grant.Inherited) && !r.caller.Admin() {
-		return forbidden("create_grant")
-	}
 	return r.store.EnsureGrant(ctx, grant)
+}
+
+// disposable is a grant that the caller may give and take away. A domain's admin makes nobody an admin beyond its domain, and takes
+// that from nobody: who is one on a project may change everything.
+func (r *Repository) disposable(ctx context.Context, rule string, g Given) (models.Grant, error) {
+	grant, err := r.resolved(ctx, writes, rule, g)
+	if err == nil && grant.Role == auth.RoleAdmin && (grant.DomainID == nil || grant.Inherited) && !r.caller.Admin() {
+		err = forbidden(rule)
+	}
+	return grant, err
 }
 
 func noGrant(g Given) error {
@@ -104,7 +110,7 @@ func (r *Repository) Granted(ctx context.Context, g Given) ([]models.Role, error
 
 // Revoke takes a role away; NotFound where it is not given.
 func (r *Repository) Revoke(ctx context.Context, g Given) error {
-	grant, err := r.resolved(ctx, writes, "revoke_grant", g)
+	grant, err := r.disposable(ctx, "revoke_grant", g)
 	if err != nil {
 		return err
 	}

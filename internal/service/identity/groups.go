@@ -39,9 +39,27 @@ func (r *Repository) CreateGroup(ctx context.Context, g models.Group) (models.Gr
 	return g, r.store.CreateGroup(ctx, g)
 }
 
-// UpdateGroup changes one.
-func (r *Repository) UpdateGroup(ctx context.Context, id string, p models.GroupPatch) (models.Group, error) {
-	if g, err := r.groupFor(ctx, writes, "update_group", id); err != nil {
+// keptGroup is a group that the caller may change, and say who is in it. One that makes admins elsewhere than in its domain is not
+// the domain's admin's to change.
+func (r *Repository) keptGroup(ctx context.Context, rule, id string) (models.Group, error) {
+	g, err := r.groupFor(ctx, writes, rule, id)
+	if err != nil || r.caller.Admin() {
+		return g, err
+	}
+	above, err := r.store.MakesAdminsElsewhere(ctx, g)
+	if err == nil && above {
+		err = forbidden(rule)
+	}
+	return g, err
+}
+
+// UpdateGroup changes one; domainID is nil, or the one that it has.
+func (r *Repository) UpdateGroup(ctx context.Context, id string, domainID *string, p models.GroupPatch) (models.Group, error) {
+	g, err := r.keptGroup(ctx, "update_group", id)
+	if err != nil {
+		return g, err
+	}
+	if err := stays(domainID, g.DomainID); err != nil {
 		return g, err
 	}
 	return r.store.UpdateGroup(ctx, id, p)
@@ -49,7 +67,7 @@ func (r *Repository) UpdateGroup(ctx context.Context, id string, p models.GroupP
 
 // DeleteGroup deletes one.
 func (r *Repository) DeleteGroup(ctx context.Context, id string) error {
-	if _, err := r.groupFor(ctx, writes, "delete_group", id); err != nil {
+	if _, err := r.keptGroup(ctx, "delete_group", id); err != nil {
 		return err
 	}
 	return r.store.DeleteGroup(ctx, id)
@@ -64,13 +82,13 @@ func (r *Repository) Members(ctx context.Context, id string, f models.IdentityFi
 	return r.store.ListUsers(ctx, f)
 }
 
-// member is the group and the user, where the caller has the right to both.
-func (r *Repository) member(ctx context.Context, has right, rule, groupID, userID string) error {
-	if _, err := r.groupFor(ctx, has, rule, groupID); err != nil {
+// membership is a user's whom the caller may put into the group, or take out of it.
+func (r *Repository) membership(ctx context.Context, rule, groupID, userID string) error {
+	if _, err := r.keptGroup(ctx, rule, groupID); err != nil {
 		return err
 	}
 	u, err := r.store.User(ctx, userID)
-	_, err = judged(r, has, rule, domainOfUser, u, err)
+	_, err = judged(r, writes, rule, domainOfUser, u, err)
 	return err
 }
 
@@ -80,7 +98,7 @@ func noMember(groupID, userID string) error {
 
 // Join puts a user into a group; again is success.
 func (r *Repository) Join(ctx context.Context, groupID, userID string) error {
-	if err := r.member(ctx, writes, "add_user_to_group", groupID, userID); err != nil {
+	if err := r.membership(ctx, "add_user_to_group", groupID, userID); err != nil {
 		return err
 	}
 	return r.store.JoinGroup(ctx, groupID, userID)
@@ -88,7 +106,12 @@ func (r *Repository) Join(ctx context.Context, groupID, userID string) error {
 
 // IsMember is NotFound where the user is not in the group.
 func (r *Repository) IsMember(ctx context.Context, groupID, userID string) error {
-	if err := r.member(ctx, reads, "check_user_in_group", groupID, userID); err != nil {
+	const rule = "check_user_in_group"
+	if _, err := r.groupFor(ctx, reads, rule, groupID); err != nil {
+		return err
+	}
+	u, err := r.store.User(ctx, userID)
+	if _, err := judged(r, reads, rule, domainOfUser, u, err); err != nil {
 		return err
 	}
 	in, err := r.store.InGroup(ctx, groupID, userID)
@@ -100,7 +123,7 @@ func (r *Repository) IsMember(ctx context.Context, groupID, userID string) error
 
 // Leave takes a user out of a group; NotFound where it is not in it.
 func (r *Repository) Leave(ctx context.Context, groupID, userID string) error {
-	if err := r.member(ctx, writes, "remove_user_from_group", groupID, userID); err != nil {
+	if err := r.membership(ctx, "remove_user_from_group", groupID, userID); err != nil {
 		return err
 	}
 	was, err := r.store.LeaveGroup(ctx, groupID, userID)

@@ -98,5 +98,13 @@ func (r *Repository) domainOr(named string) string {
 	return models.DefaultDomain
 }
 
+// stays refuses another domain than the one that something is in.
+func stays(to *string, is string) error {
+	if to != nil && *to != "" && *to != is {
+		return fault.New(fault.Invalid, "Cannot change Domain ID.")
+	}
+	return nil
+}
+
 // newID is an id as Keystone makes them: a UUID without dashes.
 func newID() string { return strings.ReplaceAll(uuid.NewString(), "-", "") }

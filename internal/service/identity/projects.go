@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -37,13 +38,33 @@ func (r *Repository) CreateProject(ctx context.Context, p models.Project) (model
 	return p, r.store.CreateProject(ctx, p)
 }
 
+// ProjectChange is what changes of a project; nil leaves it. DomainID is the one that it has, and ParentID too.
+type ProjectChange struct {
+	models.ProjectPatch
+	DomainID, ParentID *string
+}
+
+// NoTree refuses another parent of a project than its domain: there is no tree of projects.
+func NoTree(parentID *string, domainID string) error {
+	if parentID != nil && *parentID != "" && *parentID != domainID {
+		return fault.New(fault.Invalid, "Projects have no projects below them here: parent_id is the project's domain, or nothing.")
+	}
+	return nil
+}
+
 // UpdateProject changes one; a disabled one lets nobody in.
-func (r *Repository) UpdateProject(ctx context.Context, id string, patch models.ProjectPatch) (models.Project, error) {
+func (r *Repository) UpdateProject(ctx context.Context, id string, change ProjectChange) (models.Project, error) {
 	p, err := r.store.Project(ctx, id)
 	if p, err = judged(r, writes, "update_project", domainOfProject, p, err); err != nil {
 		return p, err
 	}
-	return r.store.UpdateProject(ctx, id, patch)
+	if err := stays(change.DomainID, p.DomainID); err != nil {
+		return p, err
+	}
+	if err := NoTree(change.ParentID, p.DomainID); err != nil {
+		return p, err
+	}
+	return r.store.UpdateProject(ctx, id, change.ProjectPatch)
 }
 
 // DeleteProject deletes one that owns nothing.

@@ -66,14 +66,38 @@ func (r *Repository) CreateUser(ctx context.Context, n NewUser) (models.User, er
 	return u, r.store.CreateUser(ctx, u)
 }
 
-// UpdateUser changes one; password nil leaves its own.
-func (r *Repository) UpdateUser(ctx context.Context, id string, p models.UserPatch, password *string) (models.User, error) {
+// keptUser is a user whom the caller may change. An admin everywhere else than in the caller's domain is not the domain's admin's to
+// change: who sets somebody's password is that one.
+func (r *Repository) keptUser(ctx context.Context, rule, id string) (models.User, error) {
 	u, err := r.store.User(ctx, id)
-	if u, err = judged(r, writes, "update_user", domainOfUser, u, err); err != nil {
+	if u, err = judged(r, writes, rule, domainOfUser, u, err); err != nil || r.caller.Admin() {
 		return u, err
 	}
-	if password != nil {
-		hash, err := hashed(*password)
+	above, err := r.store.IsAdminElsewhere(ctx, u)
+	if err == nil && above {
+		err = forbidden(rule)
+	}
+	return u, err
+}
+
+// UserChange is what changes of a user; nil leaves it.
+type UserChange struct {
+	models.UserPatch
+	Password, DomainID *string // DomainID is the one that it has
+}
+
+// UpdateUser changes one.
+func (r *Repository) UpdateUser(ctx context.Context, id string, change UserChange) (models.User, error) {
+	u, err := r.keptUser(ctx, "update_user", id)
+	if err != nil {
+		return u, err
+	}
+	if err := stays(change.DomainID, u.DomainID); err != nil {
+		return u, err
+	}
+	p := change.UserPatch
+	if change.Password != nil {
+		hash, err := hashed(*change.Password)
 		if err != nil {
 			return u, err
 		}
@@ -94,8 +118,7 @@ func (s *Service) ChangePassword(ctx context.Context, id, password string) error
 
 // DeleteUser deletes one.
 func (r *Repository) DeleteUser(ctx context.Context, id string) error {
-	u, err := r.store.User(ctx, id)
-	if _, err = judged(r, writes, "delete_user", domainOfUser, u, err); err != nil {
+	if _, err := r.keptUser(ctx, "delete_user", id); err != nil {
 		return err
 	}
 	return r.store.DeleteUser(ctx, id)
