@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -160,6 +161,10 @@ func (s *Store) Assignments(ctx context.Context, f GrantFilter) ([]Assignment, e
 	from := directSQL
 	if f.Effective {
 		from = effectiveSQL
+		if f.Inherited != nil { // where they come from: what they come to is inherited no more
+			from += " AND g.inherited = " + strconv.FormatBool(*f.Inherited)
+			f.Inherited = nil
+		}
 	}
 	rows := s.db.WithContext(ctx).Table("(" + fmt.Sprintf(assignmentsSQL, from) + ") AS assignments")
 	for column, value := range map[string]string{

@@ -13,6 +13,13 @@ import (
 // DefaultDomain is the id of the domain that every installation has from the beginning.
 const DefaultDomain = "default"
 
+// nameOfDeleted is, in SQL, what a row is called that is deleted and kept: its name is free again, and this one is longer than any that
+// can be chosen.
+const nameOfDeleted = "rpad(id, 256)"
+
+// maxExtra is how much a row keeps beside its attributes, in bytes.
+const maxExtra = 64 << 10
+
 // Extra is what a body held beside the attributes that are known, kept and shown as it was given, as Keystone does.
 type Extra map[string]any
 
@@ -152,6 +159,15 @@ func revised[T any](tx *gorm.DB, id string, columns map[string]any, absent error
 		u := tx.Model(&row).Where("id = ?", id).Updates(columns)
 		if u.Error != nil {
 			return row, u.Error
+		}
+		var kept int
+		if _, more := columns["extra"]; more {
+			if err := tx.Model(&row).Where("id = ?", id).Select("octet_length(extra::text)").Scan(&kept).Error; err != nil {
+				return row, err
+			}
+		}
+		if kept > maxExtra {
+			return row, fault.New(fault.Invalid, "More than %d bytes are not kept beside the attributes that are known: set some to null.", maxExtra)
 		}
 	}
 	err := tx.Where("id = ?", id).Take(&row).Error

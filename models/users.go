@@ -123,7 +123,7 @@ func deleteUser(tx *gorm.DB, id string) error {
 		"DELETE FROM grants WHERE user_id = ?", "DELETE FROM group_members WHERE user_id = ?", "DELETE FROM tokens WHERE user_id = ?",
 		"DELETE FROM key_pairs WHERE user_id = ?", "DELETE FROM credentials WHERE user_id = ?",
 		"DELETE FROM application_credentials WHERE user_id = ?",
-		"UPDATE users SET name = id, password_hash = '', enabled = false WHERE id = ?",
+		"UPDATE users SET name = " + nameOfDeleted + ", password_hash = '', enabled = false WHERE id = ?",
 	} {
 		if err := tx.Exec(what, id).Error; err != nil {
 			return err

@@ -58,5 +58,10 @@ func (f filters) of(c echo.Context) (models.IdentityFilter, rest.Page, error) {
 	return all, page, nil
 }
 
-// truth is a filter's boolean as Keystone reads it: everything but 0 and false is true, the bare word too.
-func truth(value string) bool { return value != "0" && !strings.EqualFold(value, "false") }
+// untrue are the words for false that Keystone knows (oslo.utils' FALSE_STRINGS); everything else is true, the bare word too.
+var untrue = []string{"0", "f", "false", "off", "n", "no"}
+
+// truth is a filter's boolean.
+func truth(value string) bool {
+	return !slices.Contains(untrue, strings.ToLower(strings.TrimSpace(value)))
+}

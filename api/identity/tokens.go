@@ -468,9 +468,14 @@ func (a *API) projectOf(c echo.Context, s scope) (string, error) {
 	return "", fault.New(fault.Invalid, "Expecting to find the project's id, or its name and domain, in scope.")
 }
 
-// defaultScope is the user's default project where it has a role on it, else nothing.
+// defaultScope is the user's default project where that is enabled and the user has a role on it, else nothing.
 func (a *API) defaultScope(c echo.Context, user models.User) (models.Scope, error) {
 	on := models.Scope{ProjectID: *user.DefaultProjectID}
+	if p, err := a.store.Project(c.Request().Context(), on.ProjectID); fault.Is(err, fault.NotFound) || err == nil && !p.Enabled {
+		return models.Scope{}, nil
+	} else if err != nil {
+		return models.Scope{}, err
+	}
 	if has, err := a.hasRoleOn(c, user, on); err != nil || !has {
 		return models.Scope{}, err
 	}

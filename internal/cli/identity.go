@@ -30,6 +30,9 @@ var (
 	roleKind  = identityKind("role")
 )
 
+// exampleOf is what one of each kind is called in the examples.
+var exampleOf = map[string]string{"domain": "acme", "project": "web", "user": "ann", "group": "devs", "role": "auditor"}
+
 // identityFlags are the attributes that the verbs of a kind set; a kind has those whose flags it is given.
 type identityFlags struct {
 	name, description, domain, email, project string
@@ -117,10 +120,10 @@ func (c *client) identityCommand(k *kind, short, example string, fields ...field
 	cmd := &cobra.Command{Use: k.noun, Aliases: []string{k.plural}, Short: short, Example: example}
 	cmd.AddCommand(
 		c.identityList(k, fields),
-		c.showCommand(k, "  slipway "+k.noun+" show acme"),
+		c.showCommand(k, "  slipway "+k.noun+" show "+exampleOf[k.noun]),
 		c.identityCreate(k, fields),
 		c.identitySet(k, fields),
-		c.deleteCommand(k, "  slipway "+k.noun+" delete acme"),
+		c.deleteCommand(k, "  slipway "+k.noun+" delete "+exampleOf[k.noun]),
 	)
 	return cmd
 }
@@ -160,7 +163,7 @@ func (c *client) identityList(k *kind, fields []field) *cobra.Command {
 func (c *client) identityCreate(k *kind, fields []field) *cobra.Command {
 	var given identityFlags
 	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Create a " + k.noun + " (admin)", Example: "  slipway " + k.noun + " create acme", Args: cobra.ExactArgs(1),
+		Use: "create NAME", Short: "Create a " + k.noun + " (admin)", Example: "  slipway " + k.noun + " create " + exampleOf[k.noun], Args: cobra.ExactArgs(1),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			attributes, err := given.of(ctx, cmd, s)
 			if err != nil {
@@ -181,7 +184,7 @@ func (c *client) identityCreate(k *kind, fields []field) *cobra.Command {
 func (c *client) identitySet(k *kind, fields []field) *cobra.Command {
 	var given identityFlags
 	cmd := &cobra.Command{
-		Use: "set REF", Short: "Change a " + k.noun + " (admin)", Example: "  slipway " + k.noun + " set acme --description 'until March'", Args: cobra.ExactArgs(1),
+		Use: "set REF", Short: "Change a " + k.noun + " (admin)", Example: "  slipway " + k.noun + " set " + exampleOf[k.noun] + " --description 'until March'", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: c.complete(k, false),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			attributes, err := given.of(ctx, cmd, s)

@@ -40,7 +40,12 @@ for command in commands:
 // python starts the shell of a package, whose command is installed, as one of the system's users.
 func python(t *testing.T, s *system.System, module, user, password string) *shell {
 	t.Helper()
-	as := newTool(t, s, "/usr/bin/python3", user, password) // Debian's own, for which its packages are
+	return shellOf(t, newTool(t, s, "/usr/bin/python3", user, password), module) // Debian's own, for which its packages are
+}
+
+// shellOf is python with another environment.
+func shellOf(t *testing.T, as tool, module string) *shell {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), as.path, "-c", calls, module)
 	cmd.Env, cmd.Dir, cmd.SysProcAttr = as.env, as.dir, &syscall.SysProcAttr{Setsid: true}
 	in, err := cmd.StdinPipe()

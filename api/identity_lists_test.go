@@ -1,0 +1,66 @@
+package api
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/models"
+)
+
+func TestANameIsFreeAfterADeleteWhoeverHasTheIdForAName(t *testing.T) {
+	w := newWorld(t)
+	for _, kind := range []string{"user", "project"} {
+		id := w.made(kind, object{"name": "short-lived"})
+		w.made(kind, object{"name": id})
+		require.Equal(t, 204, w.do("admin", "DELETE", "/v3/"+kind+"s/"+id, nil).status)
+		w.made(kind, object{"name": "short-lived"})
+	}
+}
+
+func TestWhatIsKeptBesideTheAttributesIsBounded(t *testing.T) {
+	w := newWorld(t)
+	id := w.made("user", object{"name": "hoarder"})
+	status := func(key string) int {
+		return w.do("admin", "PATCH", "/v3/users/"+id, object{"user": object{key: strings.Repeat("x", 30<<10)}}).status
+	}
+	require.Equal(t, []int{200, 200, 400}, []int{status("a"), status("b"), status("c")})
+	require.NotContains(t, w.do("admin", "GET", "/v3/users/"+id, nil).json(t)["user"], "c")
+	require.Equal(t, 200, w.do("admin", "PATCH", "/v3/users/"+id, object{"user": object{"a": nil}}).status)
+	require.Equal(t, 200, status("c"))
+}
+
+func TestListsTakeKeystonesWordsForFalse(t *testing.T) {
+	w := newWorld(t)
+	for _, word := range []string{"no", "off", "0", "False", "n"} {
+		users := w.do("admin", "GET", "/v3/users?enabled="+word, nil).json(t)["users"].([]any)
+		require.Len(t, users, 1, word)
+		require.Equal(t, "disabled", users[0].(object)["name"])
+	}
+}
+
+func TestEffectiveAssignmentsThatAreInheritedAreThoseOfProjects(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	require.NoError(t, w.store.EnsureGrant(ctx, models.Grant{Role: "reader", UserID: new(otherUser), DomainID: new("default"), Inherited: true}))
+	projects := func(query string) (on []any) {
+		for _, a := range w.do("admin", "GET", "/v3/role_assignments?user.id="+otherUser+query, nil).json(t)["role_assignments"].([]any) {
+			scope := a.(object)["scope"].(object)
+			if p, is := scope["project"].(object); is {
+				on = append(on, p["id"])
+			}
+		}
+		return on
+	}
+	require.ElementsMatch(t, []any{adminProject, demoProject, otherProject}, projects("&effective&scope.OS-INHERIT:inherited_to=projects"))
+	require.ElementsMatch(t, []any{adminProject, demoProject, otherProject, otherProject}, projects("&effective"))
+	require.Empty(t, projects("&scope.OS-INHERIT:inherited_to=projects"), "the grant itself is the domain's")
+}
+
+func TestADefaultProjectThatIsDisabledKeepsNobodyOut(t *testing.T) {
+	w := newWorld(t)
+	require.Equal(t, 200, w.do("admin", "PATCH", "/v3/users/"+demoUser, object{"user": object{"default_project_id": demoProject}}).status)
+	require.Contains(t, w.loggedIn("demo", byName("demo"), password, nil), "project")
+	require.Equal(t, 200, w.do("admin", "PATCH", "/v3/projects/"+demoProject, object{"project": object{"enabled": false}}).status)
+	require.NotContains(t, w.loggedIn("demo", byName("demo"), password, nil), "project")
+}
