@@ -69,15 +69,17 @@ func TestTheOpenStackCommandKeepsCredentials(t *testing.T) {
 		require.NotEmpty(t, program.run("token", "issue"))
 		program.run("server", "list")
 		program.run("network", "list")
-		program.refused("reader", "keypair", "create", "k")
+		program.refused("os-keypairs:create", "keypair", "create", "k")
 		program.refused("restricted", "application", "credential", "create", "another")
 		program.refused("restricted", "ec2", "credentials", "create")
 	}
 
-	client, err := openstack.AuthenticatedClient(t.Context(), gophercloud.AuthOptions{
-		IdentityEndpoint: s.APIURL + "/v3", ApplicationCredentialName: "backup", ApplicationCredentialSecret: secret, Username: "demo", DomainName: "Default",
-	})
+	client, err := openstack.NewClient(s.APIURL + "/v3")
 	require.NoError(t, err)
+	client.HTTPClient = *s.HTTP()
+	require.NoError(t, openstack.Authenticate(t.Context(), client, gophercloud.AuthOptions{
+		IdentityEndpoint: s.APIURL + "/v3", ApplicationCredentialName: "backup", ApplicationCredentialSecret: secret, Username: "demo", DomainName: "Default",
+	}))
 	compute, err := openstack.NewComputeV2(client, gophercloud.EndpointOpts{})
 	require.NoError(t, err)
 	_, err = servers.List(compute, nil).AllPages(t.Context())
