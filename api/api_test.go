@@ -219,6 +219,13 @@ func (w *world) populate() {
 	} {
 		require.NoError(w.t, w.store.EnsureRole(ctx, r[0], r[1], r[2]))
 	}
+	w.issue()
+}
+
+// issue gives the users their tokens.
+func (w *world) issue() {
+	w.t.Helper()
+	now := time.Now().UTC()
 	for name, k := range map[string]struct {
 		user, project string
 		life          time.Duration
@@ -228,7 +235,7 @@ func (w *world) populate() {
 		"unscoped": {demoUser, "", time.Hour}, "expired": {demoUser, demoProject, -time.Second},
 	} {
 		token, hash := auth.NewToken()
-		require.NoError(w.t, w.store.CreateToken(ctx, models.Token{
+		require.NoError(w.t, w.store.CreateToken(context.Background(), models.Token{
 			Hash: hash, AuditID: auth.NewAuditID(), UserID: k.user, Scope: models.Scope{ProjectID: k.project}, Methods: "password",
 			IssuedAt: now.Add(-time.Minute), ExpiresAt: now.Add(k.life),
 		}))

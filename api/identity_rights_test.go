@@ -94,3 +94,58 @@ func TestAReaderOfTheSystemSeesNothingThatLetsInAsSomebodyElse(t *testing.T) {
 	require.Empty(t, w.do("reader of all", "GET", "/v3/credentials", nil).json(t)["credentials"])
 	require.Equal(t, 200, w.do("reader of all", "GET", "/v3/users/"+adminUser+"/application_credentials", nil).status)
 }
+
+func TestAllOfAUsersTokensEndAtOnce(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	require.Equal(t, 403, w.do("other", "DELETE", "/v3/users/"+demoUser+"/tokens", nil).status)
+	require.Equal(t, object{"revoked": 3.0}, w.do("admin", "DELETE", "/v3/users/"+demoUser+"/tokens", nil).json(t))
+	for _, name := range []string{"demo", "unscoped"} {
+		require.Equal(t, 401, w.do(name, "GET", "/v3/auth/projects", nil).status)
+	}
+	require.Equal(t, 200, w.do("other", "GET", "/v3/auth/projects", nil).status)
+	require.Equal(t, object{"revoked": 1.0}, w.do("other", "DELETE", "/v3/users/"+otherUser+"/tokens", nil).json(t))
+	require.Equal(t, 404, w.do("admin", "DELETE", "/v3/users/nobody/tokens", nil).status)
+
+	// A domain's admin ends those of its users, and not of an admin of everything.
+	require.NoError(t, w.store.EnsureGrant(ctx, models.Grant{Role: auth.RoleAdmin, UserID: new(readerUser), DomainID: new("default")}))
+	w.loggedIn("keeper", byName("reader"), password, object{"domain": object{"id": "default"}})
+	require.Equal(t, 403, w.do("keeper", "DELETE", "/v3/users/"+adminUser+"/tokens", nil).status)
+	require.Equal(t, 200, w.do("keeper", "DELETE", "/v3/users/"+demoUser+"/tokens", nil).status)
+}
+
+func TestAHashOfOtherParametersIsMadeAnewAtALogin(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	before, err := w.store.User(ctx, demoUser)
+	require.NoError(t, err)
+	require.True(t, auth.Outdated(before.PasswordHash))
+	require.Equal(t, 401, w.do("", "POST", "/v3/auth/tokens", login(byName("demo"), with("guess"), nil)).status)
+	same, err := w.store.User(ctx, demoUser)
+	require.NoError(t, err)
+	require.Equal(t, before, same)
+	w.loggedIn("again", byName("demo"), password, nil)
+	after, err := w.store.User(ctx, demoUser)
+	require.NoError(t, err)
+	require.False(t, auth.Outdated(after.PasswordHash))
+	require.True(t, auth.CheckPassword(after.PasswordHash, password))
+	require.Equal(t, 200, w.do("demo", "GET", "/v3/auth/projects", nil).status, "no token ends")
+	w.loggedIn("and again", byName("demo"), password, nil)
+	last, err := w.store.User(ctx, demoUser)
+	require.NoError(t, err)
+	require.Equal(t, after, last)
+}
+
+func TestWhatIsNotServedSaysSoAndWhatToDo(t *testing.T) {
+	w := newWorld(t)
+	for path, says := range map[string]string{
+		"/v3/OS-TRUST/trusts": "application credential", "/v3/OS-TRUST/trusts/x/roles": "application credential", "/v3/OS-OAUTH1/consumers": "application credential",
+		"/v3/OS-FEDERATION/identity_providers": "Federation", "/v3/domains/default/config": "LDAP", "/v3/limits": "os-quota-sets",
+		"/v3/registered_limits/x": "os-quota-sets", "/v3/ec2tokens": "EC2 API", "/v3/policies": "docs/policy.md",
+	} {
+		for _, method := range []string{"GET", "POST"} {
+			a := w.do("demo", method, path, nil)
+			require.Equal(t, 501, a.status, path)
+			require.Contains(t, a.json(t)["error"].(object)["message"], says)
+			require.Equal(t, 401, w.do("", method, path, nil).status)
+		}
+	}
+}

@@ -173,6 +173,12 @@ func (s *Store) DeleteApplicationCredential(ctx context.Context, id string) erro
 	return failed(d.Error, "delete application credential %s", id)
 }
 
+// RehashSecret sets another hash of the same secret.
+func (s *Store) RehashSecret(ctx context.Context, id, from, to string) error {
+	u := s.db.WithContext(ctx).Model(&ApplicationCredential{}).Where("id = ? AND secret_hash = ?", id, from).Update("secret_hash", to)
+	return failed(u.Error, "hash the secret of application credential %s anew", id)
+}
+
 // Application is the application credential that something was got with; zero where it is none.
 type Application struct {
 	ID, Name     string

@@ -99,10 +99,10 @@ func (s *Store) UpdateUser(ctx context.Context, id string, p UserPatch) (User, e
 	return u, failed(err, "change user %s", id)
 }
 
-// ReplacePassword sets a password's hash where it still is the other one: false where it is not. Tokens stay.
-func (s *Store) ReplacePassword(ctx context.Context, id, from, to string) (bool, error) {
+// RehashPassword sets another hash of the same password, where it has not been changed meanwhile. Tokens stay.
+func (s *Store) RehashPassword(ctx context.Context, id, from, to string) error {
 	u := s.db.WithContext(ctx).Model(&User{}).Where("id = ? AND password_hash = ?", id, from).Update("password_hash", to)
-	return u.RowsAffected == 1, failed(u.Error, "replace the password of user %s", id)
+	return failed(u.Error, "hash the password of user %s anew", id)
 }
 
 // DeleteUser deletes one with its key pairs, credentials, tokens, roles and places in groups. What it made in projects is theirs.

@@ -52,6 +52,7 @@ func (a *API) Mount(e *echo.Echo) {
 	a.mountGrants(g)
 	a.mountCredentials(g)
 	a.mountApplications(g)
+	a.mountUnserved(g)
 }
 
 // versions lists what is spoken: 300, as Keystone answers at its root.

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -233,6 +234,9 @@ func (a *API) createToken(c echo.Context) error {
 	if err != nil {
 		return fmt.Errorf("read a new token of user %s: %w", who.ID, err)
 	}
+	for _, renew := range who.renew {
+		renew()
+	}
 	return a.answerToken(c, http.StatusCreated, text, info)
 }
 
@@ -245,6 +249,7 @@ type known struct {
 	chain   string
 	// application is what application credential was logged in with, now or for the token that is given, and its project.
 	application struct{ id, project string }
+	renew       []func() // what is made anew of what was checked, once the login holds
 }
 
 // with notes the application credential; two different ones are refused.
@@ -268,7 +273,7 @@ func (a *API) authenticate(c echo.Context, in authRequest) (known, error) {
 		var err error
 		switch {
 		case method == "password" && id.Password != nil:
-			found, err = a.byPassword(c, in)
+			found, err = a.byPassword(c, in, &who)
 		case method == "token" && id.Token != nil:
 			found, err = a.byToken(c, id.Token.ID, &who)
 		case method == "application_credential" && id.Application != nil:
@@ -324,7 +329,7 @@ func (a *API) named(c echo.Context, ref userRef) (user models.User, key string, 
 	return user, key, err
 }
 
-func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
+func (a *API) byPassword(c echo.Context, in authRequest, who *known) (models.User, error) {
 	ctx := c.Request().Context()
 	asked := in.Auth.Identity.Password.User
 	user, key, err := a.named(c, asked.userRef)
@@ -339,7 +344,22 @@ func (a *API) byPassword(c echo.Context, in authRequest) (models.User, error) {
 	if !good {
 		return models.User{}, refuseLogin(c, "no such enabled user with that password")
 	}
+	who.renew = append(who.renew, func() { rehash(c, user.ID, user.PasswordHash, asked.Password, a.store.RehashPassword) })
 	return user, nil
+}
+
+// rehash makes a hash anew that has other parameters than today's, now that what it is of is known. Nobody is kept out where that fails.
+func rehash(c echo.Context, id, old, secret string, replace func(ctx context.Context, id, from, to string) error) {
+	if !auth.Outdated(old) {
+		return
+	}
+	fresh, err := auth.HashPassword(secret)
+	if err == nil {
+		err = replace(c.Request().Context(), id, old, fresh)
+	}
+	if err != nil {
+		rest.Logger(c).Warn("a hash of before was left as it is", "id", id, "error", err)
+	}
 }
 
 // byApplication finds whose application credential it is. Its failures count by themselves: they keep nobody from using the password.
@@ -380,6 +400,7 @@ func (a *API) byApplication(c echo.Context, in authRequest, who *known) (models.
 	if !good || !who.with(as.ID, as.ProjectID) {
 		return models.User{}, refuseLogin(c, "no such application credential of an enabled user with that secret")
 	}
+	who.renew = append(who.renew, func() { rehash(c, as.ID, as.SecretHash, asked.Secret, a.store.RehashSecret) })
 	if as.ExpiresAt != nil && as.ExpiresAt.Before(who.expires) {
 		who.expires = *as.ExpiresAt
 	}

@@ -18,6 +18,7 @@ func (a *API) mountUsers(g *echo.Group) {
 	g.POST("/users", a.createUser, a.keeper("create_user"), rest.Expect(400, 403, 404, 409))
 	g.GET("/users/:id", show(a, allUsers, (*identity.Repository).User), rest.Expect(403, 404))
 	g.PATCH("/users/:id", a.updateUser, a.keeper("update_user"), rest.Expect(400, 403, 404, 409))
+	g.DELETE("/users/:id/tokens", a.revokeTokens, rest.Expect(403, 404))
 	g.DELETE("/users/:id", a.remove((*identity.Repository).DeleteUser), rest.Expect(403, 404))
 }
 
@@ -88,6 +89,15 @@ func (a *API) updateUser(c echo.Context) error {
 		return err
 	}
 	return answer(c, http.StatusOK, allUsers, u)
+}
+
+// revokeTokens is DELETE /v3/users/:id/tokens, which is not Keystone's.
+func (a *API) revokeTokens(c echo.Context) error {
+	n, err := a.as(c).RevokeTokens(c.Request().Context(), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, object{"revoked": n})
 }
 
 var ownPasswordSchema = rest.Schema(`{"type": "object", "required": ["user"], "properties": {"user": {

@@ -78,6 +78,12 @@ func CheckPassword(hash, password string) bool {
 	return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil && known
 }
 
+// Outdated says whether a hash was made with other parameters than HashPassword's, so that it is to be made anew.
+func Outdated(hash string) bool {
+	cost, err := bcrypt.Cost([]byte(hash))
+	return err != nil || cost != Cost
+}
+
 // tokenBytes of randomness make a token that cannot be guessed.
 const tokenBytes = 32
 

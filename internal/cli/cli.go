@@ -65,6 +65,7 @@ func (c *client) commands() []*cobra.Command {
 		c.userCommand(),
 		c.groupCommand(),
 		c.roleCommand(),
+		c.credentialCommand(),
 		c.tokenCommand(),
 		c.auditCommand(),
 	)

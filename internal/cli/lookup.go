@@ -44,6 +44,23 @@ func (k *kind) nameField() string {
 
 func filterName(name string) url.Values { return url.Values{"name": {name}} }
 
+// ownUser stands in a path for the user who is logged in.
+const ownUser = "{user}"
+
+// of is the kind with the path that it has for a session's user.
+func (k *kind) of(s *session.Session) (*kind, error) {
+	if !strings.Contains(k.path, ownUser) {
+		return k, nil
+	}
+	token, err := s.Token()
+	if err != nil {
+		return nil, err
+	}
+	own := *k
+	own.path = strings.Replace(k.path, ownUser, url.PathEscape(show.Text(token, "user_id")), 1)
+	return &own, nil
+}
+
 // item is the path of one resource, and of what lies below it.
 func (k *kind) item(id string, below ...string) string {
 	parts := []string{k.path, url.PathEscape(id)}
@@ -61,6 +78,10 @@ func (k *kind) unwrap(answer show.Object) show.Object {
 
 // get reads one resource by its id.
 func (k *kind) get(ctx context.Context, s *session.Session, id string) (show.Object, error) {
+	k, err := k.of(s)
+	if err != nil {
+		return nil, err
+	}
 	answer, _, err := s.Call(ctx, session.Request{Service: k.service, Method: http.MethodGet, Path: k.item(id)})
 	if err != nil {
 		return nil, err
@@ -74,6 +95,10 @@ func (k *kind) get(ctx context.Context, s *session.Session, id string) (show.Obj
 
 // list reads all resources that the query allows.
 func (k *kind) list(ctx context.Context, s *session.Session, query url.Values) ([]show.Object, error) {
+	k, err := k.of(s)
+	if err != nil {
+		return nil, err
+	}
 	path := k.listPath
 	if path == "" {
 		path = k.path
@@ -89,6 +114,10 @@ func (k *kind) list(ctx context.Context, s *session.Session, query url.Values) (
 
 // create makes a resource.
 func (k *kind) create(ctx context.Context, s *session.Session, fields show.Object) (show.Object, error) {
+	k, err := k.of(s)
+	if err != nil {
+		return nil, err
+	}
 	var body any = fields
 	if k.singular != "" {
 		body = show.Object{k.singular: fields}
@@ -195,6 +224,10 @@ func (c *client) deleteCommand(k *kind, example string) *cobra.Command {
 		ValidArgsFunction: c.complete(k, true),
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
 			items, err := k.findAll(ctx, s, args)
+			if err != nil {
+				return err
+			}
+			k, err := k.of(s)
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -12,13 +13,7 @@ import (
 var tokenLayout = show.Layout{Name: "id", List: []show.Column{
 	show.Col("ID", "id"), show.Col("EXPIRES", "expires_at"), show.Col("USER", "user", "name"), show.Col("USER ID", "user", "id"),
 	show.Col("PROJECT", "project", "name"), show.Col("PROJECT ID", "project", "id"),
-	show.Computed("ROLES", func(o show.Object) string {
-		names := []any{}
-		for _, r := range show.Objects(o["roles"]) {
-			names = append(names, show.Text(r, "name"))
-		}
-		return show.TextOf(names)
-	}),
+	rolesColumn,
 }}
 
 func (c *client) tokenCommand() *cobra.Command {
@@ -40,7 +35,40 @@ OS_CLOUD), or by the flags below, which win.`,
 			return c.output.One(cmd.OutOrStdout(), &tokenLayout, token)
 		}),
 	}
-	cmd := &cobra.Command{Use: "token", Short: "Log in and print a token", Example: "  slipway token issue"}
-	cmd.AddCommand(issue)
+	cmd := &cobra.Command{Use: "token", Short: "Log in and print a token, or end a user's", Example: "  slipway token issue\n  slipway token revoke --user ann"}
+	cmd.AddCommand(issue, c.tokenRevoke())
+	return cmd
+}
+
+func (c *client) tokenRevoke() *cobra.Command {
+	var user string
+	cmd := &cobra.Command{
+		Use: "revoke", Short: "End all tokens of a user",
+		Long: `End all tokens of a user, at once and everywhere: your own, or, as an admin, another's. Who is logged in has to log in again; passwords,
+application credentials and access keys go on letting in.`,
+		Example: "  slipway token revoke --user ann", Args: cobra.NoArgs,
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			token, err := s.Token()
+			if err != nil {
+				return err
+			}
+			id, name := show.Text(token, "user_id"), show.Text(token, "user", "name")
+			if user != id && user != name {
+				found, err := userKind.find(ctx, s, user)
+				if err != nil {
+					return err
+				}
+				id, name = show.Text(found, "id"), show.Text(found, "name")
+			}
+			answer, _, err := s.Call(ctx, session.Request{Service: "identity", Method: http.MethodDelete, Path: userKind.item(id, "tokens")})
+			if err != nil {
+				return session.Doing(err, "end the tokens of user %q", user)
+			}
+			c.say(cmd, "ended %s tokens of %s", show.Text(answer, "revoked"), name)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&user, "user", "", "whose, by name or id")
+	_ = cmd.MarkFlagRequired("user")
 	return cmd
 }

@@ -44,7 +44,7 @@ const ServerAction = "/compute/v2.1/servers/:id/action"
 
 // Routes is the table, with a row more for each word of an action on a server.
 func Routes() []Route {
-	all := slices.Concat(routes, grants())
+	all := slices.Concat(routes, grants(), unserved())
 	for i, a := range lifecycle.Actions {
 		if slices.ContainsFunc(lifecycle.Actions[:i], func(b lifecycle.Action) bool { return b.Says() == a.Says() }) {
 			continue

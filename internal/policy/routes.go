@@ -30,6 +30,21 @@ func grants() []Route {
 	return all
 }
 
+// unserved is what the identity API refuses by route, whatever is asked of it.
+func unserved() []Route {
+	var all []Route
+	for _, path := range []string{
+		"OS-TRUST/trusts", "OS-TRUST/trusts/*", "OS-OAUTH1/*", "users/:id/OS-OAUTH1/*", "OS-OAUTH2/*", "OS-FEDERATION/*", "auth/OS-FEDERATION/*",
+		"domains/config/*", "domains/:id/config", "domains/:id/config/*", "registered_limits", "registered_limits/*", "limits", "limits/*",
+		"policies", "policies/*", "OS-ENDPOINT-POLICY/*", "OS-EP-FILTER/*", "OS-REVOKE/events", "OS-PKI/revoked", "ec2tokens", "s3tokens",
+	} {
+		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
+			all = append(all, Route{Method: method, Path: "/v3/" + path, Who: Token, But: "refused: it is not served"})
+		}
+	}
+	return all
+}
+
 // routes has what is mounted by every face, in the words of its API.
 var routes = []Route{
 	// What probes ask.
@@ -69,6 +84,7 @@ var routes = []Route{
 	{Method: "PATCH", Path: "/v3/users/:id", Who: Admin, But: keepers},
 	{Method: "DELETE", Path: "/v3/users/:id", Who: Admin, But: keepers},
 	{Method: "POST", Path: "/v3/users/:id/password", Who: Anybody, But: "by the password in the body"},
+	{Method: "DELETE", Path: "/v3/users/:id/tokens", Who: Token, But: Own},
 	{Method: "GET", Path: "/v3/users/:id/projects", Who: Token, But: Own},
 	{Method: "GET", Path: "/v3/users/:id/groups", Who: Token, But: Own},
 	{Method: "GET", Path: "/v3/credentials", Who: Token, But: "others than the caller's own: admin"},

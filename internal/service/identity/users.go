@@ -124,6 +124,19 @@ func (r *Repository) DeleteUser(ctx context.Context, id string) error {
 	return r.store.DeleteUser(ctx, id)
 }
 
+// RevokeTokens ends all of a user's tokens, and says how many: its own does everybody, and others' who may change the user.
+func (r *Repository) RevokeTokens(ctx context.Context, id string) (int64, error) {
+	const rule = "revoke_tokens"
+	if id == r.caller.UserID {
+		if err := r.unrestricted(rule); err != nil {
+			return 0, err
+		}
+	} else if _, err := r.keptUser(ctx, rule, id); err != nil {
+		return 0, err
+	}
+	return r.store.DeleteTokensOf(ctx, id)
+}
+
 // ProjectsOf lists the projects on which a user has a role.
 func (r *Repository) ProjectsOf(ctx context.Context, id string, f models.IdentityFilter) ([]models.Project, error) {
 	if _, err := r.userFor(ctx, reads, "list_user_projects", id); err != nil {
