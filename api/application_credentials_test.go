@@ -193,6 +193,20 @@ func TestAnApplicationCredentialEndsWithWhatItRestsOn(t *testing.T) {
 	require.NoError(t, groups.Delete(ctx, admin, g.ID).ExtractErr())
 	require.False(t, lets(a))
 
+	// By a domain, with its groups.
+	acme := w.made("domain", object{"name": "acme"})
+	guests := w.made("group", object{"name": "guests", "domain_id": acme})
+	require.NoError(t, w.store.JoinGroup(ctx, guests, demoUser))
+	require.NoError(t, w.store.EnsureGrant(ctx, models.Grant{Role: "member", GroupID: &guests, ProjectID: new(demoProject)}))
+	a = made("a guest's")
+	_, err = w.store.UpdateDomain(ctx, acme, models.DomainPatch{Enabled: new(false)})
+	require.NoError(t, err)
+	require.NoError(t, w.store.DeleteDomain(ctx, acme))
+	require.NoError(t, w.store.EnsureGrant(ctx, member))
+	require.False(t, lets(a))
+	_, err = w.store.DeleteGrant(ctx, member)
+	require.NoError(t, err)
+
 	// By a role that is deleted.
 	role, err := w.store.ListRoles(ctx, models.IdentityFilter{})
 	require.NoError(t, err)

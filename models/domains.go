@@ -100,7 +100,10 @@ func (s *Store) DeleteDomain(ctx context.Context, id string) error {
 				return err
 			}
 		}
-		return tx.Delete(&d).Error
+		if err := tx.Delete(&d).Error; err != nil {
+			return err
+		}
+		return endUnfounded(tx)
 	})
 	return failed(err, "delete domain %s", id)
 }
