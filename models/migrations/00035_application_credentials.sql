@@ -29,8 +29,12 @@ CREATE INDEX tokens_application_credential ON tokens (application_credential_id)
 ALTER TABLE credentials ADD COLUMN application_credential_id text REFERENCES application_credentials ON DELETE CASCADE;
 CREATE INDEX credentials_application_credential ON credentials (application_credential_id) WHERE application_credential_id IS NOT NULL;
 
+-- A subnet on another project's network is a project's own, too (project_stands).
+CREATE TRIGGER subnets_project_stands BEFORE INSERT ON subnets FOR EACH ROW EXECUTE FUNCTION project_stands('project_id');
+
 -- +goose Down
 
+DROP TRIGGER subnets_project_stands ON subnets;
 DROP INDEX tokens_application_credential, credentials_application_credential;
 DELETE FROM tokens WHERE application_credential_id IS NOT NULL;
 DELETE FROM credentials WHERE application_credential_id IS NOT NULL;
