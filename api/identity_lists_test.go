@@ -64,3 +64,27 @@ func TestADefaultProjectThatIsDisabledKeepsNobodyOut(t *testing.T) {
 	require.Equal(t, 200, w.do("admin", "PATCH", "/v3/projects/"+demoProject, object{"project": object{"enabled": false}}).status)
 	require.NotContains(t, w.loggedIn("demo", byName("demo"), password, nil), "project")
 }
+
+func TestAPurgeIsNotedAndItsProjectDisabled(t *testing.T) {
+	w := newWorld(t)
+	image := w.queued("demo", object{"protected": true})
+	require.Equal(t, 403, w.do("demo", "DELETE", "/v3/projects/"+demoProject+"?purge", nil).status)
+	require.Equal(t, 404, w.do("admin", "DELETE", "/v3/projects/none?purge", nil).status)
+	a := w.do("admin", "DELETE", "/v3/projects/"+demoProject+"?purge=true", nil)
+	require.Equal(t, 409, a.status)
+	require.Contains(t, string(a.body), "1 image that is protected")
+	require.Equal(t, 200, w.do("demo", "PATCH", "/image/v2/images/"+image, []object{{"op": "replace", "path": "/protected", "value": false}},
+		"Content-Type", "application/openstack-images-v2.1-json-patch").status)
+	require.Equal(t, 409, w.do("admin", "DELETE", "/v3/projects/"+demoProject+"?purge=false", nil).status, "as without")
+
+	require.Equal(t, 202, w.do("admin", "DELETE", "/v3/projects/"+demoProject+"?purge", nil).status)
+	p := w.do("admin", "GET", "/v3/projects/"+demoProject, nil).json(t)["project"].(object)
+	require.Equal(t, false, p["enabled"])
+	require.NotEmpty(t, p["purging_since"])
+	require.Equal(t, 401, w.do("demo", "GET", "/compute/v2.1/servers", nil).status)
+	require.Equal(t, 202, w.do("admin", "DELETE", "/v3/projects/"+demoProject+"?purge", nil).status, "again")
+	require.Equal(t, p["purging_since"], w.do("admin", "GET", "/v3/projects/"+demoProject, nil).json(t)["project"].(object)["purging_since"])
+	require.Equal(t, 403, w.do("admin", "DELETE", "/v3/projects/"+adminProject+"?purge", nil).status, "its admin is the last one")
+	require.Equal(t, 200, w.do("admin", "PATCH", "/v3/projects/"+demoProject, object{"project": object{"enabled": true}}).status)
+	require.NotContains(t, w.do("admin", "GET", "/v3/projects/"+demoProject, nil).json(t)["project"], "purging_since")
+}

@@ -23,6 +23,9 @@ type Project struct {
 	Extra       Extra    `gorm:"serializer:json"`
 	CreatedAt   time.Time
 	DeletedAt   gorm.DeletedAt // what it owned refers to it for ever
+
+	PurgingSince *time.Time // it is being deleted with all that it owns
+	PurgedBy     *string    // by whom
 }
 
 // MaxProjectTags is how many tags a project may have (Keystone's limit).
@@ -80,13 +83,15 @@ func (s *Store) ListProjects(ctx context.Context, f IdentityFilter) ([]Project, 
 	return all, failed(err, "list the projects")
 }
 
-// UpdateProject changes one. A disabled one ends no token: no request is let in by them.
+// UpdateProject changes one. A disabled one ends no token: no request is let in by them. One that is enabled is purged no further.
 func (s *Store) UpdateProject(ctx context.Context, id string, p ProjectPatch) (Project, error) {
 	var changedTo Project
 	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) (err error) {
-		changedTo, err = revised[Project](tx, id, columns{
-			"name": p.Name, "description": p.Description, "enabled": p.Enabled, "tags": p.Tags, "extra": p.Extra,
-		}.set(), noProject(id))
+		set := columns{"name": p.Name, "description": p.Description, "enabled": p.Enabled, "tags": p.Tags, "extra": p.Extra}.set()
+		if p.Enabled != nil && *p.Enabled {
+			set["purging_since"], set["purged_by"] = nil, nil
+		}
+		changedTo, err = revised[Project](tx, id, set, noProject(id))
 		return err
 	})
 	if violates(err, "projects_name_key") {

@@ -96,6 +96,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowReclaim:      housekeeping.ReclaimServers,
 
 		contract.WorkflowConfirmResizes: housekeeping.ConfirmResizes,
+		contract.WorkflowPurgeProjects:  housekeeping.PurgeProjects,
 
 		contract.WorkflowRebuild:        does.RebuildServer,
 		contract.WorkflowStop:           does.StopServer,

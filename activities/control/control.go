@@ -36,11 +36,12 @@ type Activities struct {
 
 // Builds are the workflows of servers (engine.Client). Start begins the build of one that was reserved; it is success where a
 // workflow of that server runs or has run, Internal when it is refused for good. ServersAt are those of which something runs that
-// names a host. Reclaim begins a delete where nothing is done to the server, and is Conflict elsewhere. Do
+// names a host. Delete ends a server, whatever is done to it. Reclaim begins a delete where nothing is done to the server, and is Conflict elsewhere. Do
 // begins an action on it. EndUndos gives up what
 // waits there for a host, and says whether anything works on the server.
 type Builds interface {
 	Start(ctx context.Context, in contract.BootInput) error
+	Delete(ctx context.Context, in contract.DeleteInput) error
 	Reclaim(ctx context.Context, in contract.DeleteInput) error
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 	ServersAt(ctx context.Context, hostname string) (serverIDs []string, err error)

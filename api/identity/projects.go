@@ -18,7 +18,7 @@ func (a *API) mountProjects(g *echo.Group) {
 	g.POST("/projects", a.createProject, a.keeper("create_project"), rest.Expect(400, 403, 404, 409))
 	g.GET("/projects/:id", show(a, allProjects, (*identity.Repository).Project), rest.Expect(403, 404))
 	g.PATCH("/projects/:id", a.updateProject, a.keeper("update_project"), rest.Expect(400, 403, 404, 409))
-	g.DELETE("/projects/:id", a.remove((*identity.Repository).DeleteProject), rest.Expect(403, 404, 409))
+	g.DELETE("/projects/:id", a.deleteProject, rest.Expect(403, 404, 409))
 	g.GET("/projects/:id/tags", a.listTags, rest.Expect(403, 404))
 	g.PUT("/projects/:id/tags", a.replaceTags, a.keeper("update_project_tags"), rest.Expect(400, 403, 404))
 	g.DELETE("/projects/:id/tags", a.deleteTags, rest.Expect(403, 404))
@@ -32,10 +32,14 @@ var allProjects = collection[models.Project]{
 	one: "project", many: "projects",
 	filters: filters{texts: []string{"name", "description"}, domain: true, enabled: true, tags: true, fixed: map[string]string{"is_domain": "false"}},
 	view: func(c echo.Context, p models.Project) object {
-		return shown(p.Extra, object{
+		known := object{
 			"id": p.ID, "name": p.Name, "domain_id": p.DomainID, "description": p.Description, "enabled": p.Enabled,
 			"parent_id": p.DomainID, "is_domain": false, "tags": p.Tags, "options": object{}, "links": self(c, "projects", p.ID),
-		})
+		}
+		if p.PurgingSince != nil {
+			known["purging_since"] = rest.TimeMicro(*p.PurgingSince)
+		}
+		return shown(p.Extra, known)
 	},
 }
 
@@ -112,6 +116,17 @@ func (a *API) updateProject(c echo.Context) error {
 		return err
 	}
 	return answer(c, http.StatusOK, allProjects, p)
+}
+
+// deleteProject is DELETE /v3/projects/:id; with ?purge, which is not Keystone's, what it owns goes too, afterwards.
+func (a *API) deleteProject(c echo.Context) error {
+	if purge, asked := c.QueryParams()["purge"]; !asked || !truth(purge[0]) {
+		return a.remove((*identity.Repository).DeleteProject)(c)
+	}
+	if err := a.as(c).PurgeProject(c.Request().Context(), c.Param("id")); err != nil {
+		return err
+	}
+	return c.NoContent(http.StatusAccepted)
 }
 
 func (a *API) listTags(c echo.Context) error {

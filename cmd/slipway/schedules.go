@@ -42,5 +42,9 @@ func schedules(c config.Config) []workers.Schedule {
 			ID: ids.ConfirmSchedule(queue), Of: "confirm resizes that nobody has confirmed or reverted", Workflow: contract.WorkflowConfirmResizes,
 			Queue: queue, Every: confirmEvery, Patience: housekeeping.Patience,
 		},
+		{
+			ID: ids.PurgeSchedule(queue), Of: "delete projects with all that they own", Workflow: contract.WorkflowPurgeProjects,
+			Queue: queue, Every: c.Housekeeping.Every, Patience: housekeeping.Patience,
+		},
 	}
 }

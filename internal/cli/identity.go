@@ -23,8 +23,9 @@ func identityKind(noun string, columns ...show.Column) *kind {
 
 var (
 	domainKind  = identityKind("domain", show.Col("ENABLED", "enabled"))
-	projectKind = identityKind("project", show.Col("ENABLED", "enabled"), show.Col("DOMAIN", "domain_id"), show.Col("TAGS", "tags").OnlyWide())
-	userKind    = identityKind("user", show.Col("ENABLED", "enabled"), show.Col("DOMAIN", "domain_id"), show.Col("EMAIL", "email").OnlyWide(),
+	projectKind = identityKind("project", show.Col("ENABLED", "enabled"), show.Col("DOMAIN", "domain_id"), show.Col("TAGS", "tags").OnlyWide(),
+		show.Col("PURGING SINCE", "purging_since").OnlyWide())
+	userKind = identityKind("user", show.Col("ENABLED", "enabled"), show.Col("DOMAIN", "domain_id"), show.Col("EMAIL", "email").OnlyWide(),
 		show.Col("DEFAULT PROJECT", "default_project_id").OnlyWide())
 	groupKind = identityKind("group", show.Col("DOMAIN", "domain_id"))
 	roleKind  = identityKind("role")
@@ -123,8 +124,46 @@ func (c *client) identityCommand(k *kind, short, example string, fields ...field
 		c.showCommand(k, "  slipway "+k.noun+" show "+exampleOf[k.noun]),
 		c.identityCreate(k, fields),
 		c.identitySet(k, fields),
-		c.deleteCommand(k, "  slipway "+k.noun+" delete "+exampleOf[k.noun]),
 	)
+	if k == projectKind {
+		cmd.AddCommand(c.projectDelete())
+	} else {
+		cmd.AddCommand(c.deleteCommand(k, "  slipway "+k.noun+" delete "+exampleOf[k.noun]))
+	}
+	return cmd
+}
+
+// projectDelete is deleteCommand, and with --purge what a project owns goes too.
+func (c *client) projectDelete() *cobra.Command {
+	cmd := c.deleteCommand(projectKind, "  slipway project delete web\n  slipway project delete web --purge")
+	cmd.Long += ` One that owns something is not
+deleted, unless with --purge: then it is disabled at once, and its servers, images, ports and networks go, and it at last. That takes as
+long as its servers' deletes; slipway project show tells since when. slipway project set --enable keeps what is left.`
+	var purge bool
+	cmd.Flags().BoolVar(&purge, "purge", false, "delete what the projects own, too")
+	plain := cmd.RunE
+	purging := c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+		projects, err := projectKind.findAll(ctx, s, args)
+		if err != nil {
+			return err
+		}
+		for _, project := range projects {
+			_, _, err := s.Call(ctx, session.Request{
+				Service: "identity", Method: http.MethodDelete, Path: projectKind.item(show.Text(project, "id")), Query: url.Values{"purge": {"true"}},
+			})
+			if err != nil {
+				return session.Doing(err, "purge the project %q", show.Text(project, "name"))
+			}
+			c.say(cmd, "disabled project %s; it is deleted with all that it owns", show.Text(project, "name"))
+		}
+		return nil
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if purge {
+			return purging(cmd, args)
+		}
+		return plain(cmd, args)
+	}
 	return cmd
 }
 

@@ -93,3 +93,12 @@ func TestUsersAreInAndOutOfAGroup(t *testing.T) {
 	require.Contains(t, run(t, "group", "users", "devs").out, "ann")
 	require.Equal(t, "took ann out of group devs\n", run(t, "group", "remove", "devs", "ann").err)
 }
+
+func TestAProjectIsPurgedWhereThatIsSaid(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /v3/projects", 200, `{"projects":[{"id":"p7","name":"web"}]}`)
+	a.json("DELETE /v3/projects/p7", 202, "")
+	require.Equal(t, "disabled project web; it is deleted with all that it owns\n", run(t, "project", "delete", "web", "--purge").err)
+	require.Equal(t, "deleted project web\n", run(t, "project", "delete", "web").err)
+	require.Equal(t, []string{"purge=true", ""}, []string{a.made("DELETE /v3/projects/p7")[0].query, a.made("DELETE /v3/projects/p7")[1].query})
+}

@@ -209,6 +209,7 @@ var activities = table(
 	control[Housekeeping, none](PurgeImageTasks),
 	control[Housekeeping, none](ReclaimDeleted),
 	control[Housekeeping, none](ConfirmResized),
+	control[Housekeeping, none](PurgeProjects),
 )
 
 // ActivityOf is the row of that name. One that is not in the table owes nothing and is of no server.

@@ -10,6 +10,8 @@ const (
 	WorkflowReclaim = "ReclaimServers"
 	// WorkflowConfirmResizes confirms resizes that nobody has confirmed or reverted, when their time is over.
 	WorkflowConfirmResizes = "ConfirmResizes"
+	// WorkflowPurgeProjects deletes projects with all that they own, where somebody asked for that.
+	WorkflowPurgeProjects = "PurgeProjects"
 )
 
 // Activities of housekeeping.
@@ -20,6 +22,7 @@ const (
 	PurgeImageTasks = "PurgeImageTasks"
 	ReclaimDeleted  = "ReclaimDeleted"
 	ConfirmResized  = "ConfirmResized"
+	PurgeProjects   = "PurgeProjects"
 )
 
 // Housekeeping is the input of its activities: nothing yet.

@@ -88,6 +88,9 @@ func ConfirmSchedule(controlQueue string) string {
 	return ofInstallation("confirm-resizes", controlQueue)
 }
 
+// PurgeSchedule is the id of the schedule of an installation's PurgeProjects.
+func PurgeSchedule(controlQueue string) string { return ofInstallation("purge-projects", controlQueue) }
+
 // Tick is what the id of each workflow begins with that a schedule starts; the engine adds the time.
 func Tick(scheduleID string) string { return scheduleID + "-tick" }
 

@@ -32,8 +32,12 @@ CREATE INDEX credentials_application_credential ON credentials (application_cred
 -- A subnet on another project's network is a project's own, too (project_stands).
 CREATE TRIGGER subnets_project_stands BEFORE INSERT ON subnets FOR EACH ROW EXECUTE FUNCTION project_stands('project_id');
 
+-- Since when a project is deleted with all that it owns, and who asked.
+ALTER TABLE projects ADD COLUMN purging_since timestamptz, ADD COLUMN purged_by text;
+
 -- +goose Down
 
+ALTER TABLE projects DROP COLUMN purging_since, DROP COLUMN purged_by;
 DROP TRIGGER subnets_project_stands ON subnets;
 DROP INDEX tokens_application_credential, credentials_application_credential;
 DELETE FROM tokens WHERE application_credential_id IS NOT NULL;

@@ -40,6 +40,11 @@ func ConfirmResizes(ctx workflow.Context) error {
 	return runTasks(ctx, Patience, contract.ConfirmResized)
 }
 
+// PurgeProjects goes on with the delete of projects with all that they own.
+func PurgeProjects(ctx workflow.Context) error {
+	return runTasks(ctx, Patience, contract.PurgeProjects)
+}
+
 // runTasks does the tasks at once. One is tried again within the time of all, and then at the schedule's next turn.
 func runTasks(ctx workflow.Context, patience time.Duration, tasks ...string) error {
 	patience -= time.Minute // which leaves the workflow time to tell of it

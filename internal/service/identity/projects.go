@@ -76,6 +76,15 @@ func (r *Repository) DeleteProject(ctx context.Context, id string) error {
 	return r.store.DeleteProject(ctx, id)
 }
 
+// PurgeProject disables one and has it deleted with all that it owns, which an admin of everything may. It is certain then, and not yet
+// done; who enables the project again keeps what is left of it.
+func (r *Repository) PurgeProject(ctx context.Context, id string) error {
+	if err := r.may(writes, "purge_project", ""); err != nil {
+		return err
+	}
+	return r.store.PurgeProject(ctx, id, r.caller.UserID)
+}
+
 // Tag adds a tag; again is success.
 func (r *Repository) Tag(ctx context.Context, id, tag string) error {
 	p, err := r.store.Project(ctx, id)

@@ -1,0 +1,76 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/auth"
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
+	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// PurgeProjects goes on with the delete of projects that are to go with all that they own: begins the delete of their servers, removes
+// images, ports, subnets and networks that nothing uses, and in the end the project. What cannot go yet is left to the next turn.
+func (a *Activities) PurgeProjects(ctx context.Context, _ contract.Housekeeping) error {
+	projects, err := a.store.PurgingProjects(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range projects {
+		if err := a.purge(ctx, p); err != nil {
+			errs = append(errs, fmt.Errorf("purge project %s: %w", p.ID, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Activities) purge(ctx context.Context, p models.Project) error {
+	has, err := a.store.Belongings(ctx, p.ID)
+	if err != nil {
+		return err
+	}
+	by, request := *p.PurgedBy, "req-"+uuid.NewString()
+	repository := a.images.For(images.Caller{
+		Caller: imagepolicy.Caller{UserID: by, ProjectID: p.ID, Roles: []string{auth.RoleAdmin}}, RequestID: request,
+	})
+	var errs []error
+	remove := func(what, id string, err error) {
+		switch {
+		case err == nil, fault.Is(err, fault.NotFound):
+		case fault.Is(err, fault.Conflict), fault.Is(err, fault.Forbidden): // something is done to it, or it is protected
+			a.log.Info("a project that is purged keeps something for now", "project_id", p.ID, what, id, "reason", err)
+		default:
+			errs = append(errs, fmt.Errorf("%s %s: %w", what, id, err))
+		}
+	}
+	for _, s := range has.Servers {
+		remove("server", s.ID, a.builds.Delete(ctx, contract.DeleteInput{
+			ServerID: s.ID, ProjectID: s.ProjectID, UserID: by, RequestID: request, Deadlines: a.deadlines,
+		}))
+	}
+	for _, id := range has.Images {
+		image, err := repository.Get(ctx, id)
+		if err == nil {
+			err = repository.Remove(ctx, image)
+		}
+		remove("image", id, err)
+	}
+	for _, kind := range []struct {
+		what string
+		ids  []string
+		gone func(context.Context, string) error
+	}{{"port", has.Ports, a.store.DeletePort}, {"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork}} {
+		for _, id := range kind.ids {
+			remove(kind.what, id, kind.gone(ctx, id))
+		}
+	}
+	remove("project", p.ID, a.store.DeleteProject(ctx, p.ID))
+	return errors.Join(errs...)
+}

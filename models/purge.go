@@ -1,0 +1,77 @@
+package models
+
+import (
+	"context"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+)
+
+// PurgeProject disables a project and notes that it is to be deleted with all that it owns; again is success. Conflict where it has
+// an image that is protected.
+func (s *Store) PurgeProject(ctx context.Context, id, by string) error {
+	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error {
+		if err := standing[Project](tx, id, "UPDATE", noProject(id)); err != nil {
+			return err
+		}
+		var protected int64
+		if err := tx.Model(&Image{}).Where("owner_id = ? AND deleted_at IS NULL AND protected", id).Count(&protected).Error; err != nil {
+			return err
+		}
+		if protected > 0 {
+			return fault.New(fault.Conflict, "Project %s has %s that is protected: take that from it first.", id, plural(protected, "image"))
+		}
+		return tx.Exec("UPDATE projects SET enabled = false, purging_since = COALESCE(purging_since, now()), purged_by = ? WHERE id = ?", by, id).Error
+	})
+	return failed(err, "purge project %s", id)
+}
+
+// PurgingProjects are those that are to be deleted with all that they own, the oldest request first.
+func (s *Store) PurgingProjects(ctx context.Context) ([]Project, error) {
+	var all []Project
+	err := s.db.WithContext(ctx).Where("purging_since IS NOT NULL").Order("purging_since, id").Find(&all).Error
+	return all, failed(err, "look for projects that are purged")
+}
+
+// Belongings are what a project owns that can be deleted now; of each kind some.
+type Belongings struct {
+	Servers                          []Server // that are not being deleted already
+	Images, Ports, Subnets, Networks []string // ports that no server has, networks without ports, subnets on others' networks
+}
+
+// atOnceOfAKind is how much of each kind a purge takes on at a time.
+const atOnceOfAKind = 1000
+
+// Belongings of a project.
+func (s *Store) Belongings(ctx context.Context, projectID string) (Belongings, error) {
+	var b Belongings
+	err := s.read(ctx, func(tx *gorm.DB) error {
+		b = Belongings{}
+		err := tx.Where("project_id = ? AND deleted_at IS NULL AND task_state IS DISTINCT FROM ?", projectID, lifecycle.Deleting).
+			Order("id").Limit(atOnceOfAKind).Find(&b.Servers).Error
+		if err != nil {
+			return err
+		}
+		for _, kind := range []struct {
+			ids   *[]string
+			table any
+			where string
+		}{
+			{&b.Images, &Image{}, "owner_id = ? AND deleted_at IS NULL"},
+			{&b.Ports, &Port{}, "project_id = ? AND server_id IS NULL"},
+			{&b.Subnets, &Subnet{}, "project_id = ? AND network_id IN (SELECT id FROM networks n WHERE n.project_id <> subnets.project_id)"},
+			{&b.Networks, &Network{}, "project_id = ? AND NOT EXISTS (SELECT FROM ports p WHERE p.network_id = networks.id)"},
+		} {
+			err := tx.Model(kind.table).Where(kind.where, projectID).
+				Order(clause.OrderByColumn{Column: clause.Column{Name: "id"}}).Limit(atOnceOfAKind).Pluck("id", kind.ids).Error
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return b, failed(err, "read what project %s owns", projectID)
+}
