@@ -88,3 +88,15 @@ func TestAPurgeIsNotedAndItsProjectDisabled(t *testing.T) {
 	require.Equal(t, 200, w.do("admin", "PATCH", "/v3/projects/"+demoProject, object{"project": object{"enabled": true}}).status)
 	require.NotContains(t, w.do("admin", "GET", "/v3/projects/"+demoProject, nil).json(t)["project"], "purging_since")
 }
+
+func TestHEADIsAnsweredAsGETIs(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/v3/users", "/v3/projects/" + demoProject, "/v3/auth/catalog", "/v3/users/" + demoUser + "/application_credentials"} {
+		get, head := w.do("admin", "GET", path, nil), w.do("admin", "HEAD", path, nil)
+		require.Equal(t, []any{200, 200}, []any{get.status, head.status}, path)
+		require.Empty(t, head.body)
+		require.Equal(t, get.header.Get("Content-Type"), head.header.Get("Content-Type"))
+	}
+	require.Equal(t, 404, w.do("admin", "HEAD", "/v3/users/nobody", nil).status)
+	require.Equal(t, 403, w.do("demo", "HEAD", "/v3/users", nil).status)
+}

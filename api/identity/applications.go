@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountApplications(g *echo.Group) {
+func (a *API) mountApplications(g reading) {
 	const all, one = "/users/:id/application_credentials", "/users/:id/application_credentials/:application"
 	g.GET(all, a.listApplications, rest.Expect(400, 403, 404))
 	g.POST(all, a.createApplication, rest.Expect(400, 403, 404, 409))

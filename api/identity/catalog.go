@@ -12,7 +12,7 @@ import (
 )
 
 // mountCatalog adds where the services are, which nobody changes here: it is what this process answers.
-func (a *API) mountCatalog(g *echo.Group) {
+func (a *API) mountCatalog(g reading) {
 	g.GET("/auth/catalog", a.showCatalog, rest.Expect())
 	g.GET("/regions", a.listRegions, rest.Expect(400))
 	g.GET("/regions/:id", a.showRegion, rest.Expect(404))

@@ -11,7 +11,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountCredentials(g *echo.Group) {
+func (a *API) mountCredentials(g reading) {
 	g.GET("/credentials", a.listCredentials, rest.Expect(400, 403))
 	g.POST("/credentials", a.createCredential, rest.Expect(400, 403, 404, 409))
 	g.GET("/credentials/:id", show(a, allCredentials, (*identity.Repository).Credential), rest.Expect(403, 404))

@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountDomains(g *echo.Group) {
+func (a *API) mountDomains(g reading) {
 	g.GET("/auth/domains", list(a, allDomains, every((*identity.Repository).OwnDomains)), rest.Expect(400))
 	g.GET("/domains", list(a, allDomains, every((*identity.Repository).Domains)), rest.Expect(400))
 	g.POST("/domains", a.createDomain, a.keeper("create_domain"), rest.Expect(400, 403, 409))

@@ -11,7 +11,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountGroups(g *echo.Group) {
+func (a *API) mountGroups(g reading) {
 	g.GET("/groups", list(a, allGroups, every((*identity.Repository).Groups)), rest.Expect(400, 403))
 	g.POST("/groups", a.createGroup, a.keeper("create_group"), rest.Expect(400, 403, 404, 409))
 	g.GET("/groups/:id", show(a, allGroups, (*identity.Repository).Group), rest.Expect(403, 404))
@@ -19,7 +19,6 @@ func (a *API) mountGroups(g *echo.Group) {
 	g.DELETE("/groups/:id", a.remove((*identity.Repository).DeleteGroup), rest.Expect(403, 404))
 	g.GET("/groups/:id/users", list(a, allUsers, those((*identity.Repository).Members)), rest.Expect(400, 403, 404))
 	g.PUT("/groups/:id/users/:user", a.membership((*identity.Repository).Join), rest.Expect(403, 404))
-	g.HEAD("/groups/:id/users/:user", a.membership((*identity.Repository).IsMember), rest.Expect(403, 404))
 	g.GET("/groups/:id/users/:user", a.membership((*identity.Repository).IsMember), rest.Expect(403, 404))
 	g.DELETE("/groups/:id/users/:user", a.membership((*identity.Repository).Leave), rest.Expect(403, 404))
 	g.GET("/users/:id/groups", list(a, allGroups, those((*identity.Repository).GroupsOf)), rest.Expect(400, 403, 404))

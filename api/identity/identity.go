@@ -38,9 +38,8 @@ func (a *API) Mount(e *echo.Echo) {
 	e.GET("/v3", a.version, open)
 	e.POST("/v3/auth/tokens", a.createToken, open, rest.Expect(http.StatusBadRequest))
 
-	g := e.Group("/v3", rest.Fail(rest.Keystone), rest.RequireToken(a.store, rest.Keystone))
+	g := reading{e.Group("/v3", rest.Fail(rest.Keystone), rest.RequireToken(a.store, rest.Keystone))}
 	g.GET("/auth/tokens", a.showToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
-	g.HEAD("/auth/tokens", a.showToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
 	g.DELETE("/auth/tokens", a.deleteToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
 	e.POST("/v3/users/:id/password", a.changeOwnPassword, open, rest.Expect(http.StatusBadRequest, http.StatusNotFound))
 	a.mountCatalog(g)
@@ -53,6 +52,15 @@ func (a *API) Mount(e *echo.Echo) {
 	a.mountCredentials(g)
 	a.mountApplications(g)
 	a.mountUnserved(g)
+}
+
+// reading is a group whose GETs answer HEAD, too, as Keystone's do.
+type reading struct{ *echo.Group }
+
+// GET adds both.
+func (g reading) GET(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) *echo.Route {
+	g.HEAD(path, h, m...)
+	return g.Group.GET(path, h, m...)
 }
 
 // versions lists what is spoken: 300, as Keystone answers at its root.

@@ -12,7 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountProjects(g *echo.Group) {
+func (a *API) mountProjects(g reading) {
 	g.GET("/auth/projects", list(a, allProjects, a.ownProjects), rest.Expect(400))
 	g.GET("/projects", list(a, allProjects, every((*identity.Repository).Projects)), rest.Expect(400, 403))
 	g.POST("/projects", a.createProject, a.keeper("create_project"), rest.Expect(400, 403, 404, 409))

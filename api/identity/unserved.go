@@ -34,7 +34,7 @@ var unserved = []struct {
 
 var anyMethod = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}
 
-func (a *API) mountUnserved(g *echo.Group) {
+func (a *API) mountUnserved(g reading) {
 	for _, u := range unserved {
 		for _, path := range u.paths {
 			g.Match(anyMethod, path, func(echo.Context) error {

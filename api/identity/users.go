@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountUsers(g *echo.Group) {
+func (a *API) mountUsers(g reading) {
 	g.GET("/users", list(a, allUsers, every((*identity.Repository).Users)), rest.Expect(400, 403))
 	g.POST("/users", a.createUser, a.keeper("create_user"), rest.Expect(400, 403, 404, 409))
 	g.GET("/users/:id", show(a, allUsers, (*identity.Repository).User), rest.Expect(403, 404))

@@ -44,7 +44,14 @@ const ServerAction = "/compute/v2.1/servers/:id/action"
 
 // Routes is the table, with a row more for each word of an action on a server.
 func Routes() []Route {
-	all := slices.Concat(routes, grants(), unserved())
+	all := slices.Concat(routes, grants())
+	for _, r := range all { // the identity API answers HEAD where it answers GET
+		if r.Method == "GET" && strings.HasPrefix(r.Path, "/v3/") {
+			r.Method = "HEAD"
+			all = append(all, r)
+		}
+	}
+	all = append(all, unserved()...)
 	for i, a := range lifecycle.Actions {
 		if slices.ContainsFunc(lifecycle.Actions[:i], func(b lifecycle.Action) bool { return b.Says() == a.Says() }) {
 			continue

@@ -19,9 +19,7 @@ func grants() []Route {
 		} {
 			path := "/v3" + in.path + "/" + actor + "/:actor/roles"
 			all = append(all, Route{Method: "GET", Path: path + in.end, Who: Admin, But: readers})
-			for _, method := range []string{"GET", "HEAD"} {
-				all = append(all, Route{Method: method, Path: path + "/:role" + in.end, Who: Admin, But: readers})
-			}
+			all = append(all, Route{Method: "GET", Path: path + "/:role" + in.end, Who: Admin, But: readers})
 			for _, method := range []string{"PUT", "DELETE"} {
 				all = append(all, Route{Method: method, Path: path + "/:role" + in.end, Who: Admin, But: keepers})
 			}
@@ -56,7 +54,6 @@ var routes = []Route{
 	{Method: "GET", Path: "/v3", Who: Anybody},
 	{Method: "POST", Path: "/v3/auth/tokens", Who: Anybody, But: "by the credentials in the body"},
 	{Method: "GET", Path: "/v3/auth/tokens", Who: Token, But: "another user's token: admin"},
-	{Method: "HEAD", Path: "/v3/auth/tokens", Who: Token, But: "another user's token: admin"},
 	{Method: "DELETE", Path: "/v3/auth/tokens", Who: Token, But: "another user's token: admin"},
 	{Method: "GET", Path: "/v3/auth/catalog", Who: Token},
 	{Method: "GET", Path: "/v3/auth/projects", Who: Token},
@@ -110,7 +107,6 @@ var routes = []Route{
 	{Method: "DELETE", Path: "/v3/groups/:id", Who: Admin, But: keepers},
 	{Method: "GET", Path: "/v3/groups/:id/users", Who: Admin, But: readers},
 	{Method: "GET", Path: "/v3/groups/:id/users/:user", Who: Admin, But: readers},
-	{Method: "HEAD", Path: "/v3/groups/:id/users/:user", Who: Admin, But: readers},
 	{Method: "PUT", Path: "/v3/groups/:id/users/:user", Who: Admin, But: keepers},
 	{Method: "DELETE", Path: "/v3/groups/:id/users/:user", Who: Admin, But: keepers},
 	{Method: "GET", Path: "/v3/roles", Who: Token},
@@ -120,10 +116,8 @@ var routes = []Route{
 	{Method: "DELETE", Path: "/v3/roles/:id", Who: Admin},
 	{Method: "GET", Path: "/v3/roles/:id/implies", Who: Token},
 	{Method: "GET", Path: "/v3/roles/:id/implies/:implied", Who: Token},
-	{Method: "HEAD", Path: "/v3/roles/:id/implies/:implied", Who: Token},
 	{Method: "GET", Path: "/v3/role_inferences", Who: Token},
 	{Method: "GET", Path: "/v3/role_assignments", Who: Admin, But: readers},
-	{Method: "HEAD", Path: "/v3/role_assignments", Who: Admin, But: readers},
 	{Method: "GET", Path: "/v3/regions", Who: Token},
 	{Method: "GET", Path: "/v3/regions/:id", Who: Token},
 	{Method: "GET", Path: "/v3/services", Who: Token},
