@@ -149,6 +149,7 @@ type ServerFilter struct {
 	SoftDeleted    bool       // soft-deleted ones too, which only those find that ask for them
 	ChangesSince   *time.Time // also deleted ones
 	ChangesBefore  *time.Time // also deleted ones
+	DeletedSince   *time.Time // those too that were deleted since, and soft-deleted ones: EC2's clients see them for a while
 	Sort           []Sort
 	Marker         string
 	Limit          int // 0 is all
@@ -417,6 +418,8 @@ func (s *Store) ListServers(ctx context.Context, f ServerFilter) ([]Server, erro
 				return q.Where("(deleted_at IS NOT NULL OR " + isSoftDeleted + ")")
 			case f.ChangesSince != nil, f.ChangesBefore != nil:
 				return q // with the deleted ones, so that a poller learns of them
+			case f.DeletedSince != nil:
+				return q.Where("(deleted_at IS NULL OR deleted_at >= ?)", *f.DeletedSince)
 			}
 			if !f.SoftDeleted && len(f.IDs) == 0 && !slices.Contains(f.VMStates, lifecycle.SoftDeleted) {
 				q = q.Where("NOT (" + isSoftDeleted + ")")

@@ -20,6 +20,8 @@ const (
 	EC2SecurityGroup EC2Kind = "sg"
 	EC2Volume        EC2Kind = "vol"
 	EC2Snapshot      EC2Kind = "snap"
+
+	EC2KeyPair EC2Kind = "key" // found by its name's owner, and by no UUID
 )
 
 // EC2Code is one of EC2's error codes. The faults of its ids have one as their cause.
@@ -66,15 +68,19 @@ func ParseEC2(kind EC2Kind, id string) (UUIDs, error) {
 	if parts == nil || parts[1] != string(kind) || len(parts[2]) != 8 && len(parts[2]) != ec2Digits {
 		return UUIDs{}, fault.Wrap(fault.Invalid, ec2Kinds[kind].malformed, `Invalid id: "%s" (expecting "%s-...")`, id, kind)
 	}
-	digits := parts[2]
-	if len(digits) != ec2Digits {
+	if len(parts[2]) != ec2Digits {
 		return UUIDs{}, NoEC2(kind, id)
 	}
+	return among(parts[2]), nil
+}
+
+// among are the UUIDs that begin with the digits of a long id.
+func among(digits string) UUIDs {
 	uuid := func(fill string) string {
 		all := digits + strings.Repeat(fill, 32-ec2Digits)
 		return strings.Join([]string{all[:8], all[8:12], all[12:16], all[16:20], all[20:]}, "-")
 	}
-	return UUIDs{First: uuid("0"), Last: uuid("f")}, nil
+	return UUIDs{First: uuid("0"), Last: uuid("f")}
 }
 
 // NoEC2 is the fault where nothing has the id, or nothing that the asker may see.

@@ -52,6 +52,16 @@ func ParseEC2Image(id string) (EC2Kind, int64, error) {
 	return kind, number, nil
 }
 
+// EC2ImageAmong reads an image's long id, which guests were told before images had numbers: the UUIDs whose id it is, as of
+// ParseEC2. ok is whether it is one.
+func EC2ImageAmong(id string) (kind EC2Kind, uuids UUIDs, ok bool) {
+	parts := ec2ImageID.FindStringSubmatch(id)
+	if parts == nil || len(parts[2]) != ec2Digits {
+		return "", UUIDs{}, false
+	}
+	return EC2Kind(parts[1]), among(parts[2]), true
+}
+
 // NoEC2Image is the fault where no image has the id, or none that the asker may see.
 func NoEC2Image(id string) error {
 	return fault.Wrap(fault.NotFound, EC2ImageNotFound, "The image id '[%s]' does not exist", id)

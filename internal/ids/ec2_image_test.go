@@ -61,3 +61,17 @@ func TestWhatIsNoIDOfAnImageIsRefusedInEC2sWords(t *testing.T) {
 		require.Equal(t, "The image id '["+id+"]' does not exist", fault.Public(err))
 	}
 }
+
+func TestALongIDOfAnImageIsOneOfTheUUIDsThatItIsMadeOf(t *testing.T) {
+	const id = "6f0c4c1e-8b53-4c0f-9d0e-0a52f1a7c001"
+	for _, kind := range []EC2Kind{EC2Machine, EC2Kernel, EC2Ramdisk} {
+		got, uuids, ok := EC2ImageAmong(EC2(kind, id))
+		require.True(t, ok)
+		require.Equal(t, kind, got)
+		require.True(t, uuids.First <= id && id <= uuids.Last)
+	}
+	for _, id := range []string{"", "ami-0000000a", "ami-7fffffffffffffff", "i-0123456789abcdef0", "ami-0123456789abcdefg"} {
+		_, _, ok := EC2ImageAmong(id)
+		require.False(t, ok, id)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -20,6 +21,7 @@ var (
 	findings   = uuid.MustParse("6f2f6d0c-5a0e-4c1b-9d55-0f6b2c8f4f2a")
 	placements = uuid.MustParse("3c1f0a52-7d34-4f57-9a0b-6f2f3b7d1c90")
 	images     = uuid.MustParse("0f8a4f0e-5f0e-4d5b-8f6e-3d0b6d0c9a11")
+	keyPairs   = uuid.MustParse("5c7d3e90-1b64-4d0e-b1a7-92f4c6a8de35")
 )
 
 func named(space uuid.UUID, name string) string { return uuid.NewSHA1(space, []byte(name)).String() }
@@ -54,6 +56,11 @@ func Port(serverID string, nic int) (string, error) {
 		return "", fmt.Errorf("server id %q: %w", serverID, err)
 	}
 	return named(server, fmt.Sprintf("port/%d", nic)), nil
+}
+
+// KeyPair is the id of a user's key pair, which another of that name, made later, does not have.
+func KeyPair(userID, name string, created time.Time) string {
+	return named(keyPairs, fmt.Sprintf("%s\x00%s\x00%d", userID, name, created.UnixMicro()))
 }
 
 // Placement is the id of the room that a server holds on a host in a role.

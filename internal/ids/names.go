@@ -5,10 +5,24 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // Hostname is that of a server whose name has nothing that one could be made of, as in Nova.
 func Hostname(serverID string) string { return "Server-" + serverID }
+
+// unnamed begins the names of servers whose request named none, as in Nova.
+const unnamed = "Server "
+
+// ServerName is that of a server whose request names none, by the id of the first server of its request.
+func ServerName(first string) string { return unnamed + first }
+
+// IsUnnamed says whether a server's name is one of those, numbered or not.
+func IsUnnamed(name string) bool {
+	id, ok := strings.CutPrefix(name, unnamed)
+	return name == "" || ok && len(id) >= 36 && uuid.Validate(id[:36]) == nil
+}
 
 // maxHostname is the longest label of a DNS name.
 const maxHostname = 63
