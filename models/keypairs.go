@@ -17,7 +17,9 @@ type KeyPair struct {
 	Type        string // ssh or x509
 	PublicKey   string
 	Fingerprint string // MD5, colons, as Nova shows it
-	CreatedAt   time.Time
+	// MadeFingerprint is EC2's, where the private half alone tells it: of a key that was made here. "" where it does not.
+	MadeFingerprint string
+	CreatedAt       time.Time
 }
 
 var keyPairOrder = order{id: "name", preset: Sort{Key: "name"}, keys: map[string]string{"name": "name"}}

@@ -1,24 +1,14 @@
 package compute
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/md5" //nolint:gosec // Nova's fingerprints are MD5; nothing is trusted by them
-	"crypto/rand"
-	"crypto/sha1" //nolint:gosec // an X.509 certificate's fingerprint in Nova is SHA-1
-	"crypto/x509"
-	"encoding/hex"
-	"encoding/pem"
-	"fmt"
 	"hash/crc32"
 	"net/http"
-	"strings"
 
 	"github.com/labstack/echo/v4"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -89,38 +79,8 @@ func (a *API) createKeyPair(c echo.Context) error {
 			return fault.Absent(err, fault.Invalid, "User %s could not be found.", owner)
 		}
 	}
-	if in.Type == "" {
-		in.Type = "ssh"
-	}
-	key := models.KeyPair{UserID: owner, Name: in.Name, Type: in.Type, CreatedAt: a.now()}
-	private := ""
-	switch {
-	case in.PublicKey != nil:
-		key.PublicKey = *in.PublicKey
-		key.Fingerprint, err = fingerprint(in.Type, *in.PublicKey)
-	case in.Type == "x509":
-		// Nova makes a certificate and its key; a Windows guest alone can use one, so here it has to be brought along.
-		err = invalid("Keypair data is invalid: a key pair of type x509 cannot be generated here; import a certificate as public_key.")
-	default:
-		key.PublicKey, private, err = generateKey()
-		if err == nil {
-			key.Fingerprint, err = fingerprint("ssh", key.PublicKey)
-		}
-	}
+	key, private, err := a.servers(c).CreateKeyPair(ctx, servers.NewKeyPair{UserID: owner, Name: in.Name, Type: in.Type, PublicKey: in.PublicKey})
 	if err != nil {
-		return err
-	}
-	quota, err := a.service.Quota(ctx, rest.CallerOf(c).ProjectID)
-	if err != nil {
-		return err
-	}
-	key, err = a.store.CreateKeyPair(ctx, key, quota.KeyPairs)
-	switch {
-	case fault.Is(err, fault.Conflict):
-		return fault.Wrap(fault.Conflict, err, "Key pair '%s' already exists.", in.Name)
-	case fault.Is(err, fault.OverQuota):
-		return fault.Wrap(fault.OverQuota, err, "Quota exceeded, too many key pairs.")
-	case err != nil:
 		return err
 	}
 	v := keyPairView(c, key)
@@ -204,63 +164,4 @@ func (a *API) deleteKeyPair(c echo.Context) error {
 		return c.NoContent(http.StatusAccepted)
 	}
 	return c.NoContent(http.StatusNoContent)
-}
-
-// maxKey is the most bytes of a public key: far above a 16,384 bit RSA key, far below what would hurt.
-const maxKey = 16 * 1024
-
-// fingerprint checks a public key and gives the name that Nova shows of it (nova/crypto.py): MD5 of an ssh key, SHA-1 of
-// a certificate, both hex with colons.
-func fingerprint(kind, public string) (string, error) {
-	if len(public) > maxKey {
-		return "", invalid("Keypair data is invalid: the public key has more than %d bytes", maxKey)
-	}
-	if kind == "x509" {
-		block, _ := pem.Decode([]byte(public))
-		if block == nil || block.Type != "CERTIFICATE" {
-			return "", invalid("Keypair data is invalid: failed to generate X509 fingerprint. Error message: no PEM certificate")
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return "", fault.Wrap(fault.Invalid, err, "Keypair data is invalid: failed to generate X509 fingerprint. Error message: not a certificate")
-		}
-		sum := sha1.Sum(block.Bytes) //nolint:gosec // as above
-		return colons(sum[:]), nil
-	}
-	// One line: whatever follows a line end would become another line of a guest's authorized_keys.
-	if strings.ContainsAny(strings.TrimRight(public, "\r\n"), "\r\n\x00") {
-		return "", invalid("Keypair data is invalid: failed to generate fingerprint")
-	}
-	key, _, options, rest, err := ssh.ParseAuthorizedKey([]byte(public))
-	if err != nil || len(options) > 0 || len(strings.TrimSpace(string(rest))) > 0 {
-		return "", invalid("Keypair data is invalid: failed to generate fingerprint")
-	}
-	sum := md5.Sum(key.Marshal()) //nolint:gosec // as above
-	return colons(sum[:]), nil
-}
-
-func colons(sum []byte) string {
-	parts := make([]string, len(sum))
-	for i, b := range sum {
-		parts[i] = hex.EncodeToString([]byte{b})
-	}
-	return strings.Join(parts, ":")
-}
-
-// generateKey makes what Nova makes since 2023: ECDSA on P-521 would be refused by some guests' sshd policies, P-256 by
-// none that is alive. The private half is answered once and kept nowhere.
-func generateKey() (public, private string, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", "", fmt.Errorf("generate a key pair: %w", err)
-	}
-	block, err := ssh.MarshalPrivateKey(key, "Generated-by-Slipway")
-	if err != nil {
-		return "", "", fmt.Errorf("write a private key: %w", err)
-	}
-	pub, err := ssh.NewPublicKey(&key.PublicKey)
-	if err != nil {
-		return "", "", fmt.Errorf("write a public key: %w", err)
-	}
-	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub)))
-	return line + " Generated-by-Slipway", string(pem.EncodeToMemory(block)), nil
 }

@@ -14,7 +14,7 @@ import (
 
 // Request is what is asked for: one server, or several that differ in nothing but their number.
 type Request struct {
-	Name        string
+	Name        string // "": made of the server's id
 	Hostname    string // "": made of the name
 	Description string
 	ImageID     string
@@ -152,6 +152,9 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 	if in.Hostname == "" {
 		in.Hostname = Hostname(r.Name)
 	}
+	if r.Name == "" {
+		in.Name = ids.ServerName(id)
+	}
 	if err := checkGroups(s.caller.ProjectID, r.SecurityGroups); err != nil {
 		return in, err
 	}
@@ -226,21 +229,4 @@ func (s Servers) place(ctx context.Context, r Request) (zone, host string, err e
 		zone = r.Zone
 	}
 	return zone, h.Hostname, nil
-}
-
-// zone checks an availability zone: one is there while an enabled host is in it.
-func (s Servers) zone(ctx context.Context, zone string) (string, error) {
-	if zone == "" {
-		return "", nil
-	}
-	hosts, err := s.store.ListHosts(ctx)
-	if err != nil {
-		return "", fmt.Errorf("list the hosts: %w", err)
-	}
-	for _, h := range hosts {
-		if h.Enabled && h.AvailabilityZone == zone {
-			return zone, nil
-		}
-	}
-	return "", fault.New(fault.Invalid, "The requested availability zone is not available")
 }

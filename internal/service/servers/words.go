@@ -71,6 +71,23 @@ func (s Servers) RemoveMetadata(ctx context.Context, v models.Server, key string
 	})
 }
 
+// Retag changes a server's metadata and name by EC2's rule: whatever is done to it meanwhile, but a delete. Its guest was told what it
+// was told.
+func (s Servers) Retag(ctx context.Context, v models.Server, change func(*models.Server) error) error {
+	return s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
+		if err := v.MayChange(s.caller.Admin()); err != nil {
+			return err
+		}
+		if v.Task() == lifecycle.Deleting {
+			return v.Refuses("update metadata", "task_state", v.Task())
+		}
+		if err := change(v); err != nil {
+			return err
+		}
+		return checkMetadata(v.Metadata)
+	})
+}
+
 // mayHaveMetadata is check_instance_lock and check_instance_state of Nova's compute/api.py, as they guard metadata.
 func (s Servers) mayHaveMetadata(v models.Server, what string) error {
 	if err := v.MayChange(s.caller.Admin()); err != nil {

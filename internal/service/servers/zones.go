@@ -1,0 +1,64 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+// Zone is an availability zone: those there are, are those of hosts.
+type Zone struct {
+	Name          string
+	Available     bool     // an enabled host is in it
+	Architectures []string // of those
+}
+
+// Zones are all of them, by name.
+func (s *Service) Zones(ctx context.Context) ([]Zone, error) {
+	hosts, err := s.store.ListHosts(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the hosts: %w", err)
+	}
+	var zones []Zone
+	for _, h := range hosts {
+		at := slices.IndexFunc(zones, func(z Zone) bool { return z.Name == h.AvailabilityZone })
+		if at < 0 {
+			at, zones = len(zones), append(zones, Zone{Name: h.AvailabilityZone})
+		}
+		if h.Enabled {
+			z := &zones[at]
+			z.Available = true
+			z.Architectures = slices.Compact(slices.Sorted(slices.Values(append(z.Architectures, h.Architectures...))))
+		}
+	}
+	slices.SortFunc(zones, func(x, y Zone) int { return strings.Compare(x.Name, y.Name) })
+	return zones, nil
+}
+
+// zone checks the availability zone of a request.
+func (s *Service) zone(ctx context.Context, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	zones, err := s.Zones(ctx)
+	if err != nil {
+		return "", err
+	}
+	if !slices.ContainsFunc(zones, func(z Zone) bool { return z.Available && z.Name == name }) {
+		return "", fault.New(fault.Invalid, "The requested availability zone is not available")
+	}
+	return name, nil
+}
+
+// Flavors are those that the caller may have a server of, by name.
+func (s Servers) Flavors(ctx context.Context) ([]models.Flavor, error) {
+	f := models.FlavorFilter{Disabled: new(false), SortKey: "name"}
+	if !s.caller.Admin() {
+		f.Public = new(true)
+	}
+	return s.store.ListFlavors(ctx, f)
+}
