@@ -3,6 +3,7 @@ module github.com/slipway-cloud/slipway
 go 1.26.0
 
 require (
+	github.com/aws/aws-sdk-go-v2 v1.41.5
 	github.com/coder/websocket v1.8.15
 	github.com/digitalocean/go-libvirt v0.0.0-20261013170128-efbbdf578ac8
 	github.com/elastic/go-seccomp-bpf v1.6.0
@@ -44,7 +45,10 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/vbauerster/cupwriter v0.0.5 // indirect
+require (
+	github.com/aws/smithy-go v1.24.2 // indirect
+	github.com/vbauerster/cupwriter v0.0.5 // indirect
+)
 
 require (
 	github.com/VividCortex/ewma v1.2.0 // indirect

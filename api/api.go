@@ -1,6 +1,6 @@
 // Package api assembles the HTTP API: one listener that speaks Keystone (at /), Nova (/compute), Glance (/image), Neutron
-// (/network) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans, /installation), requests for
-// several servers (/reservations) and consoles (/console).
+// (/network), EC2 (/ec2) and Slipway's own protocols for hosts (/hosts), operators (/builds, /audits, /image-orphans,
+// /installation), requests for several servers (/reservations) and consoles (/console).
 package api
 
 import (
@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/builds"
 	"github.com/slipway-cloud/slipway/api/compute"
 	consolesapi "github.com/slipway-cloud/slipway/api/consoles"
+	"github.com/slipway-cloud/slipway/api/ec2"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
@@ -148,6 +149,7 @@ func New(o Options) (*Server, error) {
 	}
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
 	compute.New(o.Store, service, s.consoles, o.Compute).Mount(e.Group("/compute"))
+	ec2.New(o.Store, identities, service, o.Images).Mount(e)
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
@@ -177,6 +179,8 @@ func styleOf(u *url.URL) rest.Style {
 		return rest.Glance
 	case "network":
 		return rest.Neutron
+	case "ec2":
+		return rest.EC2
 	case "console", "hosts", "builds", "audits", "installation", "reservations", "image-orphans", "healthz", "readyz":
 		return rest.Plain
 	}
@@ -184,7 +188,7 @@ func styleOf(u *url.URL) rest.Style {
 }
 
 // withoutSlashes takes the slashes from a path's end where the service that is spoken does: Keystone all of them (its
-// URLNormalizingMiddleware), Neutron one (Pecan). To Nova and Glance it is another path (Routes).
+// URLNormalizingMiddleware), Neutron one (Pecan), and EC2's clients may or may not write one. To Nova and Glance it is another path (Routes).
 func withoutSlashes(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
@@ -192,7 +196,7 @@ func withoutSlashes(next echo.HandlerFunc) echo.HandlerFunc {
 		switch styleOf(u) {
 		case rest.Keystone:
 			bare = strings.TrimRight(bare, "/")
-		case rest.Neutron:
+		case rest.Neutron, rest.EC2:
 			bare = strings.TrimSuffix(bare, "/")
 		}
 		u.Path = strings.TrimSuffix(u.Path, u.RawPath[len(root+bare):])

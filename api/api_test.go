@@ -335,10 +335,14 @@ func TestEveryServiceIsWhereTheCatalogSays(t *testing.T) {
 			url := e.(map[string]any)["url"].(string)
 			require.True(t, strings.HasPrefix(url, w.url), url)
 			a := w.do("", "GET", strings.TrimPrefix(url, w.url)+"/", nil)
-			require.Contains(t, []int{200, 300}, a.status, "%s: %s", url, a.body)
+			fine := []int{200, 300}
+			if entry["type"] == "ec2" { // which shows nothing to whoever signs nothing
+				fine = []int{401}
+			}
+			require.Contains(t, fine, a.status, "%s: %s", url, a.body)
 		}
 	}
-	require.ElementsMatch(t, []string{"compute", "identity", "image", "network"}, kinds)
+	require.ElementsMatch(t, []string{"compute", "ec2", "identity", "image", "network"}, kinds)
 }
 
 func TestAnUnknownPathOrMethodIsAnsweredInItsServicesForm(t *testing.T) {

@@ -55,6 +55,9 @@ func TestEveryRouteLetsThroughWhoseRoleItsRowNamesAndNobodyElse(t *testing.T) {
 		{name: "admin", is: policy.Admin, user: adminUser, project: adminProject},
 	}
 	for _, r := range policy.Routes() {
+		if r.Path == policy.EC2Path && r.Action != "" {
+			continue // in ec2_test.go, signed
+		}
 		for _, who := range everybody {
 			w.holds(r, who, r.Who, false)
 			switch r.But {

@@ -22,7 +22,7 @@ func (a *API) mountCatalog(g reading) {
 	g.GET("/endpoints/:id", a.showEndpoint, rest.Expect(404))
 }
 
-const regionID = "RegionOne"
+const regionID = rest.Region
 
 // service is one entry of the catalog. Where clients append the version themselves (image, network) the path is without.
 type service struct {
@@ -31,6 +31,7 @@ type service struct {
 
 var services = []service{
 	{"compute", "nova", "/compute/v2.1"},
+	{"ec2", "ec2", "/ec2"},
 	{"identity", "keystone", "/v3"},
 	{"image", "glance", "/image"},
 	{"network", "neutron", "/network"},

@@ -27,6 +27,9 @@ func CallerOf(c echo.Context) Caller {
 	return caller
 }
 
+// SetCaller says who makes this request, where something else than a token tells.
+func SetCaller(c echo.Context, caller Caller) { c.Set(keyCaller, caller) }
+
 // Tokens is where tokens are looked up: NotFound for one that is absent, expired, or whose user or project is disabled.
 type Tokens interface {
 	Token(ctx context.Context, hash []byte, now time.Time) (models.TokenInfo, error)

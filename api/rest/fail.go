@@ -27,6 +27,8 @@ const (
 	Glance
 	Keystone
 	Neutron
+	EC2
+	STS // EC2's, with the body of Amazon's other services
 )
 
 // StatusError is an answer that no kind of fault stands for (405, 415, 416, 429 …). Text is for the user.
@@ -122,6 +124,9 @@ func styleOf(c echo.Context) Style {
 
 // statusAndText finds an error's status and the text that the user may see.
 func statusAndText(style Style, err error) (int, string) {
+	if style == EC2 {
+		return ec2Status(err), ec2Text(err)
+	}
 	var (
 		status *StatusError
 		framed *echo.HTTPError
@@ -167,7 +172,7 @@ func writeError(c echo.Context, style Style, err error) {
 	r := requestOf(c)
 	code, text := statusAndText(style, err)
 	gone := errors.Is(c.Request().Context().Err(), context.Canceled)
-	if code >= 500 && code != http.StatusNotImplemented && !gone {
+	if code >= 500 && code != http.StatusNotImplemented && !gone && !throttled(err) {
 		r.failure = err
 		attrs := []any{"method", c.Request().Method, "route", route(c), "status", code, "error", err.Error()}
 		var p *panicked
@@ -192,7 +197,7 @@ func writeError(c echo.Context, style Style, err error) {
 	if (code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests) && h.Get("Retry-After") == "" {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
-	if code == http.StatusUnauthorized && style != Plain {
+	if code == http.StatusUnauthorized && style != Plain && style != EC2 {
 		style = Keystone // every service answers 401 in Keystone's words, through keystonemiddleware
 	}
 	contentType, body := style.body(c, code, text, err)
@@ -225,6 +230,8 @@ func (s Style) body(c echo.Context, code int, text string, err error) (contentTy
 		return jsonType, encode(map[string]any{name: inner})
 	case Keystone:
 		return jsonType, encode(map[string]any{"error": map[string]any{"code": code, "message": text, "title": title}})
+	case EC2:
+		return ec2Body(c, ec2CodeOf(err), text)
 	case Neutron:
 		var typed interface{ NeutronType() string }
 		kind := "HTTP" + strings.ReplaceAll(title, " ", "")

@@ -11,6 +11,9 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
+// Region is the only one that there is.
+const Region = "RegionOne"
+
 // Link is one entry of OpenStack's "links".
 type Link struct {
 	Rel  string `json:"rel"`

@@ -18,6 +18,7 @@ type Who string
 const (
 	Anybody Who = "anybody" // no token is looked at
 	Host    Who = "host"    // a host's own token
+	Signer  Who = "signer"  // no token, but the signature of somebody's access key (EC2)
 	Token   Who = "token"   // any user's token, scoped to a project or not
 	Project Who = "project" // any role on the token's project, reader is enough
 	Member  Who = "member"
@@ -29,7 +30,7 @@ type Route struct {
 	Method, Path string // the template, as it is mounted
 	Who          Who
 	But          string // what is decided by more than that, in words; Own where it is by :id alone
-	Action       string // of POST …/servers/:id/action: the one that the body names
+	Action       string // of POST …/servers/:id/action, and of the EC2 API: the one that the body names
 }
 
 // Own stands where :id names the caller itself or its project, and an admin alone may name another. Elsewhere what belongs to
@@ -42,9 +43,9 @@ const OwnAlone = "another's than the caller's own: nobody"
 // ServerAction is where a server's actions are asked for.
 const ServerAction = "/compute/v2.1/servers/:id/action"
 
-// Routes is the table, with a row more for each word of an action on a server.
+// Routes is the table, with a row more for each word of an action on a server, and for each action of the EC2 API.
 func Routes() []Route {
-	all := slices.Concat(routes, grants())
+	all := slices.Concat(routes, grants(), ec2Routes())
 	for _, r := range all { // the identity API answers HEAD where it answers GET
 		if r.Method == "GET" && strings.HasPrefix(r.Path, "/v3/") {
 			r.Method = "HEAD"

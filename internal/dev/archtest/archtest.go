@@ -74,7 +74,7 @@ var Rules = []Rule{
 		Why: "engine.Client is the one way to start or signal a workflow: a second one would be a second idea of a server's lock",
 	},
 	{
-		Who:   []string{"api/audit", "api/builds", "api/compute", "api/consoles", "api/hosts", "api/identity", "api/image", "api/installation", "api/network", "api/reservations"},
+		Who:   []string{"api/audit", "api/builds", "api/compute", "api/consoles", "api/ec2", "api/hosts", "api/identity", "api/image", "api/installation", "api/network", "api/reservations"},
 		Never: []string{"api/..."}, Only: []string{"api/rest"},
 		Why: "a face translates one protocol: what two of them need is a service's, or what all of them share, api/rest",
 	},

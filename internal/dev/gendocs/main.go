@@ -1,6 +1,6 @@
 // Command gendocs writes the documents that derive from the code, below docs/: build-steps.md from the build table,
 // image-properties.md from those of internal/imageprops, server-actions.md from internal/lifecycle, activities.md from the
-// table of internal/contract, policy.md from that of internal/policy.
+// table of internal/contract, policy.md from that of internal/policy, ec2-actions.md from that of api/ec2.
 // `make generate` runs it; `make check` runs it with --check, which writes nothing and fails where a document is stale.
 //
 //	go run ./internal/dev/gendocs [--check] [--root DIR]
@@ -53,7 +53,7 @@ func run(root string, check bool) error {
 	for _, document := range []struct {
 		name string
 		text []byte
-	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}, {"server-actions.md", actions}, {"activities.md", table}, {"policy.md", whoMayCall()}} {
+	}{{"build-steps.md", steps}, {"image-properties.md", imageProperties()}, {"server-actions.md", actions}, {"activities.md", table}, {"policy.md", whoMayCall()}, {"ec2-actions.md", ec2Actions()}} {
 		if err := put(filepath.Join(root, "docs", document.name), document.text, check); err != nil {
 			return err
 		}

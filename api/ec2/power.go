@@ -1,0 +1,211 @@
+package ec2
+
+import (
+	"context"
+	"encoding/base64"
+	"strings"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
+)
+
+// EC2's error codes of what an instance cannot do.
+const (
+	incorrectState ids.EC2Code = "IncorrectInstanceState"
+	notPermitted   ids.EC2Code = "OperationNotPermitted"
+)
+
+type changedState struct {
+	ID       string `xml:"instanceId"`
+	Current  state  `xml:"currentState"`
+	Previous state  `xml:"previousState"`
+}
+
+type changedStates struct {
+	head
+	Instances set[changedState] `xml:"instancesSet"`
+}
+
+// change is what is done to an instance in a state: the name of an action on its server, and the state that shows then. No name
+// is nothing: it is that already, or becomes it.
+type change struct {
+	action string
+	to     state
+}
+
+// changing does to each of the instances what its state asks for. None is touched where one of them is in a state that allows nothing.
+func (a *API) changing(ctx context.Context, who asker, named []string, of func(instance) (change, bool), from string) (*changedStates, error) {
+	found, err := a.instances(ctx, who, named, nil)
+	if err != nil {
+		return nil, err
+	}
+	changes := make([]change, len(found))
+	for i, one := range found {
+		var ok bool
+		if changes[i], ok = of(one); !ok {
+			return nil, refuse(incorrectState, "The instance '%s' is not in a state from which it can be %s: it is %s.", one.id, from, stateOf(one.server).Name)
+		}
+	}
+	said := &changedStates{}
+	for i, one := range found {
+		if name := changes[i].action; name != "" {
+			action, ok := lifecycle.Find(name)
+			if !ok {
+				panic("there is no action " + name)
+			}
+			if err := a.asking(who).Act(ctx, one.server, action, contract.ActionArguments{}); err != nil {
+				return nil, inState(err)
+			}
+		}
+		said.Instances = append(said.Instances, changedState{one.id, changes[i].to, stateOf(one.server)})
+	}
+	return said, nil
+}
+
+// inState gives the conflict of an action its code in EC2.
+func inState(err error) error {
+	switch {
+	case !fault.Is(err, fault.Conflict):
+		return err
+	case strings.HasSuffix(fault.Public(err), "is locked"):
+		return fault.Wrap(fault.Conflict, notPermitted, "%s", fault.Public(err))
+	}
+	return fault.Wrap(fault.Conflict, incorrectState, "%s", fault.Public(err))
+}
+
+type startInstances struct {
+	IDs []string `ec2:"InstanceId,required"`
+}
+
+func (a *API) startInstances(ctx context.Context, who asker, in startInstances) (*changedStates, error) {
+	return a.changing(ctx, who, in.IDs, func(i instance) (change, bool) {
+		switch stateOf(i.server) {
+		case running, pending:
+			return change{to: stateOf(i.server)}, true
+		case stopped:
+			switch i.server.VMState { //nolint:exhaustive // the rest cannot be started
+			case lifecycle.Stopped:
+				return change{"os-start", pending}, true
+			case lifecycle.Suspended:
+				return change{"resume", pending}, true
+			case lifecycle.Paused:
+				return change{"unpause", pending}, true
+			case lifecycle.Error: // its guest is made anew
+				return change{"reboot-hard", pending}, true
+			}
+		}
+		return change{}, false
+	}, "started")
+}
+
+type stopInstances struct {
+	IDs       []string `ec2:"InstanceId,required"`
+	Hibernate bool     `ec2:"Hibernate"`
+	// Force needs nothing: a guest that does not shut down is turned off.
+	Force bool `ec2:"Force"`
+}
+
+func (a *API) stopInstances(ctx context.Context, who asker, in stopInstances) (*changedStates, error) {
+	action := "os-stop"
+	if in.Hibernate {
+		action = "suspend"
+	}
+	return a.changing(ctx, who, in.IDs, func(i instance) (change, bool) {
+		switch stateOf(i.server) {
+		case stopped, stopping:
+			return change{to: stateOf(i.server)}, true
+		case running:
+			return change{action, stopping}, true
+		}
+		return change{}, false
+	}, "stopped")
+}
+
+type rebootInstances struct {
+	IDs []string `ec2:"InstanceId,required"`
+}
+
+func (a *API) rebootInstances(ctx context.Context, who asker, in rebootInstances) (*done, error) {
+	_, err := a.changing(ctx, who, in.IDs, func(i instance) (change, bool) {
+		return change{"reboot-soft", running}, stateOf(i.server) == running
+	}, "rebooted")
+	return isDone(), err
+}
+
+type terminateInstances struct {
+	IDs []string `ec2:"InstanceId,required"`
+}
+
+// terminateInstances ends instances whatever they are: what is terminated already stays so.
+func (a *API) terminateInstances(ctx context.Context, who asker, in terminateInstances) (*changedStates, error) {
+	found, err := a.instances(ctx, who, in.IDs, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range found {
+		if err := i.server.MayChange(who.Admin()); err != nil && i.server.DeletedAt == nil {
+			return nil, inState(err)
+		}
+	}
+	said := &changedStates{}
+	for _, i := range found {
+		was := stateOf(i.server)
+		now := shuttingDown
+		switch {
+		case i.server.DeletedAt != nil, i.server.VMState == lifecycle.SoftDeleted:
+			now = terminated
+		default:
+			// Gone by now is what was asked for.
+			if err := a.asking(who).Delete(ctx, i.server.ID); err != nil && !fault.Is(err, fault.NotFound) {
+				return nil, inState(err)
+			}
+		}
+		said.Instances = append(said.Instances, changedState{i.id, now, was})
+	}
+	return said, nil
+}
+
+type consoleOutput struct {
+	ID     string `ec2:"InstanceId,required"`
+	Latest bool   `ec2:"Latest"` // what is answered is always the latest
+}
+
+type saidConsole struct {
+	head
+	ID     string `xml:"instanceId"`
+	At     string `xml:"timestamp"`
+	Output string `xml:"output"`
+}
+
+// consoleLines is how much of a console is told, as much as its host keeps; EC2 tells the last 64 KB.
+const (
+	allLines   = -1
+	maxConsole = 64 << 10
+)
+
+func (a *API) consoleOutput(ctx context.Context, who asker, in consoleOutput) (*saidConsole, error) {
+	found, err := a.instances(ctx, who, []string{in.ID}, nil)
+	if err != nil {
+		return nil, err
+	}
+	said := &saidConsole{ID: in.ID, At: when(a.now())}
+	text, err := a.asking(who).Console(ctx, found[0].server, allLines)
+	if err != nil {
+		if fault.Is(err, fault.Conflict) { // it has not printed yet, or is gone
+			return said, nil
+		}
+		return nil, err
+	}
+	said.Output = base64.StdEncoding.EncodeToString([]byte(text[max(len(text)-maxConsole, 0):]))
+	return said, nil
+}
+
+var powerActions = []action{
+	does("GetConsoleOutput", (*API).consoleOutput),
+	does("RebootInstances", (*API).rebootInstances),
+	does("StartInstances", (*API).startInstances),
+	does("StopInstances", (*API).stopInstances),
+	does("TerminateInstances", (*API).terminateInstances),
+}

@@ -1,0 +1,311 @@
+package api
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/xml"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/api/ec2"
+	"github.com/slipway-cloud/slipway/internal/policy"
+	"github.com/slipway-cloud/slipway/internal/sigv4"
+)
+
+// accessKey is a new one of somebody who has a token, for a project.
+func (w *world) accessKey(who, user, project string) aws.Credentials {
+	w.t.Helper()
+	a := w.do(who, "POST", "/v3/users/"+user+"/credentials/OS-EC2", map[string]any{"tenant_id": project})
+	require.Equal(w.t, http.StatusCreated, a.status, a.body)
+	var made struct {
+		Credential struct{ Access, Secret string }
+	}
+	require.NoError(w.t, json.Unmarshal([]byte(a.body), &made))
+	return aws.Credentials{AccessKeyID: made.Credential.Access, SecretAccessKey: made.Credential.Secret}
+}
+
+// ec2Answer is what came back, as any of EC2's and STS's answers.
+type ec2Answer struct {
+	status int
+	body   string
+	code   string
+	text   string
+	id     string
+}
+
+// into reads the answer's body.
+func (a ec2Answer) into(t testing.TB, v any) {
+	t.Helper()
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.NoError(t, xml.Unmarshal([]byte(a.body), v), a.body)
+}
+
+// signed is a request as the SDK signs it: POST of a form.
+func (w *world) signed(key aws.Credentials, at time.Time, parameters ...string) *http.Request {
+	w.t.Helper()
+	form := url.Values{"Version": {"2016-11-15"}}
+	for i := 0; i < len(parameters); i += 2 {
+		form.Set(parameters[i], parameters[i+1])
+	}
+	body := form.Encode()
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.url+"/ec2/", strings.NewReader(body))
+	require.NoError(w.t, err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	service := "ec2"
+	if form.Get("Action") == "GetCallerIdentity" {
+		service = "sts"
+	}
+	require.NoError(w.t, v4.NewSigner().SignHTTP(context.Background(), key, r, sigv4.HashBody([]byte(body)), service, "RegionOne", at))
+	return r
+}
+
+func (w *world) ec2(key aws.Credentials, parameters ...string) ec2Answer {
+	w.t.Helper()
+	return w.sent(w.signed(key, time.Now(), parameters...))
+}
+
+func (w *world) sent(r *http.Request) ec2Answer {
+	w.t.Helper()
+	res, err := http.DefaultClient.Do(r)
+	require.NoError(w.t, err)
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	require.NoError(w.t, err)
+	a := ec2Answer{status: res.StatusCode, body: string(raw)}
+	require.Equal(w.t, "text/xml;charset=UTF-8", res.Header.Get("Content-Type"), a.body)
+	var failed struct {
+		XMLName xml.Name
+		Code    string `xml:"Errors>Error>Code"`
+		Text    string `xml:"Errors>Error>Message"`
+		Code2   string `xml:"Error>Code"`
+		Text2   string `xml:"Error>Message"`
+		ID      string `xml:"RequestID"`
+		ID2     string `xml:"requestId"`
+		ID3     string `xml:"RequestId"`
+		ID4     string `xml:"ResponseMetadata>RequestId"`
+	}
+	require.NoError(w.t, xml.Unmarshal(raw, &failed), a.body)
+	a.code, a.text, a.id = failed.Code+failed.Code2, failed.Text+failed.Text2, failed.ID+failed.ID2+failed.ID3+failed.ID4
+	require.Equal(w.t, res.Header.Get("X-Openstack-Request-Id"), a.id, a.body)
+	require.Equal(w.t, a.status != http.StatusOK, a.code != "", a.body)
+	return a
+}
+
+func TestEveryEC2ActionIsItsRolesAndNobodyElses(t *testing.T) {
+	w := newWorld(t)
+	keys := []struct {
+		who policy.Who
+		key aws.Credentials
+	}{
+		{policy.Project, w.accessKey("reader", readerUser, demoProject)}, {policy.Member, w.accessKey("demo", demoUser, demoProject)},
+		{policy.Admin, w.accessKey("admin", adminUser, adminProject)},
+	}
+	asked := 0
+	for _, r := range policy.Routes() {
+		if r.Path != policy.EC2Path || r.Action == "" {
+			continue
+		}
+		asked++
+		version := "2016-11-15"
+		if r.Action == "GetCallerIdentity" {
+			version = "2011-06-15"
+		}
+		for _, k := range keys {
+			a := w.ec2(k.key, "Action", r.Action, "Version", version, "NoParameter", "x")
+			require.NotContains(t, []string{"InvalidAction", "NoSuchVersion", "AuthFailure", "InternalError"}, a.code, a.body)
+			require.Equal(t, !allows(k.who, r.Who), a.code == "UnauthorizedOperation", "%s asked by %s: %s", r.Action, k.who, a.body)
+		}
+	}
+	require.Greater(t, asked, 30)
+	require.Len(t, ec2.Actions(), asked, "rows of internal/policy without an action")
+}
+
+func TestARequestIsLetInByItsSignatureAlone(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	now := time.Now()
+	const action = "DescribeRegions"
+	require.Equal(t, http.StatusOK, w.ec2(key, "Action", action).status)
+	for what, c := range map[string]struct {
+		code  string
+		alter func(r *http.Request) *http.Request
+	}{
+		"not signed": {"AuthFailure", func(r *http.Request) *http.Request { r.Header.Del("Authorization"); return r }},
+		"a token": {"AuthFailure", func(r *http.Request) *http.Request {
+			r.Header.Del("Authorization")
+			r.Header.Set("X-Auth-Token", w.tokens["demo"])
+			return r
+		}},
+		"another's secret": {"SignatureDoesNotMatch", func(*http.Request) *http.Request {
+			return w.signed(aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: "x"}, now, "Action", action)
+		}},
+		"no such key": {"AuthFailure", func(*http.Request) *http.Request {
+			return w.signed(aws.Credentials{AccessKeyID: "AKIA0", SecretAccessKey: key.SecretAccessKey}, now, "Action", action)
+		}},
+		"another body": {"SignatureDoesNotMatch", func(r *http.Request) *http.Request {
+			body := "Action=DescribeInstances&Version=2016-11-15"
+			r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+			return r
+		}},
+		"a parameter in the address": {"SignatureDoesNotMatch", func(r *http.Request) *http.Request { r.URL.RawQuery = "RegionName.1=RegionOne"; return r }},
+		"another address":            {"SignatureDoesNotMatch", func(r *http.Request) *http.Request { r.URL.Path = "/ec2"; return r }},
+		"another host":               {"SignatureDoesNotMatch", func(r *http.Request) *http.Request { r.Host = "ec2.example.org"; return r }},
+		"another method":             {"SignatureDoesNotMatch", func(r *http.Request) *http.Request { r.Method = "GET"; return r }},
+		"an hour old":                {"RequestExpired", func(*http.Request) *http.Request { return w.signed(key, now.Add(-time.Hour), "Action", action) }},
+		"of tomorrow":                {"RequestExpired", func(*http.Request) *http.Request { return w.signed(key, now.Add(24*time.Hour), "Action", action) }},
+		"made younger": {"SignatureDoesNotMatch", func(*http.Request) *http.Request {
+			r := w.signed(key, now.Add(-time.Minute), "Action", action)
+			r.Header.Set("X-Amz-Date", now.UTC().Format("20060102T150405Z"))
+			return r
+		}},
+		"Signature 2": {"AuthFailure", func(r *http.Request) *http.Request {
+			r.Header.Del("Authorization")
+			r.URL.RawQuery = "AWSAccessKeyId=x&SignatureVersion=2&SignatureMethod=HmacSHA256&Signature=x"
+			return r
+		}},
+		"temporary credentials": {"AuthFailure", func(*http.Request) *http.Request {
+			return w.signed(aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: key.SecretAccessKey, SessionToken: "x"}, now, "Action", action)
+		}},
+		"half a signature": {"IncompleteSignature", func(r *http.Request) *http.Request {
+			r.Header.Set("Authorization", strings.Split(r.Header.Get("Authorization"), ", Signature=")[0])
+			return r
+		}},
+	} {
+		a := w.sent(c.alter(w.signed(key, now, "Action", action)))
+		require.Equal(t, c.code, a.code, "%s: %s", what, a.body)
+		if what == "Signature 2" {
+			require.Contains(t, a.text, "Signature Version 4")
+		}
+	}
+}
+
+func TestAPresignedAddressHoldsUntilItExpires(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	at := func(at time.Time, seconds string) string {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/ec2?Action=DescribeRegions&Version=2012-12-01&X-Amz-Expires="+seconds, nil)
+		require.NoError(t, err)
+		address, _, err := v4.NewSigner().PresignHTTP(t.Context(), key, r, sigv4.HashBody(nil), "ec2", "RegionOne", at)
+		require.NoError(t, err)
+		return address
+	}
+	get := func(address string) ec2Answer {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		require.NoError(t, err)
+		return w.sent(r)
+	}
+	a := get(at(time.Now(), "60"))
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.Contains(t, a.body, `<DescribeRegionsResponse xmlns="http://ec2.amazonaws.com/doc/2012-12-01/">`)
+	require.Equal(t, http.StatusOK, get(at(time.Now().Add(-time.Hour), "7200")).status)
+	require.Equal(t, "RequestExpired", get(at(time.Now().Add(-time.Hour), "60")).code)
+	require.Equal(t, "SignatureDoesNotMatch", get(strings.Replace(at(time.Now(), "60"), "X-Amz-Expires=60", "X-Amz-Expires=61", 1)).code)
+	require.Equal(t, "SignatureDoesNotMatch", get(strings.Replace(at(time.Now(), "60"), "DescribeRegions", "DescribeVpcs", 1)).code)
+	require.Equal(t, "IncompleteSignature", get(at(time.Now(), "0")).code)
+}
+
+func TestWhatARequestSaysIsReadByItsActionAndTheRestRefused(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	for _, c := range []struct {
+		code, text string
+		parameters []string
+	}{
+		{"MissingParameter", "The request must contain the parameter Action", nil},
+		{"InvalidAction", "The action Describe is not valid for this web service.", []string{"Action", "Describe"}},
+		{"NoSuchVersion", "", []string{"Action", "DescribeRegions", "Version", "1999-01-01"}},
+		{"MissingParameter", "", []string{"Action", "DescribeRegions", "Version", ""}},
+		{"UnknownParameter", "The parameter InstanceIds.1 is not recognized", []string{"Action", "DescribeInstances", "InstanceIds.1", "i-0"}},
+		{"UnknownParameter", "", []string{"Action", "DescribeInstances", "InstanceId", "i-0"}},
+		{"UnknownParameter", "", []string{"Action", "DescribeInstances", "InstanceId.x", "i-0"}},
+		{"UnknownParameter", "", []string{"Action", "DescribeInstances", "InstanceId.1.2", "i-0"}},
+		{"InvalidInstanceID.Malformed", `Invalid id: "i-0" (expecting "i-...")`, []string{"Action", "DescribeInstances", "InstanceId.1", "i-0"}},
+		{"InvalidInstanceID.NotFound", "", []string{"Action", "DescribeInstances", "InstanceId.1", "i-0123456789abcdef0"}},
+		{"InvalidParameterValue", "The filter 'x' is invalid", []string{"Action", "DescribeInstances", "Filter.1.Name", "x", "Filter.1.Value.1", "y"}},
+		{"MissingParameter", "The request must contain the parameter Filter.1.Name", []string{"Action", "DescribeInstances", "Filter.1.Value.1", "y"}},
+		{"InvalidParameterValue", "", []string{"Action", "DescribeInstances", "MaxResults", "4"}},
+		{"InvalidParameterValue", "", []string{"Action", "DescribeInstances", "MaxResults", "many"}},
+		{"InvalidParameterValue", "", []string{"Action", "DescribeInstances", "NextToken", "?"}},
+		{"InvalidParameterValue", "", []string{"Action", "DescribeInstances", "DryRun", "perhaps"}},
+		{"DryRunOperation", "Request would have succeeded, but DryRun flag is set.", []string{"Action", "DescribeInstances", "DryRun", "true"}},
+		{"InvalidAMIID.Malformed", "", []string{"Action", "DescribeImages", "ImageId.1", "i-0123456789abcdef0"}},
+		{"InvalidAMIID.NotFound", "", []string{"Action", "DescribeImages", "ImageId.1", "ami-0123456789abcdef0"}},
+		{"InvalidAMIID.NotFound", "", []string{"Action", "DescribeImages", "ImageId.1", "ami-0000000f"}},
+		{"InvalidVpcID.NotFound", "", []string{"Action", "DescribeVpcs", "VpcId.1", "vpc-0123456789abcdef0"}},
+		{"InvalidSubnetID.Malformed", "", []string{"Action", "DescribeSubnets", "SubnetId.1", "vpc-0123456789abcdef0"}},
+		{"InvalidGroup.NotFound", "", []string{"Action", "DescribeSecurityGroups", "GroupName.1", "web"}},
+		{"InvalidVolume.NotFound", "", []string{"Action", "DescribeVolumes", "VolumeId.1", "vol-0123456789abcdef0"}},
+		{"UnsupportedOperation", "", []string{"Action", "CreateVolume", "Size", "1"}},
+		{"InvalidInstanceType", "", []string{"Action", "DescribeInstanceTypes", "InstanceType.1", "m1.none"}},
+		{"InvalidKeyPair.NotFound", "The key pair 'none' does not exist", []string{"Action", "DescribeKeyPairs", "KeyName.1", "none"}},
+		{"InvalidKey.Format", "", []string{"Action", "ImportKeyPair", "KeyName", "k", "PublicKeyMaterial", "AAAA"}},
+		{"InvalidPublicKeyMaterial.Malformed", "", []string{"Action", "ImportKeyPair", "KeyName", "k", "PublicKeyMaterial", "?"}},
+		{"UnsupportedOperation", "", []string{"Action", "CreateKeyPair", "KeyName", "k", "TagSpecification.1.ResourceType", "key-pair"}},
+	} {
+		a := w.ec2(key, c.parameters...)
+		require.Equal(t, c.code, a.code, "%v: %s", c.parameters, a.body)
+		if c.text != "" {
+			require.Equal(t, c.text, a.text)
+		}
+	}
+	a := w.ec2(key, "Action", "GetCallerIdentity", "Version", "2011-06-15")
+	require.Contains(t, a.body, "<Account>"+demoProject+"</Account>")
+	a = w.ec2(aws.Credentials{AccessKeyID: "x", SecretAccessKey: "y"}, "Action", "GetCallerIdentity", "Version", "2011-06-15")
+	require.Contains(t, a.body, "<ErrorResponse")
+	require.Equal(t, "AuthFailure", a.code)
+}
+
+func TestKeyPairsHaveEC2sFingerprints(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	type pair struct {
+		ID          string `xml:"keyPairId"`
+		Name        string `xml:"keyName"`
+		Fingerprint string `xml:"keyFingerprint"`
+		Material    string `xml:"keyMaterial"`
+		Type        string `xml:"keyType"`
+		Public      string `xml:"publicKey"`
+	}
+	var made, imported pair
+	w.ec2(key, "Action", "CreateKeyPair", "KeyName", "one").into(t, &made)
+	require.True(t, strings.HasPrefix(made.Material, "-----BEGIN RSA PRIVATE KEY-----"))
+	require.Regexp(t, `^key-[0-9a-f]{17}$`, made.ID)
+	require.Regexp(t, `^([0-9a-f]{2}:){19}[0-9a-f]{2}$`, made.Fingerprint, "SHA-1 of the private half")
+	require.Equal(t, "InvalidKeyPair.Duplicate", w.ec2(key, "Action", "CreateKeyPair", "KeyName", "one").code)
+	w.ec2(key, "Action", "CreateKeyPair", "KeyName", "two", "KeyType", "ed25519").into(t, &pair{})
+
+	var all struct {
+		Keys []pair `xml:"keySet>item"`
+	}
+	w.ec2(key, "Action", "DescribeKeyPairs", "IncludePublicKey", "true").into(t, &all)
+	require.Len(t, all.Keys, 2)
+	require.Equal(t, []string{"rsa", "ed25519"}, []string{all.Keys[0].Type, all.Keys[1].Type})
+	require.Equal(t, made.Fingerprint, all.Keys[0].Fingerprint)
+	require.Regexp(t, `^[A-Za-z0-9+/]{43}=$`, all.Keys[1].Fingerprint)
+
+	// The same key imported has the fingerprint of its public half, as `ssh-keygen -ef FILE -m PEM | openssl rsa -RSAPublicKey_in -outform DER | openssl md5 -c` tells.
+	w.ec2(key, "Action", "ImportKeyPair", "KeyName", "three", "PublicKeyMaterial", base64Of(all.Keys[0].Public)).into(t, &imported)
+	require.Regexp(t, `^([0-9a-f]{2}:){15}[0-9a-f]{2}$`, imported.Fingerprint)
+
+	// It is the same key pair in Nova's API, and its id is not another's of that name.
+	require.Equal(t, http.StatusOK, w.do("demo", "GET", "/compute/v2.1/os-keypairs/one", nil).status)
+	require.Equal(t, http.StatusOK, w.ec2(key, "Action", "DeleteKeyPair", "KeyName", "one").status)
+	require.Equal(t, http.StatusNotFound, w.do("demo", "GET", "/compute/v2.1/os-keypairs/one", nil).status)
+	require.Equal(t, http.StatusOK, w.ec2(key, "Action", "DeleteKeyPair", "KeyName", "one").status, "again")
+	var again pair
+	w.ec2(key, "Action", "CreateKeyPair", "KeyName", "one").into(t, &again)
+	require.NotEqual(t, made.ID, again.ID)
+	w.ec2(key, "Action", "DescribeKeyPairs", "KeyPairId.1", again.ID).into(t, &all)
+	require.Equal(t, "InvalidKeyPair.NotFound", w.ec2(key, "Action", "DescribeKeyPairs", "KeyPairId.1", made.ID).code)
+}
+
+func base64Of(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }

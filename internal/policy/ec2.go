@@ -1,0 +1,72 @@
+package policy
+
+// EC2Path is where the EC2 API's actions are asked for.
+const EC2Path = "/ec2"
+
+// ec2Actions are the actions of the EC2 API with the least role that each asks of its signer, who signs with a key for one project.
+var ec2Actions = []struct {
+	name string
+	who  Who
+}{
+	{"AttachVolume", Member},
+	{"CopySnapshot", Member},
+	{"CreateKeyPair", Member},
+	{"CreateSnapshot", Member},
+	{"CreateSnapshots", Member},
+	{"CreateTags", Member},
+	{"CreateVolume", Member},
+	{"DeleteKeyPair", Member},
+	{"DeleteSnapshot", Member},
+	{"DeleteTags", Member},
+	{"DeleteVolume", Member},
+	{"DescribeAccountAttributes", Project},
+	{"DescribeAvailabilityZones", Project},
+	{"DescribeImages", Project},
+	{"DescribeInstanceStatus", Project},
+	{"DescribeInstanceTypeOfferings", Project},
+	{"DescribeInstanceTypes", Project},
+	{"DescribeInstances", Project},
+	{"DescribeKeyPairs", Project},
+	{"DescribeNetworkInterfaces", Project},
+	{"DescribeRegions", Project},
+	{"DescribeSecurityGroups", Project},
+	{"DescribeSnapshots", Project},
+	{"DescribeSubnets", Project},
+	{"DescribeTags", Project},
+	{"DescribeVolumeStatus", Project},
+	{"DescribeVolumes", Project},
+	{"DescribeVpcs", Project},
+	{"DetachVolume", Member},
+	{"EnableVolumeIO", Member},
+	{"GetCallerIdentity", Project},
+	{"GetConsoleOutput", Project},
+	{"ImportKeyPair", Member},
+	{"ModifySnapshotAttribute", Member},
+	{"ModifyVolume", Member},
+	{"ModifyVolumeAttribute", Member},
+	{"RebootInstances", Member},
+	{"StartInstances", Member},
+	{"StopInstances", Member},
+	{"TerminateInstances", Member},
+}
+
+// EC2 is the least role that an action of the EC2 API asks; "" for one that there is not.
+func EC2(action string) Who {
+	for _, a := range ec2Actions {
+		if a.name == action {
+			return a.who
+		}
+	}
+	return ""
+}
+
+func ec2Routes() []Route {
+	var all []Route
+	for _, method := range []string{"GET", "POST"} {
+		all = append(all, Route{Method: method, Path: EC2Path, Who: Signer, But: "by the action that the request names"})
+	}
+	for _, a := range ec2Actions {
+		all = append(all, Route{Method: "POST", Path: EC2Path, Who: a.who, Action: a.name})
+	}
+	return all
+}
