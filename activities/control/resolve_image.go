@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,6 +28,12 @@ func (a *Activities) ResolveImage(ctx context.Context, in contract.ResolveImageI
 	root, err := a.usable(ctx, asker(in), in.ImageID)
 	if err != nil {
 		return contract.ResolvedImage{}, err
+	}
+	root.Properties = maps.Clone(root.Properties)
+	for property, id := range map[string]string{"kernel_id": in.KernelID, "ramdisk_id": in.RamdiskID} {
+		if id != "" {
+			root.Properties[property] = id
+		}
 	}
 	if err := trusted(root, in.TrustedCertificates); err != nil {
 		return contract.ResolvedImage{}, err

@@ -62,6 +62,16 @@ func TestAResolvedImageHasTheEC2IDOfItsContainerFormat(t *testing.T) {
 	again, err := a.ResolveImage(ctx, in)
 	require.NoError(t, err)
 	require.Equal(t, got, again, "the next build gets the same")
+
+	// One that is asked for stands in place of the image's, wherever that is looked at.
+	other := image("aki", nil)
+	in.KernelID = other
+	got, err = a.ResolveImage(ctx, in)
+	require.NoError(t, err)
+	require.Equal(t, []string{other, ramdisk, other}, []string{got.Kernel.ID, got.Ramdisk.ID, got.Root.Properties["kernel_id"]})
+	stored, err := store.Image(ctx, root)
+	require.NoError(t, err)
+	require.Equal(t, kernel, stored.Properties["kernel_id"])
 }
 
 func TestABuildUsesTheImagesThatItsAskerSees(t *testing.T) {

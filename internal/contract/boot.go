@@ -25,7 +25,8 @@ type Server struct {
 	AccessIPv6       string            `json:"access_ipv6,omitempty"`
 	// AutoDiskConfig says that its root filesystem is grown to its disk (OS-DCF:diskConfig AUTO); nil is what the image says.
 	AutoDiskConfig *bool `json:"auto_disk_config,omitempty"`
-	// RootDevice, KernelID and RamdiskID are the image's; in a build's input there are none yet.
+	// RootDevice is the image's, in a build's input none yet. KernelID and RamdiskID are in a build's input those that were asked for in
+	// place of the image's.
 	RootDevice string `json:"root_device,omitempty"`
 	KernelID   string `json:"kernel_id,omitempty"`
 	RamdiskID  string `json:"ramdisk_id,omitempty"`
@@ -250,9 +251,13 @@ type ResolveImageInput struct {
 	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
 	// AutoDiskConfig is Server's, as it is asked for: an image may forbid it.
 	AutoDiskConfig *bool `json:"auto_disk_config,omitempty"`
+	// KernelID and RamdiskID are Server's, as they are asked for: they stand in place of those that the image names.
+	KernelID  string `json:"kernel_id,omitempty"`
+	RamdiskID string `json:"ramdisk_id,omitempty"`
 }
 
-// ResolvedImage is the image with the kernel and ramdisk that its properties name, if any.
+// ResolvedImage is the image with the kernel and ramdisk that its properties name, if any. Those that were asked for stand in the
+// properties, as if the image named them.
 type ResolvedImage struct {
 	Root    Image  `json:"root"`
 	Kernel  *Image `json:"kernel,omitempty"`

@@ -99,6 +99,8 @@ func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.Re
 		BlockDevices:        b.in.BlockDevices,
 		TrustedCertificates: b.in.TrustedCertificates,
 		AutoDiskConfig:      b.in.AutoDiskConfig,
+		KernelID:            b.in.KernelID,
+		RamdiskID:           b.in.RamdiskID,
 	}, func(image contract.ResolvedImage) { b.image = image }
 }
 

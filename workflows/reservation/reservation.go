@@ -86,7 +86,7 @@ func resolveImage(r *reservation, _ int) (contract.ResolveImageInput, func(contr
 	boot := r.in.Boot
 	return contract.ResolveImageInput{
 		ServerID: boot.ServerID, ProjectID: boot.ProjectID, Roles: boot.Roles, ImageID: boot.ImageID, Flavor: boot.Flavor,
-		BlockDevices: boot.BlockDevices, TrustedCertificates: boot.TrustedCertificates,
+		BlockDevices: boot.BlockDevices, TrustedCertificates: boot.TrustedCertificates, KernelID: boot.KernelID, RamdiskID: boot.RamdiskID,
 	}, func(image contract.ResolvedImage) { r.image = image }
 }
 

@@ -18,6 +18,8 @@ type Request struct {
 	Hostname    string // "": made of the name
 	Description string
 	ImageID     string
+	KernelID    string // in place of the image's; "" is that
+	RamdiskID   string
 	FlavorID    string
 	Zone        string // availability zone; "" is any
 	// Host is the only one that will do, by its name; "" is any. Admins alone name one, and it outdoes Zone.
@@ -62,11 +64,8 @@ func (s Servers) Boot(ctx context.Context, r Request) (Accepted, error) {
 	if r.Key != "" {
 		id = ids.Server(s.caller.ProjectID, r.Key)
 		// Before anything that the request names is looked at: its first try has used it, perhaps.
-		switch made, err := s.madeBy(ctx, id, r.Hash); {
-		case err != nil:
-			return Accepted{}, err
-		case made == byAnother:
-			return accepted(id, ""), nil
+		if made, ok, err := s.Accepted(ctx, r.Key, r.Hash); ok || err != nil {
+			return made, err
 		}
 	}
 	in, err := s.input(ctx, id, r)
@@ -100,6 +99,17 @@ func (s Servers) Boot(ctx context.Context, r Request) (Accepted, error) {
 	return accepted(id, in.AdminPass), nil
 }
 
+// Accepted is what an earlier request under a key was accepted for; ok is whether there was one. Conflict, with KeyUsed as its cause,
+// where it was another request.
+func (s Servers) Accepted(ctx context.Context, key, hash string) (made Accepted, ok bool, err error) {
+	id := ids.Server(s.caller.ProjectID, key)
+	by, err := s.madeBy(ctx, id, hash)
+	if err != nil || by != byAnother {
+		return Accepted{}, false, err
+	}
+	return accepted(id, ""), true, nil
+}
+
 func accepted(id, adminPass string) Accepted {
 	return Accepted{ServerID: id, ReservationID: ids.Reservation(id), AdminPass: adminPass}
 }
@@ -130,7 +140,7 @@ func (s Servers) madeBy(ctx context.Context, id, hash string) (maker, error) {
 	case !fault.Is(err, fault.NotFound):
 		return byNobody, fmt.Errorf("look for the request that made server %s: %w", id, err)
 	case server.Fingerprint != nil && *server.Fingerprint != hash:
-		return byNobody, fault.New(fault.Conflict,
+		return byNobody, fault.Wrap(fault.Conflict, KeyUsed,
 			"This Idempotency-Key was used for another request, which made server %s. Repeat that request, or use a new key.", id)
 	}
 	return byAnother, nil
@@ -145,6 +155,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
 			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig, TrustedCertificates: r.TrustedCertificates,
+			KernelID: r.KernelID, RamdiskID: r.RamdiskID,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,

@@ -71,7 +71,7 @@ func (s Servers) onlyNetwork(ctx context.Context) ([]contract.NICRequest, error)
 		}
 		return []contract.NICRequest{{NetworkID: networks[0].ID}}, nil
 	default:
-		return nil, fault.New(fault.Conflict, "Multiple possible networks found, use a Network ID to be more specific.")
+		return nil, fault.Wrap(fault.Conflict, SeveralNetworks, "Multiple possible networks found, use a Network ID to be more specific.")
 	}
 }
 
@@ -114,9 +114,9 @@ func (s Servers) checkAddress(ctx context.Context, net models.Network, ip netip.
 	case len(has) == 0:
 		return nil
 	case has[0].ServerID == nil:
-		return invalid("Fixed IP address %s is already in use by port %s: name the port instead.", ip, has[0].ID)
+		return fault.Wrap(fault.Invalid, AddressInUse, "Fixed IP address %s is already in use by port %s: name the port instead.", ip, has[0].ID)
 	}
-	return invalid("Fixed IP address %s is already in use on instance %s.", ip, *has[0].ServerID)
+	return fault.Wrap(fault.Invalid, AddressInUse, "Fixed IP address %s is already in use on instance %s.", ip, *has[0].ServerID)
 }
 
 // checkPort holds that a port is the caller's and free.
