@@ -46,6 +46,7 @@ type Server struct {
 	LaunchIndex         int
 	LaunchedAt          *time.Time
 	TerminatedAt        *time.Time
+	DeleteAskedAt       *time.Time `gorm:"<-:false"` // when a delete became certain, whatever its workflow still does before it
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 	DeletedAt           *time.Time
@@ -170,6 +171,15 @@ type Takings struct {
 	Hostnames []string // every host that holds room for it, and the one it is on
 	NICs      int      // the highest NIC index that has a port, plus one
 	Gone      bool     // the row is absent or deleted already
+}
+
+// NoteDelete keeps that the end of a server is certain; its first time counts. Nothing for one that is gone.
+func (s *Store) NoteDelete(ctx context.Context, id string) error {
+	err := withRetries(ctx, func() error {
+		_, err := s.pool.Exec(ctx, `UPDATE servers SET delete_asked_at = COALESCE(delete_asked_at, $2) WHERE id = $1 AND deleted_at IS NULL`, id, now())
+		return err
+	})
+	return failed(err, "note that server %s is to be deleted", id)
 }
 
 var serverOrder = order{

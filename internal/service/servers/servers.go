@@ -174,5 +174,9 @@ func (s Servers) Remove(ctx context.Context, v models.Server) error {
 	if err != nil {
 		return fmt.Errorf("delete server %s: %w", v.ID, err)
 	}
+	// A build ends its step first, and its row says nothing of the delete until then.
+	if err := s.store.NoteDelete(ctx, v.ID); err != nil {
+		s.config.Logger.Warn("a delete that is certain is not noted", "server_id", v.ID, "request_id", s.caller.RequestID, "error", err.Error())
+	}
 	return nil
 }
