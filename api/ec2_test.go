@@ -6,19 +6,24 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/api/ec2"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/policy"
 	"github.com/slipway-cloud/slipway/internal/sigv4"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 // accessKey is a new one of somebody who has a token, for a project.
@@ -309,3 +314,78 @@ func TestKeyPairsHaveEC2sFingerprints(t *testing.T) {
 }
 
 func base64Of(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+
+// TestNoParameterMakesTheServerFail asks for every action with parameters that are its own and values that are mostly not.
+func TestNoParameterMakesTheServerFail(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	key := w.accessKey("demo", demoUser, demoProject)
+	_, err := w.store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 64, DiskGiB: 1, EphemeralGiB: 1, RxTxFactor: 1, Public: true})
+	require.NoError(t, err)
+	image, err := w.store.CreateImage(ctx, models.Image{
+		ID: uuid.NewString(), Name: new("image"), OwnerID: demoProject, Status: models.ImageActive, Visibility: "shared", ContainerFormat: new("bare"),
+	}, nil)
+	require.NoError(t, err)
+	server := models.Server{
+		ID: uuid.NewString(), ProjectID: demoProject, UserID: demoUser, Name: "web", Hostname: "web", ImageID: image.ID, FlavorID: "1", ReservationID: "r-1",
+		Flavor: models.FlavorSnapshot{ID: "1", Name: "m1.tiny"},
+	}
+	require.NoError(t, w.store.RecordServer(ctx, server, models.InstanceAction{ServerID: server.ID, RequestID: "req-1", Action: "create", UserID: demoUser, ProjectID: demoProject}))
+	network, err := w.store.EnsureNetwork(ctx, models.Network{ProjectID: demoProject, Name: "net", MTU: 1500}, models.Subnet{Name: "sub", CIDR: "10.0.0.0/24"})
+	require.NoError(t, err)
+	var images struct {
+		IDs []string `xml:"imagesSet>item>imageId"`
+	}
+	w.ec2(key, "Action", "DescribeImages").into(t, &images)
+	require.Len(t, images.IDs, 1)
+
+	values := []string{
+		"", "0", "1", "-1", "5", "99999999999", "1e9", "true", "false", "x", "é", "*", "?", `\`, "%", "' OR 1=1 --", "{}", "[", "(", "nova", "default", "m1.tiny", "all", "self",
+		"image", images.IDs[0], "ami-00000000", "ami-7fffffffffffffff", "aki-00000001", "ami-" + strings.Repeat("f", 17), ids.EC2(ids.EC2Machine, image.ID),
+		ids.EC2(ids.EC2Instance, server.ID), "i-00000001", "i-", ids.EC2(ids.EC2VPC, network.ID), ids.EC2(ids.EC2Subnet, network.Subnets[0].ID),
+		"10.0.0.9", "::1", "2016-11-15", "rsa", "add", "remove", "launchPermission", "description", "instance", "tag:Name", "instance-id", "tag-key", "aGVsbG8=",
+		strings.Repeat("a", 300), "a\nb", "\x01", "\u2028", "r-1", "stop", "availability-zone", "name", "state", "running",
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	pick := func(of []string) string { return of[random.IntN(len(of))] }
+	codes := map[string]int{}
+	for _, a := range ec2.Actions() {
+		for range 60 {
+			asked := []string{"Action", a.Name, "Version", "2016-11-15"}
+			if a.Name == "GetCallerIdentity" {
+				asked[3] = "2011-06-15"
+			}
+			for _, name := range a.Takes {
+				name = strings.Trim(name, "*")
+				// Half of what is taken where there is much, and nearly all that has to be there.
+				if random.IntN(len(a.Takes)+1) > 3 && !slices.Contains(a.Takes, "**"+name+"**") {
+					continue
+				}
+				for strings.Contains(name, ".N") {
+					name = strings.Replace(name, ".N", "."+pick([]string{"1", "1", "1", "2", "x"}), 1)
+				}
+				value := pick(values)
+				switch { // sometimes what gets further
+				case random.IntN(2) == 0:
+				case name == "ImageId":
+					value = images.IDs[0]
+				case strings.HasPrefix(name, "InstanceId"), strings.HasPrefix(name, "ResourceId"):
+					value = ids.EC2(ids.EC2Instance, server.ID)
+				case name == "InstanceType":
+					value = "m1.tiny"
+				case strings.HasSuffix(name, "Count"):
+					value = "1"
+				}
+				asked = append(asked, name, value)
+			}
+			answer := w.ec2(key, asked...)
+			require.NotEqual(t, http.StatusInternalServerError, answer.status, "%q: %s\n%s", asked, answer.body, w.log)
+			codes[answer.code]++
+		}
+	}
+	t.Log(codes)
+	require.NotZero(t, codes[""], "some are answered")
+	require.NotZero(t, codes["Unavailable"], "some get as far as to the engine, which there is none of")
+}

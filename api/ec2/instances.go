@@ -34,11 +34,16 @@ var (
 // stateOf is a server's state in EC2's words. EC2 has none for a guest that is paused or suspended: it does nothing, and can be
 // started, so it is stopped. What never ran, or is kept to be restored by Nova's clients, is terminated.
 func stateOf(v models.Server) state {
+	switch v.VMState { //nolint:exhaustive // the rest depends on what is done to it
+	case lifecycle.Deleted, lifecycle.SoftDeleted:
+		return terminated
+	}
+	if v.DeleteAskedAt != nil {
+		return shuttingDown
+	}
 	switch v.Task() {
 	case lifecycle.Deleting, lifecycle.SoftDeleting:
-		if v.VMState != lifecycle.Deleted && v.VMState != lifecycle.SoftDeleted {
-			return shuttingDown
-		}
+		return shuttingDown
 	case lifecycle.PoweringOff, lifecycle.Suspending, lifecycle.Pausing:
 		return stopping
 	case lifecycle.PoweringOn, lifecycle.Resuming, lifecycle.Unpausing:
@@ -49,8 +54,6 @@ func stateOf(v models.Server) state {
 		return pending
 	case lifecycle.Active, lifecycle.Rescued:
 		return running
-	case lifecycle.Deleted, lifecycle.SoftDeleted:
-		return terminated
 	case lifecycle.Resized:
 		if v.PowerState == lifecycle.Running {
 			return running
@@ -59,7 +62,7 @@ func stateOf(v models.Server) state {
 		if v.LaunchedAt == nil {
 			return terminated
 		}
-	case lifecycle.Paused, lifecycle.Suspended, lifecycle.Stopped:
+	case lifecycle.Paused, lifecycle.Suspended, lifecycle.Stopped, lifecycle.Deleted, lifecycle.SoftDeleted:
 	}
 	return stopped
 }

@@ -3,7 +3,7 @@
 # config drives and the demo guest. Asks apt only for what is missing; when nothing is, it is done at once.
 #
 #   deploy/dev/install.sh           install what is missing
-#   deploy/dev/install.sh --tests   and what only the tests need: OpenStack's clients, a message broker with oslo.messaging, a browser, the race
+#   deploy/dev/install.sh --tests   and what only the tests need: OpenStack's and Amazon's clients, a message broker with oslo.messaging, a browser, the race
 #                                   detector's C compiler, what cloud-init is written with
 #   deploy/dev/install.sh --bench   and what only the benchmarks compare with
 #   deploy/dev/install.sh --cloud-guest   and what builds the image of Debian with cloud-init
@@ -29,7 +29,8 @@ iproute2 util-linux
 busybox-static cpio xz-utils grub-pc-bin grub-common binutils
 "
 [ "${1:-}" != --tests ] || packages="$packages python3-openstackclient python3-novaclient python3-glanceclient rabbitmq-server python3-oslo.messaging openssl gcc libc6-dev chromium
-python3-yaml python3-jinja2 python3-configobj python3-requests python3-jsonpatch python3-jsonschema python3-oauthlib python3-netifaces"
+python3-boto3 python3-yaml python3-jinja2 python3-configobj python3-requests python3-jsonpatch python3-jsonschema python3-oauthlib python3-netifaces"
+[ "${1:-}" != --tests ] || [ "${ID:-}" = ubuntu ] || packages="$packages awscli" # Ubuntu 24.04 has none
 [ "${1:-}" != --bench ] || packages="$packages socat"
 [ "${1:-}" != --cloud-guest ] || packages="$packages mmdebstrap"
 [ "${1:-}" != --libguestfs ] || packages="$packages guestfish libguestfs-xfs $kernel"

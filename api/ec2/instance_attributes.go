@@ -1,0 +1,125 @@
+package ec2
+
+import (
+	"context"
+)
+
+type describeInstanceAttribute struct {
+	ID        string `ec2:"InstanceId,required"`
+	Attribute string `ec2:"Attribute,required"`
+}
+
+type flagItem struct {
+	Value bool `xml:"value"`
+}
+
+type describedInstanceAttribute struct {
+	head
+	ID         string          `xml:"instanceId"`
+	Type       *textItem       `xml:"instanceType,omitempty"`
+	Kernel     *textItem       `xml:"kernel,omitempty"`
+	Ramdisk    *textItem       `xml:"ramdisk,omitempty"`
+	RootDevice *textItem       `xml:"rootDeviceName,omitempty"`
+	AtShutdown *textItem       `xml:"instanceInitiatedShutdownBehavior,omitempty"`
+	Protected  *flagItem       `xml:"disableApiTermination,omitempty"`
+	Unstopped  *flagItem       `xml:"disableApiStop,omitempty"`
+	Optimized  *flagItem       `xml:"ebsOptimized,omitempty"`
+	Groups     *set[groupItem] `xml:"groupSet,omitempty"`
+	Devices    *set[struct{}]  `xml:"blockDeviceMapping,omitempty"`
+	Codes      *set[struct{}]  `xml:"productCodes,omitempty"`
+}
+
+// describeInstanceAttribute tells one of an instance. User data is sealed with what a build knew, and not told again.
+func (a *API) describeInstanceAttribute(ctx context.Context, who asker, in describeInstanceAttribute) (*describedInstanceAttribute, error) {
+	found, err := a.instances(ctx, who, []string{in.ID}, nil)
+	if err != nil {
+		return nil, err
+	}
+	i := found[0]
+	said := &describedInstanceAttribute{ID: i.id}
+	switch in.Attribute {
+	case "instanceType":
+		said.Type = &textItem{i.server.Flavor.Name}
+	case "kernel":
+		said.Kernel = &textItem{i.kernel}
+	case "ramdisk":
+		said.Ramdisk = &textItem{i.ramdisk}
+	case "rootDeviceName":
+		said.RootDevice = &textItem{i.server.RootDeviceName}
+	case "instanceInitiatedShutdownBehavior":
+		said.AtShutdown = &textItem{"stop"}
+	case "disableApiTermination":
+		said.Protected = &flagItem{}
+	case "disableApiStop":
+		said.Unstopped = &flagItem{}
+	case "ebsOptimized":
+		said.Optimized = &flagItem{}
+	case "groupSet":
+		groups := i.item().Groups
+		said.Groups = &groups
+	case "blockDeviceMapping":
+		said.Devices = &set[struct{}]{}
+	case "productCodes":
+		said.Codes = &set[struct{}]{}
+	default:
+		return nil, unsupported("The attribute %s of an instance is not supported", in.Attribute)
+	}
+	return said, nil
+}
+
+type modifyInstanceAttribute struct {
+	ID        string   `ec2:"InstanceId,required"`
+	Groups    []string `ec2:"GroupId"`
+	Protected *struct {
+		Value bool `ec2:"Value"`
+	} `ec2:"DisableApiTermination"`
+	Unstopped *struct {
+		Value bool `ec2:"Value"`
+	} `ec2:"DisableApiStop"`
+	Optimized *struct {
+		Value bool `ec2:"Value"`
+	} `ec2:"EbsOptimized"`
+	Shutdown *struct {
+		Value string `ec2:"Value"`
+	} `ec2:"InstanceInitiatedShutdownBehavior"`
+
+	Attribute refused `ec2:"Attribute" why:"an attribute is named by a parameter of its own"`
+	Value     refused `ec2:"Value" why:"an attribute is named by a parameter of its own"`
+	Devices   refused `ec2:"BlockDeviceMapping" why:"there are no volumes"`
+	ENA       refused `ec2:"EnaSupport" why:"which network device a guest sees is its image's"`
+	Type      refused `ec2:"InstanceType" why:"a server of another flavor is made by Nova's resize, which is confirmed or reverted afterwards"`
+	Kernel    refused `ec2:"Kernel" why:"an instance keeps its kernel"`
+	Ramdisk   refused `ec2:"Ramdisk" why:"an instance keeps its ramdisk"`
+	Source    refused `ec2:"SourceDestCheck" why:"what an interface may send is its network's matter"`
+	SRIOV     refused `ec2:"SriovNetSupport" why:"which network device a guest sees is its image's"`
+	UserData  refused `ec2:"UserData" why:"a guest was told its user data when it was built"`
+}
+
+// modifyInstanceAttribute changes nothing yet: it accepts what is so already, and refuses what would not be.
+func (a *API) modifyInstanceAttribute(ctx context.Context, who asker, in modifyInstanceAttribute) (*done, error) {
+	if _, err := a.instances(ctx, who, []string{in.ID}, nil); err != nil {
+		return nil, err
+	}
+	is := runInstances{Min: 1, Max: 1}
+	if in.Protected != nil {
+		is.Protected = in.Protected.Value
+	}
+	if in.Unstopped != nil {
+		is.Unstopped = in.Unstopped.Value
+	}
+	if in.Optimized != nil {
+		is.Optimized = in.Optimized.Value
+	}
+	if in.Shutdown != nil {
+		is.AtShutdown = in.Shutdown.Value
+	}
+	if err := is.check(); err != nil {
+		return nil, err
+	}
+	return isDone(), a.checkGroups(who, nil, in.Groups)
+}
+
+var attributeActions = []action{
+	does("DescribeInstanceAttribute", (*API).describeInstanceAttribute),
+	does("ModifyInstanceAttribute", (*API).modifyInstanceAttribute),
+}

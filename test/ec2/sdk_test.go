@@ -1,0 +1,290 @@
+package ec2
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/test/system"
+)
+
+// TestAmazonsSDK goes through an instance's life by the SDK and its waiters, and looks at the same servers through Nova's API.
+func TestAmazonsSDK(t *testing.T) {
+	r := start(t)
+	ctx, c := t.Context(), r.sdk()
+	nova := system.Compute(t, r.Demo())
+
+	t.Run("one instance lives as its server does", func(t *testing.T) { r.life(t, c) })
+	t.Run("a request for several is one reservation", func(t *testing.T) {
+		ran, err := c.RunInstances(ctx, &ec2.RunInstancesInput{
+			ImageId: &r.ami, InstanceType: "small", MinCount: new(int32(2)), MaxCount: new(int32(3)),
+			TagSpecifications: []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{{Key: new("Name"), Value: new("web")}, {Key: new("tier"), Value: new("front")}}}},
+		})
+		require.NoError(t, err)
+		require.Len(t, ran.Instances, 3)
+		ids := idsOf(ran.Instances)
+		require.NoError(t, waitRunning(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids}, patience))
+		for _, filters := range [][]string{
+			{"reservation-id", *ran.ReservationId}, {"tag:tier", "fr*"}, {"tag:Name", "we?"}, {"instance-type", "sm*", "instance-state-name", "running"}, {"image-id", r.ami, "instance-state-name", "running"},
+		} {
+			in := &ec2.DescribeInstancesInput{}
+			for i := 0; i < len(filters); i += 2 {
+				in.Filters = append(in.Filters, types.Filter{Name: &filters[i], Values: []string{filters[i+1]}})
+			}
+			found, err := c.DescribeInstances(ctx, in)
+			require.NoError(t, err)
+			require.Len(t, found.Reservations, 1, "%v", filters)
+			require.ElementsMatch(t, ids, idsOf(found.Reservations[0].Instances), "%v", filters)
+		}
+		ended, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: ids})
+		require.NoError(t, err)
+		require.Len(t, ended.TerminatingInstances, 3)
+		require.NoError(t, waitTerminated(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids}, patience))
+	})
+	t.Run("what Nova's clients made is an instance", func(t *testing.T) {
+		made, err := servers.Create(ctx, nova, servers.CreateOpts{Name: "theirs", ImageRef: r.image, FlavorRef: "small", Networks: "none", Metadata: map[string]string{"a": "b"}}, nil).Extract()
+		require.NoError(t, err)
+		found, err := c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: []types.Filter{{Name: new("tag:Name"), Values: []string{"theirs"}}}})
+		require.NoError(t, err)
+		require.Len(t, found.Reservations, 1)
+		i := found.Reservations[0].Instances[0]
+		require.Equal(t, "i-"+strings.ReplaceAll(made.ID, "-", "")[:17], *i.InstanceId)
+		require.Equal(t, r.ami, *i.ImageId)
+		require.NoError(t, waitRunning(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{*i.InstanceId}}, patience))
+		_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{*i.InstanceId}})
+		require.NoError(t, err)
+		require.NoError(t, waitTerminated(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{*i.InstanceId}}, patience))
+		_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{*i.InstanceId}})
+		require.NoError(t, err, "again")
+	})
+	t.Run("64 requests with one token make one reservation", func(t *testing.T) { r.together(t) })
+	t.Run("what cannot be is refused", func(t *testing.T) { r.refusals(t, c) })
+}
+
+func idsOf(instances []types.Instance) (ids []string) {
+	for _, i := range instances {
+		ids = append(ids, *i.InstanceId)
+	}
+	return ids
+}
+
+func (r *rig) life(t *testing.T, c *ec2.Client) {
+	ctx := t.Context()
+	nova := system.Compute(t, r.Demo())
+	key, err := c.CreateKeyPair(ctx, &ec2.CreateKeyPairInput{KeyName: new("mine"), KeyType: types.KeyTypeEd25519})
+	require.NoError(t, err)
+	require.Contains(t, *key.KeyMaterial, "OPENSSH PRIVATE KEY")
+	subnets, err := c.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})
+	require.NoError(t, err)
+	require.Len(t, subnets.Subnets, 1)
+	ran, err := c.RunInstances(ctx, &ec2.RunInstancesInput{
+		ImageId: new("noise"), InstanceType: "small", MinCount: new(int32(1)), MaxCount: new(int32(1)), KeyName: new("mine"),
+		UserData: new(base64.StdEncoding.EncodeToString([]byte("#!/bin/true"))), SubnetId: subnets.Subnets[0].SubnetId, PrivateIpAddress: new("10.20.0.77"),
+		SecurityGroups: []string{"default"}, Placement: &types.Placement{AvailabilityZone: new("nova"), Tenancy: types.TenancyDefault},
+	})
+	require.NoError(t, err)
+	require.Len(t, ran.Instances, 1)
+	i := ran.Instances[0]
+	require.Equal(t, types.InstanceStateNamePending, i.State.Name)
+	require.Equal(t, r.ami, *i.ImageId)
+	require.Regexp(t, `^i-[0-9a-f]{17}$`, *i.InstanceId)
+	one := &ec2.DescribeInstancesInput{InstanceIds: []string{*i.InstanceId}}
+	require.NoError(t, waitRunning(c).Wait(ctx, one, patience))
+	require.NoError(t, waitStatusOk(c).Wait(ctx, &ec2.DescribeInstanceStatusInput{InstanceIds: one.InstanceIds}, patience))
+	found, err := c.DescribeInstances(ctx, one)
+	require.NoError(t, err)
+	i = found.Reservations[0].Instances[0]
+	require.Equal(t, []string{"10.20.0.77", "mine", "small", "nova"}, []string{*i.PrivateIpAddress, *i.KeyName, string(i.InstanceType), *i.Placement.AvailabilityZone})
+	require.Equal(t, subnets.Subnets[0].SubnetId, i.SubnetId)
+	require.Empty(t, i.Tags, "a name that nobody gave is no tag")
+	nics, err := c.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{Filters: []types.Filter{{Name: new("attachment.instance-id"), Values: one.InstanceIds}}})
+	require.NoError(t, err)
+	require.Len(t, nics.NetworkInterfaces, 1)
+	require.Equal(t, i.NetworkInterfaces[0].NetworkInterfaceId, nics.NetworkInterfaces[0].NetworkInterfaceId)
+
+	pages, err := servers.List(nova, servers.ListOpts{}).AllPages(ctx)
+	require.NoError(t, err)
+	all, err := servers.ExtractServers(pages)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	server := all[0]
+	require.Equal(t, *i.InstanceId, "i-"+strings.ReplaceAll(server.ID, "-", "")[:17])
+	require.Equal(t, "Server "+server.ID, server.Name)
+	require.True(t, server.ConfigDrive)
+
+	_, err = c.CreateTags(ctx, &ec2.CreateTagsInput{Resources: one.InstanceIds, Tags: []types.Tag{{Key: new("Name"), Value: new("db")}, {Key: new("x"), Value: new("")}}})
+	require.NoError(t, err)
+	again, err := servers.Get(ctx, nova, server.ID).Extract()
+	require.NoError(t, err)
+	require.Equal(t, "db", again.Name)
+	require.Equal(t, map[string]string{"Name": "db", "x": ""}, again.Metadata)
+	_, err = c.DeleteTags(ctx, &ec2.DeleteTagsInput{Resources: one.InstanceIds, Tags: []types.Tag{{Key: new("x"), Value: new("other")}, {Key: new("Name")}}})
+	require.NoError(t, err)
+	tags, err := c.DescribeTags(ctx, &ec2.DescribeTagsInput{})
+	require.NoError(t, err)
+	require.Len(t, tags.Tags, 1)
+	require.Equal(t, "x", *tags.Tags[0].Key)
+
+	console, err := c.GetConsoleOutput(ctx, &ec2.GetConsoleOutputInput{InstanceId: i.InstanceId, Latest: new(true)})
+	require.NoError(t, err)
+	require.Equal(t, i.InstanceId, console.InstanceId)
+
+	state := func(want types.InstanceStateName, of []types.InstanceStateChange, err error) {
+		t.Helper()
+		require.NoError(t, err)
+		require.Equal(t, want, of[0].CurrentState.Name)
+	}
+	for range 2 { // the second time it is that already
+		stopped, err := c.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: one.InstanceIds})
+		require.NoError(t, err)
+		require.Contains(t, []types.InstanceStateName{"stopping", "stopped"}, stopped.StoppingInstances[0].CurrentState.Name)
+		require.NoError(t, waitStopped(c).Wait(ctx, one, patience))
+	}
+	_, err = c.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: one.InstanceIds})
+	isRefused(t, "IncorrectInstanceState", err)
+	started, err := c.StartInstances(ctx, &ec2.StartInstancesInput{InstanceIds: one.InstanceIds})
+	state("pending", started.StartingInstances, err)
+	require.NoError(t, waitRunning(c).Wait(ctx, one, patience))
+	_, err = c.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: one.InstanceIds, Hibernate: new(true)})
+	require.NoError(t, err)
+	require.NoError(t, waitStopped(c).Wait(ctx, one, patience))
+	again, err = servers.Get(ctx, nova, server.ID).Extract()
+	require.NoError(t, err)
+	require.Equal(t, "SUSPENDED", again.Status)
+	_, err = c.StartInstances(ctx, &ec2.StartInstancesInput{InstanceIds: one.InstanceIds})
+	require.NoError(t, err)
+	require.NoError(t, waitRunning(c).Wait(ctx, one, patience))
+	_, err = c.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: one.InstanceIds})
+	require.NoError(t, err)
+	require.NoError(t, waitRunning(c).Wait(ctx, one, patience))
+
+	ended, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: one.InstanceIds})
+	state("shutting-down", ended.TerminatingInstances, err)
+	require.NoError(t, waitTerminated(c).Wait(ctx, one, patience))
+	found, err = c.DescribeInstances(ctx, one)
+	require.NoError(t, err)
+	require.Equal(t, "Client.UserInitiatedShutdown", *found.Reservations[0].Instances[0].StateReason.Code)
+	_, err = c.StartInstances(ctx, &ec2.StartInstancesInput{InstanceIds: one.InstanceIds})
+	isRefused(t, "IncorrectInstanceState", err)
+	_, err = c.DeleteKeyPair(ctx, &ec2.DeleteKeyPairInput{KeyName: new("mine")})
+	require.NoError(t, err)
+}
+
+// together asks for the same instances 64 times at once.
+func (r *rig) together(t *testing.T) {
+	in := func(token, kind string) *ec2.RunInstancesInput {
+		return &ec2.RunInstancesInput{ImageId: &r.ami, InstanceType: types.InstanceType(kind), MinCount: new(int32(2)), MaxCount: new(int32(2)), ClientToken: &token}
+	}
+	for _, least := range []int32{1, 2} {
+		token := fmt.Sprintf("once-%d", least)
+		asked := in(token, "small")
+		asked.MinCount, asked.MaxCount = &least, &least
+		var (
+			group sync.WaitGroup
+			mu    sync.Mutex
+			made  = map[string]int{}
+			ids   []string
+		)
+		for range 64 {
+			group.Go(func() {
+				ran, err := r.sdk().RunInstances(context.WithoutCancel(t.Context()), asked)
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					t.Errorf("with %d: %v", least, err)
+					return
+				}
+				made[*ran.ReservationId+strings.Join(idsOf(ran.Instances), ",")]++
+				ids = idsOf(ran.Instances)
+			})
+		}
+		group.Wait()
+		require.Len(t, made, 1)
+		require.Len(t, ids, int(least))
+		other := in(token, "small")
+		other.MinCount, other.MaxCount, other.KeyName = &least, &least, new("other")
+		_, err := r.sdk().RunInstances(t.Context(), other)
+		isRefused(t, "IdempotentParameterMismatch", err)
+		_, err = r.sdk().TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: ids})
+		require.NoError(t, err)
+		require.NoError(t, waitTerminated(r.sdk()).Wait(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: ids}, patience))
+	}
+}
+
+func (r *rig) refusals(t *testing.T, c *ec2.Client) {
+	ctx := t.Context()
+	glance := system.Image(t, r.Demo())
+	kernel := system.Upload(t, glance, images.CreateOpts{Name: "kernel", DiskFormat: "aki", ContainerFormat: "aki"}, strings.NewReader("kernel"))
+	queued, err := images.Create(ctx, glance, images.CreateOpts{Name: "queued", DiskFormat: "raw", ContainerFormat: "bare"}).Extract()
+	require.NoError(t, err)
+	twin := system.Upload(t, glance, images.CreateOpts{Name: "twin", DiskFormat: "raw", ContainerFormat: "bare"}, strings.NewReader("one"))
+	other := system.Upload(t, glance, images.CreateOpts{Name: "twin", DiskFormat: "raw", ContainerFormat: "bare"}, strings.NewReader("two"))
+	aki := ""
+	all, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{Filters: []types.Filter{{Name: new("image-type"), Values: []string{"kernel"}}}})
+	require.NoError(t, err)
+	require.Len(t, all.Images, 1)
+	aki = *all.Images[0].ImageId
+	require.True(t, strings.HasPrefix(aki, "aki-"))
+	before, err := c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{})
+	require.NoError(t, err)
+
+	for what, c := range map[string]struct {
+		code   string
+		change func(*ec2.RunInstancesInput)
+	}{
+		"no count":              {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.MinCount = new(int32(0)) }},
+		"less than the least":   {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.MinCount = new(int32(2)) }},
+		"over the quota":        {"InstanceLimitExceeded", func(in *ec2.RunInstancesInput) { in.MinCount, in.MaxCount = new(int32(101)), new(int32(101)) }},
+		"no such image":         {"InvalidAMIID.NotFound", func(in *ec2.RunInstancesInput) { in.ImageId = new("ami-ffffff00") }},
+		"no id and no name":     {"InvalidAMIID.Malformed", func(in *ec2.RunInstancesInput) { in.ImageId = new("ami-1") }},
+		"a kernel":              {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.ImageId = &aki }},
+		"a kernel's number":     {"InvalidAMIID.NotFound", func(in *ec2.RunInstancesInput) { in.ImageId = new("ami" + aki[3:]) }},
+		"a machine as kernel":   {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.KernelId = &r.ami }},
+		"a machine's number":    {"InvalidAMIID.NotFound", func(in *ec2.RunInstancesInput) { in.RamdiskId = new("ari" + r.ami[3:]) }},
+		"an image without data": {"InvalidAMIID.Unavailable", func(in *ec2.RunInstancesInput) { in.ImageId = new("queued") }},
+		"one of two names":      {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.ImageId = new("twin") }},
+		"no such type":          {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.InstanceType = "m1.none" }},
+		"no such key":           {"InvalidKeyPair.NotFound", func(in *ec2.RunInstancesInput) { in.KeyName = new("none") }},
+		"no such group":         {"InvalidGroup.NotFound", func(in *ec2.RunInstancesInput) { in.SecurityGroups = []string{"none"} }},
+		"no such subnet":        {"InvalidSubnetID.NotFound", func(in *ec2.RunInstancesInput) { in.SubnetId = new("subnet-0123456789abcdef0") }},
+		"an address elsewhere":  {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.PrivateIpAddress = new("10.99.0.1") }},
+		"no such zone":          {"InvalidParameterValue", func(in *ec2.RunInstancesInput) { in.Placement = &types.Placement{AvailabilityZone: new("none")} }},
+		"a placement group":     {"InvalidPlacementGroup.Unknown", func(in *ec2.RunInstancesInput) { in.Placement = &types.Placement{GroupName: new("near")} }},
+		"a volume": {"UnsupportedOperation", func(in *ec2.RunInstancesInput) {
+			in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: new("/dev/sdb"), Ebs: &types.EbsBlockDevice{VolumeSize: new(int32(1))}}}
+		}},
+		"a disk that its type has not": {"InvalidBlockDeviceMapping", func(in *ec2.RunInstancesInput) {
+			in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: new("/dev/sdb"), VirtualName: new("ephemeral0")}}
+		}},
+		"protection": {"UnsupportedOperation", func(in *ec2.RunInstancesInput) { in.DisableApiTermination = new(true) }},
+		"a role": {"UnsupportedOperation", func(in *ec2.RunInstancesInput) {
+			in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: new("x")}
+		}},
+		"metadata": {"UnsupportedOperation", func(in *ec2.RunInstancesInput) {
+			in.MetadataOptions = &types.InstanceMetadataOptionsRequest{HttpTokens: "required"}
+		}},
+		"a trial":   {"DryRunOperation", func(in *ec2.RunInstancesInput) { in.DryRun = new(true) }},
+		"user data": {"InvalidUserData.Malformed", func(in *ec2.RunInstancesInput) { in.UserData = new("?") }},
+	} {
+		in := &ec2.RunInstancesInput{ImageId: &r.ami, InstanceType: "small", MinCount: new(int32(1)), MaxCount: new(int32(1))}
+		c.change(in)
+		_, err := r.sdk().RunInstances(ctx, in)
+		require.Error(t, err, what)
+		t.Run(what, func(t *testing.T) { isRefused(t, c.code, err) })
+	}
+	after, err := c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{})
+	require.NoError(t, err)
+	require.Len(t, after.Reservations, len(before.Reservations), "a refusal leaves nothing behind")
+	for _, id := range []string{kernel, queued.ID, twin, other} {
+		require.NoError(t, images.Delete(ctx, glance, id).ExtractErr())
+	}
+}
