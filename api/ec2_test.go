@@ -315,11 +315,10 @@ func TestKeyPairsHaveEC2sFingerprints(t *testing.T) {
 
 func base64Of(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
 
-// TestNoParameterMakesTheServerFail asks for every action with parameters that are its own and values that are mostly not.
-func TestNoParameterMakesTheServerFail(t *testing.T) {
-	w := newWorld(t)
-	ctx := t.Context()
-	key := w.accessKey("demo", demoUser, demoProject)
+// someInstance is a server of the demo project that is built, of an image that only that sees, and a network of its own.
+func (w *world) someInstance() (models.Image, models.Server, models.Network) {
+	w.t.Helper()
+	t, ctx := w.t, w.t.Context()
 	_, err := w.store.CreateFlavor(ctx, models.Flavor{ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 64, DiskGiB: 1, EphemeralGiB: 1, RxTxFactor: 1, Public: true})
 	require.NoError(t, err)
 	image, err := w.store.CreateImage(ctx, models.Image{
@@ -333,6 +332,45 @@ func TestNoParameterMakesTheServerFail(t *testing.T) {
 	require.NoError(t, w.store.RecordServer(ctx, server, models.InstanceAction{ServerID: server.ID, RequestID: "req-1", Action: "create", UserID: demoUser, ProjectID: demoProject}))
 	network, err := w.store.EnsureNetwork(ctx, models.Network{ProjectID: demoProject, Name: "net", MTU: 1500}, models.Subnet{Name: "sub", CIDR: "10.0.0.0/24"})
 	require.NoError(t, err)
+	return image, server, network
+}
+
+func TestAnotherProjectsThingsAreAsAbsentAsWhatNeverWas(t *testing.T) {
+	w := newWorld(t)
+	image, server, network := w.someInstance()
+	i, vpc, subnet := ids.EC2(ids.EC2Instance, server.ID), ids.EC2(ids.EC2VPC, network.ID), ids.EC2(ids.EC2Subnet, network.Subnets[0].ID)
+	names, err := w.store.EC2ImageIDs(t.Context(), []string{image.ID})
+	require.NoError(t, err)
+	ami := names[image.ID]
+	asked := map[string][]string{
+		"InvalidInstanceID.NotFound": {"DescribeInstances", "InstanceId.1", i}, "InvalidVpcID.NotFound": {"DescribeVpcs", "VpcId.1", vpc},
+		"InvalidSubnetID.NotFound": {"DescribeSubnets", "SubnetId.1", subnet}, "InvalidAMIID.NotFound": {"DescribeImages", "ImageId.1", ami},
+	}
+	own := w.accessKey("demo", demoUser, demoProject)
+	others, admins := w.accessKey("other", otherUser, otherProject), w.accessKey("admin", adminUser, adminProject)
+	for _, key := range []aws.Credentials{others, admins} {
+		for code, ask := range asked {
+			require.Equal(t, http.StatusOK, w.ec2(own, append([]string{"Action"}, ask...)...).status)
+			if ask[0] == "DescribeImages" && key == admins {
+				continue // the image service shows an admin all
+			}
+			a := w.ec2(key, append([]string{"Action"}, ask...)...)
+			require.Equal(t, code, a.code, a.body)
+		}
+		for _, ask := range [][]string{
+			{"TerminateInstances", "InstanceId.1", i}, {"StopInstances", "InstanceId.1", i}, {"GetConsoleOutput", "InstanceId", i},
+			{"CreateTags", "ResourceId.1", i, "Tag.1.Key", "x"}, {"CreateImage", "InstanceId", i, "Name", "of-another"},
+		} {
+			require.Equal(t, "InvalidInstanceID.NotFound", w.ec2(key, append([]string{"Action"}, ask...)...).code, ask)
+		}
+	}
+}
+
+// TestNoParameterMakesTheServerFail asks for every action with parameters that are its own and values that are mostly not.
+func TestNoParameterMakesTheServerFail(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	image, server, network := w.someInstance()
 	var images struct {
 		IDs []string `xml:"imagesSet>item>imageId"`
 	}

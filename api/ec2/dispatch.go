@@ -188,5 +188,5 @@ func codeOf(err error) ids.EC2Code {
 
 // table is every action, a file for each group.
 func table() []action {
-	return slices.Concat(accountActions, attributeActions, imageActions, imageChanges, instanceActions, keyPairActions, networkActions, powerActions, runActions, tagActions, typeActions, volumeActions)
+	return slices.Concat(accountActions, attributeActions, imageActions, imageChanges, instanceActions, keyPairActions, networkActions, powerActions, runActions, tagActions, typeActions, volumeActions, unservedActions())
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
@@ -12,8 +13,15 @@ import (
 
 // EC2's words for what there is of networks: a network is a VPC, its subnets are that VPC's, a port is a network interface.
 
-// wiring is the network service for whoever asks.
-func (a *API) wiring(who asker) *networks.Repository { return a.networks.For(who.Caller.Caller) }
+// wiring is the network service for whoever asks. An account is a project: also an admin sees its own networks and those that are
+// shared, and no others.
+func (a *API) wiring(who asker) *networks.Repository {
+	caller := who.Caller.Caller
+	if caller.Admin() {
+		caller.Roles = []string{auth.RoleMember}
+	}
+	return a.networks.For(caller)
+}
 
 type describeVPCs struct {
 	IDs []string `ec2:"VpcId"`

@@ -52,21 +52,7 @@ func none(kind ids.EC2Kind, named []string, p paged) error {
 	return err
 }
 
-// withoutVolumes are actions that ask for what there is not.
-var withoutVolumes = []string{
-	"AttachVolume", "CopySnapshot", "CreateSnapshot", "CreateSnapshots", "CreateVolume", "DeleteSnapshot", "DeleteVolume", "DescribeVolumeStatus",
-	"DetachVolume", "EnableVolumeIO", "ModifySnapshotAttribute", "ModifyVolume", "ModifyVolumeAttribute",
-}
-
-var volumeActions = append([]action{
+var volumeActions = []action{
 	does("DescribeSnapshots", (*API).describeSnapshots),
 	does("DescribeVolumes", (*API).describeVolumes),
-}, refusals()...)
-
-func refusals() []action {
-	var all []action
-	for _, name := range withoutVolumes {
-		all = append(all, refuses(name, "There are no volumes here: an instance's disks are its type's"))
-	}
-	return all
 }

@@ -1,6 +1,6 @@
 // Package fault is the one vocabulary of failure: a closed set of kinds, a text that is safe and useful to show to the
 // user, and the internal cause. Two mappers turn it into other forms and no others exist: Temporal application errors
-// (internal/fault/failure, both ways) and OpenStack fault bodies (api/rest).
+// (internal/fault/failure, both ways) and the fault bodies of OpenStack and of EC2 (api/rest).
 package fault
 
 import (

@@ -14,6 +14,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 )
 
@@ -66,6 +67,7 @@ func TestAmazonsSDK(t *testing.T) {
 		_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{*i.InstanceId}})
 		require.NoError(t, err, "again")
 	})
+	t.Run("an image is made of an instance, shared and deregistered", func(t *testing.T) { r.picture(t, c) })
 	t.Run("64 requests with one token make one reservation", func(t *testing.T) { r.together(t) })
 	t.Run("what cannot be is refused", func(t *testing.T) { r.refusals(t, c) })
 }
@@ -287,4 +289,74 @@ func (r *rig) refusals(t *testing.T, c *ec2.Client) {
 	for _, id := range []string{kernel, queued.ID, twin, other} {
 		require.NoError(t, images.Delete(ctx, glance, id).ExtractErr())
 	}
+}
+
+// picture does what image builders do: run, wait, stop, make an image, share it, run from it, and clean up.
+func (r *rig) picture(t *testing.T, c *ec2.Client) {
+	ctx := t.Context()
+	run := func(image string) []string {
+		t.Helper()
+		ran, err := c.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: &image, InstanceType: "small", MinCount: new(int32(1)), MaxCount: new(int32(1))})
+		require.NoError(t, err)
+		ids := idsOf(ran.Instances)
+		require.NoError(t, waitRunning(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids}, patience))
+		return ids
+	}
+	ids := run(r.ami)
+	asked := &ec2.CreateImageInput{InstanceId: &ids[0], Name: new("made-of-it"), Description: new("what was made")}
+	_, err := c.CreateImage(ctx, asked)
+	isRefused(t, "UnsupportedOperation", err) // it runs, and is not rebooted
+	asked.NoReboot = new(true)
+	made, err := c.CreateImage(ctx, asked)
+	require.NoError(t, err)
+	require.Regexp(t, `^ami-[0-9a-f]{8}$`, *made.ImageId)
+	_, err = c.CreateImage(ctx, asked)
+	isRefused(t, "InvalidAMIName.Duplicate", err)
+	one := &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}
+	require.NoError(t, ec2.NewImageAvailableWaiter(c, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = pace, pace }).Wait(ctx, one, patience))
+	found, err := c.DescribeImages(ctx, one)
+	require.NoError(t, err)
+	require.Equal(t, []string{"made-of-it", "what was made", r.project}, []string{*found.Images[0].Name, *found.Images[0].Description, *found.Images[0].OwnerId})
+
+	permissions := func() []types.LaunchPermission {
+		t.Helper()
+		said, err := c.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: made.ImageId, Attribute: "launchPermission"})
+		require.NoError(t, err)
+		return said.LaunchPermissions
+	}
+	other, err := r.Store.EnsureProject(ctx, models.Project{ID: "0123456789abcdef0123456789abcdef", Name: "other", DomainID: "default", Enabled: true})
+	require.NoError(t, err)
+	share := &types.LaunchPermissionModifications{Add: []types.LaunchPermission{{UserId: &other.ID}}}
+	for range 2 { // the second time it is already
+		_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, LaunchPermission: share})
+		require.NoError(t, err)
+	}
+	require.Len(t, permissions(), 1)
+	require.Equal(t, other.ID, *permissions()[0].UserId)
+	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, Attribute: new("launchPermission"), OperationType: "add", UserGroups: []string{"all"}})
+	isRefused(t, "UnauthorizedOperation", err) // an admin's
+	_, err = c.ModifyImageAttribute(ctx, &ec2.ModifyImageAttributeInput{ImageId: made.ImageId, Description: &types.AttributeValue{Value: new("changed")}})
+	require.NoError(t, err)
+	said, err := c.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: made.ImageId, Attribute: "description"})
+	require.NoError(t, err)
+	require.Equal(t, "changed", *said.Description.Value)
+	_, err = c.ResetImageAttribute(ctx, &ec2.ResetImageAttributeInput{ImageId: made.ImageId, Attribute: "launchPermission"})
+	require.NoError(t, err)
+	require.Empty(t, permissions())
+
+	ids = append(ids, run("made-of-it")...)
+	kind, err := c.DescribeInstanceAttribute(ctx, &ec2.DescribeInstanceAttributeInput{InstanceId: &ids[1], Attribute: "instanceType"})
+	require.NoError(t, err)
+	require.Equal(t, "small", *kind.InstanceType.Value)
+	_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: ids})
+	require.NoError(t, err)
+	require.NoError(t, waitTerminated(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids}, patience))
+	_, err = c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: made.ImageId})
+	require.NoError(t, err)
+	_, err = c.DescribeImages(ctx, one)
+	isRefused(t, "InvalidAMIID.NotFound", err)
+	_, err = c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: made.ImageId})
+	isRefused(t, "InvalidAMIID.NotFound", err)
+	_, err = c.RegisterImage(ctx, &ec2.RegisterImageInput{Name: new("other"), ImageLocation: new("x")})
+	isRefused(t, "UnsupportedOperation", err)
 }

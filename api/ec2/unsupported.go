@@ -1,0 +1,36 @@
+package ec2
+
+// unserved are actions of EC2 that its clients know, of what there is not here, each with the reason. All others are InvalidAction.
+var unserved = []struct {
+	why   string
+	names []string
+}{
+	{"There are no volumes here: an instance's disks are its type's", []string{
+		"AttachVolume", "CopySnapshot", "CreateSnapshot", "CreateSnapshots", "CreateVolume", "DeleteSnapshot", "DeleteVolume", "DescribeVolumeStatus",
+		"DetachVolume", "EnableVolumeIO", "ModifySnapshotAttribute", "ModifyVolume", "ModifyVolumeAttribute",
+	}},
+	{"There are no floating addresses here yet", []string{
+		"AllocateAddress", "AssociateAddress", "DescribeAddresses", "DisassociateAddress", "ReleaseAddress",
+	}},
+	{"Packets are not filtered here yet: every project has the one security group default, which lets everything pass", []string{
+		"AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateSecurityGroup", "DeleteSecurityGroup", "DescribeSecurityGroupRules",
+		"RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress",
+	}},
+	{"Networks are made and changed by the network API", []string{
+		"CreateNetworkInterface", "CreateSubnet", "CreateVpc", "DeleteNetworkInterface", "DeleteSubnet", "DeleteVpc", "ModifySubnetAttribute", "ModifyVpcAttribute",
+	}},
+	{"An instance keeps the network interfaces that it was built with", []string{"AttachNetworkInterface", "DetachNetworkInterface"}},
+	{"An image gets its bytes by the image API, or is made of an instance (CreateImage)", []string{"CopyImage", "ImportImage", "RegisterImage"}},
+	{"No password of an instance is kept", []string{"GetPasswordData"}},
+	{"A screen is seen by Nova's remote consoles", []string{"GetConsoleScreenshot"}},
+}
+
+func unservedActions() []action {
+	var all []action
+	for _, u := range unserved {
+		for _, name := range u.names {
+			all = append(all, refuses(name, u.why))
+		}
+	}
+	return all
+}
