@@ -33,7 +33,8 @@ type Options struct {
 
 // Relay carries the consoles of a host's guests.
 type Relay struct {
-	o Options
+	o    Options
+	deaf time.Duration // how long a guest may take nothing of what waits for it
 
 	stopping context.Context
 	stop     context.CancelFunc
@@ -51,7 +52,7 @@ type carried struct {
 
 // New makes a Relay, which Close ends.
 func New(o Options) *Relay {
-	r := &Relay{o: o, serials: map[string]*carried{}}
+	r := &Relay{o: o, deaf: 10 * time.Second, serials: map[string]*carried{}}
 	r.stopping, r.stop = context.WithCancel(context.Background())
 	return r
 }
@@ -66,6 +67,7 @@ func (r *Relay) Close() {
 var (
 	errTakenOver = errors.New("another session has taken the console over")
 	errTooSlow   = errors.New("the guest prints faster than its output is taken")
+	errDeaf      = errors.New("the guest does not take what is typed")
 	errStopping  = errors.New("the server's host is being stopped")
 )
 
@@ -130,9 +132,8 @@ func (r *Relay) dial(ctx context.Context, in contract.OpenConsoleInput) (*websoc
 
 const (
 	chunk     = 32 << 10         // bytes that are read at once
-	ahead     = 32               // chunks that a guest may be ahead of who reads its serial port
 	pingEvery = 30 * time.Second // so that a session that is gone is noticed
-	pingWait  = 15 * time.Second
+	pingWait  = 45 * time.Second // the API reads no answer while its user takes nothing, which it allows 30 s
 )
 
 // carry passes bytes both ways until one side ends, and says why: nil where either has ended it in peace.
@@ -141,13 +142,17 @@ func (r *Relay) carry(ctx context.Context, c *carried, kind string, socket *webs
 	session := websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary)
 	var all sync.WaitGroup
 	if kind == contract.ConsoleSerial {
-		printed := make(chan []byte, ahead)
-		all.Go(func() { c.end(read(ctx, guest, printed)) })
-		all.Go(func() { c.end(write(ctx, session, printed)) })
+		// A terminal that nobody reads holds the guest up, and its log with it.
+		printed := newBacklog(errTooSlow, 0)
+		all.Go(func() { c.end(printed.fill(ctx, guest)) })
+		all.Go(func() { c.end(printed.drain(ctx, session, chunk)) })
 	} else {
 		all.Go(func() { c.end(copyAll(session, guest)) })
 	}
-	all.Go(func() { c.end(copyAll(guest, session)) })
+	// The session is read whether or not the guest takes what is typed: its answers to pings come behind that.
+	typed := newBacklog(errDeaf, r.deaf)
+	all.Go(func() { c.end(typed.fill(ctx, session)) })
+	all.Go(func() { c.end(typed.drain(ctx, guest, keys)) })
 	all.Go(func() { c.end(ping(ctx, socket)) })
 	<-ctx.Done()
 	why := context.Cause(ctx)
@@ -168,39 +173,6 @@ func (r *Relay) carry(ctx context.Context, c *carried, kind string, socket *webs
 func copyAll(to io.Writer, from io.Reader) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, chunk))
 	return cmp.Or(err, io.EOF)
-}
-
-// read takes what the guest prints as fast as it comes: a terminal that nobody reads holds the guest up, and its log with it.
-func read(ctx context.Context, guest io.Reader, printed chan<- []byte) error {
-	for {
-		buffer := make([]byte, chunk)
-		n, err := guest.Read(buffer)
-		if n > 0 {
-			select {
-			case printed <- buffer[:n]:
-			case <-ctx.Done():
-				return nil
-			default:
-				return errTooSlow
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func write(ctx context.Context, session io.Writer, printed <-chan []byte) error {
-	for {
-		select {
-		case bytes := <-printed:
-			if _, err := session.Write(bytes); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // ping ends where the session does not answer any more.
@@ -227,7 +199,7 @@ func finish(socket *websocket.Conn, why error) {
 	switch {
 	case why == nil:
 		_ = socket.Close(websocket.StatusNormalClosure, "")
-	case errors.Is(why, errTakenOver), errors.Is(why, errTooSlow), errors.Is(why, errStopping):
+	case errors.Is(why, errTakenOver), errors.Is(why, errTooSlow), errors.Is(why, errDeaf), errors.Is(why, errStopping):
 		_ = socket.Close(websocket.StatusTryAgainLater, why.Error())
 	default:
 		_ = socket.CloseNow()
