@@ -133,9 +133,11 @@ func (s *Service) Serve(ctx context.Context, token string, user Peer) {
 }
 
 func (s *Service) serve(ctx context.Context, token string, user Peer) error {
-	grant, err := s.store.UseConsoleToken(ctx, auth.HashToken(token), time.Now())
+	const spent = "The address of the console has been used or has expired: ask for another"
+	hash := auth.HashToken(token)
+	grant, err := s.store.ConsoleToken(ctx, hash, time.Now())
 	if err != nil {
-		return fault.Absent(err, fault.Unauthorized, "The address of the console has been used or has expired: ask for another")
+		return fault.Absent(err, fault.Unauthorized, spent)
 	}
 	v, err := s.store.Server(ctx, grant.ServerID)
 	switch {
@@ -149,6 +151,10 @@ func (s *Service) serve(ctx context.Context, token string, user Peer) error {
 		return err
 	}
 	defer s.leave(x)
+	// Now only: whoever has too many open may close one, and come again.
+	if _, err := s.store.UseConsoleToken(ctx, hash, time.Now()); err != nil {
+		return fault.Absent(err, fault.Unauthorized, spent)
+	}
 	log := s.config.Logger.With("server_id", v.ID, "type", grant.Type, "user", grant.UserID, "session", x.id)
 	err = s.meet(ctx, x, v.Host.Hostname, user)
 	log.Info("A console is closed.", "why", fmt.Sprint(err))
