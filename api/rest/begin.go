@@ -52,6 +52,16 @@ func Begin(o Options) echo.MiddlewareFunc {
 			c.Set(keyRequest, r)
 			c.Response().Header().Set("X-Openstack-Request-Id", r.id)
 
+			observe := func() {
+				if o.Observe != nil {
+					o.Observe(route(c), c.Request().Method, c.Response().Status, time.Since(start))
+				}
+			}
+			c.Response().Before(func() {
+				if c.Response().Status == http.StatusSwitchingProtocols { // what follows is no request, and may take hours
+					observe()
+				}
+			})
 			linger := limits.watch(c)
 			handle := recoverPanic(next)
 			if !cleanText(c.Request().URL) {
@@ -79,8 +89,8 @@ func Begin(o Options) echo.MiddlewareFunc {
 				slog.String("from", c.Request().RemoteAddr),
 				slog.String("project", caller.ProjectID),
 				slog.String("user", caller.UserID))
-			if o.Observe != nil {
-				o.Observe(route(c), c.Request().Method, status, took)
+			if status != http.StatusSwitchingProtocols {
+				observe()
 			}
 			linger()
 			return nil
