@@ -115,9 +115,14 @@ func (w *consoleWorld) open(address string) (*websocket.Conn, net.Conn) {
 	socket, _, err := w.dial(address) //nolint:bodyclose // as above
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = socket.CloseNow() })
-	guest := <-w.guests.ends
-	w.t.Cleanup(func() { _ = guest.Close() })
-	return socket, guest
+	select {
+	case guest := <-w.guests.ends:
+		w.t.Cleanup(func() { _ = guest.Close() })
+		return socket, guest
+	case <-time.After(time.Minute):
+		require.Fail(w.t, "the host does not come")
+		return nil, nil
+	}
 }
 
 // closed reads a console to its end, and gives what it is told.
@@ -246,6 +251,73 @@ func TestWhyAConsoleDoesNotOpenIsToldAsItIsClosed(t *testing.T) {
 	code, reason := closed(t, socket)
 	require.EqualValues(t, 4409, code)
 	require.Equal(t, "The guest of instance "+w.server+" is off: start it first", reason)
+}
+
+func TestAHostThatDiesInTheMiddleIsNoEndInPeace(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	dialed := make(chan net.Conn, 1)
+	w.guests.relay = console.New(console.Options{
+		API: w.url, Token: func() string { return w.token }, Logger: slog.New(slog.DiscardHandler),
+		Client: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			dialed <- c
+			return c, err
+		}}},
+	})
+	t.Cleanup(w.guests.relay.Close)
+	socket, _ := w.open(w.address())
+	require.NoError(t, (<-dialed).Close())
+	code, reason := closed(t, socket)
+	require.EqualValues(t, 4503, code)
+	require.Equal(t, "The connection to the server's host broke", reason)
+}
+
+func TestWhoHasTooManyConsolesOpenDoesNotSpendAnAddress(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	address := w.address()
+	var screens []*websocket.Conn
+	for range 10 {
+		a := w.do("demo", "POST", "/compute/v2.1/servers/"+w.server+"/remote-consoles",
+			map[string]any{"remote_console": map[string]any{"protocol": "vnc", "type": "novnc"}}, "X-OpenStack-Nova-API-Version", "2.6")
+		_, token, _ := strings.Cut(a.json(t)["remote_console"].(map[string]any)["url"].(string), "%3Ftoken%3D")
+		socket, _ := w.open(strings.SplitAfter(address, "token=")[0] + token)
+		screens = append(screens, socket)
+	}
+	refused, _, err := w.dial(address) //nolint:bodyclose // as above
+	require.NoError(t, err)
+	code, reason := closed(t, refused)
+	require.EqualValues(t, 4403, code)
+	require.Equal(t, "Instance "+w.server+" has 10 consoles open: close one first", reason)
+
+	require.NoError(t, screens[0].Close(websocket.StatusNormalClosure, ""))
+	require.Eventually(t, func() bool { return w.sessions()["vnc"] == 9 }, 10*time.Second, 10*time.Millisecond)
+	w.open(address)
+}
+
+func TestAConsoleIsMeasuredAsARequestUntilItIsOpen(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	socket, _ := w.open(w.address())
+	measured := func() (n uint64, seconds float64) {
+		families, err := w.measured.Gather()
+		require.NoError(t, err)
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				for _, label := range m.GetLabel() {
+					if f.GetName() == "slipway_http_request_duration_seconds" && label.GetName() == "route" && label.GetValue() == "/console" {
+						n, seconds = n+m.GetHistogram().GetSampleCount(), seconds+m.GetHistogram().GetSampleSum()
+					}
+				}
+			}
+		}
+		return n, seconds
+	}
+	n, took := measured()
+	require.EqualValues(t, 1, n)
+	require.NoError(t, socket.Close(websocket.StatusNormalClosure, ""))
+	require.Eventually(t, func() bool { return strings.Contains(w.log.String(), "path=/console status=101") }, 10*time.Second, 10*time.Millisecond)
+	n, after := measured()
+	require.EqualValues(t, 1, n)
+	require.Equal(t, took, after)
 }
 
 func TestOnlyTheServersOwnHostComesToASession(t *testing.T) {

@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -26,7 +27,7 @@ type Socket struct {
 // What finds a peer that is gone without a word.
 const (
 	pingEvery = 30 * time.Second
-	pingWait  = 15 * time.Second
+	pingWait  = 45 * time.Second // longer than what a peer may be waited for that takes nothing: no answer is read meanwhile
 )
 
 // closed is where the codes of closes begin that carry a fault's status: 4404 is a NotFound.
@@ -72,12 +73,18 @@ func (s *Socket) ping(ctx context.Context) {
 	}
 }
 
-// Read ends with a fault where the peer has said why it ends.
+// Read ends with a fault where the peer has said why it ends, and with io.EOF where it has ended in peace.
 func (s *Socket) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	var said websocket.CloseError
-	if errors.As(err, &said) && said.Reason != "" {
+	switch {
+	case err == nil, err == io.EOF: //nolint:errorlint // in peace alone: an end that nobody has said wraps it too
+	case errors.As(err, &said) && said.Reason != "":
 		err = fault.New(fault.Unavailable, "%s", said.Reason)
+	case said.Code == websocket.StatusNoStatusRcvd: // of noVNC, when a page is left
+		err = io.EOF
+	case errors.Is(err, io.EOF):
+		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }

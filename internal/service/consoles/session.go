@@ -1,12 +1,10 @@
 package consoles
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"io"
-	"net"
 	"sync"
 	"time"
 
@@ -56,17 +54,8 @@ func (s *Service) enter(grant models.ConsoleToken, hostID string) (*Session, err
 func (s *Service) leave(x *Session) {
 	s.mu.Lock()
 	delete(s.open, x.id)
-	late := x.expected
-	x.expected = false
 	s.mu.Unlock()
 	close(x.over)
-	if !late {
-		select {
-		case host := <-x.arrived: // which came as the user gave up
-			host.End(nil)
-		default:
-		}
-	}
 	s.served.Done()
 }
 
@@ -86,6 +75,7 @@ func (s *Service) Expect(hostID, id string) (*Session, error) {
 func (x *Session) Join(host Peer) {
 	x.arrived <- host
 	<-x.over
+	host.End(nil) // which the session has not seen if its user gave up as it came
 }
 
 const (
@@ -101,16 +91,11 @@ func (s *Service) pass(ctx context.Context, user, host Peer) error {
 		end(fault.New(fault.Conflict, "Nothing has passed on the console for %s", s.config.Idle))
 	})
 	defer idle.Stop()
-	pass := func(to, from net.Conn, whose string) {
-		err := copyAll(to, from, func() { idle.Reset(s.config.Idle) })
-		if !errors.Is(err, io.EOF) && !errors.As(err, new(*fault.Error)) {
-			err = fault.Wrap(fault.Unavailable, err, "The connection to the %s broke", whose)
-		}
-		end(err)
-	}
+	passed := func() { idle.Reset(s.config.Idle) }
+	here, there := side{user, "user"}, side{host, "server's host"}
 	var both sync.WaitGroup
-	both.Go(func() { pass(host, user, "user") })
-	both.Go(func() { pass(user, host, "server's host") })
+	both.Go(func() { end(copyAll(there, here, passed)) })
+	both.Go(func() { end(copyAll(here, there, passed)) })
 	<-ctx.Done()
 	why := context.Cause(ctx)
 	switch {
@@ -126,22 +111,37 @@ func (s *Service) pass(ctx context.Context, user, host Peer) error {
 	return why
 }
 
-// copyAll ends with an error always: io.EOF where there is no more.
-func copyAll(to, from net.Conn, passed func()) error {
+// side is a peer, and whose it is.
+type side struct {
+	Peer
+	whose string
+}
+
+func (x side) broke(err error) error {
+	return fault.Wrap(fault.Unavailable, err, "The connection to the %s broke", x.whose)
+}
+
+// copyAll ends with an error always: io.EOF where from has ended in peace, and else a fault, of the side whose it is.
+func copyAll(to, from side, passed func()) error {
 	buffer := make([]byte, chunk)
 	for {
 		n, err := from.Read(buffer)
 		if n > 0 {
 			passed()
-			if err := to.SetWriteDeadline(time.Now().Add(stall)); err != nil {
-				return err
+			wrong := to.SetWriteDeadline(time.Now().Add(stall))
+			if wrong == nil {
+				_, wrong = to.Write(buffer[:n])
 			}
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return err
+			if wrong != nil {
+				return to.broke(wrong)
 			}
 		}
-		if err != nil {
-			return cmp.Or(err, io.EOF)
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF), errors.As(err, new(*fault.Error)):
+			return err
+		default:
+			return from.broke(err)
 		}
 	}
 }
