@@ -340,17 +340,26 @@ func TestPagesOfOthersOpenNoConsoleUnlessTheyMay(t *testing.T) {
 	require.Equal(t, 403, answer.StatusCode)
 	require.Empty(t, w.guests.ends)
 	require.NoError(t, w.stop())
-	w.page.Origins = []string{"https://dashboard.example.org"}
+	w.page.Origins = []string{"https://dashboard.example.org", "https://[2001:db8::1]:8443"}
 	w.again()
 	_, answer, err = w.dial(w.address(), "Origin", "https://evil.example.org") //nolint:bodyclose // as above
 	require.Error(t, err)
 	require.Equal(t, 403, answer.StatusCode)
-	for _, origin := range []string{"https://dashboard.example.org", w.url} {
+	for _, origin := range []string{"http://dashboard.example.org", "https://2", "null"} {
+		_, answer, err = w.dial(w.address(), "Origin", origin) //nolint:bodyclose // as above
+		require.Error(t, err)
+		require.Equal(t, 403, answer.StatusCode, origin)
+	}
+	require.NotContains(t, w.log.String(), "request failed")
+	for _, origin := range []string{"https://dashboard.example.org", "https://[2001:db8::1]:8443", w.url} {
 		socket, _, err := w.dial(w.address(), "Origin", origin) //nolint:bodyclose // as above
 		require.NoError(t, err, origin)
+		require.NoError(t, (<-w.guests.ends).Close())
 		require.NoError(t, socket.CloseNow())
 	}
 	require.Equal(t, 426, w.do("", "GET", "/console?token=x", nil).status)
+	require.Equal(t, 400, w.do("", "GET", "/console?token=x", nil, "Upgrade", "websocket", "Connection", "Upgrade").status)
+	require.NotContains(t, w.log.String(), "request failed")
 }
 
 func TestAProcessThatStopsClosesItsConsolesAndSaysSo(t *testing.T) {

@@ -29,7 +29,7 @@ func New(service *consoles.Service, config Config) *API {
 // Mount adds the routes to g, which is the group "/console".
 func (a *API) Mount(g *echo.Group) {
 	fail := rest.Fail(rest.Plain)
-	g.GET("", a.open, fail, rest.Expect(426))
+	g.GET("", a.open, fail, rest.Expect(400, 403, 426))
 	a.mountPage(g, fail)
 }
 

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,25 +35,42 @@ const (
 // closed is where the codes of closes begin that carry a fault's status: 4404 is a NotFound.
 const closed = 4000
 
-// Upgrade makes the request a Socket, which End closes. Pages of other origins than the API's own, and origins, are refused; clients
-// that are no browsers name none.
+// Upgrade makes the request a Socket, which End closes. Browsers' pages are refused that are neither of the API's own origin nor of
+// one of origins; clients that are no browsers name none.
 func Upgrade(c echo.Context, origins []string) (*Socket, error) {
 	if !strings.EqualFold(c.Request().Header.Get("Upgrade"), "websocket") {
 		err := Status(http.StatusUpgradeRequired, "This is an address for websockets.")
 		err.Header = http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}}
 		return nil, err
 	}
+	if page := c.Request().Header.Get("Origin"); page != "" && !welcome(c, page, origins) {
+		return nil, fault.New(fault.Forbidden, "Pages of %s may not open websockets here.", page)
+	}
 	socket, err := websocket.Accept(c.Response(), c.Request(), &websocket.AcceptOptions{
-		OriginPatterns: append([]string{BaseURL(c)}, origins...),
-		Subprotocols:   []string{"binary"}, // that older noVNC asks for
+		InsecureSkipVerify: true,               // the origin's: it takes origins for patterns, in which [::1] is one of two characters
+		Subprotocols:       []string{"binary"}, // that older noVNC asks for
 	})
 	if err != nil {
-		return nil, err // it has been answered
+		return nil, Status(c.Response().Status, "%s", err) // as it has been answered
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(c.Request().Context()))
 	s := &Socket{Conn: websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), socket: socket, stop: stop}
 	s.pings.Go(func() { s.ping(ctx) })
 	return s, nil
+}
+
+// welcome says whether a page's origin (RFC 6454) is this API's, by the host that the request or its public address names, or one of
+// origins.
+func welcome(c echo.Context, page string, origins []string) bool {
+	u, err := url.Parse(page)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	return strings.EqualFold(u.Host, c.Request().Host) ||
+		slices.ContainsFunc(append([]string{BaseURL(c)}, origins...), func(origin string) bool {
+			o, err := url.Parse(origin)
+			return err == nil && strings.EqualFold(o.Scheme, u.Scheme) && strings.EqualFold(o.Host, u.Host)
+		})
 }
 
 func (s *Socket) ping(ctx context.Context) {

@@ -706,6 +706,12 @@ func (c Config) check() error {
 	if u, err := url.Parse(c.API.AdvertiseURL); c.API.AdvertiseURL != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
 		wrong = append(wrong, fmt.Errorf("api.advertise_url is %q, which is no address as https://10.0.0.11:8774", c.API.AdvertiseURL))
 	}
+	for _, origin := range c.API.Origins() {
+		if u, err := url.Parse(origin); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || origin != u.Scheme+"://"+u.Host ||
+			strings.ContainsAny(u.Host, "*;") {
+			wrong = append(wrong, fmt.Errorf("api.cors_origins has %q, which is no origin as https://dashboard.example.org", origin))
+		}
+	}
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("api.console_token_ttl", int64(c.API.ConsoleTokenTTL))
 	positive("api.console_idle", int64(c.API.ConsoleIdle))

@@ -82,6 +82,18 @@ func TestAWrongSettingIsRefusedByName(t *testing.T) {
 			_, err := settings(t, "", nil, "--build.ram_weight_multiplier", "nan")
 			return err
 		},
+		`api.cors_origins has "https://*.example.org"`: func(t *testing.T) error {
+			_, err := settings(t, "api: {cors_origins: 'https://[2001:db8::1]:8443, https://*.example.org'}", nil)
+			return err
+		},
+		`api.cors_origins has "dashboard.example.org"`: func(t *testing.T) error {
+			_, err := settings(t, "api: {cors_origins: dashboard.example.org}", nil)
+			return err
+		},
+		`api.cors_origins has "https://d.example.org/"`: func(t *testing.T) error {
+			_, err := settings(t, "api: {cors_origins: https://d.example.org/}", nil)
+			return err
+		},
 		"host.hypervisor must be":                  func(t *testing.T) error { _, err := settings(t, "host: {hypervisor: xen}", nil); return err },
 		"no such file":                             func(t *testing.T) error { _, err := settings(t, "", nil, "--config", "/nonexistent"); return err },
 		"images.reserve: \"5GiB\" is neither":      func(t *testing.T) error { _, err := settings(t, "images: {reserve: 5GiB}", nil); return err },
