@@ -42,6 +42,17 @@ func TestATerminalIsTheGuestsUntilItIsLeftOrClosed(t *testing.T) {
 	require.Contains(t, got.err, closes)
 }
 
+func TestAConsoleThatIsNotReachedDoesNotTellItsAddress(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)
+	a.json("POST /compute/v2.1/servers/1/remote-consoles", 200,
+		`{"remote_console":{"protocol":"serial","type":"serial","url":"ws://127.0.0.1:1/console?token=s3cret"}}`)
+	got := run(t, "server", "console", "web", "--attach")
+	require.NotEqual(t, 0, got.code)
+	require.Contains(t, got.err, "connection refused")
+	require.NotContains(t, got.err, "s3cret", "it is good still")
+}
+
 func TestTheAddressOfAConsoleIsPrinted(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /compute/v2.1/servers/detail", 200, `{"servers":[{"id":"1","name":"web"}]}`)

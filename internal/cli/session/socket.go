@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/coder/websocket"
 )
@@ -11,5 +13,8 @@ import (
 // nothing of it is logged.
 func (s *Session) Socket(ctx context.Context, address string) (*websocket.Conn, error) {
 	socket, _, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: &http.Client{Transport: s.transport}}) //nolint:bodyclose // Dial has read it
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {                                                              // which has it
+		err = wrapped.Err
+	}
 	return socket, err
 }
