@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,14 +22,15 @@ type Appliance struct {
 	dir   string
 	turns chan struct{} // of machines that run
 
-	mu    sync.Mutex
-	tried bool
-	why   error
+	trying chan struct{} // holds one who asks; tried and why are his
+	tried  bool
+	why    error
 }
 
 // NewAppliance keeps its files in a folder, and makes them when they are first needed.
 func NewAppliance(dir string) *Appliance {
-	return &Appliance{dir: dir, turns: make(chan struct{}, max(1, runtime.NumCPU()/2))} // each takes a processor, while it starts
+	turns := make(chan struct{}, max(1, runtime.NumCPU()/2)) // each takes a processor, while it starts
+	return &Appliance{dir: dir, turns: turns, trying: make(chan struct{}, 1)}
 }
 
 // What a machine may take. Emulated, it needs a quarter of a minute to be up.
@@ -47,8 +47,12 @@ func (a *Appliance) Ready(ctx context.Context) error {
 	if a == nil {
 		return errNoLibguestfs
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	select {
+	case a.trying <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-a.trying }()
 	if !a.tried {
 		err := a.try(ctx)
 		if ctx.Err() != nil {

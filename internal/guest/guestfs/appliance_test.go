@@ -1,6 +1,7 @@
 package guestfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -70,6 +72,14 @@ umount-all
 func fish(t testing.TB, a *Appliance, script string) string {
 	t.Helper()
 	return run(t, script, "env", append(a.environment(), "guestfish")...)
+}
+
+func TestWhoWaitsForTheMachineToBeTriedGivesUpWithHisOwnTime(t *testing.T) {
+	a := NewAppliance(t.TempDir())
+	a.trying <- struct{}{} // another tries it
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, a.Ready(ctx), context.DeadlineExceeded)
 }
 
 // TestThroughLibguestfs needs it, which is a kernel and a hundred packages: `make test-libguestfs` installs them and runs it.
