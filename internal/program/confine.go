@@ -142,14 +142,14 @@ func (c *Confinement) thread(f func() error) error {
 		return CannotConfine{err}
 	}
 	trees, err := c.trees()
-	if err != nil {
-		return err
-	}
-	defer func() {
+	defer func() { // also of those before one that failed
 		for _, t := range trees {
 			_ = unix.Close(t)
 		}
 	}()
+	if err != nil {
+		return err
+	}
 	return doomed(func() error {
 		if err := enter(outside, c.Beside); err != nil {
 			return CannotConfine{err}

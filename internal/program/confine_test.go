@@ -69,6 +69,7 @@ func TestAProgramThatMisbehavesGetsNothing(t *testing.T) {
 	}{
 		"a tool":           {},
 		"what exports":     {exports: true},
+		"what does both":   {exports: true, starts: true, also: []string{"has a socket of family 1", "signals a process", "has tgkill"}},
 		"what starts more": {starts: true, also: []string{"has a socket of family 1", "signals a process", "has tgkill"}}, // in its own namespaces
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,6 +131,24 @@ func TestAConfinedProgramSeesItsFilesUnderTheirNames(t *testing.T) {
 	require.ErrorContains(t, err, "no absolute name")
 	_, _, err = Run(t.Context(), Command{Name: "true", Confine: &Confinement{Files: []File{{Path: filepath.Join(dir, "absent")}}}})
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestWhatIsShownToAProgramThatDoesNotStartIsNotKeptOpen(t *testing.T) {
+	dir := t.TempDir()
+	open := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		return len(fds)
+	}
+	c := &Confinement{Files: []File{{Path: dir}, {Path: filepath.Join(dir, "absent")}}}
+	_, _, err := Run(t.Context(), Command{Name: "true", Confine: c})
+	require.ErrorIs(t, err, os.ErrNotExist)
+	before := open()
+	for range 50 {
+		_, _, err := Run(t.Context(), Command{Name: "true", Confine: c})
+		require.ErrorIs(t, err, os.ErrNotExist)
+	}
+	require.Less(t, open(), before+50)
 }
 
 // The threads that start confined programs must not become those of anything else.

@@ -34,14 +34,7 @@ sched_setaffinity sched_setscheduler sendmsg sendto setsid setsockopt shutdown s
 
 // filter puts the calling thread, and what it starts, under no_new_privs and the filter.
 func filter(exports, starts bool) error {
-	assembled := filters.plain
-	switch {
-	case exports:
-		assembled = filters.exports
-	case starts:
-		assembled = filters.starts
-	}
-	f, err := assembled()
+	f, err := filters[[2]bool{exports, starts}]()
 	if err != nil {
 		return err
 	}
@@ -58,13 +51,16 @@ func filter(exports, starts bool) error {
 
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
 
-var filters = struct {
-	plain, exports, starts func() ([]unix.SockFilter, error)
-}{
-	plain:   sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(false, false) }),
-	exports: sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(true, false) }),
-	starts:  sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(false, true) }),
-}
+// filters are the four, each assembled once.
+var filters = func() map[[2]bool]func() ([]unix.SockFilter, error) {
+	all := map[[2]bool]func() ([]unix.SockFilter, error){}
+	for _, exports := range []bool{false, true} {
+		for _, starts := range []bool{false, true} {
+			all[[2]bool{exports, starts}] = sync.OnceValues(func() ([]unix.SockFilter, error) { return assemble(exports, starts) })
+		}
+	}
+	return all
+}()
 
 func assemble(exports, starts bool) ([]unix.SockFilter, error) {
 	here, err := arch.GetInfo("")
@@ -86,24 +82,23 @@ func assemble(exports, starts bool) ([]unix.SockFilter, error) {
 	without := func(bits uint64) seccomp.Condition {
 		return seccomp.Condition{Argument: 0, Operation: seccomp.BitsNotSet, Value: bits}
 	}
-	if !starts {
-		// Go interrupts its own threads from any of them. To a program the number is nobody's whom it may signal.
-		when("tgkill", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())}) //nolint:gosec // G115: a process id
-	}
-	switch {
-	case starts:
+	made := 0 // namespaces that Go makes for the program
+	if starts {
 		allow(callsOfStarts)
 		local := seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: unix.AF_UNIX}
 		when("socket", local)
 		when("socketpair", local)
-		when("clone", without(namespaces&^uint64(unix.CLONE_NEWPID|unix.CLONE_NEWNET))) // Go makes the program's
-	case exports:
-		when("clone", without(namespaces&^uint64(unix.CLONE_NEWUSER|unix.CLONE_NEWNS)))                                // Go makes the program's user namespace
+		made |= unix.CLONE_NEWPID | unix.CLONE_NEWNET
+	} else {
+		// Go interrupts its own threads from any of them. To a program the number is nobody's whom it may signal.
+		when("tgkill", seccomp.Condition{Argument: 0, Operation: seccomp.Equal, Value: uint64(os.Getpid())}) //nolint:gosec // G115: a process id
+	}
+	if exports {
 		when("mount", seccomp.Condition{Argument: 3, Operation: seccomp.Equal, Value: unix.MS_NOSUID | unix.MS_NODEV}) // a new one: libfuse's
 		allow("umount2")
-	default:
-		when("clone", without(namespaces))
+		made |= unix.CLONE_NEWUSER | unix.CLONE_NEWNS
 	}
+	when("clone", without(uint64(namespaces&^made))) //nolint:gosec // G115: bits
 	// clone3's flags lie in memory, where no filter sees them: libc takes clone where there is no clone3.
 	missing := seccomp.SyscallGroup{Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS), Names: []string{"clone3"}}
 	policy := seccomp.Policy{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{missing, allowed}}
