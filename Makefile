@@ -144,7 +144,7 @@ test-cloud-guest: build temporal cloud-guest ## boot Debian with its own cloud-i
 .PHONY: test-libguestfs
 test-libguestfs: ## inject into xfs, btrfs and LVM through libguestfs, which it installs; of make test it is left out
 	@deploy/dev/install.sh --libguestfs
-	@SLIPWAY_TEST_LIBGUESTFS=1 go test $(buildvcs) -vet=off -count=1 -v -timeout 40m -run Libguestfs ./internal/guest/guestfs
+	@SLIPWAY_TEST_LIBGUESTFS=1 go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -timeout 40m -run Libguestfs ./internal/guest/guestfs"
 
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
