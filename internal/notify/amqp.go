@@ -137,6 +137,7 @@ type link struct {
 type lane struct {
 	*amqp.Channel
 	returned chan amqp.Return
+	closed   chan *amqp.Error // why the broker has closed it
 }
 
 // publish hands a message to the broker, which answers when it lies in the queue.
@@ -151,20 +152,36 @@ func (l *link) publish(exchange, queue string, durable bool, m amqp.Publishing) 
 	confirmation, err := on.PublishWithDeferredConfirm(exchange, queue, true, false, m)
 	if err == nil && !confirmation.Wait() {
 		err = errors.New("the message is not confirmed")
+		select {
+		case why := <-on.closed: // nil where the connection broke without a word
+			if why != nil {
+				err = why
+			}
+		default:
+		}
 	}
 	if err != nil {
-		return errors.Join(err, on.Close())
+		l.forget(queue) // of its exchange nothing else tells that it is there no more
+		if !on.IsClosed() {
+			err = errors.Join(err, on.Close())
+		}
+		return err
 	}
 	defer func() { l.free <- on }()
 	select {
 	case r := <-on.returned: // it comes before the confirmation
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.declared, queue)
+		l.forget(queue)
 		return fmt.Errorf("the queue %s is there no more: %s", queue, r.ReplyText)
 	default:
 		return nil
 	}
+}
+
+// forget has what a queue needs looked for before the next message.
+func (l *link) forget(queue string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.declared, queue)
 }
 
 // lane is one that is free, or another one.
@@ -178,7 +195,7 @@ func (l *link) lane() (lane, error) {
 	if err != nil {
 		return lane{}, err
 	}
-	on := lane{channel, channel.NotifyReturn(make(chan amqp.Return, 1))}
+	on := lane{channel, channel.NotifyReturn(make(chan amqp.Return, 1)), channel.NotifyClose(make(chan *amqp.Error, 1))}
 	if err := channel.Confirm(false); err != nil {
 		return lane{}, errors.Join(err, on.Close())
 	}

@@ -170,6 +170,16 @@ func TestAQueueThatWasRemovedIsMissedAndMadeAgain(t *testing.T) {
 	require.Equal(t, []string{"instance.unlock"}, b.took(t, infos))
 }
 
+func TestAnExchangeThatWasRemovedIsMissedAndMadeAgain(t *testing.T) {
+	b := newBroker(t)
+	a := b.sink(t)
+	require.NoError(t, a.Deliver(t.Context(), tells("instance.lock")))
+	require.NoError(t, b.ExchangeDelete("nova", false, false))
+	require.ErrorContains(t, a.Deliver(t.Context(), tells("instance.lock")), "no exchange 'nova'")
+	require.NoError(t, a.Deliver(t.Context(), tells("instance.unlock")))
+	require.Equal(t, []string{"instance.lock", "instance.unlock"}, b.took(t, infos))
+}
+
 func TestQueuesThatAListenerMadeStayAsTheyAre(t *testing.T) {
 	b := newBroker(t)
 	require.NoError(t, b.ExchangeDeclare("nova", amqp.ExchangeTopic, true, false, false, false, nil))
