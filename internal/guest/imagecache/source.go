@@ -34,27 +34,21 @@ type HTTPSource struct {
 
 // Open asks GET {API}/hosts/images/{id}/file for the bytes from offset on.
 func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.ReadCloser, int64, error) {
-	address := strings.TrimSuffix(s.API, "/") + "/hosts/images/" + url.PathEscape(imageID) + "/file"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	req, err := s.request(ctx, http.MethodGet, imageID, nil)
 	if err != nil {
-		return nil, 0, fmt.Errorf("asking for image %s: %w", imageID, err)
+		return nil, 0, err
 	}
-	req.Header.Set("Authorization", "Bearer "+s.Token())
 	req.Header.Set("Accept", "application/octet-stream")
 	// A compressed transfer would have other offsets.
 	req.Header.Set("Accept-Encoding", "identity")
 	if offset > 0 {
 		req.Header.Set("Range", "bytes="+strconv.FormatInt(offset, 10)+"-")
 	}
-	client := s.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
+	resp, err := s.do(req)
 	if err != nil {
-		return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image store does not answer").NotTheHosts()
+		return nil, 0, err
 	}
-	total, err := s.judge(resp, address, imageID, offset)
+	total, err := judge(resp, imageID, offset)
 	if err != nil {
 		resp.Body.Close()
 		return nil, 0, err
@@ -63,7 +57,7 @@ func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.
 		// The server does not know ranges: pass over what is there already.
 		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
 			resp.Body.Close()
-			return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", address, err), "the image could not be read").NotTheHosts()
+			return nil, 0, fault.Wrap(fault.Unavailable, fmt.Errorf("GET %s: %w", req.URL, err), "the image could not be read").NotTheHosts()
 		}
 	}
 	return resp.Body, total, nil
@@ -72,25 +66,19 @@ func (s HTTPSource) Open(ctx context.Context, imageID string, offset int64) (io.
 // Put brings the bytes of an image that is made of a server of this host: PUT {API}/hosts/images/{id}/file. NotFound: nobody wants it
 // any more; what the API says of bytes that it does not take is shown; Unavailable: try again.
 func (s HTTPSource) Put(ctx context.Context, imageID string, body io.Reader, size int64) error {
-	address := strings.TrimSuffix(s.API, "/") + "/hosts/images/" + url.PathEscape(imageID) + "/file"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, address, body)
+	req, err := s.request(ctx, http.MethodPut, imageID, body)
 	if err != nil {
-		return fmt.Errorf("storing image %s: %w", imageID, err)
+		return err
 	}
 	req.ContentLength = size
-	req.Header.Set("Authorization", "Bearer "+s.Token())
 	req.Header.Set("Content-Type", "application/octet-stream")
-	client := s.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
+	resp, err := s.do(req)
 	if err != nil {
-		return fault.Wrap(fault.Unavailable, fmt.Errorf("PUT %s: %w", address, err), "the image store does not answer").NotTheHosts()
+		return err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, refusalMax))
-	cause := errors.Join(fmt.Errorf("PUT %s answered %s", address, resp.Status), err)
+	cause := errors.Join(fmt.Errorf("PUT %s answered %s", req.URL, resp.Status), err)
 	switch code := resp.StatusCode; {
 	case code == http.StatusNoContent:
 		return nil
@@ -123,8 +111,31 @@ func refusal(body []byte) string {
 	return "the image store does not say why"
 }
 
-func (s HTTPSource) judge(resp *http.Response, address, imageID string, offset int64) (total int64, err error) {
-	cause := fmt.Errorf("GET %s answered %s", address, resp.Status)
+// request is one about the bytes of an image.
+func (s HTTPSource) request(ctx context.Context, method, imageID string, body io.Reader) (*http.Request, error) {
+	address := strings.TrimSuffix(s.API, "/") + "/hosts/images/" + url.PathEscape(imageID) + "/file"
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return nil, fmt.Errorf("asking about image %s: %w", imageID, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.Token())
+	return req, nil
+}
+
+func (s HTTPSource) do(req *http.Request) (*http.Response, error) {
+	client := s.Client
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, fault.Wrap(fault.Unavailable, fmt.Errorf("%s %s: %w", req.Method, req.URL, err), "the image store does not answer").NotTheHosts()
+	}
+	return resp, nil
+}
+
+func judge(resp *http.Response, imageID string, offset int64) (total int64, err error) {
+	cause := fmt.Errorf("GET %s answered %s", resp.Request.URL, resp.Status)
 	switch code := resp.StatusCode; {
 	case code == http.StatusOK:
 		return resp.ContentLength, nil
