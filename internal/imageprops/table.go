@@ -280,8 +280,8 @@ type NotObeyed struct {
 // LeftAlone are the properties and extra specs that are kept, shown and known, and from which nothing follows.
 var LeftAlone = []NotObeyed{
 	{[]string{"os_distro", "os_version", "hw_disk_type"}, "Devices are chosen by the image's other properties and virtio otherwise, not by a database of operating systems: set hw_disk_bus and hw_vif_model."},
-	{[]string{"hw_video_ram"}, "A display adapter has its model's own memory, as there is no graphical console."},
-	{[]string{"hw_pointer_model", "hw_input_bus", "hw_sound_model", "hw_usb_model", "hw_redirected_usb_ports"}, "There is no graphical console that would use it."},
+	{[]string{"hw_video_ram"}, "A display adapter has its model's own memory."},
+	{[]string{"hw_pointer_model", "hw_input_bus", "hw_sound_model", "hw_usb_model", "hw_redirected_usb_ports"}, "A screen has a PS/2 keyboard and mouse, and a server neither sound nor a USB port that a user could reach."},
 	{[]string{"hw_boot_menu", "hw_ipxe_boot"}, "Servers boot from their disk or kernel at once."},
 	{[]string{"hw_serial_port_count"}, "A server has one serial port: its console."},
 	{[]string{"hw_watchdog_action"}, "A watchdog is not offered; a guest that hangs is left as it is."},

@@ -233,7 +233,7 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 		}
 		bus = cmp.Or(disk.Bus, bus)
 		if bus == "ide" && !imageprops.HasIDE(hw.Machine) {
-			return fault.New(fault.HostUnfit, "A disk of the server is on the ide bus, which this host's machine type %s does not have: set the image's hw_machine_type to pc.", hw.Machine).NotTheHosts()
+			return fault.New(fault.HostUnfit, "A disk of the server is on the ide bus, which this host's machine type %s does not have: set the image's hw_machine_type to pc, or the disk's own bus (disk_bus, hw_rescue_bus) to another.", hw.Machine).NotTheHosts()
 		}
 		for _, format := range []string{disk.Format, cmp.Or(disk.BackingFormat, "raw")} {
 			if format != "qcow2" && format != "raw" {
@@ -249,7 +249,7 @@ func addDisks(dom *libvirtxml.Domain, d hypervisor.Domain, hw imageprops.Hardwar
 		}
 		n := used[prefix]
 		if limit := map[string]int{"hd": 4}[prefix]; n >= 26 || limit > 0 && n >= limit {
-			return fault.New(fault.Invalid, "The server has more disks than fit the %s bus; set the image's hw_disk_bus or hw_cdrom_bus to another.", bus)
+			return fault.New(fault.Invalid, "The server has more disks than fit the %s bus; set the image's hw_disk_bus or hw_cdrom_bus, or the disk's own bus (disk_bus, hw_rescue_bus), to another.", bus)
 		}
 		used[prefix]++
 		x := libvirtxml.DomainDisk{
