@@ -232,6 +232,15 @@ func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
 		const look = () => { const text = document.getElementById("status").textContent; text ? resolve(text) : requestAnimationFrame(look); };
 		look();
 	})`))
+
+	page.evaluate(`location.reload()`)
+	page.reads("The console cannot be shown: its address opens it once, and has been used: ask for another.")
+}
+
+// reads waits until the page says something.
+func (b *browser) reads(want string) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool { return b.evaluate(`document.getElementById("status")?.textContent`) == want }, time.Minute, 50*time.Millisecond)
 }
 
 func TestThePageOfAScreenRunsNothingOfOthers(t *testing.T) {

@@ -8,12 +8,15 @@ address.protocol = location.protocol.replace("http", "ws");
 history.replaceState(null, "", location.pathname);
 
 try {
+  if (path === "") {
+    throw new Error("its address opens it once, and has been used: ask for another");
+  }
   if (address.host !== location.host) {
     throw new Error("the address leads elsewhere");
   }
   const { default: RFB } = await import("./novnc/core/rfb.js");
   const socket = new WebSocket(address, ["binary"]);
-  socket.addEventListener("close", (event) => say(event.reason || "The console is closed."));
+  socket.addEventListener("close", (event) => say(event.reason || (event.wasClean ? "The console is closed." : "The connection to the console broke.")));
   const screen = new RFB(document.getElementById("screen"), socket);
   screen.scaleViewport = true;
   screen.addEventListener("connect", () => { say(""); screen.focus(); });
