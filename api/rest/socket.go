@@ -10,11 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/labstack/echo/v4"
 
+	"github.com/slipway-cloud/slipway/internal/alive"
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
@@ -25,12 +25,6 @@ type Socket struct {
 	pings  sync.WaitGroup
 	stop   context.CancelFunc
 }
-
-// What finds a peer that is gone without a word.
-const (
-	pingEvery = 30 * time.Second
-	pingWait  = 45 * time.Second // longer than what a peer may be waited for that takes nothing: no answer is read meanwhile
-)
 
 // closed is where the codes of closes begin that carry a fault's status: 4404 is a NotFound.
 const closed = 4000
@@ -55,7 +49,11 @@ func Upgrade(c echo.Context, origins []string) (*Socket, error) {
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(c.Request().Context()))
 	s := &Socket{Conn: websocket.NetConn(context.WithoutCancel(ctx), socket, websocket.MessageBinary), socket: socket, stop: stop}
-	s.pings.Go(func() { s.ping(ctx) })
+	s.pings.Go(func() {
+		if alive.Watch(ctx, socket) != nil {
+			_ = socket.CloseNow()
+		}
+	})
 	return s, nil
 }
 
@@ -71,25 +69,6 @@ func welcome(c echo.Context, page string, origins []string) bool {
 			o, err := url.Parse(origin)
 			return err == nil && strings.EqualFold(o.Scheme, u.Scheme) && strings.EqualFold(o.Host, u.Host)
 		})
-}
-
-func (s *Socket) ping(ctx context.Context) {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		answered, cancel := context.WithTimeout(ctx, pingWait)
-		err := s.socket.Ping(answered)
-		cancel()
-		if err != nil && ctx.Err() == nil {
-			_ = s.socket.CloseNow()
-			return
-		}
-	}
 }
 
 // Read ends with a fault where the peer has said why it ends, and with io.EOF where it has ended in peace.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/slipway-cloud/slipway/internal/alive"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
@@ -130,11 +131,7 @@ func (r *Relay) dial(ctx context.Context, in contract.OpenConsoleInput) (*websoc
 	return nil, fault.Wrap(fault.Unavailable, err, "The server's host does not reach the API for the console")
 }
 
-const (
-	chunk     = 32 << 10         // bytes that are read at once
-	pingEvery = 30 * time.Second // so that a session that is gone is noticed
-	pingWait  = 45 * time.Second // the API reads no answer while its user takes nothing, which it allows 30 s
-)
+const chunk = 32 << 10 // bytes that are read at once
 
 // carry passes bytes both ways until one side ends, and says why: nil where either has ended it in peace.
 func (r *Relay) carry(ctx context.Context, c *carried, kind string, socket *websocket.Conn, guest io.ReadWriteCloser) error {
@@ -153,7 +150,7 @@ func (r *Relay) carry(ctx context.Context, c *carried, kind string, socket *webs
 	typed := newBacklog(errDeaf, r.deaf)
 	all.Go(func() { c.end(typed.fill(ctx, session)) })
 	all.Go(func() { c.end(typed.drain(ctx, guest, keys)) })
-	all.Go(func() { c.end(ping(ctx, socket)) })
+	all.Go(func() { c.end(alive.Watch(ctx, socket)) })
 	<-ctx.Done()
 	why := context.Cause(ctx)
 	switch {
@@ -173,25 +170,6 @@ func (r *Relay) carry(ctx context.Context, c *carried, kind string, socket *webs
 func copyAll(to io.Writer, from io.Reader) error {
 	_, err := io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, make([]byte, chunk))
 	return cmp.Or(err, io.EOF)
-}
-
-// ping ends where the session does not answer any more.
-func ping(ctx context.Context, socket *websocket.Conn) error {
-	tick := time.NewTicker(pingEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		answered, cancel := context.WithTimeout(ctx, pingWait)
-		err := socket.Ping(answered)
-		cancel()
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // finish tells the session why.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/alive"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -78,11 +79,7 @@ func (x *Session) Join(host Peer) {
 	host.End(nil) // which the session has not seen if its user gave up as it came
 }
 
-const (
-	chunk = 32 << 10
-	// stall is how long a side may leave what is sent to it untaken.
-	stall = 30 * time.Second
-)
+const chunk = 32 << 10
 
 // pass passes bytes both ways until one side ends, and says why; nil where it has ended in peace.
 func (s *Service) pass(ctx context.Context, user, host Peer) error {
@@ -128,7 +125,7 @@ func copyAll(to, from side, passed func()) error {
 		n, err := from.Read(buffer)
 		if n > 0 {
 			passed()
-			wrong := to.SetWriteDeadline(time.Now().Add(stall))
+			wrong := to.SetWriteDeadline(time.Now().Add(alive.Stall))
 			if wrong == nil {
 				_, wrong = to.Write(buffer[:n])
 			}
