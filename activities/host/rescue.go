@@ -21,7 +21,33 @@ func (a *Activities) BuildRescue(ctx context.Context, in contract.BuildReplaceme
 		return injected, err
 	}
 	defer leave()
-	return a.buildGuest(ctx, filepath.Join(dir, rescueName), in)
+	left, err := a.untold(in)
+	if err != nil {
+		return injected, err
+	}
+	if left != "" {
+		in.Inject = nil
+	}
+	injected, err = a.buildGuest(ctx, filepath.Join(dir, rescueName), in)
+	if left != "" {
+		injected.Notes = append(injected.Notes, forUsers("nothing was injected: "+left, dir))
+	}
+	return injected, err
+}
+
+// untold is why nothing is injected into a guest that rescues a server which keeps its devices, its config drive among them: its disk
+// cannot be written to, or this host injects nothing. "" is that it is.
+func (a *Activities) untold(in contract.BuildReplacementInput) (why string, err error) {
+	how, err := imageprops.RescueBy(in.Disk.Image.Properties)
+	switch {
+	case err != nil, in.Inject == nil, !how.Stable:
+		return "", err
+	case how.Device == "cdrom":
+		return "a cdrom is not written to", nil
+	case a.o.CannotInject != nil:
+		return a.o.CannotInject.Error(), nil
+	}
+	return "", nil
 }
 
 // RemoveRescue removes them.

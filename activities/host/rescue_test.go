@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -112,6 +113,27 @@ func TestAServerThatIsRescuedWithItsDevicesKeepsThemAndBootsFromOneMore(t *testi
 
 	require.NoError(t, p.LeaveRescue(t.Context(), contract.LeaveRescueInput{ServerID: server}))
 	require.Equal(t, own, p.hyp.Snapshot()[server].Domain)
+}
+
+func TestWhereNothingCanBeInjectedAServerThatKeepsItsDevicesIsRescuedAllTheSame(t *testing.T) {
+	p := running(t)
+	p.o.CannotInject = errors.New("no FUSE here")
+	build := func(properties map[string]string) (contract.InjectedData, error) {
+		p.root.Properties = properties
+		return p.BuildRescue(t.Context(), contract.BuildReplacementInput{
+			ServerID: server, Disk: contract.BuildDiskInput{ServerID: server, Image: p.root},
+			Inject: &contract.InjectDataInput{ServerID: server, Metadata: contract.InstanceMetadata{ServerID: server, AdminPass: "x"}},
+		})
+	}
+	injected, err := build(map[string]string{"hw_rescue_device": "disk"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"nothing was injected: no FUSE here"}, injected.Notes)
+	_, err = build(nil)
+	require.True(t, fault.Is(err, fault.HostUnfit), "it has no other way to be told anything: %v", err)
+	p.o.CannotInject = nil
+	injected, err = build(map[string]string{"hw_rescue_device": "cdrom"})
+	require.NoError(t, err)
+	require.Equal(t, []string{"nothing was injected: a cdrom is not written to"}, injected.Notes)
 }
 
 // unbroken turns no guest off.
