@@ -163,28 +163,28 @@ func (s *Service) serve(ctx context.Context, token string, user Peer) error {
 
 // meet has the host come, and passes bytes until one side ends.
 func (s *Service) meet(ctx context.Context, x *Session, hostname string, user Peer) error {
+	var order sync.WaitGroup
+	defer order.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
 	waiting, stop := context.WithTimeout(ctx, meetPatience)
 	defer stop()
 	asked := make(chan error, 1)
-	go func() {
+	order.Go(func() {
 		asked <- s.engine.OpenConsole(waiting, contract.OpenConsoleInput{
 			ServerID: x.grant.ServerID, Hostname: hostname, Type: x.grant.Type, Session: x.id, API: s.config.AdvertiseURL,
 		})
-	}()
+	})
 	for {
 		select {
 		case host := <-x.arrived:
-			err := s.pass(ctx, user, host)
-			stop()
-			if asked != nil {
-				<-asked
-			}
-			return err
+			return s.pass(ctx, user, host)
 		case err := <-asked:
-			if err != nil {
+			switch {
+			case s.stopping.Err() != nil: // which ended the order too
+				return errStopping
+			case err != nil:
 				return err
 			}
 			asked = nil // it is on its way
