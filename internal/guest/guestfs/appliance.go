@@ -23,7 +23,7 @@ type Appliance struct {
 	turns chan struct{} // of machines that run
 
 	trying chan struct{} // holds one who asks; tried and why are his
-	tried  bool
+	tried  time.Time
 	why    error
 }
 
@@ -41,8 +41,11 @@ const (
 	machineScratch = 256 << 20 // what it writes to its own root, and files on their way
 )
 
+// again is how long a trial that failed counts: it may have been for the load at the host's start, and packages are installed.
+const again = 10 * time.Minute
+
 // Ready says why libguestfs cannot be used on this machine. The first to ask has it tried, which takes half a minute where the machine
-// has not worked before.
+// has not worked before, and so does who asks when a failure is old.
 func (a *Appliance) Ready(ctx context.Context) error {
 	if a == nil {
 		return errNoLibguestfs
@@ -53,12 +56,12 @@ func (a *Appliance) Ready(ctx context.Context) error {
 		return ctx.Err()
 	}
 	defer func() { <-a.trying }()
-	if !a.tried {
+	if a.tried.IsZero() || a.why != nil && time.Since(a.tried) > again {
 		err := a.try(ctx)
 		if ctx.Err() != nil {
 			return err
 		}
-		a.tried, a.why = true, err
+		a.tried, a.why = time.Now(), err
 	}
 	return a.why
 }

@@ -82,6 +82,20 @@ func TestWhoWaitsForTheMachineToBeTriedGivesUpWithHisOwnTime(t *testing.T) {
 	require.ErrorIs(t, a.Ready(ctx), context.DeadlineExceeded)
 }
 
+func TestATrialThatFailedIsMadeAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	a, busy := NewAppliance(filepath.Join(file, "none")), errors.New("the host was busy")
+	a.tried, a.why = time.Now(), busy
+	require.ErrorIs(t, a.Ready(t.Context()), busy)
+	a.tried = a.tried.Add(-2 * again)
+	err := a.Ready(t.Context())
+	require.Error(t, err)
+	require.NotErrorIs(t, err, busy)
+	a.tried, a.why = a.tried.Add(-2*again), nil
+	require.NoError(t, a.Ready(t.Context()), "one that worked is not")
+}
+
 // TestThroughLibguestfs needs it, which is a kernel and a hundred packages: `make test-libguestfs` installs them and runs it.
 func TestThroughLibguestfs(t *testing.T) {
 	var none *Appliance
