@@ -145,6 +145,7 @@ func TestTheRootOfAnImageIsNotTheFilesystemItBootsFrom(t *testing.T) {
 		"the only ext beside UEFI's":        {table(t, two, map[int64][]byte{1: esp(t), 18: linux(t, false)}), "", 18 << 20},
 		"ext with /etc before FAT with one": {table(t, two, map[int64][]byte{1: dos(t), 18: linux(t, true)}), "", 18 << 20},
 		"xfs beside UEFI's":                 {table(t, two, map[int64][]byte{1: esp(t), 18: xfs}), "none of the image's filesystems (FAT, xfs) is", 0},
+		"what is not known beside UEFI's":   {table(t, two, map[int64][]byte{1: esp(t), 18: with("\x10\x20\xf5\xf2", 1024)}), "none of the image's filesystems (FAT) is", 0}, // f2fs
 		"LVM beside ext, as /boot":          {table(t, two, map[int64][]byte{1: linux(t, false), 18: lvm}), "none of the image's filesystems (ext, LVM) is", 0},
 		"xfs":                               {xfs, "the image has xfs and no ext or FAT filesystem", 0},
 		"btrfs":                             {btrfs, "the image has btrfs and no ext or FAT filesystem", 0},

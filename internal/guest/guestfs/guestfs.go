@@ -57,7 +57,7 @@ func Trial(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	_, err = e.filesystems(whole, contract.InjectInspect)
+	_, _, err = e.filesystems(whole, contract.InjectInspect)
 	return err
 }
 

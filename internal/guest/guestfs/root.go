@@ -19,7 +19,7 @@ func (e *export) root(ctx context.Context, limits program.Limits, number int) (g
 	if err != nil {
 		return guest{}, err
 	}
-	all, err := e.filesystems(whole, number)
+	all, more, err := e.filesystems(whole, number)
 	if err != nil {
 		return guest{}, err
 	}
@@ -44,7 +44,7 @@ func (e *export) root(ctx context.Context, limits program.Limits, number int) (g
 		return guest{}, unknown(fmt.Sprintf("the image has no ext or FAT filesystem%s", where))
 	case len(ours) == 0:
 		return guest{}, unknown(fmt.Sprintf("the image has %s and no ext or FAT filesystem%s", kinds(other), where))
-	case len(all) == 1:
+	case len(all) == 1 && (more == 0 || ours[0].Kind == Ext): // else it may be what the other one is booted by
 		return e.writable(ctx, limits, ours[0])
 	}
 	for _, f := range ours {
@@ -117,8 +117,8 @@ func (e *export) filesystem(limits program.Limits, f Filesystem, writable bool) 
 	return tree{&ext{image: image, work: e.dir, inside: e.inside, limits: l, writable: writable}}, nil
 }
 
-// filesystems are those of the partitions, of the one with that number, or of the whole disk (0).
-func (e *export) filesystems(whole string, number int) (found []Filesystem, err error) {
+// filesystems are those of the partitions, of the one with that number, or of the whole disk (0). What is in more of them is not known.
+func (e *export) filesystems(whole string, number int) (found []Filesystem, more int, err error) {
 	err = e.inside.Read(whole, func(r io.ReaderAt) error {
 		all := []Partition{{0, e.virtual, 0}}
 		if number != 0 {
@@ -135,11 +135,13 @@ func (e *export) filesystems(whole string, number int) (found []Filesystem, err 
 			if err != nil {
 				return err
 			}
-			if kind != "" {
-				found = append(found, Filesystem{p, kind})
+			if kind == "" {
+				more++
+				continue
 			}
+			found = append(found, Filesystem{p, kind})
 		}
 		return nil
 	})
-	return found, err
+	return found, more, err
 }
