@@ -126,9 +126,9 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			}()
 			env = append(env, testenv.LibvirtVariable+"="+libvirt.Socket, testenv.NetNSVariable+"="+libvirt.Netns())
 		case "rabbitmq":
-			broker, err := stack.StartRabbitMQ(ctx, filepath.Join(dir, "rabbitmq"))
-			if err != nil {
-				return 0, err
+			broker, wrong := stack.StartRabbitMQ(ctx, filepath.Join(dir, "rabbitmq"))
+			if wrong != nil {
+				return 0, wrong
 			}
 			defer func() { err = errors.Join(err, stop(broker.Stop)) }()
 			env = append(env, testenv.RabbitMQVariable+"="+broker.URL, testenv.RabbitMQTLSVariable+"="+broker.TLSURL, testenv.RabbitMQCAVariable+"="+broker.CA)
