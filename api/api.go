@@ -132,7 +132,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{options: o, echo: echo.New()}
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
-	e.Pre(rest.CanonicalPath, withoutSlashes)
+	e.Pre(rest.CanonicalPath, withoutSlashes, compute.ProjectPath)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
 	identities := people.New(o.Store, o.Servers.Keys)
@@ -218,11 +218,14 @@ func otherMethods(e *echo.Echo) echo.MiddlewareFunc {
 			for _, method := range methods {
 				probe := e.NewContext(c.Request(), nil)
 				e.Router().Find(method, echo.GetPath(c.Request()), probe)
-				if matched(probe.Path()) && method != c.Request().Method {
+				if matched(probe.Path()) && rest.OnePart(probe) && method != c.Request().Method {
 					allowed = append(allowed, method)
 				}
 			}
-			if len(allowed) == 0 {
+			switch {
+			case len(allowed) == 0 && c.Path() == "":
+				return echo.ErrNotFound
+			case len(allowed) == 0:
 				return next(c)
 			}
 			err := rest.Status(http.StatusMethodNotAllowed, "The method specified is not allowed for this resource.")

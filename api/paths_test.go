@@ -83,6 +83,30 @@ func TestAPathIsDecodedOnceAndASlashWithinAPartStaysThere(t *testing.T) {
 	require.Equal(t, 400, w.do("demo", "GET", "/v3/a%00b", nil).status, "a null character")
 }
 
+func TestAParameterIsOnePartOfThePath(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{
+		"/compute/v2.1/os-keypairs/a/b", "/compute/v2.1/os-services/a/b", "/v3/users/" + demoUser + "/groups/more", "/network/v2.0/ports/a/b", "/hosts/a/b/c",
+		"/image/v2/tasks/a/b", "/builds/a/b",
+	} {
+		require.Equal(t, 404, w.do("admin", "GET", path, nil).status, path)
+	}
+	require.Equal(t, 405, w.do("admin", "DELETE", "/compute/v2.1/os-quota-sets/"+adminProject+"/detail", nil).status, "another method's route")
+}
+
+func TestAProjectInThePathIsTheTokens(t *testing.T) {
+	w := newWorld(t)
+	bare := w.do("demo", "GET", "/compute/v2.1/limits", nil)
+	require.Equal(t, 200, bare.status, string(bare.body))
+	same := w.do("demo", "GET", "/compute/v2.1/"+demoProject+"/limits", nil)
+	require.Equal(t, string(bare.body), string(same.body))
+	a := w.do("demo", "GET", "/compute/v2.1/"+otherProject+"/limits", nil)
+	require.Equal(t, 400, a.status)
+	require.Contains(t, string(a.body), "Malformed request URL: URL's project_id '"+otherProject+"' doesn't match Context's project_id '"+demoProject+"'")
+	require.Equal(t, 401, w.do("", "GET", "/compute/v2.1/"+otherProject+"/limits", nil).status)
+	require.Equal(t, 404, w.do("demo", "GET", "/compute/v2.1/"+demoProject, nil).status)
+}
+
 func TestSlashesAtTheEndOfAPathAreTakenAsEachServiceTakesThem(t *testing.T) {
 	w := newWorld(t)
 	network := w.do("admin", "POST", "/network/v2.0/networks", map[string]any{"network": map[string]any{"name": "n", "shared": true}}).json(t)["network"].(map[string]any)["id"].(string)

@@ -79,6 +79,33 @@ func requestedVersion(h http.Header) (int, error) {
 	return minor, nil
 }
 
+const keyPathProject = "compute.project"
+
+// projectPath is the form that endpoints had before Nova 18: /v2.1/{project_id}/servers.
+var projectPath = regexp.MustCompile(`^(/compute/v2\.1)/([0-9a-f-]{32,36})(/.+)$`)
+
+// ProjectPath comes before the router: it takes a project out of the path, which is the same without it.
+func ProjectPath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		u := c.Request().URL
+		if m := projectPath.FindStringSubmatch(u.RawPath); m != nil {
+			u.RawPath, u.Path = m[1]+m[3], m[1]+strings.TrimPrefix(u.Path, m[1]+"/"+m[2])
+			c.Set(keyPathProject, m[2])
+		}
+		return next(c)
+	}
+}
+
+// ownProjectPath refuses a path that names another project than its token.
+func ownProjectPath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if id, named := c.Get(keyPathProject).(string); named && id != rest.CallerOf(c).ProjectID {
+			return invalid("Malformed request URL: URL's project_id '%s' doesn't match Context's project_id '%s'", id, rest.CallerOf(c).ProjectID)
+		}
+		return next(c)
+	}
+}
+
 func document(c echo.Context) map[string]any {
 	return map[string]any{
 		"id":          "v2.1",
