@@ -169,7 +169,7 @@ func (w *world) options() Options {
 		Image:    image.Config{Idle: d.Images.Idle, ImportDeadline: d.Images.ImportDeadline, TaskTTL: d.Images.TaskTTL},
 		Identity: identity.Config{TokenTTL: d.API.TokenTTL},
 		Hosts:    hosts.Config{Keys: testenv.PayloadKeys(w.t)},
-		Servers:  servers.Config{Keys: testenv.PayloadKeys(w.t), Quota: models.ProjectQuota{KeyPairs: d.Quota.KeyPairs}},
+		Servers:  servers.Config{Keys: testenv.PayloadKeys(w.t), Quota: models.ProjectQuota{KeyPairs: d.Quota.KeyPairs, ServerGroups: d.Quota.ServerGroups, ServerGroupMembers: d.Quota.ServerGroupMembers, MetadataItems: d.Quota.MetadataItems}},
 	}
 }
 

@@ -19,3 +19,9 @@ func (s *Store) MergeFlavorExtraSpecs(ctx context.Context, id string, specs map[
 	}
 	return failed(u.Error, "write the extra specs of flavor %s", id)
 }
+
+// DeleteFlavorExtraSpec takes one of a flavor's extra specs away, and says whether it had it.
+func (s *Store) DeleteFlavorExtraSpec(ctx context.Context, id, key string) (bool, error) {
+	u := s.db.WithContext(ctx).Exec("UPDATE flavors SET extra_specs = extra_specs - ?::text WHERE id = ? AND jsonb_exists(extra_specs, ?)", key, id, key)
+	return u.RowsAffected > 0, failed(u.Error, "delete extra spec %s of flavor %s", key, id)
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
@@ -26,13 +27,13 @@ type Flavor struct {
 	CreatedAt    time.Time
 }
 
-// FlavorFilter selects flavors. Sort keys are Nova's: flavorid (default), name, vcpus, memory_mb, root_gb, ephemeral_gb,
-// swap, created_at.
+// FlavorFilter selects flavors. Sort keys are Nova's, flavorid where none is named.
 type FlavorFilter struct {
 	MinRAMMiB  int
 	MinDiskGiB int
-	Public     *bool // nil is any
-	Disabled   *bool // nil is any
+	Public     *bool  // nil is any
+	ProjectID  string // beside the public ones, those that it was given; "" is none
+	Disabled   *bool  // nil is any
 	SortKey    string
 	SortDesc   bool
 	Marker     string
@@ -43,7 +44,8 @@ var flavorOrder = order{
 	id: "id", preset: Sort{Key: "flavorid"},
 	keys: map[string]string{
 		"flavorid": "id", "id": "id", "name": "name", "vcpus": "vcpus", "memory_mb": "ram_mib", "root_gb": "disk_gib",
-		"ephemeral_gb": "ephemeral_gib", "swap": "swap_mib", "created_at": "created_at",
+		"ephemeral_gb": "ephemeral_gib", "swap": "swap_mib", "created_at": "created_at", "disabled": "disabled", "is_public": "public",
+		"rxtx_factor": "rx_tx_factor", "description": "COALESCE(description, '')",
 	},
 }
 
@@ -75,6 +77,26 @@ func (s *Store) Flavor(ctx context.Context, id string) (Flavor, error) {
 	return f, failed(err, "read flavor %s", id)
 }
 
+// FlavorFor is Flavor, for a project: NotFound too where it is neither public nor the project was given it.
+func (s *Store) FlavorFor(ctx context.Context, id, projectID string) (Flavor, error) {
+	var f Flavor
+	err := s.db.WithContext(ctx).Where("id = ? AND (public OR "+isGiven+")", id, projectID).Take(&f).Error
+	if isAbsent(err) {
+		return f, noFlavor(id)
+	}
+	return f, failed(err, "read flavor %s", id)
+}
+
+// SetFlavorDescription gives it another one; nil takes it away.
+func (s *Store) SetFlavorDescription(ctx context.Context, id string, description *string) (Flavor, error) {
+	var f Flavor
+	u := s.db.WithContext(ctx).Model(&f).Clauses(clause.Returning{}).Where("id = ?", id).Update("description", description)
+	if u.Error == nil && u.RowsAffected == 0 {
+		return f, noFlavor(id)
+	}
+	return f, failed(u.Error, "describe flavor %s", id)
+}
+
 func noFlavor(id string) error {
 	return fault.New(fault.NotFound, "Flavor %s could not be found.", id)
 }
@@ -91,7 +113,11 @@ func (s *Store) ListFlavors(ctx context.Context, f FlavorFilter) ([]Flavor, erro
 		if f.MinDiskGiB > 0 {
 			q = q.Where("disk_gib >= ?", f.MinDiskGiB)
 		}
-		if f.Public != nil {
+		switch {
+		case f.Public == nil:
+		case *f.Public && f.ProjectID != "":
+			q = q.Where("public OR "+isGiven, f.ProjectID)
+		default:
 			q = q.Where("public = ?", *f.Public)
 		}
 		if f.Disabled != nil {

@@ -71,6 +71,8 @@ var forgiven = map[string]any{"build_failures": 0, "suspended": false, "trial_du
 // is fit for users, to whom another's failure does not belong: LastFailure has it.
 func (h Host) CanTake() (ok bool, reason string) {
 	switch {
+	case h.ForcedDown:
+		return false, "forced down by an operator"
 	case !h.Ready && h.NotReadyReason != nil:
 		return false, *h.NotReadyReason
 	case h.Suspended:

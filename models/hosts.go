@@ -37,6 +37,8 @@ type Host struct {
 	DisabledReason    *string
 	Ready             bool    // the host's own word: its hypervisor answers
 	NotReadyReason    *string // the host's own word, shown to operators
+	ForcedDown        bool    // an operator's word that it is down, whatever it reports
+	Address           string  // from which it reports; "" before it has
 	Version           string  // of slipway on it
 	// CertificateExpiresAt is when the first of the certificates ends that it serves or presents; nil where it tells of none.
 	CertificateExpiresAt *time.Time
@@ -82,6 +84,7 @@ type HostHeartbeat struct {
 	Trial             *hostapi.Trial // nil leaves what was said before
 
 	CertificateExpiresAt *time.Time
+	Address              string
 	// GivenUpAfter is the silence after which builds have given the host up: a report that comes later says that it is
 	// back (Host.BackAt). 0 is never.
 	GivenUpAfter time.Duration
@@ -116,7 +119,7 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 		DoUpdates: clause.AssignmentColumns([]string{
 			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "trial", "uefi", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
-			"certificate_expires_at", "started_at", "seen_at", "back_at",
+			"certificate_expires_at", "address", "started_at", "seen_at", "back_at",
 		}),
 		Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "hosts.token_hash = excluded.token_hash"}}},
 	}, clause.Returning{}).Create(&h)
@@ -163,7 +166,7 @@ func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, n
 	}
 	said := map[string]any{
 		"back_at": back, "ready": b.Ready, "not_ready_reason": b.NotReadyReason, "hypervisor_version": b.HypervisorVersion, "vcpus": b.VCPUs,
-		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "certificate_expires_at": b.CertificateExpiresAt, "seen_at": now,
+		"memory_mib": b.MemoryMiB, "disk_gib": b.DiskGiB, "version": b.Version, "certificate_expires_at": b.CertificateExpiresAt, "address": b.Address, "seen_at": now,
 	}
 	if b.Trial != nil {
 		trial, err := json.Marshal(b.Trial)
@@ -259,6 +262,11 @@ func (s *Store) SetHostEnabled(ctx context.Context, id string, enabled bool, rea
 		maps.Copy(set, forgiven)
 	}
 	return failed(s.setOnHost(ctx, id, set), "enable or disable host %s", id)
+}
+
+// ForceHostDown has a host counted as down, or by its own reports again.
+func (s *Store) ForceHostDown(ctx context.Context, id string, down bool) error {
+	return failed(s.setOnHost(ctx, id, map[string]any{"forced_down": down}), "force host %s down", id)
 }
 
 // DeleteHost forgets a host; Conflict while it holds placements.

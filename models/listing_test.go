@@ -190,20 +190,47 @@ func TestAQuotaIsTheDefaultUntilTheProjectHasItsOwn(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	defaults := ProjectQuota{Instances: 10, Cores: 20, RAMMiB: 51200, KeyPairs: 100}
-	own := ProjectQuota{ProjectID: "p1", Instances: 1, Cores: -1, RAMMiB: 0, KeyPairs: 3}
 	for range 2 {
 		q, err := w.Quota(ctx, "p1", defaults)
 		require.NoError(t, err)
 		require.Equal(t, 20, q.Cores)
 		require.Equal(t, "p1", q.ProjectID)
-		require.NoError(t, w.SetQuota(ctx, ProjectQuota{ProjectID: "p1"}))
-		require.NoError(t, w.SetQuota(ctx, own))
+		require.NoError(t, w.SetQuota(ctx, "p1", map[string]int{"instances": 1, "cores": 7}, defaults))
+		require.NoError(t, w.SetQuota(ctx, "p1", map[string]int{"cores": -1, "ram": 0, "floating_ips": 5}, defaults))
+		require.NoError(t, w.SetQuota(ctx, "p1", map[string]int{"cores": -1}, ProjectQuota{}), "nothing new")
 		q, err = w.Quota(ctx, "p1", defaults)
 		require.NoError(t, err)
-		require.Equal(t, own, q)
+		require.Equal(t, ProjectQuota{ProjectID: "p1", Instances: 1, Cores: -1, KeyPairs: 100, Unused: map[string]int{"floating_ips": 5}}, q)
+
+		require.NoError(t, w.SetQuotaClass(ctx, DefaultQuotaClass, map[string]int{"key_pairs": 7, "cores": 8}))
+		require.NoError(t, w.SetQuotaClass(ctx, "gold", map[string]int{"cores": 9}))
+		q, err = w.Quota(ctx, "p1", defaults)
+		require.NoError(t, err)
+		require.Equal(t, []int{1, -1, 7}, []int{q.Instances, q.Cores, q.KeyPairs}, "what was not set follows the class")
+		q, err = w.QuotaClass(ctx, "gold", defaults)
+		require.NoError(t, err)
+		require.Equal(t, []int{10, 9, 100}, []int{q.Instances, q.Cores, q.KeyPairs})
 		require.NoError(t, w.ResetQuota(ctx, "p1"))
+		require.NoError(t, w.exec(ctx, "DELETE FROM quota_classes"))
 	}
-	requireFault(t, w.SetQuota(ctx, ProjectQuota{ProjectID: "p9"}), fault.NotFound, "Could not find project: p9.")
+	requireFault(t, w.SetQuota(ctx, "p9", map[string]int{"cores": 1}, defaults), fault.NotFound, "Could not find project: p9.")
+}
+
+func TestAQuotaThatTheVersionBeforeWritesIsSet(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	old := `INSERT INTO project_quotas (project_id, instances, cores, ram_mib, key_pairs) VALUES ('p1', $1, 2, 3, 4)
+ON CONFLICT (project_id) DO UPDATE SET instances = excluded.instances, cores = excluded.cores, ram_mib = excluded.ram_mib, key_pairs = excluded.key_pairs`
+	require.NoError(t, w.exec(ctx, old, 1))
+	require.NoError(t, w.SetQuota(ctx, "p1", map[string]int{"server_groups": 6}, ProjectQuota{}))
+	require.NoError(t, w.exec(ctx, old, 5))
+	q, err := w.Quota(ctx, "p1", ProjectQuota{MetadataItems: 128})
+	require.NoError(t, err)
+	require.Equal(t, ProjectQuota{ProjectID: "p1", Instances: 5, Cores: 2, RAMMiB: 3, KeyPairs: 4, MetadataItems: 128, ServerGroups: 6}, q)
+	var instances int
+	require.NoError(t, w.SetQuota(ctx, "p1", map[string]int{"instances": 8}, ProjectQuota{}))
+	require.NoError(t, w.pool.QueryRow(ctx, "SELECT instances FROM project_quotas").Scan(&instances))
+	require.Equal(t, 8, instances, "and it reads what this one writes")
 }
 
 func activeImage(t *testing.T, w *world, i Image) Image {

@@ -46,7 +46,7 @@ const (
 
 	placeSQL = `
 WITH host AS (
-         SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AS ready,
+         SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AND NOT h.forced_down AS ready,
 ` + capacitySQL + `
          FROM hosts h WHERE h.id = @host_id),
      used AS (

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
@@ -23,15 +22,6 @@ type Claim struct {
 	CreatedAt time.Time
 }
 
-// ProjectQuota overrides the default limits of one project; -1 is unlimited.
-type ProjectQuota struct {
-	ProjectID string `gorm:"primaryKey"`
-	Instances int
-	Cores     int
-	RAMMiB    int `gorm:"column:ram_mib"`
-	KeyPairs  int
-}
-
 // Limits of a project for one claim; -1 is unlimited.
 type Limits struct {
 	Instances int
@@ -44,35 +34,6 @@ type Usage struct {
 	Instances int
 	Cores     int
 	RAMMiB    int `gorm:"column:ram_mib"`
-}
-
-// TableName is said because gorm takes "quota" for a plural.
-func (ProjectQuota) TableName() string { return "project_quotas" }
-
-// Quota is the project's own limits, or the defaults where it has none.
-func (s *Store) Quota(ctx context.Context, projectID string, defaults ProjectQuota) (ProjectQuota, error) {
-	var q ProjectQuota
-	err := s.db.WithContext(ctx).Where("project_id = ?", projectID).Take(&q).Error
-	if isAbsent(err) {
-		defaults.ProjectID = projectID
-		return defaults, nil
-	}
-	return q, failed(err, "read the quota of project %s", projectID)
-}
-
-// SetQuota gives a project its own limits.
-func (s *Store) SetQuota(ctx context.Context, q ProjectQuota) error {
-	err := s.db.WithContext(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "project_id"}}, UpdateAll: true}).Create(&q).Error
-	if violates(err, "project_quotas_project_id_fkey") {
-		return noProject(q.ProjectID)
-	}
-	return failed(err, "set the quota of project %s", q.ProjectID)
-}
-
-// ResetQuota takes the project's own limits away; absent is success.
-func (s *Store) ResetQuota(ctx context.Context, projectID string) error {
-	err := s.db.WithContext(ctx).Where("project_id = ?", projectID).Delete(&ProjectQuota{}).Error
-	return failed(err, "reset the quota of project %s", projectID)
 }
 
 const usageSQL = `SELECT COALESCE(sum(instances), 0) AS instances, COALESCE(sum(cores), 0) AS cores, COALESCE(sum(ram_mib), 0) AS ram_mib

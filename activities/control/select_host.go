@@ -137,5 +137,5 @@ func (a *Activities) HostSeen(ctx context.Context, in contract.HostSeenInput) (b
 	if err != nil {
 		return false, err
 	}
-	return h.Ready && a.now().Sub(h.SeenAt) < in.Within, nil
+	return h.Ready && !h.ForcedDown && a.now().Sub(h.SeenAt) < in.Within, nil
 }

@@ -4,7 +4,6 @@
 package compute
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -61,16 +60,14 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountServerGuest(g)
 	a.mountRemoteConsoles(g)
 	a.mountLimits(g)
+	a.mountQuotaSets(g)
 	a.mountHypervisors(g)
 	a.mountMigrations(g)
 	a.mountServices(g)
 	a.mountZones(g)
-	g.GET("/extensions", a.listExtensions)
-}
-
-// listExtensions is empty: since Nova 15 everything belongs to the API itself, and clients look at microversions.
-func (a *API) listExtensions(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]any{"extensions": []any{}})
+	a.mountUsage(g)
+	a.mountExtensions(g)
+	a.mountAssistedSnapshots(g)
 }
 
 // allow is Nova's answer where a policy forbids something.
@@ -110,6 +107,18 @@ func since(minor int) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if minorOf(c) < minor {
+				return fault.New(fault.NotFound, "API version 2.%d is not supported on this method.", minorOf(c))
+			}
+			return next(c)
+		}
+	}
+}
+
+// until hides a route from microversions after minor.
+func until(minor int) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if minorOf(c) > minor {
 				return fault.New(fault.NotFound, "API version 2.%d is not supported on this method.", minorOf(c))
 			}
 			return next(c)
@@ -173,7 +182,7 @@ func bookmark(c echo.Context, collection, id string) []rest.Link {
 	return []rest.Link{{Rel: "bookmark", Href: rest.URL(c, endpoint, collection, id)}}
 }
 
-// isUp says whether a host was heard of lately.
+// isUp says whether a host was heard of lately, and nobody says that it is down.
 func (a *API) isUp(h models.Host) bool {
-	return h.Ready && a.now().Sub(h.SeenAt) <= a.config.HostDownAfter
+	return h.Ready && !h.ForcedDown && a.now().Sub(h.SeenAt) <= a.config.HostDownAfter
 }

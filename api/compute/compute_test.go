@@ -150,7 +150,11 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 		d := config.Default()
 		config := servers.Config{
 			Keys: keys, MaxHosts: d.Build.MaxHosts, MaxCount: d.Build.MaxCount, Deadlines: contract.DefaultDeadlines(),
-			Quota: models.ProjectQuota{Instances: d.Quota.Instances, Cores: d.Quota.Cores, RAMMiB: d.Quota.RAMMiB, KeyPairs: d.Quota.KeyPairs},
+			Quota: models.ProjectQuota{
+				Instances: d.Quota.Instances, Cores: d.Quota.Cores, RAMMiB: d.Quota.RAMMiB, KeyPairs: d.Quota.KeyPairs, MetadataItems: d.Quota.MetadataItems,
+				InjectedFiles: d.Quota.InjectedFiles, InjectedFileBytes: d.Quota.InjectedFileBytes, InjectedPathBytes: d.Quota.InjectedPathBytes,
+				ServerGroups: d.Quota.ServerGroups, ServerGroupMembers: d.Quota.ServerGroupMembers,
+			},
 		}
 		for _, f := range change {
 			f(&config)

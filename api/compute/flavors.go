@@ -14,7 +14,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -23,18 +22,22 @@ func (a *API) mountFlavors(g *echo.Group) {
 	g.GET("/flavors/detail", a.listFlavors, rest.Expect(400))
 	g.POST("/flavors", a.createFlavor, adminOnly("os_compute_api:os-flavor-manage:create"), rest.Expect(400, 403, 409))
 	g.GET("/flavors/:id", a.showFlavor, rest.Expect(404))
+	g.PUT("/flavors/:id", a.updateFlavor, adminOnly("os_compute_api:os-flavor-manage:update"), since(55), rest.Expect(400, 403, 404))
 	g.DELETE("/flavors/:id", a.deleteFlavor, adminOnly("os_compute_api:os-flavor-manage:delete"), rest.Expect(403, 404))
 	g.GET("/flavors/:id/os-flavor-access", a.flavorAccess, adminOnly("os_compute_api:os-flavor-access"), rest.Expect(403, 404))
+	g.POST("/flavors/:id/action", a.changeFlavorAccess, rest.Expect(400, 403, 404, 409))
 	g.GET("/flavors/:id/os-extra_specs", a.listExtraSpecs, rest.Expect(404))
 	g.POST("/flavors/:id/os-extra_specs", a.createExtraSpecs, adminOnly("os_compute_api:os-flavor-extra-specs:create"), rest.Expect(400, 403, 404, 409))
 	g.GET("/flavors/:id/os-extra_specs/:key", a.showExtraSpec, rest.Expect(404))
+	g.PUT("/flavors/:id/os-extra_specs/:key", a.updateExtraSpec, adminOnly("os_compute_api:os-flavor-extra-specs:update"), rest.Expect(400, 403, 404, 409))
+	g.DELETE("/flavors/:id/os-extra_specs/:key", a.deleteExtraSpec, adminOnly("os_compute_api:os-flavor-extra-specs:delete"), rest.Expect(403, 404))
 }
 
-// flavorSorts are Nova's sort keys; those that the store does not know leave the order as it is.
+// flavorSorts are Nova's sort keys; those of which there is nothing here leave the order as it is.
 var flavorSorts = map[string]string{
 	"flavorid": "flavorid", "id": "flavorid", "name": "name", "vcpus": "vcpus", "memory_mb": "memory_mb", "root_gb": "root_gb",
 	"ephemeral_gb": "ephemeral_gb", "swap": "swap", "created_at": "created_at",
-	"description": "", "disabled": "", "is_public": "", "rxtx_factor": "", "updated_at": "", "vcpu_weight": "",
+	"description": "description", "disabled": "disabled", "is_public": "is_public", "rxtx_factor": "rxtx_factor", "updated_at": "", "vcpu_weight": "",
 }
 
 func (a *API) listFlavors(c echo.Context) error {
@@ -47,7 +50,7 @@ func (a *API) listFlavors(c echo.Context) error {
 		return err
 	}
 	notDisabled, public := false, true
-	f := models.FlavorFilter{Public: &public, Marker: page.Marker, Limit: page.Limit}
+	f := models.FlavorFilter{Public: &public, ProjectID: rest.CallerOf(c).ProjectID, Marker: page.Marker, Limit: page.Limit}
 	if rest.CallerOf(c).Admin() {
 		switch word := q.Get("is_public"); {
 		case word == "":
@@ -120,10 +123,7 @@ func flavorView(c echo.Context, f models.Flavor, detail bool) object {
 
 // flavorOf finds a flavor that the caller may see.
 func (a *API) flavorOf(c echo.Context, id string) (models.Flavor, error) {
-	f, err := a.store.Flavor(c.Request().Context(), id)
-	if err == nil && !f.Public && !rest.CallerOf(c).Admin() {
-		err = fault.New(fault.NotFound, "private")
-	}
+	f, err := a.service.FlavorFor(c.Request().Context(), rest.CallerOf(c).Caller, id)
 	return f, fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
 }
 
@@ -154,10 +154,12 @@ func flavorSchema(minor int) object {
 		"os-flavor-access:is_public": booleanSchema,
 	}
 	if minor >= 55 {
-		p["description"] = object{"type": []string{"string", "null"}, "maxLength": 65535}
+		p["description"] = flavorDescription
 	}
 	return wrapped("flavor", strict(p, "name", "ram", "vcpus", "disk"))
 }
+
+var flavorDescription = object{"type": []string{"string", "null"}, "maxLength": 65535}
 
 var (
 	flavorSchemas = byVersion("POST /flavors", flavorSchema)
@@ -186,8 +188,10 @@ func (a *API) createFlavor(c echo.Context) error {
 	if err := checkName(in.Name); err != nil {
 		return err
 	}
-	if in.Description != nil && !printable(*in.Description) {
-		return field("description", *in.Description, "is not made of printable characters")
+	if in.Description != nil {
+		if err := checkDescription(*in.Description); err != nil {
+			return err
+		}
 	}
 	id, err := scalar(in.ID)
 	if err != nil {
@@ -235,80 +239,37 @@ func (a *API) createFlavor(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{"flavor": flavorView(c, f, true)})
 }
 
+var updateFlavorSchema = compile(wrapped("flavor", strict(object{"description": flavorDescription}, "description")))
+
+// updateFlavor changes what it is described as, and nothing else of it can be changed.
+func (a *API) updateFlavor(c echo.Context) error {
+	var body struct {
+		Flavor struct {
+			Description *string `json:"description"`
+		} `json:"flavor"`
+	}
+	if err := rest.Bind(c, updateFlavorSchema, &body); err != nil {
+		return err
+	}
+	if text := body.Flavor.Description; text != nil {
+		if err := checkDescription(*text); err != nil {
+			return err
+		}
+	}
+	id := c.Param("id")
+	f, err := a.store.SetFlavorDescription(c.Request().Context(), id, body.Flavor.Description)
+	if err != nil {
+		return fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
+	}
+	return c.JSON(http.StatusOK, object{"flavor": flavorView(c, f, true)})
+}
+
 func (a *API) deleteFlavor(c echo.Context) error {
 	id := c.Param("id")
 	if err := a.store.DeleteFlavor(c.Request().Context(), id); err != nil {
 		return fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
 	}
 	return c.NoContent(http.StatusAccepted)
-}
-
-// flavorAccess is who may use a private flavor: only admins may for now, so its list is empty.
-func (a *API) flavorAccess(c echo.Context) error {
-	f, err := a.flavorOf(c, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	if f.Public {
-		return fault.New(fault.NotFound, "Access list not available for public flavors.")
-	}
-	return c.JSON(http.StatusOK, object{"flavor_access": []any{}})
-}
-
-func (a *API) listExtraSpecs(c echo.Context) error {
-	f, err := a.flavorOf(c, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, object{"extra_specs": emptyIfNil(f.ExtraSpecs)})
-}
-
-func (a *API) showExtraSpec(c echo.Context) error {
-	f, err := a.flavorOf(c, c.Param("id"))
-	if err != nil {
-		return err
-	}
-	key := c.Param("key")
-	value, ok := f.ExtraSpecs[key]
-	if !ok {
-		return fault.New(fault.NotFound, "Flavor %s has no extra specs with key %s.", f.ID, key)
-	}
-	return c.JSON(http.StatusOK, map[string]string{key: value})
-}
-
-var extraSpecsSchema = compile(wrapped("extra_specs", object{
-	"type":                 "object",
-	"patternProperties":    object{"^[a-zA-Z0-9-_:. ]{1,255}$": object{"type": []string{"string", "number"}, "maxLength": 255}},
-	"additionalProperties": false,
-}))
-
-func (a *API) createExtraSpecs(c echo.Context) error {
-	var body struct {
-		ExtraSpecs map[string]json.RawMessage `json:"extra_specs"`
-	}
-	if err := rest.Bind(c, extraSpecsSchema, &body); err != nil {
-		return err
-	}
-	specs := make(map[string]string, len(body.ExtraSpecs))
-	for k, raw := range body.ExtraSpecs {
-		v, err := scalar(raw)
-		if err != nil {
-			return invalid("Malformed request body")
-		}
-		specs[k] = v
-	}
-	if minorOf(c) >= 86 {
-		for _, k := range sortedKeys(specs) {
-			if err := imageprops.CheckExtraSpec(k, specs[k]); err != nil {
-				return err
-			}
-		}
-	}
-	id := c.Param("id")
-	if err := a.store.MergeFlavorExtraSpecs(c.Request().Context(), id, specs); err != nil {
-		return fault.Absent(err, fault.NotFound, "Flavor %s could not be found.", id)
-	}
-	return c.JSON(http.StatusOK, object{"extra_specs": specs})
 }
 
 func sortedKeys[V any](m map[string]V) []string {

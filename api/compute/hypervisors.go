@@ -20,8 +20,11 @@ func (a *API) mountHypervisors(g *echo.Group) {
 	policy := adminOnly("os_compute_api:os-hypervisors")
 	g.GET("/os-hypervisors", a.listHypervisors, policy, rest.Expect(400, 403, 404))
 	g.GET("/os-hypervisors/detail", a.listHypervisors, policy, rest.Expect(400, 403, 404))
-	g.GET("/os-hypervisors/statistics", a.hypervisorStatistics, policy, rest.Expect(403, 404))
+	g.GET("/os-hypervisors/statistics", a.hypervisorStatistics, policy, until(87), rest.Expect(403, 404))
 	g.GET("/os-hypervisors/:id", a.showHypervisor, policy, rest.Expect(400, 403, 404))
+	g.GET("/os-hypervisors/:id/search", a.searchHypervisors, policy, until(52), rest.Expect(403, 404))
+	g.GET("/os-hypervisors/:id/servers", a.searchHypervisors, policy, until(52), rest.Expect(403, 404))
+	g.GET("/os-hypervisors/:id/uptime", a.hypervisorUptime, policy, until(87), rest.Expect(400, 403, 404, 501))
 }
 
 // numberOf stands for the row number that Nova shows of hosts and services before 2.53: a stable number of the uuid.
@@ -60,7 +63,7 @@ func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers
 	v := object{"id": oldOrNewID(minor, h.ID), "hypervisor_hostname": h.Hostname, "state": state, "status": status}
 	if detail {
 		v["hypervisor_type"], v["hypervisor_version"] = h.HypervisorType, h.HypervisorVersion
-		v["host_ip"] = ""
+		v["host_ip"] = h.Address
 		v["service"] = object{"id": oldOrNewID(minor, h.ID), "host": h.Hostname, "disabled_reason": reason}
 		if minor < 88 {
 			v["vcpus"], v["vcpus_used"] = h.VCPUs, h.UsedVCPUs
@@ -116,9 +119,8 @@ func (a *API) listHypervisors(c echo.Context) error {
 		if c.QueryParam("limit") != "" || c.QueryParam("marker") != "" {
 			return invalid("Paging over hypervisors with the hypervisor_hostname_pattern query parameter is not supported.")
 		}
-		hosts = slices.DeleteFunc(hosts, func(h models.HostUsage) bool { return !strings.Contains(h.Hostname, pattern) })
-		if len(hosts) == 0 {
-			return fault.New(fault.NotFound, "No hypervisor matching '%s' could be found.", pattern)
+		if hosts, err = matching(hosts, pattern); err != nil {
+			return err
 		}
 	case minor >= 33:
 		page, err := rest.PageOf(c, rest.MaxPage)
@@ -151,33 +153,73 @@ func (a *API) listHypervisors(c echo.Context) error {
 	return c.JSON(http.StatusOK, body)
 }
 
-func (a *API) showHypervisor(c echo.Context) error {
+// matching are the hosts with a text in their name.
+func matching(hosts []models.HostUsage, pattern string) ([]models.HostUsage, error) {
+	hosts = slices.DeleteFunc(hosts, func(h models.HostUsage) bool { return !strings.Contains(h.Hostname, pattern) })
+	if len(hosts) == 0 {
+		return nil, fault.New(fault.NotFound, "No hypervisor matching '%s' could be found.", pattern)
+	}
+	return hosts, nil
+}
+
+// searchHypervisors lists the hosts with a text in their name, or each one's servers.
+func (a *API) searchHypervisors(c echo.Context) error {
+	hosts, err := a.hosts(c)
+	if err == nil {
+		hosts, err = matching(hosts, c.Param("id"))
+	}
+	if err != nil {
+		return err
+	}
+	views := make([]object, len(hosts))
+	for i, h := range hosts {
+		if views[i], err = a.hypervisorView(c, h, false, strings.HasSuffix(c.Path(), "/servers")); err != nil {
+			return err
+		}
+	}
+	return c.JSON(http.StatusOK, object{"hypervisors": views})
+}
+
+// hypervisor is the host that the route names.
+func (a *API) hypervisor(c echo.Context) (models.HostUsage, error) {
 	id, minor := c.Param("id"), minorOf(c)
 	if minor >= 53 && uuid.Validate(id) != nil {
-		return invalid("Invalid uuid %s", id)
+		return models.HostUsage{}, invalid("Invalid uuid %s", id)
 	}
 	hosts, err := a.hosts(c)
+	if err != nil {
+		return models.HostUsage{}, err
+	}
+	i := slices.IndexFunc(hosts, func(h models.HostUsage) bool { return fmt.Sprint(oldOrNewID(minor, h.ID)) == id })
+	if i < 0 {
+		return models.HostUsage{}, fault.New(fault.NotFound, "Hypervisor with ID '%s' could not be found.", id)
+	}
+	return hosts[i], nil
+}
+
+func (a *API) showHypervisor(c echo.Context) error {
+	h, err := a.hypervisor(c)
 	if err != nil {
 		return err
 	}
 	servers, _ := parseBool(c.QueryParam("with_servers"))
-	for _, h := range hosts {
-		if fmt.Sprint(oldOrNewID(minor, h.ID)) == id {
-			v, err := a.hypervisorView(c, h, true, servers && minor >= 53)
-			if err != nil {
-				return err
-			}
-			return c.JSON(http.StatusOK, object{"hypervisor": v})
-		}
+	v, err := a.hypervisorView(c, h, true, servers && minorOf(c) >= 53)
+	if err != nil {
+		return err
 	}
-	return fault.New(fault.NotFound, "Hypervisor with ID '%s' could not be found.", id)
+	return c.JSON(http.StatusOK, object{"hypervisor": v})
 }
 
-// hypervisorStatistics adds all enabled hosts up; since 2.88 Nova has it no more.
-func (a *API) hypervisorStatistics(c echo.Context) error {
-	if minorOf(c) >= 88 {
-		return fault.New(fault.NotFound, "API version 2.%d is not supported on this method.", minorOf(c))
+// hypervisorUptime is Nova's answer of a driver that does not tell: hosts here do not.
+func (a *API) hypervisorUptime(c echo.Context) error {
+	if _, err := a.hypervisor(c); err != nil {
+		return err
 	}
+	return rest.Status(http.StatusNotImplemented, "Virt driver does not implement uptime function.")
+}
+
+// hypervisorStatistics adds all enabled hosts up.
+func (a *API) hypervisorStatistics(c echo.Context) error {
 	hosts, err := a.hosts(c)
 	if err != nil {
 		return err

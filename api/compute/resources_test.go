@@ -95,7 +95,7 @@ func TestKeyPairsAreImportedAndGenerated(t *testing.T) {
 	require.Equal(t, "Keypair made not found for user "+c.member.UserID, a.Message(t))
 	require.Equal(t, 404, c.nova(t, c.member, at96, "DELETE", "/os-keypairs/made", nil).Status)
 
-	require.NoError(t, c.Store.SetQuota(t.Context(), models.ProjectQuota{ProjectID: c.member.ProjectID, KeyPairs: 2}))
+	require.NoError(t, c.Store.SetQuota(t.Context(), c.member.ProjectID, map[string]int{"key_pairs": 2}, models.ProjectQuota{}))
 	a = c.nova(t, c.member, at96, "POST", "/os-keypairs", fields{"keypair": fields{"name": "more", "public_key": key}})
 	require.Equal(t, 403, a.Status)
 	require.Equal(t, "Quota exceeded, too many key pairs.", a.At(t, "forbidden", "message"))
@@ -184,6 +184,115 @@ func TestFlavorsAreTheAdminsToMake(t *testing.T) {
 	require.Equal(t, 404, c.nova(t, c.admin, at96, "DELETE", "/flavors/2", nil).Status)
 }
 
+func TestOneExtraSpecIsSetAndTakenAway(t *testing.T) {
+	c := newCloud(t)
+	spec := "/flavors/1/os-extra_specs/hw:cpu_policy"
+	put := func(u apitest.User, version string, body any) apitest.Answer {
+		return c.nova(t, u, version, "PUT", spec, body)
+	}
+	require.Equal(t, 403, put(c.member, at96, fields{"hw:cpu_policy": "shared"}).Status)
+	a := put(c.admin, at96, fields{"hw:cpu_policy": "shared"})
+	require.Equal(t, 200, a.Status, a.Body)
+	require.JSONEq(t, `{"hw:cpu_policy":"shared"}`, a.Body)
+	for _, tt := range []struct {
+		version string
+		body    any
+		message string
+	}{
+		{at96, fields{"hw:cpu_threads": "1"}, "Request body and URI mismatch"},
+		{at96, fields{"hw:cpu_policy": "bogus"}, "Validation failed; 'bogus' is not one of: dedicated, shared, mixed. It is the value of extra spec hw:cpu_policy."},
+		{at96, fields{"hw:cpu_policy": "shared", "hw:cpu_threads": "1"}, ""}, {at96, fields{}, ""}, {at96, fields{"hw:cpu_policy": true}, ""},
+	} {
+		a := put(c.admin, tt.version, tt.body)
+		require.Equal(t, 400, a.Status, a.Body)
+		if tt.message != "" {
+			require.Equal(t, tt.message, a.Message(t))
+		}
+	}
+	require.Equal(t, 200, put(c.admin, "2.85", fields{"hw:cpu_policy": "bogus"}).Status, "known values since 2.86")
+	require.Equal(t, 200, c.nova(t, c.admin, at96, "PUT", "/flavors/1/os-extra_specs/mine:x", fields{"mine:x": "anything"}).Status, "a namespace of nobody's")
+	require.Equal(t, 404, c.nova(t, c.admin, at96, "PUT", "/flavors/9/os-extra_specs/mine:x", fields{"mine:x": "y"}).Status)
+
+	require.Equal(t, 403, c.nova(t, c.member, at96, "DELETE", spec, nil).Status)
+	a = c.nova(t, c.admin, at96, "DELETE", spec, nil)
+	require.Equal(t, []any{200, ""}, []any{a.Status, a.Body})
+	a = c.nova(t, c.admin, at96, "DELETE", spec, nil)
+	require.Equal(t, []any{404, "Flavor 1 has no extra specs with key hw:cpu_policy."}, []any{a.Status, a.Message(t)})
+	require.JSONEq(t, `{"extra_specs":{"hw:x":"y","mine:x":"anything"}}`, c.nova(t, c.member, at96, "GET", "/flavors/1/os-extra_specs", nil).Body)
+}
+
+func TestAFlavorIsDescribedAnew(t *testing.T) {
+	c := newCloud(t)
+	put := func(u apitest.User, version string, f any) apitest.Answer {
+		return c.nova(t, u, version, "PUT", "/flavors/1", fields{"flavor": f})
+	}
+	require.Equal(t, 404, put(c.admin, "2.54", fields{"description": "x"}).Status)
+	require.Equal(t, 403, put(c.member, at96, fields{"description": "x"}).Status)
+	a := put(c.admin, "2.55", fields{"description": "for tests"})
+	require.Equal(t, 200, a.Status, a.Body)
+	require.Equal(t, "for tests", a.At(t, "flavor", "description"))
+	require.NotContains(t, a.Body, "extra_specs", "which came with 2.61")
+	for _, bad := range []any{fields{}, fields{"name": "x", "description": "y"}, fields{"description": 1}, fields{"description": "a\x00b"}, fields{"description": strings.Repeat("d", 65536)}} {
+		require.Equal(t, 400, put(c.admin, at96, bad).Status, bad)
+	}
+	require.Equal(t, "for tests", c.nova(t, c.member, at96, "GET", "/flavors/1", nil).At(t, "flavor", "description"))
+	require.Nil(t, put(c.admin, at96, fields{"description": nil}).At(t, "flavor", "description"))
+	require.Equal(t, 404, c.nova(t, c.admin, at96, "PUT", "/flavors/9", fields{"flavor": fields{"description": "x"}}).Status)
+}
+
+func TestAPrivateFlavorIsForTheProjectsThatWereGivenIt(t *testing.T) {
+	c := newCloud(t)
+	_, err := c.Store.CreateFlavor(t.Context(), models.Flavor{ID: "own", Name: "own", VCPUs: 1, RAMMiB: 64, RxTxFactor: 1})
+	require.NoError(t, err)
+	act := func(u apitest.User, version, flavor string, body any) apitest.Answer {
+		return c.nova(t, u, version, "POST", "/flavors/"+flavor+"/action", body)
+	}
+	give := fields{"addTenantAccess": fields{"tenant": c.member.ProjectID}}
+	take := fields{"removeTenantAccess": fields{"tenant": c.member.ProjectID}}
+	boot := func(u apitest.User) int {
+		return c.nova(t, u, at96, "POST", "/servers", fields{"server": fields{"name": "s", "imageRef": c.image, "flavorRef": "own", "networks": "none"}}).Status
+	}
+	sees := func(u apitest.User) []any {
+		return []any{c.nova(t, u, at96, "GET", "/flavors/own", nil).Status, strings.Contains(c.nova(t, u, at96, "GET", "/flavors", nil).Body, `"own"`), boot(u)}
+	}
+	require.Equal(t, []any{404, false, 400}, sees(c.member))
+	require.JSONEq(t, `{"flavor_access":[]}`, c.nova(t, c.admin, at96, "GET", "/flavors/own/os-flavor-access", nil).Body)
+	require.Equal(t, 403, act(c.member, at96, "own", give).Status)
+	a := act(c.admin, at96, "own", give)
+	require.Equal(t, 200, a.Status, a.Body)
+	list := fmt.Sprintf(`{"flavor_access":[{"flavor_id":"own","tenant_id":%q}]}`, c.member.ProjectID)
+	require.JSONEq(t, list, a.Body)
+	require.JSONEq(t, list, c.nova(t, c.admin, at96, "GET", "/flavors/own/os-flavor-access", nil).Body)
+	require.Equal(t, []any{200, true, 202}, sees(c.member))
+	require.Equal(t, []any{404, false, 400}, sees(c.stranger))
+	require.Equal(t, 403, c.nova(t, c.member, at96, "GET", "/flavors/own/os-flavor-access", nil).Status)
+	require.NotContains(t, c.nova(t, c.admin, at96, "GET", "/flavors?is_public=false", nil).Body, `"id":"1"`)
+
+	for _, tt := range []struct {
+		version, flavor string
+		body            any
+		status          int
+		message         string
+	}{
+		{at96, "own", give, 409, "Flavor access already exists for flavor own and project " + c.member.ProjectID + " combination."},
+		{at96, "1", give, 409, "Can not add access to a public flavor."},
+		{"2.6", "1", give, 200, ""},
+		{at96, "9", give, 404, "Flavor 9 could not be found."},
+		{at96, "own", fields{"addTenantAccess": fields{"tenant": "nobody"}}, 400, "Project ID nobody is not a valid project."},
+		{at96, "own", fields{"removeTenantAccess": fields{"tenant": c.stranger.ProjectID}}, 404, "Flavor access not found for own / " + c.stranger.ProjectID + " combination."},
+		{at96, "own", fields{}, 400, ""}, {at96, "own", fields{"addTenantAccess": nil}, 400, ""},
+	} {
+		a := act(c.admin, tt.version, tt.flavor, tt.body)
+		require.Equal(t, tt.status, a.Status, a.Body)
+		if tt.message != "" {
+			require.Equal(t, tt.message, a.Message(t))
+		}
+	}
+	a = act(c.admin, at96, "own", take)
+	require.JSONEq(t, `{"flavor_access":[]}`, a.Body)
+	require.Equal(t, []any{404, false, 400}, sees(c.member))
+}
+
 func TestLimitsAndQuotas(t *testing.T) {
 	c := newCloud(t)
 	require.NoError(t, c.Store.ClaimQuota(t.Context(), models.Claim{ServerID: uuid.NewString(), ProjectID: c.member.ProjectID, Instances: 1, Cores: 2, RAMMiB: 512}, models.Limits{Instances: 10, Cores: 20, RAMMiB: 51200}))
@@ -192,6 +301,9 @@ func TestLimitsAndQuotas(t *testing.T) {
 	require.JSONEq(t, `{"limits":{"rate":[],"absolute":{"maxTotalInstances":10,"maxTotalCores":20,"maxTotalRAMSize":51200,"maxTotalKeypairs":100,"maxServerMeta":128,
 		"maxServerGroups":10,"maxServerGroupMembers":10,"totalInstancesUsed":1,"totalCoresUsed":2,"totalRAMUsed":512,"totalServerGroupsUsed":0}}}`, a.Body)
 	require.Equal(t, 403, c.nova(t, c.stranger, at96, "GET", "/limits?tenant_id="+c.member.ProjectID, nil).Status)
+	require.Equal(t, 1.0, c.nova(t, c.admin, at96, "GET", "/limits?tenant_id="+c.member.ProjectID, nil).At(t, "limits", "absolute", "totalInstancesUsed"))
+	a = c.nova(t, c.admin, at96, "GET", "/limits?tenant_id=nobody", nil)
+	require.Equal(t, []any{400, "Project ID nobody is not a valid project."}, []any{a.Status, a.Message(t)})
 
 	path := "/os-quota-sets/" + c.member.ProjectID
 	a = c.nova(t, c.member, at96, "GET", path+"/detail", nil)
@@ -246,7 +358,6 @@ func TestOperatorsSeeTheHosts(t *testing.T) {
 	require.NoError(t, c.Store.SetHostEnabled(t.Context(), c.host.ID, false, &reason))
 	require.Equal(t, []any{"nova-compute", "hv1", "nova", "disabled", "up", reason}, service(), "an operator's word outweighs")
 	require.JSONEq(t, `{"availabilityZoneInfo":[{"zoneName":"nova","zoneState":{"available":false},"hosts":null}]}`, c.nova(t, c.reader, at96, "GET", "/os-availability-zone", nil).Body)
-	require.JSONEq(t, `{"extensions":[]}`, c.nova(t, c.reader, at96, "GET", "/extensions", nil).Body)
 }
 
 // suspend has a build of a server fail on its host, which is one too many.

@@ -225,7 +225,7 @@ func TestAnAcceptedServerIsSubmittedWhole(t *testing.T) {
 	ctx := context.Background()
 	n := c.network(t, c.member, "ours", "10.1.0.0/24", "10.1.0.2", "10.1.0.254")
 	require.Equal(t, 201, c.nova(t, c.member, at96, "POST", "/os-keypairs", fields{"keypair": fields{"name": "mine", "public_key": key}}).Status)
-	require.NoError(t, c.Store.SetQuota(ctx, models.ProjectQuota{ProjectID: c.member.ProjectID, Instances: 3, Cores: 4, RAMMiB: -1, KeyPairs: 9}))
+	require.NoError(t, c.Store.SetQuota(ctx, c.member.ProjectID, map[string]int{"instances": 3, "cores": 4, "ram": -1, "key_pairs": 9}, models.ProjectQuota{}))
 
 	script := "#!/bin/sh\necho hi\n"
 	a := c.nova(t, c.member, at96, "POST", "/servers", c.with(fields{

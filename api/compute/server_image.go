@@ -69,8 +69,14 @@ func (a *API) image(c echo.Context, asked asking, of contract.Snapshot) (id stri
 	if err := checkName(of.Name); err != nil {
 		return "", err
 	}
-	if minorOf(c) < 39 && len(of.Metadata) > servers.MaxMetadataItems {
-		return "", fault.New(fault.OverQuota, "Image metadata limit exceeded")
+	if minorOf(c) < 39 {
+		q, err := a.service.Quota(c.Request().Context(), asked.server.ProjectID)
+		if err != nil {
+			return "", err
+		}
+		if servers.CheckMetadata(of.Metadata, q) != nil {
+			return "", fault.New(fault.OverQuota, "Image metadata limit exceeded")
+		}
 	}
 	return a.servers(c).CreateImage(c.Request().Context(), asked.server, asked.rows[0], of)
 }

@@ -96,7 +96,7 @@ type view struct {
 	ID                string         `json:"id"`
 	Hostname          string         `json:"hostname"`
 	AvailabilityZone  string         `json:"availability_zone"`
-	State             string         `json:"state"` // up or down, by the age of the last heartbeat
+	State             string         `json:"state"` // up or down, by an operator's word or the age of the last heartbeat
 	Ready             bool           `json:"ready"` // it is up, says that its hypervisor works, and is not suspended
 	NotReadyReason    *string        `json:"not_ready_reason"`
 	Enabled           bool           `json:"enabled"`
@@ -143,12 +143,16 @@ func moment(t time.Time) *string {
 
 func (a *API) view(h models.HostUsage) view {
 	state := "down"
-	if a.now().Sub(h.SeenAt) <= a.config.DownAfter {
+	if !h.ForcedDown && a.now().Sub(h.SeenAt) <= a.config.DownAfter {
 		state = "up"
 	}
 	ready, _ := h.CanTake()
 	why := h.NotReadyReason
-	if h.Ready && h.Suspended {
+	switch {
+	case h.ForcedDown:
+		_, text := h.CanTake()
+		why = &text
+	case h.Ready && h.Suspended:
 		text := fmt.Sprintf("%d builds in a row failed on it, the last at %s", h.BuildFailures, *h.LastFailure)
 		why = &text
 	}

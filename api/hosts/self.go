@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -183,6 +184,7 @@ func (a *API) register(c echo.Context) error {
 	h.ReservedMemoryMiB, h.Version = in.ReservedMemoryMiB, in.Version
 	h.Ready, h.NotReadyReason = in.Ready, reason(in.Ready, in.NotReadyReason)
 	h.CertificateExpiresAt = certificateExpires(c)
+	h.Address = reportsFrom(c)
 	h.StartedAt, h.SeenAt = now, now
 	h, err := a.store.RegisterHost(c.Request().Context(), h)
 	if err != nil {
@@ -193,6 +195,15 @@ func (a *API) register(c echo.Context) error {
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone,
 		HeartbeatInterval: a.config.HeartbeatInterval.Seconds(),
 	}})
+}
+
+// reportsFrom is the address of the host's end of the connection, or of what stands before this API.
+func reportsFrom(c echo.Context) string {
+	from, err := netip.ParseAddrPort(c.Request().RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return from.Addr().Unmap().WithZone("").String()
 }
 
 // certificateExpires is the host's word. The certificate of the connection, where the API asks for one, is among those that it tells of, and
@@ -234,7 +245,7 @@ func (a *API) heartbeat(c echo.Context) error {
 	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
 		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
 		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version, Trial: in.Trial,
-		CertificateExpiresAt: certificateExpires(c), GivenUpAfter: a.config.GivenUpAfter,
+		CertificateExpiresAt: certificateExpires(c), Address: reportsFrom(c), GivenUpAfter: a.config.GivenUpAfter,
 	}, a.now())
 	if err != nil {
 		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)

@@ -108,7 +108,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
 		Servers: servers.Config{
 			Keys:          keys,
-			Quota:         models.ProjectQuota{Instances: c.Quota.Instances, Cores: c.Quota.Cores, RAMMiB: c.Quota.RAMMiB, KeyPairs: c.Quota.KeyPairs},
+			Quota:         quotaOf(c.Quota),
 			MaxHosts:      c.Build.MaxHosts,
 			MaxCount:      c.Build.MaxCount,
 			MaxLocalDisks: c.Build.MaxLocalDisks,
@@ -185,4 +185,13 @@ func deadlinesOf(b config.Build) (contract.Deadlines, error) {
 		},
 		Steps: overrides,
 	}, nil
+}
+
+// quotaOf is what a project gets for which nothing was set.
+func quotaOf(q config.Quota) models.ProjectQuota {
+	return models.ProjectQuota{
+		Instances: q.Instances, Cores: q.Cores, RAMMiB: q.RAMMiB, KeyPairs: q.KeyPairs, MetadataItems: q.MetadataItems,
+		InjectedFiles: q.InjectedFiles, InjectedFileBytes: q.InjectedFileBytes, InjectedPathBytes: q.InjectedPathBytes,
+		ServerGroups: q.ServerGroups, ServerGroupMembers: q.ServerGroupMembers,
+	}
 }

@@ -26,10 +26,10 @@ func (c *client) flavorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "flavor",
 		Aliases: []string{"flavors"},
-		Short:   "List, show, create and delete flavors",
+		Short:   "List, show, create, change and delete flavors",
 		Example: "  slipway flavor list\n  slipway flavor create m1.small --vcpus 1 --ram 2048 --disk 20",
 	}
-	cmd.AddCommand(c.flavorList(), c.showCommand(flavorKind, "  slipway flavor show m1.small"), c.flavorCreate(),
+	cmd.AddCommand(c.flavorList(), c.showCommand(flavorKind, "  slipway flavor show m1.small"), c.flavorCreate(), c.flavorSet(), c.flavorUnset(),
 		c.deleteCommand(flavorKind, "  slipway flavor delete m1.old"))
 	return cmd
 }
@@ -110,4 +110,88 @@ func (c *client) flavorCreate() *cobra.Command {
 	flags.StringArrayVar(&properties, "property", nil, "extra spec key=value (repeat)")
 	_ = cmd.MarkFlagRequired("ram")
 	return cmd
+}
+
+func (c *client) flavorSet() *cobra.Command {
+	var description string
+	var properties, projects []string
+	cmd := &cobra.Command{
+		Use:               "set REF",
+		Short:             "Change a flavor (admin)",
+		Long:              "Change a flavor: what it is described as, its properties (extra specs), and the projects that may use one which is private.\nServers keep what they were built with.",
+		Example:           "  slipway flavor set m1.small --property hw_rng:allowed=False\n  slipway flavor set m1.own --project 3f1c…",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(flavorKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			specs, err := pairs("property", properties)
+			if err != nil {
+				return err
+			}
+			flavor, err := flavorKind.find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("description") {
+				if err := changeFlavor(ctx, s, flavor, http.MethodPut, nil, show.Object{"flavor": show.Object{"description": description}}); err != nil {
+					return session.Doing(err, "describe the flavor %q", args[0])
+				}
+			}
+			if len(specs) > 0 {
+				if err := changeFlavor(ctx, s, flavor, http.MethodPost, []string{"os-extra_specs"}, show.Object{"extra_specs": specs}); err != nil {
+					return session.Doing(err, "set the properties of the flavor %q", args[0])
+				}
+			}
+			for _, project := range projects {
+				if err := changeFlavor(ctx, s, flavor, http.MethodPost, []string{"action"}, show.Object{"addTenantAccess": show.Object{"tenant": project}}); err != nil {
+					return session.Doing(err, "give the flavor %q to project %q", args[0], project)
+				}
+			}
+			c.say(cmd, "changed flavor %s", show.Text(flavor, "name"))
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&description, "description", "", "what it is described as")
+	cmd.Flags().StringArrayVar(&properties, "property", nil, "extra spec key=value (repeat)")
+	cmd.Flags().StringArrayVar(&projects, "project", nil, "id of a project that may use it (repeat)")
+	cmd.MarkFlagsOneRequired("description", "property", "project")
+	return cmd
+}
+
+func (c *client) flavorUnset() *cobra.Command {
+	var properties, projects []string
+	cmd := &cobra.Command{
+		Use:               "unset REF",
+		Short:             "Take properties or projects off a flavor (admin)",
+		Example:           "  slipway flavor unset m1.small --property hw_rng:allowed\n  slipway flavor unset m1.own --project 3f1c…",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.complete(flavorKind, false),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			flavor, err := flavorKind.find(ctx, s, args[0])
+			if err != nil {
+				return err
+			}
+			for _, key := range properties {
+				if err := changeFlavor(ctx, s, flavor, http.MethodDelete, []string{"os-extra_specs", url.PathEscape(key)}, nil); err != nil {
+					return session.Doing(err, "take the property %q off the flavor %q", key, args[0])
+				}
+			}
+			for _, project := range projects {
+				if err := changeFlavor(ctx, s, flavor, http.MethodPost, []string{"action"}, show.Object{"removeTenantAccess": show.Object{"tenant": project}}); err != nil {
+					return session.Doing(err, "take the flavor %q from project %q", args[0], project)
+				}
+			}
+			c.say(cmd, "changed flavor %s", show.Text(flavor, "name"))
+			return nil
+		}),
+	}
+	cmd.Flags().StringArrayVar(&properties, "property", nil, "name of an extra spec (repeat)")
+	cmd.Flags().StringArrayVar(&projects, "project", nil, "id of a project (repeat)")
+	cmd.MarkFlagsOneRequired("property", "project")
+	return cmd
+}
+
+// changeFlavor asks for one change of a flavor.
+func changeFlavor(ctx context.Context, s *session.Session, flavor show.Object, method string, below []string, body any) error {
+	_, _, err := s.Call(ctx, session.Request{Service: "compute", Method: method, Path: flavorKind.item(show.Text(flavor, "id"), below...), Body: body})
+	return err
 }

@@ -60,8 +60,55 @@ use to show. -o json prints the API's own answer.`,
 		}),
 	}
 	show.Flags().StringVar(&project, "project", "", "another project's id (admin)")
-	cmd := &cobra.Command{Use: "quota", Short: "Show quota and its use", Example: "  slipway quota show"}
-	cmd.AddCommand(show)
+	cmd := &cobra.Command{Use: "quota", Short: "Show quota and its use, and set it", Example: "  slipway quota show\n  slipway quota set 3f1c… --limit cores=40"}
+	cmd.AddCommand(show, c.quotaSet())
+	return cmd
+}
+
+// quotaSet names limits as Nova does, so that a new one needs no new flag.
+func (c *client) quotaSet() *cobra.Command {
+	var limits []string
+	var class, force, reset bool
+	cmd := &cobra.Command{
+		Use:   "set PROJECT",
+		Short: "Set what a project may use (admin)",
+		Long: `Set limits of a project, by its id; -1 is unlimited. What was never set follows the limits of all projects (quota set default --class), and
+these the settings of the installation. --reset forgets what was set for the project.`,
+		Example: "  slipway quota set 3f1c… --limit cores=40 --limit server_groups=-1\n  slipway quota set default --class --limit instances=20\n  slipway quota set 3f1c… --reset",
+		Args:    cobra.ExactArgs(1),
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+			named, err := pairs("limit", limits)
+			if err != nil {
+				return err
+			}
+			set, path, key := show.Object{}, "os-quota-sets/", "quota_set"
+			for name, limit := range named {
+				set[name] = limit
+			}
+			if class {
+				path, key = "os-quota-class-sets/", "quota_class_set"
+			} else if force {
+				set["force"] = true
+			}
+			request := session.Request{Service: "compute", Method: http.MethodPut, Path: path + url.PathEscape(args[0]), Body: show.Object{key: set}}
+			if reset {
+				request.Method, request.Body = http.MethodDelete, nil
+			}
+			if _, _, err := s.Call(ctx, request); err != nil {
+				return session.Doing(err, "set the quota of %q", args[0])
+			}
+			c.say(cmd, "set the quota of %s", args[0])
+			return nil
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVar(&limits, "limit", nil, "Nova's name of a limit, and its value (repeat)")
+	flags.BoolVar(&class, "class", false, "of a class of projects instead; all projects are of the class default")
+	flags.BoolVar(&force, "force", false, "below what is used too")
+	flags.BoolVar(&reset, "reset", false, "back to the defaults")
+	cmd.MarkFlagsOneRequired("limit", "reset")
+	cmd.MarkFlagsMutuallyExclusive("limit", "reset")
+	cmd.MarkFlagsMutuallyExclusive("class", "reset")
 	return cmd
 }
 

@@ -78,6 +78,38 @@ func TestAFlavorIsCreatedWithItsProperties(t *testing.T) {
 	require.Contains(t, got.out, "extra specs  hw:cpu_policy=shared\n")
 }
 
+func TestAFlavorIsChanged(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/flavors/detail", 200, `{"flavors":[{"id":"42","name":"tiny"}]}`)
+	a.json("PUT /compute/v2.1/flavors/42", 200, `{"flavor":{"id":"42"}}`)
+	a.json("POST /compute/v2.1/flavors/42/os-extra_specs", 200, `{"extra_specs":{}}`)
+	a.json("POST /compute/v2.1/flavors/42/action", 200, `{"flavor_access":[]}`)
+	a.json("DELETE /compute/v2.1/flavors/42/os-extra_specs/hw:x", 200, "")
+	got := run(t, "flavor", "set", "tiny", "--description", "", "--property", "hw:x=y", "--project", "p1")
+	require.Equal(t, "changed flavor tiny\n", got.err)
+	require.JSONEq(t, `{"flavor":{"description":""}}`, a.made("PUT /compute/v2.1/flavors/42")[0].body)
+	require.JSONEq(t, `{"extra_specs":{"hw:x":"y"}}`, a.made("POST /compute/v2.1/flavors/42/os-extra_specs")[0].body)
+	got = run(t, "flavor", "unset", "42", "--property", "hw:x", "--project", "p1")
+	require.Equal(t, "changed flavor tiny\n", got.err)
+	acts := a.made("POST /compute/v2.1/flavors/42/action")
+	require.JSONEq(t, `{"addTenantAccess":{"tenant":"p1"}}`, acts[0].body)
+	require.JSONEq(t, `{"removeTenantAccess":{"tenant":"p1"}}`, acts[1].body)
+	require.Equal(t, show.ExitUsage, run(t, "flavor", "set", "tiny").code)
+}
+
+func TestAQuotaIsSetByNovasNames(t *testing.T) {
+	a := newAPI(t)
+	a.json("PUT /compute/v2.1/os-quota-sets/p1", 200, `{"quota_set":{}}`)
+	a.json("PUT /compute/v2.1/os-quota-class-sets/default", 200, `{"quota_class_set":{}}`)
+	a.json("DELETE /compute/v2.1/os-quota-sets/p1", 202, "")
+	require.Equal(t, "set the quota of p1\n", run(t, "quota", "set", "p1", "--limit", "cores=40", "--limit", "ram=-1", "--force").err)
+	require.JSONEq(t, `{"quota_set":{"cores":"40","ram":"-1","force":true}}`, a.made("PUT /compute/v2.1/os-quota-sets/p1")[0].body)
+	require.Equal(t, 0, run(t, "quota", "set", "default", "--class", "--limit", "instances=20").code)
+	require.JSONEq(t, `{"quota_class_set":{"instances":"20"}}`, a.made("PUT /compute/v2.1/os-quota-class-sets/default")[0].body)
+	require.Equal(t, 0, run(t, "quota", "set", "p1", "--reset").code)
+	require.Equal(t, show.ExitUsage, run(t, "quota", "set", "p1").code)
+}
+
 func TestASubnetIsCreatedOnANamedNetwork(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /network/v2.0/networks", 200, `{"networks":[{"id":"net-1","name":"lab"}]}`)

@@ -208,6 +208,13 @@ type Quota struct {
 	Cores     int `koanf:"cores" help:"vCPUs of a project"`
 	RAMMiB    int `koanf:"ram_mib" help:"memory of a project in MiB"`
 	KeyPairs  int `koanf:"key_pairs" help:"key pairs of a user"`
+
+	MetadataItems      int `koanf:"metadata_items" help:"metadata items of a server"`
+	InjectedFiles      int `koanf:"injected_files" help:"files that are injected into a server"`
+	InjectedFileBytes  int `koanf:"injected_file_content_bytes" help:"bytes of each of them"`
+	InjectedPathBytes  int `koanf:"injected_file_path_length" help:"bytes of each one's path"`
+	ServerGroups       int `koanf:"server_groups" help:"server groups of a project"`
+	ServerGroupMembers int `koanf:"server_group_members" help:"servers of a server group"`
 }
 
 // Build is how builds behave.
@@ -475,7 +482,10 @@ func Default() Config {
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
 			WebConnectTimeout: 10 * time.Second, WebHeaderTimeout: 30 * time.Second, WebIdleTimeout: time.Minute,
 		},
-		Quota: Quota{Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100},
+		Quota: Quota{
+			Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100, MetadataItems: 128, InjectedFiles: 5, InjectedFileBytes: 10 * 1024,
+			InjectedPathBytes: 255, ServerGroups: 10, ServerGroupMembers: 10,
+		},
 		Build: Build{MaxHosts: 3, AllowResizeToSameHost: true, MaxCount: 1000, MaxLocalDisks: 3, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],

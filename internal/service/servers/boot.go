@@ -7,9 +7,11 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 // Request is what is asked for: one server, or several that differ in nothing but their number.
@@ -169,9 +171,14 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 	if err := checkGroups(s.caller.ProjectID, r.SecurityGroups); err != nil {
 		return in, err
 	}
-	if err := checkSizes(r); err != nil {
+	q, err := s.Quota(ctx, in.ProjectID)
+	if err != nil {
 		return in, err
 	}
+	if err := checkSizes(r, q); err != nil {
+		return in, err
+	}
+	in.Limits = contract.Quota{Instances: q.Instances, Cores: q.Cores, RAMMiB: q.RAMMiB}
 	if r.AdminPass != nil {
 		in.AdminPass = *r.AdminPass
 	} else {
@@ -183,7 +190,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 	return in, s.checkCounts(r, in.Networks)
 }
 
-// resolve loads what the request names: flavor, zone, key pair, networks, quota. The image is the build's first step.
+// resolve loads what the request names: flavor, zone, key pair, networks. The image is the build's first step.
 func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput) (err error) {
 	if in.Flavor, err = s.flavor(ctx, r.FlavorID); err != nil {
 		return err
@@ -197,22 +204,23 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 	if in.KeyPairs, err = s.keyPairs(ctx, r.KeyName); err != nil {
 		return err
 	}
-	if in.Networks, err = s.interfaces(ctx, r.NICs); err != nil {
-		return err
-	}
-	q, err := s.Quota(ctx, in.ProjectID)
-	if err != nil {
-		return err
-	}
-	in.Limits = contract.Quota{Instances: q.Instances, Cores: q.Cores, RAMMiB: q.RAMMiB}
-	return nil
+	in.Networks, err = s.interfaces(ctx, r.NICs)
+	return err
 }
 
-// flavor is one that the caller may have: a private one only admins, a disabled one nobody.
+// FlavorFor is a flavor that somebody may see: an admin any, others one that is public or that their project was given.
+func (s *Service) FlavorFor(ctx context.Context, who auth.Caller, id string) (models.Flavor, error) {
+	if who.Admin() {
+		return s.store.Flavor(ctx, id)
+	}
+	return s.store.FlavorFor(ctx, id, who.ProjectID)
+}
+
+// flavor is one that the caller may have: a disabled one nobody.
 func (s Servers) flavor(ctx context.Context, id string) (contract.Flavor, error) {
-	f, err := s.store.Flavor(ctx, id)
-	if err == nil && (!f.Public && !s.caller.Admin() || f.Disabled) {
-		err = fault.New(fault.NotFound, "not for this caller, or for nobody any more")
+	f, err := s.FlavorFor(ctx, s.caller.Caller, id)
+	if err == nil && f.Disabled {
+		err = fault.New(fault.NotFound, "for nobody any more")
 	}
 	if err != nil {
 		return contract.Flavor{}, fault.Absent(err, fault.Invalid, "Flavor %s could not be found.", id)

@@ -6,45 +6,43 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/models"
 )
 
-// Limits of a request that Nova keeps in its configuration (quota.metadata_items, quota.injected_file*).
-const (
-	MaxMetadataItems = 128
-	MaxFiles         = 5
-	MaxFileBytes     = 10 * 1024
-	MaxFilePath      = 255
-	maxName          = 255
-)
+const maxName = 255
 
 // invalid is a refusal of the request as its client wrote it.
 func invalid(format string, args ...any) error { return fault.New(fault.Invalid, format, args...) }
 
-// checkSizes holds a request within Nova's quotas of what a guest is given.
-func checkSizes(r Request) error {
-	if err := checkMetadata(r.Metadata); err != nil {
+// checkSizes holds a request within its project's quotas of what a guest is given.
+func checkSizes(r Request, q models.ProjectQuota) error {
+	if err := CheckMetadata(r.Metadata, q); err != nil {
 		return err
 	}
-	if len(r.Files) > MaxFiles {
-		return fault.New(fault.OverQuota, "Quota exceeded, too many injected files: at most %d are allowed.", MaxFiles)
+	if over(len(r.Files), q.InjectedFiles) {
+		return fault.New(fault.OverQuota, "Quota exceeded, too many injected files: at most %d are allowed.", q.InjectedFiles)
 	}
 	for _, f := range r.Files {
 		switch {
-		case len(f.Path) > MaxFilePath:
-			return fault.New(fault.OverQuota, "Personality file path exceeds maximum %d", MaxFilePath)
-		case len(f.Contents) > MaxFileBytes:
-			return fault.New(fault.OverQuota, "Personality file content exceeds maximum %d", MaxFileBytes)
+		case over(len(f.Path), q.InjectedPathBytes):
+			return fault.New(fault.OverQuota, "Personality file path exceeds maximum %d", q.InjectedPathBytes)
+		case over(len(f.Contents), q.InjectedFileBytes):
+			return fault.New(fault.OverQuota, "Personality file content exceeds maximum %d", q.InjectedFileBytes)
 		}
 	}
 	return nil
 }
 
-func checkMetadata(items map[string]string) error {
-	if len(items) > MaxMetadataItems {
-		return fault.New(fault.OverQuota, "Maximum number of metadata items exceeds %d", MaxMetadataItems)
+// CheckMetadata holds metadata within its project's quota of it.
+func CheckMetadata(items map[string]string, q models.ProjectQuota) error {
+	if over(len(items), q.MetadataItems) {
+		return fault.New(fault.OverQuota, "Maximum number of metadata items exceeds %d", q.MetadataItems)
 	}
 	return nil
 }
+
+// over says whether there are more than a limit allows; -1 is none.
+func over(n, limit int) bool { return limit >= 0 && n > limit }
 
 // checkCounts says what cannot be had several times.
 func (s Servers) checkCounts(r Request, nics []contract.NICRequest) error {

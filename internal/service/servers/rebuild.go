@@ -53,7 +53,11 @@ func (s Servers) Rebuild(ctx context.Context, v models.Server, action lifecycle.
 	if r.Metadata != nil {
 		guest.Metadata = *r.Metadata
 	}
-	if err := checkSizes(guest); err != nil {
+	q, err := s.Quota(ctx, v.ProjectID)
+	if err != nil {
+		return Rebuilt{}, err
+	}
+	if err := checkSizes(guest, q); err != nil {
 		return Rebuilt{}, err
 	}
 	if r.KeyName != nil {
@@ -82,7 +86,6 @@ func (s Servers) Rebuild(ctx context.Context, v models.Server, action lifecycle.
 	if err := s.Act(ctx, v, action, contract.ActionArguments{Rebuild: &to}); err != nil {
 		return out, err
 	}
-	var err error
 	out.Server, err = s.Get(ctx, v.ID)
 	return out, err
 }

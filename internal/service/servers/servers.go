@@ -84,7 +84,7 @@ func New(store *models.Store, engine Engine, config Config) *Service {
 	return &Service{store: store, networks: networks.New(store), engine: engine, config: config}
 }
 
-// Quota is a project's, with the configured defaults where it has none. Those alone are DefaultQuota.
+// Quota is a project's: what was set for it, for the class of all projects, or is configured.
 func (s *Service) Quota(ctx context.Context, projectID string) (models.ProjectQuota, error) {
 	q, err := s.store.Quota(ctx, projectID, s.config.Quota)
 	if err != nil {
@@ -93,8 +93,20 @@ func (s *Service) Quota(ctx context.Context, projectID string) (models.ProjectQu
 	return q, nil
 }
 
-// DefaultQuota is that of a project without one of its own.
-func (s *Service) DefaultQuota() models.ProjectQuota { return s.config.Quota }
+// DefaultQuota is that of a project for which nothing was set.
+func (s *Service) DefaultQuota(ctx context.Context) (models.ProjectQuota, error) {
+	return s.Quota(ctx, "")
+}
+
+// SetQuota sets some limits of a project, by Nova's names.
+func (s *Service) SetQuota(ctx context.Context, projectID string, limits map[string]int) error {
+	return s.store.SetQuota(ctx, projectID, limits, s.config.Quota)
+}
+
+// QuotaClass is what a class sets, over the configured defaults.
+func (s *Service) QuotaClass(ctx context.Context, name string) (models.ProjectQuota, error) {
+	return s.store.QuotaClass(ctx, name, s.config.Quota)
+}
 
 // Caller is who asks, and with which request.
 type Caller struct {

@@ -46,6 +46,10 @@ func set[T any](field, to *T) {
 
 // SetMetadata adds items to a server's metadata, or with whole puts them in its place, and returns all that it has then.
 func (s Servers) SetMetadata(ctx context.Context, v models.Server, items map[string]string, whole bool) (all map[string]string, err error) {
+	q, err := s.Quota(ctx, v.ProjectID)
+	if err != nil {
+		return nil, err
+	}
 	err = s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		if err := s.mayHaveMetadata(*v, "update metadata"); err != nil {
 			return err
@@ -55,7 +59,7 @@ func (s Servers) SetMetadata(ctx context.Context, v models.Server, items map[str
 		}
 		maps.Copy(v.Metadata, items)
 		all = v.Metadata
-		return checkMetadata(all)
+		return CheckMetadata(all, q)
 	})
 	return all, err
 }
