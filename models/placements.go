@@ -59,12 +59,13 @@ WITH host AS (
      server AS (
          SELECT id, vm_state, CASE WHEN @role = '` + PlacementActive + `' THEN ` + isBuilding + ` ELSE task_state = @task_state END AS may
          FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
+     parted AS (` + partedSQL + `),
      made AS (
          INSERT INTO placements (id, server_id, host_id, role, vcpus, memory_mib, disk_gib, created_at)
          SELECT @id::text, server.id, @host_id, @role, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
          FROM host, used, server
          WHERE server.may AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
-           AND host.enabled AND host.ready
+           AND host.enabled AND host.ready AND NOT EXISTS (SELECT FROM parted)
            AND used.vcpus + @vcpus::integer <= host.capacity_vcpus AND used.memory_mib + @memory_mib::integer <= host.capacity_memory_mib
            AND used.disk_gib + @disk_gib::integer <= host.capacity_disk_gib
          RETURNING server_id),
@@ -76,13 +77,13 @@ SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, f
        EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), COALESCE((SELECT may FROM server), false),
        EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE vcpus = @vcpus::integer AND memory_mib = @memory_mib::integer AND disk_gib = @disk_gib::integer),
-       EXISTS (SELECT FROM elsewhere)
+       EXISTS (SELECT FROM elsewhere), COALESCE((SELECT policy FROM parted), '')
 FROM used LEFT JOIN host h ON true`
 )
 
 // Place takes room on a host for a server that is in BUILD, places the server there and shows the task state; room in another role
 // for one that has the task state already, and stays where it is. HostUnfit
-// when the host is disabled, not ready, or the room is gone. The same again is success. left are the hostnames of the hosts that
+// when the host is disabled, not ready, not for the server by its group, or the room is gone. The same again is success. left are the hostnames of the hosts that
 // the build has left, whose placements wait for their undo; Unavailable when the server holds room on yet another: a
 // selection that was given up has taken effect after all, so the caller has to look again.
 func (s *Store) Place(ctx context.Context, p Placement, taskState string, left ...string) error {
@@ -97,15 +98,17 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		vcpus, memoryMiB, diskGiB int // still free
 		may, made, held, theSame  bool
 		elsewhere                 bool
+		policy                    string // of the group that forbids it
 	)
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(lockHostSQL, p.HostID)
 		b.Queue(lockServerSQL, p.ServerID)
+		b.Queue(lockGroupSQL, p.ServerID)
 		b.Queue(placeSQL, named{
 			"host_id": p.HostID, "server_id": p.ServerID, "role": p.Role, "id": ids.Placement(p.ServerID, p.HostID, p.Role), "vcpus": p.VCPUs, "memory_mib": p.MemoryMiB, "disk_gib": p.DiskGiB,
 			"at": p.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
 		}).QueryRow(func(r pgx.Row) error {
-			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &may, &made, &held, &theSame, &elsewhere)
+			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &may, &made, &held, &theSame, &elsewhere, &policy)
 		})
 	})
 	unfit := func(format string, args ...any) error {
@@ -130,6 +133,8 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		return unfit("is disabled.")
 	case !ready:
 		return unfit("is not ready.")
+	case policy != "":
+		return unfit("is not for the server by its group's policy %s.", policy)
 	case p.VCPUs > vcpus:
 		return unfit("has %d vCPUs left, %d are needed.", max(vcpus, 0), p.VCPUs)
 	case p.MemoryMiB > memoryMiB:

@@ -107,6 +107,7 @@ var owned = []struct{ what, sql string }{
 	{"image", "SELECT count(*) FROM images WHERE owner_id = $1 AND deleted_at IS NULL"},
 	{"network", "SELECT count(*) FROM networks WHERE project_id = $1"},
 	{"subnet", "SELECT count(*) FROM subnets s JOIN networks n ON n.id = s.network_id WHERE s.project_id = $1 AND n.project_id <> $1"},
+	{"server group", "SELECT count(*) FROM server_groups WHERE project_id = $1"},
 	{"port", "SELECT count(*) FROM ports WHERE project_id = $1"},
 }
 

@@ -29,20 +29,22 @@ type Limits struct {
 	RAMMiB    int
 }
 
-// Usage is the sum of a project's claims.
+// Usage is the sum of a project's claims. ServerGroups is QuotaUsage's alone.
 type Usage struct {
-	Instances int
-	Cores     int
-	RAMMiB    int `gorm:"column:ram_mib"`
+	Instances    int
+	Cores        int
+	RAMMiB       int `gorm:"column:ram_mib"`
+	ServerGroups int
 }
 
 const usageSQL = `SELECT COALESCE(sum(instances), 0) AS instances, COALESCE(sum(cores), 0) AS cores, COALESCE(sum(ram_mib), 0) AS ram_mib
 FROM claims WHERE project_id = @project_id`
 
-// QuotaUsage adds up the project's claims.
+// QuotaUsage adds up the project's claims, and counts its server groups.
 func (s *Store) QuotaUsage(ctx context.Context, projectID string) (Usage, error) {
 	var u Usage
-	err := s.pool.QueryRow(ctx, usageSQL, named{"project_id": projectID}).Scan(&u.Instances, &u.Cores, &u.RAMMiB)
+	err := s.pool.QueryRow(ctx, `SELECT used.*, (SELECT count(*) FROM server_groups WHERE project_id = @project_id) FROM (`+usageSQL+`) used`,
+		named{"project_id": projectID}).Scan(&u.Instances, &u.Cores, &u.RAMMiB, &u.ServerGroups)
 	return u, failed(err, "add up the claims of project %s", projectID)
 }
 

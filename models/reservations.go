@@ -77,6 +77,8 @@ func (s *Store) AdmitServers(ctx context.Context, a Admission) (int, error) {
 		return 0, noUser(r.UserID)
 	case violates(err, "servers_image_id_fkey"):
 		return 0, noImage(a.Server.ImageID)
+	case violates(err, "servers_group_id_fkey"):
+		return 0, fault.New(fault.Invalid, "Instance group %s could not be found.", *a.Server.GroupID)
 	case err != nil:
 		return 0, failed(err, "admit %d servers from %s", r.MaxCount, r.ServerID)
 	}
@@ -125,7 +127,30 @@ func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
 	if n < r.MinCount {
 		return 0, overQuotaForMany(a, used)
 	}
+	if err := join(ctx, tx, a.Server, n); err != nil {
+		return 0, err
+	}
 	return n, insertServers(ctx, tx, a, n)
+}
+
+// join locks the group that n more servers are to be in, if there is one, and refuses where they would be too many.
+func join(ctx context.Context, tx pgx.Tx, v Server, n int) error {
+	if v.GroupID == nil {
+		return nil
+	}
+	var (
+		members int
+		b       pgx.Batch
+	)
+	b.Queue(`SELECT FROM server_groups WHERE id = $1 FOR NO KEY UPDATE`, *v.GroupID)
+	b.Queue(`SELECT count(*) FROM servers WHERE group_id = $1 AND deleted_at IS NULL`, *v.GroupID).QueryRow(func(row pgx.Row) error { return row.Scan(&members) })
+	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+		return err
+	}
+	if v.GroupLimit >= 0 && members+n > v.GroupLimit {
+		return fullGroup()
+	}
+	return nil
 }
 
 // room is how many more such claims the limits allow.
@@ -172,10 +197,10 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 		})
 	b.Queue(`INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
 			flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint,
-			access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates)
+			access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id)
 		SELECT u.id, @project_id, @user_id, u.name, u.hostname, @description, '`+building+`', @task_state, 0, @image_id,
 			@flavor_id, @flavor, @key_name, @availability_zone, @config_drive, @reservation_id, u.n - 1, @created_at, @created_at, @fingerprint,
-			@access_ip_v4, @access_ip_v6, @auto_disk_config, @root_device_name, @kernel_id, @ramdisk_id, NULLIF(@certificates::jsonb, 'null')
+			@access_ip_v4, @access_ip_v6, @auto_disk_config, @root_device_name, @kernel_id, @ramdisk_id, NULLIF(@certificates::jsonb, 'null'), @group_id
 		FROM unnest(@ids::text[], @names::text[], @hostnames::text[]) WITH ORDINALITY AS u(id, name, hostname, n)`,
 		named{
 			"ids": ids, "names": names, "hostnames": hostnames, "project_id": v.ProjectID, "user_id": v.UserID,
@@ -184,6 +209,7 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 			"config_drive": v.ConfigDrive, "reservation_id": a.Reservation.ID, "created_at": v.CreatedAt,
 			"fingerprint": v.Fingerprint, "access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6, "auto_disk_config": v.AutoDiskConfig,
 			"root_device_name": v.RootDeviceName, "kernel_id": v.KernelID, "ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates),
+			"group_id": v.GroupID,
 		})
 	b.Queue(`INSERT INTO server_metadata (server_id, key, value) SELECT id, m.key, m.value FROM unnest($1::text[]) id, jsonb_each_text($2) m`,
 		ids, asJSON(v.Metadata))

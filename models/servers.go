@@ -30,6 +30,7 @@ type Server struct {
 	KeyName             *string
 	AvailabilityZone    string // asked for; "" is any
 	HostID              *string
+	GroupID             *string
 	ConfigDrive         bool
 	AccessIPv4          string `gorm:"column:access_ip_v4"`
 	AccessIPv6          string `gorm:"column:access_ip_v6"`
@@ -57,6 +58,9 @@ type Server struct {
 	Ports    []Port            `gorm:"-"`
 	Fault    *ServerFault      `gorm:"-"`
 	Host     *Host             `gorm:"-"`
+
+	// GroupLimit is how many members its group may have, of a server that is being recorded; -1 is unlimited.
+	GroupLimit int `gorm:"-"`
 }
 
 // Who may have locked a server: somebody of its project, or an admin of another.
@@ -220,17 +224,25 @@ func wrongState(id string, state lifecycle.VMState, what string) error {
 	return Server{ID: id}.Refuses(what, "vm_state", string(state))
 }
 
+// isFull is whether the group of the parameters, of which there may be none, has as many members as it may.
+const isFull = `(@group_limit::integer >= 0 AND @group_limit::integer <=
+    (SELECT count(*) FROM servers WHERE group_id = @group_id::text AND deleted_at IS NULL) AND @group_id::text IS NOT NULL)`
+
+func fullGroup() error {
+	return fault.New(fault.OverQuota, "Quota exceeded, too many servers in group")
+}
+
 var recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
              flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint,
-             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates)
+             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id)
          SELECT @id::text, @project_id::text, @user_id::text, @name::text, @hostname::text, @description::text, '` + building + `', @task_state::text, 0,
              @image_id::text, @flavor_id::text, @flavor::jsonb, @key_name::text, @availability_zone::text, @config_drive::boolean,
              @reservation_id::text, @launch_index::integer, @created_at::timestamptz, @created_at::timestamptz, @fingerprint::text,
              @access_ip_v4::text, @access_ip_v6::text, @auto_disk_config::boolean, @root_device_name::text, @kernel_id::text, @ramdisk_id::text,
-             NULLIF(@certificates::jsonb, 'null')
-         WHERE NOT ` + isLate("@answer_by") + `
+             NULLIF(@certificates::jsonb, 'null'), @group_id::text
+         WHERE NOT ` + isLate("@answer_by") + ` AND NOT ` + isFull + `
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
      metadata AS (INSERT INTO server_metadata (server_id, key, value) SELECT made.id, m.key, m.value FROM made, jsonb_each_text(@metadata) m),
@@ -240,7 +252,7 @@ SELECT made.id, @request_id, @action, @action_user_id, @action_project_id, @star
 
 // RecordServer makes the row, in BUILD, with its metadata, tags, instance action and spec, if there is one. The same id with the
 // same request is success while the server is in BUILD, NotFound when it was deleted since, and Conflict in any other state; with another
-// request, and one that is not there yet behind the action's AnswerBy, it is Conflict.
+// request, and one that is not there yet behind the action's AnswerBy, it is Conflict; OverQuota where its group is full.
 func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, specs ...ServerSpec) error {
 	if v.CreatedAt.IsZero() {
 		v.CreatedAt = now()
@@ -252,8 +264,11 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 		v.Metadata = map[string]string{}
 	}
 	var state lifecycle.VMState // of what this request recorded
-	var known bool              // whoever recorded it
+	var known, full bool        // whoever recorded it; so is its group
 	err := s.batch(ctx, func(b *pgx.Batch) {
+		if v.GroupID != nil {
+			b.Queue(`SELECT FROM server_groups WHERE id = $1 FOR NO KEY UPDATE`, v.GroupID)
+		}
 		b.Queue(recordSQL, named{
 			"id": v.ID, "project_id": v.ProjectID, "user_id": v.UserID, "name": v.Name, "hostname": v.Hostname,
 			"description": v.Description, "task_state": v.TaskState, "image_id": v.ImageID, "flavor_id": v.FlavorID,
@@ -263,7 +278,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 			"action": a.Action, "action_user_id": a.UserID, "action_project_id": a.ProjectID, "started_at": a.StartedAt,
 			"fingerprint": v.Fingerprint, "answer_by": optionalTime(a.AnswerBy), "access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6,
 			"auto_disk_config": v.AutoDiskConfig, "root_device_name": v.RootDeviceName, "kernel_id": v.KernelID,
-			"ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates),
+			"ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates), "group_id": v.GroupID, "group_limit": v.GroupLimit,
 		})
 		for _, spec := range specs {
 			b.Queue(insertSpecSQL, named{
@@ -272,9 +287,10 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 		}
 		tell(b, a.RequestID, a.Action, started, v.ID)
 		b.Queue(`SELECT COALESCE((SELECT s.vm_state FROM servers s JOIN instance_actions a ON a.server_id = s.id
-			WHERE s.id = $1 AND a.request_id = $2 AND a.action = $3 AND a.project_id = $4), ''),
-			EXISTS (SELECT FROM servers WHERE id = $1)`,
-			v.ID, a.RequestID, a.Action, v.ProjectID).QueryRow(func(r pgx.Row) error { return r.Scan(&state, &known) })
+			WHERE s.id = @id AND a.request_id = @request_id AND a.action = @action AND a.project_id = @project_id), ''),
+			EXISTS (SELECT FROM servers WHERE id = @id), `+isFull, named{
+			"id": v.ID, "request_id": a.RequestID, "action": a.Action, "project_id": v.ProjectID, "group_id": v.GroupID, "group_limit": v.GroupLimit,
+		}).QueryRow(func(r pgx.Row) error { return r.Scan(&state, &known, &full) })
 	})
 	switch {
 	case violates(err, "servers_project_id_fkey"):
@@ -283,8 +299,12 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 		return noUser(v.UserID)
 	case violates(err, "servers_image_id_fkey"):
 		return noImage(v.ImageID)
+	case violates(err, "servers_group_id_fkey"):
+		return fault.New(fault.Invalid, "Instance group %s could not be found.", *v.GroupID)
 	case err != nil:
 		return failed(err, "record server %s", v.ID)
+	case !known && full:
+		return fullGroup()
 	case !known:
 		return tooLate()
 	case state == "":

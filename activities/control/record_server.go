@@ -41,7 +41,7 @@ func (a *Activities) ForgetSpec(ctx context.Context, in contract.Undo) error {
 
 // serverOf is the row of a server that is about to be built.
 func serverOf(in contract.RecordServerInput) models.Server {
-	return models.Server{
+	v := models.Server{
 		ID:                  in.ServerID,
 		ProjectID:           in.ProjectID,
 		UserID:              in.UserID,
@@ -70,6 +70,10 @@ func serverOf(in contract.RecordServerInput) models.Server {
 		CreatedAt:           in.StartedAt,
 		UpdatedAt:           in.StartedAt,
 	}
+	if in.Group != nil {
+		v.GroupID, v.GroupLimit = &in.Group.ID, in.Group.Limit
+	}
+	return v
 }
 
 func createOf(in contract.RecordServerInput) models.InstanceAction {

@@ -47,6 +47,9 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 		CleanFor:         a.cleanFor,
 		Multipliers:      a.weigh,
 	}
+	if err := a.follow(ctx, &request, in.ServerID, in.Hints); err != nil {
+		return contract.HostSelection{}, err
+	}
 	hosts := make([]scheduler.Host, len(rows))
 	for i, h := range rows {
 		hosts[i] = schedulable(h)
@@ -96,10 +99,57 @@ func schedulable(h models.HostUsage) scheduler.Host {
 	return scheduler.Host{
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures, UEFI: h.UEFI,
 		Enabled: h.Enabled, Ready: ready, Reason: reason, SeenAt: h.SeenAt,
-		BackAt: back, Leftovers: h.Leftovers, BuildFailures: h.BuildFailures,
+		BackAt: back, Leftovers: h.Leftovers, BuildFailures: h.BuildFailures, Servers: h.Servers, Address: h.Address,
 		Capacity: contract.Resources{VCPUs: h.CapacityVCPUs, RAMMiB: h.CapacityMemoryMiB, DiskGiB: h.CapacityDiskGiB},
 		Used:     contract.Resources{VCPUs: h.UsedVCPUs, RAMMiB: h.UsedMemoryMiB, DiskGiB: h.UsedDiskGiB},
 	}
+}
+
+// follow has a request follow the hints of its server. What they name may be gone by now: a group that was deleted asks for nothing, and a
+// server that was is nowhere.
+func (a *Activities) follow(ctx context.Context, request *scheduler.Request, serverID string, given map[string]any) error {
+	hints, err := scheduler.ReadHints(given)
+	if err != nil {
+		return err
+	}
+	request.Query, request.Near = hints.Query, hints.Near
+	if hints.Group != "" {
+		if request.Group, err = a.groupOf(ctx, serverID); err != nil {
+			return err
+		}
+	}
+	if hints.SameHost != nil {
+		hosts, err := a.store.HostsOf(ctx, hints.SameHost)
+		if err != nil {
+			return err
+		}
+		request.With = &scheduler.Others{Hosts: hosts}
+	}
+	if hints.DifferentHost != nil {
+		request.Apart, err = a.store.HostsOf(ctx, hints.DifferentHost)
+	}
+	return err
+}
+
+func (a *Activities) groupOf(ctx context.Context, serverID string) (*scheduler.Group, error) {
+	group, hosts, err := a.store.GroupOf(ctx, serverID)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	g := &scheduler.Group{Policy: group.Policy, MaxPerHost: 1, Members: map[string]int{}}
+	if group.MaxPerHost != nil {
+		g.MaxPerHost = *group.MaxPerHost
+	}
+	for _, h := range hosts {
+		g.Members[h.Hostname] = h.Servers
+		if h.Placed {
+			g.Homes = append(g.Homes, h.Hostname)
+		}
+	}
+	return g, nil
 }
 
 // ReleaseAllocation gives the room back: on the named host, or, where the selection's answer was lost, on every host but

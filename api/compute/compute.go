@@ -61,6 +61,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountRemoteConsoles(g)
 	a.mountLimits(g)
 	a.mountQuotaSets(g)
+	a.mountServerGroups(g)
 	a.mountHypervisors(g)
 	a.mountMigrations(g)
 	a.mountServices(g)

@@ -66,6 +66,8 @@ var novaExtensions = []struct{ alias, name string }{
 	{"os-quota-sets", "Quotas"},
 	{"os-rescue", "Rescue"},
 	{"os-server-diagnostics", "ServerDiagnostics"},
+	{"os-server-group-quotas", "ServerGroupQuotas"},
+	{"os-server-groups", "ServerGroups"},
 	{"os-server-list-multi-status", "ServerListMultiStatus"},
 	{"os-server-password", "ServerPassword"},
 	{"os-server-sort-keys", "ServerSortKeys"},

@@ -38,7 +38,7 @@ func (a *API) showLimits(c echo.Context) error {
 	v := object{
 		"maxTotalInstances": q.Instances, "maxTotalCores": q.Cores, "maxTotalRAMSize": q.RAMMiB, "maxTotalKeypairs": q.KeyPairs,
 		"maxServerMeta": q.MetadataItems, "maxServerGroups": q.ServerGroups, "maxServerGroupMembers": q.ServerGroupMembers,
-		"totalInstancesUsed": used.Instances, "totalCoresUsed": used.Cores, "totalRAMUsed": used.RAMMiB, "totalServerGroupsUsed": 0,
+		"totalInstancesUsed": used.Instances, "totalCoresUsed": used.Cores, "totalRAMUsed": used.RAMMiB, "totalServerGroupsUsed": used.ServerGroups,
 	}
 	if minor < 36 {
 		v["maxTotalFloatingIps"], v["totalFloatingIpsUsed"] = limits["floating_ips"], 0

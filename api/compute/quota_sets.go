@@ -106,7 +106,7 @@ func (a *API) quotaUse(c echo.Context, project string) (map[string]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add up the claims of project %s: %w", project, err)
 	}
-	return map[string]int{"instances": used.Instances, "cores": used.Cores, "ram": used.RAMMiB}, nil
+	return map[string]int{"instances": used.Instances, "cores": used.Cores, "ram": used.RAMMiB, "server_groups": used.ServerGroups}, nil
 }
 
 // quotaView shows limits (quota_sets.py _format_quota_set).

@@ -89,16 +89,11 @@ func (a *API) createServer(c echo.Context) error {
 	if len(given) == 0 {
 		given = body.Hints2 // an older name for the same
 	}
-	if request.Hints, err = hintsOf(given); err != nil {
-		return err
-	}
+	request.Hints = given
 	request.Key, request.Hash = key, requestHash(key, body.Server)
 	accepted, err := a.servers(c).Boot(c.Request().Context(), request)
 	if err != nil {
 		return err
-	}
-	if hints := len(request.Hints); hints > 0 {
-		rest.Logger(c).Info("scheduler hints are kept and not followed", "server_id", accepted.ServerID, "hints", hints)
 	}
 	if body.Server.ReservationID {
 		return c.JSON(http.StatusAccepted, object{"reservation_id": accepted.ReservationID})
@@ -281,19 +276,6 @@ func placeOf(c echo.Context, r createRequest) (zone, host string, err error) {
 		return parts[0], asked[0], nil
 	}
 	return "", "", invalid("Compute host %s could not be found: a host's hypervisor has the host's name here, and %s is another.", asked[1], asked[0])
-}
-
-// placing are the scheduler hints on which Nova's filters place servers.
-var placing = []string{"group", "different_host", "same_host", "query", "target_cell", "different_cell", "build_near_host_ip", "cidr"}
-
-// hintsOf refuses hints that would change where a server is placed; others mean nothing to Nova either, and are kept.
-func hintsOf(hints map[string]any) (map[string]any, error) {
-	for _, name := range placing {
-		if _, given := hints[name]; given {
-			return nil, invalid("Scheduler hint %s is not offered: no server is placed by it here. Leave it out, or name an availability_zone.", name)
-		}
-	}
-	return hints, nil
 }
 
 // nicsOf reads the NICs of a request: a list, or since 2.37 a word.

@@ -104,7 +104,7 @@ var (
 
 // hintsSchema leaves unknown hints be, as Nova does: filters of other clouds have their own.
 var hintsSchema = object{"type": "object", "properties": object{
-	"group":              object{"oneOf": []any{uuidSchema, list(uuidSchema)}},
+	"group":              uuidSchema,
 	"different_host":     object{"oneOf": []any{uuidSchema, list(uuidSchema)}},
 	"same_host":          object{"type": []string{"string", "array"}, "items": uuidSchema},
 	"query":              object{"type": []string{"string", "object"}},

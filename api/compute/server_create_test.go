@@ -136,7 +136,7 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 		{"a tag with a comma", "", c.with(fields{"tags": []string{"a,b"}}), 400, "Invalid input for field/attribute 0. Value: a,b. 'a,b' does not match '^[^,/]*$'"},
 		{"a hostname that is none", "2.90", c.with(fields{"hostname": "a.b"}), 400, "Invalid input for field/attribute hostname. Value: a.b. 'a.b' does not match '^[a-zA-Z0-9]+[a-zA-Z0-9-]*[a-zA-Z0-9]+$'"},
 		{"a config drive of a wrong type", "", c.with(fields{"config_drive": "perhaps"}), 400, ""},
-		{"hints of a wrong form", "", `{"server": {"name":"a","imageRef":"` + c.image + `","flavorRef":"1","networks":"none"}, "os:scheduler_hints": {"group": "x"}}`, 400, "Invalid input for field/attribute group. Value: x. 'x' is not valid under any of the given schemas"},
+		{"hints of a wrong form", "", `{"server": {"name":"a","imageRef":"` + c.image + `","flavorRef":"1","networks":"none"}, "os:scheduler_hints": {"group": "x"}}`, 400, "Invalid input for field/attribute group. Value: x. 'x' is not a 'uuid'"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -297,26 +297,48 @@ func TestAnAdminChoosesTheHost(t *testing.T) {
 	}
 }
 
-func TestAHintThatWouldPlaceAServerIsRefusedAndAnyOtherIsKept(t *testing.T) {
+func TestHintsNameWhatThereIsAndGoWithTheBuild(t *testing.T) {
 	c := newCloud(t)
 	post := func(name string, hints fields) apitest.Answer {
 		body := c.with(nil)
 		body[name] = hints
 		return c.nova(t, c.member, at96, "POST", "/servers", body)
 	}
-	id := uuid.NewString()
-	for name, value := range map[string]any{
-		"group": id, "different_host": []string{id}, "same_host": id, "query": "[]", "target_cell": "c", "different_cell": "c", "build_near_host_ip": "10.0.0.1", "cidr": "/24",
-	} {
-		for _, word := range []string{"os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"} {
-			a := post(word, fields{name: value})
-			require.Equal(t, 400, a.Status, a.Body)
-			require.Equal(t, "Scheduler hint "+name+" is not offered: no server is placed by it here. Leave it out, or name an availability_zone.", a.Message(t))
-		}
+	group := func(u apitest.User) string {
+		a := c.nova(t, u, at96, "POST", "/os-server-groups", fields{"server_group": fields{"name": "g", "policy": "anti-affinity"}})
+		require.Equal(t, 200, a.Status, a.Body)
+		return a.At(t, "server_group", "id").(string)
 	}
-	require.Empty(t, c.builds.take())
-	require.Equal(t, 202, post("os:scheduler_hints", fields{"ours": "x"}).Status)
-	require.Equal(t, map[string]any{"ours": "x"}, c.builds.take()[0].Hints)
+	id, ours, theirs := uuid.NewString(), group(c.member), group(c.stranger)
+	s, foreign := c.row(t, c.member, "web", then), c.row(t, c.stranger, "web", then)
+	for _, word := range []string{"os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"} {
+		for _, tt := range []struct {
+			hints fields
+			says  string
+		}{
+			{fields{"group": id}, "Instance group " + id + " could not be found."},
+			{fields{"group": theirs}, "Instance group " + theirs + " could not be found."},
+			{fields{"same_host": id}, "Instance " + id + " could not be found."},
+			{fields{"different_host": []string{s.ID, foreign.ID}}, "Instance " + foreign.ID + " could not be found."},
+			{fields{"query": "[]"}, "Scheduler hint query: a list begins with an operator, and at most 16 lie within each other."},
+			{fields{"build_near_host_ip": "near"}, `Scheduler hints build_near_host_ip and cidr are no network: "near" "".`},
+			{fields{"target_cell": "c"}, "Scheduler hint target_cell is not offered: there are no cells here. Leave it out, or name an availability_zone."},
+		} {
+			a := post(word, tt.hints)
+			require.Equal(t, []any{400, tt.says}, []any{a.Status, a.Message(t)})
+		}
+		require.Empty(t, c.builds.take())
+		hints := fields{"ours": "x", "group": ours, "same_host": s.ID, "query": `["=", "$host", "hv1"]`, "build_near_host_ip": "192.0.2.1", "cidr": "/25"}
+		a := post(word, hints)
+		require.Equal(t, 202, a.Status, a.Body)
+		in := c.builds.take()[0]
+		require.Equal(t, map[string]any(hints), in.Hints)
+		require.Equal(t, &contract.GroupMembership{ID: ours, Limit: 10}, in.Group)
+	}
+	a := c.nova(t, c.admin, at96, "PUT", "/os-quota-sets/"+c.member.ProjectID, fields{"quota_set": fields{"server_group_members": 0}})
+	require.Equal(t, 200, a.Status, a.Body)
+	a = post("os:scheduler_hints", fields{"group": ours})
+	require.Equal(t, []any{403, "Quota exceeded, too many servers in group"}, []any{a.Status, a.Message(t)})
 }
 
 func TestSeveralServersAreOneReservation(t *testing.T) {

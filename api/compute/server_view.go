@@ -106,7 +106,11 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 		v["trusted_image_certificates"] = s.TrustedCertificates
 	}
 	if minor >= 71 && alone {
-		v["server_groups"] = []any{}
+		groups := []string{}
+		if s.GroupID != nil {
+			groups = append(groups, *s.GroupID)
+		}
+		v["server_groups"] = groups
 	}
 	if minor >= 73 {
 		v["locked_reason"] = s.LockedReason

@@ -126,7 +126,8 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				ResizeAway:     !c.Build.AllowResizeToSameHost,
 				Deadlines:      deadlines,
 				Multipliers: scheduler.Multipliers{
-					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, BuildFailure: c.Build.BuildFailureWeight,
+					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, Disk: c.Build.DiskWeight, BuildFailure: c.Build.BuildFailureWeight,
+					SoftAffinity: c.Build.SoftAffinityWeight, SoftAntiAffinity: c.Build.SoftAntiAffinityWeight,
 				},
 				Logger: log,
 			}),

@@ -113,7 +113,7 @@ these the settings of the installation. --reset forgets what was set for the pro
 }
 
 // counted are the resources whose use the API adds up; for all others it answers 0, as Nova does.
-var counted = map[string]bool{"instances": true, "cores": true, "ram": true}
+var counted = map[string]bool{"instances": true, "cores": true, "ram": true, "server_groups": true}
 
 func quotaRows(set show.Object) []show.Object {
 	var rows []show.Object

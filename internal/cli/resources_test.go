@@ -110,6 +110,20 @@ func TestAQuotaIsSetByNovasNames(t *testing.T) {
 	require.Equal(t, show.ExitUsage, run(t, "quota", "set", "p1").code)
 }
 
+func TestServerGroupsAreMadeAndDeletedByName(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/os-server-groups", 200, `{"server_groups":[{"id":"g-1","name":"web","policy":"anti-affinity","rules":{"max_server_per_host":2},"members":["s-1","s-2"]}]}`)
+	a.json("POST /compute/v2.1/os-server-groups", 200, `{"server_group":{"id":"g-2","name":"db","policy":"affinity","rules":{},"members":[]}}`)
+	a.json("DELETE /compute/v2.1/os-server-groups/g-1", 204, "")
+	require.Contains(t, run(t, "server", "group", "list").out, "g-1  web   anti-affinity")
+	require.Equal(t, "g-2\n", run(t, "server", "group", "create", "db", "--policy", "affinity", "--quiet").out)
+	require.Equal(t, 0, run(t, "server", "group", "create", "db", "--policy", "anti-affinity", "--max-per-host", "2").code)
+	made := a.made("POST /compute/v2.1/os-server-groups")
+	require.JSONEq(t, `{"server_group":{"name":"db","policy":"affinity"}}`, made[0].body)
+	require.JSONEq(t, `{"server_group":{"name":"db","policy":"anti-affinity","rules":{"max_server_per_host":2}}}`, made[1].body)
+	require.Equal(t, "deleted server group web\n", run(t, "server", "group", "delete", "web").err)
+}
+
 func TestASubnetIsCreatedOnANamedNetwork(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /network/v2.0/networks", 200, `{"networks":[{"id":"net-1","name":"lab"}]}`)

@@ -253,7 +253,11 @@ type Build struct {
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
+	DiskWeight         float64 `koanf:"disk_weight_multiplier" help:"the same for free disk"`
 	BuildFailureWeight float64 `koanf:"build_failure_weight_multiplier" help:"how much it counts against a host that the last builds failed on it"`
+
+	SoftAffinityWeight     float64 `koanf:"soft_affinity_weight_multiplier" help:"how much it counts that a host has servers of a group that is to be together if it can"`
+	SoftAntiAffinityWeight float64 `koanf:"soft_anti_affinity_weight_multiplier" help:"how much it counts against a host that it has servers of a group that is to be apart if it can"`
 }
 
 // maxVendorData is how much of it a history takes with each build.
@@ -491,7 +495,8 @@ func Default() Config {
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			InjectPartition: contract.InjectInspect, ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
 			VendorConnect: 5 * time.Second, VendorRead: 5 * time.Second,
-			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, BuildFailureWeight: 1_000_000},
+			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, DiskWeight: 1, BuildFailureWeight: 1_000_000,
+			SoftAffinityWeight: 1, SoftAntiAffinityWeight: 1},
 		Audit: Audit{Every: 10 * time.Minute},
 
 		Housekeeping: Housekeeping{Every: time.Minute, StoresEvery: time.Hour},
@@ -680,6 +685,9 @@ func (c Config) check() error {
 	}
 	finite("build.ram_weight_multiplier", c.Build.RAMWeight)
 	finite("build.cpu_weight_multiplier", c.Build.CPUWeight)
+	finite("build.disk_weight_multiplier", c.Build.DiskWeight)
+	finite("build.soft_affinity_weight_multiplier", c.Build.SoftAffinityWeight)
+	finite("build.soft_anti_affinity_weight_multiplier", c.Build.SoftAntiAffinityWeight)
 	finite("build.build_failure_weight_multiplier", c.Build.BuildFailureWeight)
 	if _, err := c.Build.Steps(); err != nil {
 		wrong = append(wrong, err)

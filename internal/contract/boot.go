@@ -40,6 +40,12 @@ type Server struct {
 	LaunchIndex   int    `json:"launch_index,omitempty"`
 }
 
+// GroupMembership is a place in a server group.
+type GroupMembership struct {
+	ID    string `json:"id"`
+	Limit int    `json:"limit"` // how many members the project's groups might have when it was asked for; -1 is unlimited
+}
+
 // BootInput is one accepted-looking request for one server: the API has validated its shape and pinned what it names.
 // It is the whole input of the BootServer workflow.
 type BootInput struct {
@@ -65,8 +71,11 @@ type BootInput struct {
 	VendorData map[string]any `json:"vendor_data,omitempty"`
 	// VendorServices are asked what else this guest is told (Nova's DynamicJSON); nil are none.
 	VendorServices *VendorServices `json:"vendor_services,omitempty"`
-	// Hints of the scheduler, as they were asked for. They are kept (ServerSpec), and no filter follows them yet.
+	// Hints of the scheduler, as they were asked for (scheduler.ReadHints). They are kept (ServerSpec) for whatever places the server again.
 	Hints map[string]any `json:"scheduler_hints,omitempty"`
+
+	// Group is the server group that it is to be in; nil is none.
+	Group *GroupMembership `json:"group,omitempty"`
 
 	// Host is the one that it has to be built on, by hostname; "" is any.
 	Host string `json:"host,omitempty"`
@@ -300,10 +309,11 @@ type ClaimQuotaInput struct {
 // RecordServerInput makes the server's row. Secrets stay out of it, but for those of Spec, which is sealed.
 type RecordServerInput struct {
 	Server
-	KeyName   string      `json:"key_name,omitempty"`
-	Phase     Phase       `json:"phase"`
-	StartedAt time.Time   `json:"started_at"`
-	Spec      *ServerSpec `json:"spec,omitempty"` // not in an admission of several: each one's build gives its own
+	KeyName   string           `json:"key_name,omitempty"`
+	Group     *GroupMembership `json:"group,omitempty"` // BootInput's
+	Phase     Phase            `json:"phase"`
+	StartedAt time.Time        `json:"started_at"`
+	Spec      *ServerSpec      `json:"spec,omitempty"` // not in an admission of several: each one's build gives its own
 	Submission
 }
 
@@ -361,6 +371,8 @@ type SelectHostInput struct {
 	Excluded         []string  `json:"excluded,omitempty"` // hostnames
 	Host             string    `json:"host,omitempty"`     // BootInput's
 	NextPhase        Phase     `json:"next_phase"`
+
+	Hints map[string]any `json:"scheduler_hints,omitempty"` // BootInput's
 }
 
 // Resources is what a server takes of a host. Disk is the sum of root, ephemeral and swap, rounded up.

@@ -5,6 +5,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,8 @@ type Host struct {
 	BackAt                         time.Time // when it last came back after it had been given up; zero: never
 	Leftovers                      int       // servers of which it still holds something that lost builds or deletes left
 	BuildFailures                  int       // builds in a row that failed on it, by its own fault
+	Servers                        int       // that hold room on it
+	Address                        string    // from which it reports
 
 	// Capacity is what may be given away: ratios applied, reserves taken off. Used is the sum of the allocations.
 	Capacity, Used contract.Resources
@@ -47,17 +50,33 @@ type Request struct {
 	Excluded         []string
 	Because          string // they are excluded; "" is that they failed this build
 	Host             string // the only one that will do; "" is any
+	Group            *Group // that the server is in; nil is none
+	With             *Others
+	Apart            []string     // hostnames of servers that it is not to be with
+	Query            *Query       // nil is any
+	Near             netip.Prefix // that has to hold the host's address; the zero one is any
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
 	CleanFor         time.Duration // how long a host that is back takes nothing new while it holds leftovers
 	Multipliers      Multipliers
 }
 
-// Multipliers say how much each weigher counts beside the others. RAM and CPU above 0 spread servers over the hosts, below
+// Others are servers that a server is to be with: at least one of them.
+type Others struct{ Hosts []string }
+
+// Group is a server's group, as its own placement sees it.
+type Group struct {
+	Policy     string         // Nova's: affinity, anti-affinity, or the soft one of either
+	MaxPerHost int            // how many of it may share a host, of anti-affinity
+	Members    map[string]int // how many of the others hold room on each host, by name
+	Homes      []string       // hosts where others are placed
+}
+
+// Multipliers say how much each weigher counts beside the others. RAM, CPU and Disk above 0 spread servers over the hosts, below
 // 0 they fill one host after another; 0 switches a weigher off. They mean what Nova's do
 // (https://docs.openstack.org/nova/latest/admin/scheduling.html#weights).
 type Multipliers struct {
-	RAM, CPU, BuildFailure float64
+	RAM, CPU, Disk, BuildFailure, SoftAffinity, SoftAntiAffinity float64
 }
 
 // filter says why a host cannot take the request; "" lets it pass.
@@ -112,6 +131,45 @@ var filters = []filter{
 		}
 		return ""
 	}},
+	{"ServerGroupAntiAffinityFilter", func(r Request, h Host) string {
+		if g := r.Group; g != nil && g.Policy == "anti-affinity" && g.Members[h.Hostname] >= g.MaxPerHost {
+			return fmt.Sprintf("holds %d of the server's group, which is apart", g.Members[h.Hostname])
+		}
+		return ""
+	}},
+	{"ServerGroupAffinityFilter", func(r Request, h Host) string {
+		if g := r.Group; g != nil && g.Policy == "affinity" && len(g.Homes) > 0 && !slices.Contains(g.Homes, h.Hostname) {
+			return "the server's group is together elsewhere"
+		}
+		return ""
+	}},
+	{"SameHostFilter", func(r Request, h Host) string {
+		if r.With != nil && !slices.Contains(r.With.Hosts, h.Hostname) {
+			return "has none of the servers of same_host"
+		}
+		return ""
+	}},
+	{"DifferentHostFilter", func(r Request, h Host) string {
+		if slices.Contains(r.Apart, h.Hostname) {
+			return "has one of the servers of different_host"
+		}
+		return ""
+	}},
+	{"JsonFilter", func(r Request, h Host) string {
+		if r.Query != nil && !r.Query.holds(h) {
+			return "is not as the query asks"
+		}
+		return ""
+	}},
+	{"SimpleCIDRAffinityFilter", func(r Request, h Host) string {
+		if !r.Near.IsValid() {
+			return ""
+		}
+		if at, err := netip.ParseAddr(h.Address); err != nil || !r.Near.Contains(at) {
+			return "has no address in " + r.Near.String()
+		}
+		return ""
+	}},
 	{"CoreFilter", func(r Request, h Host) string {
 		return shortfall("vCPUs", r.Resources.VCPUs, h.free().VCPUs)
 	}},
@@ -133,15 +191,26 @@ func shortfall(what string, want, free int) string {
 // weigher prefers hosts: the more, the better.
 type weigher struct {
 	name       string
-	weigh      func(Host) int
+	weigh      func(Request, Host) int
 	multiplier func(Multipliers) float64
 }
 
 // weighers in any order: what they say is added up. Names are Nova's.
 var weighers = []weigher{
-	{"RAMWeigher", func(h Host) int { return h.free().RAMMiB }, func(m Multipliers) float64 { return m.RAM }},
-	{"CPUWeigher", func(h Host) int { return h.free().VCPUs }, func(m Multipliers) float64 { return m.CPU }},
-	{"BuildFailureWeigher", func(h Host) int { return -h.BuildFailures }, func(m Multipliers) float64 { return m.BuildFailure }},
+	{"RAMWeigher", func(_ Request, h Host) int { return h.free().RAMMiB }, func(m Multipliers) float64 { return m.RAM }},
+	{"CPUWeigher", func(_ Request, h Host) int { return h.free().VCPUs }, func(m Multipliers) float64 { return m.CPU }},
+	{"DiskWeigher", func(_ Request, h Host) int { return h.free().DiskGiB }, func(m Multipliers) float64 { return m.Disk }},
+	{"BuildFailureWeigher", func(_ Request, h Host) int { return -h.BuildFailures }, func(m Multipliers) float64 { return m.BuildFailure }},
+	{"ServerGroupSoftAffinityWeigher", func(r Request, h Host) int { return r.Group.near("soft-affinity", h) }, func(m Multipliers) float64 { return m.SoftAffinity }},
+	{"ServerGroupSoftAntiAffinityWeigher", func(r Request, h Host) int { return -r.Group.near("soft-anti-affinity", h) }, func(m Multipliers) float64 { return m.SoftAntiAffinity }},
+}
+
+// near is how many of a group of that policy hold room on the host.
+func (g *Group) near(policy string, h Host) int {
+	if g == nil || g.Policy != policy {
+		return 0
+	}
+	return g.Members[h.Hostname]
 }
 
 // Rank gives the hosts that can take the request, best first: by the sum of what the weighers say, and where that is equal
@@ -161,12 +230,12 @@ func Rank(r Request, hosts []Host) ([]Host, error) {
 	if len(fit) == 0 {
 		return nil, noValidHost(len(hosts), removed)
 	}
-	return weighed(r.Multipliers, fit), nil
+	return weighed(r, fit), nil
 }
 
 // weighed sorts hosts, the heaviest first. As in Nova each weigher's values are brought between 0 and 1 before its
 // multiplier counts, so that MiB and vCPUs can be added.
-func weighed(m Multipliers, hosts []Host) []Host {
+func weighed(r Request, hosts []Host) []Host {
 	type placed struct {
 		host   *Host
 		weight float64
@@ -178,14 +247,14 @@ func weighed(m Multipliers, hosts []Host) []Host {
 	values := make([]int, len(hosts))
 	for _, w := range weighers {
 		for i, h := range hosts {
-			values[i] = w.weigh(h)
+			values[i] = w.weigh(r, h)
 		}
 		low, high := slices.Min(values), slices.Max(values)
 		if low == high {
 			continue
 		}
 		for i, v := range values {
-			order[i].weight += w.multiplier(m) * float64(v-low) / float64(high-low)
+			order[i].weight += w.multiplier(r.Multipliers) * float64(v-low) / float64(high-low)
 		}
 	}
 	slices.SortFunc(order, func(a, b placed) int {

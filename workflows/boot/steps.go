@@ -149,7 +149,7 @@ func failServer(b *build) (any, bool) {
 // RecordInput is the row of a server that was asked for at a time.
 func RecordInput(boot contract.BootInput, image contract.ResolvedImage, at time.Time) contract.RecordServerInput {
 	in := contract.RecordServerInput{
-		Server: boot.Of(image), Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
+		Server: boot.Of(image), Group: boot.Group, Phase: contract.PhaseScheduling, StartedAt: at, Submission: boot.Submission,
 	}
 	if len(boot.KeyPairs) > 0 {
 		in.KeyName = boot.KeyPairs[0].Name
@@ -181,6 +181,7 @@ func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSe
 		Excluded:     b.hostsTried(),
 		Host:         b.in.Host,
 		NextPhase:    contract.PhaseSpawning,
+		Hints:        b.in.Hints,
 	}
 	if nics(b) > 0 {
 		in.NextPhase = contract.PhaseNetworking

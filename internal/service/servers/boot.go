@@ -187,6 +187,9 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 	if err := s.resolve(ctx, r, &in); err != nil {
 		return in, err
 	}
+	if in.Group, err = s.follow(ctx, r.Hints, q); err != nil {
+		return in, err
+	}
 	return in, s.checkCounts(r, in.Networks)
 }
 
