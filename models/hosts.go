@@ -67,6 +67,9 @@ type HostUsage struct {
 	UsedVCPUs     int `gorm:"column:used_vcpus"`
 	UsedMemoryMiB int `gorm:"column:used_memory_mib"`
 	UsedDiskGiB   int `gorm:"column:used_disk_gib"`
+
+	// Aggregates are the metadata of those that it is in.
+	Aggregates []map[string]string `gorm:"serializer:json"`
 	// Leftovers counts the placements of servers that are not placed here: a build that moved on or failed, or a delete,
 	// has left something that is still to be given back, the placement last.
 	Leftovers int
@@ -240,7 +243,7 @@ func (s *Store) listHosts(ctx context.Context, backSince time.Time) ([]HostUsage
 	all := []HostUsage{}
 	err := s.db.WithContext(ctx).Raw(`
 SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
-       COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib,
+       COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib, g.aggregates,
        CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
            (SELECT count(*) FROM placements l JOIN servers s ON s.id = l.server_id
             WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id
@@ -249,6 +252,8 @@ SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus,
 FROM hosts h
 LEFT JOIN (SELECT host_id, count(*) AS servers, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib, sum(disk_gib) AS disk_gib
            FROM placements GROUP BY host_id) a ON a.host_id = h.id
+LEFT JOIN (SELECT host_id, jsonb_agg(metadata ORDER BY id) AS aggregates
+           FROM aggregate_hosts JOIN aggregates ON id = aggregate_id GROUP BY host_id) g ON g.host_id = h.id
 ORDER BY h.hostname`, backSince).Scan(&all).Error
 	return all, failed(err, "list the hosts")
 }

@@ -46,6 +46,8 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 		DownAfter:        a.downAfter,
 		CleanFor:         a.cleanFor,
 		Multipliers:      a.weigh,
+		ProjectID:        in.ProjectID,
+		ExtraSpecs:       in.ExtraSpecs,
 	}
 	if err := a.follow(ctx, &request, in.ServerID, in.Hints); err != nil {
 		return contract.HostSelection{}, err
@@ -99,7 +101,7 @@ func schedulable(h models.HostUsage) scheduler.Host {
 	return scheduler.Host{
 		ID: h.ID, Hostname: h.Hostname, AvailabilityZone: h.AvailabilityZone, Architectures: h.Architectures, UEFI: h.UEFI,
 		Enabled: h.Enabled, Ready: ready, Reason: reason, SeenAt: h.SeenAt,
-		BackAt: back, Leftovers: h.Leftovers, BuildFailures: h.BuildFailures, Servers: h.Servers, Address: h.Address,
+		BackAt: back, Leftovers: h.Leftovers, BuildFailures: h.BuildFailures, Servers: h.Servers, Address: h.Address, Aggregates: h.Aggregates,
 		Capacity: contract.Resources{VCPUs: h.CapacityVCPUs, RAMMiB: h.CapacityMemoryMiB, DiskGiB: h.CapacityDiskGiB},
 		Used:     contract.Resources{VCPUs: h.UsedVCPUs, RAMMiB: h.UsedMemoryMiB, DiskGiB: h.UsedDiskGiB},
 	}

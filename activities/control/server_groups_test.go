@@ -24,6 +24,7 @@ type selecting struct {
 	store *models.Store
 	steps *Activities
 	image string
+	of    func(*contract.SelectHostInput) // what else is asked for
 }
 
 func newSelecting(t *testing.T, hosts ...string) *selecting {
@@ -67,9 +68,13 @@ func (p *selecting) build(hints map[string]any) (server, host string, err error)
 		return server, "", err
 	}
 	err = asStep(p.t, func(ctx context.Context) error {
-		selection, err := p.steps.SelectHost(ctx, contract.SelectHostInput{
+		in := contract.SelectHostInput{
 			ServerID: server, Resources: contract.Resources{VCPUs: 1, RAMMiB: 64, DiskGiB: 1}, Hints: hints, NextPhase: contract.PhaseSpawning,
-		})
+		}
+		if p.of != nil {
+			p.of(&in)
+		}
+		selection, err := p.steps.SelectHost(ctx, in)
 		host = selection.Hostname
 		return err
 	})
@@ -142,6 +147,21 @@ func TestHintsPlaceABuild(t *testing.T) {
 	_, _, err := p.build(map[string]any{"same_host": uuid.NewString()})
 	require.Equal(t, fault.NoValidHost, fault.KindOf(err))
 	require.Contains(t, fault.Public(err), "SameHostFilter removed 3: h1 (has none of the servers of same_host)")
+
+	ssd, err := p.store.CreateAggregate(t.Context(), "ssd", map[string]string{"disk": "ssd", "filter_tenant_id": "p1"})
+	require.NoError(t, err)
+	_, err = p.store.AddHost(t.Context(), ssd.ID, "h3")
+	require.NoError(t, err)
+	_, _, err = p.build(map[string]any{"query": `["=", "$host", "h3"]`})
+	require.Contains(t, fault.Public(err), "AggregateMultiTenancyIsolation removed 1: h3 (kept for other projects)", "of a build that does not say whose it is")
+	p.of = func(in *contract.SelectHostInput) {
+		in.ProjectID, in.ExtraSpecs = "p1", map[string]string{"aggregate_instance_extra_specs:disk": "ssd"}
+	}
+	for range 3 {
+		_, host = at(nil)
+		require.Equal(t, "h3", host)
+	}
+	p.of = nil
 
 	gone := p.group(models.AntiAffinity)
 	server, _ := at(map[string]any{"group": gone})

@@ -66,6 +66,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountMigrations(g)
 	a.mountServices(g)
 	a.mountZones(g)
+	a.mountAggregates(g)
 	a.mountUsage(g)
 	a.mountExtensions(g)
 	a.mountAssistedSnapshots(g)

@@ -31,6 +31,7 @@ var novaExtensions = []struct{ alias, name string }{
 	{"os-access-ips", "AccessIPs"},
 	{"os-admin-actions", "AdminActions"},
 	{"os-admin-password", "AdminPassword"},
+	{"os-aggregates", "Aggregates"},
 	{"os-assisted-volume-snapshots", "AssistedVolumeSnapshots"},
 	{"os-availability-zone", "AvailabilityZone"},
 	{"os-block-device-mapping", "BlockDeviceMapping"},

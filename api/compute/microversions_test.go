@@ -142,6 +142,8 @@ func TestWhatEachMicroversionTakesAndAnswersIsWrittenDown(t *testing.T) {
 
 	group, err := c.Store.CreateServerGroup(t.Context(), models.ServerGroup{ProjectID: c.admin.ProjectID, UserID: c.admin.UserID, Name: "g", Policy: models.AntiAffinity, MaxPerHost: new(2)}, -1)
 	require.NoError(t, err)
+	aggregate, err := c.Store.CreateAggregate(t.Context(), "a", nil)
+	require.NoError(t, err)
 	console := c.nova(t, c.member, at96, "POST", "/servers/"+s.ID+"/remote-consoles", fields{"remote_console": fields{"protocol": "serial", "type": "serial"}})
 	_, token, _ := strings.Cut(console.At(t, "remote_console", "url").(string), "token=")
 
@@ -181,8 +183,11 @@ func TestWhatEachMicroversionTakesAndAnswersIsWrittenDown(t *testing.T) {
 			version := fmt.Sprintf("2.%d", minor)
 			members := map[string]bool{}
 			ids := idsOf(c, template, s, broken, minor)
-			if strings.HasPrefix(template, "/os-server-groups") {
+			switch {
+			case strings.HasPrefix(template, "/os-server-groups"):
 				ids = []string{group.ID}
+			case strings.HasPrefix(template, "/os-aggregates"):
+				ids = []string{fmt.Sprint(aggregate.ID)}
 			}
 			for _, id := range ids {
 				a := c.nova(t, c.admin, version, "GET", of(id), nil)

@@ -56,6 +56,7 @@ func (c *client) commands() []*cobra.Command {
 		c.buildCommand(),
 		c.imageCommand(),
 		c.flavorCommand(),
+		c.aggregateCommand(),
 		c.keypairCommand(),
 		c.networkCommand(),
 		c.subnetCommand(),

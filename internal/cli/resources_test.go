@@ -124,6 +124,27 @@ func TestServerGroupsAreMadeAndDeletedByName(t *testing.T) {
 	require.Equal(t, "deleted server group web\n", run(t, "server", "group", "delete", "web").err)
 }
 
+func TestAggregatesAreKeptByName(t *testing.T) {
+	a := newAPI(t)
+	a.json("GET /compute/v2.1/os-aggregates", 200, `{"aggregates":[{"id":7,"name":"rack-b","availability_zone":"rack-b","hosts":["hv1"],"metadata":{"disk":"ssd"}}]}`)
+	a.json("POST /compute/v2.1/os-aggregates", 200, `{"aggregate":{"id":8,"name":"rack-c"}}`)
+	a.json("PUT /compute/v2.1/os-aggregates/7", 200, `{"aggregate":{"id":7}}`)
+	a.json("POST /compute/v2.1/os-aggregates/7/action", 200, `{"aggregate":{"id":7}}`)
+	a.json("DELETE /compute/v2.1/os-aggregates/7", 200, "")
+	require.Contains(t, run(t, "aggregate", "list").out, "7   rack-b  rack-b  hv1")
+	require.Equal(t, "8\n", run(t, "aggregate", "create", "rack-c", "--zone", "rack-c", "--quiet").out)
+	require.JSONEq(t, `{"aggregate":{"name":"rack-c","availability_zone":"rack-c"}}`, a.made("POST /compute/v2.1/os-aggregates")[0].body)
+	require.Equal(t, "changed aggregate rack-b\n", run(t, "aggregate", "set", "rack-b", "--zone", "east", "--property", "disk=hdd", "--no-property", "gpu").err)
+	require.JSONEq(t, `{"aggregate":{"availability_zone":"east"}}`, a.made("PUT /compute/v2.1/os-aggregates/7")[0].body)
+	require.Equal(t, 0, run(t, "aggregate", "add-host", "rack-b", "hv2").code)
+	require.Equal(t, 0, run(t, "aggregate", "remove-host", "7", "hv2").code)
+	acts := a.made("POST /compute/v2.1/os-aggregates/7/action")
+	require.JSONEq(t, `{"set_metadata":{"metadata":{"disk":"hdd","gpu":null}}}`, acts[0].body)
+	require.JSONEq(t, `{"add_host":{"host":"hv2"}}`, acts[1].body)
+	require.JSONEq(t, `{"remove_host":{"host":"hv2"}}`, acts[2].body)
+	require.Equal(t, "deleted aggregate rack-b\n", run(t, "aggregate", "delete", "rack-b").err)
+}
+
 func TestASubnetIsCreatedOnANamedNetwork(t *testing.T) {
 	a := newAPI(t)
 	a.json("GET /network/v2.0/networks", 200, `{"networks":[{"id":"net-1","name":"lab"}]}`)

@@ -372,7 +372,9 @@ type SelectHostInput struct {
 	Host             string    `json:"host,omitempty"`     // BootInput's
 	NextPhase        Phase     `json:"next_phase"`
 
-	Hints map[string]any `json:"scheduler_hints,omitempty"` // BootInput's
+	Hints      map[string]any    `json:"scheduler_hints,omitempty"` // BootInput's
+	ProjectID  string            `json:"project_id,omitempty"`
+	ExtraSpecs map[string]string `json:"extra_specs,omitempty"` // of the flavor
 }
 
 // Resources is what a server takes of a host. Disk is the sum of root, ephemeral and swap, rounded up.

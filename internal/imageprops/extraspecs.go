@@ -93,6 +93,9 @@ func (s ExtraSpec) Fate() string {
 			return "Refused when it is " + r.When() + ". " + r.Why
 		}
 	}
+	if s.Name == "aggregate_instance_extra_specs:{key}" {
+		return "Obeyed: a host takes the server that is in an aggregate whose metadata has the key with such a value."
+	}
 	return "Obeyed: see hw_rng_model."
 }
 

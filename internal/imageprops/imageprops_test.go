@@ -207,7 +207,6 @@ func TestAFlavorThatAsksForWhatNobodyKeepsIsRefused(t *testing.T) {
 		{"hw:redirected_usb_ports", "16", "Validation failed; '16' is greater than the max value of '15'."},
 		{"hw:boot_menu", "maybe", "Validation failed; 'maybe' is not a valid boolean-like value."},
 		{"capabilities:hypervisor_type", "s== QEMU", "capabilities"},
-		{"aggregate_instance_extra_specs:ssd", "false", "aggregates"},
 	} {
 		err := CheckFlavor(properties(c.name, c.value))
 		require.Equal(t, fault.Invalid, fault.KindOf(err), "%s=%s: %v", c.name, c.value, err)

@@ -268,7 +268,6 @@ var Refused = []Refusal{
 	{Name: "pci_passthrough:alias", Flavor: true, But: anything, Why: "Passing the host's PCI devices through is not offered."},
 	{Name: "quota:*", Flavor: true, But: []string{"0"}, Why: "What a server may use of its host's CPU, disks and network is not limited or reserved here."},
 	{Name: "capabilities:*", Flavor: true, But: anything, Why: "Hosts are not chosen by their capabilities here."},
-	{Name: "aggregate_instance_extra_specs:*", Flavor: true, But: anything, Why: "There are no host aggregates here: use availability zones."},
 }
 
 // NotObeyed are properties of Nova's that a build does nothing with.

@@ -217,6 +217,12 @@ var routes = []Route{
 	{Method: "GET", Path: "/compute/v2.1/os-services", Who: Admin},
 	{Method: "PUT", Path: "/compute/v2.1/os-services/:id", Who: Admin},
 	{Method: "DELETE", Path: "/compute/v2.1/os-services/:id", Who: Admin},
+	{Method: "GET", Path: "/compute/v2.1/os-aggregates", Who: Admin},
+	{Method: "POST", Path: "/compute/v2.1/os-aggregates", Who: Admin},
+	{Method: "GET", Path: "/compute/v2.1/os-aggregates/:id", Who: Admin},
+	{Method: "PUT", Path: "/compute/v2.1/os-aggregates/:id", Who: Admin},
+	{Method: "DELETE", Path: "/compute/v2.1/os-aggregates/:id", Who: Admin},
+	{Method: "POST", Path: "/compute/v2.1/os-aggregates/:id/action", Who: Admin},
 	{Method: "GET", Path: "/compute/v2.1/os-availability-zone", Who: Project},
 	{Method: "GET", Path: "/compute/v2.1/os-availability-zone/detail", Who: Admin},
 

@@ -5,6 +5,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ type Host struct {
 	BuildFailures                  int       // builds in a row that failed on it, by its own fault
 	Servers                        int       // that hold room on it
 	Address                        string    // from which it reports
+
+	Aggregates []map[string]string // the metadata of the aggregates that it is in
 
 	// Capacity is what may be given away: ratios applied, reserves taken off. Used is the sum of the allocations.
 	Capacity, Used contract.Resources
@@ -55,6 +58,8 @@ type Request struct {
 	Apart            []string     // hostnames of servers that it is not to be with
 	Query            *Query       // nil is any
 	Near             netip.Prefix // that has to hold the host's address; the zero one is any
+	ProjectID        string
+	ExtraSpecs       map[string]string // of the server's flavor
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
 	CleanFor         time.Duration // how long a host that is back takes nothing new while it holds leftovers
@@ -119,6 +124,28 @@ var filters = []filter{
 	{"AvailabilityZoneFilter", func(r Request, h Host) string {
 		if r.AvailabilityZone != "" && r.AvailabilityZone != h.AvailabilityZone {
 			return "in zone " + h.AvailabilityZone
+		}
+		return ""
+	}},
+	{"AggregateMultiTenancyIsolation", func(r Request, h Host) string {
+		if projects := h.projects(); len(projects) > 0 && !slices.Contains(projects, r.ProjectID) {
+			return "kept for other projects"
+		}
+		return ""
+	}},
+	{"AggregateInstanceExtraSpecsFilter", func(r Request, h Host) string {
+		for _, key := range slices.Sorted(maps.Keys(r.ExtraSpecs)) {
+			name, wanted := strings.CutPrefix(key, aggregateSpecs)
+			if !wanted {
+				continue
+			}
+			values := h.metadata(name)
+			if len(values) == 0 {
+				return "in no aggregate with " + name
+			}
+			if !slices.ContainsFunc(values, func(v string) bool { return Matches(v, r.ExtraSpecs[key]) }) {
+				return fmt.Sprintf("in aggregates whose %s is %s, not %s", name, strings.Join(values, ", "), r.ExtraSpecs[key])
+			}
 		}
 		return ""
 	}},

@@ -182,6 +182,8 @@ func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSe
 		Host:         b.in.Host,
 		NextPhase:    contract.PhaseSpawning,
 		Hints:        b.in.Hints,
+		ProjectID:    b.in.ProjectID,
+		ExtraSpecs:   b.in.Flavor.ExtraSpecs,
 	}
 	if nics(b) > 0 {
 		in.NextPhase = contract.PhaseNetworking
