@@ -35,11 +35,12 @@ type Host struct {
 	ReservedMemoryMiB int `gorm:"column:reserved_memory_mib"`
 	Enabled           bool
 	DisabledReason    *string
-	Ready             bool    // the host's own word: its hypervisor answers
-	NotReadyReason    *string // the host's own word, shown to operators
-	ForcedDown        bool    // an operator's word that it is down, whatever it reports
-	Address           string  // from which it reports; "" before it has
-	Version           string  // of slipway on it
+	Ready             bool             // the host's own word: its hypervisor answers
+	NotReadyReason    *string          // the host's own word, shown to operators
+	ForcedDown        bool             // an operator's word that it is down, whatever it reports
+	Address           string           // from which it reports; "" before it has
+	Machine           *hostapi.Machine `gorm:"serializer:json"` // nil before it has told
+	Version           string           // of slipway on it
 	// CertificateExpiresAt is when the first of the certificates ends that it serves or presents; nil where it tells of none.
 	CertificateExpiresAt *time.Time
 	StartedAt            time.Time
@@ -88,6 +89,7 @@ type HostHeartbeat struct {
 
 	CertificateExpiresAt *time.Time
 	Address              string
+	Machine              *hostapi.Machine // nil leaves what was said before
 	// GivenUpAfter is the silence after which builds have given the host up: a report that comes later says that it is
 	// back (Host.BackAt). 0 is never.
 	GivenUpAfter time.Duration
@@ -122,7 +124,7 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 		DoUpdates: clause.AssignmentColumns([]string{
 			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "trial", "uefi", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
-			"certificate_expires_at", "address", "started_at", "seen_at", "back_at",
+			"certificate_expires_at", "address", "machine", "started_at", "seen_at", "back_at",
 		}),
 		Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "hosts.token_hash = excluded.token_hash"}}},
 	}, clause.Returning{}).Create(&h)
@@ -177,6 +179,9 @@ func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, n
 			return failed(err, "record the trial of host %s", id)
 		}
 		said["trial"], said["kvm"] = string(trial), b.Trial.Accelerated
+	}
+	if b.Machine != nil {
+		said["machine"] = asJSON(b.Machine)
 	}
 	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(said)
 	if u.Error == nil && u.RowsAffected == 0 {

@@ -48,6 +48,9 @@ type Registration struct {
 	trial atomic.Pointer[hostapi.Trial] // the last one; nil before the first
 	again chan struct{}                 // the API wants a new one
 	news  chan struct{}                 // one ended
+
+	cpu       sync.Once
+	processor hostapi.CPU
 }
 
 // reportTimeout bounds one report, and the question to the hypervisor before it.
@@ -200,7 +203,11 @@ func (r *Registration) send(ctx context.Context, method, path string, report any
 		report = map[string]any{"host": report}
 	}
 	var said struct{ Host hostapi.Orders }
-	status, err = r.ask(ctx, method, path, report, &said)
+	machine, err := json.Marshal(r.machine())
+	if err != nil {
+		return 0, false, err
+	}
+	status, err = r.ask(ctx, method, path, report, &said, hostapi.HeaderMachine, string(machine))
 	return status, said.Host.TrialWanted, err
 }
 
@@ -210,8 +217,9 @@ const (
 	errorMax  = 1 << 10
 )
 
-// ask puts the question to the API as JSON, nil without a body, and reads its answer into answer where it has one.
-func (r *Registration) ask(ctx context.Context, method, path string, question, answer any) (status int, err error) {
+// ask puts the question to the API as JSON, nil without a body, and reads its answer into answer where it has one. headers are names and
+// values.
+func (r *Registration) ask(ctx context.Context, method, path string, question, answer any, headers ...string) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
 	var body io.Reader
@@ -228,6 +236,9 @@ func (r *Registration) ask(ctx context.Context, method, path string, question, a
 	}
 	request.Header.Set("Authorization", "Bearer "+r.Token())
 	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i+1 < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
 	if r.CertificateEnds != nil {
 		if end := r.CertificateEnds(); !end.IsZero() {
 			request.Header.Set(hostapi.HeaderCertificateExpires, end.UTC().Format(time.RFC3339))

@@ -2,11 +2,13 @@ package compute
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -53,14 +55,14 @@ func (a *API) hosts(c echo.Context) ([]models.HostUsage, error) {
 }
 
 // hypervisorView is nova/api/openstack/compute/hypervisors.py _view_hypervisor.
-func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers bool) (object, error) {
+func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers bool) (v object, err error) {
 	minor := minorOf(c)
 	state := "down"
 	if a.isUp(h.Host) {
 		state = "up"
 	}
 	status, reason := serviceStatus(h.Host)
-	v := object{"id": oldOrNewID(minor, h.ID), "hypervisor_hostname": h.Hostname, "state": state, "status": status}
+	v = object{"id": oldOrNewID(minor, h.ID), "hypervisor_hostname": h.Hostname, "state": state, "status": status}
 	if detail {
 		v["hypervisor_type"], v["hypervisor_version"] = h.HypervisorType, h.HypervisorVersion
 		v["host_ip"] = h.Address
@@ -72,12 +74,14 @@ func (a *API) hypervisorView(c echo.Context, h models.HostUsage, detail, servers
 			v["local_gb"], v["local_gb_used"], v["free_disk_gb"] = h.DiskGiB, h.UsedDiskGiB, h.DiskGiB-h.UsedDiskGiB
 			v["disk_available_least"] = h.DiskGiB - h.UsedDiskGiB
 			v["running_vms"], v["current_workload"] = h.Servers, 0
-			v["cpu_info"] = ""
-			if minor >= 28 {
-				v["cpu_info"] = object{"arch": strings.Join(h.Architectures, ",")}
+			if v["cpu_info"], err = cpuInfo(minor, h.Host); err != nil {
+				return nil, err
 			}
 		} else {
 			v["uptime"] = nil
+			if text := a.uptime(h.Host); text != "" {
+				v["uptime"] = text
+			}
 		}
 	}
 	if servers {
@@ -210,12 +214,55 @@ func (a *API) showHypervisor(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{"hypervisor": v})
 }
 
-// hypervisorUptime is Nova's answer of a driver that does not tell: hosts here do not.
+// cpuInfo is what a host tells of its processor, in a text of JSON until 2.27; of one that tells nothing, what it can run.
+func cpuInfo(minor int, h models.Host) (any, error) {
+	switch {
+	case h.Machine == nil && minor < 28:
+		return "", nil
+	case h.Machine == nil:
+		return object{"arch": strings.Join(h.Architectures, ",")}, nil
+	case minor >= 28:
+		return h.Machine.CPU, nil
+	}
+	text, err := json.Marshal(h.Machine.CPU)
+	if err != nil {
+		return nil, fmt.Errorf("write the processor of host %s: %w", h.Hostname, err)
+	}
+	return string(text), nil
+}
+
+// uptime is what the program of that name would say on the host, but for its users; "" of a host that does not tell, or is down.
+func (a *API) uptime(h models.Host) string {
+	if h.Machine == nil || h.Machine.BootedAt.IsZero() || !a.isUp(h) {
+		return ""
+	}
+	now := a.now().UTC()
+	up := max(now.Sub(h.Machine.BootedAt), 0)
+	days, rest := int(up/(24*time.Hour)), up%(24*time.Hour)
+	load := h.Machine.Load
+	return fmt.Sprintf(" %s up %d days, %2d:%02d,  0 users,  load average: %.2f, %.2f, %.2f",
+		now.Format(time.TimeOnly), days, int(rest.Hours()), int(rest.Minutes())%60, load[0], load[1], load[2])
+}
+
+// hypervisorUptime is a host's. One that does not tell is answered as a driver of Nova's that does not.
 func (a *API) hypervisorUptime(c echo.Context) error {
-	if _, err := a.hypervisor(c); err != nil {
+	h, err := a.hypervisor(c)
+	if err != nil {
 		return err
 	}
-	return rest.Status(http.StatusNotImplemented, "Virt driver does not implement uptime function.")
+	v, err := a.hypervisorView(c, h, false, false)
+	if err != nil {
+		return err
+	}
+	switch text := a.uptime(h.Host); {
+	case text != "":
+		v["uptime"] = text
+	case !a.isUp(h.Host):
+		return invalid("Compute service of %s is unavailable at this time.", h.Hostname)
+	default:
+		return rest.Status(http.StatusNotImplemented, "Virt driver does not implement uptime function.")
+	}
+	return c.JSON(http.StatusOK, object{"hypervisor": v})
 }
 
 // hypervisorStatistics adds all enabled hosts up.

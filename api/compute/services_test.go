@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -118,9 +119,24 @@ func TestHypervisorsAreSearchedAsNovaDidUntil252(t *testing.T) {
 		a = c.nova(t, c.admin, "2.52", "GET", "/os-hypervisors/zz/"+verb, nil)
 		require.Equal(t, []any{404, "No hypervisor matching 'zz' could be found."}, []any{a.Status, a.Message(t)})
 	}
-	a = c.nova(t, c.admin, "2.53", "GET", "/os-hypervisors/"+c.host.ID+"/uptime", nil)
+	uptime := "/os-hypervisors/" + c.host.ID + "/uptime"
+	a = c.nova(t, c.admin, "2.53", "GET", uptime, nil)
 	require.Equal(t, []any{501, "Virt driver does not implement uptime function."}, []any{a.Status, a.Message(t)})
 	require.Equal(t, 404, c.nova(t, c.admin, "2.53", "GET", "/os-hypervisors/"+uuid.NewString()+"/uptime", nil).Status)
+	require.NoError(t, c.Store.HeartbeatHost(t.Context(), c.host.ID, models.HostHeartbeat{Ready: true, VCPUs: 4, Machine: &hostapi.Machine{
+		CPU:      hostapi.CPU{Arch: "x86_64", Vendor: "AuthenticAMD", Model: "EPYC", Features: []string{"sse2"}, Topology: hostapi.Topology{Sockets: 1, Cores: 2, Threads: 1}},
+		BootedAt: time.Now().Add(-50*time.Hour - 3*time.Minute), Load: [3]float64{0.2, 0.12, 1},
+	}}, time.Now()))
+	require.Regexp(t, `^ \d\d:\d\d:\d\d up 2 days,  2:03,  0 users,  load average: 0\.20, 0\.12, 1\.00$`, c.nova(t, c.admin, "2.53", "GET", uptime, nil).At(t, "hypervisor", "uptime"))
+	require.Regexp(t, `up 2 days`, c.nova(t, c.admin, "2.88", "GET", "/os-hypervisors/"+c.host.ID, nil).At(t, "hypervisor", "uptime"))
+	const cpu = `{"arch":"x86_64","vendor":"AuthenticAMD","model":"EPYC","features":["sse2"],"topology":{"sockets":1,"cores":2,"threads":1}}`
+	require.Contains(t, c.nova(t, c.admin, "2.28", "GET", "/os-hypervisors/detail", nil).Body, `"cpu_info":`+cpu)
+	require.JSONEq(t, cpu, c.nova(t, c.admin, "2.27", "GET", "/os-hypervisors/detail", nil).At(t, "hypervisors").([]any)[0].(map[string]any)["cpu_info"].(string))
+	require.NoError(t, c.Store.HeartbeatHost(t.Context(), c.host.ID, models.HostHeartbeat{Ready: true, VCPUs: 4}, time.Now()))
+	require.Equal(t, 200, c.nova(t, c.admin, "2.53", "GET", uptime, nil).Status, "a report without it changes nothing")
+	require.NoError(t, c.Store.ForceHostDown(t.Context(), c.host.ID, true))
+	require.Equal(t, 400, c.nova(t, c.admin, "2.53", "GET", uptime, nil).Status)
+	require.Nil(t, c.nova(t, c.admin, "2.88", "GET", "/os-hypervisors/"+c.host.ID, nil).At(t, "hypervisor", "uptime"))
 	require.Equal(t, 404, c.nova(t, c.admin, "2.88", "GET", "/os-hypervisors/"+c.host.ID+"/uptime", nil).Status)
 }
 

@@ -110,6 +110,19 @@ func TestAHostRegistersAndLives(t *testing.T) {
 	h = show()
 	require.Equal(t, []any{"up", false, "libvirtd does not answer", 150.0, "v2"}, []any{h["state"], h["ready"], h["not_ready_reason"], h["disk_gib"], h["version"]})
 
+	machine := `{"cpu":{"arch":"x86_64","vendor":"v","model":"m","features":["sse2"],"topology":{"sockets":1,"cores":2,"threads":1}},"booted_at":"2026-03-01T00:00:00Z","load":[1,0.5,0],"later":1}`
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat, "Slipway-Machine", machine).Status)
+	require.Equal(t, 400, e.self(t, token, "POST", "/self/heartbeat", beat, "Slipway-Machine", "{").Status)
+	require.Equal(t, 204, e.self(t, token, "POST", "/self/heartbeat", beat).Status, "a host of the version before says nothing of it")
+	row, err := e.Store.Host(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, []any{"m", []string{"sse2"}, 2, [3]float64{1, 0.5, 0}, "127.0.0.1"},
+		[]any{row.Machine.CPU.Model, row.Machine.CPU.Features, row.Machine.CPU.Topology.Cores, row.Machine.Load, row.Address})
+	require.NoError(t, e.Store.ForceHostDown(t.Context(), id, true))
+	h = show()
+	require.Equal(t, []any{"down", false, "forced down by an operator"}, []any{h["state"], h["ready"], h["not_ready_reason"]})
+	require.NoError(t, e.Store.ForceHostDown(t.Context(), id, false))
+
 	require.Nil(t, h["trial"])
 	trial := fields{"at": "2026-03-04T05:06:07.25Z", "since": "2026-03-01T00:00:00Z", "passed": true, "virt_type": "kvm", "cpu": "host-model", "accelerated": true}
 	beat["host"].(fields)["trial"] = trial

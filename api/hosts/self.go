@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -173,7 +174,8 @@ func (a *API) register(c echo.Context) error {
 	if !strings.EqualFold(in.Hostname, h.Hostname) {
 		return fault.New(fault.Forbidden, "This token is that of host %s, not of %s.", h.Hostname, in.Hostname)
 	}
-	if err := a.reinstate(c, h, in.Trial); err != nil {
+	err := a.reinstate(c, h, in.Trial)
+	if err != nil {
 		return err
 	}
 	now := a.now()
@@ -185,8 +187,11 @@ func (a *API) register(c echo.Context) error {
 	h.Ready, h.NotReadyReason = in.Ready, reason(in.Ready, in.NotReadyReason)
 	h.CertificateExpiresAt = certificateExpires(c)
 	h.Address = reportsFrom(c)
+	if h.Machine, err = machineOf(c); err != nil {
+		return err
+	}
 	h.StartedAt, h.SeenAt = now, now
-	h, err := a.store.RegisterHost(c.Request().Context(), h)
+	h, err = a.store.RegisterHost(c.Request().Context(), h)
 	if err != nil {
 		return fmt.Errorf("register host %s: %w", in.Hostname, err)
 	}
@@ -204,6 +209,22 @@ func reportsFrom(c echo.Context) string {
 		return ""
 	}
 	return from.Addr().Unmap().WithZone("").String()
+}
+
+// machineOf is what a host tells of its machine; nil where it tells nothing. A listener takes no longer header than is good for it.
+func machineOf(c echo.Context) (*hostapi.Machine, error) {
+	text := c.Request().Header.Get(hostapi.HeaderMachine)
+	if text == "" {
+		return nil, nil
+	}
+	var m hostapi.Machine
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		return nil, fault.Wrap(fault.Invalid, err, "The header %s is not what a machine is told with.", hostapi.HeaderMachine)
+	}
+	if m.CPU.Features == nil {
+		m.CPU.Features = []string{}
+	}
+	return &m, nil
 }
 
 // certificateExpires is the host's word. The certificate of the connection, where the API asks for one, is among those that it tells of, and
@@ -242,10 +263,14 @@ func (a *API) heartbeat(c echo.Context) error {
 	if err := a.reinstate(c, h, in.Trial); err != nil {
 		return err
 	}
-	err := a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
+	machine, err := machineOf(c)
+	if err != nil {
+		return err
+	}
+	err = a.store.HeartbeatHost(c.Request().Context(), h.ID, models.HostHeartbeat{
 		Ready: in.Ready, NotReadyReason: reason(in.Ready, in.NotReadyReason), HypervisorVersion: in.HypervisorVersion,
 		VCPUs: in.VCPUs, MemoryMiB: in.MemoryMiB, DiskGiB: in.DiskGiB, Version: in.Version, Trial: in.Trial,
-		CertificateExpiresAt: certificateExpires(c), Address: reportsFrom(c), GivenUpAfter: a.config.GivenUpAfter,
+		CertificateExpiresAt: certificateExpires(c), Address: reportsFrom(c), Machine: machine, GivenUpAfter: a.config.GivenUpAfter,
 	}, a.now())
 	if err != nil {
 		return fmt.Errorf("record the heartbeat of host %s: %w", h.Hostname, err)

@@ -76,7 +76,32 @@ const (
 	// HeaderCertificateExpires, of requests alone, is when the first of the certificates ends that the host serves or presents,
 	// in RFC 3339; absent where it has none.
 	HeaderCertificateExpires = "Slipway-Certificate-Expires"
+	// HeaderMachine, of reports alone, is a Machine in JSON; absent from a host of a version before.
+	HeaderMachine = "Slipway-Machine"
 )
+
+// Machine is what a host's machine is, for operators.
+type Machine struct {
+	CPU      CPU        `json:"cpu"`
+	BootedAt time.Time  `json:"booted_at"`
+	Load     [3]float64 `json:"load"` // of the last 1, 5 and 15 minutes
+}
+
+// CPU is the machine's, in the names of Nova's cpu_info.
+type CPU struct {
+	Arch     string   `json:"arch"`
+	Vendor   string   `json:"vendor"`
+	Model    string   `json:"model"` // as the processor calls itself
+	Features []string `json:"features"`
+	Topology Topology `json:"topology"`
+}
+
+// Topology is how many there are: cores of a socket, and threads of a core.
+type Topology struct {
+	Sockets int `json:"sockets"`
+	Cores   int `json:"cores"`
+	Threads int `json:"threads"`
+}
 
 // Guest is what the API knows of a guest on a host, while nothing is being done to its server.
 type Guest struct {

@@ -32,14 +32,15 @@ CREATE TABLE quota_classes (
 
 ALTER TABLE hosts
     ADD COLUMN forced_down boolean NOT NULL DEFAULT false, -- an operator's word that it is down, whatever it reports
-    ADD COLUMN address     text NOT NULL DEFAULT '';       -- from which it reports
+    ADD COLUMN address     text NOT NULL DEFAULT '',       -- from which it reports
+    ADD COLUMN machine     jsonb;                          -- what it tells of its machine; null before it has
 
 CREATE INDEX servers_launched ON servers (launched_at) WHERE launched_at IS NOT NULL; -- ServersInUse
 
 -- +goose Down
 
 DROP INDEX servers_launched;
-ALTER TABLE hosts DROP COLUMN address, DROP COLUMN forced_down;
+ALTER TABLE hosts DROP COLUMN machine, DROP COLUMN address, DROP COLUMN forced_down;
 DROP TABLE quota_classes;
 DROP TRIGGER project_quotas_limits ON project_quotas;
 DROP FUNCTION project_quotas_limits;

@@ -552,7 +552,7 @@ var volatile = []string{
 	"tokens", "operator_acts", "audit_runs", "audit_findings", "audit_repairs", "ec2_image_ids", "ec2_signatures", "notifications", "notification_deliveries",
 	"installation", "image_stores", "restores", "hosts.generation",
 	"hosts.build_failures", "hosts.last_failure", "hosts.last_failure_at", "hosts.suspended", "hosts.trial_due_at", "hosts.trial_pause", "hosts.trial",
-	"hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib",
+	"hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib", "hosts.machine",
 }
 
 // OwnTables hold what a server is, not what it took: of a deleted one they are history.
