@@ -1,7 +1,10 @@
 package compute_test
 
 import (
-	"crypto/md5" //nolint:gosec // Nova's fingerprint
+	"crypto/md5"  //nolint:gosec // Nova's fingerprint
+	"crypto/sha1" //nolint:gosec // of a certificate
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"strings"
 	"testing"
@@ -37,6 +40,19 @@ func TestKeyPairsAreImportedAndGenerated(t *testing.T) {
 	made, _, _, _, err := ssh.ParseAuthorizedKey([]byte(a.At(t, "keypair", "public_key").(string)))
 	require.NoError(t, err)
 	require.Equal(t, made.Marshal(), signer.PublicKey().Marshal(), "the halves belong together")
+
+	a = c.nova(t, c.member, "2.91", "POST", "/os-keypairs", fields{"keypair": fields{"name": "windows", "type": "x509"}})
+	require.Equal(t, 201, a.Status, a.Body)
+	pair, err := tls.X509KeyPair([]byte(a.At(t, "keypair", "public_key").(string)), []byte(a.At(t, "keypair", "private_key").(string)))
+	require.NoError(t, err, "the halves belong together")
+	certificate := pair.Leaf
+	sha := sha1.Sum(certificate.Raw) //nolint:gosec // as above
+	require.Equal(t, strings.ReplaceAll(fmt.Sprintf("% x", sha[:]), " ", ":"), a.At(t, "keypair", "fingerprint"))
+	require.Equal(t, c.member.UserID, certificate.Subject.CommonName)
+	require.Equal(t, []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, certificate.ExtKeyUsage)
+	require.Contains(t, string(certificate.Raw), c.member.UserID+"@localhost", "by which Windows knows the user")
+	require.True(t, certificate.NotAfter.After(time.Now().AddDate(9, 0, 0)))
+	require.Equal(t, 204, c.nova(t, c.member, at96, "DELETE", "/os-keypairs/windows", nil).Status)
 
 	for _, tt := range []struct {
 		name    string

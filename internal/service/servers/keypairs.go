@@ -17,6 +17,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -60,8 +61,9 @@ func (s Servers) CreateKeyPair(ctx context.Context, in NewKeyPair) (key models.K
 	case in.PublicKey != nil:
 		key.PublicKey = *in.PublicKey
 	case in.Type == "x509":
-		// Nova makes a certificate and its key; a Windows guest alone can use one, so here it has to be brought along.
-		return key, "", invalid("Keypair data is invalid: a key pair of type x509 cannot be generated here; import a certificate as public_key.")
+		if key.PublicKey, private, err = generateCertificate(in.UserID, time.Now()); err != nil {
+			return key, "", err
+		}
 	default:
 		if key.PublicKey, private, key.MadeFingerprint, err = generateKey(in.Algorithm); err != nil {
 			return key, "", err
