@@ -78,6 +78,10 @@ func (s Servers) RemoveMetadata(ctx context.Context, v models.Server, key string
 // Retag changes a server's metadata and name by EC2's rule: whatever is done to it meanwhile, but a delete. Its guest was told what it
 // was told.
 func (s Servers) Retag(ctx context.Context, v models.Server, change func(*models.Server) error) error {
+	q, err := s.Quota(ctx, v.ProjectID)
+	if err != nil {
+		return err
+	}
 	return s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		if err := v.MayChange(s.caller.Admin()); err != nil {
 			return err
@@ -88,7 +92,7 @@ func (s Servers) Retag(ctx context.Context, v models.Server, change func(*models
 		if err := change(v); err != nil {
 			return err
 		}
-		return checkMetadata(v.Metadata)
+		return CheckMetadata(v.Metadata, q)
 	})
 }
 
