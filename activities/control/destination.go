@@ -30,7 +30,7 @@ func (a *Activities) SelectDestination(ctx context.Context, in contract.SelectDe
 			return a.goTo(ctx, in, h.Host)
 		}
 	}
-	ranked, err := a.destinations(in, rows, held)
+	ranked, err := a.destinations(ctx, in, rows, held)
 	if err != nil {
 		return contract.Destination{}, err
 	}
@@ -50,7 +50,7 @@ func (a *Activities) SelectDestination(ctx context.Context, in contract.SelectDe
 
 // destinations are the hosts that take what the server becomes, best first. Its own comes before all others, which cost the travel of
 // its disks. One where it has left something is none: what it gets there would go with that.
-func (a *Activities) destinations(in contract.SelectDestinationInput, rows []models.HostUsage, held []models.Placement) ([]scheduler.Host, error) {
+func (a *Activities) destinations(ctx context.Context, in contract.SelectDestinationInput, rows []models.HostUsage, held []models.Placement) ([]scheduler.Host, error) {
 	image := in.New.Spec.Image
 	hardware, err := imageprops.Parse(image.Root.Properties, in.New.Spec.Flavor.ExtraSpecs)
 	if err != nil {
@@ -59,7 +59,11 @@ func (a *Activities) destinations(in contract.SelectDestinationInput, rows []mod
 	request := scheduler.Request{
 		Resources: in.New.Resources, Architecture: hardware.Architecture, UEFI: hardware.UEFI(),
 		AvailabilityZone: in.New.Server.AvailabilityZone, Host: in.Host, Now: a.now(), DownAfter: a.downAfter, CleanFor: a.cleanFor,
-		Multipliers: a.weigh, Because: "the server is to leave it, or has left something there",
+		Multipliers: a.weigh, ProjectID: in.New.Server.ProjectID, ExtraSpecs: in.New.Spec.Flavor.ExtraSpecs,
+		Because: "the server is to leave it, or has left something there",
+	}
+	if err := a.follow(ctx, &request, in.ServerID, in.New.Spec.Hints); err != nil {
+		return nil, err
 	}
 	hosts := make([]scheduler.Host, len(rows))
 	for i, h := range rows {
