@@ -39,6 +39,7 @@ func (s *Store) PurgingProjects(ctx context.Context) ([]Project, error) {
 // Belongings are what a project owns that can be deleted now; of each kind some.
 type Belongings struct {
 	Servers                          []Server // that are not being deleted already
+	ServerGroups                     []string
 	Images, Ports, Subnets, Networks []string // ports that no server has, networks without ports, subnets on others' networks
 }
 
@@ -63,6 +64,7 @@ func (s *Store) Belongings(ctx context.Context, projectID string) (Belongings, e
 			{&b.Images, &Image{}, "owner_id = ? AND deleted_at IS NULL"},
 			{&b.Ports, &Port{}, "project_id = ? AND server_id IS NULL"},
 			{&b.Subnets, &Subnet{}, "project_id = ? AND network_id IN (SELECT id FROM networks n WHERE n.project_id <> subnets.project_id)"},
+			{&b.ServerGroups, &ServerGroup{}, "project_id = ?"},
 			{&b.Networks, &Network{}, "project_id = ? AND NOT EXISTS (SELECT FROM ports p WHERE p.network_id = networks.id)"},
 		} {
 			err := tx.Model(kind.table).Where(kind.where, projectID).

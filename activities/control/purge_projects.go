@@ -16,7 +16,7 @@ import (
 )
 
 // PurgeProjects goes on with the delete of projects that are to go with all that they own: begins the delete of their servers, removes
-// images, ports, subnets and networks that nothing uses, and in the end the project. What cannot go yet is left to the next turn.
+// images, ports, subnets and networks that nothing uses, groups of servers, and in the end the project. What cannot go yet is left to the next turn.
 func (a *Activities) PurgeProjects(ctx context.Context, _ contract.Housekeeping) error {
 	projects, err := a.store.PurgingProjects(ctx)
 	if err != nil {
@@ -66,7 +66,7 @@ func (a *Activities) purge(ctx context.Context, p models.Project) error {
 		what string
 		ids  []string
 		gone func(context.Context, string) error
-	}{{"port", has.Ports, a.store.DeletePort}, {"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork}} {
+	}{{"port", has.Ports, a.store.DeletePort}, {"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork}, {"server group", has.ServerGroups, a.store.DeleteServerGroup}} {
 		for _, id := range kind.ids {
 			remove(kind.what, id, kind.gone(ctx, id))
 		}

@@ -49,6 +49,8 @@ func TestAPurgedProjectGoesWithAllThatItOwns(t *testing.T) {
 	require.NoError(t, err)
 	_, err = store.CreateSubnet(ctx, models.Subnet{NetworkID: anothers.ID, ProjectID: "p1", CIDR: "10.9.0.0/24"})
 	require.NoError(t, err)
+	_, err = store.CreateServerGroup(ctx, models.ServerGroup{ProjectID: "p1", UserID: "u1", Name: "apart", Policy: models.AntiAffinity}, -1)
+	require.NoError(t, err)
 	guest, err := store.CreatePort(ctx, models.Port{NetworkID: own.ID, ProjectID: "p2"})
 	require.NoError(t, err)
 	port, err := store.CreatePort(ctx, models.Port{NetworkID: own.ID, ProjectID: "p1"})
