@@ -34,6 +34,7 @@ func TestServersBootAsAskedFor(t *testing.T) {
 		"a whole disk with everything a config drive can tell":           bootsWithConfigDrive,
 		"a whole disk of the member's own, told by file injection":       bootsWithInjection,
 		"ephemeral and swap disks and a larger root disk are there":      bootsWithMoreDisks,
+		"disks that the request maps, on their buses, with their tags":   bootsWithMappedDisks,
 		"two servers of one network have addresses and reach each other": bootsTwoOnOneNetwork,
 		"no secret is readable in the database, the histories, the logs": keepsSecrets,
 		"a damaged image is an error that says so":                       failsForDamagedImage,
@@ -224,6 +225,32 @@ func bootsWithMoreDisks(t *testing.T, r *rig, image string) {
 	require.Regexp(t, `(?m)^root-disk bytes=2147483648 `, all)
 	require.Regexp(t, `(?m)^ephemeral-disk bytes=1073741824 `, all)
 	require.Regexp(t, `(?m)^swap-disk bytes=67108864 `, all)
+}
+
+// bootsWithMappedDisks asks for a part of the flavor's ephemeral and swap disks, the one on a bus of its own with a tag, by which its guest
+// finds it.
+func bootsWithMappedDisks(t *testing.T, r *rig, image string) {
+	flavor := r.makeFlavor(t, flavors.CreateOpts{Name: "mapped", RAM: 128, VCPUs: 1, Disk: ptr(1), Ephemeral: ptr(3), Swap: ptr(64)})
+	t.Cleanup(func() {
+		require.NoError(t, flavors.Delete(context.WithoutCancel(t.Context()), r.admin, flavor).ExtractErr())
+	})
+	local := servers.BlockDevice{DestinationType: servers.DestinationLocal, DeleteOnTermination: true}
+	root, data, swap := local, local, local
+	root.SourceType, root.UUID, root.DiskBus = servers.SourceImage, image, "virtio"
+	data.SourceType, data.BootIndex, data.VolumeSize, data.GuestFormat = servers.SourceBlank, -1, 1, "ext4"
+	data.DeviceType, data.DiskBus, data.Tag = "disk", "scsi", "data"
+	swap.SourceType, swap.BootIndex, swap.VolumeSize, swap.GuestFormat = servers.SourceBlank, -1, 32, "swap"
+	s := r.create(t, servers.CreateOpts{
+		Name: "mapped", ImageRef: image, FlavorRef: flavor, Networks: "none", ConfigDrive: ptr(true),
+		BlockDevice: []servers.BlockDevice{root, data, swap},
+		UserData:    []byte("#!/bin/sh\ntr '{' '\\n' </config/openstack/latest/meta_data.json | grep tags\n"),
+	})
+	r.active(t, s.ID)
+	all := strings.Join(r.console(t, s.ID), "\n")
+	require.Regexp(t, `(?m)^root-disk bytes=1073741824 dev=vda$`, all)
+	require.Regexp(t, `(?m)^ephemeral-disk bytes=1073741824 dev=sda$`, all)
+	require.Regexp(t, `(?m)^swap-disk bytes=33554432 dev=vdb$`, all)
+	require.Regexp(t, `(?m)^user-data> "type":"disk".*"path":"/dev/sda","tags":\["data"\]`, all)
 }
 
 func bootsTwoOnOneNetwork(t *testing.T, r *rig, image string) {
