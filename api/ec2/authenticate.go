@@ -1,7 +1,6 @@
 package ec2
 
 import (
-	"context"
 	"errors"
 	"io"
 	"maps"
@@ -128,18 +127,7 @@ func (a *API) authenticate(c echo.Context, r sigv4.Request, service string) (ask
 		return asker{}, fault.Wrap(fault.Forbidden, rest.EC2BadSignature, "The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
-	who := asker{Caller: rest.Caller{Caller: caller}, requestID: rest.RequestID(c), endpoint: rest.URL(c, Path), signature: signature}
+	who := asker{Caller: rest.Caller{Caller: caller}, requestID: rest.RequestID(c), endpoint: rest.URL(c, Path)}
 	rest.SetCaller(c, who.Caller)
 	return who, nil
-}
-
-// once refuses a request that was sent before. A client that asks again, because it wants the same again or heard nothing, signs
-// anew: Amazon's sign an id of each try.
-func (a *API) once(ctx context.Context, who asker) error {
-	// Another process's clock may let it in for longer.
-	first, err := a.store.TakeSignature(ctx, who.signature.Bytes(), who.signature.Until(skew).Add(skew))
-	if err == nil && !first {
-		err = fault.New(fault.Unauthorized, "This very request was sent before, and what it asks for is done once: sign it anew.")
-	}
-	return err
 }

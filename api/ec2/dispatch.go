@@ -133,12 +133,6 @@ func (a *API) serve(c echo.Context) error {
 			delete(values, key)
 		}
 	}
-	// What only tells may be asked again, and under a ClientToken what is made is made once anyway.
-	if policy.EC2(name) != policy.Project && values.Get("ClientToken") == "" {
-		if err := a.once(c.Request().Context(), who); err != nil {
-			return err
-		}
-	}
 	said, err := one.run(a, c.Request().Context(), who, values, dry)
 	if err != nil {
 		return err

@@ -17,7 +17,6 @@ import (
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
-	"github.com/slipway-cloud/slipway/internal/sigv4"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -62,7 +61,6 @@ type asker struct {
 	rest.Caller
 	requestID string
 	endpoint  string // where it reached the API
-	signature sigv4.Signature
 }
 
 // asking is the server service for whoever asks.

@@ -173,20 +173,6 @@ func (s Signature) Holds(now time.Time, skew time.Duration) bool {
 	return !now.Before(from) && !now.After(to)
 }
 
-// Until is when a signature holds no more, for clocks that may differ by skew.
-func (s Signature) Until(skew time.Duration) time.Time {
-	return s.At.Add(max(s.Expires, skew))
-}
-
-// Bytes are the signature itself: no two requests have the same.
-func (s Signature) Bytes() []byte {
-	raw, err := hex.DecodeString(s.hex)
-	if err != nil {
-		return nil // it matches nothing
-	}
-	return raw
-}
-
 // Matches says whether the request was signed as it is, with the secret.
 func (s Signature) Matches(r Request, secret string) bool {
 	given, err := hex.DecodeString(s.hex)

@@ -547,9 +547,9 @@ func (quiet) Error(string, ...any) {}
 
 // volatile is what changes without anybody having asked for anything: credentials that tests make, what hosts report; the
 // history of what audits found, operators did and images told of themselves; the numbers that images get with their first
-// build and keep; the signatures that were sent; and the generation of the database, which hosts and stores are given.
+// build and keep; and the generation of the database, which hosts and stores are given.
 var volatile = []string{
-	"tokens", "operator_acts", "audit_runs", "audit_findings", "audit_repairs", "ec2_image_ids", "ec2_signatures", "notifications", "notification_deliveries",
+	"tokens", "operator_acts", "audit_runs", "audit_findings", "audit_repairs", "ec2_image_ids", "notifications", "notification_deliveries",
 	"installation", "image_stores", "restores", "hosts.generation",
 	"hosts.build_failures", "hosts.last_failure", "hosts.last_failure_at", "hosts.suspended", "hosts.trial_due_at", "hosts.trial_pause", "hosts.trial",
 	"hosts.ready", "hosts.not_ready_reason", "hosts.seen_at", "hosts.started_at", "hosts.back_at", "hosts.memory_mib", "hosts.machine",
