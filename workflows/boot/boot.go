@@ -2,9 +2,7 @@
 package boot
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -139,21 +137,12 @@ func (b *build) stands(ctx workflow.Context) bool {
 	return err != nil || stands
 }
 
-// blame counts a failure against its host, before anything is undone there: what a host can't even undo it should not be
-// given more of. What can't be counted now holds nobody up.
+// blame counts a failure against its host.
 func (b *build) blame(ctx workflow.Context, left run.Attempt) {
 	if left.Fault.Blameless || workflow.GetVersion(ctx, "count a host's failures", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		return
 	}
-	ctx, _ = workflow.NewDisconnectedContext(ctx)
-	in := contract.CountHostFailureInput{ServerID: b.in.ServerID, Hostname: left.Place, Step: left.Row, Text: left.Fault.Text}
-	ctx = workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
-		StartToCloseTimeout: run.ControlTry, ScheduleToCloseTimeout: run.AdmissionPatience,
-		RetryPolicy: run.RetryFor(run.AdmissionPatience), Summary: run.Summary(contract.Summary(contract.CountHostFailure, in)),
-	})
-	if err := workflow.ExecuteLocalActivity(ctx, contract.CountHostFailure, in).Get(ctx, nil); err != nil {
-		workflow.GetLogger(ctx).Warn("A host's failure could not be counted.", "server_id", b.in.ServerID, "host", left.Place, "error", err)
-	}
+	server.Blame(ctx, b.in.ServerID, left)
 }
 
 // explain makes the build's one failure: the first error, whole, with what happened on each host that was tried. last is
@@ -162,23 +151,5 @@ func (b *build) explain(last *fault.Error) *fault.Error {
 	if at := b.run.StuckAt(); at != "" {
 		last = fault.Wrap(fault.Unavailable, last, "The build did not end within %s; it was at %s.", b.in.Deadlines.Build, at)
 	}
-	attempts := b.run.Tried()
-	if len(attempts) == 0 {
-		return last
-	}
-	var tried, look []string
-	for _, a := range attempts {
-		tried = append(tried, fmt.Sprintf("%s: %s: %s", a.Place, a.Row, a.Fault.Text))
-		if !a.Fault.Blameless {
-			look = append(look, "`slipway host show "+a.Place+"`")
-		}
-	}
-	text := fmt.Sprintf("No valid host was found. Tried %s", strings.Join(tried, "; "))
-	if last != nil {
-		text += "; then: " + last.Text
-	}
-	if len(look) > 0 {
-		text += fmt.Sprintf(" (An operator looks at %s, and at what `slipway host` logged there.)", strings.Join(look, ", "))
-	}
-	return fault.Wrap(fault.NoValidHost, attempts[0].Fault, "%s", text)
+	return server.Explain(b.run.Tried(), last)
 }

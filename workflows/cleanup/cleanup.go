@@ -71,19 +71,7 @@ func inUse(ctx workflow.Context, u run.Undo) (why string, err error) {
 	if workflow.GetVersion(ctx, "ask before a clean-up undoes", workflow.DefaultVersion, 1) == workflow.DefaultVersion {
 		return "", nil
 	}
-	undo, _ := u.Input.(contract.Undo)
-	// It is asked until it is answered, as an undo is done until it is.
-	ctx = workflow.WithActivityOptions(ctx, run.UndoOptions(undo.ServerID, "", ""))
-	var stands bool
-	on := contract.ServerStandsOnInput{ServerID: undo.ServerID, Hostname: undo.Hostname}
-	err = workflow.ExecuteActivity(ctx, contract.ServerStandsOn, on).Get(ctx, &stands)
-	switch {
-	case err != nil || !stands:
-		return "", err
-	case undo.Hostname == "":
-		return "The server is in use, and this with it.", nil
-	}
-	return "The server is in use on " + undo.Hostname + ", and this with it.", nil
+	return server.InUse(ctx, u)
 }
 
 func pending(undos []contract.PendingUndo) []run.Pending {

@@ -158,6 +158,9 @@ func step[S any](ctx workflow.Context, r *Run, row *Row[S], s S, n int) *Failure
 		if row.chosen != nil {
 			r.choose(ctx, line, row.chosen(s))
 		}
+		if row.leaves != nil {
+			r.leave(ctx, row.leaves(s))
+		}
 		return nil
 	}
 	f := &Failure{Row: row.Name, Fault: failure.Fault(err), lost: lost(err), apart: row.Apart}

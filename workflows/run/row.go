@@ -28,6 +28,7 @@ type Spec struct {
 	If          string // of a conditional row: what it depends on, where the table says so
 	Conditional bool   // some runs do without it
 	Tireless    bool   // tried until it succeeds, as an undo is
+	Final       bool   // there is no way back behind it: what follows may fail, and what was made stays
 
 	// since is the version of the table that added the row, until the one that took it out; 0 is always. A run goes on with
 	// the version that it began with (docs/checklists/change-a-workflow.md).
@@ -61,6 +62,7 @@ type Row[S any] struct {
 	undoing  func(S) (input any, needed bool)
 	undoOpts func(*workflow.ActivityOptions)
 	accepts  bool
+	leaves   func(S) []Spec
 
 	detached    bool
 	uncancelled bool
@@ -206,6 +208,14 @@ func (r Row[S]) Accepts() Row[S] { r.accepts = true; return r }
 
 // UntilDone has a row at a place tried until it succeeds, however long the place is away.
 func (r Row[S]) UntilDone() Row[S] { r.Tireless = true; return r }
+
+// Leaves has everything given back, when the row is done, that the rows of a table may hold at the place, in the order of their undos
+// and whatever becomes of the run: of what it did before only that is given back which waits for all places. What the place does not
+// give back in time is left to another run (Frame.LeavesTo).
+func (r Row[S]) Leaves(rows func(S) []Spec) Row[S] {
+	r.leaves, r.Final = rows, true
+	return r
+}
 
 // Detached does the row although the run was cancelled meanwhile: what was begun has to be said, or ended.
 func (r Row[S]) Detached() Row[S] { r.detached = true; return r }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -245,6 +246,16 @@ func HeldAt(rows []Spec, place string, input func(Taken) any) []Pending {
 	return all
 }
 
+// leave gives back what rows may hold at the place that was chosen. There is no way back from here.
+func (r *Run) leave(ctx workflow.Context, rows []Spec) {
+	r.saga.Keep(func(e *saga.Entry[*taking]) bool { return !e.Behind })
+	here := slices.DeleteFunc(slices.Clone(rows), func(row Spec) bool { return !row.PerPlace })
+	r.OweAll(here, []string{r.place.name}, nil)
+	chain := placeChain + r.place.name
+	r.saga.Unwind(ctx, r.frame.Limits.UndoPatience, chain)
+	r.handOver(ctx, r.frame.LeavesTo, func(c string) bool { return c == chain })
+}
+
 // TakeOver registers undos that another run handed over, in the same order. batch sets their chains apart from those of an
 // earlier one.
 func (r *Run) TakeOver(batch int, pending []Pending) {
@@ -286,16 +297,20 @@ func (r *Run) Wait(ctx workflow.Context) { r.saga.Wait(ctx) }
 
 // HandOver gives what waits for a place, and for what places hold, to another run, and lets this one go on.
 func (r *Run) HandOver(ctx workflow.Context) {
-	if r.frame.HandOver == nil {
+	r.handOver(ctx, r.frame.HandOver, func(chain string) bool { return chain != ownChain && (r.frame.Hands == nil || r.frame.Hands(chain)) })
+}
+
+func (r *Run) handOver(ctx workflow.Context, to func(workflow.Context, []Pending), chain func(string) bool) {
+	if to == nil {
 		return
 	}
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
 	var pending []Pending
-	for _, e := range r.saga.HandOver(ctx, func(chain string) bool { return chain != ownChain && (r.frame.Hands == nil || r.frame.Hands(chain)) }) {
+	for _, e := range r.saga.HandOver(ctx, chain) {
 		u, _ := e.What.what()
 		pending = append(pending, Pending{Undo: u, Index: e.What.index, Name: e.Name, Chain: e.Chain, Behind: e.Behind})
 	}
 	if len(pending) > 0 {
-		r.frame.HandOver(ctx, pending)
+		to(ctx, pending)
 	}
 }

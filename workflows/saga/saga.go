@@ -33,6 +33,7 @@ const (
 	Undone     State = "undone"
 	Skipped    State = "skipped"     // an operator gave it up, or what it gives back is in use
 	HandedOver State = "handed over" // another run goes on with it
+	Kept       State = "kept"        // what was taken stays: there is no way back behind it any more
 )
 
 // Entry is one thing that may have been taken.
@@ -79,6 +80,15 @@ func (s *Saga[T]) Register(e Entry[T]) *Entry[T] {
 	e.State = Registered
 	s.entries = append(s.entries, &e)
 	return &e
+}
+
+// Keep drops the undos that have not begun and that the caller names: what they would give back stays.
+func (s *Saga[T]) Keep(what func(*Entry[T]) bool) {
+	for _, e := range s.entries {
+		if e.State == Registered && what(e) {
+			e.State = Kept
+		}
+	}
 }
 
 // Unwind undoes everything that is still registered, in reverse, or only the named chain. patience is how long an undo may

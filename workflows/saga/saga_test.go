@@ -65,6 +65,19 @@ func TestWhatIsRegisteredTwiceIsUndoneOnce(t *testing.T) {
 	require.Equal(t, []string{"other a", "a"}, notes)
 }
 
+func TestWhatIsKeptIsNotUndoneAndWhatComesAfterItIs(t *testing.T) {
+	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
+		s.Register(Entry[undo]{Name: "mark", Behind: true, What: note("mark")})
+		kept := s.Register(Entry[undo]{Name: "a", What: note("a")})
+		s.Keep(func(e *Entry[undo]) bool { return !e.Behind })
+		s.Register(Entry[undo]{Name: "a", What: note("another a")})
+		s.Unwind(ctx, patience)
+		s.Wait(ctx)
+		require.Equal(t, Kept, kept.State)
+	})
+	require.Equal(t, []string{"another a", "mark"}, notes)
+}
+
 func TestACancelledRunStillUndoes(t *testing.T) {
 	notes := run(t, func(ctx workflow.Context, s *Saga[undo], note func(string) undo) {
 		ctx, cancel := workflow.WithCancel(ctx)

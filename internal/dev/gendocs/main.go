@@ -162,6 +162,9 @@ func writeSteps(b *bytes.Buffer, steps []boot.Step, sentences map[string]sentenc
 				undo += ", per host"
 			}
 			undo += ": " + say(s.Undo)
+			if s.Final {
+				undo += " Only where the step itself fails: there is no way back behind it"
+			}
 		}
 		on := string(s.Scope)
 		if s.Where != "" {
