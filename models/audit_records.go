@@ -38,7 +38,7 @@ var auditServersSQL = `
 SELECT s.id, s.created_at, s.project_id, s.name, s.vm_state, COALESCE(s.task_state, ''), s.launched_at IS NOT NULL, COALESCE(h.hostname, ''), COALESCE((` + keptOnSQL + `), ''),
        s.flavor, COALESCE(i.virtual_bytes, i.size_bytes, 0),
        COALESCE((SELECT a.request_id FROM instance_actions a WHERE a.server_id = s.id AND a.action = 'create' ORDER BY a.started_at LIMIT 1), ''),
-       CASE WHEN s.` + wasBuilt + ` THEN (
+       CASE WHEN s.` + stands + ` THEN (
            SELECT count(*) FROM instance_action_events e
            WHERE e.server_id = s.id AND e.event = 'AllocateNetwork' AND e.seq > (
                SELECT max(c.seq) FROM instance_action_events c

@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
+	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
 // Host is a hypervisor that registered.
@@ -72,7 +73,7 @@ type HostUsage struct {
 	// Aggregates are the metadata of those that it is in.
 	Aggregates []map[string]string `gorm:"serializer:json"`
 	// Leftovers counts the placements of servers that are not placed here: a build that moved on or failed, or a delete,
-	// has left something that is still to be given back, the placement last.
+	// has left something that is still to be given back, the placement last. A server that is just leaving is none of them.
 	Leftovers int
 }
 
@@ -251,7 +252,7 @@ SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus,
        COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib, g.aggregates,
        CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
            (SELECT count(*) FROM placements l JOIN servers s ON s.id = l.server_id
-            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id
+            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id AND s.task_state IS DISTINCT FROM '`+lifecycle.ShelvingOffloading+`'
               AND (l.role = '`+PlacementLeft+`' OR l.role = '`+PlacementActive+`' AND NOT s.`+isResized+`)) -- whose guest of before is wanted
        ELSE 0 END AS leftovers
 FROM hosts h

@@ -57,7 +57,7 @@ WITH host AS (
          SELECT FROM placements a JOIN hosts h ON h.id = a.host_id
          WHERE a.server_id = @server_id AND a.host_id <> @host_id AND a.role = @role AND h.hostname <> ALL(@left::text[])),
      server AS (
-         SELECT id, vm_state, CASE WHEN @role = '` + PlacementActive + `' THEN ` + isBuilding + ` ELSE task_state = @task_state END AS may
+         SELECT id, vm_state, CASE WHEN @role = '` + PlacementActive + `' THEN ` + isBuilding + ` OR ` + isUnshelved + ` ELSE task_state = @task_state END AS may
          FROM servers WHERE id = @server_id FOR NO KEY UPDATE),
      parted AS (` + partedSQL + `),
      made AS (
@@ -81,7 +81,7 @@ SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, f
 FROM used LEFT JOIN host h ON true`
 )
 
-// Place takes room on a host for a server that is in BUILD, places the server there and shows the task state; room in another role
+// Place takes room on a host for a server that is in BUILD or unshelved, places the server there and shows the task state; room in another role
 // for one that has the task state already, and stays where it is. HostUnfit
 // when the host is disabled, not ready, not for the server by its group, or the room is gone. The same again is success. left are the hostnames of the hosts that
 // the build has left, whose placements wait for their undo; Unavailable when the server holds room on yet another: a
@@ -144,14 +144,15 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 }
 
 // ReleasePlacement gives the room on a host back, whatever role it has; absent is success. A server placed on that host is placed nowhere then, and if it
-// is still being built shows "scheduling".
+// is still being built shows "scheduling", one that is unshelved "unshelving".
 func (s *Store) ReleasePlacement(ctx context.Context, serverID, hostname string) error {
 	err := s.exec(ctx, `
 WITH host AS (SELECT id FROM hosts WHERE hostname = @hostname),
      gone AS (DELETE FROM placements WHERE server_id = @server_id AND host_id IN (SELECT id FROM host))
 UPDATE servers
 SET host_id = NULL, updated_at = @at,
-    task_state = CASE WHEN `+isBuilding+` AND task_state IS DISTINCT FROM @deleting THEN @scheduling ELSE task_state END
+    task_state = CASE WHEN `+isBuilding+` AND task_state IS DISTINCT FROM @deleting THEN @scheduling
+        WHEN `+isOffloaded+` AND task_state = '`+lifecycle.Spawning+`' THEN '`+lifecycle.Unshelving+`' ELSE task_state END
 WHERE id = @server_id AND host_id IN (SELECT id FROM host)`, named{
 		"server_id": serverID, "hostname": hostname, "at": now(), "deleting": lifecycle.Deleting,
 		"scheduling": lifecycle.Scheduling,
@@ -166,14 +167,15 @@ func (s *Store) Placements(ctx context.Context, serverID string) ([]Placement, e
 	return all, failed(err, "list the placements of server %s", serverID)
 }
 
-// needsImageSQL says whether a server that holds room on the host was built of the image, as its root, kernel or ramdisk. Of a server
+// needsImageSQL says whether a server that holds room on the host was built of the image, as its root, kernel or ramdisk, or is built
+// anew of it. Of a server
 // whose build did not keep the latter, its image names them, where ResolveImage has read them; an image that was deleted still does.
 const needsImageSQL = `
 SELECT EXISTS (
     SELECT FROM placements p JOIN servers s ON s.id = p.server_id JOIN images i ON i.id = s.image_id
         LEFT JOIN server_specs k ON k.server_id = s.id
     WHERE p.host_id = $1 AND s.deleted_at IS NULL
-      AND (i.id = $2 OR CASE WHEN k.parts IS NULL THEN i.properties->>'kernel_id' = $2 OR i.properties->>'ramdisk_id' = $2
+      AND (i.id = $2 OR s.shelved_image_id = $2 OR CASE WHEN k.parts IS NULL THEN i.properties->>'kernel_id' = $2 OR i.properties->>'ramdisk_id' = $2
                              ELSE k.parts ? $2 END))`
 
 // HostNeedsImage says whether a server that is not deleted holds room on the host, in whatever role, and needs the image there. A

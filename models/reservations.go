@@ -264,7 +264,7 @@ func noReservation(id string) error {
 }
 
 var countServersSQL = `
-SELECT count(*) AS admitted, count(*) FILTER (WHERE ` + isBuilding + `) AS building, count(*) FILTER (WHERE ` + wasBuilt + `) AS active,
+SELECT count(*) AS admitted, count(*) FILTER (WHERE ` + isBuilding + `) AS building, count(*) FILTER (WHERE ` + stands + `) AS active,
        count(*) FILTER (WHERE ` + isError + `) AS failed, count(*) FILTER (WHERE ` + isDeleted + `) AS deleted,
        reservation_id AS id, project_id, min(created_at) AS created_at, (array_agg(id ORDER BY launch_index))[1] AS server_id,
        (array_agg(user_id ORDER BY launch_index))[1] AS user_id, 1 AS min_count, 1 AS max_count

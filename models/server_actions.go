@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -57,7 +58,7 @@ func (s *Store) BeginAction(ctx context.Context, id string, action lifecycle.Act
 		b.Queue(`
 WITH marked AS (
          UPDATE servers SET task_state = @task_state, updated_at = @at
-         WHERE id = @id AND vm_state = ANY(@from) AND task_state IS NULL AND launched_at IS NOT NULL AND host_id IS NOT NULL AND deleted_at IS NULL
+         WHERE id = @id AND vm_state = ANY(@from) AND task_state IS NULL AND launched_at IS NOT NULL AND (host_id IS NOT NULL OR @no_host) AND deleted_at IS NULL
            AND (locked_by IS NULL OR @over_lock) AND NOT EXISTS (SELECT FROM instance_actions WHERE server_id = @id AND request_id = @request_id) AND NOT `+isLate("@answer_by")+`
          RETURNING id)
 INSERT INTO instance_actions (server_id, request_id, action, user_id, project_id, started_at, updated_at)
@@ -65,7 +66,7 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 			named{
 				"id": id, "request_id": a.RequestID, "action": a.Action, "user_id": a.UserID, "project_id": a.ProjectID, "at": at,
 				"task_state": action.Task, "from": statesOf(action.From), "started_at": a.StartedAt, "over_lock": a.OverLock || action.Locked,
-				"answer_by": optionalTime(a.AnswerBy),
+				"answer_by": optionalTime(a.AnswerBy), "no_host": action.NoHost,
 			})
 		b.Queue(`SELECT EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2 AND action = $3), `+isLate("$4"),
 			id, a.RequestID, a.Action, optionalTime(a.AnswerBy)).
@@ -79,7 +80,7 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 	switch {
 	case err != nil:
 		return v, err
-	case mine && v.TaskState != nil && *v.TaskState == action.Task:
+	case mine && slices.Contains(action.Tasks(), v.Task()): // a later phase shows where a worker was killed behind it
 		return v, nil
 	case late && !mine:
 		return v, tooLate()
@@ -90,23 +91,27 @@ SELECT id, @request_id, @action, @user_id, @project_id, @started_at, @at FROM ma
 	return v, fault.New(fault.Conflict, "The request %s has begun to %s instance %s and has ended.", a.RequestID, action.Method, id)
 }
 
-// AdvanceAction shows the n-th of the phases that follow an action's first, where the one before it is shown. Again is success.
+// AdvanceAction shows the n-th of the phases that follow an action's first, where the one before it is shown, and puts the server
+// into the state that it has from there on. Again is success.
 func (s *Store) AdvanceAction(ctx context.Context, id, requestID string, action lifecycle.Action, n int) error {
-	was := lifecycle.Phase{Task: action.Task, Event: action.Told()}
-	if n > 0 {
-		was = action.Then[n-1]
-	}
+	was, is := action.Tasks()[n], action.Then[n]
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
 WITH moved AS (
-         UPDATE servers SET task_state = @task_state, updated_at = @at
+         UPDATE servers SET task_state = @task_state, updated_at = @at, vm_state = COALESCE(NULLIF(@state, ''), vm_state),
+             power_state = CASE WHEN @state = '' OR @power_state::integer = @as_it_was::integer THEN power_state ELSE @power_state::integer END
          WHERE id = @id AND task_state = @was AND deleted_at IS NULL
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id)
          RETURNING id)
 UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM moved) AND request_id = @request_id`,
-			named{"id": id, "request_id": requestID, "at": now(), "task_state": action.Then[n].Task, "was": was.Task})
-		tell(b, requestID, was.Event, ended, id)
-		tell(b, requestID, action.Then[n].Event, started, id)
+			named{
+				"id": id, "request_id": requestID, "at": now(), "task_state": is.Task, "was": was, "state": string(is.State),
+				"power_state": action.Power, "as_it_was": lifecycle.AsItWas,
+			})
+		if before, from := action.ToldIn(n), action.ToldIn(n+1); before != from {
+			tell(b, requestID, before, ended, id)
+			tell(b, requestID, from, started, id)
+		}
 	})
 	return failed(err, "go on to %s server %s", action.Method, id)
 }
@@ -123,7 +128,7 @@ func (v Server) CanBegin(action lifecycle.Action, overLock bool) error {
 		return v.Refuses(action.Method, "vm_state", string(v.VMState))
 	case v.TaskState != nil:
 		return v.Refuses(action.Method, "task_state", *v.TaskState)
-	case v.LaunchedAt == nil || v.HostID == nil:
+	case v.LaunchedAt == nil || v.HostID == nil && !action.NoHost:
 		return fault.New(fault.Conflict, "Instance %s is not ready", v.ID)
 	}
 	return nil
@@ -157,7 +162,7 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 
 // FailAction takes an action's task off a server, makes it what it was (its VMState and PowerState; an empty VMState is as it
 // is), and keeps why. The action may have finished and nobody have heard of it, and the host have seen since that its undo turned
-// the guest off. A server on which something else is done by now, or that is gone, is success.
+// the guest off. A server on which something else is done by now, that has left its host for good, or that is gone, is success.
 func (s *Store) FailAction(ctx context.Context, id, requestID string, action lifecycle.Action, was Server, f ServerFault, events []InstanceActionEvent) error {
 	if f.CreatedAt.IsZero() {
 		f.CreatedAt = now()
@@ -168,6 +173,7 @@ WITH moved AS (
          UPDATE servers SET task_state = NULL, updated_at = @at, vm_state = CASE WHEN @was_vm_state = '' THEN vm_state ELSE @was_vm_state END,
              power_state = CASE WHEN @was_vm_state = '' THEN power_state ELSE @was_power_state END
          WHERE id = @id AND (task_state = ANY(@tasks) OR task_state IS NULL AND vm_state IN (COALESCE(NULLIF(@to, ''), vm_state), @went_down)) AND deleted_at IS NULL
+           AND (NOT `+isOffloaded+` OR @was_vm_state IN ('', vm_state))
            AND EXISTS (SELECT FROM instance_actions a WHERE a.server_id = @id AND a.request_id = @request_id AND a.message IS NULL)
          RETURNING id),
      fault AS (

@@ -46,6 +46,7 @@ func TestEveryActionTellsWhenItBeginsAndHowItEndsOnce(t *testing.T) {
 			require.NoError(t, w.FinishAction(ctx, v.ID, request("1"), a, nil))
 		}
 		was()
+		v.VMState = a.From[0]
 		_, err := w.BeginAction(ctx, v.ID, a, asked(v, a, request("2")))
 		require.NoError(t, err)
 		for range 2 {

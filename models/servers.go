@@ -41,6 +41,8 @@ type Server struct {
 	TrustedCertificates []string `gorm:"column:trusted_image_certificates;serializer:json"`
 	LockedBy            *string  // LockedByOwner or LockedByAdmin; nil is nobody
 	LockedReason        *string
+	ShelvedImageID      *string // that it can be built anew of
+	ShelvedAt           *time.Time
 	DeletedFrom         *Whereabouts `gorm:"serializer:json;<-:false"`
 	Fingerprint         *string      // of the request, where it came with an idempotency key
 	ReservationID       string
@@ -608,7 +610,7 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 		return failed(err, "activate server %s", a.ServerID)
 	case state == nil || *state == lifecycle.Deleted:
 		return noServer(a.ServerID)
-	case slices.Contains(lifecycle.WasBuilt(), *state):
+	case slices.Contains(lifecycle.Stands(), *state):
 		return nil
 	case *state != lifecycle.Building:
 		return wrongState(a.ServerID, *state, "build")
@@ -620,14 +622,23 @@ UPDATE instance_actions SET updated_at = @at WHERE server_id IN (SELECT id FROM 
 	return fault.New(fault.Conflict, "Instance %s is placed on %s, not on host %s.", a.ServerID, on, a.Hostname)
 }
 
-// ServerStands says whether a server was built, is placed on the host ("" is any), and is neither deleted nor being deleted.
-func (s *Store) ServerStands(ctx context.Context, id, hostname string) (stands bool, err error) {
+// ServerStands says whether a server was built, is placed on the host ("" is any, and none too), and is neither deleted nor being
+// deleted.
+func (s *Store) ServerStands(ctx context.Context, id, hostname string) (bool, error) {
+	return s.serverIs(ctx, id, `$3 = '' AND `+stands+` OR `+wasBuilt+` AND host_id = (SELECT id FROM hosts WHERE hostname = $3)`, hostname)
+}
+
+// ServerHasGuest says whether a server has a guest on some host, and is neither deleted nor being deleted.
+func (s *Store) ServerHasGuest(ctx context.Context, id string) (bool, error) {
+	return s.serverIs(ctx, id, `$3 = '' AND `+wasBuilt, "")
+}
+
+func (s *Store) serverIs(ctx context.Context, id, what, hostname string) (is bool, err error) {
 	err = withRetries(ctx, func() error {
-		return s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM servers WHERE id = $1 AND `+wasBuilt+` AND task_state IS DISTINCT FROM $2
-			AND ($3 = '' OR host_id = (SELECT id FROM hosts WHERE hostname = $3)))`,
-			id, deleting, hostname).Scan(&stands)
+		return s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM servers WHERE id = $1 AND task_state IS DISTINCT FROM $2 AND (`+what+`))`,
+			id, deleting, hostname).Scan(&is)
 	})
-	return stands, failed(err, "look whether server %s stands", id)
+	return is, failed(err, "look whether server %s stands", id)
 }
 
 // FailServer moves a server to ERROR with its fault and marks the request's action as failed. An absent, deleted or already

@@ -64,7 +64,7 @@ func TestEveryServerStepIsComparedWithTheOldState(t *testing.T) {
 		for _, way := range ways {
 			v := w.record(t, "s")
 			for _, arrive := range ways {
-				if arrive.To == from || slices.Contains(lifecycle.WasBuilt(), from) && arrive.To == lifecycle.Active {
+				if arrive.To == from || slices.Contains(lifecycle.Stands(), from) && arrive.To == lifecycle.Active {
 					require.NoError(t, arrive.take(v))
 				}
 			}

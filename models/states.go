@@ -17,8 +17,20 @@ const (
 	isError       = "vm_state = '" + string(lifecycle.Error) + "'"
 	isDeleted     = "vm_state = '" + string(lifecycle.Deleted) + "'"
 	isResized     = "vm_state = '" + string(lifecycle.Resized) + "'"
+	isShelved     = "vm_state = '" + string(lifecycle.Shelved) + "'"
+	isOffloaded   = "vm_state = '" + string(lifecycle.ShelvedOffloaded) + "'"
 	isSoftDeleted = "vm_state = '" + string(lifecycle.SoftDeleted) + "'"
 	isDeleting    = "task_state = '" + deleting + "'"
+
+	// isUnshelved is one that is built anew, from where a host is chosen until its guest runs.
+	isUnshelved = "(" + isOffloaded + " AND task_state IN ('" + lifecycle.Unshelving + "', '" + lifecycle.Spawning + "'))"
 )
 
-var wasBuilt = "vm_state IN ('" + strings.Join(statesOf(lifecycle.WasBuilt()), "', '") + "')"
+var (
+	wasBuilt = isOneOf(lifecycle.WasBuilt())
+	stands   = isOneOf(lifecycle.Stands())
+)
+
+func isOneOf(states []lifecycle.VMState) string {
+	return "vm_state IN ('" + strings.Join(statesOf(states), "', '") + "')"
+}

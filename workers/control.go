@@ -97,6 +97,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 
 		contract.WorkflowConfirmResizes: housekeeping.ConfirmResizes,
 		contract.WorkflowPurgeProjects:  housekeeping.PurgeProjects,
+		contract.WorkflowOffloadShelved: housekeeping.OffloadShelvedServers,
 
 		contract.WorkflowRebuild:        does.RebuildServer,
 		contract.WorkflowStop:           does.StopServer,
@@ -124,6 +125,13 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowRevertResize:  does.RevertResize,
 
 		contract.WorkflowSoftDeleteResized: does.SoftDeleteResizedServer,
+
+		contract.WorkflowShelve:            does.ShelveServer,
+		contract.WorkflowShelveAtOnce:      does.ShelveServerAtOnce,
+		contract.WorkflowShelveOffload:     does.ShelveOffloadServer,
+		contract.WorkflowUnshelve:          does.UnshelveServer,
+		contract.WorkflowUnshelveOffloaded: does.UnshelveOffloadedServer,
+		contract.WorkflowSoftDeleteShelved: does.SoftDeleteShelvedServer,
 
 		contract.WorkflowReserve: reservation.ReserveServers,
 		contract.WorkflowImport:  imports.ImportImage,

@@ -29,12 +29,34 @@ func (a *Activities) BeginAction(ctx context.Context, in contract.ActionInput) (
 	if err != nil {
 		return contract.BegunAction{}, err
 	}
-	begun := contract.BegunAction{Hostname: server.Host.Hostname, VMState: string(server.VMState), PowerState: server.PowerState}
+	begun := contract.BegunAction{VMState: string(server.VMState), PowerState: server.PowerState}
+	if action.NoHost {
+		return begun, nil // and there is no guest that could shut down
+	}
+	if begun.Hostname, err = a.hostOf(ctx, server); err != nil {
+		return begun, err
+	}
 	if begun.Source, err = a.store.KeptOn(ctx, in.ServerID); err != nil {
 		return begun, err
 	}
 	begun.ShutdownTimeout, err = a.shutdownTimeout(ctx, server.ImageID)
 	return begun, err
+}
+
+// hostOf is the host of a server's guest. One that is about to leave it is placed there no more, and holds its room: a worker that was killed
+// does this step once more behind that.
+func (a *Activities) hostOf(ctx context.Context, server models.Server) (string, error) {
+	if server.Host != nil {
+		return server.Host.Hostname, nil
+	}
+	held, err := a.store.Placements(ctx, server.ID)
+	for _, room := range held {
+		if err == nil && room.Role == models.PlacementActive {
+			h, err := a.store.Host(ctx, room.HostID)
+			return h.Hostname, err
+		}
+	}
+	return "", err
 }
 
 // shutdownTimeout is what the image allows a guest to shut down, as long as it can be read.

@@ -11,6 +11,9 @@ import (
 // ServerStands says whether a server was built and nobody deletes it: what it has on its host, and what it counts for, is its
 // user's.
 func (a *Activities) ServerStands(ctx context.Context, in contract.ServerStandsInput) (bool, error) {
+	if in.Guest {
+		return a.store.ServerHasGuest(ctx, in.ServerID)
+	}
 	return a.store.ServerStands(ctx, in.ServerID, "")
 }
 

@@ -31,6 +31,7 @@ type Activities struct {
 	reclaimAfter time.Duration
 	confirmAfter time.Duration
 	resizeAway   bool
+	offloadAfter time.Duration
 	deadlines    contract.Deadlines
 }
 
@@ -68,6 +69,8 @@ type Options struct {
 	ReclaimAfter time.Duration
 	// ConfirmAfter is after what time resizes are confirmed that nobody has confirmed or reverted, with Deadlines; 0: never.
 	ConfirmAfter time.Duration
+	// OffloadAfter is after what time shelved servers leave their hosts that are there all the same, with Deadlines; negative: never.
+	OffloadAfter time.Duration
 	Deadlines    contract.Deadlines
 	// ResizeAway has a resize go to another host although its own has the room.
 	ResizeAway bool
@@ -83,7 +86,7 @@ func New(o Options) *Activities {
 	return &Activities{
 		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
 		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, failures: o.HostFailures, log: o.Logger,
-		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, deadlines: o.Deadlines, resizeAway: o.ResizeAway,
+		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, offloadAfter: o.OffloadAfter, deadlines: o.Deadlines, resizeAway: o.ResizeAway,
 	}
 }
 

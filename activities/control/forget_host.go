@@ -31,7 +31,7 @@ func (a *Activities) BeginForget(ctx context.Context, in contract.ForgetHostInpu
 // parallelEnds is how many servers' workflows are asked at the same time.
 const parallelEnds = 10
 
-// EmptyHost takes from a host that was given up what is there: its servers go into ERROR, and undos that wait for it are ended as an
+// EmptyHost takes from a host that was given up what is there: its shelved servers are as if they had left it before, the others go into ERROR, and undos that wait for it are ended as an
 // operator ends them, with the operator's name and reason. Unavailable while something is left, such as a build that has not noticed
 // yet; then it is tried again. When nothing is, the host's row goes. It may be done twice, also at the same time.
 func (a *Activities) EmptyHost(ctx context.Context, in contract.ForgetHostInput) error {
@@ -43,6 +43,9 @@ func (a *Activities) EmptyHost(ctx context.Context, in contract.ForgetHostInput)
 		Code:    500,
 		Message: "The host of this server was lost for good, and what the server had there with it. Delete the server, and build it anew.",
 		Details: fmt.Sprintf("Host %s was given up by user %s (%s): %s", given.Hostname, given.UserID, given.RequestID, given.Reason),
+	}
+	if err := a.store.OffloadServersOf(ctx, given); err != nil {
+		return err
 	}
 	if err := a.store.FailServersOf(ctx, given, because); err != nil {
 		return err
@@ -119,6 +122,9 @@ func (a *Activities) endUndos(ctx context.Context, servers []string, given model
 func (a *Activities) dropIdle(ctx context.Context, idle []string, given models.ForgottenHost, because models.ServerFault) error {
 	if len(idle) == 0 {
 		return nil
+	}
+	if err := a.store.OffloadServersOf(ctx, given, idle...); err != nil {
+		return err
 	}
 	if err := a.store.FailServersOf(ctx, given, because, idle...); err != nil {
 		return err

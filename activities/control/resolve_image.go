@@ -130,8 +130,14 @@ func (a *Activities) usable(ctx context.Context, caller imagepolicy.Caller, imag
 		return contract.Image{}, err
 	case image.Status != models.ImageActive:
 		return contract.Image{}, fault.New(fault.Invalid, "Image %s is not active.", imageID)
-	case image.SHA512 == nil || image.SizeBytes == nil:
-		return contract.Image{}, fmt.Errorf("image %s is active without a checksum or a size", imageID)
+	}
+	return a.pinned(ctx, image)
+}
+
+// pinned is an active image as a build keeps it.
+func (a *Activities) pinned(ctx context.Context, image models.Image) (contract.Image, error) {
+	if image.SHA512 == nil || image.SizeBytes == nil {
+		return contract.Image{}, fmt.Errorf("image %s is active without a checksum or a size", image.ID)
 	}
 	number, err := a.store.EC2ImageID(ctx, image.ID)
 	if err != nil {

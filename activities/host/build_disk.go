@@ -59,7 +59,7 @@ func (a *Activities) rootDisk(ctx context.Context, dir string, base disk.Base, i
 				return program.Fault(err, "cleaning up in "+dir)
 			}
 		}
-		return a.disks.Root(ctx, dir, base, int64(in.RootGiB)*gib, a.o.FullCopy)
+		return a.disks.Root(ctx, dir, base, int64(in.RootGiB)*gib, a.o.FullCopy || in.Whole)
 	}
 	if err := whole(); err != nil || !in.Grow || int64(in.RootGiB)*gib <= base.VirtualBytes {
 		return grown, err

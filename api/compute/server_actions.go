@@ -50,8 +50,10 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"rescue":              (*API).rescue,
 	"resize":              (*API).resize,
 	"revertResize":        (*API).revertResize,
+	"shelve":              (*API).shelve,
 	"trigger_crash_dump":  (*API).triggerCrashDump,
 	"unlock":              (*API).unlock,
+	"unshelve":            (*API).unshelve,
 }
 
 // notServed are the actions that Nova has and servers here cannot do: not for their state or their arguments, so that nothing else
@@ -59,7 +61,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 var notServed = []string{
 	"addFixedIp", "addFloatingIp", "addSecurityGroup", "evacuate", "injectNetworkInfo",
 	"os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-migrateLive",
-	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork", "shelve", "shelveOffload", "unshelve",
+	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork",
 }
 
 // act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404

@@ -159,11 +159,11 @@ func TestServersAreListedAndSortedByTheirLock(t *testing.T) {
 func TestAnActionOfNovaThatIsNotServedSaysSo(t *testing.T) {
 	c := newCloud(t)
 	s := c.running(t, "web")
-	for word, said := range map[string]any{"shelve": nil, "os-migrateLive": fields{}, "evacuate": fields{}} {
+	for word, said := range map[string]any{"resetNetwork": nil, "os-migrateLive": fields{}, "evacuate": fields{}} {
 		a := c.nova(t, c.member, "2.1", "POST", "/servers/"+s.ID+"/action", fields{word: said})
 		require.Equal(t, 501, a.Status, a.Body)
 		require.Equal(t, "The requested functionality is not supported: this cloud does not serve the action "+word+" yet.", a.Message(t))
 		require.Contains(t, a.Body, `"notImplemented"`)
 	}
-	require.Equal(t, 404, c.nova(t, c.stranger, "2.1", "POST", "/servers/"+s.ID+"/action", fields{"shelve": nil}).Status)
+	require.Equal(t, 404, c.nova(t, c.stranger, "2.1", "POST", "/servers/"+s.ID+"/action", fields{"resetNetwork": nil}).Status)
 }

@@ -116,6 +116,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Reclaims:      c.Build.ReclaimInterval > 0,
 			Logger:        log,
 
+			OffloadsAtOnce:   c.Build.ShelvedOffloadTime == 0,
 			ForceConfigDrive: c.Build.ForceConfigDrive,
 			VendorData:       vendor,
 			VendorServices:   services,

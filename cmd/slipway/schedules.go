@@ -21,6 +21,10 @@ func schedules(c config.Config) []workers.Schedule {
 	if c.Build.ResizeConfirmWindow <= 0 {
 		confirmEvery = 0
 	}
+	offloadEvery := c.Housekeeping.Every
+	if c.Build.ShelvedOffloadTime < 0 {
+		offloadEvery = 0
+	}
 	return []workers.Schedule{
 		{
 			ID: ids.AuditSchedule(queue), Of: "audit", Workflow: contract.WorkflowAuditTick,
@@ -45,6 +49,10 @@ func schedules(c config.Config) []workers.Schedule {
 		{
 			ID: ids.PurgeSchedule(queue), Of: "delete projects with all that they own", Workflow: contract.WorkflowPurgeProjects,
 			Queue: queue, Every: c.Housekeeping.Every, Patience: housekeeping.Patience,
+		},
+		{
+			ID: ids.OffloadSchedule(queue), Of: "have shelved servers leave their hosts", Workflow: contract.WorkflowOffloadShelved,
+			Queue: queue, Every: offloadEvery, Patience: housekeeping.Patience,
 		},
 	}
 }

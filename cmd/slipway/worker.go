@@ -124,6 +124,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				ReclaimAfter:   c.Build.ReclaimInterval,
 				ConfirmAfter:   c.Build.ResizeConfirmWindow,
 				ResizeAway:     !c.Build.AllowResizeToSameHost,
+				OffloadAfter:   c.Build.ShelvedOffloadTime,
 				Deadlines:      deadlines,
 				Multipliers: scheduler.Multipliers{
 					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, Disk: c.Build.DiskWeight, BuildFailure: c.Build.BuildFailureWeight,

@@ -299,7 +299,7 @@ func (x index) ofServer(s *Server) []Finding {
 		return []Finding{newFinding(DeleteWithoutWorkflow, s.ID, s.ID, s.Host, "server "+s.ID+" is being deleted, and nothing deletes it",
 			"start its delete again")}
 	}
-	if may != entitled || !slices.Contains(lifecycle.WasBuilt(), s.VMState) {
+	if may != entitled || !slices.Contains(lifecycle.Stands(), s.VMState) {
 		return nil
 	}
 	server := "server " + s.ID + " is " + lifecycle.Status(s.VMState, "")
@@ -309,6 +309,7 @@ func (x index) ofServer(s *Server) []Finding {
 			"claim its share again, also beyond the project's limits"))
 	}
 	switch {
+	case s.VMState == lifecycle.ShelvedOffloaded: // it takes no room
 	case s.Host == "":
 		all = append(all, newFinding(ServerWithoutAllocation, s.ID, s.ID, "",
 			server+", and is placed on no host: nothing tells where it ran; delete it", ""))

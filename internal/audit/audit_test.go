@@ -112,6 +112,17 @@ func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 		"it is placed nowhere": {gone(func(s *Server) { s.Host = "" }), []string{
 			"allocation-without-server hv1", "domain-without-server hv1", "folder-without-server hv1", "server-without-allocation ",
 		}},
+		"it is shelved and has left its host": {func(w *World) {
+			w.Records.Servers[0].VMState, w.Records.Servers[0].Host = lifecycle.ShelvedOffloaded, ""
+			w.Records.Allocations, w.Inventories[0].Things = nil, nil
+		}, nil},
+		"it has left its host, and something is left there": {gone(func(s *Server) { s.VMState, s.Host = lifecycle.ShelvedOffloaded, "" }), []string{
+			"allocation-without-server hv1", "domain-without-server hv1", "folder-without-server hv1",
+		}},
+		"it has left its host, and claims nothing": {func(w *World) {
+			w.Records.Servers[0].VMState, w.Records.Servers[0].Host = lifecycle.ShelvedOffloaded, ""
+			w.Records.Claims, w.Records.Allocations, w.Inventories[0].Things = nil, nil, nil
+		}, []string{"server-without-claim "}},
 		"room on a second host": {func(w *World) { w.Records.Allocations = append(w.Records.Allocations, Allocation{id, "hv2"}) }, []string{"allocation-without-server hv2"}},
 		"a domain on a second host": {func(w *World) {
 			w.Inventories[1].Things = []contract.Instance{{ID: id, Domain: "shutoff"}}
@@ -180,7 +191,7 @@ func TestAGuestThatIsNotWhatItsServerIsIsFound(t *testing.T) {
 	may := map[lifecycle.VMState][]string{
 		lifecycle.Active: {"running", "shutoff", "crashed"}, lifecycle.Paused: {"paused", "shutoff", "crashed"}, lifecycle.Suspended: {"saved"},
 		lifecycle.Stopped: {"shutoff", "crashed"}, lifecycle.Rescued: {"running", "shutoff", "crashed"}, lifecycle.SoftDeleted: {"shutoff", "crashed", "saved"},
-		lifecycle.Resized: {"running", "shutoff", "crashed"},
+		lifecycle.Resized: {"running", "shutoff", "crashed"}, lifecycle.Shelved: {"shutoff", "crashed", "saved"},
 	}
 	for _, state := range lifecycle.WasBuilt() {
 		for _, guest := range []string{"running", "paused", "shutoff", "crashed", "saved"} {

@@ -43,6 +43,7 @@ var guests = map[lifecycle.VMState]struct {
 	lifecycle.Stopped:     {[]string{"shutoff", "crashed"}, "reboot it hard, and stop it again"},
 	lifecycle.Rescued:     {[]string{"running", "shutoff", "crashed"}, "unrescue it"},
 	lifecycle.Resized:     {[]string{"running", "shutoff", "crashed"}, "confirm its resize, or revert it"},
+	lifecycle.Shelved:     {[]string{"shutoff", "crashed", contract.GuestSaved}, "unshelve it, or turn the guest off"},
 	lifecycle.SoftDeleted: {[]string{"shutoff", "crashed", contract.GuestSaved}, "restore it, or delete it by force"},
 }
 

@@ -104,7 +104,7 @@ func (c *client) serverCommand() *cobra.Command {
 		c.serverSet(), c.serverUnset(), c.serverLock(), c.serverUnlock(), c.serverDelete(), c.serverConsole(), c.serverEvents(), c.serverWait(),
 		c.serverDiagnostics(), c.serverSetPassword())
 	cmd.AddCommand(c.serverActionCommands()...)
-	cmd.AddCommand(c.serverRebuild(), c.serverRescue(), c.serverImage(), c.serverBackup(), c.serverResize(), c.serverMigrate(), c.serverAdopt(), c.serverGroupCommand())
+	cmd.AddCommand(c.serverRebuild(), c.serverRescue(), c.serverImage(), c.serverBackup(), c.serverResize(), c.serverShelve(), c.serverUnshelve(), c.serverMigrate(), c.serverAdopt(), c.serverGroupCommand())
 	return cmd
 }
 

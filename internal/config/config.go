@@ -234,6 +234,7 @@ type Build struct {
 	Deleting              time.Duration `koanf:"deleting_deadline" help:"the same for a delete"`
 	StepTimeouts          string        `koanf:"step_timeouts" help:"other deadlines of single steps than docs/build-steps.md says, as BuildDisk=10m,FetchImage=3h"`
 	ReclaimInterval       time.Duration `koanf:"reclaim_interval" help:"a deleted server is stopped, and can be restored for so long before it goes; 0: it goes at once"`
+	ShelvedOffloadTime    time.Duration `koanf:"shelved_offload_time" help:"a shelved server stays on its host, off, for so long before only its image is left; 0: it leaves at once, negative: never"`
 	ResizeConfirmWindow   time.Duration `koanf:"resize_confirm_window" help:"a resize that is neither confirmed nor reverted is confirmed after so long; 0: never"`
 	AllowResizeToSameHost bool          `koanf:"allow_resize_to_same_host" help:"a resize stays on its host where that has the room, and its disks need not travel; off: it goes to another"`
 	CleanBeforeUse        time.Duration `koanf:"clean_before_use" help:"a host that was lost and is back gets no new servers for at most so long while it is cleaned of what builds left there"`

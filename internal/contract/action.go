@@ -26,6 +26,12 @@ const (
 	WorkflowConfirmResize     = "ConfirmResize"
 	WorkflowRevertResize      = "RevertResize"
 	WorkflowSoftDeleteResized = "SoftDeleteResizedServer"
+	WorkflowShelve            = "ShelveServer"
+	WorkflowShelveAtOnce      = "ShelveServerAtOnce"
+	WorkflowShelveOffload     = "ShelveOffloadServer"
+	WorkflowUnshelve          = "UnshelveServer"
+	WorkflowUnshelveOffloaded = "UnshelveOffloadedServer"
+	WorkflowSoftDeleteShelved = "SoftDeleteShelvedServer"
 )
 
 // Activities of actions.
@@ -96,6 +102,21 @@ const (
 	EndOffer        = "EndOffer"
 	ReceiveDisks    = "ReceiveDisks"
 	DiscardReceived = "DiscardReceived"
+
+	RemoveShelvedImage = "RemoveShelvedImage"
+	ShowImagePending   = "ShowImagePending"
+	ShowImageUploading = "ShowImageUploading"
+	RecordShelve       = "RecordShelve"
+	ShowOffloading     = "ShowOffloading"
+	CheckShelved       = "CheckShelved"
+	LeaveHost          = "LeaveHost"
+	StayOnHost         = "StayOnHost"
+	PlanUnshelve       = "PlanUnshelve"
+	BindPorts          = "BindPorts"
+	UnbindPorts        = "UnbindPorts"
+	RecordUnshelve     = "RecordUnshelve"
+	UnrecordUnshelve   = "UnrecordUnshelve"
+	DropShelvedImage   = "DropShelvedImage"
 )
 
 // ActionInput asks for an action on a server. It is the whole input of the action's workflow.
@@ -118,8 +139,9 @@ type ActionArguments struct {
 	Rebuild   *Rebuild `json:"rebuild,omitempty"`
 	// Rescue is the guest that rescues. Of its image "" is the server's own.
 	Rescue   *Rebuild  `json:"rescue,omitempty"`
-	Snapshot *Snapshot `json:"snapshot,omitempty"` // createImage, createBackup
+	Snapshot *Snapshot `json:"snapshot,omitempty"` // createImage, createBackup, shelve
 	Resize   *Resize   `json:"resize,omitempty"`
+	Unshelve *Unshelve `json:"unshelve,omitempty"`
 }
 
 // BegunAction is what an action that was accepted has to know.

@@ -166,6 +166,20 @@ var activities = table(
 	host[Undo, none](DiscardReceived).givesBack(),
 	host[EndOfferInput, none](EndOffer).of(func(in EndOfferInput) string { return in.ServerID }).owes(OwesEnd),
 	host[RemoveReplacedInput, none](RemoveReplaced).of(func(in RemoveReplacedInput) string { return in.ServerID }).owes(OwesEnd),
+	control[RemoveShelvedImageInput, none](RemoveShelvedImage).owes(OwesUndo).summed(func(in RemoveShelvedImageInput) string { return "image " + in.ImageID }),
+	control[ShowPhaseInput, none](ShowImagePending),
+	control[ShowPhaseInput, none](ShowImageUploading),
+	control[RecordShelveInput, none](RecordShelve).summed(func(in RecordShelveInput) string { return "image " + in.ImageID }),
+	control[ShowPhaseInput, none](ShowOffloading),
+	control[CheckShelvedInput, none](CheckShelved),
+	control[LeaveHostInput, none](LeaveHost).summed(func(in LeaveHostInput) string { return in.Hostname }),
+	control[LeaveHostInput, none](StayOnHost).owes(OwesUndo).summed(func(in LeaveHostInput) string { return in.Hostname }),
+	control[PlanUnshelveInput, UnshelvePlan](PlanUnshelve),
+	control[BindPortsInput, none](BindPorts).summed(func(in BindPortsInput) string { return "to " + in.Hostname }),
+	control[Undo, none](UnbindPorts).givesBack(),
+	control[RecordUnshelveInput, none](RecordUnshelve).summed(func(in RecordUnshelveInput) string { return "zone " + in.Zone }),
+	control[RecordUnshelveInput, none](UnrecordUnshelve).owes(OwesUndo),
+	control[DropShelvedImageInput, none](DropShelvedImage).owes(OwesEnd),
 
 	// What the database has forgotten, and a host has.
 	host[ReadFactsInput, FoundServer](ReadFacts).of(func(in ReadFactsInput) string { return in.ServerID }),
@@ -210,6 +224,7 @@ var activities = table(
 	control[Housekeeping, none](ReclaimDeleted),
 	control[Housekeeping, none](ConfirmResized),
 	control[Housekeeping, none](PurgeProjects),
+	control[Housekeeping, none](OffloadShelved),
 )
 
 // ActivityOf is the row of that name. One that is not in the table owes nothing and is of no server.

@@ -456,6 +456,7 @@ type Undo struct {
 // ServerStandsInput asks whether a server is in use although this build of it has failed.
 type ServerStandsInput struct {
 	ServerID string `json:"server_id"`
+	Guest    bool   `json:"guest,omitempty"` // only one that has a guest, on whichever host
 }
 
 // ServerStandsOnInput asks whether a server is in use on the very host on which something is about to be undone.

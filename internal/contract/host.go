@@ -34,6 +34,8 @@ type BuildDiskInput struct {
 	BlockDevices []BlockDevice `json:"block_devices,omitempty"`
 	// Grow has the root filesystem fill a root disk that is larger than the image, where the image allows that.
 	Grow bool `json:"grow,omitempty"`
+	// Whole has the root disk lean on no image: this one is about to go.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // InstanceMetadata is everything a guest is told about itself. The config drive, file injection and later the metadata

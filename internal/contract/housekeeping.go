@@ -12,6 +12,8 @@ const (
 	WorkflowConfirmResizes = "ConfirmResizes"
 	// WorkflowPurgeProjects deletes projects with all that they own, where somebody asked for that.
 	WorkflowPurgeProjects = "PurgeProjects"
+	// WorkflowOffloadShelved has shelved servers leave their hosts, when their time there is over.
+	WorkflowOffloadShelved = "OffloadShelvedServers"
 )
 
 // Activities of housekeeping.
@@ -23,6 +25,7 @@ const (
 	ReclaimDeleted  = "ReclaimDeleted"
 	ConfirmResized  = "ConfirmResized"
 	PurgeProjects   = "PurgeProjects"
+	OffloadShelved  = "OffloadShelved"
 )
 
 // Housekeeping is the input of its activities: nothing yet.

@@ -91,6 +91,11 @@ func ConfirmSchedule(controlQueue string) string {
 // PurgeSchedule is the id of the schedule of an installation's PurgeProjects.
 func PurgeSchedule(controlQueue string) string { return ofInstallation("purge-projects", controlQueue) }
 
+// OffloadSchedule is the id of the schedule of an installation's OffloadShelvedServers.
+func OffloadSchedule(controlQueue string) string {
+	return ofInstallation("offload-shelved", controlQueue)
+}
+
 // Tick is what the id of each workflow begins with that a schedule starts; the engine adds the time.
 func Tick(scheduleID string) string { return scheduleID + "-tick" }
 

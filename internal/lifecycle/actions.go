@@ -39,6 +39,7 @@ type Action struct {
 	To     VMState   // that it ends in; "" is the one that it began in
 	Power  int       // power_state that it ends in; AsItWas where it changes none
 	Locked bool      // may be done to a server that its owner has locked, by whoever may otherwise
+	NoHost bool      // begins on a server that has no host
 	Does   string    // for the documents
 
 	Workflow string // the type of the workflow that does it
@@ -47,12 +48,18 @@ type Action struct {
 
 // Phase is a part of an action that users can tell from what was before.
 type Phase struct {
-	Task  string // task_state
-	Event string // Nova's name for it in notifications
+	Task  string  // task_state
+	Event string  // Nova's name for it in notifications; "" is that of the phase before
+	State VMState // that the server is in from there on; "" is that of before
 }
 
-// RemoteConsoles is the rule that decides who may open a console.
-const RemoteConsoles = "os_compute_api:os-remote-consoles"
+// Rules that several rows have.
+const (
+	RemoteConsoles = "os_compute_api:os-remote-consoles" // who may open a console
+	Unshelve       = "os_compute_api:os-shelve:unshelve" // who may end what a shelve began
+	// UnshelveToHost is who may say on which host.
+	UnshelveToHost = "os_compute_api:os-shelve:unshelve_to_host"
+)
 
 // Actions is the table.
 var Actions = []Action{
@@ -150,7 +157,7 @@ var Actions = []Action{
 	{
 		Name: "resize", Method: "resize", Event: "resize_prep", Since: 1, Policy: "os_compute_api:servers:resize",
 		From: []VMState{Active, Stopped}, Task: ResizePrep, To: Resized, Power: AsItWas,
-		Then:     []Phase{{ResizeMigrating, "resize"}, {ResizeFinish, "resize_finish"}},
+		Then:     []Phase{{Task: ResizeMigrating, Event: "resize"}, {Task: ResizeFinish, Event: "resize_finish"}},
 		Workflow: "ResizeServer",
 		Does: "shuts the guest down and makes it anew by another flavor, of copies of its disks, which grow: on its host, or where that has not " +
 			"the room (or `build.allow_resize_to_same_host` is off) on another. The old guest and its room stay until that is confirmed or reverted",
@@ -168,9 +175,47 @@ var Actions = []Action{
 		Does:     "makes the server the old guest's again, as it was shut down, and removes the new one; one that was stopped stays so",
 	},
 	{
+		Name: "shelve", Method: "shelve", Since: 1, Policy: "os_compute_api:os-shelve:shelve",
+		From: InUse(), Task: Shelving, To: Shelved, Power: Shutdown,
+		Then:     []Phase{{Task: ShelvingImagePending}, {Task: ShelvingImageUploading}},
+		Workflow: "ShelveServer",
+		Does: "shuts the guest down and makes an image of its root disk, named after the server. The guest stays on its host, off, for " +
+			"build.shelved_offload_time",
+	},
+	{
+		Name: "shelveOffload", Method: "shelveOffload", Event: "shelve_offload", Since: 1, Policy: "os_compute_api:os-shelve:shelve_offload", Admin: true,
+		From: []VMState{Shelved}, Task: ShelvingOffloading, To: ShelvedOffloaded, Power: Shutdown,
+		Workflow: "ShelveOffloadServer",
+		Does: "removes the guest of a shelved server, with its disks, and gives its room on the host back. Quota, ports and addresses stay the server's; " +
+			"what its ephemeral and swap disks held is lost, as in Nova",
+	},
+	{
+		Name: "shelve-at-once", Word: "shelve", Method: "shelve", Since: 1, Policy: "os_compute_api:os-shelve:shelve",
+		From: InUse(), Task: Shelving, To: ShelvedOffloaded, Power: Shutdown,
+		Then: []Phase{
+			{Task: ShelvingImagePending}, {Task: ShelvingImageUploading}, {Task: ShelvingOffloading, Event: "shelve_offload", State: Shelved},
+		},
+		Workflow: "ShelveServerAtOnce",
+		Does:     "both in one, where build.shelved_offload_time is 0, which is the default",
+	},
+	{
+		Name: "unshelve", Method: "unshelve", Since: 1, Policy: Unshelve,
+		From: []VMState{Shelved}, Task: Unshelving, To: Active, Power: Running,
+		Workflow: "UnshelveServer",
+		Does:     "starts the guest of a shelved server where it is, and deletes the image that was made of it",
+	},
+	{
+		Name: "unshelve-offloaded", Word: "unshelve", Method: "unshelve", Since: 1, Policy: Unshelve, NoHost: true,
+		From: []VMState{ShelvedOffloaded}, Task: Unshelving, To: Active, Power: Running,
+		Then:     []Phase{{Task: Spawning}},
+		Workflow: "UnshelveOffloadedServer",
+		Does: "builds the guest of a server that has left its host anew, of the image that was made of it, on a host that the scheduler chooses: since 2.77 in an " +
+			"`availability_zone`, since 2.91 on a `host` that an admin names. Its id, ports, addresses and password are what they were",
+	},
+	{
 		Name: "migrate", Method: "migrate", Event: "resize_prep", Since: 1, Policy: "os_compute_api:os-migrate-server:migrate", Admin: true,
 		From: []VMState{Active, Stopped}, Task: ResizePrep, To: Resized, Power: AsItWas,
-		Then:     []Phase{{ResizeMigrating, "resize"}, {ResizeFinish, "resize_finish"}},
+		Then:     []Phase{{Task: ResizeMigrating, Event: "resize"}, {Task: ResizeFinish, Event: "resize_finish"}},
 		Workflow: "MigrateServer",
 		Does: "shuts the guest down and makes it anew on another host, of its disks, which travel there; since 2.56 on the one that is named. " +
 			"The old guest and its room stay until that is confirmed or reverted, as those of a resize",
@@ -242,6 +287,11 @@ var SoftDeletes = []Action{
 		Workflow: "SoftDeleteResizedServer",
 		Does:     "shuts the guest down and, as in Nova, confirms the resize: what is restored is what the server was resized to",
 	},
+	{
+		Name: "soft-delete-shelved", Method: "delete", Event: "soft_delete", From: []VMState{Shelved}, Task: SoftDeleting, To: SoftDeleted, Power: Shutdown,
+		Workflow: "SoftDeleteShelvedServer",
+		Does:     "leaves the guest, which is off, to be restored, and deletes the image that was made of it, as Nova does",
+	},
 }
 
 // SoftDelete is that of a server in a state; for a state that allows none, one that is refused.
@@ -297,13 +347,17 @@ const Untold = "-"
 // Told is the action's name in notifications.
 func (a Action) Told() string { return cmp.Or(a.Event, a.Method) }
 
-// ToldLast is the name of its end.
-func (a Action) ToldLast() string {
-	if n := len(a.Then); n > 0 {
-		return a.Then[n-1].Event
+// ToldIn is its name in the n-th of its phases; the first is 0.
+func (a Action) ToldIn(n int) string {
+	event := a.Told()
+	for _, p := range a.Then[:n] {
+		event = cmp.Or(p.Event, event)
 	}
-	return a.Told()
+	return event
 }
+
+// ToldLast is the name of its end.
+func (a Action) ToldLast() string { return a.ToldIn(len(a.Then)) }
 
 // ToldFailed is the name of its failure: Nova has one, whatever part of it failed.
 func (a Action) ToldFailed() string {

@@ -49,6 +49,8 @@ var fromOfNova = map[string][]VMState{
 	"pause": {Active}, "unpause": {Paused}, "suspend": {Active}, "resume": {Suspended},
 	"rebuild": {Active, Stopped, Error}, "rescue": {Active, Stopped, Error}, "unrescue": {Rescued}, "restore": {SoftDeleted},
 	"createImage": {Active, Paused, Suspended, Stopped}, "createBackup": {Active, Paused, Suspended, Stopped},
+	"shelve": {Active, Paused, Suspended, Stopped}, "shelve-at-once": {Active, Paused, Suspended, Stopped}, "shelveOffload": {Shelved},
+	"unshelve": {Shelved}, "unshelve-offloaded": {ShelvedOffloaded},
 	"resize": {Active, Stopped}, "confirmResize": {Resized}, "revertResize": {Resized}, "migrate": {Active, Stopped},
 	"changePassword": {Active}, "trigger_crash_dump": {Active, Paused, Rescued, Error},
 	"lock": nil, "unlock": nil, "os-getConsoleOutput": nil, "os-getVNCConsole": nil, "os-getSerialConsole": nil, "os-resetState": nil, "forceDelete": nil,
@@ -66,6 +68,15 @@ func TestEveryActionMayBeginInTheStatesInWhichNovaLetsIt(t *testing.T) {
 		}
 	}
 	require.False(t, SoftDelete(Building).Allows(Building), "which is deleted at once")
+}
+
+func TestAPhaseWithoutANameOfItsOwnIsToldAsTheOneBefore(t *testing.T) {
+	atOnce, _ := Find("shelve-at-once")
+	require.Equal(t, []string{"shelve", "shelve", "shelve", "shelve_offload"}, []string{atOnce.ToldIn(0), atOnce.ToldIn(1), atOnce.ToldIn(2), atOnce.ToldLast()})
+	resize, _ := Find("resize")
+	require.Equal(t, []string{"resize_prep", "resize", "resize_finish"}, []string{resize.Told(), resize.ToldIn(1), resize.ToldLast()})
+	kept, _ := Find("shelve")
+	require.Equal(t, "shelve", kept.ToldLast())
 }
 
 func TestEveryStateHasAStatusAndTheWayBack(t *testing.T) {

@@ -16,9 +16,13 @@ const (
 	Stopped     VMState = "stopped"
 	Rescued     VMState = "rescued"     // another guest runs, from a disk of its own, with the server's beside it
 	Resized     VMState = "resized"     // made anew by another flavor, with the old guest kept until that is confirmed or reverted
+	Shelved     VMState = "shelved"     // off, with an image made of its disk, of which it can be built anew
 	SoftDeleted VMState = "soft-delete" // stopped, until it is restored or reclaimed
 	Error       VMState = "error"
 	Deleted     VMState = "deleted"
+
+	// ShelvedOffloaded has no guest and no host: it is built anew, on any, of the image that was made of it.
+	ShelvedOffloaded VMState = "shelved_offloaded"
 )
 
 // Task states: what is being done (nova/compute/task_states.py). A build's others are its phases.
@@ -48,6 +52,13 @@ const (
 	ResizeReverting  = "resize_reverting"
 
 	UpdatingPassword = "updating_password"
+
+	Shelving               = "shelving"
+	ShelvingImagePending   = "shelving_image_pending_upload"
+	ShelvingImageUploading = "shelving_image_uploading"
+	ShelvingOffloading     = "shelving_offloading"
+	Unshelving             = "unshelving"
+	Spawning               = "spawning"
 )
 
 // Power states: what the hypervisor says (nova/compute/power_state.py).
@@ -71,7 +82,8 @@ var status = []struct {
 	status string
 }{
 	{Building, "BUILD"}, {Active, "ACTIVE"}, {Paused, "PAUSED"}, {Suspended, "SUSPENDED"}, {Stopped, "SHUTOFF"}, {Rescued, "RESCUE"},
-	{Resized, "VERIFY_RESIZE"}, {SoftDeleted, "SOFT_DELETED"}, {Error, "ERROR"}, {Deleted, "DELETED"},
+	{Resized, "VERIFY_RESIZE"}, {Shelved, "SHELVED"}, {ShelvedOffloaded, "SHELVED_OFFLOADED"}, {SoftDeleted, "SOFT_DELETED"},
+	{Error, "ERROR"}, {Deleted, "DELETED"},
 }
 
 // underway is what users see instead while a task is done to a server in one of the states.
@@ -141,16 +153,17 @@ var (
 	Built    = Transition{"a build that succeeds", []VMState{Building}, Active}
 	Failed   = Transition{"a build that fails, and whatever loses the guest", append(WasBuilt(), Building), Error}
 	WentDown = Transition{"a guest that shuts itself down, or crashes", []VMState{Active, Paused}, Stopped}
-	Removed  = Transition{"a delete", append(WasBuilt(), Building, Error), Deleted}
+	Removed  = Transition{"a delete", append(Stands(), Building, Error), Deleted}
+	HostLost = Transition{"a host that is given up", []VMState{Shelved}, ShelvedOffloaded}
 
-	Reset       = Transition{"os-resetState", append(WasBuilt(), Building, Error), Error}
+	Reset       = Transition{"os-resetState", append(Stands(), Building, Error), Error}
 	ResetActive = Transition{"os-resetState", append(WasBuilt(), Error), Active}
 )
 
 // Transitions are all ways between states, those of actions too.
 func Transitions() []Transition {
 	all := []Transition{
-		Built, Failed, WentDown, Removed, Reset, ResetActive,
+		Built, Failed, WentDown, Removed, HostLost, Reset, ResetActive,
 	}
 	for _, a := range SoftDeletes {
 		all = append(all, Transition{"a delete, where deletes are deferred", a.From, a.To})
@@ -175,7 +188,10 @@ func Found(power int) VMState {
 }
 
 // WasBuilt are the states of a server that has a guest, whether it runs or not.
-func WasBuilt() []VMState { return append(InUse(), Rescued, Resized, SoftDeleted) }
+func WasBuilt() []VMState { return append(InUse(), Rescued, Resized, Shelved, SoftDeleted) }
+
+// Stands are those of a server that was built and is its user's: one of them has no guest until it is unshelved.
+func Stands() []VMState { return append(WasBuilt(), ShelvedOffloaded) }
 
 // InUse are those of them that are their user's as they were built.
 func InUse() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }

@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +41,7 @@ const patience = time.Minute
 
 var (
 	seed = flag.Uint64("seed", 1, "which of a step's faults are tried")
+	only = flag.String("only", "", "of which actions the steps fail, by a regular expression of their names; \"\": of all")
 	all  = flag.Bool("all", false, "try all of them")
 )
 
@@ -64,15 +67,16 @@ type way struct {
 	name     string
 	rule     faultinject.Rule
 	succeeds bool
+	rests    lifecycle.VMState // of a server that it was done to, where it does not succeed
 }
 
 // ways are what may happen to a step. Where it is repaired by another try the action succeeds; else the server is what it was.
 var ways = []way{
-	{"fails before its effect", faultinject.Rule{Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1}, false},
-	{"fails after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}, false},
-	{"is unfit after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1}, false},
-	{"is unavailable for a moment", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Unavailable, Times: 2}, true},
-	{"is done twice", faultinject.Rule{Mode: faultinject.Twice, Times: 1}, true},
+	{"fails before its effect", faultinject.Rule{Mode: faultinject.FailBefore, Kind: fault.Internal, Times: 1}, false, ""},
+	{"fails after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}, false, ""},
+	{"is unfit after its effect", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.HostUnfit, Times: 1}, false, ""},
+	{"is unavailable for a moment", faultinject.Rule{Mode: faultinject.FailAfter, Kind: fault.Unavailable, Times: 2}, true, ""},
+	{"is done twice", faultinject.Rule{Mode: faultinject.Twice, Times: 1}, true, ""},
 }
 
 // tried are the ways for the nth step of an action: one that it fails in and one that it is repaired after, in turns, so that a table of
@@ -94,8 +98,21 @@ func tried(n int) (chosen []way) {
 }
 
 func TestEveryStepOfEveryActionMayFail(t *testing.T) {
+	everyStep(t, "-1s", func(action string) bool { return action != shelveAtOnce })
+	t.Run("where shelved servers leave their hosts at once", func(t *testing.T) {
+		everyStep(t, "0s", func(action string) bool { return action == shelveAtOnce })
+	})
+}
+
+// shelveAtOnce needs a system where shelved servers leave their hosts at once.
+const shelveAtOnce = "shelve-at-once"
+
+// everyStep fails each step of some actions in a system where shelved servers leave their hosts after a time.
+func everyStep(t *testing.T, offload string, does func(action string) bool) {
 	r := &rig{System: system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Faults: true, Settings: map[string]any{
-		"build": map[string]any{"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s", "reclaim_interval": "24h"},
+		"build": map[string]any{
+			"host_unavailable": "5s", "undo_patience": "2s", "host_lost": "12s", "reclaim_interval": "24h", "shelved_offload_time": offload,
+		},
 		"quota": map[string]any{"instances": -1, "cores": -1, "ram_mib": -1},
 	}})}
 	r.Flavor(t, "small", 64)
@@ -105,15 +122,22 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 	r.images = system.Image(t, r.Demo())
 	r.image = system.Upload(t, r.images, images.CreateOpts{Name: "raw", Properties: map[string]string{"hw_qemu_guest_agent": "yes"}}, strings.NewReader(strings.Repeat("x", 4096)))
 	before := r.World(t)
-	for _, goes := range actions.Ways() {
+	chosen := regexp.MustCompile(*only)
+	ways := slices.DeleteFunc(actions.Ways(), func(w actions.Way) bool { return !does(w.Action.Name) || !chosen.MatchString(w.Name()) })
+	for _, goes := range ways {
 		t.Run("faults", func(t *testing.T) { // an action's servers are as many as the hosts have room for
 			var trials []*way
-			finished := false
+			finished, final := false, false
 			for n, step := range goes.Steps {
-				done := finished // what is done behind the end does not fail the action
-				finished = finished || step.Name == contract.FinishAction
+				done, rests := finished, goes.Action.From[0] // what is done behind the end does not fail the action
+				if final {
+					rests = goes.Action.To
+				}
+				finished, final = finished || step.Name == contract.FinishAction, final || step.Final
+				unasked := step.Name == contract.RecordUnshelve // no availability zone is asked for, and it is not done
 				for _, one := range tried(n) {
-					one.name, one.succeeds = fmt.Sprintf("%s: %s %s", goes.Name(), step.Name, one.name), one.succeeds || done
+					elsewhere := goes.Action.NoHost && step.Scope == run.Placed && one.rule.Kind == fault.HostUnfit // it is done on the other host
+					one.name, one.succeeds, one.rests = fmt.Sprintf("%s: %s %s", goes.Name(), step.Name, one.name), one.succeeds || done || elsewhere || unasked, rests
 					one.rule.Step = step.Name
 					trials = append(trials, &one)
 				}
@@ -136,7 +160,7 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 			for _, one := range trials {
 				t.Run(one.name, func(t *testing.T) {
 					t.Parallel()
-					r.fails(t, goes, one.rule.Server, one.succeeds)
+					r.fails(t, goes, one.rule.Server, one.succeeds, one.rests)
 				})
 			}
 		})
@@ -146,7 +170,7 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 	// before or after its effect, as the seed says.
 	t.Logf("seed %d, all: %t", *seed, *all)
 	random, died := rand.New(rand.NewPCG(*seed, 0)), map[string]bool{}
-	for _, goes := range actions.Ways() {
+	for _, goes := range ways {
 		for _, step := range goes.Steps {
 			at := step.Name + step.Undo + step.Where
 			if died[at] {
@@ -171,7 +195,7 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 					id := r.in(t, goes)
 					_, err := r.Faults.Set(faultinject.Rule{Step: step.Name, Server: id, Mode: mode, Times: 1})
 					require.NoError(t, err)
-					r.fails(t, goes, id, true)
+					r.fails(t, goes, id, true, "")
 				})
 			}
 		}
@@ -180,8 +204,8 @@ func TestEveryStepOfEveryActionMayFail(t *testing.T) {
 }
 
 // fails does an action one step of which fails, to a server that is in the first of its states, and sees that one guest is the server's,
-// where the server is, and that another runs nowhere.
-func (r *rig) fails(t *testing.T, goes actions.Way, id string, succeeds bool) {
+// where the server is, and that another runs nowhere. rests is the state that the server is in then, where the action does not succeed.
+func (r *rig) fails(t *testing.T, goes actions.Way, id string, succeeds bool, rests lifecycle.VMState) {
 	action, from := goes.Action, r.host(t, id)
 	accepted := r.do(t, id, action)
 	state := r.rests(t, id)
@@ -189,11 +213,13 @@ func (r *rig) fails(t *testing.T, goes actions.Way, id string, succeeds bool) {
 		require.True(t, accepted)
 		require.Equal(t, cmp.Or(action.To, action.From[0]), state)
 	} else {
-		require.Equal(t, action.From[0], state, "it is what it was")
+		require.Equal(t, rests, state, "it is what it was, or what it has become for good")
 	}
 	at := r.host(t, id)
 	moves := succeeds && goes.Moved && (action.To == lifecycle.Resized || action.Name == "revertResize")
-	require.Equal(t, moves, at != from, "it was on %s", from)
+	if from != "" && at != "" {
+		require.Equal(t, moves, at != from, "it was on %s", from)
+	}
 	for _, host := range r.Hosts {
 		want := guestOf(state)
 		if host != at {
@@ -213,12 +239,14 @@ func (r *rig) fails(t *testing.T, goes actions.Way, id string, succeeds bool) {
 	r.gone(t, id)
 }
 
-// host is where a server is.
+// host is where a server is; "" is nowhere.
 func (r *rig) host(t *testing.T, id string) string {
 	t.Helper()
 	v, err := r.Store.Server(t.Context(), id)
 	require.NoError(t, err)
-	require.NotNil(t, v.Host)
+	if v.Host == nil {
+		return ""
+	}
 	return v.Host.Hostname
 }
 
@@ -229,9 +257,9 @@ func (r *rig) in(t *testing.T, goes actions.Way) string {
 	made, err := servers.Create(t.Context(), r.compute, servers.CreateOpts{Name: "web", ImageRef: r.image, FlavorRef: "small", Networks: "none", ConfigDrive: new(true)}, nil).Extract()
 	require.NoError(t, err)
 	require.Equal(t, lifecycle.Active, r.becomes(t, made.ID, lifecycle.Active))
-	if a, ok := system.Toward(t, state, goes.Moved); ok {
+	for _, a := range system.Toward(t, state, goes.Moved) {
 		require.True(t, r.do(t, made.ID, a))
-		require.Equal(t, state, r.becomes(t, made.ID, state))
+		require.Equal(t, a.To, r.becomes(t, made.ID, a.To))
 	}
 	return made.ID
 }
@@ -240,15 +268,19 @@ func (r *rig) in(t *testing.T, goes actions.Way) string {
 func (r *rig) do(t *testing.T, id string, action lifecycle.Action) (accepted bool) {
 	t.Helper()
 	system.Eventually(t, patience, func() (bool, string) {
-		as := r.compute
-		if action.Admin {
-			as = r.admin
-		}
-		err := system.Ask(t, as, id, action)
+		err := system.Ask(t, r.as(action), id, action)
 		accepted = err == nil
 		return err == nil || gophercloud.ResponseCodeIs(err, 500), fmt.Sprint(err)
 	})
 	return accepted
+}
+
+// as is the least of whoever may do an action.
+func (r *rig) as(action lifecycle.Action) *gophercloud.ServiceClient {
+	if action.Admin {
+		return r.admin
+	}
+	return r.compute
 }
 
 func (r *rig) state(t *testing.T, id string) (state lifecycle.VMState, task string) {
@@ -291,6 +323,8 @@ func guestOf(state lifecycle.VMState) hypervisor.State {
 		return hypervisor.Running
 	case lifecycle.Paused:
 		return hypervisor.Paused
+	case lifecycle.ShelvedOffloaded:
+		return hypervisor.Absent
 	}
 	return hypervisor.ShutOff
 }

@@ -100,8 +100,11 @@ func TestClientsRebuildRescueAndLock(t *testing.T) {
 		rests("VERIFY_RESIZE")
 		require.NoError(t, servers.RevertResize(ctx, compute, id).ExtractErr())
 		rests("ACTIVE")
+		require.NoError(t, servers.Shelve(ctx, compute, id).ExtractErr())
+		rests("SHELVED_OFFLOADED")
+		require.NoError(t, servers.Unshelve(ctx, compute, id, servers.UnshelveOpts{}).ExtractErr())
+		rests("ACTIVE")
 		for name, err := range map[string]error{
-			"shelve":   servers.Shelve(ctx, compute, id).ExtractErr(),
 			"evacuate": servers.Evacuate(ctx, adminCompute, id, servers.EvacuateOpts{}).Err,
 		} {
 			t.Log(name)
@@ -139,7 +142,13 @@ func TestClientsRebuildRescueAndLock(t *testing.T) {
 		rests("ERROR")
 		admin.run("server", "set", "--state", "active", id)
 		rests("ACTIVE")
-		openstack.refused("The requested functionality is not supported", "server", "shelve", "db")
+		do("server shelve --wait db")
+		rests("SHELVED_OFFLOADED")
+		require.Contains(t, do("image list -f value -c Name"), "db-shelved")
+		openstack.refused("while it is in vm_state shelved_offloaded", "server", "start", "db")
+		do("server unshelve --wait db")
+		rests("ACTIVE")
+		require.NotContains(t, do("image list -f value -c Name"), "db-shelved")
 		do("server resize --flavor large --wait db")
 		rests("VERIFY_RESIZE")
 		do("server resize confirm db")

@@ -318,9 +318,11 @@ func TestNovasOwnShellSaysAllItCan(t *testing.T) {
 		return len(left) == 1, fmt.Sprint(left)
 	})
 
-	for _, not := range []string{"shelve www", "shelve-offload www", "unshelve www"} {
-		nova.refused("The requested functionality is not supported", strings.Fields(not)...)
-	}
+	do("shelve www")
+	rests(web, "SHELVED_OFFLOADED")
+	nova.refused("Policy doesn't allow", "shelve-offload", "www")
+	do("unshelve www")
+	rests(web, "ACTIVE")
 	for _, not := range []string{"evacuate " + web, "live-migration " + web} {
 		admin.refused("The requested functionality is not supported", strings.Fields(not)...)
 	}

@@ -35,6 +35,7 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 	"github.com/slipway-cloud/slipway/test/system"
 	"github.com/slipway-cloud/slipway/workers"
+	"github.com/slipway-cloud/slipway/workflows/actions"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 )
 
@@ -66,6 +67,15 @@ func TestEveryScenarioReplays(t *testing.T) {
 	keys, err := payload.LoadKeys(private)
 	require.NoError(t, err)
 
+	scenarios(t, private, keys, "-1s", (*scenario).all)
+	if *record {
+		atOnce := slices.IndexFunc(actions.Ways(), func(w actions.Way) bool { return w.Action.Name == shelveAtOnce })
+		scenarios(t, private, keys, "0s", func(sc *scenario) []scene { return sc.acting(actions.Ways()[atOnce]) })
+	}
+}
+
+// scenarios are done in a system where shelved servers leave their hosts after a time.
+func scenarios(t *testing.T, private string, keys *payload.Keys, offload string, all func(*scenario) []scene) {
 	stores := t.TempDir()
 	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"images":   map[string]any{"stores": "hot=file:" + filepath.Join(stores, "hot") + ",cold=file:" + filepath.Join(stores, "cold")},
@@ -73,7 +83,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
 		"build": map[string]any{
 			"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s", "capacity_wait": "3s", "spawning_deadline": "2s",
-			"host_down_after": "20s", "reclaim_interval": "24h", "vendordata_dynamic_targets": system.NoVendorData,
+			"host_down_after": "20s", "reclaim_interval": "24h", "shelved_offload_time": offload, "vendordata_dynamic_targets": system.NoVendorData,
 		},
 	}})
 	s.Flavor(t, "fits", 128)
@@ -84,7 +94,7 @@ func TestEveryScenarioReplays(t *testing.T) {
 	sc.upload(t, "gone")
 	require.NoError(t, os.Remove(filepath.Join(stores, "hot", "images", sc.images["gone"])))
 
-	for _, tc := range sc.all() {
+	for _, tc := range all(sc) {
 		if !*record && !slices.Contains(always, tc.name) {
 			continue
 		}

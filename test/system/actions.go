@@ -1,7 +1,6 @@
 package system
 
 import (
-	"slices"
 	"testing"
 
 	"github.com/gophercloud/gophercloud/v2"
@@ -48,15 +47,23 @@ func Ask(t testing.TB, compute *gophercloud.ServiceClient, id string, action lif
 	return err
 }
 
-// Toward is the action that makes a server that is active one in a state, on another host where it is to have moved; false for a server
-// that is active.
-func Toward(t testing.TB, state lifecycle.VMState, moved bool) (lifecycle.Action, bool) {
+// Toward are the actions that make a server that is active one in a state, on another host where it is to have moved, one after the other. Of
+// those that share a word none is: which is meant may be a setting's.
+func Toward(t testing.TB, state lifecycle.VMState, moved bool) []lifecycle.Action {
 	t.Helper()
 	if state == lifecycle.Active {
-		return lifecycle.Action{}, false
+		return nil
 	}
-	all := lifecycle.Tabled()
-	n := slices.IndexFunc(all, func(a lifecycle.Action) bool { return a.To == state && a.Allows(lifecycle.Active) && a.Admin == moved })
-	require.GreaterOrEqual(t, n, 0, "no action makes an active server %s", state)
-	return all[n], true
+	var way []lifecycle.Action
+	for _, a := range lifecycle.Tabled() {
+		switch {
+		case a.To != state || a.Word != "":
+		case a.Allows(lifecycle.Active) && a.Admin == moved:
+			return []lifecycle.Action{a}
+		case !a.Allows(lifecycle.Active) && way == nil:
+			way = append(Toward(t, a.From[0], false), a)
+		}
+	}
+	require.NotEmpty(t, way, "no action makes an active server %s", state)
+	return way
 }

@@ -165,19 +165,18 @@ func TestTerraformMakesChangesAndDestroysAServer(t *testing.T) {
 	f.becomes(w.configuration(network.ID))
 	require.Equal(t, "large", shown().Flavor["original_name"], "resized, and that confirmed")
 
-	// What is not served is refused in words, and leaves nothing to be mended.
 	shelved := w
 	shelved.power = "shelved_offloaded"
-	f.write("main.tf", shelved.configuration(network.ID))
-	said, code := f.run("apply", "-auto-approve")
-	require.NotZero(t, code)
-	require.Contains(t, said, "The requested functionality is not supported")
+	f.becomes(shelved.configuration(network.ID))
+	require.Equal(t, "SHELVED_OFFLOADED", shown().Status)
 	f.becomes(w.configuration(network.ID))
+	now = shown()
+	require.Equal(t, []any{"ACTIVE", made.Addresses}, []any{now.Status, now.Addresses}, "unshelved, with its addresses")
 
 	// What is changed behind its back it sees and puts right.
 	require.NoError(t, servers.Stop(t.Context(), compute, id).ExtractErr())
 	require.NoError(t, servers.WaitForStatus(t.Context(), compute, id, "SHUTOFF"))
-	said, code = f.run("plan", "-detailed-exitcode")
+	said, code := f.run("plan", "-detailed-exitcode")
 	require.Equal(t, 2, code, said)
 	f.becomes(w.configuration(network.ID))
 	require.Equal(t, "ACTIVE", shown().Status)

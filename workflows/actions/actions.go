@@ -29,7 +29,10 @@ type action struct {
 	resize   contract.ResizePlan
 	to       contract.Destination // of a resize or a migration
 	offer    contract.DiskOffer
+	unshelve unshelving
 	deletion *teardown.Asked
+	held     []run.Spec // the rows whose undos take a guest from a host
+	left     bool       // for good: the host that it was on
 }
 
 // Tables are the steps of each action, by the name of its row in internal/lifecycle.
@@ -44,14 +47,17 @@ func Tables() map[string][]run.Spec {
 		"createBackup": createBackupSteps.Specs(),
 		"resize":       resizeSteps.Now().Specs(), "migrate": resizeSteps.Now().Specs(),
 		"confirmResize": confirmResizeSteps.Specs(), "revertResize": revertResizeSteps.Specs(),
-		"soft-delete-resized": softDeleteResizedSteps.Specs(),
+		"soft-delete-resized": softDeleteResizedSteps.Specs(), "soft-delete-shelved": softDeleteShelvedSteps.Specs(),
+		"shelve": shelveSteps.Specs(), "shelve-at-once": shelveAtOnceSteps.Specs(), "shelveOffload": shelveOffloadSteps.Specs(),
+		"unshelve": unshelveSteps.Specs(), "unshelve-offloaded": unshelveOffloadedSteps.Specs(),
 	}
 }
 
 // The steps that all have.
 var (
-	begins = run.OnControl(contract.BeginAction, run.AdmissionPatience, begin).Chooses(where).
+	marks = run.OnControl(contract.BeginAction, run.AdmissionPatience, begin).
 		GivenBackBy(contract.FailAction).GivenBackWith(fail).BehindPlaces("server")
+	begins   = marks.Chooses(where)
 	finishes = run.OnControl(contract.FinishAction, run.ControlPatience, finish).
 			TakesNothing("the last step")
 )
@@ -70,13 +76,16 @@ func host[I, O any](name string, timeout time.Duration, io run.Describe[*action,
 	return run.AtPlace(name, timeout, io)
 }
 
+// adjust changes what is around an action's table.
+type adjust func(a *action, about server.Subject, frame *run.Frame)
+
 // do runs an action's table under the server's lock. It answers its submission once the server is marked, or is not because
 // of the state that it is in; that of an awaited one when it has ended.
-func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action]) error {
+func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Table[*action], adjusts ...adjust) error {
 	about := server.Subject{
 		ServerID: in.ServerID, ProjectID: in.ProjectID, RequestID: in.RequestID, Name: in.Name, Deadlines: in.Deadlines,
 	}
-	a := &action{in: in}
+	a := &action{in: in, held: w.Ends.Rows}
 	frame := about.Frame(in.Action)
 	frame.Ended = in.Action
 	// Nothing of the server's own host is left to a clean-up: it would give back there what a later action has taken. The server stays
@@ -84,7 +93,11 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	// as long as that one has its room.
 	frame.Hands = func(chain string) bool { return chain == atDestination && a.moves() }
 	frame.Finished = a.leave
+	frame.LeavesTo = frame.HandOver
 	frame.Explain = a.explain
+	for _, adjust := range adjusts {
+		adjust(a, about, &frame)
+	}
 	row, _ := lifecycle.Find(in.Action)
 	frame.RefusesLast = row.Awaited
 	a.about, a.deletion = about, w.Ends.Follows(ctx, &frame, in.RequestID)

@@ -53,6 +53,20 @@ type guest struct {
 	held    bool   // the room of both
 	earlier string // vm_state before it
 	becomes contract.FinishActionInput
+
+	// Of a shelve.
+	shelved  bool                       // its image is the server's
+	host     string                     // of the server; "" is none
+	ports    string                     // the host that they are bound to
+	disk     contract.BuildDiskInput    // of which it is built anew
+	selects  []contract.SelectHostInput // for it
+	fetched  contract.FetchImageInput   // for it
+	hasGuest bool                       // by another run
+	standsOn bool                       // the same, on the host that it left
+	handed   *contract.CleanUpInput     // what a clean-up was given
+	asks     []contract.ShowPhaseInput  // how far it was shown to be
+	zone     string                     // that was asked for
+	planned  func(*contract.UnshelvePlan)
 }
 
 func (g *guest) does(name string, effect func()) error {
@@ -121,8 +135,8 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 			return contract.RebuildPlan{Old: of("old"), New: of(in.Image.Root.ID)}, g.does(contract.PlanRebuild, none)
 		},
 		contract.ForgetRebuild: func(context.Context, contract.Undo) error { return g.does(contract.ForgetRebuild, none) },
-		contract.FetchImage: func(context.Context, contract.FetchImageInput) (contract.FetchImageOutput, error) {
-			return contract.FetchImageOutput{}, g.does(contract.FetchImage, none)
+		contract.FetchImage: func(_ context.Context, in contract.FetchImageInput) (contract.FetchImageOutput, error) {
+			return contract.FetchImageOutput{}, g.does(contract.FetchImage, func() { g.fetched = in })
 		},
 		contract.BuildReplacement: func(_ context.Context, in contract.BuildReplacementInput) (contract.InjectedData, error) {
 			return contract.InjectedData{Notes: g.notes}, g.does(contract.BuildReplacement, func() { g.beside = in.ConfigDrive != nil && in.Inject == nil })
@@ -242,6 +256,7 @@ func perform(t *testing.T, g *guest, action any, name string, script ...func(*te
 	} {
 		env.RegisterActivityWithOptions(f, activity.RegisterOptions{Name: activityName})
 	}
+	registerShelving(env, g)
 	for _, row := range boot.Table() {
 		if row.Undo != "" && row.Undo != contract.FailServer {
 			env.RegisterActivityWithOptions(func(context.Context, contract.Undo) error { return g.does(row.Undo, none) }, activity.RegisterOptions{Name: row.Undo})
@@ -272,6 +287,10 @@ var arguments = map[string]contract.ActionArguments{
 	"createBackup":   {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p", Backup: &contract.Backup{Type: "daily", Rotation: 1}}},
 	"createImage":    {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p"}},
 	"resize":         {Resize: &contract.Resize{}},
+
+	"shelve":             {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p"}},
+	"shelve-at-once":     {Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p"}},
+	"unshelve-offloaded": {Unshelve: &contract.Unshelve{Zone: new("az2"), MaxHosts: 2}},
 }
 
 // resizePlan is that of a server whose image says which guest it is.

@@ -45,6 +45,11 @@ func PurgeProjects(ctx workflow.Context) error {
 	return runTasks(ctx, Patience, contract.PurgeProjects)
 }
 
+// OffloadShelvedServers has shelved servers leave their hosts when their time there is over.
+func OffloadShelvedServers(ctx workflow.Context) error {
+	return runTasks(ctx, Patience, contract.OffloadShelved)
+}
+
 // runTasks does the tasks at once. One is tried again within the time of all, and then at the schedule's next turn.
 func runTasks(ctx workflow.Context, patience time.Duration, tasks ...string) error {
 	patience -= time.Minute // which leaves the workflow time to tell of it

@@ -42,6 +42,24 @@ func (s *Service) ForgetSnapshot(ctx context.Context, caller Caller, imageID str
 	return err
 }
 
+// RemoveSnapshot deletes an image that was made of a server, whatever has become of it; absent is success. One that its owner protects,
+// or that is not of that server, stays.
+func (s *Service) RemoveSnapshot(ctx context.Context, caller Caller, serverID, imageID string) error {
+	row, err := s.rows.Image(ctx, imageID)
+	if fault.Is(err, fault.NotFound) || err == nil && (row.SnapshotOf == nil || *row.SnapshotOf != serverID) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = s.Internally(caller).Remove(ctx, row)
+	if fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
+		s.log.WarnContext(ctx, "an image that was made of a server stays", "image_id", imageID, "error", err)
+		return nil
+	}
+	return err
+}
+
 // StoreSnapshot takes the bytes of an image that is made of a server. One that is active has them already. Where somebody else
 // works on them, as the process that began to take them may for a moment, it is Unavailable.
 func (s *Service) StoreSnapshot(ctx context.Context, image models.Image, data Data, requestID string) error {

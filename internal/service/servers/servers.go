@@ -52,6 +52,8 @@ type Config struct {
 	Deadlines contract.Deadlines
 	// Reclaims has deletes deferred: a server that was built is stopped, and deleted later by somebody else.
 	Reclaims bool
+	// OffloadsAtOnce has shelved servers leave their hosts at once.
+	OffloadsAtOnce bool
 	// ForceConfigDrive gives every server a config drive, whatever its request says.
 	ForceConfigDrive bool
 	// Drive is how config drives are made; nil is by the defaults.
