@@ -24,7 +24,7 @@ func (a *Activities) RecordSnapshot(ctx context.Context, in contract.RecordSnaps
 	if err != nil {
 		return err
 	}
-	err = a.images.RecordSnapshot(ctx, a.taking(ctx, contract.RecordSnapshot, 0, ""), creator(in.Snapshot, in.UserID, in.RequestID), snapshotOf(v, of, in))
+	err = a.images.RecordSnapshot(ctx, a.taking(ctx, contract.RecordSnapshot, 0, ""), creator(in.Snapshot, in.UserID, in.RequestID), snapshotOf(v, of, in), v.ProjectID)
 	if fault.Is(err, fault.TooLarge) {
 		return fault.Wrap(fault.OverQuota, err, "%s", fault.Public(err))
 	}
@@ -111,7 +111,7 @@ func snapshotOf(v models.Server, of contract.Image, in contract.RecordSnapshotIn
 	})
 	visibility := imagepolicy.Private
 	if in.Snapshot.ProjectID != v.ProjectID {
-		visibility, properties["instance_owner"] = imagepolicy.Shared, v.ProjectID
+		visibility = imagepolicy.Shared
 	}
 	maps.Copy(properties, in.Snapshot.Metadata)
 	if backup := in.Snapshot.Backup; backup != nil {

@@ -10,15 +10,22 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// RecordSnapshot makes the row of an image that is made of a server, by rows that may be those of a taking. Again is success.
-func (s *Service) RecordSnapshot(ctx context.Context, rows *models.Store, caller Caller, draft models.Image) error {
+// RecordSnapshot makes the row of an image that is made of a server, by rows that may be those of a taking. One that is shared is shared with
+// the project whose the server is, which has not asked for it (nova/image/glance.py, create). Again is success.
+func (s *Service) RecordSnapshot(ctx context.Context, rows *models.Store, caller Caller, draft models.Image, serversProject string) error {
 	taking := &Service{rows: rows, stores: s.stores, config: s.config, log: s.log}
-	_, err := taking.For(caller).Add(ctx, draft)
-	if !fault.Is(err, fault.Conflict) {
+	made, err := taking.For(caller).Add(ctx, draft)
+	if fault.Is(err, fault.Conflict) {
+		known, again := s.rows.Image(ctx, draft.ID)
+		if again != nil || known.SnapshotOf == nil || *known.SnapshotOf != *draft.SnapshotOf {
+			return err
+		}
+		made, err = known, nil
+	}
+	if err != nil || made.Visibility != imagepolicy.Shared {
 		return err
 	}
-	known, again := s.rows.Image(ctx, draft.ID)
-	if again != nil || known.SnapshotOf == nil || *known.SnapshotOf != *draft.SnapshotOf {
+	if _, err := taking.Internally(caller).Share(ctx, made, serversProject); err != nil && !fault.Is(err, fault.Conflict) { // it was shared before
 		return err
 	}
 	return nil
