@@ -71,7 +71,7 @@ func TestLoggingInGivesATokenThatWorks(t *testing.T) {
 					roles = append(roles, r.(object)["name"].(string))
 				}
 				require.Equal(t, []string{"member", "reader"}, roles)
-				require.Len(t, token["catalog"], 4)
+				require.Len(t, token["catalog"], 5)
 			}
 			w.tokens["new"] = subject
 			seen := w.do("new", "GET", "/v3/auth/tokens", nil, "X-Subject-Token", subject)

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -60,7 +61,7 @@ func (m *move) does(name string, effect func()) error {
 		m.reached(name)
 	}
 	if err := m.before[name]; err != nil {
-		if _, silent := err.(*temporal.TimeoutError); silent {
+		if silent := new(*temporal.TimeoutError); errors.As(err, silent) {
 			return err
 		}
 		return failure.Of(err)
