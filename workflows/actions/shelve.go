@@ -163,7 +163,7 @@ func leaves(a *action, _ server.Subject, f *run.Frame) {
 // onAnyHost is what surrounds a build: its hosts, and that what one of them does not give back is left to a clean-up, since the server is
 // on none of them afterwards.
 func onAnyHost(a *action, _ server.Subject, f *run.Frame) {
-	f.HandOver = f.LeavesTo
+	f.Hands = nil
 	f.Limits.Tries = a.in.Unshelve.MaxHosts
 	f.Left = func(ctx workflow.Context, left run.Attempt) {
 		if !left.Fault.Blameless {

@@ -291,6 +291,21 @@ func TestAnUnshelveGoesOnToTheNextHost(t *testing.T) {
 	require.Equal(t, []any{true, "", false, "hv3", "hv3", false}, g.is())
 }
 
+func TestAHostThatGivesNothingOfAnUnshelveBackIsLeftToACleanUp(t *testing.T) {
+	g := shelvable(lifecycle.ShelvedOffloaded)
+	g.before = map[string]error{contract.DefineDomain: fault.New(fault.Internal, "no"), contract.RemoveDisk: fault.New(fault.Unavailable, "away")}
+	require.Error(t, perform(t, g, does.UnshelveOffloadedServer, "unshelve-offloaded"))
+	require.Equal(t, string(lifecycle.ShelvedOffloaded), g.failed.VMState)
+	require.NotNil(t, g.handed)
+	var left []string
+	for _, u := range g.handed.Undos {
+		left = append(left, u.Activity)
+		require.Equal(t, "hv2", u.Input.Hostname)
+	}
+	require.Contains(t, left, contract.RemoveDisk)
+	require.Contains(t, left, contract.ReleaseAllocation, "its room is held until nothing is there")
+}
+
 func TestAnUnshelveThatFailsLeavesTheServerWithItsImage(t *testing.T) {
 	bad := fault.New(fault.Internal, "no")
 	for _, step := range building[2:10] {
