@@ -481,7 +481,7 @@ func Default() Config {
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: contract.DefaultControlQueue,
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys", Retention: 7 * 24 * time.Hour,
 		},
-		API: API{Listen: "127.0.0.1:8774", NoVNC: "/usr/share/novnc", TokenTTL: 12 * time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, ShutdownTimeout: 30 * time.Second},
+		API: API{Listen: "127.0.0.1:8774", NoVNC: "/usr/share/novnc", TokenTTL: time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
 			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Quarantine: 7 * 24 * time.Hour, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,

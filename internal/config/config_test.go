@@ -33,13 +33,13 @@ func settings(t *testing.T, yaml string, env map[string]string, args ...string) 
 }
 
 func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
-	c, err := settings(t, "api: {listen: 'file:1', public_url: 'file:2', token_ttl: 1h}\nbuild: {max_hosts: 7}\nimages: {reserve: 1048576}",
+	c, err := settings(t, "api: {listen: 'file:1', public_url: 'file:2', token_ttl: 3h}\nbuild: {max_hosts: 7}\nimages: {reserve: 1048576}",
 		map[string]string{"SLIPWAY_API_LISTEN": "env:1", "SLIPWAY_API_PUBLIC_URL": "env:2", "SLIPWAY_BUILD_HOST_LOST": "5s"},
 		"--api.listen", "flag:1")
 	require.NoError(t, err)
 	require.Equal(t, "flag:1", c.API.Listen)
 	require.Equal(t, "env:2", c.API.PublicURL)
-	require.Equal(t, time.Hour, c.API.TokenTTL)
+	require.Equal(t, 3*time.Hour, c.API.TokenTTL)
 	require.Equal(t, 7, c.Build.MaxHosts)
 	require.Equal(t, "1048576", c.Images.Reserve)
 	require.Equal(t, 5*time.Second, c.Build.HostLost)
