@@ -152,7 +152,7 @@ func TestAHostThatIsLostForGoodIsGivenUpWithEverythingThatWaitsForIt(t *testing.
 	require.Contains(t, r.Log(other), `"first":"k2@`+other+`"`)
 	slipway(0, "keys", "reseal", "--config", settings)
 	listed, _ := slipway(0, "keys", "list", "--config", settings, "-o", "json")
-	require.JSONEq(t, `[{"id": "k2", "encrypts": true, "servers": 1}, {"id": "k1", "encrypts": false, "servers": 0}]`, listed)
+	require.JSONEq(t, `[{"id": "k2", "encrypts": true, "servers": 1, "credentials": 0}, {"id": "k1", "encrypts": false, "servers": 0, "credentials": 0}]`, listed)
 	require.NoError(t, servers.Delete(t.Context(), r.compute, built).ExtractErr())
 	ends(built, lifecycle.Deleted)
 	slipway(0, "audit")
