@@ -2,13 +2,8 @@ package control
 
 import (
 	"context"
-	"errors"
-	"fmt"
-
-	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 // ConfirmResized begins to confirm resizes that nobody has confirmed or reverted, when their time is over, locked servers' too (Nova's
@@ -25,16 +20,5 @@ func (a *Activities) ConfirmResized(ctx context.Context, _ contract.Housekeeping
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, s := range servers {
-		// In its owner's name: nobody else has asked.
-		err := a.builds.Do(ctx, confirm.Workflow, contract.ActionInput{
-			Action: confirm.Name, ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: "req-" + uuid.NewString(), Name: s.Name,
-			Deadlines: a.deadlines, OverLock: true,
-		})
-		if err != nil && !fault.Is(err, fault.Conflict) {
-			errs = append(errs, fmt.Errorf("confirm the resize of server %s: %w", s.ID, err))
-		}
-	}
-	return errors.Join(errs...)
+	return a.actInTime(ctx, confirm, servers)
 }

@@ -2,13 +2,9 @@ package control
 
 import (
 	"context"
-	"errors"
-	"fmt"
-
-	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 // ReclaimDeleted begins the delete of servers whose delete was deferred, when their time is over. One on which something is begun
@@ -21,15 +17,9 @@ func (a *Activities) ReclaimDeleted(ctx context.Context, _ contract.Housekeeping
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, s := range servers {
-		// In its owner's name: nobody else has asked.
-		err := a.builds.Reclaim(ctx, contract.DeleteInput{
-			ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: "req-" + uuid.NewString(), Reclaims: true, Deadlines: a.deadlines,
+	return inTheirOwnersNames(servers, "reclaim", func(s models.Server, requestID string) error {
+		return a.builds.Reclaim(ctx, contract.DeleteInput{
+			ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: requestID, Reclaims: true, Deadlines: a.deadlines,
 		})
-		if err != nil && !fault.Is(err, fault.Conflict) {
-			errs = append(errs, fmt.Errorf("reclaim server %s: %w", s.ID, err))
-		}
-	}
-	return errors.Join(errs...)
+	})
 }

@@ -2,11 +2,6 @@ package control
 
 import (
 	"context"
-	"errors"
-	"fmt"
-
-	"github.com/google/uuid"
-
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
@@ -238,16 +233,5 @@ func (a *Activities) OffloadShelved(ctx context.Context, _ contract.Housekeeping
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, s := range servers {
-		// In its owner's name: nobody else has asked.
-		err := a.builds.Do(ctx, offload.Workflow, contract.ActionInput{
-			Action: offload.Name, ServerID: s.ID, ProjectID: s.ProjectID, UserID: s.UserID, RequestID: "req-" + uuid.NewString(), Name: s.Name,
-			Deadlines: a.deadlines, OverLock: true,
-		})
-		if err != nil && !fault.Is(err, fault.Conflict) {
-			errs = append(errs, fmt.Errorf("have shelved server %s leave its host: %w", s.ID, err))
-		}
-	}
-	return errors.Join(errs...)
+	return a.actInTime(ctx, offload, servers)
 }
