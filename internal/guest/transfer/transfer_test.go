@@ -229,9 +229,12 @@ func TestAHugeDiskWithFewBytesIsQuick(t *testing.T) {
 	s := newSite(t)
 	s.put("disk", 1<<40, map[int64][]byte{1 << 39: []byte("few bytes"), 1<<40 - 5: []byte("and 5")})
 	o := s.offer("disk")
-	dir, began := s.target(), time.Now()
-	require.NoError(t, s.receiver("host-dst").Receive(t.Context(), dir, arrival(o)))
-	require.Less(t, time.Since(began), 5*time.Second)
+	// To read all of it would take many times as long, on any machine.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	dir := s.target()
+	require.NoError(t, s.receiver("host-dst").Receive(ctx, dir, arrival(o)))
+	require.Less(t, s.counted("sent"), float64(3<<20))
 	s.same(dir, "disk")
 }
 
@@ -577,11 +580,13 @@ func TestWhatIsNotADiskIsRefusedWhateverItSays(t *testing.T) {
 func TestAHostThatSendsNothingMoreIsGivenUpAndAskedAgain(t *testing.T) {
 	s := newSite(t)
 	first, second := chunkOf(0, noise(1, chunkBytes)), chunkOf(1<<20, noise(2, chunkBytes))
+	over := make(chan struct{})
+	defer close(over)
 	o := s.liar(func(w io.Writer, n int) {
 		if n == 1 {
 			_ = first.send(w)
 			_ = http.NewResponseController(w.(http.ResponseWriter)).Flush()
-			time.Sleep(time.Second)
+			<-over
 			return
 		}
 		all := newTotal()
@@ -591,10 +596,9 @@ func TestAHostThatSendsNothingMoreIsGivenUpAndAskedAgain(t *testing.T) {
 		sum := all.sum(2<<20 + 4096)
 		_, _ = w.Write(append([]byte{kindEnd}, sum[:]...))
 	})
-	r, dir, began := s.receiver("host-dst"), s.target(), time.Now()
+	r, dir := s.receiver("host-dst"), s.target()
 	r.Timing.Stall = 300 * time.Millisecond
 	require.NoError(t, r.Receive(t.Context(), dir, arrival(o)))
-	require.Less(t, time.Since(began), 5*time.Second)
 	b, err := os.ReadFile(filepath.Join(dir, "disk"))
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(b, append(append(noise(1, chunkBytes), noise(2, chunkBytes)...), make([]byte, 4096)...)))
@@ -625,8 +629,8 @@ func TestWhoTakesNothingIsGivenUp(t *testing.T) {
 			return true
 		}
 	}
-	require.Eventually(t, serving, 2*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return !serving() }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, serving, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return !serving() }, time.Minute, 10*time.Millisecond)
 }
 
 func TestADiskThatChangesIsNotSent(t *testing.T) {
