@@ -93,7 +93,6 @@ func (w Actions) do(ctx workflow.Context, in contract.ActionInput, steps run.Tab
 	// as long as that one has its room.
 	frame.Hands = func(chain string) bool { return chain == atDestination && a.moves() }
 	frame.Finished = a.leave
-	frame.LeavesTo = frame.HandOver
 	frame.Explain = a.explain
 	for _, adjust := range adjusts {
 		adjust(a, about, &frame)

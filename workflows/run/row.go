@@ -211,7 +211,7 @@ func (r Row[S]) UntilDone() Row[S] { r.Tireless = true; return r }
 
 // Leaves has everything given back, when the row is done, that the rows of a table may hold at the place, in the order of their undos
 // and whatever becomes of the run: of what it did before only that is given back which waits for all places. What the place does not
-// give back in time is left to another run (Frame.LeavesTo).
+// give back in time is left to another run (Frame.HandOver).
 func (r Row[S]) Leaves(rows func(S) []Spec) Row[S] {
 	r.leaves, r.Final = rows, true
 	return r

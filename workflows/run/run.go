@@ -45,7 +45,6 @@ type Frame struct {
 	UndoInput func(Taken) any                                                  // of an undo that needs no more than what the row took
 	HandOver  func(ctx workflow.Context, pending []Pending)                    // gives undos that wait to another run
 	Hands     func(chain string) bool                                          // which chains of those are given; nil is all that may be
-	LeavesTo  func(ctx workflow.Context, pending []Pending)                    // gives those to one that wait where a place was left
 	Stop      func() bool                                                      // whether somebody has asked for the end
 	Stopped   func(ctx workflow.Context, r *Run) error                         // follows the run that was asked to end
 

@@ -253,7 +253,7 @@ func (r *Run) leave(ctx workflow.Context, rows []Spec) {
 	r.OweAll(here, []string{r.place.name}, nil)
 	chain := placeChain + r.place.name
 	r.saga.Unwind(ctx, r.frame.Limits.UndoPatience, chain)
-	r.handOver(ctx, r.frame.LeavesTo, func(c string) bool { return c == chain })
+	r.handOver(ctx, func(c string) bool { return c == chain })
 }
 
 // TakeOver registers undos that another run handed over, in the same order. batch sets their chains apart from those of an
@@ -297,11 +297,11 @@ func (r *Run) Wait(ctx workflow.Context) { r.saga.Wait(ctx) }
 
 // HandOver gives what waits for a place, and for what places hold, to another run, and lets this one go on.
 func (r *Run) HandOver(ctx workflow.Context) {
-	r.handOver(ctx, r.frame.HandOver, func(chain string) bool { return chain != ownChain && (r.frame.Hands == nil || r.frame.Hands(chain)) })
+	r.handOver(ctx, func(chain string) bool { return chain != ownChain && (r.frame.Hands == nil || r.frame.Hands(chain)) })
 }
 
-func (r *Run) handOver(ctx workflow.Context, to func(workflow.Context, []Pending), chain func(string) bool) {
-	if to == nil {
+func (r *Run) handOver(ctx workflow.Context, chain func(string) bool) {
+	if r.frame.HandOver == nil {
 		return
 	}
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
@@ -311,6 +311,6 @@ func (r *Run) handOver(ctx workflow.Context, to func(workflow.Context, []Pending
 		pending = append(pending, Pending{Undo: u, Index: e.What.index, Name: e.Name, Chain: e.Chain, Behind: e.Behind})
 	}
 	if len(pending) > 0 {
-		to(ctx, pending)
+		r.frame.HandOver(ctx, pending)
 	}
 }
