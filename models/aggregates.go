@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,11 +100,10 @@ func loadHosts(tx *gorm.DB, aggregates []Aggregate) error {
 		AggregateID int64
 		Hostname    string
 	}
-	err := tx.Raw("SELECT aggregate_id, hostname FROM aggregate_hosts JOIN hosts ON id = host_id ORDER BY hostname").Scan(&rows).Error
+	err := tx.Raw("SELECT aggregate_id, hostname FROM aggregate_hosts JOIN hosts ON id = host_id WHERE aggregate_id IN ? ORDER BY hostname",
+		slices.Collect(maps.Keys(at))).Scan(&rows).Error
 	for _, r := range rows {
-		if a, is := at[r.AggregateID]; is {
-			a.Hosts = append(a.Hosts, r.Hostname)
-		}
+		at[r.AggregateID].Hosts = append(at[r.AggregateID].Hosts, r.Hostname)
 	}
 	return err
 }
