@@ -81,11 +81,11 @@ SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, f
 FROM used LEFT JOIN host h ON true`
 )
 
-// Place takes room on a host for a server that is in BUILD or unshelved, places the server there and shows the task state; room in another role
-// for one that has the task state already, and stays where it is. HostUnfit
-// when the host is disabled, not ready, not for the server by its group, or the room is gone. The same again is success. left are the hostnames of the hosts that
-// the build has left, whose placements wait for their undo; Unavailable when the server holds room on yet another: a
-// selection that was given up has taken effect after all, so the caller has to look again.
+// Place takes room on a host for a server that is in BUILD or unshelved, places the server there and shows the task state; in another role
+// it takes room for one that has the task state already, and that stays where it is. HostUnfit when the host is disabled, not ready, not for
+// the server by its group, or the room is gone. The same again is success. left are the hostnames of the hosts that the build has left, whose
+// placements wait for their undo; Unavailable when the server holds room on yet another: a selection that was given up has taken effect after
+// all, so the caller has to look again.
 func (s *Store) Place(ctx context.Context, p Placement, taskState string, left ...string) error {
 	p.Role = cmp.Or(p.Role, PlacementActive)
 	if p.CreatedAt.IsZero() {
@@ -143,8 +143,8 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 	return unfit("has %d GiB of disk left, %d are needed.", max(diskGiB, 0), p.DiskGiB)
 }
 
-// ReleasePlacement gives the room on a host back, whatever role it has; absent is success. A server placed on that host is placed nowhere then, and if it
-// is still being built shows "scheduling", one that is unshelved "unshelving".
+// ReleasePlacement gives the room on a host back, whatever role it has; absent is success. A server placed on that host is placed nowhere
+// then, and if it is still being built shows "scheduling", one that is unshelved "unshelving".
 func (s *Store) ReleasePlacement(ctx context.Context, serverID, hostname string) error {
 	err := s.exec(ctx, `
 WITH host AS (SELECT id FROM hosts WHERE hostname = @hostname),
@@ -168,8 +168,8 @@ func (s *Store) Placements(ctx context.Context, serverID string) ([]Placement, e
 }
 
 // needsImageSQL says whether a server that holds room on the host was built of the image, as its root, kernel or ramdisk, or is built
-// anew of it. Of a server
-// whose build did not keep the latter, its image names them, where ResolveImage has read them; an image that was deleted still does.
+// anew of it. Of a server whose build did not keep the latter two, its image names them, where ResolveImage has read them; an image that was
+// deleted still does.
 const needsImageSQL = `
 SELECT EXISTS (
     SELECT FROM placements p JOIN servers s ON s.id = p.server_id JOIN images i ON i.id = s.image_id
