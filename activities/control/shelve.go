@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
@@ -114,8 +115,8 @@ func (a *Activities) shelvedImage(ctx context.Context, v models.Server, missing 
 	return image, err
 }
 
-// LeaveHost has the server be on no host; Conflict where the image was deleted meanwhile. Behind it,
-// by the undos of the build, its domain and its disks go, and then its room.
+// LeaveHost has the server be on no host; Conflict where the image was deleted meanwhile. Behind it, by the undos of the build, its
+// domain and its disks go, and then its room.
 func (a *Activities) LeaveHost(ctx context.Context, in contract.LeaveHostInput) error {
 	action, err := rowOf(in.Action)
 	if err != nil {
