@@ -31,7 +31,7 @@ var (
 	stopped      = state{80, "stopped"}
 )
 
-// stateOf is a server's state in EC2's words. EC2 has none for a guest that is paused or suspended: it does nothing, and can be
+// stateOf is a server's state in EC2's words. EC2 has none for a guest that is paused, suspended or shelved: it does nothing, and can be
 // started, so it is stopped. What never ran, or is kept to be restored by Nova's clients, is terminated.
 func stateOf(v models.Server) state {
 	switch v.VMState { //nolint:exhaustive // the rest depends on what is done to it
@@ -44,9 +44,10 @@ func stateOf(v models.Server) state {
 	switch v.Task() {
 	case lifecycle.Deleting, lifecycle.SoftDeleting:
 		return shuttingDown
-	case lifecycle.PoweringOff, lifecycle.Suspending, lifecycle.Pausing:
+	case lifecycle.PoweringOff, lifecycle.Suspending, lifecycle.Pausing,
+		lifecycle.Shelving, lifecycle.ShelvingImagePending, lifecycle.ShelvingImageUploading, lifecycle.ShelvingOffloading:
 		return stopping
-	case lifecycle.PoweringOn, lifecycle.Resuming, lifecycle.Unpausing:
+	case lifecycle.PoweringOn, lifecycle.Resuming, lifecycle.Unpausing, lifecycle.Unshelving, lifecycle.Spawning:
 		return pending
 	}
 	switch v.VMState {
@@ -62,7 +63,7 @@ func stateOf(v models.Server) state {
 		if v.LaunchedAt == nil {
 			return terminated
 		}
-	case lifecycle.Paused, lifecycle.Suspended, lifecycle.Stopped, lifecycle.Deleted, lifecycle.SoftDeleted:
+	case lifecycle.Paused, lifecycle.Suspended, lifecycle.Stopped, lifecycle.Shelved, lifecycle.ShelvedOffloaded, lifecycle.Deleted, lifecycle.SoftDeleted:
 	}
 	return stopped
 }

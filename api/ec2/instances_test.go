@@ -14,6 +14,7 @@ func TestEveryStateOfAServerIsOneOfAnInstances(t *testing.T) {
 	is := map[lifecycle.VMState]state{
 		lifecycle.Building: pending, lifecycle.Active: running, lifecycle.Paused: stopped, lifecycle.Suspended: stopped, lifecycle.Stopped: stopped,
 		lifecycle.Rescued: running, lifecycle.Resized: running, lifecycle.SoftDeleted: terminated, lifecycle.Error: stopped, lifecycle.Deleted: terminated,
+		lifecycle.Shelved: stopped, lifecycle.ShelvedOffloaded: stopped,
 	}
 	require.Len(t, is, len(lifecycle.States()))
 	launched := new(time.Now())
@@ -33,9 +34,14 @@ func TestEveryStateOfAServerIsOneOfAnInstances(t *testing.T) {
 	for task, want := range map[string]state{
 		lifecycle.PoweringOff: stopping, lifecycle.Suspending: stopping, lifecycle.PoweringOn: pending, lifecycle.Resuming: pending, lifecycle.Rebooting: running,
 		lifecycle.ImageSnapshot: running, lifecycle.SoftDeleting: shuttingDown,
+		lifecycle.Shelving: stopping, lifecycle.ShelvingImagePending: stopping, lifecycle.ShelvingImageUploading: stopping,
 	} {
 		require.Equal(t, want, stateOf(models.Server{VMState: lifecycle.Active, TaskState: &task}), task)
 	}
+	for _, task := range []string{lifecycle.Unshelving, lifecycle.Spawning} {
+		require.Equal(t, pending, stateOf(models.Server{VMState: lifecycle.ShelvedOffloaded, TaskState: &task}), task)
+	}
+	require.Equal(t, stopping, stateOf(models.Server{VMState: lifecycle.Shelved, TaskState: new(lifecycle.ShelvingOffloading)}), "it cannot be started yet")
 }
 
 func TestAFailedBuildSaysWhy(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 // EC2's error codes of what an instance cannot do.
@@ -27,6 +29,9 @@ type changedStates struct {
 	head
 	Instances set[changedState] `xml:"instancesSet"`
 }
+
+// unshelve is the action on a shelved server, whether or not it has left its host.
+const unshelve = "unshelve"
 
 // change is what is done to an instance in a state: the name of an action on its server, and the state that shows then. No name
 // is nothing: it is that already, or becomes it.
@@ -51,17 +56,28 @@ func (a *API) changing(ctx context.Context, who asker, named []string, of func(i
 	said := &changedStates{}
 	for i, one := range found {
 		if name := changes[i].action; name != "" {
-			action, ok := lifecycle.Find(name)
-			if !ok {
-				panic("there is no action " + name)
-			}
-			if err := a.asking(who).Act(ctx, one.server, action, contract.ActionArguments{}); err != nil {
+			if err := a.act(ctx, who, one.server, name); err != nil {
 				return nil, inState(err)
 			}
 		}
 		said.Instances = append(said.Instances, changedState{one.id, changes[i].to, stateOf(one.server)})
 	}
 	return said, nil
+}
+
+func (a *API) act(ctx context.Context, who asker, v models.Server, name string) error {
+	if name == unshelve {
+		return a.asking(who).Unshelve(ctx, v, row(unshelve), row("unshelve-offloaded"), servers.Target{})
+	}
+	return a.asking(who).Act(ctx, v, row(name), contract.ActionArguments{})
+}
+
+func row(name string) lifecycle.Action {
+	action, ok := lifecycle.Find(name)
+	if !ok {
+		panic("there is no action " + name)
+	}
+	return action
 }
 
 // inState gives the conflict of an action its code in EC2.
@@ -92,6 +108,8 @@ func (a *API) startInstances(ctx context.Context, who asker, in startInstances) 
 				return change{"resume", pending}, true
 			case lifecycle.Paused:
 				return change{"unpause", pending}, true
+			case lifecycle.Shelved, lifecycle.ShelvedOffloaded:
+				return change{unshelve, pending}, true
 			case lifecycle.Error: // its guest is made anew
 				return change{"reboot-hard", pending}, true
 			}
