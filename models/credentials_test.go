@@ -59,6 +59,24 @@ func TestNoApplicationCredentialIsMadeOfARoleThatIsBeingTakenAway(t *testing.T) 
 	require.Empty(t, p.snapshot(t)["application_credentials"])
 }
 
+func TestNoApplicationCredentialLosesARoleThatIsBeingDeletedAndStays(t *testing.T) {
+	p, ctx := newPeople(t), t.Context()
+	for i := range 20 {
+		role := fmt.Sprintf("auditor-%d", i)
+		require.NoError(t, p.CreateRole(ctx, Role{ID: role, Name: role, Extra: Extra{}, CreatedAt: p.at}))
+		require.NoError(t, p.EnsureRole(ctx, "ann", "red", role))
+		errs := atOnce(2, func(n int) error {
+			if n == 0 {
+				return p.CreateApplicationCredential(ctx, ApplicationCredential{ID: role, Name: role, UserID: "ann", ProjectID: "red", CreatedAt: p.at, Roles: []string{role}})
+			}
+			return p.DeleteRole(ctx, role)
+		})
+		require.NoError(t, errs[1])
+		require.True(t, errs[0] == nil || fault.Is(errs[0], fault.Invalid) || fault.Is(errs[0], fault.NotFound), "%v", errs[0])
+	}
+	require.Empty(t, p.snapshot(t)["application_credentials"])
+}
+
 func TestAUserKeepsAsManyCredentialsAsItMayAndNotOneMore(t *testing.T) {
 	p, ctx := newPeople(t), t.Context()
 	require.NoError(t, p.EnsureRole(ctx, "ann", "red", "member"))

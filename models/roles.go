@@ -65,7 +65,7 @@ func (s *Store) UpdateRole(ctx context.Context, id string, p RolePatch) (Role, e
 
 // DeleteRole deletes one, wherever it was given, and ends the application credentials that have it.
 func (s *Store) DeleteRole(ctx context.Context, id string) error {
-	err := s.tx(ctx, func(tx *gorm.DB) error {
+	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error {
 		if err := tx.Exec(`DELETE FROM application_credentials WHERE id IN (
 			SELECT a.application_credential_id FROM application_credential_roles a JOIN roles r ON r.name = a.role WHERE r.id = ?)`, id).Error; err != nil {
 			return err
