@@ -36,11 +36,29 @@ func (s *Store) PurgingProjects(ctx context.Context) ([]Project, error) {
 	return all, failed(err, "look for projects that are purged")
 }
 
+// Purging says whether a project is to be deleted with all that it owns, still: who enables it keeps what is left.
+func (s *Store) Purging(ctx context.Context, id string) (is bool, err error) {
+	err = s.db.WithContext(ctx).Model(&Project{}).Where("id = ?", id).Select("purging_since IS NOT NULL").Scan(&is).Error
+	return is, failed(err, "read whether project %s is purged", id)
+}
+
+// EndPurge deletes a project that is purged and owns nothing any more; Conflict where it does, or where somebody has enabled it.
+func (s *Store) EndPurge(ctx context.Context, id string) error {
+	err := s.keepingAnAdmin(ctx, func(tx *gorm.DB) error {
+		enabled := fault.New(fault.Conflict, "Project %s is purged no more.", id)
+		if err := standing[Project](tx.Where("purging_since IS NOT NULL"), id, "UPDATE", enabled); err != nil {
+			return err
+		}
+		return deleteProject(tx, id)
+	})
+	return failed(err, "delete project %s", id)
+}
+
 // Belongings are what a project owns that can be deleted now; of each kind some.
 type Belongings struct {
-	Servers                          []Server // that are not being deleted already
-	ServerGroups                     []string
+	Servers                          []string // that are not being deleted already
 	Images, Ports, Subnets, Networks []string // ports that no server has, networks without ports, subnets on others' networks
+	ServerGroups                     []string
 }
 
 // atOnceOfAKind is how much of each kind a purge takes on at a time.
@@ -51,16 +69,12 @@ func (s *Store) Belongings(ctx context.Context, projectID string) (Belongings, e
 	var b Belongings
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		b = Belongings{}
-		err := tx.Where("project_id = ? AND deleted_at IS NULL AND task_state IS DISTINCT FROM ?", projectID, lifecycle.Deleting).
-			Order("id").Limit(atOnceOfAKind).Find(&b.Servers).Error
-		if err != nil {
-			return err
-		}
 		for _, kind := range []struct {
 			ids   *[]string
 			table any
 			where string
 		}{
+			{&b.Servers, &Server{}, "project_id = ? AND deleted_at IS NULL AND task_state IS DISTINCT FROM '" + lifecycle.Deleting + "'"},
 			{&b.Images, &Image{}, "owner_id = ? AND deleted_at IS NULL"},
 			{&b.Ports, &Port{}, "project_id = ? AND server_id IS NULL"},
 			{&b.Subnets, &Subnet{}, "project_id = ? AND network_id IN (SELECT id FROM networks n WHERE n.project_id <> subnets.project_id)"},

@@ -40,37 +40,40 @@ func (a *Activities) purge(ctx context.Context, p models.Project) error {
 	repository := a.images.For(images.Caller{
 		Caller: imagepolicy.Caller{UserID: by, ProjectID: p.ID, Roles: []string{auth.RoleAdmin}}, RequestID: request,
 	})
-	var errs []error
-	remove := func(what, id string, err error) {
-		switch {
-		case err == nil, fault.Is(err, fault.NotFound):
-		case fault.Is(err, fault.Conflict), fault.Is(err, fault.Forbidden): // something is done to it, or it is protected
-			a.log.Info("a project that is purged keeps something for now", "project_id", p.ID, what, id, "reason", err)
-		default:
-			errs = append(errs, fmt.Errorf("%s %s: %w", what, id, err))
-		}
+	deleteServer := func(ctx context.Context, id string) error {
+		return a.builds.Delete(ctx, contract.DeleteInput{ServerID: id, ProjectID: p.ID, UserID: by, RequestID: request, Deadlines: a.deadlines})
 	}
-	for _, s := range has.Servers {
-		remove("server", s.ID, a.builds.Delete(ctx, contract.DeleteInput{
-			ServerID: s.ID, ProjectID: s.ProjectID, UserID: by, RequestID: request, Deadlines: a.deadlines,
-		}))
-	}
-	for _, id := range has.Images {
+	removeImage := func(ctx context.Context, id string) error {
 		image, err := repository.Get(ctx, id)
-		if err == nil {
-			err = repository.Remove(ctx, image)
+		if err != nil {
+			return err
 		}
-		remove("image", id, err)
+		return repository.Remove(ctx, image)
 	}
+	var errs []error
 	for _, kind := range []struct {
 		what string
 		ids  []string
 		gone func(context.Context, string) error
-	}{{"port", has.Ports, a.store.DeletePort}, {"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork}, {"server group", has.ServerGroups, a.store.DeleteServerGroup}} {
+	}{
+		{"server", has.Servers, deleteServer}, {"image", has.Images, removeImage}, {"port", has.Ports, a.store.DeletePort},
+		{"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork},
+		{"server group", has.ServerGroups, a.store.DeleteServerGroup}, {"project", []string{p.ID}, a.store.EndPurge},
+	} {
 		for _, id := range kind.ids {
-			remove(kind.what, id, kind.gone(ctx, id))
+			// A turn may take minutes, and who enables the project keeps what is left of it.
+			if purging, err := a.store.Purging(ctx, p.ID); err != nil || !purging {
+				return errors.Join(append(errs, err)...)
+			}
+			err := kind.gone(ctx, id)
+			switch {
+			case err == nil, fault.Is(err, fault.NotFound):
+			case fault.Is(err, fault.Conflict), fault.Is(err, fault.Forbidden): // something is done to it, or it is protected
+				a.log.Info("a project that is purged keeps something for now", "project_id", p.ID, kind.what, id, "reason", err)
+			default:
+				errs = append(errs, fmt.Errorf("%s %s: %w", kind.what, id, err))
+			}
 		}
 	}
-	remove("project", p.ID, a.store.DeleteProject(ctx, p.ID))
 	return errors.Join(errs...)
 }

@@ -20,6 +20,7 @@ type ending struct {
 	Builds
 	store *models.Store
 	asked []contract.DeleteInput
+	then  func() // once, after the next
 }
 
 func (e *ending) Delete(ctx context.Context, in contract.DeleteInput) error {
@@ -27,6 +28,10 @@ func (e *ending) Delete(ctx context.Context, in contract.DeleteInput) error {
 	_, err := e.store.MarkServerDeleting(ctx, in.ServerID, models.InstanceAction{
 		ServerID: in.ServerID, RequestID: in.RequestID, Action: "delete", UserID: in.UserID, ProjectID: in.ProjectID, StartedAt: time.Now(),
 	})
+	if e.then != nil {
+		e.then()
+		e.then = nil
+	}
 	return err
 }
 
@@ -58,6 +63,18 @@ func TestAPurgedProjectGoesWithAllThatItOwns(t *testing.T) {
 
 	turn()
 	require.Empty(t, engine.asked, "nobody has asked")
+	enable := func() {
+		_, err := store.UpdateProject(ctx, "p1", models.ProjectPatch{Enabled: new(true)})
+		require.NoError(t, err)
+	}
+	require.NoError(t, store.PurgeProject(ctx, "p1", "ops"))
+	engine.then = enable
+	turn()
+	require.Len(t, engine.asked, 1, "what is left is kept from then on, within a turn too")
+	_, err = store.Port(ctx, port.ID)
+	require.NoError(t, err)
+	require.ErrorContains(t, store.EndPurge(ctx, "p1"), "Project p1 is purged no more.")
+
 	require.NoError(t, store.PurgeProject(ctx, "p1", "ops"))
 	turn()
 	require.Len(t, engine.asked, 2)
@@ -84,8 +101,7 @@ func TestAPurgedProjectGoesWithAllThatItOwns(t *testing.T) {
 	require.NoError(t, store.DeletePort(ctx, guest.ID))
 
 	// Who enables it keeps what is left.
-	_, err = store.UpdateProject(ctx, "p1", models.ProjectPatch{Enabled: new(true)})
-	require.NoError(t, err)
+	enable()
 	turn()
 	requireOwns("Project p1 owns 1 network")
 
