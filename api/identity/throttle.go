@@ -2,6 +2,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -18,36 +19,35 @@ import (
 const (
 	failBurst = 10
 	failEvery = 3 * time.Second
-	// maxThrottled bounds how many users' failures are remembered; beyond it, users without a count of their own share one.
+	// maxThrottled bounds how many users' failures are remembered; beyond it, who has failed least is forgotten.
 	maxThrottled = 4096
 	// patience is how long a login waits for its turn at a core.
 	patience = 10 * time.Second
 )
 
+// name stands for a user in the count. What users are called is for clients to choose, and how long that is.
+type name [sha256.Size]byte
+
 // throttle limits failed logins by user, and how many passwords are checked at once. The count is each api process's own.
 type throttle struct {
 	mu     sync.Mutex
-	failed map[string]*rate.Limiter
-	shared *rate.Limiter
+	failed map[name]*rate.Limiter
 	turn   chan struct{}
 	now    func() time.Time
 }
 
 func newThrottle() *throttle {
 	return &throttle{
-		failed: map[string]*rate.Limiter{},
-		shared: newLimiter(),
+		failed: map[name]*rate.Limiter{},
 		turn:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // half the cores stay free for everybody with a token
 		now:    time.Now,
 	}
 }
 
-func newLimiter() *rate.Limiter { return rate.NewLimiter(rate.Every(failEvery), failBurst) }
-
 // check runs verify unless key has failed too often: then 429. A success costs nothing.
 func (t *throttle) check(ctx context.Context, key string, verify func() bool) (bool, error) {
-	limiter := t.of(key)
-	if err := t.allowed(limiter); err != nil {
+	user := name(sha256.Sum256([]byte(key)))
+	if err := t.allowed(user); err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -59,18 +59,20 @@ func (t *throttle) check(ctx context.Context, key string, verify func() bool) (b
 		return false, rest.Status(http.StatusServiceUnavailable, "Too many logins at once. Try again.")
 	}
 	// Again: those that were before us in the queue may have used the failures up.
-	if err := t.allowed(limiter); err != nil {
+	if err := t.allowed(user); err != nil {
 		return false, err
 	}
 	if verify() {
 		return true, nil
 	}
-	limiter.AllowN(t.now(), 1)
+	t.fail(user)
 	return false, nil
 }
 
-func (t *throttle) allowed(l *rate.Limiter) error {
-	if l.TokensAt(t.now()) >= 1 {
+func (t *throttle) allowed(user name) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l, ok := t.failed[user]; !ok || l.TokensAt(t.now()) >= 1 {
 		return nil
 	}
 	err := rest.Status(http.StatusTooManyRequests, "Too many failed logins. Wait a moment and try again.")
@@ -78,23 +80,35 @@ func (t *throttle) allowed(l *rate.Limiter) error {
 	return err
 }
 
-func (t *throttle) of(key string) *rate.Limiter {
+func (t *throttle) fail(user name) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if l, ok := t.failed[key]; ok {
-		return l
+	l, ok := t.failed[user]
+	if !ok {
+		t.makeRoom()
+		l = rate.NewLimiter(rate.Every(failEvery), failBurst)
+		t.failed[user] = l
+	}
+	l.AllowN(t.now(), 1)
+}
+
+// makeRoom forgets users of whom there is nothing to remember any more, or else the one who has failed least: who wants a user's failures
+// forgotten would have to fail as often with thousands of others.
+func (t *throttle) makeRoom() {
+	if len(t.failed) < maxThrottled {
+		return
+	}
+	var least name
+	most := -1.0
+	for user, l := range t.failed {
+		switch left := l.TokensAt(t.now()); {
+		case left >= failBurst:
+			delete(t.failed, user)
+		case left > most:
+			least, most = user, left
+		}
 	}
 	if len(t.failed) >= maxThrottled {
-		for k, l := range t.failed {
-			if l.TokensAt(t.now()) >= failBurst {
-				delete(t.failed, k) // nothing to remember
-			}
-		}
-		if len(t.failed) >= maxThrottled {
-			return t.shared
-		}
+		delete(t.failed, least)
 	}
-	l := newLimiter()
-	t.failed[key] = l
-	return l
 }
