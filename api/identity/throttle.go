@@ -32,32 +32,31 @@ type name [sha256.Size]byte
 type throttle struct {
 	mu     sync.Mutex
 	failed map[name]*rate.Limiter
-	turn   chan struct{}
+	turns  *turns
 	now    func() time.Time
 }
 
 func newThrottle() *throttle {
 	return &throttle{
 		failed: map[name]*rate.Limiter{},
-		turn:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), // half the cores stay free for everybody with a token
+		turns:  newTurns(max(1, runtime.GOMAXPROCS(0)/2)), // half the cores stay free for everybody with a token
 		now:    time.Now,
 	}
 }
 
-// check runs verify unless key has failed too often: then 429. A success costs nothing.
-func (t *throttle) check(ctx context.Context, key string, verify func() bool) (bool, error) {
+// check runs verify unless key has failed too often: then 429. A success costs nothing. Clients take turns, so that one which logs in
+// wrongly under ever other names keeps only itself waiting.
+func (t *throttle) check(ctx context.Context, client, key string, verify func() bool) (bool, error) {
 	user := name(sha256.Sum256([]byte(key)))
 	if err := t.allowed(user); err != nil {
 		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	select {
-	case t.turn <- struct{}{}:
-		defer func() { <-t.turn }()
-	case <-ctx.Done():
+	if !t.turns.take(ctx, client) {
 		return false, rest.Status(http.StatusServiceUnavailable, "Too many logins at once. Try again.")
 	}
+	defer t.turns.give()
 	// Again: those that were before us in the queue may have used the failures up.
 	if err := t.allowed(user); err != nil {
 		return false, err

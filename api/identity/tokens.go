@@ -337,7 +337,7 @@ func (a *API) byPassword(c echo.Context, in authRequest, who *known) (models.Use
 		return models.User{}, err
 	}
 	known := err == nil && user.Enabled
-	good, err := a.throttle.check(ctx, key, func() bool { return auth.CheckPassword(user.PasswordHash, asked.Password) && known })
+	good, err := a.throttle.check(ctx, clientOf(c.Request().RemoteAddr), key, func() bool { return auth.CheckPassword(user.PasswordHash, asked.Password) && known })
 	if err != nil {
 		return models.User{}, err
 	}
@@ -393,7 +393,7 @@ func (a *API) byApplication(c echo.Context, in authRequest, who *known) (models.
 		return models.User{}, err
 	}
 	known := err == nil && user.Enabled && (as.ExpiresAt == nil || as.ExpiresAt.After(a.now()))
-	good, err := a.throttle.check(ctx, key, func() bool { return auth.CheckPassword(as.SecretHash, asked.Secret) && known })
+	good, err := a.throttle.check(ctx, clientOf(c.Request().RemoteAddr), key, func() bool { return auth.CheckPassword(as.SecretHash, asked.Secret) && known })
 	if err != nil {
 		return models.User{}, err
 	}

@@ -119,7 +119,7 @@ func (a *API) changeOwnPassword(c echo.Context) error {
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return fmt.Errorf("find the user whose password changes: %w", err)
 	}
-	good, err := a.throttle.check(ctx, "id/"+id, func() bool { return auth.CheckPassword(u.PasswordHash, in.or("original_password")) && u.Enabled })
+	good, err := a.throttle.check(ctx, clientOf(c.Request().RemoteAddr), "id/"+id, func() bool { return auth.CheckPassword(u.PasswordHash, in.or("original_password")) && u.Enabled })
 	if err != nil {
 		return err
 	}
