@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/slipway-cloud/slipway/internal/alive"
 )
 
 const (
@@ -20,6 +22,7 @@ type backlog struct {
 
 	mu         sync.Mutex
 	held       bytes.Buffer
+	writing    bool          // what was taken last
 	came, went chan struct{} // one may wait for each
 }
 
@@ -27,7 +30,7 @@ func newBacklog(full error, patience time.Duration) *backlog {
 	return &backlog{full: full, patience: patience, came: make(chan struct{}, 1), went: make(chan struct{}, 1)}
 }
 
-// fill reads until that ends, or until there is no room.
+// fill reads until that ends and what was said last is taken, or until there is no room.
 func (b *backlog) fill(ctx context.Context, from io.Reader) error {
 	buffer := make([]byte, chunk)
 	for {
@@ -42,9 +45,30 @@ func (b *backlog) fill(ctx context.Context, from io.Reader) error {
 			}
 		}
 		if err != nil {
+			b.settle(ctx)
 			return err
 		}
 	}
+}
+
+// settle waits until nothing is left.
+func (b *backlog) settle(ctx context.Context) {
+	late := time.After(alive.Stall)
+	for b.busy() {
+		select {
+		case <-b.went:
+		case <-late:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *backlog) busy() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.writing || b.held.Len() > 0
 }
 
 // drain writes what there is, at most so many bytes at once.
@@ -63,7 +87,7 @@ func (b *backlog) drain(ctx context.Context, to io.Writer, most int) error {
 		if _, err := to.Write(buffer[:n]); err != nil {
 			return err
 		}
-		signal(b.went)
+		b.wrote()
 	}
 }
 
@@ -82,7 +106,15 @@ func (b *backlog) take(into []byte) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n, _ := b.held.Read(into) // io.EOF where there is none
+	b.writing = n > 0
 	return n
+}
+
+func (b *backlog) wrote() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.writing = false
+	signal(b.went)
 }
 
 func signal(to chan struct{}) {
