@@ -366,6 +366,17 @@ func TestAnotherProjectsThingsAreAsAbsentAsWhatNeverWas(t *testing.T) {
 	}
 }
 
+func TestAProjectHasTheInstanceTypesThatItWasGiven(t *testing.T) {
+	w := newWorld(t)
+	ctx, key := t.Context(), w.accessKey("demo", demoUser, demoProject)
+	_, err := w.store.CreateFlavor(ctx, models.Flavor{ID: "own", Name: "m1.own", VCPUs: 1, RAMMiB: 64, DiskGiB: 1, RxTxFactor: 1})
+	require.NoError(t, err)
+	asked := []string{"Action", "DescribeInstanceTypes", "InstanceType.1", "m1.own"}
+	require.Equal(t, "InvalidInstanceType", w.ec2(key, asked...).code)
+	require.NoError(t, w.store.GiveFlavor(ctx, "own", demoProject))
+	require.Contains(t, w.ec2(key, asked...).body, "<instanceType>m1.own</instanceType>")
+}
+
 // TestNoParameterMakesTheServerFail asks for every action with parameters that are its own and values that are mostly not.
 func TestNoParameterMakesTheServerFail(t *testing.T) {
 	w := newWorld(t)

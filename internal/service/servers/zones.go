@@ -54,11 +54,11 @@ func (s *Service) zone(ctx context.Context, name string) (string, error) {
 	return name, nil
 }
 
-// Flavors are those that the caller may have a server of, by name.
+// Flavors are those that the caller may have a server of, as FlavorFor says, by name.
 func (s Servers) Flavors(ctx context.Context) ([]models.Flavor, error) {
 	f := models.FlavorFilter{Disabled: new(false), SortKey: "name"}
 	if !s.caller.Admin() {
-		f.Public = new(true)
+		f.Public, f.ProjectID = new(true), s.caller.ProjectID
 	}
 	return s.store.ListFlavors(ctx, f)
 }
