@@ -79,8 +79,10 @@ func (a *API) showQuota(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	q, err := a.service.DefaultQuota(ctx)
-	if !strings.HasSuffix(c.Path(), "/defaults") {
+	var q models.ProjectQuota
+	if strings.HasSuffix(c.Path(), "/defaults") {
+		q, err = a.service.DefaultQuota(ctx)
+	} else {
 		q, err = a.service.Quota(ctx, project)
 	}
 	if err != nil {
