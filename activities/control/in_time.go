@@ -23,8 +23,8 @@ func (a *Activities) actInTime(ctx context.Context, action lifecycle.Action, ser
 	})
 }
 
-// inTheirOwnersNames begins something on servers that nobody else has asked for. One to which something else is begun meanwhile is left to the
-// the next turn.
+// inTheirOwnersNames begins something on servers that nobody has asked for. One to which something else is begun meanwhile is left to the
+// next turn.
 func inTheirOwnersNames(servers []models.Server, what string, begin func(s models.Server, requestID string) error) error {
 	var errs []error
 	for _, s := range servers {

@@ -16,7 +16,8 @@ import (
 )
 
 // PurgeProjects goes on with the delete of projects that are to go with all that they own: begins the delete of their servers, removes
-// images, ports, subnets and networks that nothing uses, groups of servers, and in the end the project. What cannot go yet is left to the next turn.
+// images, ports, subnets and networks that nothing uses, groups of servers, and in the end the project. What cannot go yet is left to
+// the next turn.
 func (a *Activities) PurgeProjects(ctx context.Context, _ contract.Housekeeping) error {
 	projects, err := a.store.PurgingProjects(ctx)
 	if err != nil {
