@@ -155,7 +155,7 @@ func (a *Activities) groupOf(ctx context.Context, serverID string) (*scheduler.G
 }
 
 // ReleaseAllocation gives the room back: on the named host, or, where the selection's answer was lost, on every host but
-// the excepted.
+// the excepted. What the server has left on a host before is not its to give back: that host may not be clean.
 func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) error {
 	if err := a.giveBack(ctx, in.Run, contract.SelectHost, 0, in.Hostname); err != nil {
 		return err
@@ -167,12 +167,17 @@ func (a *Activities) ReleaseAllocation(ctx context.Context, in contract.Undo) er
 	if err != nil {
 		return err
 	}
+	m, err := a.store.LastMigration(ctx, in.ServerID)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
 	for _, al := range held {
 		h, err := a.store.Host(ctx, al.HostID)
 		if err != nil {
 			return err
 		}
-		if slices.Contains(in.Except, h.Hostname) {
+		chosen := m.RequestID == in.RequestID && m.DestHost == h.Hostname // which ForgetResize may have ended by now
+		if slices.Contains(in.Except, h.Hostname) || al.Role == models.PlacementLeft && !chosen {
 			continue
 		}
 		if err := a.store.ReleasePlacement(ctx, in.ServerID, h.Hostname); err != nil {
