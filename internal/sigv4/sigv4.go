@@ -120,9 +120,10 @@ func ofQuery(r Request) (Signature, error) {
 	if err != nil {
 		return s, err
 	}
+	const most = int(maxExpires / time.Second)
 	seconds, err := strconv.Atoi(values[3])
-	if err != nil || seconds < 1 || time.Duration(seconds)*time.Second > maxExpires {
-		return s, incomplete("X-Amz-Expires is from 1 to %d seconds", int(maxExpires/time.Second))
+	if err != nil || seconds < 1 || seconds > most {
+		return s, incomplete("X-Amz-Expires is from 1 to %d seconds", most)
 	}
 	s.Expires = time.Duration(seconds) * time.Second
 	return s, nil
