@@ -90,14 +90,6 @@ func (a *API) deregisterImage(ctx context.Context, who asker, in deregisterImage
 	return isDone(), nil
 }
 
-// imageByID is the image of an id, and of no name: what changes one names it.
-func (a *API) imageByID(ctx context.Context, who asker, id string) (image, error) {
-	if _, err := a.imageOfID(ctx, id); err != nil {
-		return image{}, err
-	}
-	return a.imageFor(ctx, who, id)
-}
-
 type describeImageAttribute struct {
 	Image     string `ec2:"ImageId,required"`
 	Attribute string `ec2:"Attribute,required"`

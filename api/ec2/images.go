@@ -212,7 +212,7 @@ func (i image) executable(who asker, by []string) bool {
 	})
 }
 
-// listImages lists what the caller sees, with EC2's ids. The store's answers come in pages.
+// listImages lists what the caller sees, with EC2's ids.
 func (a *API) listImages(ctx context.Context, who asker, f models.ImageFilter) ([]image, error) {
 	found, err := a.picturing(who).List(ctx, f)
 	if err != nil {
@@ -257,31 +257,39 @@ func (a *API) imageOfID(ctx context.Context, id string) (string, error) {
 	return a.store.ImageByEC2ID(ctx, number)
 }
 
-// imageFor is the image that a request names, by an id, or by its name where that is no id. An id's prefix has to be the one of the
-// image's container format.
-func (a *API) imageFor(ctx context.Context, who asker, id string) (image, error) {
-	f := models.ImageFilter{}
-	isName := false
-	switch found, err := a.imageOfID(ctx, id); {
-	case err == nil:
-		f = models.ImageFilter{IDs: []string{found}, Visibility: "all", MemberStatus: "all", AnyHidden: true}
-	case codeOf(err) == ids.EC2ImageMalformed:
-		f.Names, isName = []string{id}, true
-	default:
+// imageByID is the image of an id, and of no name: what changes one names it. An id's prefix has to be the one of the image's container
+// format.
+func (a *API) imageByID(ctx context.Context, who asker, id string) (image, error) {
+	named, err := a.imageOfID(ctx, id)
+	if err != nil {
 		return image{}, err
 	}
-	found, err := a.listImages(ctx, who, f)
-	switch {
+	found, err := a.listImages(ctx, who, models.ImageFilter{IDs: []string{named}, Visibility: "all", MemberStatus: "all", AnyHidden: true})
+	if err != nil {
+		return image{}, err
+	}
+	if len(found) == 0 || !found[0].answersTo(id) {
+		return image{}, ids.NoEC2Image(id)
+	}
+	return found[0], nil
+}
+
+// imageFor is the image that a request names, by an id, or by its name where that is no id.
+func (a *API) imageFor(ctx context.Context, who asker, id string) (image, error) {
+	i, err := a.imageByID(ctx, who, id)
+	if codeOf(err) != ids.EC2ImageMalformed {
+		return i, err
+	}
+	switch found, err := a.listImages(ctx, who, models.ImageFilter{Names: []string{id}}); {
 	case err != nil:
 		return image{}, err
 	case len(found) > 1:
 		return image{}, invalid("There are several images of the name %s: say which one by its id", id)
-	case len(found) == 0 && isName:
+	case len(found) == 0:
 		return image{}, refuse(ids.EC2ImageMalformed, `Invalid id: "%s" (expecting "ami-...", or the name of an image)`, id)
-	case len(found) == 0 || !isName && !found[0].answersTo(id):
-		return image{}, ids.NoEC2Image(id)
+	default:
+		return found[0], nil
 	}
-	return found[0], nil
 }
 
 // usable is an image that instances can be made of, as a kind: machine, kernel or ramdisk.
