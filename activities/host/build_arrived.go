@@ -3,14 +3,12 @@ package host
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -20,7 +18,7 @@ import (
 const placingName = nextName + part
 
 // BuildArrived makes a guest's disks of those that have arrived from another host: they grow where the flavor has more, swap is made
-// anew, and so is what the guest did not have. What told it of the host that it was on stays behind.
+// anew, and so is what the guest did not have.
 func (a *Activities) BuildArrived(ctx context.Context, in contract.BuildArrivedInput) error {
 	dir, leave, err := a.make(ctx, in.ServerID)
 	if err != nil {
@@ -30,9 +28,6 @@ func (a *Activities) BuildArrived(ctx context.Context, in contract.BuildArrivedI
 	arrived, placing := filepath.Join(dir, contract.ArrivesNext), filepath.Join(dir, placingName)
 	if isThere(arrived) {
 		if err := a.growDisks(ctx, arrived, in.Disk); err != nil {
-			return err
-		}
-		if err := configdrive.Remove(arrived); err != nil {
 			return err
 		}
 		if err := errors.Join(os.Rename(arrived, placing), durable.SyncDir(dir)); err != nil {
@@ -59,15 +54,10 @@ func (a *Activities) growDisks(ctx context.Context, dir string, in contract.Buil
 	if err := a.disks.GrowRoot(ctx, dir, base, int64(in.RootGiB)*gib); err != nil {
 		return err
 	}
-	return furtherDisks(in, func(number int, d contract.BlockDevice) error {
+	return a.furtherDisks(ctx, dir, in, func(number int, d contract.BlockDevice) error {
 		if isThere(filepath.Join(dir, disk.EphemeralName(number))) {
 			return a.disks.GrowEphemeral(dir, number, int64(d.MiB)*mib)
 		}
 		return a.newEphemeral(ctx, dir, number, d, in.Image)
-	}, func(bytes int64) error {
-		if err := os.Remove(filepath.Join(dir, disk.SwapName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return program.Fault(err, "removing the swap disk in "+dir)
-		}
-		return a.disks.Swap(ctx, dir, bytes)
 	})
 }

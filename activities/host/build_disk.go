@@ -40,9 +40,9 @@ func (a *Activities) buildDisk(ctx context.Context, dir string, in contract.Buil
 	if grown, err = a.rootDisk(ctx, dir, base, in); err != nil {
 		return grown, err
 	}
-	return grown, furtherDisks(in, func(number int, d contract.BlockDevice) error {
+	return grown, a.furtherDisks(ctx, dir, in, func(number int, d contract.BlockDevice) error {
 		return a.newEphemeral(ctx, dir, number, d, in.Image)
-	}, func(bytes int64) error { return a.disks.Swap(ctx, dir, bytes) })
+	})
 }
 
 // rootDisk makes the root disk, grown where that is asked for. A growth that has not ended, in this process or in one that was

@@ -9,7 +9,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/transfer"
@@ -17,7 +16,7 @@ import (
 )
 
 // OfferDisks lets one other host fetch the disks of a guest, which is off. Again it is another offer of the same, with a credential of
-// its own. What a guest's domain has besides follows from the server's facts, and is made anew where it arrives.
+// its own. What a guest has besides, swap and config drive too, follows from the server's facts, and is made anew where it arrives.
 func (a *Activities) OfferDisks(ctx context.Context, in contract.OfferDisksInput) (out contract.DiskOffer, err error) {
 	dir, leave, err := a.enter(ctx, in.ServerID)
 	if err != nil {
@@ -51,11 +50,6 @@ func (a *Activities) OfferDisks(ctx context.Context, in contract.OfferDisksInput
 	disks := []transfer.Disk{root}
 	for n := 0; isThere(filepath.Join(dir, disk.EphemeralName(n))); n++ {
 		disks = append(disks, transfer.Disk{Name: disk.EphemeralName(n), Path: disk.EphemeralName(n)})
-	}
-	for _, name := range []string{disk.SwapName, configdrive.Name} {
-		if isThere(filepath.Join(dir, name)) {
-			disks = append(disks, transfer.Disk{Name: name, Path: name})
-		}
 	}
 	return a.o.Offers.Make(ctx, dir, in, disks)
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/guest/configdrive"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 )
@@ -63,17 +62,13 @@ func rootOf(o contract.DiskOffer) (root contract.OfferedFile) {
 // fits refuses what the server's disks were not made as: the host that offers them may be in other hands. most is how large its root
 // disk may be.
 func fits(in contract.ReceiveDisksInput, most int64) error {
-	const drive = 128 * mib // more than any config drive has
 	// A qcow2 may have grown beyond what it shows, by its tables and what was given back in it.
-	largest := map[string]int64{disk.RootName: 2*most + gib, configdrive.Name: drive}
+	largest := map[string]int64{disk.RootName: 2*most + gib}
 	ephemerals := 0
-	for _, d := range contract.BlockDevices(in.Disk.BlockDevices, contract.Flavor{EphemeralGiB: in.Disk.EphemeralGiB, SwapMiB: in.Disk.SwapMiB}) {
-		switch d.Role {
-		case contract.EphemeralDisk:
+	for _, d := range contract.BlockDevices(in.Disk.BlockDevices, contract.Flavor{EphemeralGiB: in.Disk.EphemeralGiB}) {
+		if d.Role == contract.EphemeralDisk {
 			largest[disk.EphemeralName(ephemerals)] = int64(d.MiB) * mib
 			ephemerals++
-		case contract.SwapDisk:
-			largest[disk.SwapName] = int64(d.MiB) * mib
 		}
 	}
 	for _, f := range in.Offer.Files {

@@ -54,16 +54,16 @@ func (a *Activities) copyDisks(ctx context.Context, dir, next string, in contrac
 	if err := a.disks.GrownRoot(ctx, next, root, base, int64(in.RootGiB)*gib); err != nil {
 		return err
 	}
-	return furtherDisks(in, func(number int, d contract.BlockDevice) error {
+	return a.furtherDisks(ctx, next, in, func(number int, d contract.BlockDevice) error {
 		if from := filepath.Join(dir, disk.EphemeralName(number)); isThere(from) {
 			return a.disks.GrownEphemeral(ctx, next, number, from, int64(d.MiB)*mib)
 		}
 		return a.newEphemeral(ctx, next, number, d, in.Image)
-	}, func(bytes int64) error { return a.disks.Swap(ctx, next, bytes) })
+	})
 }
 
-// furtherDisks makes those beside the root disk, by what makes an ephemeral one of a number, and swap.
-func furtherDisks(in contract.BuildDiskInput, ephemeral func(number int, d contract.BlockDevice) error, swap func(bytes int64) error) (err error) {
+// furtherDisks makes those beside the root disk in a folder: swap, and by what makes one of a number the ephemeral ones.
+func (a *Activities) furtherDisks(ctx context.Context, dir string, in contract.BuildDiskInput, ephemeral func(number int, d contract.BlockDevice) error) (err error) {
 	ephemerals := 0
 	for _, d := range contract.BlockDevices(in.BlockDevices, contract.Flavor{EphemeralGiB: in.EphemeralGiB, SwapMiB: in.SwapMiB}) {
 		switch d.Role {
@@ -71,7 +71,7 @@ func furtherDisks(in contract.BuildDiskInput, ephemeral func(number int, d contr
 			err = ephemeral(ephemerals, d)
 			ephemerals++
 		case contract.SwapDisk:
-			err = swap(int64(d.MiB) * mib)
+			err = a.disks.Swap(ctx, dir, int64(d.MiB)*mib)
 		}
 		if err != nil {
 			return err

@@ -101,9 +101,13 @@ func TestAServersDisksArriveOnAnotherHostAndLeanOnItsImage(t *testing.T) {
 	require.NoError(t, h2.receive(t.Context(), offer), "again")
 
 	was, is := filepath.Join(h1.dir, server), filepath.Join(h2.dir, server, contract.Arrives)
-	for name, format := range map[string]string{"disk": "qcow2", "disk.eph0": "raw", "disk.swap": "raw", "disk.config": "raw"} {
+	for name, format := range map[string]string{"disk": "qcow2", "disk.eph0": "raw"} {
 		run(t, "qemu-img", "compare", "-f", format, "-F", format, filepath.Join(was, name), filepath.Join(is, name))
 		require.NoFileExists(t, filepath.Join(is, name+part))
+	}
+	for _, name := range []string{"disk.swap", "disk.config"} {
+		require.FileExists(t, filepath.Join(was, name))
+		require.NoFileExists(t, filepath.Join(is, name), "it is made anew")
 	}
 	require.NoFileExists(t, filepath.Join(is, factsName), "they are sealed for the other host")
 	base, err := h2.o.Cache.Path(h2.root.SHA512)
@@ -194,7 +198,9 @@ func TestAHostTakesNothingFromAnotherThatLeadsOutOfTheServersDisks(t *testing.T)
 			func(in *contract.ReceiveDisksInput) { in.Offer.Files[0].Backed = false }, fault.HostUnfit},
 		"another name":          {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files[1].Name = "disk.eph1" }, fault.HostUnfit},
 		"the facts":             {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files[1].Name = "facts.sealed" }, fault.HostUnfit},
-		"a larger second disk":  {nil, func(in *contract.ReceiveDisksInput) { in.Disk.SwapMiB = 8 }, fault.HostUnfit},
+		"a larger second disk":  {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files[1].Bytes++ }, fault.HostUnfit},
+		"a disk it has not":     {nil, func(in *contract.ReceiveDisksInput) { in.Disk.EphemeralGiB = 0 }, fault.HostUnfit},
+		"what is made anew":     {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files[1].Name = "disk.swap" }, fault.HostUnfit},
 		"no root disk":          {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files = in.Offer.Files[1:] }, fault.HostUnfit},
 		"another folder":        {nil, func(in *contract.ReceiveDisksInput) { in.Into = "previous" }, fault.Invalid},
 		"the server's own":      {nil, func(in *contract.ReceiveDisksInput) { in.Into = "." }, fault.Invalid},
@@ -211,7 +217,7 @@ func TestAHostTakesNothingFromAnotherThatLeadsOutOfTheServersDisks(t *testing.T)
 			}
 			// Not by the step, which refuses some of them itself.
 			offer, err := h1.o.Offers.Make(t.Context(), filepath.Dir(root), offerIn, []transfer.Disk{
-				{Name: "disk", Path: "disk", Backed: true}, {Name: "disk.swap", Path: "disk.swap"},
+				{Name: "disk", Path: "disk", Backed: true}, {Name: "disk.eph0", Path: "disk.eph0"},
 			})
 			require.NoError(t, err)
 			id := server
