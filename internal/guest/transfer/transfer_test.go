@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -710,6 +711,31 @@ func TestAFilesystemIsNotFilledWhateverWasSaid(t *testing.T) {
 	require.Equal(t, fault.HostUnfit, fault.KindOf(err), "%v", err)
 	require.ErrorContains(t, err, "full")
 	require.NoFileExists(t, filepath.Join(dir, "disk"))
+}
+
+func TestWhatADiskHasLostIsFetchedAgainThoughItSaysAfterwardsThatAllIsWell(t *testing.T) {
+	s := newSite(t)
+	s.put("disk", 16<<20, map[int64][]byte{0: noise(1, 16<<20)})
+	o, dir := s.offer("disk"), s.target()
+	r := s.receiver("host-dst")
+	r.Checkpoint = 1
+	lost := errors.New("it has lost what it was to write")
+	told := false
+	r.fails = func() error {
+		if told {
+			return nil
+		}
+		told = true
+		return lost
+	}
+	require.ErrorIs(t, r.Receive(t.Context(), dir, arrival(o)), lost)
+	var now state
+	text, err := os.ReadFile(filepath.Join(dir, stateName))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &now))
+	require.Zero(t, now.Offset)
+	require.NoError(t, r.Receive(t.Context(), dir, arrival(o)))
+	s.same(dir, "disk")
 }
 
 func TestWhatLiesThereOfAnotherMoveIsRemoved(t *testing.T) {
