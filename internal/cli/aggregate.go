@@ -28,27 +28,11 @@ func (c *client) aggregateCommand() *cobra.Command {
 (the property aggregate_instance_extra_specs:KEY), and filter_tenant_id keeps its hosts for projects.`,
 		Example: "  slipway aggregate create rack-b --zone rack-b\n  slipway aggregate add-host rack-b hv2\n  slipway aggregate set rack-b --property disk=ssd",
 	}
-	cmd.AddCommand(c.aggregateList(), c.showCommand(aggregateKind, "  slipway aggregate show rack-b"), c.aggregateCreate(), c.aggregateSet(),
+	cmd.AddCommand(c.listCommand(aggregateKind, "List the aggregates", "", "  slipway aggregate list"),
+		c.showCommand(aggregateKind, "  slipway aggregate show rack-b"), c.aggregateCreate(), c.aggregateSet(),
 		c.aggregateHost("add-host", "add_host", "Put a host into an aggregate"), c.aggregateHost("remove-host", "remove_host", "Take a host out of an aggregate"),
 		c.deleteCommand(aggregateKind, "  slipway aggregate delete rack-b"))
 	return cmd
-}
-
-func (c *client) aggregateList() *cobra.Command {
-	return &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "List the aggregates",
-		Example: "  slipway aggregate list",
-		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
-			all, err := aggregateKind.list(ctx, s, nil)
-			if err != nil {
-				return session.Doing(err, "list the aggregates")
-			}
-			return c.output.Many(cmd.OutOrStdout(), &aggregateKind.layout, all)
-		}),
-	}
 }
 
 func (c *client) aggregateCreate() *cobra.Command {
@@ -105,10 +89,10 @@ func (c *client) aggregateSet() *cobra.Command {
 				changed[key] = nil
 			}
 			if len(fields) > 0 {
-				err = changeAggregate(ctx, s, of, http.MethodPut, nil, show.Object{"aggregate": fields})
+				err = aggregateKind.change(ctx, s, of, http.MethodPut, nil, show.Object{"aggregate": fields})
 			}
 			if err == nil && len(changed) > 0 {
-				err = changeAggregate(ctx, s, of, http.MethodPost, []string{"action"}, show.Object{"set_metadata": show.Object{"metadata": changed}})
+				err = aggregateKind.change(ctx, s, of, http.MethodPost, []string{"action"}, show.Object{"set_metadata": show.Object{"metadata": changed}})
 			}
 			if err != nil {
 				return session.Doing(err, "change the aggregate %q", args[0])
@@ -137,17 +121,11 @@ func (c *client) aggregateHost(verb, action, short string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := changeAggregate(ctx, s, of, http.MethodPost, []string{"action"}, show.Object{action: show.Object{"host": args[1]}}); err != nil {
+			if err := aggregateKind.change(ctx, s, of, http.MethodPost, []string{"action"}, show.Object{action: show.Object{"host": args[1]}}); err != nil {
 				return session.Doing(err, "%s %q %q", verb, args[0], args[1])
 			}
 			c.say(cmd, "changed aggregate %s", show.Text(of, "name"))
 			return nil
 		}),
 	}
-}
-
-// changeAggregate asks for one change.
-func changeAggregate(ctx context.Context, s *session.Session, of show.Object, method string, below []string, body any) error {
-	_, _, err := s.Call(ctx, session.Request{Service: "compute", Method: method, Path: aggregateKind.item(show.Text(of, "id"), below...), Body: body})
-	return err
 }

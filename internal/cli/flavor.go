@@ -132,17 +132,17 @@ func (c *client) flavorSet() *cobra.Command {
 				return err
 			}
 			if cmd.Flags().Changed("description") {
-				if err := changeFlavor(ctx, s, flavor, http.MethodPut, nil, show.Object{"flavor": show.Object{"description": description}}); err != nil {
+				if err := flavorKind.change(ctx, s, flavor, http.MethodPut, nil, show.Object{"flavor": show.Object{"description": description}}); err != nil {
 					return session.Doing(err, "describe the flavor %q", args[0])
 				}
 			}
 			if len(specs) > 0 {
-				if err := changeFlavor(ctx, s, flavor, http.MethodPost, []string{"os-extra_specs"}, show.Object{"extra_specs": specs}); err != nil {
+				if err := flavorKind.change(ctx, s, flavor, http.MethodPost, []string{"os-extra_specs"}, show.Object{"extra_specs": specs}); err != nil {
 					return session.Doing(err, "set the properties of the flavor %q", args[0])
 				}
 			}
 			for _, project := range projects {
-				if err := changeFlavor(ctx, s, flavor, http.MethodPost, []string{"action"}, show.Object{"addTenantAccess": show.Object{"tenant": project}}); err != nil {
+				if err := flavorKind.change(ctx, s, flavor, http.MethodPost, []string{"action"}, show.Object{"addTenantAccess": show.Object{"tenant": project}}); err != nil {
 					return session.Doing(err, "give the flavor %q to project %q", args[0], project)
 				}
 			}
@@ -171,12 +171,12 @@ func (c *client) flavorUnset() *cobra.Command {
 				return err
 			}
 			for _, key := range properties {
-				if err := changeFlavor(ctx, s, flavor, http.MethodDelete, []string{"os-extra_specs", url.PathEscape(key)}, nil); err != nil {
+				if err := flavorKind.change(ctx, s, flavor, http.MethodDelete, []string{"os-extra_specs", url.PathEscape(key)}, nil); err != nil {
 					return session.Doing(err, "take the property %q off the flavor %q", key, args[0])
 				}
 			}
 			for _, project := range projects {
-				if err := changeFlavor(ctx, s, flavor, http.MethodPost, []string{"action"}, show.Object{"removeTenantAccess": show.Object{"tenant": project}}); err != nil {
+				if err := flavorKind.change(ctx, s, flavor, http.MethodPost, []string{"action"}, show.Object{"removeTenantAccess": show.Object{"tenant": project}}); err != nil {
 					return session.Doing(err, "take the flavor %q from project %q", args[0], project)
 				}
 			}
@@ -188,10 +188,4 @@ func (c *client) flavorUnset() *cobra.Command {
 	cmd.Flags().StringArrayVar(&projects, "project", nil, "id of a project (repeat)")
 	cmd.MarkFlagsOneRequired("property", "project")
 	return cmd
-}
-
-// changeFlavor asks for one change of a flavor.
-func changeFlavor(ctx context.Context, s *session.Session, flavor show.Object, method string, below []string, body any) error {
-	_, _, err := s.Call(ctx, session.Request{Service: "compute", Method: method, Path: flavorKind.item(show.Text(flavor, "id"), below...), Body: body})
-	return err
 }

@@ -109,26 +109,11 @@ func usedOf(used, all string) func(show.Object) string {
 
 func (c *client) hostVerbs() []*cobra.Command {
 	return []*cobra.Command{
-		c.hostList(), c.showCommand(hostKind, "  slipway host show hv1"), c.hostCreate(), c.hostToken(), c.hostEnable(), c.hostDisable(),
+		c.listCommand(hostKind, "List hypervisors (admin)",
+			"List the hypervisors that registered: whether each answers, whether it takes new servers, and what of it is in use.",
+			"  slipway host list\n  slipway host list -o wide"),
+		c.showCommand(hostKind, "  slipway host show hv1"), c.hostCreate(), c.hostToken(), c.hostEnable(), c.hostDisable(),
 		c.deleteCommand(hostKind, "  slipway host delete hv1"), c.hostForget(),
-	}
-}
-
-func (c *client) hostList() *cobra.Command {
-	return &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "List hypervisors (admin)",
-		Long:    "List the hypervisors that registered: whether each answers, whether it takes new servers, and what of it is in use.",
-		Example: "  slipway host list\n  slipway host list -o wide",
-		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
-			hosts, err := hostKind.list(ctx, s, nil)
-			if err != nil {
-				return session.Doing(err, "list the hosts")
-			}
-			return c.output.Many(cmd.OutOrStdout(), &hostKind.layout, hosts)
-		}),
 	}
 }
 

@@ -37,26 +37,10 @@ func (c *client) keypairCommand() *cobra.Command {
 		Short:   "List, show, create and delete key pairs",
 		Example: "  slipway keypair create laptop --public-key ~/.ssh/id_ed25519.pub\n  slipway keypair list",
 	}
-	cmd.AddCommand(c.keypairList(), c.showCommand(keypairKind, "  slipway keypair show laptop"), c.keypairCreate(),
+	cmd.AddCommand(c.listCommand(keypairKind, "List your key pairs", "", "  slipway keypair list"),
+		c.showCommand(keypairKind, "  slipway keypair show laptop"), c.keypairCreate(),
 		c.deleteCommand(keypairKind, "  slipway keypair delete laptop"))
 	return cmd
-}
-
-func (c *client) keypairList() *cobra.Command {
-	return &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "List your key pairs",
-		Example: "  slipway keypair list",
-		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
-			keypairs, err := keypairKind.list(ctx, s, nil)
-			if err != nil {
-				return session.Doing(err, "list the key pairs")
-			}
-			return c.output.Many(cmd.OutOrStdout(), &keypairKind.layout, keypairs)
-		}),
-	}
 }
 
 func (c *client) keypairCreate() *cobra.Command {

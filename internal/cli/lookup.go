@@ -129,6 +129,12 @@ func (k *kind) create(ctx context.Context, s *session.Session, fields show.Objec
 	return k.unwrap(answer), nil
 }
 
+// change asks for one change of a resource that was found, by its path or one below it.
+func (k *kind) change(ctx context.Context, s *session.Session, found show.Object, method string, below []string, body any) error {
+	_, _, err := s.Call(ctx, session.Request{Service: k.service, Method: method, Path: k.item(show.Text(found, "id"), below...), Body: body})
+	return err
+}
+
 // find reads the resource that a user named by id or name. An id wins over a name; a name that several have is an error
 // with their ids in it.
 func (k *kind) find(ctx context.Context, s *session.Session, ref string) (show.Object, error) {
@@ -210,6 +216,25 @@ func (k *kind) findAll(ctx context.Context, s *session.Session, refs []string) (
 		}
 	}
 	return items, nil
+}
+
+// listCommand is `list` of a kind, of all there are; long may be "".
+func (c *client) listCommand(k *kind, short, long, example string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   short,
+		Long:    long,
+		Example: example,
+		Args:    cobra.NoArgs,
+		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			items, err := k.list(ctx, s, nil)
+			if err != nil {
+				return session.Doing(err, "list the %ss", k.noun)
+			}
+			return c.output.Many(cmd.OutOrStdout(), &k.layout, items)
+		}),
+	}
 }
 
 // deleteCommand is `delete REF...` of a kind.

@@ -27,26 +27,10 @@ func (c *client) serverGroupCommand() *cobra.Command {
 		Long:    "List, show, create and delete server groups, whose servers are kept together on one host or apart on several. A server is put into one\nwhen it is built: `slipway boot --hint group=ID`.",
 		Example: "  slipway server group create web --policy anti-affinity\n  slipway boot web-1 --image debian --flavor m1.small --hint group=3f1c…",
 	}
-	cmd.AddCommand(c.serverGroupList(), c.showCommand(serverGroupKind, "  slipway server group show web"), c.serverGroupCreate(),
+	cmd.AddCommand(c.listCommand(serverGroupKind, "List the project's server groups", "", "  slipway server group list"),
+		c.showCommand(serverGroupKind, "  slipway server group show web"), c.serverGroupCreate(),
 		c.deleteCommand(serverGroupKind, "  slipway server group delete web"))
 	return cmd
-}
-
-func (c *client) serverGroupList() *cobra.Command {
-	return &cobra.Command{
-		Use:     "list",
-		Aliases: []string{"ls"},
-		Short:   "List the project's server groups",
-		Example: "  slipway server group list",
-		Args:    cobra.NoArgs,
-		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
-			groups, err := serverGroupKind.list(ctx, s, nil)
-			if err != nil {
-				return session.Doing(err, "list the server groups")
-			}
-			return c.output.Many(cmd.OutOrStdout(), &serverGroupKind.layout, groups)
-		}),
-	}
 }
 
 func (c *client) serverGroupCreate() *cobra.Command {
