@@ -3,10 +3,8 @@ package control
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/scheduler"
@@ -34,18 +32,7 @@ func (a *Activities) SelectDestination(ctx context.Context, in contract.SelectDe
 	if err != nil {
 		return contract.Destination{}, err
 	}
-	refused := []string{} // what is so by now, by each host that was fit when the hosts were listed
-	for _, choice := range ranked {
-		row := rows[slices.IndexFunc(rows, func(h models.HostUsage) bool { return h.ID == choice.ID })]
-		to, err := a.goTo(ctx, in, row.Host)
-		if fault.Is(err, fault.HostUnfit) {
-			refused = append(refused, fault.Public(err))
-			continue
-		}
-		return to, err
-	}
-	return contract.Destination{}, fault.New(fault.NoValidHost,
-		"No valid host was found. What was fit is not any more: %s", strings.Join(refused, " "))
+	return onTheBest(rows, ranked, func(h models.Host, _ []scheduler.Host) (contract.Destination, error) { return a.goTo(ctx, in, h) })
 }
 
 // destinations are the hosts that take what the server becomes, best first. Its own comes before all others, which cost the travel of

@@ -60,18 +60,25 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 	if err != nil {
 		return contract.HostSelection{}, err
 	}
+	return onTheBest(rows, ranked, func(h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
+		return a.allocate(ctx, in, h, others)
+	})
+}
+
+// onTheBest takes room on the best of the ranked hosts that still has it when it is taken; others are those behind it.
+func onTheBest[T any](rows []models.HostUsage, ranked []scheduler.Host, take func(h models.Host, others []scheduler.Host) (T, error)) (T, error) {
 	refused := []string{} // what is so by now, by each host that was fit when the hosts were listed
 	for i, choice := range ranked {
 		row := rows[slices.IndexFunc(rows, func(h models.HostUsage) bool { return h.ID == choice.ID })]
-		selection, err := a.allocate(ctx, in, row.Host, ranked[i+1:])
+		taken, err := take(row.Host, ranked[i+1:])
 		if fault.Is(err, fault.HostUnfit) {
 			refused = append(refused, fault.Public(err))
 			continue
 		}
-		return selection, err
+		return taken, err
 	}
-	return contract.HostSelection{}, fault.New(fault.NoValidHost,
-		"No valid host was found. What was fit is not any more: %s", strings.Join(refused, " "))
+	var none T
+	return none, fault.New(fault.NoValidHost, "No valid host was found. What was fit is not any more: %s", strings.Join(refused, " "))
 }
 
 func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
