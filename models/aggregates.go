@@ -154,6 +154,10 @@ func (s *Store) ChangeAggregate(ctx context.Context, id int64, c AggregateChange
 			if err := onlyZone(tx, *a, zone, a.Hosts, refused); err != nil {
 				return err
 			}
+			// As by whoever places a server, which is there before the look or sees the new zone.
+			if err := tx.Exec("SELECT FROM hosts WHERE hostname = ANY(?) ORDER BY id FOR NO KEY UPDATE", texts(a.Hosts)).Error; err != nil {
+				return err
+			}
 			var servers int64
 			if err := tx.Raw("SELECT count(*) FROM placements p JOIN hosts h ON h.id = p.host_id WHERE h.hostname = ANY(?)", texts(a.Hosts)).Scan(&servers).Error; err != nil {
 				return err

@@ -17,6 +17,37 @@ func (w *world) zone(t *testing.T, hostname string) string {
 	return h.AvailabilityZone
 }
 
+func TestNoServerIsPlacedInAZoneThatIsAnotherOneWhenItIsThere(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	h := w.host(t, "h1", 64, 65536, 1000)
+	east, err := w.CreateAggregate(ctx, "east", map[string]string{ZoneKey: "east"})
+	require.NoError(t, err)
+	_, err = w.AddHost(ctx, east.ID, "h1")
+	require.NoError(t, err)
+	zones := []string{"east", "orient"}
+	for round := range 20 {
+		was, becomes := zones[round%2], zones[(round+1)%2]
+		v := w.record(t, fmt.Sprint("s", round))
+		place := func() error { return w.Place(ctx, Placement{ServerID: v.ID, HostID: h.ID, Zone: was}, "spawning") }
+		errs := atOnce(2, func(i int) error {
+			if i == 0 {
+				return place()
+			}
+			_, err := w.ChangeAggregate(ctx, east.ID, AggregateChange{Metadata: map[string]*string{ZoneKey: &becomes}})
+			return err
+		})
+		require.Equal(t, 1, succeeded(errs), "%v", errs)
+		if errs[0] == nil {
+			requireFault(t, errs[1], fault.Invalid, fmt.Sprintf("Cannot update aggregate %d. Reason: One or more hosts contain instances in this zone.", east.ID))
+			require.NoError(t, place(), "again")
+			require.NoError(t, w.ReleasePlacement(ctx, v.ID, "h1"))
+			_, err = w.ChangeAggregate(ctx, east.ID, AggregateChange{Metadata: map[string]*string{ZoneKey: &becomes}})
+			require.NoError(t, err)
+		}
+		requireFault(t, place(), fault.HostUnfit, "Host h1 is in availability zone "+becomes+" by now.")
+	}
+}
+
 func TestAHostIsInTheZoneOfItsAggregateOrInItsOwn(t *testing.T) {
 	w, ctx := newWorld(t), context.Background()
 	w.host(t, "h1", 4, 4096, 10)

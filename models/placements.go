@@ -31,6 +31,8 @@ type Placement struct {
 	MemoryMiB int    `gorm:"column:memory_mib"`
 	DiskGiB   int    `gorm:"column:disk_gib"`
 	CreatedAt time.Time
+
+	Zone string `gorm:"-"` // that the host has to be in, when the room is taken; "" is any
 }
 
 const (
@@ -46,7 +48,7 @@ const (
 
 	placeSQL = `
 WITH host AS (
-         SELECT h.hostname, h.enabled, h.ready AND NOT h.suspended AND NOT h.forced_down AS ready,
+         SELECT h.hostname, h.availability_zone, h.enabled, h.ready AND NOT h.suspended AND NOT h.forced_down AS ready,
 ` + capacitySQL + `
          FROM hosts h WHERE h.id = @host_id),
      used AS (
@@ -65,14 +67,14 @@ WITH host AS (
          SELECT @id::text, server.id, @host_id, @role, @vcpus::integer, @memory_mib::integer, @disk_gib::integer, @at
          FROM host, used, server
          WHERE server.may AND NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM elsewhere)
-           AND host.enabled AND host.ready AND NOT EXISTS (SELECT FROM parted)
+           AND host.enabled AND host.ready AND @zone IN ('', host.availability_zone) AND NOT EXISTS (SELECT FROM parted)
            AND used.vcpus + @vcpus::integer <= host.capacity_vcpus AND used.memory_mib + @memory_mib::integer <= host.capacity_memory_mib
            AND used.disk_gib + @disk_gib::integer <= host.capacity_disk_gib
          RETURNING server_id),
      placed AS (
          UPDATE servers SET host_id = @host_id, task_state = @task_state, updated_at = @at
          WHERE id IN (SELECT server_id FROM made) AND @role = '` + PlacementActive + `')
-SELECT COALESCE(h.hostname, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
+SELECT COALESCE(h.hostname, ''), COALESCE(h.availability_zone, ''), COALESCE(h.enabled, false), COALESCE(h.ready, false),
        COALESCE(h.capacity_vcpus, 0) - used.vcpus, COALESCE(h.capacity_memory_mib, 0) - used.memory_mib, COALESCE(h.capacity_disk_gib, 0) - used.disk_gib,
        EXISTS (SELECT FROM host), COALESCE((SELECT vm_state FROM server), ''), COALESCE((SELECT may FROM server), false),
        EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
@@ -82,8 +84,8 @@ FROM used LEFT JOIN host h ON true`
 )
 
 // Place takes room on a host for a server that is in BUILD or unshelved, places the server there and shows the task state; in another role
-// it takes room for one that has the task state already, and that stays where it is. HostUnfit when the host is disabled, not ready, not for
-// the server by its group, or the room is gone. The same again is success. left are the hostnames of the hosts that the build has left, whose
+// it takes room for one that has the task state already, and that stays where it is. HostUnfit when the host is disabled, not ready, not in
+// the zone, not for the server by its group, or the room is gone. The same again is success. left are the hostnames of the hosts that the build has left, whose
 // placements wait for their undo; Unavailable when the server holds room on yet another: a selection that was given up has taken effect after
 // all, so the caller has to look again.
 func (s *Store) Place(ctx context.Context, p Placement, taskState string, left ...string) error {
@@ -92,7 +94,7 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		p.CreatedAt = now()
 	}
 	var (
-		hostname                  string
+		hostname, zone            string
 		state                     lifecycle.VMState
 		enabled, ready, known     bool
 		vcpus, memoryMiB, diskGiB int // still free
@@ -106,9 +108,9 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		b.Queue(lockGroupSQL, p.ServerID)
 		b.Queue(placeSQL, named{
 			"host_id": p.HostID, "server_id": p.ServerID, "role": p.Role, "id": ids.Placement(p.ServerID, p.HostID, p.Role), "vcpus": p.VCPUs, "memory_mib": p.MemoryMiB, "disk_gib": p.DiskGiB,
-			"at": p.CreatedAt, "task_state": taskState, "left": append([]string{}, left...),
+			"at": p.CreatedAt, "task_state": taskState, "zone": p.Zone, "left": append([]string{}, left...),
 		}).QueryRow(func(r pgx.Row) error {
-			return r.Scan(&hostname, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &may, &made, &held, &theSame, &elsewhere, &policy)
+			return r.Scan(&hostname, &zone, &enabled, &ready, &vcpus, &memoryMiB, &diskGiB, &known, &state, &may, &made, &held, &theSame, &elsewhere, &policy)
 		})
 	})
 	unfit := func(format string, args ...any) error {
@@ -133,6 +135,8 @@ func (s *Store) Place(ctx context.Context, p Placement, taskState string, left .
 		return unfit("is disabled.")
 	case !ready:
 		return unfit("is not ready.")
+	case p.Zone != "" && p.Zone != zone:
+		return unfit("is in availability zone %s by now.", zone)
 	case policy != "":
 		return unfit("is not for the server by its group's policy %s.", policy)
 	case p.VCPUs > vcpus:

@@ -87,7 +87,7 @@ func (a *Activities) goTo(ctx context.Context, in contract.SelectDestinationInpu
 		return to, err
 	}
 	err := store.Place(ctx, models.Placement{
-		ServerID: in.ServerID, HostID: h.ID, Role: models.PlacementResize,
+		ServerID: in.ServerID, HostID: h.ID, Role: models.PlacementResize, Zone: in.New.Server.AvailabilityZone,
 		VCPUs: in.New.Resources.VCPUs, MemoryMiB: in.New.Resources.RAMMiB, DiskGiB: in.New.Resources.DiskGiB,
 	}, lifecycle.ResizePrep)
 	if err != nil {

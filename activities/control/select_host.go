@@ -83,7 +83,7 @@ func onTheBest[T any](rows []models.HostUsage, ranked []scheduler.Host, take fun
 
 func (a *Activities) allocate(ctx context.Context, in contract.SelectHostInput, h models.Host, others []scheduler.Host) (contract.HostSelection, error) {
 	err := a.taking(ctx, contract.SelectHost, 0, h.Hostname).Place(ctx, models.Placement{
-		ServerID: in.ServerID, HostID: h.ID,
+		ServerID: in.ServerID, HostID: h.ID, Zone: in.AvailabilityZone,
 		VCPUs: in.Resources.VCPUs, MemoryMiB: in.Resources.RAMMiB, DiskGiB: in.Resources.DiskGiB,
 	}, string(in.NextPhase), in.Excluded...)
 	if err != nil {
