@@ -10,7 +10,6 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
-	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -55,15 +54,11 @@ func (a *API) createImage(ctx context.Context, who asker, in createImage) (*made
 	if len(same) > 0 {
 		return nil, refuse("InvalidAMIName.Duplicate", "AMI name %s is already in use by another AMI of this account", in.Name)
 	}
-	action, ok := lifecycle.Find("createImage")
-	if !ok {
-		panic("there is no action createImage")
-	}
 	image := contract.Snapshot{Name: in.Name}
 	if in.Description != "" {
 		image.Metadata = map[string]string{descriptionProperty: in.Description}
 	}
-	id, err := a.asking(who).CreateImage(ctx, i.server, action, image)
+	id, err := a.asking(who).CreateImage(ctx, i.server, row("createImage"), image)
 	if err != nil {
 		return nil, inState(err)
 	}
