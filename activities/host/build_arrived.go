@@ -25,7 +25,7 @@ func (a *Activities) BuildArrived(ctx context.Context, in contract.BuildArrivedI
 		return err
 	}
 	defer leave()
-	arrived, placing := filepath.Join(dir, contract.ArrivesNext), filepath.Join(dir, placingName)
+	arrived, placing := filepath.Join(dir, nextName), filepath.Join(dir, placingName)
 	if isThere(arrived) {
 		if err := a.growDisks(ctx, arrived, in.Disk); err != nil {
 			return err

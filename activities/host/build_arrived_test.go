@@ -18,7 +18,7 @@ func arrived(t *testing.T) *place {
 	t.Helper()
 	p := newPlace(t)
 	p.fetch(t)
-	next := filepath.Join(p.dir, server, contract.ArrivesNext)
+	next := filepath.Join(p.dir, server, nextName)
 	require.NoError(t, steps[1].do(t.Context(), p))
 	require.NoError(t, os.Remove(filepath.Join(p.dir, server, "disk.swap"))) // which does not travel
 	p.wrote(t, "before")
@@ -48,7 +48,7 @@ func TestDisksThatHaveArrivedGrowAndAreTheServersWithAllThatWasWritten(t *testin
 		h, err := imageformat.ReadQCOW2(f, st.Size())
 		require.NoError(t, errors.Join(err, f.Close()))
 		require.Equal(t, 2*gib, h.VirtualBytes)
-		require.NoDirExists(t, filepath.Join(p.dir, server, contract.ArrivesNext))
+		require.NoDirExists(t, filepath.Join(p.dir, server, nextName))
 		require.NoDirExists(t, filepath.Join(p.dir, server, placingName))
 	}
 	for _, s := range append([]step{steps[0]}, steps[2:]...) {
@@ -64,16 +64,16 @@ func TestAHostThatDiedWhileArrivedDisksWerePutInPlaceGoesOnOrBack(t *testing.T) 
 	for _, cut := range []func(dir string) error{
 		func(dir string) error { return nil }, // while they grew
 		func(dir string) error {
-			return os.Rename(filepath.Join(dir, contract.ArrivesNext), filepath.Join(dir, placingName))
+			return os.Rename(filepath.Join(dir, nextName), filepath.Join(dir, placingName))
 		},
 		func(dir string) error { // some are in place
-			return errors.Join(os.Rename(filepath.Join(dir, contract.ArrivesNext), filepath.Join(dir, placingName)),
+			return errors.Join(os.Rename(filepath.Join(dir, nextName), filepath.Join(dir, placingName)),
 				os.Rename(filepath.Join(dir, placingName, "disk"), filepath.Join(dir, "disk")))
 		},
 	} {
 		for _, on := range []bool{true, false} {
 			p := arrived(t)
-			require.NoError(t, p.growDisks(t.Context(), filepath.Join(p.dir, server, contract.ArrivesNext), buildArrived(p, 2).Disk))
+			require.NoError(t, p.growDisks(t.Context(), filepath.Join(p.dir, server, nextName), buildArrived(p, 2).Disk))
 			require.NoError(t, cut(filepath.Join(p.dir, server)))
 			if on {
 				require.NoError(t, p.BuildArrived(t.Context(), buildArrived(p, 2)))
@@ -96,7 +96,7 @@ func TestADiskThatHasNotArrivedOrLeansOnAnotherFileIsNoGuests(t *testing.T) {
 	require.True(t, fault.Is(err, fault.Internal), "%v", err)
 
 	p = arrived(t)
-	require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, contract.ArrivesNext, "disk"), foreign(t), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(p.dir, server, nextName, "disk"), foreign(t), 0o600))
 	err = p.BuildArrived(t.Context(), buildArrived(p, 2))
 	require.True(t, fault.Is(err, fault.HostUnfit), "%v", err)
 	require.NoFileExists(t, filepath.Join(p.dir, server, "disk"))

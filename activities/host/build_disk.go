@@ -102,7 +102,7 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 	if err := a.o.Offers.End(dir, in.ServerID); err != nil {
 		return err
 	}
-	for _, name := range []string{nextName, placingName, arrivedName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
+	for _, name := range []string{nextName, placingName, previousName, movingName, resizedName, resizedName + part, rescueName, snapshotName} {
 		if err := a.drop(filepath.Join(dir, name)); err != nil {
 			return err
 		}

@@ -149,7 +149,7 @@ func (a *Activities) look(ctx context.Context, t *contract.Instance) error {
 func isMadeByBuild(name string) bool {
 	return strings.HasPrefix(name, disk.RootName) || strings.HasPrefix(name, consoleName) || name == imagecache.UsesName || name == kernelName || name == ramdiskName ||
 		name == factsName || strings.HasPrefix(name, "inject") || name == nextName || name == placingName || name == rescueName || name == snapshotName || strings.HasPrefix(name, previousName) ||
-		strings.HasPrefix(name, resizedName) || name == arrivedName || name == transfer.Folder
+		strings.HasPrefix(name, resizedName) || name == transfer.Folder
 }
 
 // shortened bounds what one instance takes of an inventory.

@@ -10,15 +10,9 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 )
 
-// arrivedName is the folder, within a server's, of disks that have come from another host and are no guest's yet.
-const arrivedName = contract.Arrives
-
-// ReceiveDisks fetches the disks that another host offers into a folder of their own. It goes on where it was; all of them are whole
+// ReceiveDisks fetches the disks that another host offers into the folder of the guest that follows. It goes on where it was; all of them are whole
 // and verified when it is done, and the root disk leans on this host's copy of its image.
 func (a *Activities) ReceiveDisks(ctx context.Context, in contract.ReceiveDisksInput) error {
-	if in.Into != arrivedName && in.Into != nextName {
-		return fault.New(fault.Invalid, "%q is no folder that disks arrive in.", in.Into)
-	}
 	dir, leave, err := a.make(ctx, in.ServerID)
 	if err != nil {
 		return err
@@ -38,7 +32,7 @@ func (a *Activities) ReceiveDisks(ctx context.Context, in contract.ReceiveDisksI
 	}
 	beat := startHeart(ctx, contract.TransferProgress{Total: in.Offer.Total})
 	defer beat.stop()
-	return a.o.Receiver.Receive(ctx, filepath.Join(dir, in.Into), transfer.Arrival{
+	return a.o.Receiver.Receive(ctx, filepath.Join(dir, nextName), transfer.Arrival{
 		ServerID: in.ServerID, MoveID: in.MoveID, From: in.From, Offer: in.Offer,
 		Progress: func(done, total int64) { beat.set(contract.TransferProgress{Bytes: done, Total: total}) },
 		Settle: func(ctx context.Context, name, path string) error {
@@ -90,10 +84,8 @@ func (a *Activities) DiscardReceived(ctx context.Context, in contract.Undo) erro
 		return err
 	}
 	defer leave()
-	for _, name := range []string{arrivedName, nextName} {
-		if err := a.drop(filepath.Join(dir, name)); err != nil {
-			return err
-		}
+	if err := a.drop(filepath.Join(dir, nextName)); err != nil {
+		return err
 	}
 	return tidy(dir)
 }

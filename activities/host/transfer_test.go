@@ -81,7 +81,7 @@ func run(t *testing.T, name string, args ...string) {
 
 func (p *place) receive(ctx context.Context, offer contract.DiskOffer, change ...func(*contract.ReceiveDisksInput)) error {
 	in := contract.ReceiveDisksInput{
-		ServerID: server, MoveID: moveID, From: "h1", Offer: offer, Into: contract.Arrives,
+		ServerID: server, MoveID: moveID, From: "h1", Offer: offer,
 		Disk: contract.BuildDiskInput{ServerID: server, Image: p.root, RootGiB: 1, EphemeralGiB: 1, SwapMiB: 16},
 	}
 	for _, c := range change {
@@ -100,7 +100,7 @@ func TestAServersDisksArriveOnAnotherHostAndLeanOnItsImage(t *testing.T) {
 	require.NoError(t, h2.receive(t.Context(), offer))
 	require.NoError(t, h2.receive(t.Context(), offer), "again")
 
-	was, is := filepath.Join(h1.dir, server), filepath.Join(h2.dir, server, contract.Arrives)
+	was, is := filepath.Join(h1.dir, server), filepath.Join(h2.dir, server, nextName)
 	for name, format := range map[string]string{"disk": "qcow2", "disk.eph0": "raw"} {
 		run(t, "qemu-img", "compare", "-f", format, "-F", format, filepath.Join(was, name), filepath.Join(is, name))
 		require.NoFileExists(t, filepath.Join(is, name+part))
@@ -143,7 +143,7 @@ func TestAServerWhoseImageIsGoneTakesAllOfItsDiskAlong(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.Remove(cached))
 	require.NoError(t, h2.receive(t.Context(), offer))
-	was, is := filepath.Join(h1.dir, server, "disk"), filepath.Join(h2.dir, server, contract.Arrives, "disk")
+	was, is := filepath.Join(h1.dir, server, "disk"), filepath.Join(h2.dir, server, nextName, "disk")
 	run(t, "qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", was, is)
 	file, _, err := disk.Backing(is)
 	require.NoError(t, err)
@@ -202,8 +202,6 @@ func TestAHostTakesNothingFromAnotherThatLeadsOutOfTheServersDisks(t *testing.T)
 		"a disk it has not":     {nil, func(in *contract.ReceiveDisksInput) { in.Disk.EphemeralGiB = 0 }, fault.HostUnfit},
 		"what is made anew":     {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files[1].Name = "disk.swap" }, fault.HostUnfit},
 		"no root disk":          {nil, func(in *contract.ReceiveDisksInput) { in.Offer.Files = in.Offer.Files[1:] }, fault.HostUnfit},
-		"another folder":        {nil, func(in *contract.ReceiveDisksInput) { in.Into = "previous" }, fault.Invalid},
-		"the server's own":      {nil, func(in *contract.ReceiveDisksInput) { in.Into = "." }, fault.Invalid},
 		"an image not fetched":  {nil, func(in *contract.ReceiveDisksInput) { in.Disk.Image.SHA512 = h2.kernel.SHA512[:120] + "00000000" }, fault.Unavailable},
 		"another host than it":  {nil, func(in *contract.ReceiveDisksInput) { in.From = "h3" }, fault.HostUnfit},
 		"another server's disk": {nil, func(in *contract.ReceiveDisksInput) { in.ServerID = "00000000-1378-4288-a2d4-70e13ec132aa" }, fault.Conflict},
@@ -228,7 +226,7 @@ func TestAHostTakesNothingFromAnotherThatLeadsOutOfTheServersDisks(t *testing.T)
 				id = in.ServerID
 			})
 			require.Equal(t, c.kind, fault.KindOf(err), "%v", err)
-			require.NoFileExists(t, filepath.Join(h2.dir, id, contract.Arrives, "disk"))
+			require.NoFileExists(t, filepath.Join(h2.dir, id, nextName, "disk"))
 			require.NoError(t, h2.DiscardReceived(t.Context(), contract.Undo{ServerID: id}))
 			require.Equal(t, empty, h2.world(t))
 		})

@@ -46,14 +46,7 @@ type ReceiveDisksInput struct {
 	// Disk is what the disks were made of: nothing else is received, and none that is larger. Its image is the one that the root disk
 	// leans on, which FetchImage has brought.
 	Disk BuildDiskInput `json:"disk"`
-	Into string         `json:"into"` // the folder in the server's own: ArrivesNext, Arrives
 }
-
-// Folders that disks are received into. Beside the disks lies a file whose name ends in .part, which is no part of a guest.
-const (
-	ArrivesNext = "next" // of the guest that follows: it can be put in its place as it is
-	Arrives     = "arrived"
-)
 
 // TransferProgress is the heartbeat of ReceiveDisks.
 type TransferProgress struct {

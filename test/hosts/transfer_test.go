@@ -43,7 +43,7 @@ func carryDisks(ctx workflow.Context, in carry) error {
 	if err := workflow.ExecuteActivity(on(in.From), contract.OfferDisks, asked).Get(ctx, &offer); err != nil {
 		return err
 	}
-	receive := contract.ReceiveDisksInput{ServerID: in.ServerID, MoveID: moveID, From: in.From, Offer: offer, Disk: in.Disk, Into: contract.Arrives}
+	receive := contract.ReceiveDisksInput{ServerID: in.ServerID, MoveID: moveID, From: in.From, Offer: offer, Disk: in.Disk}
 	if err := workflow.ExecuteActivity(on(in.To), contract.ReceiveDisks, receive).Get(ctx, nil); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func TestDisksArriveThoughBothHostsAreKilledOnTheWayAndNoHistorySaysTheCredentia
 		require.NoError(t, err)
 		return server.Status == "SHUTOFF", server.Status
 	})
-	was, is := filepath.Join(s.HostState(from), "instances", id), filepath.Join(s.HostState(to), "instances", id, contract.Arrives)
+	was, is := filepath.Join(s.HostState(from), "instances", id), filepath.Join(s.HostState(to), "instances", id, "next")
 	run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 7 0 900M", filepath.Join(was, "disk"))
 
 	engine := s.Temporal()

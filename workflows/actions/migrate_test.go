@@ -151,7 +151,7 @@ func (m *move) perform(action any, name string, as contract.Resize, script ...fu
 		},
 		contract.ReceiveDisks: func(ctx context.Context, in contract.ReceiveDisksInput) error {
 			return m.on(ctx, contract.ReceiveDisks, func(h *machine) {
-				require.Equal(m.t, []any{"req-1", "hv1", "hv1:1", contract.ArrivesNext}, []any{in.MoveID, in.From, in.Offer.Address, in.Into})
+				require.Equal(m.t, []any{"req-1", "hv1", "hv1:1"}, []any{in.MoveID, in.From, in.Offer.Address})
 				h.disks = true
 			})
 		},

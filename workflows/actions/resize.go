@@ -268,7 +268,6 @@ func offerDisks(a *action, _ int) (contract.OfferDisksInput, func(contract.DiskO
 func receiveDisks(a *action, _ int) (contract.ReceiveDisksInput, func(run.None)) {
 	return contract.ReceiveDisksInput{
 		ServerID: a.in.ServerID, MoveID: a.in.RequestID, From: a.begun.Hostname, Offer: a.offer, Disk: a.resize.Old.BuildDisk(),
-		Into: contract.ArrivesNext,
 	}, nil
 }
 
