@@ -62,14 +62,14 @@ type Offers struct {
 
 // kept is an offer as it lies in its folder.
 type kept struct {
-	ServerID string    `json:"server_id"`
-	MoveID   string    `json:"move_id"`
-	To       string    `json:"to"`
-	Hash     []byte    `json:"hash"`   // SHA-256 of the credential
-	Listen   string    `json:"listen"` // where it was found, and has to be again
-	Until    time.Time `json:"until"`
-	Taken    bool      `json:"taken,omitempty"` // the credential is used
-	Files    []keptFile
+	ServerID string     `json:"server_id"`
+	MoveID   string     `json:"move_id"`
+	To       string     `json:"to"`
+	Hash     []byte     `json:"hash"`   // SHA-256 of the credential
+	Listen   string     `json:"listen"` // where it was found, and has to be again
+	Until    time.Time  `json:"until"`
+	Taken    bool       `json:"taken,omitempty"` // the credential is used
+	Files    []keptFile `json:"files"`
 }
 
 type keptFile struct {
