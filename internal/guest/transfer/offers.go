@@ -115,7 +115,7 @@ func NewOffers(o Options) *Offers {
 }
 
 // TakeUp goes on with the offers that stand in the folders of servers: for the start of a host. One that cannot be told, or that is
-// over, is removed. The text of an error is a warning: whoever fetches is told by nobody answering.
+// over, or that this host is not to offer any more, is removed. The text of an error is a warning: whoever fetches is told by nobody answering.
 func (o *Offers) TakeUp(ctx context.Context, instances string) error {
 	names, err := filepath.Glob(filepath.Join(instances, "*", Folder, offerName))
 	if err != nil {
@@ -132,6 +132,9 @@ func (o *Offers) TakeUp(ctx context.Context, instances string) error {
 		if err == nil {
 			err = json.Unmarshal(text, &k)
 		}
+		if err == nil {
+			err = o.able()
+		}
 		if err != nil || k.Until.Before(time.Now()) || k.Taken {
 			errs = append(errs, err, os.RemoveAll(folder))
 			continue
@@ -139,6 +142,14 @@ func (o *Offers) TakeUp(ctx context.Context, instances string) error {
 		errs = append(errs, o.put(ctx, &offer{kept: k, dir: filepath.Dir(folder)}, k.Listen))
 	}
 	return errors.Join(errs...)
+}
+
+// able says why this host offers nothing.
+func (o *Offers) able() error {
+	if o.o.Listen == "" || o.o.TLS == nil {
+		return fault.New(fault.Conflict, "Host %s sends no disks to other hosts: host.transfer_listen is not set there, or it has no certificate.", o.o.Hostname)
+	}
+	return nil
 }
 
 // Disk is one that is offered.
@@ -150,8 +161,8 @@ type Disk struct {
 
 // Make offers the disks in a server's folder. It takes the place of an offer that there was.
 func (o *Offers) Make(ctx context.Context, dir string, in contract.OfferDisksInput, disks []Disk) (out contract.DiskOffer, err error) {
-	if o.o.Listen == "" || o.o.TLS == nil {
-		return out, fault.New(fault.Conflict, "Host %s sends no disks to other hosts: host.transfer_listen is not set there, or it has no certificate.", o.o.Hostname)
+	if err := o.able(); err != nil {
+		return out, err
 	}
 	k := kept{ServerID: in.ServerID, MoveID: in.MoveID, To: in.To, Until: time.Now().Add(in.Within)}
 	if in.Within <= 0 {

@@ -350,6 +350,23 @@ func TestWhatWasReadOnceIsNotReadAgainForItsChecksum(t *testing.T) {
 	require.Equal(t, []int64{64, 128, 280}, at)
 }
 
+func TestAHostThatIsNotToListenAnyMoreTakesNoOfferUp(t *testing.T) {
+	s := newSite(t)
+	s.put("disk", 1<<20, nil)
+	for _, change := range []func(*Options){func(o *Options) { o.Listen = "" }, func(o *Options) { o.TLS = nil }} {
+		o := s.offer("disk")
+		s.offers.Close()
+		options := s.offers.o
+		change(&options)
+		offers := NewOffers(options)
+		require.ErrorContains(t, offers.TakeUp(t.Context(), s.instances), "host.transfer_listen")
+		require.NoDirExists(t, filepath.Join(s.dir, Folder))
+		l, err := net.Listen("tcp", o.Address) // nobody else does
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+	}
+}
+
 func TestAHostThatIsAwayForAWhileIsWaitedFor(t *testing.T) {
 	s := newSite(t)
 	s.put("disk", 16<<20, map[int64][]byte{0: noise(1, 16<<20)})
