@@ -335,6 +335,47 @@ func (w *world) someInstance() (models.Image, models.Server, models.Network) {
 	return image, server, network
 }
 
+func TestAPlacementGroupIsAServerGroupByItsName(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	image, server, _ := w.someInstance()
+	for _, move := range []models.ImageMove{
+		{To: models.ImageSaving}, {To: models.ImageActive, Bytes: &models.ImageBytes{Size: 1, Virtual: 1, SHA512: strings.Repeat("0", 128)}},
+	} {
+		_, err := w.store.MoveImage(t.Context(), image.ID, move)
+		require.NoError(t, err)
+	}
+	run := func() ec2Answer {
+		return w.ec2(key, "Action", "RunInstances", "ImageId", *image.Name, "InstanceType", "m1.tiny", "MinCount", "1", "MaxCount", "1", "Placement.GroupName", "apart")
+	}
+	group := func(project string) models.ServerGroup {
+		g, err := w.store.CreateServerGroup(t.Context(), models.ServerGroup{ProjectID: project, UserID: demoUser, Name: "apart", Policy: models.AntiAffinity}, -1)
+		require.NoError(t, err)
+		return g
+	}
+	group(otherProject)
+	require.Equal(t, "InvalidPlacementGroup.Unknown", run().code, "another project's")
+	own := group(demoProject)
+	require.Contains(t, run().text, "may build at most 0 servers", "it is known, and what refuses it is a limit of these tests")
+
+	member := server
+	member.ID, member.Hostname, member.ReservationID, member.GroupID, member.GroupLimit = uuid.NewString(), "two", "r-2", &own.ID, -1
+	require.NoError(t, w.store.RecordServer(t.Context(), member, models.InstanceAction{ServerID: member.ID, RequestID: "req-2", Action: "create", UserID: demoUser, ProjectID: demoProject}))
+	var told struct {
+		IDs    []string `xml:"reservationSet>item>instancesSet>item>instanceId"`
+		Groups []string `xml:"reservationSet>item>instancesSet>item>placement>groupName"`
+	}
+	w.ec2(key, "Action", "DescribeInstances", "Filter.1.Name", "placement-group-name", "Filter.1.Value.1", "apart").into(t, &told)
+	require.Equal(t, []string{ids.EC2(ids.EC2Instance, member.ID)}, told.IDs)
+	require.Equal(t, []string{"apart"}, told.Groups)
+
+	set := w.do("admin", "PUT", "/compute/v2.1/os-quota-sets/"+demoProject, map[string]any{"quota_set": map[string]any{"server_group_members": 1}})
+	require.Equal(t, http.StatusOK, set.status, set.body)
+	require.Equal(t, "InstanceLimitExceeded", run().code, "the group is full")
+	group(demoProject)
+	require.Contains(t, run().text, "several server groups", "there are two")
+}
+
 func TestAnotherProjectsThingsAreAsAbsentAsWhatNeverWas(t *testing.T) {
 	w := newWorld(t)
 	image, server, network := w.someInstance()

@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,6 +105,7 @@ type instance struct {
 	server                 models.Server
 	id                     string
 	image, kernel, ramdisk string
+	group                  string // the name of its server group, which EC2 calls a placement group
 }
 
 type groupItem struct {
@@ -192,7 +194,7 @@ func (i instance) item() instanceItem {
 	v := i.server
 	item := instanceItem{
 		ID: i.id, Image: i.image, State: stateOf(v), Reason: transition(v), Index: v.LaunchIndex, Type: v.Flavor.Name, LaunchTime: when(v.CreatedAt),
-		Placement: placementItem{Zone: i.zone(), Tenancy: "default"}, Kernel: i.kernel, Ramdisk: i.ramdisk, Monitoring: monitoringItem{"disabled"},
+		Placement: placementItem{Zone: i.zone(), Group: i.group, Tenancy: "default"}, Kernel: i.kernel, Ramdisk: i.ramdisk, Monitoring: monitoringItem{"disabled"},
 		StateReason: reasonOf(v), RootDeviceType: "instance-store", RootDevice: v.RootDeviceName, Virtualization: "hvm", Tags: tagsOf(v),
 	}
 	if v.KeyName != nil {
@@ -283,7 +285,7 @@ var instanceAttributes = attributes[instance]{
 	"virtualization-type":                    constant[instance]("hvm"),
 	"monitoring-state":                       constant[instance]("disabled"),
 	"tenancy":                                constant[instance]("default"),
-	"placement-group-name":                   constant[instance](""),
+	"placement-group-name":                   is(func(i instance) string { return i.group }),
 	"group-id":                               groupsOf(func(g groupItem) string { return g.ID }),
 	"group-name":                             groupsOf(func(g groupItem) string { return g.Name }),
 	"instance.group-id":                      groupsOf(func(g groupItem) string { return g.ID }),
@@ -351,7 +353,7 @@ func (a *API) instances(ctx context.Context, who asker, named []string, filters 
 	return sift(found, filters, instanceAttributes)
 }
 
-// described lists servers with what EC2 calls their images.
+// described lists servers with what EC2 calls their images and groups.
 func (a *API) described(ctx context.Context, who asker, f models.ServerFilter) ([]instance, error) {
 	servers, err := a.asking(who).List(ctx, f)
 	if err != nil {
@@ -369,11 +371,34 @@ func (a *API) described(ctx context.Context, who asker, f models.ServerFilter) (
 	if err != nil {
 		return nil, err
 	}
+	groups, err := a.groupNames(ctx, who, servers)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]instance, len(servers))
 	for i, v := range servers {
-		all[i] = instance{server: v, id: ids.EC2(ids.EC2Instance, v.ID), image: names[v.ImageID], kernel: names[v.KernelID], ramdisk: names[v.RamdiskID]}
+		all[i] = instance{
+			server: v, id: ids.EC2(ids.EC2Instance, v.ID), image: names[v.ImageID], kernel: names[v.KernelID], ramdisk: names[v.RamdiskID],
+			group: groups[orEmpty(v.GroupID)],
+		}
 	}
 	return all, nil
+}
+
+// groupNames are those of the server groups that servers are in, by their ids.
+func (a *API) groupNames(ctx context.Context, who asker, servers []models.Server) (map[string]string, error) {
+	names := map[string]string{}
+	if !slices.ContainsFunc(servers, func(v models.Server) bool { return v.GroupID != nil }) {
+		return names, nil
+	}
+	groups, err := a.asking(who).Groups(ctx, false, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		names[g.ID] = g.Name
+	}
+	return names, nil
 }
 
 // place is an instance's place in lists: the oldest first, and those of a reservation together.

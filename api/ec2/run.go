@@ -46,8 +46,8 @@ type runInstances struct {
 		Tenancy   string  `ec2:"Tenancy"`
 		Affinity  refused `ec2:"Affinity" why:"there are no dedicated hosts"`
 		Host      refused `ec2:"HostId" why:"there are no dedicated hosts"`
-		GroupID   refused `ec2:"GroupId" why:"there are no placement groups"`
-		Partition refused `ec2:"PartitionNumber" why:"there are no placement groups"`
+		GroupID   refused `ec2:"GroupId" why:"a placement group is a server group, by its name"`
+		Partition refused `ec2:"PartitionNumber" why:"no server group has partitions"`
 		Resource  refused `ec2:"HostResourceGroupArn" why:"there are no dedicated hosts"`
 	} `ec2:"Placement"`
 	Devices    []runDevice        `ec2:"BlockDeviceMapping"`
@@ -262,8 +262,30 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 		}
 	}
 	r.Name = r.Metadata[nameTag]
+	if r.Hints, err = a.together(ctx, who, in.Placement.Group); err != nil {
+		return r, err
+	}
 	r.NICs, err = a.nics(ctx, who, in)
 	return r, err
+}
+
+// together is the hint that says which of the project's server groups an instance is placed in, by its name; "" is none.
+func (a *API) together(ctx context.Context, who asker, name string) (hints map[string]any, err error) {
+	if name == "" {
+		return nil, nil
+	}
+	groups, err := a.asking(who).Groups(ctx, false, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	groups = slices.DeleteFunc(groups, func(g models.ServerGroup) bool { return g.Name != name })
+	switch len(groups) {
+	case 0:
+		return nil, refuse("InvalidPlacementGroup.Unknown", "The Placement Group '%s' is unknown.", name)
+	case 1:
+		return map[string]any{"group": groups[0].ID}, nil
+	}
+	return nil, invalid("There are several server groups of the name %s", name)
 }
 
 // check refuses what would be a lie, and what no service has a word for.
@@ -275,8 +297,6 @@ func (in runInstances) check() error {
 		return invalid("Value (%d) for parameter maxCount is invalid. It has to be at least minCount, which is %d.", in.Max, in.Min)
 	case len(in.UserData) > maxUserData:
 		return invalid("User data is limited to %d bytes", maxUserData)
-	case in.Placement.Group != "":
-		return refuse("InvalidPlacementGroup.Unknown", "The Placement Group '%s' is unknown.", in.Placement.Group)
 	case in.Placement.Tenancy != "" && in.Placement.Tenancy != "default":
 		return unsupported("Tenancy %s is not supported: instances share hosts", in.Placement.Tenancy)
 	case in.AtShutdown == "terminate":
