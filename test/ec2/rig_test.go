@@ -113,24 +113,25 @@ func (r *rig) try(t *testing.T, path string, args ...string) (stdout, stderr str
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+const awsCommand = "/usr/bin/aws"
+
 // aws runs the aws command line and reads the JSON that it prints.
 func (r *rig) aws(t *testing.T, into any, args ...string) {
 	t.Helper()
-	stdout, stderr, code := r.try(t, installed(t, "/usr/bin/aws", "awscli"), append([]string{"--endpoint-url", r.APIURL + "/ec2"}, args...)...)
+	stdout, stderr, code := r.try(t, awsCommand, append([]string{"--endpoint-url", r.APIURL + "/ec2"}, args...)...)
 	require.Zero(t, code, "aws %v: %s", args, stderr)
 	if into != nil {
 		require.NoError(t, json.Unmarshal([]byte(stdout), into), "aws %v printed %s", args, stdout)
 	}
 }
 
-// installed is the path of a program, Debian's own: another aws or python3 may lack what its package brings.
-func installed(t *testing.T, path, of string) string {
+// installed ends the test where a path of one of Debian's packages is not there: another aws or python3 may lack what its package brings.
+func installed(t *testing.T, path, of string) {
 	t.Helper()
 	if _, err := os.Stat(path); err != nil {
 		fmt.Printf("SLIPWAY-NOT-RUN: %s: it is not installed (apt-get install %s)\n", filepath.Base(path), of)
 		t.Skipf("no %s: apt-get install %s", path, of)
 	}
-	return path
 }
 
 // The SDK's waiters ask every 15 seconds; here more is known of how long a build takes.

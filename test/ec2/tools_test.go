@@ -9,6 +9,7 @@ import (
 
 // TestAWSCommandLine goes through what people type.
 func TestAWSCommandLine(t *testing.T) {
+	installed(t, awsCommand, "awscli")
 	r := start(t)
 	var who struct{ Account, Arn string }
 	r.aws(t, &who, "sts", "get-caller-identity")
@@ -40,7 +41,7 @@ func TestAWSCommandLine(t *testing.T) {
 		r.aws(t, &all, "ec2", "describe-"+what)
 		require.NotEmpty(t, all, what)
 	}
-	_, complaint, code := r.try(t, "/usr/bin/aws", "--endpoint-url", r.APIURL+"/ec2", "ec2", "create-volume", "--availability-zone", "nova", "--size", "1")
+	_, complaint, code := r.try(t, awsCommand, "--endpoint-url", r.APIURL+"/ec2", "ec2", "create-volume", "--availability-zone", "nova", "--size", "1")
 	require.NotZero(t, code)
 	require.Contains(t, complaint, "(UnsupportedOperation)")
 	var console struct {
@@ -57,9 +58,9 @@ var boto string
 
 // TestBoto3 runs a script against it, which says at the end that it came there.
 func TestBoto3(t *testing.T) {
+	installed(t, "/usr/lib/python3/dist-packages/boto3", "python3-boto3")
 	r := start(t)
-	python := installed(t, "/usr/bin/python3", "python3-boto3")
-	stdout, stderr, code := r.try(t, python, "-c", boto)
+	stdout, stderr, code := r.try(t, "/usr/bin/python3", "-c", boto)
 	require.Zero(t, code, stderr)
 	require.Equal(t, "came to the end\n", stdout)
 }
