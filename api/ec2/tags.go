@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -66,6 +67,8 @@ func metadataOf(tags []tagName) (map[string]string, error) {
 			return nil, invalid("Tag key '%s' has to have from 1 to %d characters", t.Key, maxTagKey)
 		case utf8.RuneCountInString(t.Value) > maxTagValue:
 			return nil, invalid("Tag value exceeds the maximum length of %d characters", maxTagValue)
+		case t.Key == nameTag && strings.ContainsFunc(t.Value, unicode.IsControl):
+			return nil, invalid("The tag %s is the server's name too, and may have no control characters", nameTag)
 		case strings.HasPrefix(strings.ToLower(t.Key), reservedTag):
 			return nil, invalid("Tag keys starting with '%s' are reserved for internal use", reservedTag)
 		}
