@@ -87,7 +87,8 @@ these the settings of the installation. --reset forgets what was set for the pro
 			}
 			if class {
 				path, key = "os-quota-class-sets/", "quota_class_set"
-			} else if force {
+			}
+			if force {
 				set["force"] = true
 			}
 			request := session.Request{Service: "compute", Method: http.MethodPut, Path: path + url.PathEscape(args[0]), Body: show.Object{key: set}}
@@ -108,7 +109,7 @@ these the settings of the installation. --reset forgets what was set for the pro
 	flags.BoolVar(&reset, "reset", false, "back to the defaults")
 	cmd.MarkFlagsOneRequired("limit", "reset")
 	cmd.MarkFlagsMutuallyExclusive("limit", "reset")
-	cmd.MarkFlagsMutuallyExclusive("class", "reset")
+	cmd.MarkFlagsMutuallyExclusive("class", "reset", "force") // there is use to be below for a project's limits alone
 	return cmd
 }
 

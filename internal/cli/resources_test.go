@@ -105,6 +105,7 @@ func TestAQuotaIsSetByNovasNames(t *testing.T) {
 	require.Equal(t, "set the quota of p1\n", run(t, "quota", "set", "p1", "--limit", "cores=40", "--limit", "ram=-1", "--force").err)
 	require.JSONEq(t, `{"quota_set":{"cores":"40","ram":"-1","force":true}}`, a.made("PUT /compute/v2.1/os-quota-sets/p1")[0].body)
 	require.Equal(t, 0, run(t, "quota", "set", "default", "--class", "--limit", "instances=20").code)
+	require.Equal(t, show.ExitUsage, run(t, "quota", "set", "default", "--class", "--force", "--limit", "instances=20").code)
 	require.JSONEq(t, `{"quota_class_set":{"instances":"20"}}`, a.made("PUT /compute/v2.1/os-quota-class-sets/default")[0].body)
 	require.Equal(t, 0, run(t, "quota", "set", "p1", "--reset").code)
 	require.Equal(t, show.ExitUsage, run(t, "quota", "set", "p1").code)
