@@ -13,6 +13,8 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -27,6 +29,16 @@ func newStore(t *testing.T) (context.Context, *models.Store) {
 	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	return ctx, store
+}
+
+// withImages are the activities of a control plane that has an image store, in a folder of its own.
+func withImages(t *testing.T, options Options) *Activities {
+	t.Helper()
+	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir(), Locks: imagestore.FolderLocks(t.TempDir())})
+	require.NoError(t, err)
+	options.Logger = slog.New(slog.DiscardHandler)
+	options.Images = images.New(options.Store, stores, images.Config{MaxBytes: 1 << 30}, options.Logger)
+	return New(options)
 }
 
 // activeImage makes an image of 1 GiB of project p1 as an upload leaves it.

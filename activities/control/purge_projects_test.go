@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -10,8 +9,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/imagestore"
-	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -40,11 +37,8 @@ func TestAPurgedProjectGoesWithAllThatItOwns(t *testing.T) {
 	_, place := placing(ctx, t, store) // with an image of p1
 	_, err := store.EnsureProject(ctx, models.Project{ID: "p2", Name: "p2", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
-	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir()})
-	require.NoError(t, err)
-	log := slog.New(slog.DiscardHandler)
 	engine := &ending{store: store}
-	a := New(Options{Store: store, Builds: engine, Images: images.New(store, stores, images.Config{MaxBytes: 1 << 30}, log), Logger: log})
+	a := withImages(t, Options{Store: store, Builds: engine})
 	turn := func() { require.NoError(t, a.PurgeProjects(ctx, contract.Housekeeping{})) }
 
 	first, second := place(), place()

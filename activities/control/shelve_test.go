@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,7 +11,6 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
@@ -22,14 +20,8 @@ import (
 func shelvable(t *testing.T, actionName string) (ctx context.Context, a *Activities, engine *confirming, id, imageID string) {
 	t.Helper()
 	ctx, store := newStore(t)
-	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir(), Locks: imagestore.FolderLocks(t.TempDir())})
-	require.NoError(t, err)
-	log := slog.New(slog.DiscardHandler)
 	engine = &confirming{}
-	a = New(Options{
-		Store: store, Builds: engine, Images: images.New(store, stores, images.Config{MaxBytes: 1 << 30}, log), Keys: testenv.PayloadKeys(t), Logger: log,
-		OffloadAfter: time.Hour,
-	})
+	a = withImages(t, Options{Store: store, Builds: engine, Keys: testenv.PayloadKeys(t), OffloadAfter: time.Hour})
 	id, imageID = resizable(ctx, t, store, a), uuid.NewString()
 	action, err := rowOf(actionName)
 	require.NoError(t, err)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -12,18 +11,13 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/imagestore"
-	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 func TestAnImageOfAServerIsDescribedAsNovaDescribesIt(t *testing.T) {
 	ctx, store := newStore(t)
-	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir(), Locks: imagestore.FolderLocks(t.TempDir())})
-	require.NoError(t, err)
-	log := slog.New(slog.DiscardHandler)
-	a := New(Options{Store: store, Images: images.New(store, stores, images.Config{MaxBytes: 1 << 30}, log), Keys: testenv.PayloadKeys(t), Logger: log})
-	_, err = store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
+	a := withImages(t, Options{Store: store, Keys: testenv.PayloadKeys(t)})
+	_, err := store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})
 	require.NoError(t, err)
 	base, server := uuid.NewString(), uuid.NewString()
 	activeImage(t, store, models.Image{ID: base, Properties: map[string]string{"hw_disk_bus": "floppy"}})
@@ -92,10 +86,7 @@ func TestAnImageOfAServerIsDescribedAsNovaDescribesIt(t *testing.T) {
 
 func TestBackupsOfOneServerAndTypeAreRotatedByTheirAge(t *testing.T) {
 	ctx, store := newStore(t)
-	stores, err := imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir(), Locks: imagestore.FolderLocks(t.TempDir())})
-	require.NoError(t, err)
-	log := slog.New(slog.DiscardHandler)
-	a := New(Options{Store: store, Images: images.New(store, stores, images.Config{MaxBytes: 1 << 30}, log), Logger: log})
+	a := withImages(t, Options{Store: store})
 	server, at := uuid.NewString(), time.Now().Add(-time.Hour)
 	backup := func(of, kind string, more models.Image) string {
 		more.ID, at = uuid.NewString(), at.Add(time.Minute)
