@@ -687,7 +687,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 	explain("Place's lock", lockHostSQL, "h")
 	explain("Place", placeSQL, named{
 		"host_id": "h", "server_id": "s", "role": PlacementActive, "id": "p", "vcpus": 1, "memory_mib": 1, "disk_gib": 1, "at": now(), "task_state": "networking",
-		"left": []string{},
+		"left": []string{}, "zone": "",
 	})
 	explain("HostNeedsImage", needsImageSQL, "h", "i")
 	explain("AllocatePort's lock", lockNetworkSQL, "n")
