@@ -84,21 +84,22 @@ func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
 
 // world is one API with a database and an image store of its own, and tokens of everybody who plays a part.
 type world struct {
-	t        testing.TB
-	store    *models.Store
-	files    *imagestore.Files
-	dir      string // of files
-	reserve  string // of their disk
-	imports  image.Imports
-	builds   Builds // noBuilds
-	consoles consoles.Config
-	page     consolesapi.Config
-	measured *prometheus.Registry
-	url      string
-	server   *Server
-	log      *safeBuffer
-	tokens   map[string]string // by role in the play: admin, demo, reader, other, unscoped, expired
-	stop     func() error      // ends the server as a SIGTERM would
+	t          testing.TB
+	store      *models.Store
+	files      *imagestore.Files
+	dir        string // of files
+	reserve    string // of their disk
+	imports    image.Imports
+	builds     Builds // noBuilds
+	consoles   consoles.Config
+	advertises bool // its address to hosts, as each of several processes has to
+	page       consolesapi.Config
+	measured   *prometheus.Registry
+	url        string
+	server     *Server
+	log        *safeBuffer
+	tokens     map[string]string // by role in the play: admin, demo, reader, other, unscoped, expired
+	stop       func() error      // ends the server as a SIGTERM would
 }
 
 // safeBuffer is a log that requests write to while a test reads.
@@ -183,6 +184,9 @@ func (w *world) serve() {
 	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, w.measured
 	o.Image.Idle, o.Image.Imports = 2*time.Second, w.imports
 	o.Consoles, o.ConsolePage = w.consoles, w.page
+	if w.advertises {
+		o.Consoles.AdvertiseURL = "http://" + listener.Addr().String()
+	}
 	if w.builds != nil {
 		o.Builds = w.builds
 	}

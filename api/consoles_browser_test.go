@@ -186,10 +186,7 @@ func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
 	require.DirExists(t, novnc, "deploy/dev/fetch-novnc.sh unpacks it")
 	w.page.NoVNC = novnc
 	w.again()
-	a := w.do("demo", "POST", "/compute/v2.1/servers/"+w.server+"/remote-consoles",
-		map[string]any{"remote_console": map[string]any{"protocol": "vnc", "type": "novnc"}}, "X-OpenStack-Nova-API-Version", "2.6")
-	require.Equal(t, 200, a.status, string(a.body))
-	page := browse(t, a.json(t)["remote_console"].(map[string]any)["url"].(string))
+	page := browse(t, w.remote("vnc", "novnc"))
 
 	var guest rfb
 	select {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -92,13 +93,37 @@ func (w *world) runs(hostname string) string {
 	return v.ID
 }
 
-// address asks for a serial console as demo.
-func (w *consoleWorld) address() string {
+// beside starts another api process on the same database. The host knows of the first alone.
+func (w *consoleWorld) beside(advertises bool) *consoleWorld {
+	w.t.Helper()
+	other, first := *w, *w.world
+	other.world = &first
+	other.advertises = advertises
+	other.serve()
+	return &other
+}
+
+// remote asks for a console as demo, and gives the url of it.
+func (w *consoleWorld) remote(protocol, kind string) string {
 	w.t.Helper()
 	a := w.do("demo", "POST", "/compute/v2.1/servers/"+w.server+"/remote-consoles",
-		map[string]any{"remote_console": map[string]any{"protocol": "serial", "type": "serial"}}, "X-OpenStack-Nova-API-Version", "2.6")
+		map[string]any{"remote_console": map[string]any{"protocol": protocol, "type": kind}}, "X-OpenStack-Nova-API-Version", "2.6")
 	require.Equal(w.t, 200, a.status, string(a.body))
 	return a.json(w.t)["remote_console"].(map[string]any)["url"].(string)
+}
+
+// address is that of a serial console.
+func (w *consoleWorld) address() string {
+	w.t.Helper()
+	return w.remote("serial", "serial")
+}
+
+// screen is the address that the page of a screen opens.
+func (w *consoleWorld) screen() string {
+	w.t.Helper()
+	page, err := url.Parse(w.remote("vnc", "novnc"))
+	require.NoError(w.t, err)
+	return "ws" + strings.TrimPrefix(w.url, "http") + "/" + page.Query().Get("path")
 }
 
 func (w *consoleWorld) dial(address string, headers ...string) (*websocket.Conn, *http.Response, error) {
@@ -277,10 +302,7 @@ func TestWhoHasTooManyConsolesOpenDoesNotSpendAnAddress(t *testing.T) {
 	address := w.address()
 	var screens []*websocket.Conn
 	for range 10 {
-		a := w.do("demo", "POST", "/compute/v2.1/servers/"+w.server+"/remote-consoles",
-			map[string]any{"remote_console": map[string]any{"protocol": "vnc", "type": "novnc"}}, "X-OpenStack-Nova-API-Version", "2.6")
-		_, token, _ := strings.Cut(a.json(t)["remote_console"].(map[string]any)["url"].(string), "%3Ftoken%3D")
-		socket, _ := w.open(strings.SplitAfter(address, "token=")[0] + token)
+		socket, _ := w.open(w.screen())
 		screens = append(screens, socket)
 	}
 	refused, _, err := w.dial(address) //nolint:bodyclose // as above
@@ -331,6 +353,43 @@ func TestOnlyTheServersOwnHostComesToASession(t *testing.T) {
 	require.EqualValues(t, 4503, code)
 	require.Contains(t, reason, "does not know of the session")
 	w.guests.relay = own
+}
+
+func TestAHostComesToTheProcessThatTheUserHasComeTo(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	other := w.beside(true)
+	for kind, address := range map[string]func() string{"serial": w.address, "vnc": w.screen} {
+		asked := address() // of the one; a load balancer leads its user to the other
+		socket, guest := other.open("ws" + strings.TrimPrefix(other.url, "http") + asked[strings.Index(asked, "/console?"):])
+		require.Equal(t, other.url, w.guests.asked[len(w.guests.asked)-1].API)
+		require.EqualValues(t, 1, other.sessions()[kind])
+		require.Zero(t, w.sessions()[kind])
+		require.NoError(t, socket.Write(t.Context(), websocket.MessageBinary, []byte("root\r")))
+		typed := make([]byte, 5)
+		_, err := io.ReadFull(guest, typed)
+		require.NoError(t, err)
+		require.Equal(t, "root\r", string(typed))
+		go func() { _, _ = io.WriteString(guest, "# ") }()
+		_, printed, err := socket.Read(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "# ", string(printed))
+
+		refused, _, err := w.dial(asked) //nolint:bodyclose // as above
+		require.NoError(t, err)
+		code, _ := closed(t, refused)
+		require.EqualValues(t, 4401, code, "what is spent at one process is spent at all")
+	}
+}
+
+func TestAUserIsToldThatAHostCannotComeToTheProcess(t *testing.T) {
+	w := newConsoleWorld(t, consoles.Config{})
+	for _, address := range []func() string{w.beside(false).address, w.beside(false).screen} {
+		socket, _, err := w.dial(address()) //nolint:bodyclose // as above
+		require.NoError(t, err)
+		code, reason := closed(t, socket)
+		require.EqualValues(t, 4503, code)
+		require.Contains(t, reason, "of several, each needs its own api.advertise_url")
+	}
 }
 
 func TestPagesOfOthersOpenNoConsoleUnlessTheyMay(t *testing.T) {

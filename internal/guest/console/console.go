@@ -126,7 +126,7 @@ func (r *Relay) dial(ctx context.Context, in contract.OpenConsoleInput) (*websoc
 	case err == nil:
 		return socket, nil
 	case answer != nil && answer.StatusCode == http.StatusNotFound:
-		return nil, fault.Wrap(fault.Unavailable, err, "The API process that the server's host came to does not know of the session: of several, each needs its own api.advertise_url")
+		return nil, fault.Wrap(fault.Unavailable, err, "The API process that the host came to does not know of the session: of several, each needs its own api.advertise_url")
 	}
 	return nil, fault.Wrap(fault.Unavailable, err, "The server's host does not reach the API for the console")
 }
