@@ -1,124 +1,19 @@
 package api
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
-	"encoding/json"
 	"io"
 	"net"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	"github.com/slipway-cloud/slipway/test/browser"
 )
-
-// browser is a Chromium that is told what to do over its DevTools.
-type browser struct {
-	t       *testing.T
-	ctx     context.Context
-	socket  *websocket.Conn
-	asked   int
-	session string
-}
-
-// browse opens an address.
-func browse(t *testing.T, address string) *browser {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	require.NoError(t, err, "deploy/dev/install.sh --tests installs it")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, path, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-		"--remote-debugging-port=0", "--user-data-dir="+t.TempDir(), address)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	said, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		_ = cmd.Wait()
-	})
-	lines := bufio.NewScanner(said)
-	tools := ""
-	for tools == "" && lines.Scan() {
-		_, tools, _ = strings.Cut(lines.Text(), "DevTools listening on ")
-	}
-	require.NotEmpty(t, tools, "the browser has not started")
-	go func() { _, _ = io.Copy(io.Discard, said) }()
-	b := &browser{t: t, ctx: ctx}
-	b.socket, _, err = websocket.Dial(ctx, tools, nil) //nolint:bodyclose // Dial has read it
-	require.NoError(t, err)
-	b.socket.SetReadLimit(-1)
-	t.Cleanup(func() { _ = b.socket.CloseNow() })
-	var found struct {
-		Targets []struct {
-			ID   string `json:"targetId"`
-			Type string `json:"type"`
-		} `json:"targetInfos"`
-	}
-	b.ask("Target.getTargets", map[string]any{}, &found)
-	for _, target := range found.Targets {
-		if target.Type == "page" {
-			var attached struct {
-				Session string `json:"sessionId"`
-			}
-			b.ask("Target.attachToTarget", map[string]any{"targetId": target.ID, "flatten": true}, &attached)
-			b.session = attached.Session
-		}
-	}
-	require.NotEmpty(t, b.session, "it has no page")
-	return b
-}
-
-// ask asks for something of the DevTools' protocol.
-func (b *browser) ask(method string, params map[string]any, answer any) {
-	b.t.Helper()
-	b.asked++
-	question := map[string]any{"id": b.asked, "method": method, "params": params}
-	if b.session != "" {
-		question["sessionId"] = b.session
-	}
-	text, err := json.Marshal(question)
-	require.NoError(b.t, err)
-	require.NoError(b.t, b.socket.Write(b.ctx, websocket.MessageText, text))
-	for {
-		_, text, err := b.socket.Read(b.ctx)
-		require.NoError(b.t, err)
-		var said struct {
-			ID     int             `json:"id"`
-			Result json.RawMessage `json:"result"`
-			Error  json.RawMessage `json:"error"`
-		}
-		require.NoError(b.t, json.Unmarshal(text, &said))
-		if said.ID != b.asked {
-			continue // an event
-		}
-		require.Empty(b.t, said.Error, "%s: %s", method, said.Error)
-		require.NoError(b.t, json.Unmarshal(said.Result, answer))
-		return
-	}
-}
-
-// evaluate is what a promise of the page comes to.
-func (b *browser) evaluate(expression string) any {
-	b.t.Helper()
-	var said struct {
-		Result struct {
-			Value any `json:"value"`
-		} `json:"result"`
-	}
-	b.ask("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true}, &said)
-	return said.Result.Value
-}
 
 // rfb is a guest's VNC server of a screen of 4 by 4 pixels (RFC 6143).
 type rfb struct {
@@ -186,14 +81,14 @@ func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
 	require.DirExists(t, novnc, "deploy/dev/fetch-novnc.sh unpacks it")
 	w.page.NoVNC = novnc
 	w.again()
-	page := browse(t, w.remote("vnc", "novnc"))
+	page := browser.Open(t, w.remote("vnc", "novnc"))
 
 	var guest rfb
 	select {
 	case end := <-w.guests.ends:
 		guest = rfb{t, end}
-	case <-page.ctx.Done():
-		t.Fatalf("the page opens no console: %v", page.evaluate(`document.body.innerText`))
+	case <-page.Done():
+		t.Fatalf("the page opens no console: %v", page.Evaluate(`document.body.innerText`))
 	}
 	require.NoError(t, guest.SetDeadline(time.Now().Add(time.Minute)))
 	guest.greet()
@@ -201,7 +96,7 @@ func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
 	require.EqualValues(t, 3, kind)
 	blue := []byte{0x20, 0x90, 0xf0, 0} // red, green and blue in the order that noVNC asks for
 	guest.write([]byte{0, 0}, uint16(1), uint16(0), uint16(0), uint16(4), uint16(4), int32(0), bytes.Repeat(blue, 16))
-	shown := page.evaluate(`new Promise((resolve) => {
+	shown := page.Evaluate(`new Promise((resolve) => {
 		const look = () => {
 			const canvas = document.querySelector("canvas");
 			const pixel = canvas && [...canvas.getContext("2d").getImageData(1, 1, 1, 1).data];
@@ -210,13 +105,11 @@ func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
 		look();
 	})`)
 	require.Equal(t, "32 144 240 255", shown)
-	require.Empty(t, page.evaluate(`document.getElementById("status").textContent`))
-	require.NotContains(t, page.evaluate(`location.href`), "token", "it is spent, and need not be seen")
+	require.Empty(t, page.Evaluate(`document.getElementById("status").textContent`))
+	require.NotContains(t, page.Evaluate(`location.href`), "token", "it is spent, and need not be seen")
 
-	page.evaluate(`document.querySelector("canvas").focus()`)
-	for _, way := range []string{"keyDown", "keyUp"} {
-		page.ask("Input.dispatchKeyEvent", map[string]any{"type": way, "key": "a", "code": "KeyA", "windowsVirtualKeyCode": 65}, &struct{}{})
-	}
+	page.Evaluate(`document.querySelector("canvas").focus()`)
+	page.Type("a")
 	for _, down := range []byte{1, 0} {
 		kind, key := guest.next()
 		for kind == 3 {
@@ -225,19 +118,13 @@ func TestABrowserShowsAScreenAndTypesOnIt(t *testing.T) {
 		require.Equal(t, []byte{down, 0, 0, 0, 0, 0, 'a'}, key)
 	}
 	require.NoError(t, guest.Close())
-	require.Equal(t, "The console is closed.", page.evaluate(`new Promise((resolve) => {
+	require.Equal(t, "The console is closed.", page.Evaluate(`new Promise((resolve) => {
 		const look = () => { const text = document.getElementById("status").textContent; text ? resolve(text) : requestAnimationFrame(look); };
 		look();
 	})`))
 
-	page.evaluate(`location.reload()`)
-	page.reads("The console cannot be shown: its address opens it once, and has been used: ask for another.")
-}
-
-// reads waits until the page says something.
-func (b *browser) reads(want string) {
-	b.t.Helper()
-	require.Eventually(b.t, func() bool { return b.evaluate(`document.getElementById("status")?.textContent`) == want }, time.Minute, 50*time.Millisecond)
+	page.Evaluate(`location.reload()`)
+	page.Says("The console cannot be shown: its address opens it once, and has been used: ask for another.")
 }
 
 func TestThePageOfAScreenRunsNothingOfOthers(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -55,23 +54,8 @@ func (r *rig) attach(t *testing.T, id string) (guest io.Writer, until func(text 
 	}
 }
 
-// screen opens the screen of a server, of which the address is a page's.
-func (r *rig) screen(t *testing.T, id string) io.ReadWriter {
-	t.Helper()
-	address, err := r.remoteConsole(t, id, remoteconsoles.ConsoleProtocolVNC, remoteconsoles.ConsoleTypeNoVNC)
-	require.NoError(t, err)
-	page, err := url.Parse(address)
-	require.NoError(t, err)
-	socket, _, err := websocket.Dial(t.Context(), r.APIURL+"/"+page.Query().Get("path"), &websocket.DialOptions{HTTPClient: r.HTTP()}) //nolint:bodyclose // Dial has read it
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = socket.CloseNow() })
-	ctx, cancel := context.WithTimeout(t.Context(), guestPatience)
-	t.Cleanup(cancel)
-	return websocket.NetConn(ctx, socket, websocket.MessageBinary)
-}
-
-func TestWhoAttachesToASerialConsoleTypesInTheGuest(t *testing.T) {
-	r := newRig(t, system.Options{})
+func TestWhoOpensAConsoleTypesInTheGuest(t *testing.T) {
+	r := newRig(t, system.Options{Settings: noVNC(t)})
 	s := r.create(t, servers.CreateOpts{Name: "web", ImageRef: r.wholeDisk(t, r.demoImages), FlavorRef: r.flavor, Networks: r.on(), ConfigDrive: ptr(true)})
 	r.active(t, s.ID)
 	r.console(t, s.ID)
@@ -93,10 +77,7 @@ func TestWhoAttachesToASerialConsoleTypesInTheGuest(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, log, "it is 42")
 
-	greeting := make([]byte, len("RFB 003.008\n"))
-	_, err = io.ReadFull(r.screen(t, s.ID), greeting)
-	require.NoError(t, err)
-	require.Equal(t, "RFB 003.008\n", string(greeting))
+	r.logsInOnItsScreen(t, s.ID, "web", guest, until)
 
 	_, err = io.WriteString(guest, "poweroff -f\r")
 	require.NoError(t, err)

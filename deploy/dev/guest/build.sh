@@ -89,14 +89,16 @@ say "ramdisk"
 tree=$work/tree
 mkdir -p "$tree"/bin "$tree"/sbin "$tree"/proc "$tree"/sys "$tree"/dev "$tree"/run "$tree"/config "$tree"/root "$tree"/etc "$tree"/tmp
 cp "$work"/busybox-static/bin/busybox "$tree/bin/busybox"
-for name in sh insmod mount poweroff ip; do ln -s busybox "$tree/bin/$name"; done
+for name in sh insmod mount poweroff ip login; do ln -s busybox "$tree/bin/$name"; done
 cp "$src/init" "$src/json.awk" "$src/udhcpc.sh" "$tree"
 cp "$src/chpasswd" "$tree/bin"
 ln -s /run/guest/resolv.conf "$tree/etc/resolv.conf"
 chmod 755 "$tree/init" "$tree/udhcpc.sh" "$tree/bin/chpasswd"
-printf 'root:*:19000:0:99999:7:::\n' >"$tree/etc/shadow"
-printf 'root:x:0:0:root:/root:/bin/sh\n' >"$tree/etc/passwd"
-printf 'root:x:0:\n' >"$tree/etc/group"
+chmod 1777 "$tree/tmp"
+# demo logs in on the screen, without a password; nobody else does.
+printf 'root:*:19000:0:99999:7:::\ndemo::19000:0:99999:7:::\n' >"$tree/etc/shadow"
+printf 'root:x:0:0:root:/root:/bin/sh\ndemo:x:1000:1000:demo:/tmp:/bin/sh\n' >"$tree/etc/passwd"
+printf 'root:x:0:\ndemo:x:1000:\n' >"$tree/etc/group"
 cp -a "$tree" "$work/ramdisk"
 mkdir "$work/ramdisk/modules"
 lib=$work/$kernel/lib/modules
