@@ -131,7 +131,7 @@ test: install-tests build-faults temporal s3server ## run every test on real par
 		[ -n "$(PACKAGES)" ] || go list -e -export -test -v $(buildvcs) ./test/...; } 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
 	@echo "make: test 2/2: running; a package that starts machines or clusters takes a minute or more"
-	@$(with) --parts postgres,temporal,libvirt,guest,rabbitmq go run $(buildvcs) ./internal/dev/testenv/report --skips internal/dev/testenv/report/skips.txt $(suites)
+	@$(with) --parts postgres,temporal,libvirt,guest,rabbitmq,ovn go run $(buildvcs) ./internal/dev/testenv/report --skips internal/dev/testenv/report/skips.txt $(suites)
 
 .PHONY: e2e
 e2e: install-tests build-faults temporal ## boot real guests and look at what they were given

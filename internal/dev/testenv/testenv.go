@@ -34,6 +34,7 @@ const (
 	RabbitMQVariable         = "SLIPWAY_TEST_RABBITMQ"
 	RabbitMQTLSVariable      = "SLIPWAY_TEST_RABBITMQ_TLS"
 	RabbitMQCAVariable       = "SLIPWAY_TEST_RABBITMQ_CA"
+	OVNVariable              = "SLIPWAY_TEST_OVN"
 )
 
 func need(t testing.TB, variable string) string {
@@ -75,6 +76,12 @@ func Database(t testing.TB) string {
 func Maintenance(t testing.TB) string {
 	t.Helper()
 	return need(t, PostgresVariable)
+}
+
+// OVN is the folder of OVN's programs (deploy/dev/fetch-ovn.sh), for a test that starts a central part or chassis of its own.
+func OVN(t testing.TB) string {
+	t.Helper()
+	return need(t, OVNVariable)
 }
 
 // RabbitMQ is the address of the run's broker, amqp://; over TLS it is another, and the file of the CA that its certificate is of.

@@ -132,6 +132,13 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			}
 			defer func() { err = errors.Join(err, stop(broker.Stop)) }()
 			env = append(env, testenv.RabbitMQVariable+"="+broker.URL, testenv.RabbitMQTLSVariable+"="+broker.TLSURL, testenv.RabbitMQCAVariable+"="+broker.CA)
+		case "ovn":
+			fetch := exec.CommandContext(ctx, "deploy/dev/fetch-ovn.sh")
+			fetch.Stdout, fetch.Stderr = os.Stderr, os.Stderr
+			if err := fetch.Run(); err != nil {
+				return 0, fmt.Errorf("fetching OVN: %w", err)
+			}
+			env = append(env, testenv.OVNVariable+"="+filepath.Join(filepath.Dir(dir), "ovn"))
 		case "guest", "cloud-guest":
 			guest := filepath.Join(filepath.Dir(dir), part)
 			build := exec.CommandContext(ctx, filepath.Join("deploy/dev", part, "build.sh"), guest)
@@ -145,7 +152,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 			}
 			env = append(env, variable+"="+guest)
 		default:
-			return 0, fmt.Errorf("no part %q: there are postgres, temporal, libvirt, guest, rabbitmq and cloud-guest", part)
+			return 0, fmt.Errorf("no part %q: there are postgres, temporal, libvirt, guest, rabbitmq, ovn and cloud-guest", part)
 		}
 		fmt.Fprintf(os.Stderr, "with: %s is ready (%s)\n", part, time.Since(began).Round(10*time.Millisecond))
 	}
