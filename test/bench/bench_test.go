@@ -54,6 +54,7 @@ func BenchmarkReport(b *testing.B) {
 	b.Run("fake", func(b *testing.B) { benchFake(b, r) })
 	b.Run("libvirt", func(b *testing.B) { benchLibvirt(b, r) })
 	b.Run("power", func(b *testing.B) { benchPower(b, &r.powerReport) })
+	b.Run("guests", func(b *testing.B) { benchGuests(b, &r.guestReport) })
 	b.Run("servers", func(b *testing.B) { benchServers(b, &r.serverReport) })
 	b.Run("drive", func(b *testing.B) { benchDrive(b, r) })
 	b.Run("injection", func(b *testing.B) { benchInjection(b, r) })
@@ -65,7 +66,7 @@ func BenchmarkReport(b *testing.B) {
 	}
 	text := r.text()
 	fmt.Println(text)
-	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.pause) > 0 && len(r.show) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.transfer) > 0 && len(r.upload) > 0
+	whole := len(r.submit) > 0 && len(r.libvirt) > 0 && len(r.pause) > 0 && len(r.move) > 0 && len(r.show) > 0 && len(r.drive) > 0 && len(r.injection) > 0 && len(r.crowd) > 0 && len(r.transfer) > 0 && len(r.upload) > 0
 	if *write != "" {
 		require.True(b, whole, "only a part was measured: the report stays as it is")
 		_, certificates := parts(b)
@@ -77,6 +78,7 @@ func BenchmarkReport(b *testing.B) {
 type report struct {
 	imageReport
 	guestDataReport
+	guestReport
 	powerReport
 	serverReport
 	transferReport
@@ -404,6 +406,9 @@ of this run.
 	if len(r.pause) > 0 {
 		r.powerReport.rows(line)
 	}
+	if len(r.move) > 0 {
+		r.guestReport.rows(line)
+	}
 	if len(r.show) > 0 {
 		r.serverReport.rows(line)
 	}
@@ -427,6 +432,9 @@ of this run.
 		alone, most := crowds[0], crowds[len(crowds)-1]
 		fmt.Fprintf(&w, "\nOf %d builds at once each takes %.2f times the processor time of a build alone, of all processes of an installation but its clients.\n",
 			most, times(r.crowd[most], r.crowd[alone]))
+	}
+	if len(r.move) > 0 {
+		w.WriteString(r.guestReport.text())
 	}
 	w.WriteString(r.guestDataReport.text())
 	if len(r.transfer) > 0 {

@@ -75,24 +75,32 @@ func newTransferBench(b *testing.B) *transferBench {
 	}
 	require.NoError(b, f.Close())
 
-	ca, err := pki.Init(b.Context(), filepath.Join(t.dir, "pki"), "")
-	require.NoError(b, err)
+	pair := t.certificates("hv1", "hv2")
 	log, metrics := slog.New(slog.DiscardHandler), transfer.NewMetrics(prometheus.NewRegistry())
-	pair := func(name string) tlsfile.Pair {
-		_, err := ca.Issue(b.Context(), pki.Request{Role: pki.Host, Name: name, DNS: []string{"localhost"}})
-		require.NoError(b, err)
-		cert, key := pki.Files(filepath.Join(t.dir, "pki"), pki.Host, name)
-		return tlsfile.Pair{Setting: "bench", Cert: cert, Key: key}
-	}
 	authority := tlsfile.Authority{Setting: "bench_ca", CA: filepath.Join(t.dir, "pki", pki.CAFile)}
-	listens, err := tlsfile.New(log).Server(pair("hv1"), authority, tls.VersionTLS13, pki.Host)
+	listens, err := tlsfile.New(log).Server(pair["hv1"], authority, tls.VersionTLS13, pki.Host)
 	require.NoError(b, err)
-	dials, err := tlsfile.New(log).Clients(pair("hv2"), authority)
+	dials, err := tlsfile.New(log).Clients(pair["hv2"], authority)
 	require.NoError(b, err)
 	t.offers = transfer.NewOffers(transfer.Options{Listen: "127.0.0.1:0", Hostname: "hv1", TLS: listens, Metrics: metrics, Logger: log})
 	b.Cleanup(t.offers.Close)
 	t.receiver = transfer.Receiver{Metrics: metrics, Logger: log, TLS: func(hostname string) *tls.Config { return transfer.Peer(dials(hostname), hostname) }}
 	return t
+}
+
+// certificates makes those of hosts, below pki.
+func (t *transferBench) certificates(hosts ...string) map[string]tlsfile.Pair {
+	dir := filepath.Join(t.dir, "pki")
+	ca, err := pki.Init(t.Context(), dir, "")
+	require.NoError(t, err)
+	pairs := map[string]tlsfile.Pair{}
+	for _, name := range hosts {
+		_, err := ca.Issue(t.Context(), pki.Request{Role: pki.Host, Name: name, DNS: []string{"localhost"}})
+		require.NoError(t, err)
+		cert, key := pki.Files(dir, pki.Host, name)
+		pairs[name] = tlsfile.Pair{Setting: "bench", Cert: cert, Key: key}
+	}
+	return pairs
 }
 
 // carry is all that the two steps do for one disk, but for the disk's own.

@@ -1,16 +1,11 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
@@ -46,21 +41,7 @@ var (
 // hypervisors are two libvirtd, that of the run and one of the test's own, on one machine.
 func hypervisors(t *testing.T) (settings func(*system.System, int) map[string]any, second *stack.Libvirt) {
 	t.Helper()
-	require.Zero(t, os.Geteuid(), "a second libvirtd needs namespaces of its own, and so root")
-	dir, err := os.MkdirTemp("", "slv")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	second, err = stack.EnsureLibvirt(ctx, stack.LibvirtOptions{Dir: filepath.Join(dir, "libvirt"), Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	require.True(t, second.Started, "the libvirtd is somebody else's")
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		require.NoError(t, second.Stop(ctx))
-	})
+	second = system.OwnLibvirt(t)
 	return func(_ *system.System, i int) map[string]any {
 		if i == 1 {
 			return map[string]any{"libvirt_socket": second.Socket}
