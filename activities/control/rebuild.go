@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -30,7 +31,7 @@ func (a *Activities) PlanRebuild(ctx context.Context, in contract.PlanRebuildInp
 		if err != nil {
 			return contract.RebuildPlan{}, err
 		}
-		if in.Image.BlockDevices, err = disks(asked, in.Image.Root, hardware); err != nil {
+		if in.Image.BlockDevices, err = images.Disks(asked, in.Image.Root, hardware); err != nil {
 			return contract.RebuildPlan{}, err
 		}
 		in.Image.RootDevice = in.Image.BlockDevices[0].Path

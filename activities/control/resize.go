@@ -7,6 +7,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -18,7 +19,7 @@ func (a *Activities) PlanResize(ctx context.Context, in contract.PlanResizeInput
 		return plan, err
 	}
 	image, flavor := plan.Old.Spec.Image.Root, in.Resize.Flavor
-	if err := fits(image, flavor); err != nil {
+	if err := images.Fits(image, flavor); err != nil {
 		return plan, err
 	}
 	if err := imageprops.CheckFlavor(flavor.ExtraSpecs); err != nil {
