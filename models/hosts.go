@@ -72,6 +72,8 @@ type HostUsage struct {
 
 	// Aggregates are the metadata of those that it is in.
 	Aggregates []map[string]string `gorm:"serializer:json"`
+	// IOOps counts the servers with room here that keep the disks busy (lifecycle.Copying). ListHostsForBuild's alone.
+	IOOps int `gorm:"-"`
 	// Leftovers counts the placements of servers that are not placed here: a build that moved on or failed, or a delete,
 	// has left something that is still to be given back, the placement last. A server that is just leaving is none of them.
 	Leftovers int
@@ -236,32 +238,26 @@ func (s *Store) HostByName(ctx context.Context, hostname string) (Host, error) {
 
 // ListHosts lists all hosts with their usage, by hostname, in one query.
 func (s *Store) ListHosts(ctx context.Context) ([]HostUsage, error) {
-	return s.listHosts(ctx, time.Time{})
-}
-
-// ListHostsForBuild is ListHosts for the choice of a host. Leftovers are counted only on hosts that came back since the
-// moment and are 0 elsewhere: to ask each placement for its server would cost every build more than all the rest.
-func (s *Store) ListHostsForBuild(ctx context.Context, backSince time.Time) ([]HostUsage, error) {
-	return s.listHosts(ctx, backSince)
-}
-
-func (s *Store) listHosts(ctx context.Context, backSince time.Time) ([]HostUsage, error) {
 	all := []HostUsage{}
-	err := s.db.WithContext(ctx).Raw(`
-SELECT h.*,`+capacitySQL+`, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
+	err := s.db.WithContext(ctx).Raw("SELECT h.*,"+usedOfHosts("?", "")+" ORDER BY h.hostname", time.Time{}).Scan(&all).Error
+	return all, failed(err, "list the hosts")
+}
+
+// usedOfHosts is what hosts h have and what of it is used, behind a select list; since is the parameter of ListHostsForBuild's moment, and
+// joined what else is joined.
+func usedOfHosts(since, joined string) string {
+	return capacitySQL + `, COALESCE(a.servers, 0) AS servers, COALESCE(a.vcpus, 0) AS used_vcpus,
        COALESCE(a.memory_mib, 0) AS used_memory_mib, COALESCE(a.disk_gib, 0) AS used_disk_gib, g.aggregates,
-       CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ? THEN
+       CASE WHEN COALESCE(h.back_at, '0001-01-01Z') >= ` + since + ` THEN
            (SELECT count(*) FROM placements l JOIN servers s ON s.id = l.server_id
-            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id AND s.task_state IS DISTINCT FROM '`+lifecycle.ShelvingOffloading+`'
-              AND (l.role = '`+PlacementLeft+`' OR l.role = '`+PlacementActive+`' AND NOT s.`+isResized+`)) -- whose guest of before is wanted
+            WHERE l.host_id = h.id AND s.host_id IS DISTINCT FROM h.id AND s.task_state IS DISTINCT FROM '` + lifecycle.ShelvingOffloading + `'
+              AND (l.role = '` + PlacementLeft + `' OR l.role = '` + PlacementActive + `' AND NOT s.` + isResized + `)) -- whose guest of before is wanted
        ELSE 0 END AS leftovers
 FROM hosts h
 LEFT JOIN (SELECT host_id, count(*) AS servers, sum(vcpus) AS vcpus, sum(memory_mib) AS memory_mib, sum(disk_gib) AS disk_gib
            FROM placements GROUP BY host_id) a ON a.host_id = h.id
 LEFT JOIN (SELECT host_id, jsonb_agg(metadata ORDER BY id) AS aggregates
-           FROM aggregate_hosts JOIN aggregates ON id = aggregate_id GROUP BY host_id) g ON g.host_id = h.id
-ORDER BY h.hostname`, backSince).Scan(&all).Error
-	return all, failed(err, "list the hosts")
+           FROM aggregate_hosts JOIN aggregates ON id = aggregate_id GROUP BY host_id) g ON g.host_id = h.id` + joined
 }
 
 // SetHostEnabled lets a host take servers or not; reason is kept only while it is disabled. Who enables a host vouches for

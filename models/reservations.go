@@ -123,9 +123,9 @@ func admit(ctx context.Context, tx pgx.Tx, a Admission) (int, error) {
 	if late {
 		return 0, tooLate()
 	}
-	n := min(r.MaxCount, room(a.Claim, used, a.Limits))
-	if n < r.MinCount {
-		return 0, overQuotaForMany(a, used)
+	n, err := used.Admits(r.MinCount, r.MaxCount, a.Claim, a.Limits)
+	if err != nil {
+		return 0, err
 	}
 	if err := join(ctx, tx, a.Server, n); err != nil {
 		return 0, err
@@ -167,16 +167,20 @@ func room(c Claim, used Usage, l Limits) int {
 	return most
 }
 
-// overQuotaForMany is Nova's TooManyInstances (nova/compute/utils.py check_num_instances_quota): what the most that was
-// asked for exceeds, with the servers as a range.
-func overQuotaForMany(a Admission, used Usage) error {
-	r := a.Reservation
-	whole := Claim{Instances: r.MaxCount * a.Claim.Instances, Cores: r.MaxCount * a.Claim.Cores, RAMMiB: r.MaxCount * a.Claim.RAMMiB}
-	instances := fmt.Sprint(r.MinCount)
-	if r.MinCount != r.MaxCount {
-		instances = fmt.Sprintf("%d-%d", r.MinCount, r.MaxCount)
+// Admits says how many servers a project gets that has used so much, of which each claims c; OverQuota where that is fewer than are enough.
+func (u Usage) Admits(least, most int, c Claim, l Limits) (int, error) {
+	n := min(most, room(c, u, l))
+	if n >= least {
+		return n, nil
 	}
-	return overQuota(whole, instances, used, a.Limits)
+	// Nova's TooManyInstances (nova/compute/utils.py check_num_instances_quota): what the most that was asked for exceeds, with the
+	// servers as a range.
+	whole := Claim{Instances: most * c.Instances, Cores: most * c.Cores, RAMMiB: most * c.RAMMiB}
+	instances := fmt.Sprint(least)
+	if least != most {
+		instances = fmt.Sprintf("%d-%d", least, most)
+	}
+	return 0, overQuota(whole, instances, u, l)
 }
 
 func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {

@@ -141,18 +141,33 @@ func (s *Store) DeleteServerGroup(ctx context.Context, id string) error {
 // GroupOf is the group that a server is in and where the others of it are; NotFound where it is in none.
 func (s *Store) GroupOf(ctx context.Context, serverID string) (g ServerGroup, hosts []GroupHost, err error) {
 	err = s.read(ctx, func(tx *gorm.DB) error {
-		g, hosts = ServerGroup{}, nil
-		if err := tx.Where("id = (SELECT group_id FROM servers WHERE id = ?)", serverID).Take(&g).Error; isAbsent(err) {
-			return noServerGroup("of server " + serverID)
-		} else if err != nil {
-			return err
-		}
-		return tx.Raw(`
-SELECT h.hostname, count(DISTINCT o.id) AS servers, COALESCE(bool_or(o.host_id = h.id), false) AS placed
-FROM servers o JOIN placements p ON p.server_id = o.id JOIN hosts h ON h.id = p.host_id
-WHERE o.group_id = ? AND o.id <> ? GROUP BY h.hostname ORDER BY h.hostname`, g.ID, serverID).Scan(&hosts).Error
+		g, hosts, err = groupWith(tx, serverID, "id = (SELECT group_id FROM servers WHERE id = ?)", serverID)
+		return err
 	})
 	return g, hosts, failed(err, "read the group of server %s", serverID)
+}
+
+// GroupHosts is a group and where all of it are.
+func (s *Store) GroupHosts(ctx context.Context, id string) (g ServerGroup, hosts []GroupHost, err error) {
+	err = s.read(ctx, func(tx *gorm.DB) error {
+		g, hosts, err = groupWith(tx, "", "id = ?", id)
+		return err
+	})
+	return g, hosts, failed(err, "read server group %s", id)
+}
+
+// groupWith is a group and where all of it are but one server.
+func groupWith(tx *gorm.DB, butServer, where, id string) (g ServerGroup, hosts []GroupHost, err error) {
+	if err := tx.Where(where, id).Take(&g).Error; isAbsent(err) {
+		return g, nil, noServerGroup("of server " + butServer)
+	} else if err != nil {
+		return g, nil, err
+	}
+	err = tx.Raw(`
+SELECT h.hostname, count(DISTINCT o.id) AS servers, COALESCE(bool_or(o.host_id = h.id), false) AS placed
+FROM servers o JOIN placements p ON p.server_id = o.id JOIN hosts h ON h.id = p.host_id
+WHERE o.group_id = ? AND o.id <> ? GROUP BY h.hostname ORDER BY h.hostname`, g.ID, butServer).Scan(&hosts).Error
+	return g, hosts, err
 }
 
 // HostsOf are the names of the hosts on which servers are placed.

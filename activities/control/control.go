@@ -9,24 +9,22 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/payload"
-	"github.com/slipway-cloud/slipway/internal/scheduler"
 	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/models"
 )
 
 // Activities are the control plane's. Its methods are registered under the names in internal/contract.
 type Activities struct {
-	store     *models.Store
-	builds    Builds
-	images    *images.Service
-	keys      *payload.Keys
-	web       Web
-	now       func() time.Time
-	downAfter time.Duration
-	cleanFor  time.Duration
-	weigh     scheduler.Multipliers
-	failures  int
-	log       *slog.Logger
+	store    *models.Store
+	builds   Builds
+	images   *images.Service
+	keys     *payload.Keys
+	web      Web
+	hosts    *placement.Hosts
+	now      func() time.Time
+	failures int
+	log      *slog.Logger
 
 	reclaimAfter time.Duration
 	confirmAfter time.Duration
@@ -56,13 +54,8 @@ type Options struct {
 	Images *images.Service
 	Keys   *payload.Keys // they seal the specs of servers
 	Web    Web
-	// DownAfter is how long a host may be silent before it gets no new servers.
-	DownAfter time.Duration
-	// CleanBeforeUse is how long a host that was given up and is back gets no new servers while it still holds what lost
-	// builds left there; 0 does not wait.
-	CleanBeforeUse time.Duration
-	// Multipliers say how much each weigher counts in the choice of a host.
-	Multipliers scheduler.Multipliers
+	// Placement is how hosts are chosen.
+	Placement placement.Settings
 	// HostFailures is how many builds in a row may fail on a host by its own fault before it gets no new servers; 0: any.
 	HostFailures int
 	// ReclaimAfter is after what time servers are deleted whose delete was deferred, with Deadlines; 0: never.
@@ -85,7 +78,7 @@ func New(o Options) *Activities {
 	}
 	return &Activities{
 		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
-		downAfter: o.DownAfter, cleanFor: o.CleanBeforeUse, weigh: o.Multipliers, failures: o.HostFailures, log: o.Logger,
+		hosts: placement.New(o.Store, o.Placement), failures: o.HostFailures, log: o.Logger,
 		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, offloadAfter: o.OffloadAfter, deadlines: o.Deadlines, resizeAway: o.ResizeAway,
 	}
 }

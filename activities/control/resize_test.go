@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -96,7 +97,7 @@ func TestAResizeIsRefusedThatMakesADiskSmallerOrIsNotAllowed(t *testing.T) {
 
 func TestAServerIsOfTheNewFlavorFromItsResizeToItsRevert(t *testing.T) {
 	ctx, store := newStore(t)
-	a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), DownAfter: time.Hour, Logger: slog.New(slog.DiscardHandler)})
+	a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), Placement: placement.Settings{DownAfter: time.Hour}, Logger: slog.New(slog.DiscardHandler)})
 	id := resizable(ctx, t, store, a)
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
@@ -176,7 +177,7 @@ func TestAServerIsOfTheNewFlavorFromItsResizeToItsRevert(t *testing.T) {
 
 func TestAResizeThatBeganWhenThereWasNoOtherHostStays(t *testing.T) {
 	ctx, store := newStore(t)
-	a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), DownAfter: time.Hour, ResizeAway: true, Logger: slog.New(slog.DiscardHandler)})
+	a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), Placement: placement.Settings{DownAfter: time.Hour}, ResizeAway: true, Logger: slog.New(slog.DiscardHandler)})
 	id := resizable(ctx, t, store, a)
 	as := contract.Resize{Flavor: largeFlavor, Limits: contract.Quota{Instances: -1, Cores: -1, RAMMiB: -1}}
 	plan, err := a.PlanResize(ctx, contract.PlanResizeInput{ServerID: id, ProjectID: "p1", Resize: as})
@@ -223,7 +224,7 @@ func TestAResizeStaysWhereThereIsRoomAndGoesToAnotherHostWhereItHasTo(t *testing
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, store := newStore(t)
-			a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), DownAfter: time.Hour, ResizeAway: c.away, Logger: slog.New(slog.DiscardHandler)})
+			a := New(Options{Store: store, Keys: testenv.PayloadKeys(t), Placement: placement.Settings{DownAfter: time.Hour}, ResizeAway: c.away, Logger: slog.New(slog.DiscardHandler)})
 			id := resizable(ctx, t, store, a)
 			for hostname, disk := range map[string]int{"hv2": 100, "tiny": 5} {
 				h, err := store.RegisterHost(ctx, models.Host{

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -38,7 +39,7 @@ func TestAHostThatIsFitNoMoreWhenItsRoomIsClaimedIsNamedWithTheReason(t *testing
 		CPURatio: 1, RAMRatio: 1, DiskRatio: 1, Enabled: true, Ready: true, StartedAt: time.Now(), SeenAt: time.Now(),
 	})
 	require.NoError(t, err)
-	a := New(Options{Store: store, DownAfter: time.Hour})
+	a := New(Options{Store: store, Placement: placement.Settings{DownAfter: time.Hour}})
 	server := uuid.NewString()
 	require.NoError(t, asStep(t, func(ctx context.Context) error {
 		return a.RecordServer(ctx, contract.RecordServerInput{

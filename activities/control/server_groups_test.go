@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -40,7 +41,7 @@ func newSelecting(t *testing.T, hosts ...string) *selecting {
 		})
 		require.NoError(t, err)
 	}
-	return &selecting{t: t, store: store, steps: New(Options{Store: store, DownAfter: time.Hour}), image: image.ID}
+	return &selecting{t: t, store: store, steps: New(Options{Store: store, Placement: placement.Settings{DownAfter: time.Hour}}), image: image.ID}
 }
 
 // build records a server with hints and selects its host.

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/requestid"
 	"github.com/slipway-cloud/slipway/internal/scheduler"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/internal/webdownload"
 	"github.com/slipway-cloud/slipway/models"
@@ -113,24 +114,19 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Temporal: temporal,
 			Queue:    c.Temporal.ControlQueue,
 			Activities: control.New(control.Options{
-				Store:          store,
-				Builds:         engine.NewClient(temporal, c.Temporal.ControlQueue),
-				Images:         images,
-				Keys:           keys,
-				Web:            webdownload.New(web, log),
-				DownAfter:      c.Build.HostDownAfter,
-				CleanBeforeUse: c.Build.CleanBeforeUse,
-				HostFailures:   c.Build.HostFailures,
-				ReclaimAfter:   c.Build.ReclaimInterval,
-				ConfirmAfter:   c.Build.ResizeConfirmWindow,
-				ResizeAway:     !c.Build.AllowResizeToSameHost,
-				OffloadAfter:   c.Build.ShelvedOffloadTime,
-				Deadlines:      deadlines,
-				Multipliers: scheduler.Multipliers{
-					RAM: c.Build.RAMWeight, CPU: c.Build.CPUWeight, Disk: c.Build.DiskWeight, BuildFailure: c.Build.BuildFailureWeight,
-					SoftAffinity: c.Build.SoftAffinityWeight, SoftAntiAffinity: c.Build.SoftAntiAffinityWeight,
-				},
-				Logger: log,
+				Store:        store,
+				Builds:       engine.NewClient(temporal, c.Temporal.ControlQueue),
+				Images:       images,
+				Keys:         keys,
+				Web:          webdownload.New(web, log),
+				Placement:    placementOf(c.Build),
+				HostFailures: c.Build.HostFailures,
+				ReclaimAfter: c.Build.ReclaimInterval,
+				ConfirmAfter: c.Build.ResizeConfirmWindow,
+				ResizeAway:   !c.Build.AllowResizeToSameHost,
+				OffloadAfter: c.Build.ShelvedOffloadTime,
+				Deadlines:    deadlines,
+				Logger:       log,
 			}),
 			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}, images),
 			Metrics: workers.NewSteps(metrics),
@@ -140,6 +136,17 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Interceptors: interceptors,
 		})
 	}))
+}
+
+// placementOf is how hosts are chosen.
+func placementOf(b config.Build) placement.Settings {
+	return placement.Settings{
+		DownAfter: b.HostDownAfter, CleanBeforeUse: b.CleanBeforeUse, MaxIOOps: b.MaxIOOps,
+		Multipliers: scheduler.Multipliers{
+			RAM: b.RAMWeight, CPU: b.CPUWeight, Disk: b.DiskWeight, IOOps: b.IOOpsWeight, BuildFailure: b.BuildFailureWeight,
+			SoftAffinity: b.SoftAffinityWeight, SoftAntiAffinity: b.SoftAntiAffinityWeight,
+		},
+	}
 }
 
 // openStore connects to the database and brings it up to date. It waits for one that does not answer yet: after a power cut

@@ -251,10 +251,12 @@ type Build struct {
 	InjectPartition int    `koanf:"inject_partition" help:"into which partition data is injected where there is no config drive: -2 none, -1 find it, 0 the whole disk is the filesystem, or its number"`
 	InjectUser      string `koanf:"inject_user" help:"a user of the images who gets the injected keys as root does; empty: root alone"`
 	HostFailures    int    `koanf:"host_failures" help:"after so many builds in a row that failed on a host by its own fault it gets no new servers until its trial passes; 0: never"`
+	MaxIOOps        int    `koanf:"max_io_ops_per_host" help:"a host on which so many servers are being built, moved or copied gets no other one; 0: any number"`
 	// How much each weigher counts in the choice of a host; names and defaults are those of Nova's filter_scheduler section.
 	RAMWeight          float64 `koanf:"ram_weight_multiplier" help:"how much free memory counts in the choice of a host; below 0: hosts are filled one after another"`
 	CPUWeight          float64 `koanf:"cpu_weight_multiplier" help:"the same for free vCPUs"`
 	DiskWeight         float64 `koanf:"disk_weight_multiplier" help:"the same for free disk"`
+	IOOpsWeight        float64 `koanf:"io_ops_weight_multiplier" help:"how much it counts that servers are being built, moved or copied on a host; below 0: against it"`
 	BuildFailureWeight float64 `koanf:"build_failure_weight_multiplier" help:"how much it counts against a host that the last builds failed on it"`
 
 	SoftAffinityWeight     float64 `koanf:"soft_affinity_weight_multiplier" help:"how much it counts that a host has servers of a group that is to be together if it can"`
@@ -496,7 +498,7 @@ func Default() Config {
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
 			InjectPartition: contract.InjectInspect, ConfigDriveFormat: "iso9660", ConfigDriveSkip: strings.Join(metadata.DefaultSkip, " "),
 			VendorConnect: 5 * time.Second, VendorRead: 5 * time.Second,
-			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, DiskWeight: 1, BuildFailureWeight: 1_000_000,
+			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, DiskWeight: 1, IOOpsWeight: -1, BuildFailureWeight: 1_000_000,
 			SoftAffinityWeight: 1, SoftAntiAffinityWeight: 1},
 		Audit: Audit{Every: 10 * time.Minute},
 
@@ -676,6 +678,9 @@ func (c Config) check() error {
 	if c.Build.HostFailures < 0 {
 		wrong = append(wrong, fmt.Errorf("build.host_failures must be 0 or more, not %d", c.Build.HostFailures))
 	}
+	if c.Build.MaxIOOps < 0 {
+		wrong = append(wrong, fmt.Errorf("build.max_io_ops_per_host must be 0 or more, not %d", c.Build.MaxIOOps))
+	}
 	if c.Temporal.Retention < 24*time.Hour {
 		wrong = append(wrong, fmt.Errorf("temporal.retention must be 24h or more, not %s", c.Temporal.Retention))
 	}
@@ -687,6 +692,7 @@ func (c Config) check() error {
 	finite("build.ram_weight_multiplier", c.Build.RAMWeight)
 	finite("build.cpu_weight_multiplier", c.Build.CPUWeight)
 	finite("build.disk_weight_multiplier", c.Build.DiskWeight)
+	finite("build.io_ops_weight_multiplier", c.Build.IOOpsWeight)
 	finite("build.soft_affinity_weight_multiplier", c.Build.SoftAffinityWeight)
 	finite("build.soft_anti_affinity_weight_multiplier", c.Build.SoftAntiAffinityWeight)
 	finite("build.build_failure_weight_multiplier", c.Build.BuildFailureWeight)

@@ -198,3 +198,9 @@ func InUse() []VMState { return []VMState{Active, Paused, Suspended, Stopped} }
 
 // Allows says whether the action may begin in a state.
 func (a Action) Allows(state VMState) bool { return slices.Contains(a.From, state) }
+
+// Copying are the task states in which a server keeps its host's disks busy, by and large Nova's (nova/compute/stats.py, io_workload).
+var Copying = []string{
+	Scheduling, "networking", Spawning, Rebuilding, ResizePrep, ResizeMigrating, ResizeFinish, ImageSnapshot, ImageBackup, Rescuing,
+	ShelvingImagePending, ShelvingImageUploading, Unshelving,
+}

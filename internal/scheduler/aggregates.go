@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,25 +14,60 @@ const aggregateSpecs = "aggregate_instance_extra_specs:"
 // not long enough for many.
 const tenantKey = "filter_tenant_id"
 
+// Aggregate is what a host is in, by its metadata.
+type Aggregate struct {
+	metadata map[string]string
+	projects []string // that its hosts are kept for; none is for all
+}
+
+// Aggregates reads the metadata of those that a host is in.
+func Aggregates(metadata []map[string]string) []Aggregate {
+	var all []Aggregate
+	for _, m := range metadata {
+		a := Aggregate{metadata: m}
+		for name, v := range m {
+			if strings.HasPrefix(name, tenantKey) {
+				a.projects = append(a.projects, listed(v)...)
+			}
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
 // metadata are the values that a host's aggregates have under a name; one may list several, with commas.
-func (h Host) metadata(name string) []string {
+func (h *Host) metadata(name string) []string {
 	var values []string
-	for _, m := range h.Aggregates {
-		if v, is := m[name]; is {
+	for _, a := range h.Aggregates {
+		if v, is := a.metadata[name]; is {
 			values = append(values, listed(v)...)
 		}
 	}
 	return values
 }
 
-// projects are those that a host is kept for; none is for all.
-func (h Host) projects() []string {
-	var all []string
-	for _, m := range h.Aggregates {
-		for name, v := range m {
-			if strings.HasPrefix(name, tenantKey) {
-				all = append(all, listed(v)...)
-			}
+// keptFor says whether the host takes servers of a project: it is kept for those that its aggregates name, where they name any.
+func (h *Host) keptFor(project string) bool {
+	kept := false
+	for i := range h.Aggregates {
+		projects := h.Aggregates[i].projects
+		if slices.Contains(projects, project) {
+			return true
+		}
+		kept = kept || len(projects) > 0
+	}
+	return !kept
+}
+
+// wanted is an extra spec about aggregates.
+type wanted struct{ name, value string }
+
+// wantedOf are those of a flavor, by name.
+func wantedOf(specs map[string]string) []wanted {
+	var all []wanted
+	for _, key := range slices.Sorted(maps.Keys(specs)) {
+		if name, is := strings.CutPrefix(key, aggregateSpecs); is {
+			all = append(all, wanted{name, specs[key]})
 		}
 	}
 	return all

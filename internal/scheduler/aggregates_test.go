@@ -24,7 +24,7 @@ func TestAnExtraSpecMatchesAsNovasOperatorsDo(t *testing.T) {
 
 func TestAggregatesTakeWhatTheirMetadataSays(t *testing.T) {
 	in := func(name string, aggregates ...map[string]string) Host {
-		return fit(name, func(h *Host) { h.Aggregates = aggregates })
+		return fit(name, func(h *Host) { h.Aggregates = Aggregates(aggregates) })
 	}
 	hosts := []Host{
 		in("plain"), in("ssd", map[string]string{"disk": "ssd", "n": "8"}), in("both", map[string]string{"disk": "hdd"}, map[string]string{"disk": "nvme, ssd"}),
@@ -35,7 +35,7 @@ func TestAggregatesTakeWhatTheirMetadataSays(t *testing.T) {
 		if err != nil {
 			return nil
 		}
-		return names(ranked)
+		return ranked.Names(99)
 	}
 	require.ElementsMatch(t, []string{"plain", "ssd", "both"}, fits("p9", nil))
 	require.ElementsMatch(t, []string{"plain", "ssd", "both", "kept"}, fits("p3", nil))

@@ -51,7 +51,7 @@ func TestAQueryAsksWhatAHostIs(t *testing.T) {
 	} {
 		q, err := ReadQuery(query)
 		require.NoError(t, err, query)
-		require.Equal(t, want, q.holds(h), query)
+		require.Equal(t, want, q.holds(&h), query)
 	}
 	deep := strings.Repeat(`["not",`, 20) + `["=",1,1]` + strings.Repeat(`]`, 20)
 	for _, bad := range []any{`{"a":1}`, `[]`, `["~", 1, 2]`, `["=", "$colour", 1]`, `["="]`, `["=", 1]`, `["not"]`, `no JSON`, 7, map[string]any{}, deep, `["in",` + strings.Repeat(`"x",`, 2000) + `"y"]`} {
@@ -101,7 +101,7 @@ func TestSoftGroupsPreferAndTheirMultipliersSayHowMuch(t *testing.T) {
 	rank := func(policy string, m Multipliers) []string {
 		ranked, err := Rank(request(func(r *Request) { r.Group, r.Multipliers = &Group{Policy: policy, Members: members}, m }), hosts)
 		require.NoError(t, err)
-		return names(ranked)
+		return ranked.Names(99)
 	}
 	require.Equal(t, []string{"c", "b", "a"}, rank("soft-affinity", Multipliers{SoftAffinity: 1, SoftAntiAffinity: 1}))
 	require.Equal(t, []string{"a", "b", "c"}, rank("soft-anti-affinity", Multipliers{SoftAffinity: 1, SoftAntiAffinity: 1}))
@@ -110,5 +110,5 @@ func TestSoftGroupsPreferAndTheirMultipliersSayHowMuch(t *testing.T) {
 	full := []Host{fit("a", func(h *Host) { h.Used.DiskGiB = 50 }), fit("b", func(h *Host) { h.Used.DiskGiB = 10 })}
 	ranked, err := Rank(request(func(r *Request) { r.Multipliers = Multipliers{Disk: 1} }), full)
 	require.NoError(t, err)
-	require.Equal(t, []string{"b", "a"}, names(ranked), "DiskWeigher")
+	require.Equal(t, []string{"b", "a"}, ranked.Names(99), "DiskWeigher")
 }

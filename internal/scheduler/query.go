@@ -25,19 +25,19 @@ const (
 )
 
 // variables are what a query may ask of a host, by Nova's names.
-var variables = map[variable]func(Host) any{
-	"host":                 func(h Host) any { return h.Hostname },
-	"nodename":             func(h Host) any { return h.Hostname },
-	"hypervisor_hostname":  func(h Host) any { return h.Hostname },
-	"host_ip":              func(h Host) any { return h.Address },
-	"free_ram_mb":          func(h Host) any { return float64(h.free().RAMMiB) },
-	"free_disk_mb":         func(h Host) any { return float64(h.free().DiskGiB) * 1024 },
-	"total_usable_ram_mb":  func(h Host) any { return float64(h.Capacity.RAMMiB) },
-	"total_usable_disk_gb": func(h Host) any { return float64(h.Capacity.DiskGiB) },
-	"vcpus_total":          func(h Host) any { return float64(h.Capacity.VCPUs) },
-	"vcpus_used":           func(h Host) any { return float64(h.Used.VCPUs) },
-	"num_instances":        func(h Host) any { return float64(h.Servers) },
-	"failed_builds":        func(h Host) any { return float64(h.BuildFailures) },
+var variables = map[variable]func(*Host) any{
+	"host":                 func(h *Host) any { return h.Hostname },
+	"nodename":             func(h *Host) any { return h.Hostname },
+	"hypervisor_hostname":  func(h *Host) any { return h.Hostname },
+	"host_ip":              func(h *Host) any { return h.Address },
+	"free_ram_mb":          func(h *Host) any { return float64(h.free().RAMMiB) },
+	"free_disk_mb":         func(h *Host) any { return float64(h.free().DiskGiB) * 1024 },
+	"total_usable_ram_mb":  func(h *Host) any { return float64(h.Capacity.RAMMiB) },
+	"total_usable_disk_gb": func(h *Host) any { return float64(h.Capacity.DiskGiB) },
+	"vcpus_total":          func(h *Host) any { return float64(h.Capacity.VCPUs) },
+	"vcpus_used":           func(h *Host) any { return float64(h.Used.VCPUs) },
+	"num_instances":        func(h *Host) any { return float64(h.Servers) },
+	"failed_builds":        func(h *Host) any { return float64(h.BuildFailures) },
 }
 
 // compares are the comparisons: the first argument with each of the others.
@@ -104,7 +104,7 @@ func readQuery(list []any, depth int) (*Query, error) {
 }
 
 // holds says whether the host is as the query asks.
-func (q *Query) holds(h Host) bool {
+func (q *Query) holds(h *Host) bool {
 	values := make([]any, len(q.args))
 	for i, arg := range q.args {
 		switch v := arg.(type) {

@@ -5,14 +5,12 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
 // Host is a hypervisor as the scheduler sees it. Units: MiB of memory, GiB of disk.
@@ -27,16 +25,17 @@ type Host struct {
 	BackAt                         time.Time // when it last came back after it had been given up; zero: never
 	Leftovers                      int       // servers of which it still holds something that lost builds or deletes left
 	BuildFailures                  int       // builds in a row that failed on it, by its own fault
+	IOOps                          int       // servers on it that are being built, moved, copied: what its disks are busy with
 	Servers                        int       // that hold room on it
 	Address                        string    // from which it reports
 
-	Aggregates []map[string]string // the metadata of the aggregates that it is in
+	Aggregates []Aggregate // that it is in
 
 	// Capacity is what may be given away: ratios applied, reserves taken off. Used is the sum of the allocations.
 	Capacity, Used contract.Resources
 }
 
-func (h Host) free() contract.Resources {
+func (h *Host) free() contract.Resources {
 	return contract.Resources{
 		VCPUs:   h.Capacity.VCPUs - h.Used.VCPUs,
 		RAMMiB:  h.Capacity.RAMMiB - h.Used.RAMMiB,
@@ -53,6 +52,7 @@ type Request struct {
 	Excluded         []string
 	Because          string // they are excluded; "" is that they failed this build
 	Host             string // the only one that will do; "" is any
+	First            string // a host that comes before all others where it can take the request; "" is none
 	Group            *Group // that the server is in; nil is none
 	With             *Others
 	Apart            []string     // hostnames of servers that it is not to be with
@@ -60,9 +60,11 @@ type Request struct {
 	Near             netip.Prefix // that has to hold the host's address; the zero one is any
 	ProjectID        string
 	ExtraSpecs       map[string]string // of the server's flavor
+	wanted           []wanted          // of them, what is about aggregates
 	Now              time.Time
 	DownAfter        time.Duration // a host not seen for so long is down
 	CleanFor         time.Duration // how long a host that is back takes nothing new while it holds leftovers
+	MaxIOOps         int           // how many IOOps a host may have that gets another; 0 is any number
 	Multipliers      Multipliers
 }
 
@@ -81,236 +83,200 @@ type Group struct {
 // 0 they fill one host after another; 0 switches a weigher off. They mean what Nova's do
 // (https://docs.openstack.org/nova/latest/admin/scheduling.html#weights).
 type Multipliers struct {
-	RAM, CPU, Disk, BuildFailure, SoftAffinity, SoftAntiAffinity float64
+	RAM, CPU, Disk, IOOps, BuildFailure, SoftAffinity, SoftAntiAffinity float64
 }
 
-// filter says why a host cannot take the request; "" lets it pass.
+// filter says why a host cannot take the request; nil lets it pass.
 type filter struct {
 	name   string
-	refuse func(Request, Host) string
+	refuse func(*Request, *Host) reason
 }
+
+// reason is why, and is asked only where it is told: of ten thousand hosts most are refused when a cloud is full.
+type reason func(*Request, *Host) string
+
+// because is a reason that is always the same.
+func because(text string) reason { return func(*Request, *Host) string { return text } }
+
+var (
+	wrongHost    = because("not the host that was asked for")
+	kept         = because("kept for other projects")
+	noUEFI       = because("has no UEFI firmware")
+	togetherElse = because("the server's group is together elsewhere")
+	withNone     = because("has none of the servers of same_host")
+	withOne      = because("has one of the servers of different_host")
+	notAsked     = because("is not as the query asks")
+)
 
 // filters run in this order; a host is counted at the first that refuses it. Names are Nova's where it has the filter.
 var filters = []filter{
-	{"RetryFilter", func(r Request, h Host) string {
+	{"RetryFilter", func(r *Request, h *Host) reason {
 		if slices.Contains(r.Excluded, h.Hostname) {
-			return cmp.Or(r.Because, "failed this build already")
+			return func(r *Request, _ *Host) string { return cmp.Or(r.Because, "failed this build already") }
 		}
-		return ""
+		return nil
 	}},
-	{"RequestedHostFilter", func(r Request, h Host) string {
+	{"RequestedHostFilter", func(r *Request, h *Host) reason {
 		if r.Host != "" && r.Host != h.Hostname {
-			return "not the host that was asked for"
+			return wrongHost
 		}
-		return ""
+		return nil
 	}},
-	{"ComputeFilter", func(r Request, h Host) string {
+	{"ComputeFilter", func(r *Request, h *Host) reason {
 		switch {
 		case !h.Enabled:
-			return strings.TrimSuffix("disabled: "+h.Reason, ": ")
+			return func(_ *Request, h *Host) string { return strings.TrimSuffix("disabled: "+h.Reason, ": ") }
 		case r.Now.Sub(h.SeenAt) > r.DownAfter:
-			return fmt.Sprintf("down: last heard of %s ago", r.Now.Sub(h.SeenAt).Round(time.Second))
+			return func(*Request, *Host) string {
+				return fmt.Sprintf("down: last heard of %s ago", r.Now.Sub(h.SeenAt).Round(time.Second))
+			}
 		case !h.Ready:
-			return strings.TrimSuffix("not ready: "+h.Reason, ": ")
+			return func(_ *Request, h *Host) string { return strings.TrimSuffix("not ready: "+h.Reason, ": ") }
 		}
-		return ""
+		return nil
 	}},
-	{"LeftoversFilter", func(r Request, h Host) string {
+	{"LeftoversFilter", func(r *Request, h *Host) reason {
 		if h.Leftovers > 0 && !h.BackAt.IsZero() && r.Now.Sub(h.BackAt) < r.CleanFor {
-			return fmt.Sprintf("still being cleaned of what lost builds left there: %d", h.Leftovers)
+			return func(*Request, *Host) string {
+				return fmt.Sprintf("still being cleaned of what lost builds left there: %d", h.Leftovers)
+			}
 		}
-		return ""
+		return nil
 	}},
-	{"AvailabilityZoneFilter", func(r Request, h Host) string {
+	{"AvailabilityZoneFilter", func(r *Request, h *Host) reason {
 		if r.AvailabilityZone != "" && r.AvailabilityZone != h.AvailabilityZone {
-			return "in zone " + h.AvailabilityZone
+			return func(_ *Request, h *Host) string { return "in zone " + h.AvailabilityZone }
 		}
-		return ""
+		return nil
 	}},
-	{"AggregateMultiTenancyIsolation", func(r Request, h Host) string {
-		if projects := h.projects(); len(projects) > 0 && !slices.Contains(projects, r.ProjectID) {
-			return "kept for other projects"
+	{"AggregateMultiTenancyIsolation", func(r *Request, h *Host) reason {
+		if !h.keptFor(r.ProjectID) {
+			return kept
 		}
-		return ""
+		return nil
 	}},
-	{"AggregateInstanceExtraSpecsFilter", func(r Request, h Host) string {
-		for _, key := range slices.Sorted(maps.Keys(r.ExtraSpecs)) {
-			name, wanted := strings.CutPrefix(key, aggregateSpecs)
-			if !wanted {
-				continue
-			}
-			values := h.metadata(name)
+	{"AggregateInstanceExtraSpecsFilter", func(r *Request, h *Host) reason {
+		for _, w := range r.wanted {
+			values := h.metadata(w.name)
 			if len(values) == 0 {
-				return "in no aggregate with " + name
+				return func(*Request, *Host) string { return "in no aggregate with " + w.name }
 			}
-			if !slices.ContainsFunc(values, func(v string) bool { return Matches(v, r.ExtraSpecs[key]) }) {
-				return fmt.Sprintf("in aggregates whose %s is %s, not %s", name, strings.Join(values, ", "), r.ExtraSpecs[key])
+			if !slices.ContainsFunc(values, func(v string) bool { return Matches(v, w.value) }) {
+				return func(*Request, *Host) string {
+					return fmt.Sprintf("in aggregates whose %s is %s, not %s", w.name, strings.Join(values, ", "), w.value)
+				}
 			}
 		}
-		return ""
+		return nil
 	}},
-	{"ImagePropertiesFilter", func(r Request, h Host) string {
+	{"ImagePropertiesFilter", func(r *Request, h *Host) reason {
 		if r.Architecture != "" && !slices.Contains(h.Architectures, r.Architecture) {
-			return "cannot run " + r.Architecture
+			return func(r *Request, _ *Host) string { return "cannot run " + r.Architecture }
 		}
 		if r.UEFI && !h.UEFI {
-			return "has no UEFI firmware"
+			return noUEFI
 		}
-		return ""
+		return nil
 	}},
-	{"ServerGroupAntiAffinityFilter", func(r Request, h Host) string {
+	{"ServerGroupAntiAffinityFilter", func(r *Request, h *Host) reason {
 		if g := r.Group; g != nil && g.Policy == "anti-affinity" && g.Members[h.Hostname] >= g.MaxPerHost {
-			return fmt.Sprintf("holds %d of the server's group, which is apart", g.Members[h.Hostname])
+			return func(*Request, *Host) string {
+				return fmt.Sprintf("holds %d of the server's group, which is apart", g.Members[h.Hostname])
+			}
 		}
-		return ""
+		return nil
 	}},
-	{"ServerGroupAffinityFilter", func(r Request, h Host) string {
+	{"ServerGroupAffinityFilter", func(r *Request, h *Host) reason {
 		if g := r.Group; g != nil && g.Policy == "affinity" && len(g.Homes) > 0 && !slices.Contains(g.Homes, h.Hostname) {
-			return "the server's group is together elsewhere"
+			return togetherElse
 		}
-		return ""
+		return nil
 	}},
-	{"SameHostFilter", func(r Request, h Host) string {
+	{"SameHostFilter", func(r *Request, h *Host) reason {
 		if r.With != nil && !slices.Contains(r.With.Hosts, h.Hostname) {
-			return "has none of the servers of same_host"
+			return withNone
 		}
-		return ""
+		return nil
 	}},
-	{"DifferentHostFilter", func(r Request, h Host) string {
+	{"DifferentHostFilter", func(r *Request, h *Host) reason {
 		if slices.Contains(r.Apart, h.Hostname) {
-			return "has one of the servers of different_host"
+			return withOne
 		}
-		return ""
+		return nil
 	}},
-	{"JsonFilter", func(r Request, h Host) string {
+	{"JsonFilter", func(r *Request, h *Host) reason {
 		if r.Query != nil && !r.Query.holds(h) {
-			return "is not as the query asks"
+			return notAsked
 		}
-		return ""
+		return nil
 	}},
-	{"SimpleCIDRAffinityFilter", func(r Request, h Host) string {
+	{"SimpleCIDRAffinityFilter", func(r *Request, h *Host) reason {
 		if !r.Near.IsValid() {
-			return ""
+			return nil
 		}
 		if at, err := netip.ParseAddr(h.Address); err != nil || !r.Near.Contains(at) {
-			return "has no address in " + r.Near.String()
+			return func(r *Request, _ *Host) string { return "has no address in " + r.Near.String() }
 		}
-		return ""
+		return nil
 	}},
-	{"CoreFilter", func(r Request, h Host) string {
-		return shortfall("vCPUs", r.Resources.VCPUs, h.free().VCPUs)
+	{"IoOpsFilter", func(r *Request, h *Host) reason {
+		if r.MaxIOOps > 0 && h.IOOps >= r.MaxIOOps {
+			return func(*Request, *Host) string {
+				return fmt.Sprintf("builds, moves or copies %d servers, of at most %d", h.IOOps, r.MaxIOOps)
+			}
+		}
+		return nil
 	}},
-	{"RamFilter", func(r Request, h Host) string {
-		return shortfall("MiB of memory", r.Resources.RAMMiB, h.free().RAMMiB)
+	{"CoreFilter", func(r *Request, h *Host) reason {
+		if r.Resources.VCPUs <= h.free().VCPUs {
+			return nil
+		}
+		return func(r *Request, h *Host) string { return shortfall("vCPUs", r.Resources.VCPUs, h.free().VCPUs) }
 	}},
-	{"DiskFilter", func(r Request, h Host) string {
-		return shortfall("GiB of disk", r.Resources.DiskGiB, h.free().DiskGiB)
+	{"RamFilter", func(r *Request, h *Host) reason {
+		if r.Resources.RAMMiB <= h.free().RAMMiB {
+			return nil
+		}
+		return func(r *Request, h *Host) string {
+			return shortfall("MiB of memory", r.Resources.RAMMiB, h.free().RAMMiB)
+		}
+	}},
+	{"DiskFilter", func(r *Request, h *Host) reason {
+		if r.Resources.DiskGiB <= h.free().DiskGiB {
+			return nil
+		}
+		return func(r *Request, h *Host) string {
+			return shortfall("GiB of disk", r.Resources.DiskGiB, h.free().DiskGiB)
+		}
 	}},
 }
 
 func shortfall(what string, want, free int) string {
-	if want <= free {
-		return ""
-	}
 	return fmt.Sprintf("%d %s asked for, %d free", want, what, max(free, 0))
 }
 
 // weigher prefers hosts: the more, the better.
 type weigher struct {
 	name       string
-	weigh      func(Request, Host) int
+	weigh      func(*Request, *Host) int
 	multiplier func(Multipliers) float64
 }
 
 // weighers in any order: what they say is added up. Names are Nova's.
 var weighers = []weigher{
-	{"RAMWeigher", func(_ Request, h Host) int { return h.free().RAMMiB }, func(m Multipliers) float64 { return m.RAM }},
-	{"CPUWeigher", func(_ Request, h Host) int { return h.free().VCPUs }, func(m Multipliers) float64 { return m.CPU }},
-	{"DiskWeigher", func(_ Request, h Host) int { return h.free().DiskGiB }, func(m Multipliers) float64 { return m.Disk }},
-	{"BuildFailureWeigher", func(_ Request, h Host) int { return -h.BuildFailures }, func(m Multipliers) float64 { return m.BuildFailure }},
-	{"ServerGroupSoftAffinityWeigher", func(r Request, h Host) int { return r.Group.near("soft-affinity", h) }, func(m Multipliers) float64 { return m.SoftAffinity }},
-	{"ServerGroupSoftAntiAffinityWeigher", func(r Request, h Host) int { return -r.Group.near("soft-anti-affinity", h) }, func(m Multipliers) float64 { return m.SoftAntiAffinity }},
+	{"RAMWeigher", func(_ *Request, h *Host) int { return h.free().RAMMiB }, func(m Multipliers) float64 { return m.RAM }},
+	{"CPUWeigher", func(_ *Request, h *Host) int { return h.free().VCPUs }, func(m Multipliers) float64 { return m.CPU }},
+	{"DiskWeigher", func(_ *Request, h *Host) int { return h.free().DiskGiB }, func(m Multipliers) float64 { return m.Disk }},
+	{"IoOpsWeigher", func(_ *Request, h *Host) int { return h.IOOps }, func(m Multipliers) float64 { return m.IOOps }},
+	{"BuildFailureWeigher", func(_ *Request, h *Host) int { return -h.BuildFailures }, func(m Multipliers) float64 { return m.BuildFailure }},
+	{"ServerGroupSoftAffinityWeigher", func(r *Request, h *Host) int { return r.Group.near("soft-affinity", h) }, func(m Multipliers) float64 { return m.SoftAffinity }},
+	{"ServerGroupSoftAntiAffinityWeigher", func(r *Request, h *Host) int { return -r.Group.near("soft-anti-affinity", h) }, func(m Multipliers) float64 { return m.SoftAntiAffinity }},
 }
 
 // near is how many of a group of that policy hold room on the host.
-func (g *Group) near(policy string, h Host) int {
+func (g *Group) near(policy string, h *Host) int {
 	if g == nil || g.Policy != policy {
 		return 0
 	}
 	return g.Members[h.Hostname]
-}
-
-// Rank gives the hosts that can take the request, best first: by the sum of what the weighers say, and where that is equal
-// by name, so that the order is the same everywhere. Where none can, the fault is NoValidHost and says how many hosts each
-// filter removed, and why.
-func Rank(r Request, hosts []Host) ([]Host, error) {
-	var fit []Host
-	removed := make([][]string, len(filters))
-	for _, h := range hosts {
-		i := slices.IndexFunc(filters, func(f filter) bool { return f.refuse(r, h) != "" })
-		if i < 0 {
-			fit = append(fit, h)
-			continue
-		}
-		removed[i] = append(removed[i], h.Hostname+" ("+filters[i].refuse(r, h)+")")
-	}
-	if len(fit) == 0 {
-		return nil, noValidHost(len(hosts), removed)
-	}
-	return weighed(r, fit), nil
-}
-
-// weighed sorts hosts, the heaviest first. As in Nova each weigher's values are brought between 0 and 1 before its
-// multiplier counts, so that MiB and vCPUs can be added.
-func weighed(r Request, hosts []Host) []Host {
-	type placed struct {
-		host   *Host
-		weight float64
-	}
-	order := make([]placed, len(hosts))
-	for i := range hosts {
-		order[i].host = &hosts[i]
-	}
-	values := make([]int, len(hosts))
-	for _, w := range weighers {
-		for i, h := range hosts {
-			values[i] = w.weigh(r, h)
-		}
-		low, high := slices.Min(values), slices.Max(values)
-		if low == high {
-			continue
-		}
-		for i, v := range values {
-			order[i].weight += w.multiplier(r.Multipliers) * float64(v-low) / float64(high-low)
-		}
-	}
-	slices.SortFunc(order, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.host.Hostname, b.host.Hostname))
-	})
-	sorted := make([]Host, len(hosts))
-	for i, p := range order {
-		sorted[i] = *p.host
-	}
-	return sorted
-}
-
-// shownHosts is how many of the hosts that one filter removed are named.
-const shownHosts = 3
-
-func noValidHost(all int, removed [][]string) error {
-	if all == 0 {
-		return fault.New(fault.NoValidHost, "No valid host was found. No hypervisor is registered: start one with `slipway host`.")
-	}
-	var parts []string
-	for i, names := range removed {
-		if len(names) == 0 {
-			continue
-		}
-		shown := strings.Join(names[:min(len(names), shownHosts)], ", ")
-		if len(names) > shownHosts {
-			shown += ", ..."
-		}
-		parts = append(parts, fmt.Sprintf("%s removed %d: %s", filters[i].name, len(names), shown))
-	}
-	return fault.New(fault.NoValidHost, "No valid host was found. Of %d hosts, %s.", all, strings.Join(parts, "; "))
 }

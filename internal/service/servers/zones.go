@@ -2,9 +2,7 @@ package servers
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
@@ -19,23 +17,20 @@ type Zone struct {
 
 // Zones are all of them, by name.
 func (s *Service) Zones(ctx context.Context) ([]Zone, error) {
-	hosts, err := s.store.ListHosts(ctx)
+	kinds, err := s.store.HostZones(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the hosts: %w", err)
+		return nil, err
 	}
 	var zones []Zone
-	for _, h := range hosts {
-		at := slices.IndexFunc(zones, func(z Zone) bool { return z.Name == h.AvailabilityZone })
-		if at < 0 {
-			at, zones = len(zones), append(zones, Zone{Name: h.AvailabilityZone})
+	for _, k := range kinds {
+		if len(zones) == 0 || zones[len(zones)-1].Name != k.Name {
+			zones = append(zones, Zone{Name: k.Name})
 		}
-		if h.Enabled {
-			z := &zones[at]
+		if z := &zones[len(zones)-1]; k.Enabled {
 			z.Available = true
-			z.Architectures = slices.Compact(slices.Sorted(slices.Values(append(z.Architectures, h.Architectures...))))
+			z.Architectures = slices.Compact(slices.Sorted(slices.Values(append(z.Architectures, k.Architectures...))))
 		}
 	}
-	slices.SortFunc(zones, func(x, y Zone) int { return strings.Compare(x.Name, y.Name) })
 	return zones, nil
 }
 
