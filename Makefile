@@ -159,6 +159,10 @@ chaos: install build temporal ## kill everything while servers are built: make c
 cluster: install build temporal ## a network of machines on which strangers and a bad hypervisor try what they must not be able to
 	@$(with) --parts postgres go test $(buildvcs) -vet=off -count=1 -v -timeout 5m ./test/cluster
 
+.PHONY: fuzz
+fuzz: install ## ask every route of the API what nobody should: make fuzz [SEED=n] [REQUESTS=n]
+	@$(with) --parts postgres go test $(buildvcs) -vet=off -count=1 -v -timeout 2h -run TestWhateverIsAsked ./api -args -seed $(or $(SEED),$$(date +%s)) -requests $(or $(REQUESTS),50000)
+
 .PHONY: terraform
 terraform: install build temporal tofu ## apply, change and destroy servers with OpenTofu and the OpenStack provider; no part of test
 	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 10m ./test/terraform

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/labstack/echo/v4"
@@ -42,7 +43,24 @@ func Schema(text string) *jsonschema.Schema {
 	if err := compiler.AddResource(schemaName, doc); err != nil {
 		panic(fmt.Sprintf("JSON schema: %v\n%s", err, text))
 	}
-	return compiler.MustCompile(schemaName)
+	schema := compiler.MustCompile(schemaName)
+	compiled.Lock()
+	defer compiled.Unlock()
+	compiled.all = append(compiled.all, schema)
+	return schema
+}
+
+// compiled has what Schema has compiled.
+var compiled struct {
+	sync.Mutex
+	all []*jsonschema.Schema
+}
+
+// Schemas are all that bodies of this program are held against, for tests that make bodies of them.
+func Schemas() []*jsonschema.Schema {
+	compiled.Lock()
+	defer compiled.Unlock()
+	return slices.Clone(compiled.all)
 }
 
 // Bind reads a JSON body into dst: 415 for another content type, 413 over MaxBody, 400 for what is not one JSON document
