@@ -114,7 +114,7 @@ func newFuzz(t *testing.T, seed uint64) *fuzz {
 	f.enter()
 	for kind, names := range map[string][]string{
 		"hosts": {"hv1"}, "stores": {"default"}, "tags": {"blue"}, "metadata": {"role"}, "os-extra_specs": {"hw:cpu_policy"}, "regions": {"RegionOne"}, "os-quota-sets": {demoProject, adminProject},
-		"os-simple-tenant-usage": {demoProject}, "quotas": {demoProject}, "os-quota-class-sets": {"default"}, "ips": {"n"}, "os-instance_usage_audit_log": {"2030-01-01 00:00:00"},
+		"os-simple-tenant-usage": {demoProject}, "quotas": {demoProject}, "os-quota-class-sets": {"default"}, "ips": {"n"}, "objects": {"o"}, "properties": {"p"}, "resource_types": {"T"}, "os-instance_usage_audit_log": {"2030-01-01 00:00:00"},
 	} {
 		f.known[kind] = names
 	}
@@ -174,7 +174,7 @@ func (f *fuzz) more() {
 		if member != "" {
 			made = made[member].(object)
 		}
-		for _, key := range []string{"id", "access", "member_id", "name"} {
+		for _, key := range []string{"id", "access", "member_id", "namespace", "name"} {
 			switch id := made[key].(type) {
 			case string:
 				add(kind, id)
@@ -209,6 +209,8 @@ func (f *fuzz) more() {
 			f.do("demo", "PUT", "/image/v2/images/"+images[n]+"/file", []byte(name("bytes")))
 		}
 	}
+	make("admin", "namespaces", "/image/v2/metadefs/namespaces", "", object{"namespace": name("namespace"), "visibility": "public", "tags": []any{object{"name": "blue"}},
+		"objects": []any{object{"name": "o"}}, "properties": object{"p": object{"title": "P", "type": "string"}}, "resource_type_associations": []any{object{"name": "T"}}})
 	make("demo", "networks", "/network/v2.0/networks", "network", object{"network": object{"name": name("network")}})
 	if networks := f.known["networks"]; len(networks) > 0 {
 		on := networks[len(networks)-1]

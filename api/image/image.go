@@ -94,6 +94,16 @@ func (a *API) Mount(root *echo.Group) {
 	g.GET("/info/stores", a.listStores, rest.Expect())
 	g.GET("/info/stores/detail", a.detailStores, rest.Expect(forbidden))
 	g.DELETE("/stores/:store/:id", a.drop, rest.Expect(forbidden, absent, conflict))
+
+	a.mountMetadefs(g)
+	for _, route := range [][2]string{{"GET", "/cache"}, {"DELETE", "/cache"}, {"PUT", "/cache/:id"}, {"DELETE", "/cache/:id"}} {
+		g.Add(route[0], route[1], noCache, rest.RequireAdmin, rest.Expect(forbidden, absent))
+	}
+}
+
+// noCache answers as a Glance does that keeps no cache: hosts cache what they build from, and nobody tells them to.
+func noCache(echo.Context) error {
+	return fault.New(fault.NotFound, "Caching via API is not supported at this site.")
 }
 
 // images is the image service for whoever makes the request.

@@ -45,7 +45,7 @@ const ServerAction = "/compute/v2.1/servers/:id/action"
 
 // Routes is the table, with a row more for each word of an action on a server, and for each action of the EC2 API.
 func Routes() []Route {
-	all := slices.Concat(routes, grants(), ec2Routes())
+	all := slices.Concat(routes, grants(), metadefs(), ec2Routes())
 	for _, r := range all { // the identity API answers HEAD where it answers GET
 		if r.Method == "GET" && strings.HasPrefix(r.Path, "/v3/") {
 			r.Method = "HEAD"

@@ -7,6 +7,8 @@ const (
 	whole   = "admin, or a reader of the system"
 	readers = "or a reader of the system, or of the domain that it is in"
 	keepers = "or an admin of the domain that it is in"
+	// definitions of metadata that others than an admin see.
+	definitions = "of private ones, the project's own"
 )
 
 // grants are a role's places, in each of which it is given, taken away and looked at alike.
@@ -24,6 +26,33 @@ func grants() []Route {
 				all = append(all, Route{Method: method, Path: path + "/:role" + in.end, Who: Admin, But: keepers})
 			}
 		}
+	}
+	return all
+}
+
+// metadefs are Glance's metadata definitions.
+func metadefs() []Route {
+	const root = "/image/v2/metadefs/namespaces"
+	all := []Route{
+		{Method: "GET", Path: "/image/v2/metadefs/resource_types", Who: Project, But: definitions},
+		{Method: "GET", Path: root, Who: Project, But: definitions}, {Method: "POST", Path: root, Who: Admin},
+	}
+	of := func(path string, writes ...string) {
+		all = append(all, Route{Method: "GET", Path: path, Who: Project, But: definitions})
+		for _, method := range writes {
+			all = append(all, Route{Method: method, Path: path, Who: Admin})
+		}
+	}
+	const one = root + "/:namespace"
+	of(one, "PUT", "DELETE")
+	for _, kind := range []string{"objects", "properties", "tags"} {
+		of(one+"/"+kind, "POST", "DELETE")
+		of(one+"/"+kind+"/:name", "PUT", "DELETE")
+	}
+	of(one+"/resource_types", "POST")
+	all = append(all, Route{Method: "DELETE", Path: one + "/resource_types/:name", Who: Admin}, Route{Method: "POST", Path: one + "/tags/:name", Who: Admin})
+	for _, name := range []string{"namespace", "namespaces", "object", "objects", "property", "properties", "resource_type", "resource_types", "tag", "tags"} {
+		all = append(all, Route{Method: "GET", Path: "/image/v2/schemas/metadefs/" + name, Who: Token})
 	}
 	return all
 }
@@ -261,6 +290,10 @@ var routes = []Route{
 	{Method: "GET", Path: "/image/v2/info/usage", Who: Project},
 	{Method: "GET", Path: "/image/v2/info/stores", Who: Token},
 	{Method: "GET", Path: "/image/v2/info/stores/detail", Who: Admin},
+	{Method: "GET", Path: "/image/v2/cache", Who: Admin, But: "refused: it is not served"},
+	{Method: "DELETE", Path: "/image/v2/cache", Who: Admin, But: "refused: it is not served"},
+	{Method: "PUT", Path: "/image/v2/cache/:id", Who: Admin, But: "refused: it is not served"},
+	{Method: "DELETE", Path: "/image/v2/cache/:id", Who: Admin, But: "refused: it is not served"},
 	{Method: "DELETE", Path: "/image/v2/stores/:store/:id", Who: Token, But: image(imagepolicy.DeleteStoreCopy)},
 
 	// Neutron.
