@@ -231,6 +231,7 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 		{"down", e.member, "/networks", fields{"network": fields{"admin_state_up": false}}, 400, "HTTPBadRequest", "Invalid input for admin_state_up. Reason: only true is offered."},
 		{"shared by a member", e.member, "/networks", fields{"network": fields{"shared": true}}, 403, "PolicyNotAuthorized", "rule:create_network and rule:create_network:shared is disallowed by policy"},
 		{"for another project", e.member, "/networks", fields{"network": fields{"project_id": e.stranger.ProjectID}}, 403, "PolicyNotAuthorized", ""},
+		{"for a project that there is not", e.admin, "/networks", fields{"network": fields{"project_id": "nobody"}}, 404, "HTTPNotFound", "Could not find project: nobody."},
 		{"by a reader", e.reader, "/networks", fields{"network": fields{"name": "x"}}, 403, "PolicyNotAuthorized", "rule:create_network is disallowed by policy"},
 		{"subnet of nothing", e.member, "/subnets", subnet(fields{"network_id": uuid.NewString()}), 404, "NetworkNotFound", ""},
 		{"subnet of a shared network", e.member, "/subnets", subnet(fields{"network_id": shared}), 403, "PolicyNotAuthorized", ""},

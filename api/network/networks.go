@@ -14,7 +14,7 @@ import (
 
 func (a *API) mountNetworks(g *echo.Group) {
 	g.GET("/networks", list(a, allNetworks), rest.Expect(400))
-	g.POST("/networks", a.createNetwork, a.writer("create_network"), rest.Expect(400, 403, 409))
+	g.POST("/networks", a.createNetwork, a.writer("create_network"), rest.Expect(400, 403, 404, 409))
 	g.GET("/networks/:id", show(a, allNetworks), rest.Expect(400, 404))
 	g.DELETE("/networks/:id", a.remove((*networks.Repository).DeleteNetwork), a.writer("delete_network"), rest.Expect(403, 404, 409))
 }
