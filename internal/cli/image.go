@@ -117,7 +117,7 @@ bytes that were staged (glance-direct), or from another store (copy-image).`,
 		c.imageCreate(), c.imageUpload(), c.imageStage(), c.imageImport(), c.imageImportInfo(), c.imageSave(),
 		c.imageList(), c.showCommand(imageKind, "  slipway image show debian-12\n  slipway image show debian-12 -o json"),
 		c.imageSet(), c.imageUnset(), c.imageDelete(), c.imageDeactivate(), c.imageReactivate(),
-		c.imageMemberCommand(), c.imageTaskCommand(), c.imageStoreCommand(), c.imageOrphansCommand(),
+		c.imageMemberCommand(), c.imageMetadefCommand(), c.imageTaskCommand(), c.imageStoreCommand(), c.imageOrphansCommand(),
 	)
 	return cmd
 }

@@ -54,6 +54,10 @@ func TestGlancesClientsFindGlance(t *testing.T) {
 		t.Parallel()
 		theGlanceCommandKeepsImages(t, s, installed(t, "glance", "python3-glanceclient"), uri)
 	})
+	t.Run("the glance command's definitions", func(t *testing.T) {
+		t.Parallel()
+		theGlanceCommandKeepsMetadefs(t, s, installed(t, "glance", "python3-glanceclient"))
+	})
 }
 
 // installed is where a command is, or the end of the test where it is nowhere.
