@@ -60,6 +60,7 @@ type Options struct {
 	Image    image.Config
 	Servers  servers.Config
 	Compute  compute.Config
+	EC2      ec2.Config
 	Hosts    hosts.Config
 	Consoles consoles.Config
 
@@ -149,7 +150,7 @@ func New(o Options) (*Server, error) {
 	}
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
 	compute.New(o.Store, service, s.consoles, o.Compute).Mount(e.Group("/compute"))
-	ec2.New(o.Store, identities, service, o.Images).Mount(e)
+	ec2.New(o.Store, identities, service, o.Images, o.EC2).Mount(e)
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))

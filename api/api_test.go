@@ -25,6 +25,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	consolesapi "github.com/slipway-cloud/slipway/api/consoles"
+	"github.com/slipway-cloud/slipway/api/ec2"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
@@ -92,6 +93,7 @@ type world struct {
 	imports    image.Imports
 	builds     Builds // noBuilds
 	consoles   consoles.Config
+	ec2Rate    ec2.Config
 	advertises bool // its address to hosts, as each of several processes has to
 	page       consolesapi.Config
 	measured   *prometheus.Registry
@@ -184,6 +186,7 @@ func (w *world) serve() {
 	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, w.measured
 	o.Image.Idle, o.Image.Imports = 2*time.Second, w.imports
 	o.Consoles, o.ConsolePage = w.consoles, w.page
+	o.EC2 = w.ec2Rate
 	if w.advertises {
 		o.Consoles.AdvertiseURL = "http://" + listener.Addr().String()
 	}

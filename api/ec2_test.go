@@ -269,6 +269,25 @@ func TestWhatARequestSaysIsReadByItsActionAndTheRestRefused(t *testing.T) {
 	require.Equal(t, "AuthFailure", a.code)
 }
 
+func TestWhoAsksTooOftenIsToldToWaitAndNobodyElse(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.stop())
+	w.ec2Rate = ec2.Config{RequestsPerSecond: 0.001, RequestBurst: 3}
+	w.serve()
+	key, other := w.accessKey("demo", demoUser, demoProject), w.accessKey("other", otherUser, otherProject)
+	second := w.accessKey("demo", demoUser, demoProject)
+	w.ec2(aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: "guessed"}, "Action", "DescribeRegions") // takes nothing of whoever it says to be
+	for range 3 {
+		require.Equal(t, http.StatusOK, w.ec2(key, "Action", "DescribeRegions").status)
+	}
+	for _, of := range []aws.Credentials{key, second} {
+		a := w.ec2(of, "Action", "DescribeRegions")
+		require.Equal(t, http.StatusServiceUnavailable, a.status)
+		require.Equal(t, []string{"RequestLimitExceeded", "Request limit exceeded."}, []string{a.code, a.text})
+	}
+	require.Equal(t, http.StatusOK, w.ec2(other, "Action", "DescribeRegions").status)
+}
+
 func TestKeyPairsHaveEC2sFingerprints(t *testing.T) {
 	w := newWorld(t)
 	key := w.accessKey("demo", demoUser, demoProject)

@@ -110,6 +110,9 @@ func (a *API) serve(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.rates.take(who.ProjectID, a.now()); err != nil {
+		return err
+	}
 	version := values.Get("Version")
 	switch {
 	case name == "":

@@ -25,6 +25,13 @@ type Keys interface {
 	EC2Key(ctx context.Context, access string) (secret string, caller auth.Caller, err error)
 }
 
+// Config of the API.
+type Config struct {
+	// RequestsPerSecond is how often a project may ask, and RequestBurst how often at once; 0 is no limit.
+	RequestsPerSecond float64
+	RequestBurst      int
+}
+
 // API serves the EC2 endpoint.
 type API struct {
 	store    *models.Store
@@ -33,12 +40,13 @@ type API struct {
 	images   *images.Service
 	networks *networks.Service
 	actions  map[string]action
+	rates    *rates
 	now      func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, keys Keys, servers *servers.Service, images *images.Service) *API {
-	a := &API{store: store, keys: keys, servers: servers, images: images, networks: networks.New(store), actions: map[string]action{}, now: time.Now}
+func New(store *models.Store, keys Keys, servers *servers.Service, images *images.Service, config Config) *API {
+	a := &API{store: store, keys: keys, servers: servers, images: images, networks: networks.New(store), actions: map[string]action{}, rates: newRates(config), now: time.Now}
 	for _, one := range table() {
 		a.actions[one.name] = one
 	}

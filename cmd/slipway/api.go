@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/api"
 	"github.com/slipway-cloud/slipway/api/compute"
 	consolesapi "github.com/slipway-cloud/slipway/api/consoles"
+	"github.com/slipway-cloud/slipway/api/ec2"
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/api/identity"
 	"github.com/slipway-cloud/slipway/api/image"
@@ -125,6 +126,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},
+		EC2:             ec2.Config{RequestsPerSecond: c.API.EC2Requests, RequestBurst: c.API.EC2Burst},
 		Consoles:        consoles.Config{TokenTTL: c.API.ConsoleTokenTTL, Idle: c.API.ConsoleIdle, AdvertiseURL: c.API.AdvertiseURL, Logger: log},
 		ConsolePage:     consolesapi.Config{Origins: c.API.Origins(), NoVNC: c.API.NoVNC},
 		Addr:            c.API.Listen,

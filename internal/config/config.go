@@ -105,6 +105,8 @@ type API struct {
 	ShutdownTimeout time.Duration `koanf:"shutdown_timeout" help:"how long running requests may take to end at a stop"`
 	AdminPassword   string        `koanf:"admin_password" help:"password of the user admin, made at the first start; set it by file or environment" secret:"yes"`
 	DemoPassword    string        `koanf:"demo_password" help:"password of the user demo, a plain member of the project demo; empty: no such user" secret:"yes"`
+	EC2Requests     float64       `koanf:"ec2_requests_per_second" help:"how many requests a second a project may make of the EC2 API, at each api process; 0: no limit"`
+	EC2Burst        int           `koanf:"ec2_request_burst" help:"and how many at once"`
 	DefaultNetwork  string        `koanf:"default_network" help:"CIDR of the shared network that is made at the first start; empty: none"`
 }
 
@@ -483,7 +485,7 @@ func Default() Config {
 			Address: "127.0.0.1:7233", Namespace: "slipway", ControlQueue: contract.DefaultControlQueue,
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys", Retention: 7 * 24 * time.Hour,
 		},
-		API: API{Listen: "127.0.0.1:8774", NoVNC: "/usr/share/novnc", TokenTTL: time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, ShutdownTimeout: 30 * time.Second},
+		API: API{Listen: "127.0.0.1:8774", NoVNC: "/usr/share/novnc", TokenTTL: time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, EC2Burst: 100, ShutdownTimeout: 30 * time.Second},
 		Images: Images{
 			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Quarantine: 7 * 24 * time.Hour, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
@@ -737,6 +739,11 @@ func (c Config) check() error {
 			wrong = append(wrong, fmt.Errorf("api.cors_origins has %q, which is no origin as https://dashboard.example.org", origin))
 		}
 	}
+	finite("api.ec2_requests_per_second", c.API.EC2Requests)
+	if c.API.EC2Requests < 0 {
+		wrong = append(wrong, fmt.Errorf("api.ec2_requests_per_second must be 0 or more, not %g", c.API.EC2Requests))
+	}
+	positive("api.ec2_request_burst", int64(c.API.EC2Burst))
 	positive("api.token_ttl", int64(c.API.TokenTTL))
 	positive("api.console_token_ttl", int64(c.API.ConsoleTokenTTL))
 	positive("api.console_idle", int64(c.API.ConsoleIdle))
