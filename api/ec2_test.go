@@ -288,6 +288,26 @@ func TestWhoAsksTooOftenIsToldToWaitAndNobodyElse(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.ec2(other, "Action", "DescribeRegions").status)
 }
 
+func TestAProtectedInstanceIsNotTerminated(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	_, v, _ := w.someInstance()
+	id := ids.EC2(ids.EC2Instance, v.ID)
+	protect := func(value string) {
+		t.Helper()
+		a := w.ec2(key, "Action", "ModifyInstanceAttribute", "InstanceId", id, "DisableApiTermination.Value", value)
+		require.Equal(t, http.StatusOK, a.status, a.body)
+		a = w.ec2(key, "Action", "DescribeInstanceAttribute", "InstanceId", id, "Attribute", "disableApiTermination")
+		require.Contains(t, a.body, "<disableApiTermination><value>"+value+"</value></disableApiTermination>")
+	}
+	protect("true")
+	a := w.ec2(key, "Action", "TerminateInstances", "InstanceId.1", id)
+	require.Equal(t, "OperationNotPermitted", a.code, a.body)
+	require.Equal(t, "The instance '"+id+"' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", a.text)
+	protect("false")
+	require.Equal(t, "Unavailable", w.ec2(key, "Action", "TerminateInstances", "InstanceId.1", id).code, "it is asked for, where nothing is built")
+}
+
 func TestKeyPairsHaveEC2sFingerprints(t *testing.T) {
 	w := newWorld(t)
 	key := w.accessKey("demo", demoUser, demoProject)

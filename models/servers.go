@@ -47,6 +47,7 @@ type Server struct {
 	Fingerprint         *string      // of the request, where it came with an idempotency key
 	ReservationID       string
 	LaunchIndex         int
+	Protected           bool // from EC2's TerminateInstances
 	LaunchedAt          *time.Time
 	TerminatedAt        *time.Time
 	DeleteAskedAt       *time.Time `gorm:"<-:false"` // when a delete became certain, whatever its workflow still does before it
@@ -238,12 +239,12 @@ var recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
              flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint,
-             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id)
+             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id, protected)
          SELECT @id::text, @project_id::text, @user_id::text, @name::text, @hostname::text, @description::text, '` + building + `', @task_state::text, 0,
              @image_id::text, @flavor_id::text, @flavor::jsonb, @key_name::text, @availability_zone::text, @config_drive::boolean,
              @reservation_id::text, @launch_index::integer, @created_at::timestamptz, @created_at::timestamptz, @fingerprint::text,
              @access_ip_v4::text, @access_ip_v6::text, @auto_disk_config::boolean, @root_device_name::text, @kernel_id::text, @ramdisk_id::text,
-             NULLIF(@certificates::jsonb, 'null'), @group_id::text
+             NULLIF(@certificates::jsonb, 'null'), @group_id::text, @protected::boolean
          WHERE NOT ` + isLate("@answer_by") + ` AND NOT ` + isFull + `
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
@@ -281,6 +282,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 			"fingerprint": v.Fingerprint, "answer_by": optionalTime(a.AnswerBy), "access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6,
 			"auto_disk_config": v.AutoDiskConfig, "root_device_name": v.RootDeviceName, "kernel_id": v.KernelID,
 			"ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates), "group_id": v.GroupID, "group_limit": v.GroupLimit,
+			"protected": v.Protected,
 		})
 		for _, spec := range specs {
 			b.Queue(insertSpecSQL, named{

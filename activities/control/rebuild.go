@@ -139,7 +139,7 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 			ServerID: v.ID, ProjectID: v.ProjectID, UserID: v.UserID, Name: v.Name, Hostname: v.Hostname, Description: value(v.Description),
 			ImageID: v.ImageID, Flavor: contract.Flavor(v.Flavor), AvailabilityZone: v.AvailabilityZone, Metadata: v.Metadata, Tags: v.Tags,
 			ConfigDrive: v.ConfigDrive, Fingerprint: value(v.Fingerprint), ReservationID: v.ReservationID, LaunchIndex: v.LaunchIndex,
-			AccessIPv4: v.AccessIPv4, AccessIPv6: v.AccessIPv6, AutoDiskConfig: new(v.AutoDiskConfig), RootDevice: v.RootDeviceName,
+			AccessIPv4: v.AccessIPv4, AccessIPv6: v.AccessIPv6, AutoDiskConfig: new(v.AutoDiskConfig), RootDevice: v.RootDeviceName, Protected: v.Protected,
 			KernelID: v.KernelID, RamdiskID: v.RamdiskID, TrustedCertificates: v.TrustedCertificates,
 		},
 		KeyName: value(v.KeyName), StartedAt: v.CreatedAt,

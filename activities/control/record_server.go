@@ -65,6 +65,7 @@ func serverOf(in contract.RecordServerInput) models.Server {
 		Fingerprint:         optional(in.Fingerprint),
 		ReservationID:       cmp.Or(in.ReservationID, ids.Reservation(in.ServerID)),
 		LaunchIndex:         in.LaunchIndex,
+		Protected:           in.Protected,
 		Metadata:            in.Metadata,
 		Tags:                in.Tags,
 		CreatedAt:           in.StartedAt,

@@ -2,6 +2,10 @@ package ec2
 
 import (
 	"context"
+
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 )
 
 type describeInstanceAttribute struct {
@@ -49,7 +53,7 @@ func (a *API) describeInstanceAttribute(ctx context.Context, who asker, in descr
 	case "instanceInitiatedShutdownBehavior":
 		said.AtShutdown = &textItem{"stop"}
 	case "disableApiTermination":
-		said.Protected = &flagItem{}
+		said.Protected = &flagItem{i.server.Protected}
 	case "disableApiStop":
 		said.Unstopped = &flagItem{}
 	case "ebsOptimized":
@@ -95,15 +99,14 @@ type modifyInstanceAttribute struct {
 	UserData  refused `ec2:"UserData" why:"a guest was told its user data when it was built"`
 }
 
-// modifyInstanceAttribute changes nothing yet: it accepts what is so already, and refuses what would not be.
+// modifyInstanceAttribute changes whether an instance may be terminated. Of the rest it accepts what is so already, and refuses what would
+// not be.
 func (a *API) modifyInstanceAttribute(ctx context.Context, who asker, in modifyInstanceAttribute) (*done, error) {
-	if _, err := a.instances(ctx, who, []string{in.ID}, nil); err != nil {
+	found, err := a.instances(ctx, who, []string{in.ID}, nil)
+	if err != nil {
 		return nil, err
 	}
 	is := runInstances{Min: 1, Max: 1}
-	if in.Protected != nil {
-		is.Protected = in.Protected.Value
-	}
 	if in.Unstopped != nil {
 		is.Unstopped = in.Unstopped.Value
 	}
@@ -116,7 +119,24 @@ func (a *API) modifyInstanceAttribute(ctx context.Context, who asker, in modifyI
 	if err := is.check(); err != nil {
 		return nil, err
 	}
-	return isDone(), a.checkGroups(who, nil, in.Groups)
+	if err := a.checkGroups(who, nil, in.Groups); err != nil {
+		return nil, err
+	}
+	if in.Protected != nil {
+		if err := a.describe(ctx, who, found[0], servers.Update{Protected: &in.Protected.Value}); err != nil {
+			return nil, err
+		}
+	}
+	return isDone(), nil
+}
+
+// describe changes what is said of an instance that is there.
+func (a *API) describe(ctx context.Context, who asker, i instance, u servers.Update) error {
+	_, err := a.asking(who).Update(ctx, i.server, u)
+	if fault.Is(err, fault.NotFound) {
+		return ids.NoEC2(ids.EC2Instance, i.id)
+	}
+	return err
 }
 
 var attributeActions = []action{

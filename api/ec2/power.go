@@ -166,6 +166,9 @@ func (a *API) terminateInstances(ctx context.Context, who asker, in terminateIns
 		if err := i.server.MayChange(who.Admin()); err != nil && i.server.DeletedAt == nil {
 			return nil, inState(err)
 		}
+		if i.server.Protected && i.server.DeletedAt == nil {
+			return nil, fault.Wrap(fault.Conflict, notPermitted, "The instance '%s' may not be terminated. Modify its 'disableApiTermination' instance attribute and try again.", i.id)
+		}
 	}
 	said := &changedStates{}
 	for _, i := range found {

@@ -212,6 +212,7 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 		Min: in.Min, Max: in.Max, Zone: in.Placement.Zone, UserData: in.UserData,
 		// There is no metadata service, so the drive is how an instance learns what it is told.
 		ConfigDrive: true,
+		Protected:   in.Protected,
 	}
 	if err := in.check(); err != nil {
 		return r, err
@@ -303,8 +304,6 @@ func (in runInstances) check() error {
 		return unsupported("InstanceInitiatedShutdownBehavior terminate is not supported: an instance that shuts itself down is stopped")
 	case in.AtShutdown != "" && in.AtShutdown != "stop":
 		return invalid("Value (%s) for parameter instanceInitiatedShutdownBehavior is invalid. It is stop or terminate.", in.AtShutdown)
-	case in.Protected:
-		return unsupported("DisableApiTermination is not supported: whoever may terminate instances may terminate this one")
 	case in.Unstopped:
 		return unsupported("DisableApiStop is not supported: whoever may stop instances may stop this one")
 	case in.Optimized:

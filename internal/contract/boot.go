@@ -38,6 +38,8 @@ type Server struct {
 	// among them, from 0.
 	ReservationID string `json:"reservation_id,omitempty"`
 	LaunchIndex   int    `json:"launch_index,omitempty"`
+	// Protected servers are not terminated by the EC2 API (DisableApiTermination).
+	Protected bool `json:"protected,omitempty"`
 }
 
 // GroupMembership is a place in a server group.

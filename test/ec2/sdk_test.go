@@ -29,6 +29,7 @@ func TestAmazonsSDK(t *testing.T) {
 		ran, err := c.RunInstances(ctx, &ec2.RunInstancesInput{
 			ImageId: &r.ami, InstanceType: "small", MinCount: new(int32(2)), MaxCount: new(int32(3)),
 			TagSpecifications: []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{{Key: new("Name"), Value: new("web")}, {Key: new("tier"), Value: new("front")}}}},
+			DisableApiTermination: new(true),
 		})
 		require.NoError(t, err)
 		require.Len(t, ran.Instances, 3)
@@ -46,6 +47,20 @@ func TestAmazonsSDK(t *testing.T) {
 			require.Len(t, found.Reservations, 1, "%v", filters)
 			require.ElementsMatch(t, ids, idsOf(found.Reservations[0].Instances), "%v", filters)
 		}
+		_, err = c.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: &ids[0], DisableApiTermination: &types.AttributeBooleanValue{Value: new(false)}})
+		require.NoError(t, err)
+		_, err = c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: ids})
+		isRefused(t, "OperationNotPermitted", err)
+		for i := range ids {
+			said, err := c.DescribeInstanceAttribute(ctx, &ec2.DescribeInstanceAttributeInput{InstanceId: &ids[i], Attribute: "disableApiTermination"})
+			require.NoError(t, err)
+			require.Equal(t, i > 0, *said.DisableApiTermination.Value)
+			_, err = c.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: &ids[i], DisableApiTermination: &types.AttributeBooleanValue{Value: new(false)}})
+			require.NoError(t, err)
+		}
+		found, err := c.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids, Filters: []types.Filter{{Name: new("instance-state-name"), Values: []string{"running"}}}})
+		require.NoError(t, err)
+		require.Len(t, found.Reservations[0].Instances, 3, "none was terminated beside one that may not be")
 		ended, err := c.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: ids})
 		require.NoError(t, err)
 		require.Len(t, ended.TerminatingInstances, 3)
@@ -272,7 +287,6 @@ func (r *rig) refusals(t *testing.T, c *ec2.Client) {
 		"a disk that its type has not": {"InvalidBlockDeviceMapping", func(in *ec2.RunInstancesInput) {
 			in.BlockDeviceMappings = []types.BlockDeviceMapping{{DeviceName: new("/dev/sdb"), VirtualName: new("ephemeral0")}}
 		}},
-		"protection": {"UnsupportedOperation", func(in *ec2.RunInstancesInput) { in.DisableApiTermination = new(true) }},
 		"a role": {"UnsupportedOperation", func(in *ec2.RunInstancesInput) {
 			in.IamInstanceProfile = &types.IamInstanceProfileSpecification{Name: new("x")}
 		}},

@@ -45,7 +45,9 @@ type Request struct {
 	TrustedCertificates []string
 	// AutoDiskConfig has the root filesystem grown to its disk; nil is what the image says.
 	AutoDiskConfig *bool
-	Min, Max       int // how many servers, at least and at most
+	// Protected servers are not terminated by the EC2 API.
+	Protected bool
+	Min, Max  int // how many servers, at least and at most
 
 	// Key is what a client calls its request by, so that it may ask again; "" is nothing. Hash tells requests under one key
 	// apart: made of all that was asked for, and of the key, since it is kept and what was asked for may hold a password.
@@ -157,7 +159,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
 			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig, TrustedCertificates: r.TrustedCertificates,
-			KernelID: r.KernelID, RamdiskID: r.RamdiskID,
+			KernelID: r.KernelID, RamdiskID: r.RamdiskID, Protected: r.Protected,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,

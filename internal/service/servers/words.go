@@ -13,15 +13,16 @@ import (
 // MaxTags is how many tags a server may have (nova/objects/instance.py, MAX_TAG_COUNT).
 const MaxTags = 50
 
-// Update is what a server is called from now on; nil stays as it is.
+// Update is what is said of a server from now on; nil stays as it is.
 type Update struct {
 	Name, Hostname         *string
 	Description            **string // to nil: there is none any more
 	AccessIPv4, AccessIPv6 *string
 	AutoDiskConfig         *bool // OS-DCF:diskConfig is AUTO, from the next time that the disk is made
+	Protected              *bool // from the EC2 API's TerminateInstances
 }
 
-// Update changes what a server is called. Its guest was told its names when it was built, and is told nothing of the change.
+// Update changes what is said of a server. Its guest was told its names when it was built, and is told nothing of the change.
 func (s Servers) Update(ctx context.Context, v models.Server, u Update) (models.Server, error) {
 	err := s.store.ReviseServer(ctx, s.asks(v), func(v *models.Server) error {
 		set(&v.Name, u.Name)
@@ -30,6 +31,7 @@ func (s Servers) Update(ctx context.Context, v models.Server, u Update) (models.
 		set(&v.AccessIPv4, u.AccessIPv4)
 		set(&v.AccessIPv6, u.AccessIPv6)
 		set(&v.AutoDiskConfig, u.AutoDiskConfig)
+		set(&v.Protected, u.Protected)
 		return nil
 	})
 	if err != nil {
