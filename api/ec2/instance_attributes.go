@@ -2,6 +2,7 @@ package ec2
 
 import (
 	"context"
+	"time"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -86,12 +87,14 @@ type modifyInstanceAttribute struct {
 	Shutdown *struct {
 		Value string `ec2:"Value"`
 	} `ec2:"InstanceInitiatedShutdownBehavior"`
+	Type *struct {
+		Value string `ec2:"Value,required"`
+	} `ec2:"InstanceType"`
 
 	Attribute refused `ec2:"Attribute" why:"an attribute is named by a parameter of its own"`
 	Value     refused `ec2:"Value" why:"an attribute is named by a parameter of its own"`
 	Devices   refused `ec2:"BlockDeviceMapping" why:"there are no volumes"`
 	ENA       refused `ec2:"EnaSupport" why:"which network device a guest sees is its image's"`
-	Type      refused `ec2:"InstanceType" why:"a server of another flavor is made by Nova's resize, which is confirmed or reverted afterwards"`
 	Kernel    refused `ec2:"Kernel" why:"an instance keeps its kernel"`
 	Ramdisk   refused `ec2:"Ramdisk" why:"an instance keeps its ramdisk"`
 	Source    refused `ec2:"SourceDestCheck" why:"what an interface may send is its network's matter"`
@@ -99,8 +102,11 @@ type modifyInstanceAttribute struct {
 	UserData  refused `ec2:"UserData" why:"a guest was told its user data when it was built"`
 }
 
-// modifyInstanceAttribute changes whether an instance may be terminated. Of the rest it accepts what is so already, and refuses what would
-// not be.
+// typePatience is how long an instance that becomes another type is waited for: a request has a minute.
+const typePatience = 45 * time.Second
+
+// modifyInstanceAttribute changes whether an instance may be terminated, and the type of one that is stopped, which has it when this is
+// answered. Of the rest it accepts what is so already, and refuses what would not be.
 func (a *API) modifyInstanceAttribute(ctx context.Context, who asker, in modifyInstanceAttribute) (*done, error) {
 	found, err := a.instances(ctx, who, []string{in.ID}, nil)
 	if err != nil {
@@ -121,6 +127,15 @@ func (a *API) modifyInstanceAttribute(ctx context.Context, who asker, in modifyI
 	}
 	if err := a.checkGroups(who, nil, in.Groups); err != nil {
 		return nil, err
+	}
+	if in.Type != nil {
+		flavor, err := a.typeNamed(ctx, who, in.Type.Value)
+		if err != nil {
+			return nil, err
+		}
+		if err := a.asking(who).Become(ctx, found[0].server, row("resize"), row("confirmResize"), flavor.ID, typePatience); err != nil {
+			return nil, inState(err)
+		}
 	}
 	if in.Protected != nil {
 		if err := a.describe(ctx, who, found[0], servers.Update{Protected: &in.Protected.Value}); err != nil {

@@ -230,16 +230,12 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 		}
 		*part.into = i.ID
 	}
-	flavors, err := a.asking(who).Flavors(ctx)
+	flavor, err := a.typeNamed(ctx, who, in.Type)
 	if err != nil {
 		return r, err
 	}
-	at := slices.IndexFunc(flavors, func(f models.Flavor) bool { return f.Name == in.Type })
-	if at < 0 {
-		return r, invalid("Invalid value '%s' for InstanceType.", in.Type)
-	}
-	r.FlavorID = flavors[at].ID
-	if err := checkDevices(in.Devices, flavors[at]); err != nil {
+	r.FlavorID = flavor.ID
+	if err := checkDevices(in.Devices, flavor); err != nil {
 		return r, err
 	}
 	if in.KeyName != "" {
@@ -268,6 +264,19 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 	}
 	r.NICs, err = a.nics(ctx, who, in)
 	return r, err
+}
+
+// typeNamed is the flavor that an instance type is.
+func (a *API) typeNamed(ctx context.Context, who asker, name string) (models.Flavor, error) {
+	flavors, err := a.asking(who).Flavors(ctx)
+	if err != nil {
+		return models.Flavor{}, err
+	}
+	at := slices.IndexFunc(flavors, func(f models.Flavor) bool { return f.Name == name })
+	if at < 0 {
+		return models.Flavor{}, invalid("Invalid value '%s' for InstanceType.", name)
+	}
+	return flavors[at], nil
 }
 
 // together is the hint that says which of the project's server groups an instance is placed in, by its name; "" is none.

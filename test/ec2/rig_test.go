@@ -43,6 +43,7 @@ func start(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{System: system.Start(t, system.Options{Hypervisor: "fake", Settings: map[string]any{"quota": map[string]any{"instances": 100, "cores": 100}}})}
 	r.Flavor(t, "small", 64)
+	r.Flavor(t, "large", 128)
 	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "noise", DiskFormat: "raw", ContainerFormat: "bare"}, bytes.NewReader(make([]byte, 1<<20)))
 	demo := r.Demo()
 	said, ok := demo.GetAuthResult().(tokens.CreateResult)

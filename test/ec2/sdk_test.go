@@ -28,7 +28,7 @@ func TestAmazonsSDK(t *testing.T) {
 	t.Run("a request for several is one reservation", func(t *testing.T) {
 		ran, err := c.RunInstances(ctx, &ec2.RunInstancesInput{
 			ImageId: &r.ami, InstanceType: "small", MinCount: new(int32(2)), MaxCount: new(int32(3)),
-			TagSpecifications: []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{{Key: new("Name"), Value: new("web")}, {Key: new("tier"), Value: new("front")}}}},
+			TagSpecifications:     []types.TagSpecification{{ResourceType: "instance", Tags: []types.Tag{{Key: new("Name"), Value: new("web")}, {Key: new("tier"), Value: new("front")}}}},
 			DisableApiTermination: new(true),
 		})
 		require.NoError(t, err)
@@ -168,9 +168,21 @@ func (r *rig) life(t *testing.T, c *ec2.Client) {
 	}
 	_, err = c.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: one.InstanceIds})
 	isRefused(t, "IncorrectInstanceState", err)
+	become := func(name string) error {
+		_, err := c.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: i.InstanceId, InstanceType: &types.AttributeValue{Value: &name}})
+		return err
+	}
+	isRefused(t, "InvalidParameterValue", become("none"))
+	for range 2 { // the second time it is that already
+		require.NoError(t, become("large"))
+		found, err = c.DescribeInstances(ctx, one)
+		require.NoError(t, err)
+		require.Equal(t, []string{"large", "stopped"}, []string{string(found.Reservations[0].Instances[0].InstanceType), string(found.Reservations[0].Instances[0].State.Name)})
+	}
 	started, err := c.StartInstances(ctx, &ec2.StartInstancesInput{InstanceIds: one.InstanceIds})
 	state("pending", started.StartingInstances, err)
 	require.NoError(t, waitRunning(c).Wait(ctx, one, patience))
+	isRefused(t, "IncorrectInstanceState", become("small"))
 	_, err = c.StopInstances(ctx, &ec2.StopInstancesInput{InstanceIds: one.InstanceIds, Hibernate: new(true)})
 	require.NoError(t, err)
 	require.NoError(t, waitStopped(c).Wait(ctx, one, patience))

@@ -2,6 +2,9 @@ package servers
 
 import (
 	"context"
+	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -43,6 +46,60 @@ func (s Servers) EndResize(ctx context.Context, v models.Server, action lifecycl
 		return fault.Absent(err, fault.Invalid, "Instance has not been resized.")
 	}
 	return s.Act(ctx, v, action, contract.ActionArguments{})
+}
+
+// resizeLook is how often Become looks how far a server is.
+const resizeLook = 200 * time.Millisecond
+
+// Become resizes a server that is off and confirms that, for whoever knows no waiting for a confirmation, and returns when it is done. Nothing
+// is undone where the caller goes, or its process: whoever asks for the same again goes on with it. Unavailable where it takes longer
+// than within.
+func (s Servers) Become(ctx context.Context, v models.Server, resize, confirm lifecycle.Action, flavorID string, within time.Duration) error {
+	late := time.After(within)
+	// Each of the two is an action of its own, and has the id of a request.
+	confirms := Servers{s.Service, s.caller}
+	confirms.caller.RequestID = "req-" + uuid.NewString()
+	begun := false
+	for {
+		var err error
+		switch task := v.Task(); {
+		case task == lifecycle.ResizePrep, task == lifecycle.ResizeMigrating, task == lifecycle.ResizeFinish, task == lifecycle.ResizeConfirming:
+		case task != "":
+			return v.Refuses(resize.Method, "task_state", task)
+		case v.VMState == lifecycle.Stopped && v.FlavorID == flavorID:
+			return nil
+		case v.VMState == lifecycle.Stopped && begun:
+			return notResized(v)
+		case v.VMState == lifecycle.Stopped:
+			begun, err = true, s.Resize(ctx, v, resize, flavorID, nil)
+		case v.VMState == lifecycle.Resized && v.PowerState == lifecycle.Shutdown && v.FlavorID == flavorID:
+			err = confirms.EndResize(ctx, v, confirm)
+		default:
+			return v.Refuses(resize.Method, "vm_state", string(v.VMState))
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-time.After(resizeLook):
+		case <-late:
+			return fault.New(fault.Unavailable, "Instance %s is still being resized: ask again for the same", v.ID)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if v, err = s.Get(ctx, v.ID); err != nil {
+			return err
+		}
+	}
+}
+
+// notResized says why a server is what it was before.
+func notResized(v models.Server) error {
+	why := "it is what it was before"
+	if v.Fault != nil {
+		why = v.Fault.Message
+	}
+	return fault.New(fault.Conflict, "Instance %s was not resized: %s", v.ID, why)
 }
 
 // Arrived is how far a server's disks are that travel to another host, in percent; 0 where none do.
