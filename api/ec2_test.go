@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -191,6 +193,56 @@ func TestARequestIsLetInByItsSignatureAlone(t *testing.T) {
 			require.Contains(t, a.text, "Signature Version 4")
 		}
 	}
+}
+
+func TestAServiceLearnsWhoseASignedRequestIsByAToken(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	of := func(key aws.Credentials, at time.Time) object {
+		r := w.signed(key, at, "Action", "DescribeStacks")
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		headers := object{}
+		for name := range r.Header {
+			headers[strings.ToLower(name)] = r.Header.Get(name)
+		}
+		headers["content-length"] = strconv.Itoa(len(body))
+		return object{
+			"access": key.AccessKeyID, "host": r.URL.Host, "verb": "POST", "path": r.URL.Path, "headers": headers, "params": object{"Action": "DescribeStacks"},
+			"body_hash": sigv4.HashBody(body), "signature": "",
+		}
+	}
+	signed := of(key, time.Now())
+	for _, name := range []string{"ec2Credentials", "credentials"} {
+		a := w.do("admin", "POST", "/v3/ec2tokens", object{name: signed})
+		require.Equal(t, 200, a.status, string(a.body))
+		token := a.json(t)["token"].(object)
+		require.Equal(t, []any{"ec2credential"}, token["methods"])
+		require.Equal(t, []any{demoUser, demoProject}, []any{token["user"].(object)["id"], token["project"].(object)["id"]})
+		w.tokens["bought"] = a.header.Get("X-Subject-Token")
+		require.Equal(t, 200, w.do("bought", "GET", "/compute/v2.1/servers", nil).status)
+	}
+	require.Equal(t, 403, w.do("demo", "POST", "/v3/ec2tokens", object{"credentials": signed}).status, "whoever sees it could log in with it")
+	require.Equal(t, 401, w.do("", "POST", "/v3/ec2tokens", object{"credentials": signed}).status)
+	require.Equal(t, 400, w.do("admin", "POST", "/v3/ec2tokens", object{"credentials": object{}}).status)
+	for name, wrong := range map[string]object{
+		"another secret":  of(aws.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: "guessed"}, time.Now()),
+		"of an hour ago":  of(key, time.Now().Add(-time.Hour)),
+		"another path":    other(signed, "path", "/"),
+		"another body":    other(signed, "body_hash", sigv4.HashBody([]byte("x"))),
+		"another key":     other(signed, "access", w.accessKey("other", otherUser, otherProject).AccessKeyID),
+		"no signature":    other(signed, "headers", object{}),
+		"a key of nobody": of(aws.Credentials{AccessKeyID: "x", SecretAccessKey: "y"}, time.Now()),
+	} {
+		require.Equal(t, 401, w.do("admin", "POST", "/v3/ec2tokens", object{"credentials": wrong}).status, name)
+	}
+}
+
+// other is an object with another member.
+func other(o object, name string, value any) object {
+	it := maps.Clone(o)
+	it[name] = value
+	return it
 }
 
 func TestAPresignedAddressHoldsUntilItExpires(t *testing.T) {

@@ -139,7 +139,7 @@ func TestWhatIsNotServedSaysSoAndWhatToDo(t *testing.T) {
 	for path, says := range map[string]string{
 		"/v3/OS-TRUST/trusts": "application credential", "/v3/OS-TRUST/trusts/x/roles": "application credential", "/v3/OS-OAUTH1/consumers": "application credential",
 		"/v3/OS-FEDERATION/identity_providers": "Federation", "/v3/domains/default/config": "LDAP", "/v3/limits": "os-quota-sets",
-		"/v3/registered_limits/x": "os-quota-sets", "/v3/ec2tokens": "EC2 API", "/v3/policies": "docs/policy.md",
+		"/v3/registered_limits/x": "os-quota-sets", "/v3/s3tokens": "object store", "/v3/policies": "docs/policy.md",
 	} {
 		for _, method := range []string{"GET", "POST"} {
 			a := w.do("demo", method, path, nil)

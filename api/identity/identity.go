@@ -42,6 +42,7 @@ func (a *API) Mount(e *echo.Echo) {
 	g.GET("/auth/tokens", a.showToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
 	g.DELETE("/auth/tokens", a.deleteToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
 	e.POST("/v3/users/:id/password", a.changeOwnPassword, open, rest.Expect(http.StatusBadRequest, http.StatusNotFound))
+	g.POST("/ec2tokens", a.exchangeSignature, rest.Expect(http.StatusBadRequest, http.StatusForbidden))
 	a.mountCatalog(g)
 	a.mountDomains(g)
 	a.mountProjects(g)

@@ -200,7 +200,6 @@ func refuseLogin(c echo.Context, why string, args ...any) error {
 
 // createToken is POST /v3/auth/tokens.
 func (a *API) createToken(c echo.Context) error {
-	ctx := c.Request().Context()
 	var in authRequest
 	if err := rest.Bind(c, authSchema, &in); err != nil {
 		return err
@@ -214,30 +213,40 @@ func (a *API) createToken(c echo.Context) error {
 		return err
 	}
 
-	text, hash := auth.NewToken()
-	row := models.Token{
-		Hash: hash, AuditID: auth.NewAuditID(), Chain: who.chain, Parent: who.parent, UserID: who.ID, Scope: scope,
-		Methods: strings.Join(who.methods, ","), IssuedAt: a.now().UTC(), ExpiresAt: who.expires, ApplicationCredentialID: who.application.id,
-	}
-	if err := a.store.CreateToken(ctx, row); fault.Is(err, fault.NotFound) {
-		return refuseLogin(c, "user %s: what the token stands on is gone", who.ID)
-	} else if err != nil {
-		return fmt.Errorf("record a token of user %s: %w", who.ID, err)
-	}
-	info, err := a.store.Token(ctx, hash, a.now())
-	if fault.Is(err, fault.NotFound) { // it would let nobody in
-		if err := a.store.DeleteToken(ctx, hash); err != nil {
-			return fmt.Errorf("take a token of user %s back: %w", who.ID, err)
-		}
-		return refuseLogin(c, "user %s: its domain is disabled, or what the token is for", who.ID)
-	}
+	text, info, err := a.issue(c, models.Token{
+		Chain: who.chain, Parent: who.parent, UserID: who.ID, Scope: scope,
+		Methods: strings.Join(who.methods, ","), ExpiresAt: who.expires, ApplicationCredentialID: who.application.id,
+	})
 	if err != nil {
-		return fmt.Errorf("read a new token of user %s: %w", who.ID, err)
+		return err
 	}
 	for _, renew := range who.renew {
 		renew()
 	}
 	return a.answerToken(c, http.StatusCreated, text, info)
+}
+
+// issue makes a token, and looks it up: one that would let nobody in is refused as a login is.
+func (a *API) issue(c echo.Context, row models.Token) (text string, info models.TokenInfo, err error) {
+	ctx := c.Request().Context()
+	text, row.Hash = auth.NewToken()
+	row.AuditID, row.IssuedAt = auth.NewAuditID(), a.now().UTC()
+	if err := a.store.CreateToken(ctx, row); fault.Is(err, fault.NotFound) {
+		return "", info, refuseLogin(c, "user %s: what the token stands on is gone", row.UserID)
+	} else if err != nil {
+		return "", info, fmt.Errorf("record a token of user %s: %w", row.UserID, err)
+	}
+	info, err = a.store.Token(ctx, row.Hash, a.now())
+	if fault.Is(err, fault.NotFound) { // it would let nobody in
+		if err := a.store.DeleteToken(ctx, row.Hash); err != nil {
+			return "", info, fmt.Errorf("take a token of user %s back: %w", row.UserID, err)
+		}
+		return "", info, refuseLogin(c, "user %s: its domain is disabled, or what the token is for", row.UserID)
+	}
+	if err != nil {
+		return "", info, fmt.Errorf("read a new token of user %s: %w", row.UserID, err)
+	}
+	return text, info, nil
 }
 
 // known is who has logged in, and how.

@@ -28,8 +28,7 @@ var unserved = []struct {
 	{[]string{"/OS-EP-FILTER/*"}, "The catalog is the same for every project: endpoints are not filtered."},
 	{[]string{"/OS-REVOKE/events", "/OS-PKI/revoked"},
 		"There are no events of revocation: a token is looked up with each request, and ends at once."},
-	{[]string{"/ec2tokens", "/s3tokens"},
-		"Signatures are not exchanged for tokens: whoever sees a signed request could log in with it. The EC2 API takes access keys itself."},
+	{[]string{"/s3tokens"}, "There is no object store here whose signatures could be exchanged for tokens."},
 }
 
 var anyMethod = []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete}

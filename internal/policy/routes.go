@@ -63,7 +63,7 @@ func unserved() []Route {
 	for _, path := range []string{
 		"OS-TRUST/trusts", "OS-TRUST/trusts/*", "OS-OAUTH1/*", "users/:id/OS-OAUTH1/*", "OS-OAUTH2/*", "OS-FEDERATION/*", "auth/OS-FEDERATION/*",
 		"domains/config/*", "domains/:id/config", "domains/:id/config/*", "registered_limits", "registered_limits/*", "limits", "limits/*",
-		"policies", "policies/*", "OS-ENDPOINT-POLICY/*", "OS-EP-FILTER/*", "OS-REVOKE/events", "OS-PKI/revoked", "ec2tokens", "s3tokens",
+		"policies", "policies/*", "OS-ENDPOINT-POLICY/*", "OS-EP-FILTER/*", "OS-REVOKE/events", "OS-PKI/revoked", "s3tokens",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
 			all = append(all, Route{Method: method, Path: "/v3/" + path, Who: Token, But: "refused: it is not served"})
@@ -84,6 +84,7 @@ var routes = []Route{
 	{Method: "POST", Path: "/v3/auth/tokens", Who: Anybody, But: "by the credentials in the body"},
 	{Method: "GET", Path: "/v3/auth/tokens", Who: Token, But: "another user's token: admin"},
 	{Method: "DELETE", Path: "/v3/auth/tokens", Who: Token, But: "another user's token: admin"},
+	{Method: "POST", Path: "/v3/ec2tokens", Who: Admin},
 	{Method: "GET", Path: "/v3/auth/catalog", Who: Token},
 	{Method: "GET", Path: "/v3/auth/projects", Who: Token},
 	{Method: "GET", Path: "/v3/auth/domains", Who: Token},
