@@ -149,12 +149,14 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
-	compute.New(o.Store, service, s.consoles, o.Compute).Mount(e.Group("/compute"))
+	computing := compute.New(o.Store, service, s.consoles, o.Compute)
+	computing.Mount(e.Group("/compute"))
 	ec2.New(o.Store, identities, service, o.Images, o.EC2).Mount(e)
 	network.New(o.Store).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
 	reservations.New(o.Store).Mount(e.Group("/reservations"))
+	computing.MountExplain(e.Group("/reservations"))
 	installation.New(o.Store, o.Engine).Mount(e.Group("/installation"))
 	audit.New(o.Store, o.Audits, o.Servers.Deadlines).Mount(e.Group("/audits"))
 

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -149,7 +150,7 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
 		d := config.Default()
 		config := servers.Config{
-			Keys: keys, MaxHosts: d.Build.MaxHosts, MaxCount: d.Build.MaxCount, Deadlines: contract.DefaultDeadlines(),
+			Keys: keys, MaxHosts: d.Build.MaxHosts, Placement: placement.Settings{DownAfter: d.Build.HostDownAfter}, MaxCount: d.Build.MaxCount, Deadlines: contract.DefaultDeadlines(),
 			Quota: models.ProjectQuota{
 				Instances: d.Quota.Instances, Cores: d.Quota.Cores, RAMMiB: d.Quota.RAMMiB, KeyPairs: d.Quota.KeyPairs, MetadataItems: d.Quota.MetadataItems,
 				InjectedFiles: d.Quota.InjectedFiles, InjectedFileBytes: d.Quota.InjectedFileBytes, InjectedPathBytes: d.Quota.InjectedPathBytes,
@@ -160,7 +161,9 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 			f(&config)
 		}
 		service := servers.New(store, c.builds, config)
-		compute.New(store, service, consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter}).Mount(e.Group("/compute"))
+		computing := compute.New(store, service, consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter})
+		computing.Mount(e.Group("/compute"))
+		computing.MountExplain(e.Group("/reservations"))
 		network.New(store).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")

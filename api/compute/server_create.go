@@ -67,29 +67,34 @@ type nicRequest struct {
 	Tag     string  `json:"tag"`
 }
 
-func (a *API) createServer(c echo.Context) error {
-	var body struct {
-		Server createRequest  `json:"server"`
-		Hints  map[string]any `json:"os:scheduler_hints"`
-		Hints2 map[string]any `json:"OS-SCH-HNT:scheduler_hints"`
+// createBody is the body of POST /servers.
+type createBody struct {
+	Server createRequest  `json:"server"`
+	Hints  map[string]any `json:"os:scheduler_hints"`
+	Hints2 map[string]any `json:"OS-SCH-HNT:scheduler_hints"` // an older name for the same
+}
+
+// bindCreate reads what servers are asked for.
+func (a *API) bindCreate(c echo.Context) (body createBody, request servers.Request, err error) {
+	if err = rest.Bind(c, createServerSchemas.at(minorOf(c)), &body); err != nil {
+		return body, request, err
 	}
-	minor := minorOf(c)
-	if err := rest.Bind(c, createServerSchemas.at(minor), &body); err != nil {
+	request, err = a.decode(c, body.Server)
+	if request.Hints = body.Hints; len(request.Hints) == 0 {
+		request.Hints = body.Hints2
+	}
+	return body, request, err
+}
+
+func (a *API) createServer(c echo.Context) error {
+	body, request, err := a.bindCreate(c)
+	if err != nil {
 		return err
 	}
 	key := c.Request().Header.Get("Idempotency-Key")
 	if len(key) > maxKeyHeader || !printable(key) {
 		return invalid("Invalid Idempotency-Key: it may have at most %d printable characters.", maxKeyHeader)
 	}
-	request, err := a.decode(c, body.Server)
-	if err != nil {
-		return err
-	}
-	given := body.Hints
-	if len(given) == 0 {
-		given = body.Hints2 // an older name for the same
-	}
-	request.Hints = given
 	request.Key, request.Hash = key, requestHash(key, body.Server)
 	accepted, err := a.servers(c).Boot(c.Request().Context(), request)
 	if err != nil {

@@ -110,6 +110,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Servers: servers.Config{
 			Keys:          keys,
 			Quota:         quotaOf(c.Quota),
+			Placement:     placementOf(c.Build),
 			MaxHosts:      c.Build.MaxHosts,
 			MaxCount:      c.Build.MaxCount,
 			MaxLocalDisks: c.Build.MaxLocalDisks,

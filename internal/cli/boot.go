@@ -26,7 +26,7 @@ type bootFlags struct {
 	meta, networks, nics, files, tags                                              []string
 	imageWith, blockDevices, ephemerals, hints, groups, certificates               []string
 	swap, accessIPv4, accessIPv6, host, hypervisor, hostname                       string
-	configDrive, wait                                                              bool
+	configDrive, wait, explain                                                     bool
 	timeout                                                                        time.Duration
 	many                                                                           bool // one of the counts was given
 	count, minCount, maxCount                                                      int
@@ -63,6 +63,10 @@ quota, or nothing is built. With --min-count M fewer are enough, and as many as 
 itself. With --wait the servers are counted as they build, and the command ends when none is building: exit 0 when every
 one that was admitted is ACTIVE. The password that the API makes is not told for several: choose one with --admin-pass.
 
+--explain builds nothing and shows what the same request would do now: what is left of the quota, what each filter of the scheduler removes,
+the hosts in their order with what each weigher adds, and what builds took here lately. Hosts are named to admins. Exit 1 where nothing would be
+built.
+
 Networks: --network takes a network's name or id and can be repeated; "none" builds without a NIC, "auto" (the default)
 leaves the choice to the API. --nic says more about one NIC: net=REF or port=ID, and ip=ADDRESS, tag=TEXT; novaclient's
 net-id, net-name, port-id, v4-fixed-ip and v6-fixed-ip are understood.
@@ -76,6 +80,7 @@ its disk before the first start.`,
   slipway boot web --image debian-12 --flavor m1.small --user-data cloud-init.yaml --meta role=web --tag front
   slipway boot db --image debian-12 --flavor m1.large --nic net=private,ip=10.0.0.20 --file /etc/motd=./motd
   ID=$(slipway boot ci --image debian-12 --flavor m1.tiny --network none --wait --quiet)
+  slipway boot web --image debian-12 --flavor m1.small --explain
   slipway boot node --image debian-12 --flavor m1.small --count 20 --min-count 10 --wait
   slipway boot db --image-with os_distro=debian --flavor m1.large --ephemeral size=20,format=ext4 --ephemeral size=20 --swap 512`,
 		Args: cobra.ExactArgs(1),
@@ -112,6 +117,7 @@ its disk before the first start.`,
 	flags.StringArrayVar(&f.tags, "tag", nil, "tag (repeat)")
 	flags.BoolVar(&f.wait, "wait", false, "show the build's steps and wait for its end")
 	flags.BoolVar(&f.wait, "poll", false, "the same as --wait")
+	flags.BoolVar(&f.explain, "explain", false, "build nothing: show what the same request would do now")
 	flags.DurationVar(&f.timeout, "timeout", 30*time.Minute, "with --wait: give up waiting after this long (the build goes on)")
 	flags.IntVar(&f.count, "count", 0, "build this many servers, NAME-1 to NAME-N")
 	flags.IntVar(&f.minCount, "min-count", 0, "as few as this are enough, where the quota has no room for more (default: all of --count)")
@@ -119,6 +125,9 @@ its disk before the first start.`,
 	flags.StringVar(&f.idempotencyKey, "idempotency-key", "", "a retry with the same key meets the same server instead of building a second one")
 	cmd.MarkFlagsMutuallyExclusive("image", "image-with")
 	cmd.MarkFlagsMutuallyExclusive("count", "max-count")
+	cmd.MarkFlagsMutuallyExclusive("explain", "wait")
+	cmd.MarkFlagsMutuallyExclusive("explain", "poll")
+	cmd.MarkFlagsMutuallyExclusive("explain", "idempotency-key")
 	_ = cmd.MarkFlagRequired("flavor")
 	c.completeFlag(cmd, "image", imageKind)
 	c.completeFlag(cmd, "flavor", flavorKind)
@@ -144,6 +153,9 @@ func (c *client) boot(ctx context.Context, cmd *cobra.Command, s *session.Sessio
 	r, err := c.bootRequest(ctx, cmd, s, name, f)
 	if err != nil {
 		return err
+	}
+	if f.explain {
+		return c.explain(ctx, cmd, s, name, r)
 	}
 	if f.many {
 		return c.bootMany(ctx, cmd, s, name, f, r)

@@ -363,6 +363,25 @@ type AskVendorDataInput struct {
 	Roles     []string          `json:"roles,omitempty"` // of the user
 }
 
+// Resolution is what the image of a build has to be.
+func (in BootInput) Resolution() ResolveImageInput {
+	return ResolveImageInput{
+		ServerID: in.ServerID, ProjectID: in.ProjectID, Roles: in.Roles, ImageID: in.ImageID, Flavor: in.Flavor,
+		BlockDevices: in.BlockDevices, TrustedCertificates: in.TrustedCertificates, AutoDiskConfig: in.AutoDiskConfig,
+		KernelID: in.KernelID, RamdiskID: in.RamdiskID,
+	}
+}
+
+// Selection is what the host of a build has to be.
+func (in BootInput) Selection(image ResolvedImage) SelectHostInput {
+	return SelectHostInput{
+		ServerID: in.ServerID, Resources: in.Flavor.Takes(image.Root), AvailabilityZone: in.AvailabilityZone,
+		// Builds that resolved their image before it told its architecture still have the property.
+		Architecture: cmp.Or(image.Architecture, image.Root.Properties["architecture"]),
+		UEFI:         image.UEFI, Host: in.Host, Hints: in.Hints, ProjectID: in.ProjectID, ExtraSpecs: in.Flavor.ExtraSpecs,
+	}
+}
+
 // SelectHostInput asks for a place. Excluded hosts failed this build already.
 type SelectHostInput struct {
 	ServerID         string    `json:"server_id"`

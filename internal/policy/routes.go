@@ -360,6 +360,7 @@ var routes = []Route{
 	{Method: "GET", Path: "/reservations", Who: Project},
 	{Method: "GET", Path: "/reservations/", Who: Project},
 	{Method: "GET", Path: "/reservations/:id", Who: Project},
+	{Method: "POST", Path: "/reservations/explain", Who: Member, But: "a host by its name, and hosts by theirs in the answer: admin"},
 	{Method: "GET", Path: "/builds", Who: Admin},
 	{Method: "GET", Path: "/builds/", Who: Admin},
 	{Method: "GET", Path: "/builds/:id", Who: Admin},

@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -89,19 +88,7 @@ func wantsInjection(b *build) bool { return b.facts().Injects() }
 // What each row is given, and what the build keeps of its answer.
 
 func resolveImage(b *build, _ int) (contract.ResolveImageInput, func(contract.ResolvedImage)) {
-	return contract.ResolveImageInput{
-		ServerID:  b.in.ServerID,
-		ProjectID: b.in.ProjectID,
-		Roles:     b.in.Roles,
-		ImageID:   b.in.ImageID,
-		Flavor:    b.in.Flavor,
-
-		BlockDevices:        b.in.BlockDevices,
-		TrustedCertificates: b.in.TrustedCertificates,
-		AutoDiskConfig:      b.in.AutoDiskConfig,
-		KernelID:            b.in.KernelID,
-		RamdiskID:           b.in.RamdiskID,
-	}, func(image contract.ResolvedImage) { b.image = image }
+	return b.in.Resolution(), func(image contract.ResolvedImage) { b.image = image }
 }
 
 func claimQuota(b *build, _ int) (contract.ClaimQuotaInput, func(run.None)) {
@@ -171,20 +158,8 @@ func askVendorData(b *build, _ int) (contract.AskVendorDataInput, func(contract.
 }
 
 func selectHost(b *build, _ int) (contract.SelectHostInput, func(contract.HostSelection)) {
-	in := contract.SelectHostInput{
-		ServerID:         b.in.ServerID,
-		Resources:        b.in.Flavor.Takes(b.image.Root),
-		AvailabilityZone: b.in.AvailabilityZone,
-		// Builds that resolved their image before it told its architecture still have the property.
-		Architecture: cmp.Or(b.image.Architecture, b.image.Root.Properties["architecture"]),
-		UEFI:         b.image.UEFI,
-		Excluded:     b.hostsTried(),
-		Host:         b.in.Host,
-		NextPhase:    contract.PhaseSpawning,
-		Hints:        b.in.Hints,
-		ProjectID:    b.in.ProjectID,
-		ExtraSpecs:   b.in.Flavor.ExtraSpecs,
-	}
+	in := b.in.Selection(b.image)
+	in.Excluded, in.NextPhase = b.hostsTried(), contract.PhaseSpawning
 	if nics(b) > 0 {
 		in.NextPhase = contract.PhaseNetworking
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
+	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -42,6 +43,8 @@ type Engine interface {
 type Config struct {
 	// Quota is what a project gets that has no limits of its own; -1 is unlimited.
 	Quota models.ProjectQuota
+	// Placement is how the workers choose hosts, for who asks how they would.
+	Placement placement.Settings
 	// MaxHosts is how many hosts a build may try.
 	MaxHosts int
 	// MaxCount is how many servers one request may ask for.
@@ -75,6 +78,7 @@ type Service struct {
 	store    *models.Store
 	networks *networks.Service
 	engine   Engine
+	hosts    *placement.Hosts
 	config   Config
 }
 
@@ -83,7 +87,7 @@ func New(store *models.Store, engine Engine, config Config) *Service {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Service{store: store, networks: networks.New(store), engine: engine, config: config}
+	return &Service{store: store, networks: networks.New(store), engine: engine, hosts: placement.New(store, config.Placement), config: config}
 }
 
 // Quota is a project's: what was set for it, for the class of all projects, or is configured.
