@@ -1,6 +1,7 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -154,12 +155,8 @@ func (s *Store) ChangeAggregate(ctx context.Context, id int64, c AggregateChange
 			if err := onlyZone(tx, *a, zone, a.Hosts, refused); err != nil {
 				return err
 			}
-			// As by whoever places a server, which is there before the look or sees the new zone.
-			if err := tx.Exec("SELECT FROM hosts WHERE hostname = ANY(?) ORDER BY id FOR NO KEY UPDATE", texts(a.Hosts)).Error; err != nil {
-				return err
-			}
-			var servers int64
-			if err := tx.Raw("SELECT count(*) FROM placements p JOIN hosts h ON h.id = p.host_id WHERE h.hostname = ANY(?)", texts(a.Hosts)).Scan(&servers).Error; err != nil {
+			servers, err := serversOn(tx, a.Hosts)
+			if err != nil {
 				return err
 			}
 			if servers > 0 {
@@ -175,6 +172,28 @@ func (s *Store) ChangeAggregate(ctx context.Context, id int64, c AggregateChange
 		return aggregateNamed(tx.Model(&Aggregate{}).Where("id = ?", id).Updates(set).Error, name)
 	})
 	return a, failed(err, "change aggregate %d", id)
+}
+
+// serversOn counts the servers that have room on hosts, until the transaction ends: whoever places one has locked its host, and is there
+// before the look or sees what has changed.
+func serversOn(tx *gorm.DB, hosts []string) (servers int64, err error) {
+	if err := tx.Exec("SELECT FROM hosts WHERE hostname = ANY(?) ORDER BY id FOR NO KEY UPDATE", texts(hosts)).Error; err != nil {
+		return 0, err
+	}
+	err = tx.Raw("SELECT count(DISTINCT p.server_id) FROM placements p JOIN hosts h ON h.id = p.host_id WHERE h.hostname = ANY(?)", texts(hosts)).Scan(&servers).Error
+	return servers, err
+}
+
+// moveHost refuses to bring a host with servers into another zone: they were asked for in this one.
+func moveHost(tx *gorm.DB, hostname, from, to string, refused func(reason string) error) error {
+	if from == to {
+		return nil
+	}
+	servers, err := serversOn(tx, []string{hostname})
+	if err == nil && servers > 0 {
+		err = refused(fmt.Sprintf("The availability zone of the host would change from '%s' to '%s', and it has %d instance(s)", from, to, servers))
+	}
+	return err
 }
 
 // onlyZone refuses a zone for hosts of which one is in another by another aggregate.
@@ -193,7 +212,7 @@ WHERE o.id <> ? AND h.hostname = ANY(?) AND o.metadata ->> 'availability_zone' <
 	return err
 }
 
-// AddHost puts a host into an aggregate; Conflict where it is in it, or in another zone.
+// AddHost puts a host into an aggregate; Conflict where it is in it, or in another zone, or has servers and would change its zone.
 func (s *Store) AddHost(ctx context.Context, id int64, hostname string) (Aggregate, error) {
 	a, err := s.changeAggregate(ctx, id, func(tx *gorm.DB, a *Aggregate) error {
 		var h Host
@@ -202,10 +221,14 @@ func (s *Store) AddHost(ctx context.Context, id int64, hostname string) (Aggrega
 		} else if err != nil {
 			return err
 		}
-		err := onlyZone(tx, *a, a.Metadata[ZoneKey], []string{hostname}, func(reason string) error {
+		zone := a.Metadata[ZoneKey]
+		refused := func(reason string) error {
 			return fault.New(fault.Conflict, "Cannot add host to aggregate %d. Reason: %s.", id, reason)
-		})
-		if err != nil {
+		}
+		if err := onlyZone(tx, *a, zone, []string{hostname}, refused); err != nil {
+			return err
+		}
+		if err := moveHost(tx, hostname, h.AvailabilityZone, cmp.Or(zone, h.AvailabilityZone), refused); err != nil {
 			return err
 		}
 		u := tx.Table("aggregate_hosts").Clauses(clause.OnConflict{DoNothing: true}).Create(map[string]any{"aggregate_id": id, "host_id": h.ID})
@@ -217,15 +240,27 @@ func (s *Store) AddHost(ctx context.Context, id int64, hostname string) (Aggrega
 	return a, failed(err, "put host %s into aggregate %d", hostname, id)
 }
 
-// RemoveHost takes a host out of an aggregate; NotFound where it is not in it.
+// RemoveHost takes a host out of an aggregate; NotFound where it is not in it, Conflict where it has servers and would change its zone.
 func (s *Store) RemoveHost(ctx context.Context, id int64, hostname string) (Aggregate, error) {
 	absent := fault.New(fault.NotFound, "Cannot remove host %s in aggregate %d", hostname, id)
-	a, err := s.changeAggregate(ctx, id, func(tx *gorm.DB, _ *Aggregate) error {
-		d := tx.Exec("DELETE FROM aggregate_hosts WHERE aggregate_id = ? AND host_id = (SELECT id FROM hosts WHERE hostname = ?)", id, hostname)
-		if d.Error == nil && d.RowsAffected == 0 {
+	a, err := s.changeAggregate(ctx, id, func(tx *gorm.DB, a *Aggregate) error {
+		if !slices.Contains(a.Hosts, hostname) {
 			return absent
 		}
-		return d.Error
+		var zone struct{ Before, After string }
+		err := tx.Raw(`
+SELECT h.availability_zone AS before, COALESCE((
+    SELECT min(o.metadata ->> 'availability_zone') FROM aggregates o JOIN aggregate_hosts m ON m.aggregate_id = o.id WHERE m.host_id = h.id AND o.id <> ?
+), h.own_zone) AS after FROM hosts h WHERE h.hostname = ?`, id, hostname).Scan(&zone).Error
+		if err != nil {
+			return err
+		}
+		if err := moveHost(tx, hostname, zone.Before, zone.After, func(reason string) error {
+			return fault.New(fault.Conflict, "Cannot remove host from aggregate %d. Reason: %s.", id, reason)
+		}); err != nil {
+			return err
+		}
+		return tx.Exec("DELETE FROM aggregate_hosts WHERE aggregate_id = ? AND host_id = (SELECT id FROM hosts WHERE hostname = ?)", id, hostname).Error
 	})
 	if fault.Is(err, fault.NotFound) {
 		err = absent
