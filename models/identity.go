@@ -83,8 +83,12 @@ func (t TagFilter) of(rows *gorm.DB) *gorm.DB {
 
 var identityOrder = order{keys: map[string]string{"name": "name"}, id: "id", preset: Sort{Key: "name"}}
 
-// listed is the page of rows that the filter selects.
+// listed is the page of rows that the filter selects, by name.
 func listed[T any](ctx context.Context, s *Store, f IdentityFilter) ([]T, error) {
+	return listedBy[T](ctx, s, identityOrder, f)
+}
+
+func listedBy[T any](ctx context.Context, s *Store, by order, f IdentityFilter) ([]T, error) {
 	all := []T{}
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		all = all[:0]
@@ -101,7 +105,7 @@ func listed[T any](ctx context.Context, s *Store, f IdentityFilter) ([]T, error)
 		for _, t := range f.Tags {
 			rows = t.of(rows)
 		}
-		rows, err := identityOrder.page(f.related(rows), tx.Model(new(T)), nil, f.Marker, f.Limit)
+		rows, err := by.page(f.related(rows), tx.Model(new(T)), nil, f.Marker, f.Limit)
 		if err != nil {
 			return err
 		}

@@ -59,6 +59,14 @@ func (a attributes) text(name string) *string {
 	return &text
 }
 
+// reference is another's id; nil where there is none.
+func (a attributes) reference(name string) *string {
+	if id := a.or(name); id != "" {
+		return &id
+	}
+	return nil
+}
+
 // or is an attribute's text, or "" where there is none.
 func (a attributes) or(name string) string {
 	if text := a.text(name); text != nil {
@@ -98,6 +106,17 @@ func (a attributes) extra(known ...string) models.Extra {
 	extra := models.Extra{}
 	for name, value := range a {
 		if !slices.Contains(known, name) && !slices.Contains([]string{"id", "links", "options", "name", "description", "domain_id", "enabled"}, name) {
+			extra[name] = value
+		}
+	}
+	return extra
+}
+
+// additional is extra of a kind that has no name and description of its own, or is without the name.
+func (a attributes) additional(known ...string) models.Extra {
+	extra := a.extra(known...)
+	for _, name := range []string{"name", "description"} {
+		if value, given := a[name]; given && !slices.Contains(known, name) {
 			extra[name] = value
 		}
 	}

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type filters struct {
 	domain  bool     // domain_id
 	enabled bool
 	tags    bool              // tags, tags-any, not-tags, not-tags-any
+	renamed map[string]string // what else an attribute is called
 	fixed   map[string]string // attributes that all of the kind have alike: with another value nothing is found
 }
 
@@ -34,6 +36,7 @@ func (f filters) of(c echo.Context) (models.IdentityFilter, rest.Page, error) {
 	for key, values := range c.QueryParams() {
 		value := values[0]
 		attribute, op, _ := strings.Cut(key, "__")
+		attribute = cmp.Or(f.renamed[attribute], attribute)
 		switch {
 		case key == "limit" || key == "marker":
 		case slices.Contains(f.texts, attribute) && models.IsTextOp(op):

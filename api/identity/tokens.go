@@ -277,7 +277,10 @@ func (a *API) authenticate(c echo.Context, in authRequest) (known, error) {
 	if len(id.Methods) == 0 {
 		return who, refuseLogin(c, "no method")
 	}
-	for _, method := range id.Methods {
+	for i, method := range id.Methods {
+		if slices.Contains(id.Methods[:i], method) {
+			continue // named again, it is not checked again
+		}
 		var found models.User
 		var err error
 		switch {
@@ -527,11 +530,15 @@ func (a *API) answerToken(c echo.Context, status int, text string, info models.T
 	if err != nil {
 		return err
 	}
+	body, err := a.tokenBody(c, info, roles)
+	if err != nil {
+		return err
+	}
 	h := c.Response().Header()
 	h.Set("X-Subject-Token", text)
 	h.Set(echo.HeaderVary, "X-Auth-Token")
 	h.Set(echo.HeaderCacheControl, "no-store")
-	return c.JSON(status, tokenBody(c, info, roles))
+	return c.JSON(status, body)
 }
 
 // rolesOf are the roles of those names, with what they imply, as a token shows them.
@@ -566,7 +573,7 @@ func (a *API) rolesNamed(c echo.Context, names []string) ([]any, error) {
 	return roles, nil
 }
 
-func tokenBody(c echo.Context, info models.TokenInfo, roles []any) object {
+func (a *API) tokenBody(c echo.Context, info models.TokenInfo, roles []any) (object, error) {
 	named := func(n models.Named, domain *models.Named) object {
 		o := object{"id": n.ID, "name": n.Name}
 		if domain != nil {
@@ -593,16 +600,20 @@ func tokenBody(c echo.Context, info models.TokenInfo, roles []any) object {
 	case scope.System:
 		token["system"] = object{"all": true}
 	default:
-		return object{"token": token}
+		return object{"token": token}, nil
 	}
 	if as := info.Application; as.ID != "" {
 		token["application_credential"] = object{"id": as.ID, "name": as.Name, "restricted": !as.Unrestricted}
 	}
 	token["roles"] = roles
 	if _, without := c.QueryParams()["nocatalog"]; !without {
-		token["catalog"] = catalog(c)
+		list, err := a.catalog(c, scope.ProjectID, info.User.ID)
+		if err != nil {
+			return nil, err
+		}
+		token["catalog"] = list
 	}
-	return object{"token": token}
+	return object{"token": token}, nil
 }
 
 // subject is the token that X-Subject-Token names, if the caller may look at it: its own user's, or any for an admin.

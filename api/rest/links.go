@@ -11,7 +11,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
-// Region is the only one that there is.
+// Region is where this API's own services are.
 const Region = "RegionOne"
 
 // Link is one entry of OpenStack's "links".

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -30,6 +31,7 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 		types = append(types, c["Type"])
 	}
 	require.Subset(t, types, []any{"identity", "image", "compute", "network"})
+	elsewhere(t, admin, demo)
 
 	admin.run(t, "flavor", "create", "--ram", "64", "--vcpus", "1", "--disk", "1", "--id", "nano", "m1.nano")
 	var flavors []row
@@ -218,4 +220,28 @@ func TestSlipwaysOwnCommandDoesADaysWork(t *testing.T) {
 	demo.run(t, "image", "delete", "noise")
 	demo.run(t, "keypair", "delete", "laptop")
 	admin.run(t, "flavor", "delete", "m1.nano")
+}
+
+// elsewhere adds a service that another program is, and takes it away again.
+func elsewhere(t *testing.T, admin, demo tool) {
+	t.Helper()
+	type row map[string]any
+	js := func(args ...string) []string { return append(args, "-f", "json") }
+	var region, service, endpoint, shown row
+	admin.json(t, &region, js("region", "create", "north")...)
+	require.Equal(t, "north", region["region"])
+	admin.json(t, &service, js("service", "create", "--name", "swift", "object-store")...)
+	admin.json(t, &endpoint, js("endpoint", "create", "--region", "north", "swift", "public", "https://swift.example/$(project_id)s")...)
+	require.Equal(t, service["id"], endpoint["service_id"])
+	var endpoints []row
+	demo.json(t, &endpoints, js("endpoint", "list", "--region", "north")...)
+	require.Len(t, endpoints, 1)
+	demo.json(t, &shown, js("catalog", "show", "swift")...)
+	require.Equal(t, "object-store", shown["type"])
+	require.Contains(t, fmt.Sprint(shown["endpoints"]), "https://swift.example/")
+	require.NotContains(t, fmt.Sprint(shown["endpoints"]), "project_id")
+	admin.run(t, "service", "set", "--disable", "swift")
+	admin.run(t, "endpoint", "delete", endpoint["id"].(string))
+	admin.run(t, "service", "delete", "swift")
+	admin.run(t, "region", "delete", "north")
 }
