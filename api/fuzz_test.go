@@ -347,29 +347,37 @@ func (f *fuzz) schemasOf(r policy.Route) []*jsonschema.Schema {
 	f.values.Rand = rand.New(rand.NewPCG(1, 1)) // asking makes nothing else of a seed
 	found := f.schemas
 	says := func(body any) string {
-		path, _, _ := strings.Cut(f.path(r.Path), "?")
-		a := f.send(request{as: mostly[r.Who][0], method: r.Method, path: path, body: write(body), headers: []string{"X-OpenStack-Nova-API-Version", "2.96", "Content-Type", "application/json"}})
+		var a answer
+		for range 4 { // of one that there is
+			path, _, _ := strings.Cut(f.path(r.Path), "?")
+			a = f.send(request{as: mostly[r.Who][0], method: r.Method, path: path, body: write(body), headers: []string{"X-OpenStack-Nova-API-Version", "2.96", "Content-Type", typesOf(r)[0]}})
+			if a.status != http.StatusNotFound {
+				break
+			}
+		}
 		if a.status != http.StatusBadRequest {
 			return ""
 		}
-		said := string(a.body)
-		found = slices.DeleteFunc(slices.Clone(found), func(s *jsonschema.Schema) bool {
+		said := html.UnescapeString(strings.ReplaceAll(string(a.body), `\"`, `"`))
+		narrowed := slices.DeleteFunc(slices.Clone(found), func(s *jsonschema.Schema) bool {
 			err := rest.Check(s, body)
-			return err == nil || !strings.Contains(html.UnescapeString(strings.ReplaceAll(said, `\"`, `"`)), err.Error())
+			return err == nil || !strings.Contains(said, err.Error())
 		})
+		if len(narrowed) > 0 {
+			found = narrowed
+		}
 		return said
 	}
 	member := r.Action
-	if m := requires.FindStringSubmatch(says(object{})); m != nil {
-		member = m[1]
+	for _, body := range []any{object{}, []any{}, object{"zzz": object{}}, object{"name": 1}} {
+		if m := requires.FindStringSubmatch(says(body)); m != nil && member == "" {
+			member = m[1]
+		}
 	}
 	if member != "" {
 		found = slices.DeleteFunc(slices.Clone(f.schemas), func(s *jsonschema.Schema) bool { return !slices.Contains(s.Required, member) })
 		for _, body := range []any{object{}, object{"zzz": object{}}, 1, object{"name": 1, "description": 1, "id": 1}} {
-			narrowed := found
-			if says(object{member: body}); len(found) == 0 {
-				found = narrowed
-			}
+			says(object{member: body})
 		}
 	}
 	if len(found) == len(f.schemas) {
@@ -377,6 +385,14 @@ func (f *fuzz) schemasOf(r policy.Route) []*jsonschema.Schema {
 	}
 	f.bodies[key] = found
 	return found
+}
+
+// typesOf are the content types of a route's bodies, the one that is meant first.
+func typesOf(r policy.Route) []string {
+	if r.Method == http.MethodPatch && strings.HasPrefix(r.Path, "/image/") {
+		return []string{"application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch", "application/json"}
+	}
+	return []string{"application/json"}
 }
 
 var requires = regexp.MustCompile(`'([^']+)' is a required property`)
@@ -407,10 +423,16 @@ func (f *fuzz) ask(r policy.Route) request {
 	if r.Method == http.MethodGet && !f.often(20) || r.Method == http.MethodHead {
 		return q
 	}
-	contentType := "application/json"
+	contentType := one(f.values, typesOf(r))
 	switch candidates := f.schemasOf(r); {
 	case strings.HasSuffix(r.Path, "/file"), strings.HasSuffix(r.Path, "/stage"):
 		contentType, q.body = "application/octet-stream", []byte(f.text())
+	case strings.HasSuffix(r.Path, "/import") && !f.often(12):
+		var value any = object{"method": object{"name": one(f.values, []string{"glance-direct", "web-download", "copy-image"}), "uri": "http://127.0.0.1/x"}, "all_stores": true}
+		if f.often(2) {
+			value = f.spoilt(value)
+		}
+		q.body = f.written(value, false)
 	case len(candidates) > 0 && !f.often(12):
 		value := f.fits(one(f.values, candidates), "", 0)
 		spoil := f.often(3)
@@ -418,15 +440,14 @@ func (f *fuzz) ask(r policy.Route) request {
 			value = f.spoilt(value)
 		}
 		q.body = f.written(value, spoil)
+	case r.Action != "" && f.often(2):
+		q.body = f.written(object{r.Action: nil}, false)
 	case f.often(2):
 		q.body = f.written(f.fits(one(f.values, f.schemas), "", 0), true)
 	case r.Action != "":
 		q.body = f.written(object{r.Action: f.wrong()}, true)
 	default:
 		q.body = f.written(f.wrong(), true)
-	}
-	if r.Method == http.MethodPatch && strings.HasPrefix(r.Path, "/image/") {
-		contentType = one(f.values, []string{"application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.1-json-patch", "application/openstack-images-v2.0-json-patch", "application/json"})
 	}
 	if f.often(15) {
 		contentType = one(f.values, []string{"text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "x", "multipart/form-data; boundary=x", ""})
