@@ -589,7 +589,7 @@ func (s *System) World(t testing.TB) map[string][]string {
 				of = "server_id"
 			}
 			if slices.Contains(OwnTables, table) && deadServers[f[of]] || table == "images" && deadImages[f["id"]] ||
-				table == "image_tasks" && deadImages[f["image_id"]] {
+				table == "image_tasks" && deadImages[f["image_id"]] || slices.Contains([]string{"projects", "users"}, table) && f["deleted_at"] != nil {
 				continue
 			}
 			world[table] = append(world[table], row)

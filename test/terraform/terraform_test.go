@@ -33,7 +33,7 @@ type tofu struct {
 	env []string
 }
 
-func newTofu(t *testing.T, s *system.System) tofu {
+func newTofu(t *testing.T, s *system.System, user, password string) tofu {
 	t.Helper()
 	bin, err := filepath.Abs("../../.slipway/bin")
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func newTofu(t *testing.T, s *system.System) tofu {
 	require.FileExists(t, f.bin, "make terraform builds it")
 	// A provider of this machine, which nothing is fetched for.
 	f.write("tofurc", fmt.Sprintf("provider_installation {\n  dev_overrides {\n    \"terraform-provider-openstack/openstack\" = %q\n  }\n}\n", bin))
-	f.env = append(s.Openrc("demo", system.DemoPassword), "TF_CLI_CONFIG_FILE="+filepath.Join(f.dir, "tofurc"),
+	f.env = append(s.Openrc(user, password), "TF_CLI_CONFIG_FILE="+filepath.Join(f.dir, "tofurc"),
 		"CHECKPOINT_DISABLE=1", "PATH="+os.Getenv("PATH"), "HOME="+f.dir, "TMPDIR="+f.dir)
 	return f
 }
@@ -129,7 +129,7 @@ func TestTerraformMakesChangesAndDestroysAServer(t *testing.T) {
 	}
 	first, second := upload("first"), upload("second")
 	before := s.World(t)
-	network, f := s.SharedNetwork(t), newTofu(t, s)
+	network, f := s.SharedNetwork(t), newTofu(t, s, "demo", system.DemoPassword)
 	w := wanted{name: "web", image: first, flavor: "small", power: "active", metadata: `{ role = "web", tier = "1" }`, tags: `["blue", "red"]`}
 
 	var id string
