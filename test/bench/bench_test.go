@@ -83,6 +83,7 @@ type report struct {
 	serverReport
 	transferReport
 	submit, fakeActive, fakeDelete        series
+	run, posted                           series // of an instance with one network; of the same server
 	burstActive                           series
 	burstRate                             []float64
 	idle, loaded                          []memory
@@ -190,6 +191,15 @@ func benchFake(b *testing.B, r *report) {
 		c.waitActive(id, pollAlone)
 		r.submit, r.fakeActive = append(r.submit, answered), append(r.fakeActive, time.Since(began))
 		r.fakeDelete = append(r.fakeDelete, c.remove(id))
+	}
+	amazon := newAmazon(c)
+	amazon.remove(amazon.runs(nil))
+	for range submission / 2 {
+		amazon.remove(amazon.runs(&r.run))
+		id, answered := c.boot("auto")
+		r.posted = append(r.posted, answered)
+		c.waitActive(id, pollAlone)
+		c.remove(id)
 	}
 	for range 3 {
 		ids, rate := c.burst(burst, atATime, &r.burstActive)
@@ -419,6 +429,9 @@ of this run.
 	if len(r.upload) > 0 {
 		r.imageReport.rows(line)
 	}
+	if len(r.run) > 0 {
+		fmt.Fprintf(&w, "\nRunInstances takes %.2f times as long as POST /servers until its answer. It may take 1.2 times as long.\n", times(r.run, r.posted))
+	}
 	if len(r.raw) > 0 {
 		fmt.Fprintf(&w, "\nPOST → ACTIVE on libvirt is %.2f times the bare tools' time. The bare tools are `qemu-img create`, `genisoimage`, `virsh define`\n"+
 			"and `virsh start` from one shell, with the same base image, files and domain XML.\n", times(r.libvirt, r.raw))
@@ -452,6 +465,8 @@ of this run.
 func (r *report) builds(line func(what string, ours, raw any, nova string)) {
 	slices.Sort(r.burstRate)
 	line("POST → 202, fake hypervisor", r.submit, "", peer.submit)
+	line("RunInstances → answer, fake hypervisor, one network", r.run, "", "")
+	line("POST → 202, fake hypervisor, one network", r.posted, "", "")
 	line("POST → ACTIVE, fake hypervisor", r.fakeActive, "", peer.fake)
 	line("DELETE → gone, fake hypervisor", r.fakeDelete, "", peer.fakeDelete)
 	line("POST → ACTIVE, libvirt, config drive, no network", r.libvirt, r.raw, peer.libvirt)
