@@ -102,7 +102,9 @@ func TestOwnServicesFollowThePublicAddressUntilAnotherIsWritten(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, id)
-	write := func(change object) answer { return w.do("admin", "PATCH", "/v3/endpoints/"+id, object{"endpoint": change}) }
+	write := func(change object) answer {
+		return w.do("admin", "PATCH", "/v3/endpoints/"+id, object{"endpoint": change})
+	}
 	shown := func() string {
 		return w.addresses("demo", "image")[3]
 	}

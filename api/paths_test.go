@@ -65,7 +65,7 @@ func TestAPathIsDecodedOnceAndASlashWithinAPartStaysThere(t *testing.T) {
 
 	for _, other := range []string{
 		"/v3%2Fauth%2Fcatalog", "/image/v2/images/%2e%2e/images", "/v3/../healthz", "/v3/%2E%2E/healthz", "/v3/.%2e/healthz", "/image%2fv2/images",
-		"/%252e%252e/healthz", "/heal%2574hz", "//healthz", "/v3//auth/catalog",
+		"/%252e%252e/healthz", "/heal%2574hz", "//healthz", "/v3//auth/catalog", "/v3/projects//users/x", "/v3/users//projects", "/image/v2/images//file",
 	} {
 		require.Equal(t, 404, w.do("demo", "GET", other, nil).status, other)
 	}

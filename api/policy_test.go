@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -78,7 +79,7 @@ func (w *world) holds(r policy.Route, who somebody, least policy.Who, anothers b
 	}
 	id := uuid.NewString()
 	if r.But == policy.Own || r.But == policy.OwnAlone {
-		id = ownOf(r.Path, who, anothers)
+		id = cmp.Or(ownOf(r.Path, who, anothers), "nobody")
 	}
 	body := judgedByItsBody[r.Method+" "+r.Path]
 	if r.Action != "" {

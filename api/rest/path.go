@@ -27,19 +27,19 @@ func CanonicalPath(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// OnePart says whether each parameter of the route, as the router took it out of the path, is one part of it. The router gives the last
-// parameter of a route all that follows.
+// OnePart says whether each parameter of the route, as the router took it out of the path, is one part of it, and not empty. The router gives
+// the last parameter of a route all that follows.
 func OnePart(c echo.Context) bool {
 	names, values := c.ParamNames(), c.ParamValues()
 	for i, value := range values {
-		if i < len(names) && names[i] != "*" && strings.Contains(value, "/") {
+		if i < len(names) && names[i] != "*" && (value == "" || strings.Contains(value, "/")) {
 			return false
 		}
 	}
 	return true
 }
 
-// Parameters decodes the parameters of the route, once, for every handler. A route whose parameter has several parts is none.
+// Parameters decodes the parameters of the route, once, for every handler. A route whose parameter has several parts, or none, is none.
 func Parameters(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if !OnePart(c) {
