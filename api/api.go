@@ -133,7 +133,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{options: o, echo: echo.New()}
 	e := s.echo
 	e.HideBanner, e.HidePort = true, true
-	e.Pre(rest.CanonicalPath, withoutSlashes, compute.ProjectPath)
+	e.Pre(rest.CanonicalPath, withoutSlashes, compute.OtherPaths)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
 	identities := people.New(o.Store, o.Servers.Keys)

@@ -107,6 +107,49 @@ func TestAProjectInThePathIsTheTokens(t *testing.T) {
 	require.Equal(t, 404, w.do("demo", "GET", "/compute/v2.1/"+demoProject, nil).status)
 }
 
+func TestTheVersionBeforeIsServedWithoutMicroversions(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/compute/v2", "/compute/v2/"} {
+		version := w.do("", "GET", path, nil).json(t)["version"].(map[string]any)
+		require.Equal(t, []any{"v2.0", "SUPPORTED", "", ""}, []any{version["id"], version["status"], version["version"], version["min_version"]})
+	}
+	require.Len(t, w.do("", "GET", "/compute", nil).json(t)["versions"], 2)
+	asked := []string{"OpenStack-API-Version", "compute 2.96"}
+	at21 := w.do("demo", "GET", "/compute/v2.1/flavors/detail", nil)
+	for _, path := range []string{"/compute/v2/flavors/detail", "/compute/v2/" + demoProject + "/flavors/detail"} {
+		a := w.do("demo", "GET", path, nil, asked...)
+		require.Equal(t, 200, a.status, string(a.body))
+		require.Equal(t, strings.ReplaceAll(string(at21.body), "/compute/v2.1/", "/compute/v2/"), string(a.body), "whatever version is asked for")
+		require.Empty(t, a.header.Get("OpenStack-API-Version"))
+	}
+	require.Equal(t, 400, w.do("demo", "GET", "/compute/v2/"+otherProject+"/limits", nil).status)
+	require.Equal(t, 401, w.do("", "GET", "/compute/v2/limits", nil).status)
+}
+
+func TestRoutesThatNovaHasAndThisAPINotSayWhatToAskInstead(t *testing.T) {
+	w := newWorld(t)
+	for path, want := range map[string]struct {
+		status  int
+		version string
+		text    string
+	}{
+		"/os-floating-ips":                 {404, "2.35", "Nova's os-floating-ips is not served: Floating IPs are resources of the network API, at /network/v2.0/floatingips."},
+		"/images/detail":                   {404, "2.1", "Images are resources of the image API, at /image/v2/images."},
+		"/os-networks/1":                   {404, "2.36", "API version 2.36 is not supported on this method."},
+		"/os-hosts":                        {404, "2.42", "Hosts are shown by os-hypervisors and os-services."},
+		"/os-cells":                        {410, "2.96", "This resource is no longer available. No forwarding address is given."},
+		"/servers/x/os-virtual-interfaces": {410, "2.1", "This resource is no longer available."},
+		"/servers/x/nothing":               {404, "2.1", ""},
+		"/nothing":                         {404, "2.1", ""},
+	} {
+		a := w.do("demo", "GET", "/compute/v2.1"+path, nil, "OpenStack-API-Version", "compute "+want.version)
+		require.Equal(t, want.status, a.status, "%s: %s", path, a.body)
+		require.Contains(t, string(a.body), want.text, path)
+	}
+	require.Equal(t, 404, w.do("demo", "POST", "/compute/v2.1/os-floating-ips", map[string]any{"pool": "x"}).status)
+	require.Equal(t, 401, w.do("", "GET", "/compute/v2.1/os-cells", nil).status)
+}
+
 func TestSlashesAtTheEndOfAPathAreTakenAsEachServiceTakesThem(t *testing.T) {
 	w := newWorld(t)
 	network := w.do("admin", "POST", "/network/v2.0/networks", map[string]any{"network": map[string]any{"name": "n", "shared": true}}).json(t)["network"].(map[string]any)["id"].(string)

@@ -48,7 +48,8 @@ func (a *API) Mount(root *echo.Group) {
 	open := rest.Fail(rest.Nova)
 	for _, path := range []string{"", "/"} {
 		root.GET(path, a.versions, open)
-		root.GET("/v2.1"+path, a.version, open)
+		root.GET("/v2"+path, a.version("v2", "2"), open)
+		root.GET("/v2.1"+path, a.version("v2.1", "2.1"), open)
 	}
 
 	g := root.Group("/v2.1", open, rest.RequireToken(a.store, rest.Nova), rest.RequireProject, ownProjectPath, negotiate)
@@ -70,6 +71,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountUsage(g)
 	a.mountExtensions(g)
 	a.mountAssistedSnapshots(g)
+	g.RouteNotFound("/*", unknownRoute)
 }
 
 // allow is Nova's answer where a policy forbids something.
@@ -176,7 +178,7 @@ func listed[T any](c echo.Context, collection string, page rest.Page, found []T,
 }
 
 func links(c echo.Context, collection, id string) []rest.Link {
-	return rest.Links(c, endpoint, "v2.1", collection, id)
+	return rest.Links(c, endpoint, pathVersion(c), collection, id)
 }
 
 // bookmark is the link of an object that is shown inside of another.

@@ -35,6 +35,9 @@ func minorOf(c echo.Context) int {
 // what is no version. The answer names what was used.
 func negotiate(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		if pathVersion(c) == "v2" {
+			return next(c)
+		}
 		h := c.Response().Header()
 		h.Add(echo.HeaderVary, headerVersion)
 		h.Add(echo.HeaderVary, headerLegacyVersion)
@@ -79,21 +82,42 @@ func requestedVersion(h http.Header) (int, error) {
 	return minor, nil
 }
 
-const keyPathProject = "compute.project"
+const (
+	keyPathProject = "compute.project"
+	keyLegacy      = "compute.legacy"
+)
 
-// projectPath is the form that endpoints had before Nova 18: /v2.1/{project_id}/servers.
-var projectPath = regexp.MustCompile(`^(/compute/v2\.1)/([0-9a-f-]{32,36})(/.+)$`)
+// otherPath are the forms of a path beside /v2.1/servers: with a project, as endpoints were before Nova 18, and the API's version before, /v2,
+// with one or without.
+var otherPath = regexp.MustCompile(`^/compute/(v2\.1|v2)(?:/([0-9a-f-]{32,36}))?(/.+)$`)
 
-// ProjectPath comes before the router: it takes a project out of the path, which is the same without it.
-func ProjectPath(next echo.HandlerFunc) echo.HandlerFunc {
+// OtherPaths comes before the router: it makes of the other forms of a path the one that is routed. A project is taken out, and /v2 is /v2.1
+// without microversions, which is what Nova serves there.
+func OtherPaths(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		u := c.Request().URL
-		if m := projectPath.FindStringSubmatch(u.RawPath); m != nil {
-			u.RawPath, u.Path = m[1]+m[3], m[1]+strings.TrimPrefix(u.Path, m[1]+"/"+m[2])
+		m := otherPath.FindStringSubmatch(u.RawPath)
+		if m == nil {
+			return next(c)
+		}
+		was := strings.TrimSuffix(u.RawPath, m[3])
+		u.RawPath, u.Path = "/compute/v2.1"+m[3], "/compute/v2.1"+strings.TrimPrefix(u.Path, was)
+		if m[2] != "" {
 			c.Set(keyPathProject, m[2])
+		}
+		if m[1] == "v2" {
+			c.Set(keyLegacy, true)
 		}
 		return next(c)
 	}
+}
+
+// pathVersion is how the API's version is written in addresses, as in the request's.
+func pathVersion(c echo.Context) string {
+	if legacy, _ := c.Get(keyLegacy).(bool); legacy {
+		return "v2"
+	}
+	return "v2.1"
 }
 
 // ownProjectPath refuses a path that names another project than its token.
@@ -106,25 +130,27 @@ func ownProjectPath(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-func document(c echo.Context) map[string]any {
-	return map[string]any{
-		"id":          "v2.1",
-		"status":      "CURRENT",
-		"version":     "2." + strconv.Itoa(maxMinor),
-		"min_version": "2." + strconv.Itoa(minMinor),
-		"updated":     "2013-07-23T11:33:21Z",
-		"links":       []rest.Link{{Rel: "self", Href: rest.URL(c, endpoint+"/v2.1/")}},
+// document is the version's that a path has (nova/api/openstack/compute/versions.py).
+func document(c echo.Context, path string) object {
+	d := object{
+		"id": "v2.1", "status": "CURRENT", "version": "2." + strconv.Itoa(maxMinor), "min_version": "2." + strconv.Itoa(minMinor),
+		"updated": "2013-07-23T11:33:21Z", "links": []rest.Link{{Rel: "self", Href: rest.URL(c, endpoint+"/"+path+"/")}},
 	}
+	if path == "v2" {
+		d["id"], d["status"], d["version"], d["min_version"], d["updated"] = "v2.0", "SUPPORTED", "", "", "2011-01-21T11:33:21Z"
+	}
+	return d
 }
 
 func (a *API) versions(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]any{"versions": []any{document(c)}})
+	return c.JSON(http.StatusOK, object{"versions": []any{document(c, "v2"), document(c, "v2.1")}})
 }
 
-func (a *API) version(c echo.Context) error {
-	d := document(c)
-	d["media-types"] = []map[string]string{{
-		"base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1",
-	}}
-	return c.JSON(http.StatusOK, map[string]any{"version": d})
+// version answers with one of them.
+func (a *API) version(path, mediaType string) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		d := document(c, path)
+		d["media-types"] = []map[string]string{{"base": "application/json", "type": "application/vnd.openstack.compute+json;version=" + mediaType}}
+		return c.JSON(http.StatusOK, object{"version": d})
+	}
 }

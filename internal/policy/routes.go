@@ -168,6 +168,8 @@ var routes = []Route{
 	// Nova.
 	{Method: "GET", Path: "/compute", Who: Anybody},
 	{Method: "GET", Path: "/compute/", Who: Anybody},
+	{Method: "GET", Path: "/compute/v2", Who: Anybody},
+	{Method: "GET", Path: "/compute/v2/", Who: Anybody},
 	{Method: "GET", Path: "/compute/v2.1", Who: Anybody},
 	{Method: "GET", Path: "/compute/v2.1/", Who: Anybody},
 	{Method: "GET", Path: "/compute/v2.1/extensions", Who: Project},
