@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/listener"
+	"github.com/slipway-cloud/slipway/internal/policy"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	people "github.com/slipway-cloud/slipway/internal/service/identity"
 	"github.com/slipway-cloud/slipway/internal/service/images"
@@ -68,6 +69,8 @@ type Options struct {
 	// PublicURL is how clients reach this API, for the catalog and links: the scheme and host of each request. Set it
 	// behind a proxy.
 	PublicURL string
+	// Rules are what the operator's file says of the policy's; nil is nothing.
+	Rules *policy.Rules
 	// Addr is host:port to listen on. Listener, if given, is taken instead.
 	Addr     string
 	Listener net.Listener
@@ -112,7 +115,7 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL}
+	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL, Rules: o.Rules}
 	if o.Metrics != nil {
 		m, err := newMetrics(o.Metrics)
 		if err != nil {

@@ -103,6 +103,9 @@ func (w *world) holds(r policy.Route, who somebody, least policy.Who, anothers b
 		require.NotContains(w.t, []int{http.StatusUnauthorized, http.StatusForbidden}, a.status, message...)
 	case known(who.is) && known(least):
 		require.Equal(w.t, http.StatusForbidden, a.status, message...)
+		if rule := strings.SplitN(r.Rule(), ":", 3); rule[0] == "os_compute_api" && who.is != policy.Token {
+			require.Contains(w.t, string(a.body), rule[0]+":"+rule[1], message...) // a refusal says by which rule
+		}
 	default:
 		require.Equal(w.t, http.StatusUnauthorized, a.status, message...)
 	}

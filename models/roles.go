@@ -7,8 +7,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// Role is a name that users and groups are given (Keystone's role). What admin, member and reader may is the policy's; others
-// mean nothing to it.
+// Role is a name that users and groups are given (Keystone's role). What admin, member and reader may is the policy's; what others
+// may, an operator's rules.
 type Role struct {
 	ID          string `gorm:"primaryKey"`
 	Name        string

@@ -70,6 +70,9 @@ func (a *API) act(c echo.Context) error {
 	word, raw, malformed := actionOf(c)
 	rows := lifecycle.OfUsers(word, minorOf(c))
 	if len(rows) > 0 {
+		if err := rest.Permit(c, rows[0].Policy); err != nil {
+			return err
+		}
 		may := rest.CallerOf(c).CanWrite()
 		if rows[0].Admin {
 			may = rest.CallerOf(c).Admin()

@@ -124,6 +124,10 @@ func (a *API) serve(c echo.Context) error {
 	case !one.protocol.version.MatchString(version):
 		return fault.Wrap(fault.Invalid, ids.EC2Code("NoSuchVersion"), "The requested version (%s) of service %s does not exist", version, one.protocol.service)
 	}
+	if err := rest.Permit(c, policy.OfEC2(name)); err != nil {
+		return err
+	}
+	who.Caller = rest.CallerOf(c)
 	if err := may(who, name); err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/policy"
 )
 
 // Options of Begin.
@@ -25,6 +26,8 @@ type Options struct {
 	// PublicURL is what links and the catalog begin with, e.g. "https://cloud.example.org"; "" takes each request's own
 	// scheme and host.
 	PublicURL string
+	// Rules are what the operator's file says of named rules; nil is nothing.
+	Rules *policy.Rules
 	// Observe is called after each request; route is the template ("/compute/v2.1/servers/:id"), never the path itself.
 	Observe func(route, method string, status int, took time.Duration)
 
@@ -42,7 +45,7 @@ func Begin(o Options) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			start := time.Now()
-			r := &request{id: newRequestID(), publicURL: o.PublicURL}
+			r := &request{id: newRequestID(), publicURL: o.PublicURL, rules: o.Rules}
 			attrs := []any{"request_id", r.id}
 			if g := c.Request().Header.Get("X-OpenStack-Request-ID"); validRequestID.MatchString(g) {
 				r.global = g

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/policy"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -49,9 +50,26 @@ func RequireToken(store Tokens, style Style) echo.MiddlewareFunc {
 				return nil
 			}
 			c.Set(keyCaller, caller)
+			if err := Permit(c, policy.OfRoute(c.Request().Method, c.Path())); err != nil {
+				writeError(c, style, err)
+				return nil
+			}
 			return next(c)
 		}
 	}
+}
+
+// Permit holds what the operator's file says of the rule of what is asked for. The caller may do that from here on as somebody may who has
+// the role that the table asks.
+func Permit(c echo.Context, rule string) error {
+	caller := CallerOf(c)
+	roles, permitted := requestOf(c).rules.Permit(rule, caller.Roles)
+	if !permitted {
+		return fault.New(fault.Forbidden, "Policy doesn't allow %s to be performed.", rule)
+	}
+	caller.Roles = roles
+	SetCaller(c, caller)
+	return nil
 }
 
 func authenticate(c echo.Context, store Tokens) (Caller, error) {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/slipway-cloud/slipway/internal/policy"
 )
 
 // Keys under which the middleware leaves things in an Echo context.
@@ -21,6 +23,7 @@ type request struct {
 	id        string
 	global    string
 	publicURL string
+	rules     *policy.Rules
 	log       *slog.Logger
 	failure   error // what was answered as a 5xx, for the log
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/policy"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
@@ -95,6 +96,14 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	rules, err := policy.LoadRules(c.API.PolicyFile)
+	if err != nil {
+		return fmt.Errorf("api.policy_file: %w", err)
+	}
+	for _, rule := range rules.All() {
+		roles, _ := rules.Said(rule)
+		log.Info("A rule of the policy asks for what the file says.", "rule", rule, "roles", roles)
+	}
 	metrics := prometheus.NewRegistry()
 	server, err := api.New(api.Options{
 		Store:  store,
@@ -133,6 +142,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Addr:            c.API.Listen,
 		TLS:             secure,
 		PublicURL:       c.API.PublicURL,
+		Rules:           rules,
 		ShutdownTimeout: c.API.ShutdownTimeout,
 		Logger:          log,
 		Metrics:         metrics,

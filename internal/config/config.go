@@ -99,6 +99,7 @@ type API struct {
 	AdvertiseURL    string        `koanf:"advertise_url" help:"address of this very process, where hosts bring consoles to the users that are connected to it; empty: host.api_url, where one process runs alone"`
 	NoVNC           string        `koanf:"novnc" help:"folder of noVNC (core/ and vendor/, as Debian's package has it), with which browsers show screens"`
 	CORSOrigins     string        `koanf:"cors_origins" help:"origins, as https://dashboard.example.org, whose pages may open consoles, with commas between them; empty: the API's own"`
+	PolicyFile      string        `koanf:"policy_file" help:"YAML file with rules of the policy that ask for other roles than docs/policy.md says, as oslo.policy's; read at the start, and slipway policy check reads it; empty: none"`
 	TokenTTL        time.Duration `koanf:"token_ttl" help:"how long a token lives"`
 	ConsoleTokenTTL time.Duration `koanf:"console_token_ttl" help:"how long the address of a console can be opened, once (Nova's consoleauth.token_ttl)"`
 	ConsoleIdle     time.Duration `koanf:"console_idle" help:"a console is closed on which nothing has passed for so long"`

@@ -66,7 +66,7 @@ func unserved() []Route {
 		"policies", "policies/*", "OS-ENDPOINT-POLICY/*", "OS-EP-FILTER/*", "OS-REVOKE/events", "OS-PKI/revoked", "s3tokens",
 	} {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
-			all = append(all, Route{Method: method, Path: "/v3/" + path, Who: Token, But: "refused: it is not served"})
+			all = append(all, Route{Method: method, Path: "/v3/" + path, Who: Token, But: notServed})
 		}
 	}
 	return all

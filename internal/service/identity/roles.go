@@ -23,7 +23,7 @@ func (r *Repository) Role(ctx context.Context, id string) (models.Role, error) {
 // Fixed says whether a role is one of those that the policy knows, which nobody changes.
 func Fixed(role models.Role) bool { return slices.Contains(auth.Roles(), role.Name) }
 
-// CreateRole makes one. It means nothing to the policy.
+// CreateRole makes one. It means something to the policy where an operator's rules name it.
 func (r *Repository) CreateRole(ctx context.Context, role models.Role) (models.Role, error) {
 	if err := r.may(writes, "create_role", ""); err != nil {
 		return role, err
