@@ -37,6 +37,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
 	people "github.com/slipway-cloud/slipway/internal/service/identity"
 	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
 	"github.com/slipway-cloud/slipway/models"
@@ -60,6 +61,7 @@ type Options struct {
 	Identity identity.Config
 	Image    image.Config
 	Servers  servers.Config
+	Network  networks.Config
 	Compute  compute.Config
 	EC2      ec2.Config
 	Hosts    hosts.Config
@@ -144,6 +146,8 @@ func New(o Options) (*Server, error) {
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))
 	imageAPI.MountOrphans(e.Group("/image-orphans"))
+	wiring := networks.New(o.Store, o.Network)
+	o.Servers.Networks = wiring
 	service := servers.New(o.Store, o.Builds, o.Servers)
 	s.consoles = consoles.New(o.Store, o.Builds, o.Consoles)
 	if o.Metrics != nil {
@@ -154,8 +158,8 @@ func New(o Options) (*Server, error) {
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
 	computing := compute.New(o.Store, service, s.consoles, o.Compute)
 	computing.Mount(e.Group("/compute"))
-	ec2.New(o.Store, identities, service, o.Images, o.EC2).Mount(e)
-	network.New(o.Store).Mount(e.Group("/network"))
+	ec2.New(o.Store, identities, service, o.Images, wiring, o.EC2).Mount(e)
+	network.New(o.Store, wiring).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))
 	reservations.New(o.Store).Mount(e.Group("/reservations"))

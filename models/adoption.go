@@ -145,6 +145,8 @@ func adoptPort(tx *gorm.DB, v Server, hostID string, p Port, at time.Time) error
 		return bound.Error
 	}
 	p.ServerID, p.HostID, p.ProjectID, p.CreatedAt, p.UpdatedAt = &v.ID, &hostID, v.ProjectID, v.CreatedAt, at
+	p.AddressPairs, p.DHCPOptions, p.Tags, p.Revision = []AddressPair{}, []DHCPOption{}, []string{}, 1
+	p.AdminStateUp, p.PortSecurity, p.Grouped = true, true, true
 	p.IPAllocation = AllocateIPs
 	if len(p.FixedIPs) == 0 {
 		p.IPAllocation = NoIPs

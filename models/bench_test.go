@@ -70,7 +70,7 @@ func BenchmarkAllocate(b *testing.B) {
 
 // BenchmarkAllocatePort takes the address that follows a dense run of the given length.
 func BenchmarkAllocatePort(b *testing.B) {
-	for _, taken := range []int{0, 250, 10000} {
+	for _, taken := range []int{0, 250, 10000, 50000} {
 		b.Run(fmt.Sprint(taken, " taken"), func(b *testing.B) {
 			ctx := context.Background()
 			w := newWorld(b)

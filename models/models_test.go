@@ -15,6 +15,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -49,7 +50,7 @@ func newWorld(t testing.TB) *world {
 	w.image, err = w.CreateImage(ctx, Image{ID: uuid.NewString(), Name: new("cirros"), OwnerID: "p1", Visibility: "public"}, nil)
 	require.NoError(t, err)
 	w.network, err = w.EnsureNetwork(ctx, Network{ID: uuid.NewString(), ProjectID: "p1", Name: "private"},
-		Subnet{Name: "v4", CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.1"), PoolStart: "10.0.0.10", PoolEnd: "10.0.0.99"})
+		Subnet{Name: "v4", CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.1"), Pools: []ipam.Pool{{Start: "10.0.0.10", End: "10.0.0.99"}}})
 	require.NoError(t, err)
 	return w
 }
@@ -144,7 +145,7 @@ func TestMigrationsRunFromNothingAndFromEightProcessesAtOnce(t *testing.T) {
 	require.NoError(t, stores[0].Migrate(ctx), "again")
 	got, err := stores[0].Snapshot(ctx)
 	require.NoError(t, err)
-	require.Len(t, got, 56)
+	require.Len(t, got, 57)
 	require.NotContains(t, got, "goose_db_version")
 }
 

@@ -1,8 +1,11 @@
 package models
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,65 +24,74 @@ type Network struct {
 	Description string
 	Shared      bool
 	MTU         int `gorm:"column:mtu"`
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
-	Subnets     []Subnet `gorm:"-"`
+	// AdminStateUp of false stops its traffic, and PortSecurity is what its ports have that say nothing.
+	AdminStateUp bool
+	PortSecurity bool
+	Tags         []string `gorm:"serializer:json"`
+	Revision     int64
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	Subnets      []Subnet `gorm:"-"`
 }
 
 // Subnet is a range of addresses on a network.
 type Subnet struct {
-	ID         string `gorm:"primaryKey"`
-	NetworkID  string
-	ProjectID  string
-	Name       string
-	CIDR       string `gorm:"column:cidr"`
-	GatewayIP  *string
-	DNSServers []string `gorm:"serializer:json"`
-	PoolStart  string
-	PoolEnd    string
-	EnableDHCP bool `gorm:"column:enable_dhcp"`
-	CreatedAt  time.Time
-	UpdatedAt  time.Time
+	ID              string `gorm:"primaryKey"`
+	NetworkID       string
+	ProjectID       string
+	Name            string
+	Description     string
+	CIDR            string `gorm:"column:cidr"`
+	GatewayIP       *string
+	DNSServers      []string     `gorm:"serializer:json"`
+	Pools           []ipam.Pool  `gorm:"serializer:json"` // in order; nil until it is stored: what the gateway leaves
+	HostRoutes      []ipam.Route `gorm:"serializer:json"`
+	EnableDHCP      bool         `gorm:"column:enable_dhcp"`
+	IPv6RAMode      *string      `gorm:"column:ipv6_ra_mode"`
+	IPv6AddressMode *string      `gorm:"column:ipv6_address_mode"`
+	Tags            []string     `gorm:"serializer:json"`
+	Revision        int64
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
 }
 
-// NetworkFilter selects networks. A project sees its own and the shared ones, an admin all. Sort keys: created_at
-// (default), name, id.
+// Gives says whether a port can ask for the address: neither the gateway nor what no host can have.
+func (n Subnet) Gives(ip netip.Addr) bool {
+	return ipam.Usable(netip.MustParsePrefix(n.CIDR), ip) && (n.GatewayIP == nil || *n.GatewayIP != ip.String())
+}
+
+// NetworkFilter selects networks. A project sees its own and the shared ones, an admin all.
 type NetworkFilter struct {
 	ProjectID string // who asks
 	Admin     bool
 	IDs       []string
-	Names     []string
-	OwnerID   string
-	Shared    *bool
-	Sort      []Sort
+	Match     []Match
+	Sort      []Sort // by created_at where there is none
 	Marker    string
 	Limit     int // 0 is all
 }
 
-// SubnetFilter selects subnets of networks that the asker sees. Sort keys: created_at (default), name, cidr, id.
+// SubnetFilter selects subnets of networks that the asker sees.
 type SubnetFilter struct {
-	ProjectID  string // who asks
-	Admin      bool
-	IDs        []string
-	NetworkIDs []string
-	Names      []string
-	CIDR       string
-	Sort       []Sort
-	Marker     string
-	Limit      int // 0 is all
+	ProjectID string // who asks
+	Admin     bool
+	IDs       []string
+	Match     []Match
+	Sort      []Sort // by created_at where there is none
+	Marker    string
+	Limit     int // 0 is all
 }
 
-// PortFilter selects ports. Sort keys: created_at (default), name, mac_address, id.
+// PortFilter selects ports.
 type PortFilter struct {
 	ProjectID  string // "" is all
 	IDs        []string
 	ServerIDs  []string
 	NetworkIDs []string
-	Names      []string
-	MACs       []string
 	IPs        []string // any of its fixed addresses
 	SubnetIDs  []string
-	Sort       []Sort
+	Match      []Match
+	Sort       []Sort // by created_at where there is none
 	Marker     string
 	Limit      int // 0 is all
 }
@@ -102,14 +114,23 @@ type PortRequest struct {
 const defaultMTU = 1450
 
 var (
-	networkOrder = order{
-		id: "id", preset: Sort{Key: "created_at"},
-		keys: map[string]string{"created_at": "created_at", "name": "name", "id": "id"},
-	}
-	subnetOrder = order{
-		id: "id", preset: Sort{Key: "created_at"},
-		keys: map[string]string{"created_at": "created_at", "name": "name", "cidr": "cidr::text", "id": "id"},
-	}
+	networkOrder = order{id: "id", preset: Sort{Key: "created_at"}, keys: neutronSorts(map[string]string{
+		"mtu": "mtu", "admin_state_up": "admin_state_up", "status": "'ACTIVE'::text",
+	})}
+	subnetOrder = order{id: "id", preset: Sort{Key: "created_at"}, keys: neutronSorts(map[string]string{
+		"cidr": "cidr::text", "network_id": "network_id", "ip_version": "family(cidr)", "gateway_ip": "COALESCE(host(gateway_ip), '')",
+		"enable_dhcp": "enable_dhcp", "ipv6_ra_mode": "COALESCE(ipv6_ra_mode, '')", "ipv6_address_mode": "COALESCE(ipv6_address_mode, '')",
+	})}
+
+	networkMatching = matching{
+		"shared": flagIs("shared"), "admin_state_up": flagIs("admin_state_up"), "port_security_enabled": flagIs("port_security"),
+		"status": textIs("'ACTIVE'"), "mtu": numberIs("mtu"), "router:external": flagIs("false"), "is_default": flagIs("false"),
+	}.with("networks")
+	subnetMatching = matching{
+		"network_id": textIs("network_id"), "ip_version": numberIs("family(cidr)"), "cidr": textIs("cidr::text"), "gateway_ip": textIs("host(gateway_ip)"),
+		"enable_dhcp": flagIs("enable_dhcp"), "ipv6_ra_mode": textIs("ipv6_ra_mode"), "ipv6_address_mode": textIs("ipv6_address_mode"),
+		"shared": "(SELECT n.shared FROM networks n WHERE n.id = subnets.network_id) = ANY(?::boolean[])",
+	}.with("subnets")
 )
 
 func noNetwork(id string) error { return ipam.Absent("Network", id) }
@@ -126,27 +147,108 @@ func (n *Network) complete() {
 	if n.CreatedAt.IsZero() {
 		n.CreatedAt = now()
 	}
-	n.UpdatedAt = n.CreatedAt
+	if n.Tags == nil {
+		n.Tags = []string{}
+	}
+	n.UpdatedAt, n.Revision = n.CreatedAt, 1
 }
 
-// CreateNetwork adds a network; Conflict when the id is taken. An empty id is chosen here, an MTU of 0 is 1450.
+// CreateNetwork is CreateNetworks for one that is up, which nothing limits.
 func (s *Store) CreateNetwork(ctx context.Context, n Network) (Network, error) {
-	n.complete()
-	n.Subnets = []Subnet{}
-	err := s.db.WithContext(ctx).Create(&n).Error
-	switch {
-	case violates(err, "networks_pkey"):
-		return Network{}, fault.New(fault.Conflict, "Network %s already exists.", n.ID)
-	case violates(err, "networks_project_id_fkey"):
-		return Network{}, noProject(n.ProjectID)
+	n.AdminStateUp, n.PortSecurity = true, true
+	all, err := s.CreateNetworks(ctx, []Network{n}, nil)
+	if err != nil {
+		return Network{}, err
 	}
-	return n, failed(err, "create network %s", n.ID)
+	return all[0], nil
+}
+
+// CreateNetworks adds networks, all or none; Conflict when an id is taken, OverQuota when a project has too many then. An empty id
+// is chosen here, an MTU of 0 is 1450.
+func (s *Store) CreateNetworks(ctx context.Context, drafts []Network, defaults NetworkQuota) ([]Network, error) {
+	var all []Network
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		all = make([]Network, len(drafts))
+		owners := map[string]int{}
+		for i, n := range drafts {
+			n.complete()
+			n.Subnets = []Subnet{}
+			all[i] = n
+			owners[n.ProjectID]++
+		}
+		if err := s.claimNetworking(tx, defaults, QuotaNetworks, owners); err != nil {
+			return err
+		}
+		for i := range all {
+			err := tx.Create(&all[i]).Error
+			switch {
+			case violates(err, "networks_pkey"):
+				return fault.New(fault.Conflict, "Network %s already exists.", all[i].ID)
+			case violates(err, "networks_project_id_fkey"):
+				return noProject(all[i].ProjectID)
+			case err != nil:
+				return err
+			}
+		}
+		return nil
+	})
+	return all, failed(err, "create %d networks", len(drafts))
+}
+
+// UpdateNetwork changes a network while nobody else does. What change returns is why it is not to be; it may be called again.
+func (s *Store) UpdateNetwork(ctx context.Context, id string, change func(*Network) error) (Network, error) {
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		n, err := lockNetwork(tx, id)
+		if err != nil {
+			return err
+		}
+		if err := s.unrevised(n.Revision); err != nil {
+			return err
+		}
+		one := []Network{n}
+		if err := completeNetworks(tx, one); err != nil {
+			return err
+		}
+		if err := change(&one[0]); err != nil {
+			return err
+		}
+		for _, sub := range one[0].Subnets {
+			if err := ipam.MTUOf(id, one[0].MTU, netip.MustParsePrefix(sub.CIDR)); err != nil {
+				return err
+			}
+		}
+		if n.Shared && !one[0].Shared {
+			var others int64
+			if err := tx.Model(&Port{}).Where("network_id = ? AND project_id <> ?", id, n.ProjectID).Count(&others).Error; err != nil {
+				return err
+			}
+			if others > 0 {
+				return ipam.Refuse("InvalidSharedSetting", fault.Conflict,
+					"Unable to reconfigure sharing settings for network %s. Multiple tenants are using it.", n.Name)
+			}
+		}
+		n.Subnets = one[0].Subnets
+		return saveRevised(tx, &n, &one[0], "name", "description", "shared", "mtu", "admin_state_up", "port_security", "tags")
+	})
+	if err != nil {
+		return Network{}, failed(err, "change network %s", id)
+	}
+	return s.Network(ctx, id)
+}
+
+// saveRevised writes the columns of a row in which something is different.
+func saveRevised[T any](tx *gorm.DB, before, after *T, columns ...string) error {
+	if reflect.DeepEqual(before, after) {
+		return nil
+	}
+	return tx.Model(after).Select(append(columns, "updated_at")).Updates(after).Error
 }
 
 // EnsureNetwork returns the project's network of that name (the oldest, where there are several) with its subnets, making
 // both if it is not there.
 func (s *Store) EnsureNetwork(ctx context.Context, n Network, subnets ...Subnet) (Network, error) {
 	n.complete()
+	n.AdminStateUp, n.PortSecurity = true, true
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		// The project's row is what serializes those that ensure at once.
 		err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ?", n.ProjectID).Take(&Project{}).Error
@@ -237,14 +339,11 @@ func (s *Store) ListNetworks(ctx context.Context, f NetworkFilter) ([]Network, e
 		}
 		q := visible()
 		q = among(q, "id", f.IDs)
-		q = among(q, "name", f.Names)
-		if f.OwnerID != "" {
-			q = q.Where("project_id = ?", f.OwnerID)
+		q, err := networkMatching.of(q, f.Match)
+		if err != nil {
+			return err
 		}
-		if f.Shared != nil {
-			q = q.Where("shared = ?", *f.Shared)
-		}
-		q, err := networkOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
+		q, err = networkOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
 		if err != nil {
 			return err
 		}
@@ -258,25 +357,48 @@ func (s *Store) ListNetworks(ctx context.Context, f NetworkFilter) ([]Network, e
 
 // DeleteNetwork removes a network and its subnets; Conflict while it has ports.
 func (s *Store) DeleteNetwork(ctx context.Context, id string) error {
-	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Network{})
+	d := s.db.WithContext(ctx).Where("id = ? AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Network{})
 	switch {
 	case violates(d.Error, "ports_network_id_fkey"), violates(d.Error, "fixed_ips_subnet_id_fkey"):
 		return ipam.Refuse("NetworkInUse", fault.Conflict, "Unable to complete operation on network %s. There are one or more ports still in use on the network.", id)
 	case d.Error == nil && d.RowsAffected == 0:
-		return noNetwork(id)
+		n, err := s.Network(ctx, id)
+		return cmp.Or(err, s.unrevised(n.Revision), noNetwork(id))
 	}
 	return failed(d.Error, "delete network %s", id)
 }
 
-// CreateSubnet adds a subnet; an ipam.Refusal when its addresses do not fit together, overlap another subnet of the network or
-// want a larger MTU than it has. An empty id is chosen here; an empty pool is every address for hosts that follows the gateway,
-// or, where none does, that comes before.
+// CreateSubnet is CreateSubnets for one, which nothing limits.
 func (s *Store) CreateSubnet(ctx context.Context, n Subnet) (Subnet, error) {
-	err := s.tx(ctx, func(tx *gorm.DB) error { return addSubnet(tx, &n) })
+	all, err := s.CreateSubnets(ctx, []Subnet{n}, nil)
 	if err != nil {
-		return Subnet{}, failed(err, "create subnet %s of network %s", n.ID, n.NetworkID)
+		return Subnet{}, err
 	}
-	return n, nil
+	return all[0], nil
+}
+
+// CreateSubnets adds subnets, all or none; an ipam.Refusal when the addresses of one do not fit together, overlap another subnet of
+// the network or want a larger MTU than it has, OverQuota when a project has too many then. An empty id is chosen here; nil pools
+// are what the gateway leaves of the addresses for hosts.
+func (s *Store) CreateSubnets(ctx context.Context, drafts []Subnet, defaults NetworkQuota) ([]Subnet, error) {
+	var all []Subnet
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		all = slices.Clone(drafts)
+		owners := map[string]int{}
+		for _, n := range all {
+			owners[n.ProjectID]++
+		}
+		if err := s.claimNetworking(tx, defaults, QuotaSubnets, owners); err != nil {
+			return err
+		}
+		for i := range all {
+			if err := addSubnet(tx, &all[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, failed(err, "create %d subnets", len(drafts))
 }
 
 func addSubnet(tx *gorm.DB, n *Subnet) error {
@@ -286,18 +408,17 @@ func addSubnet(tx *gorm.DB, n *Subnet) error {
 	if n.DNSServers == nil {
 		n.DNSServers = []string{}
 	}
+	if n.Tags == nil {
+		n.Tags = []string{}
+	}
 	if n.CreatedAt.IsZero() {
 		n.CreatedAt = now()
 	}
-	n.UpdatedAt = n.CreatedAt
+	n.UpdatedAt, n.Revision = n.CreatedAt, 1
 	if err := n.complete(); err != nil {
 		return err
 	}
-	var network Network
-	err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ?", n.NetworkID).Take(&network).Error
-	if isAbsent(err) {
-		return noNetwork(n.NetworkID)
-	}
+	network, err := lockNetwork(tx, n.NetworkID)
 	if err != nil {
 		return err
 	}
@@ -321,13 +442,75 @@ func addSubnet(tx *gorm.DB, n *Subnet) error {
 	return err
 }
 
-// complete brings the addresses into their usual form, fills in the pool and refuses what does not fit together.
+// lockNetwork holds a network's row: nobody else takes or gives addresses of it meanwhile.
+func lockNetwork(tx *gorm.DB, id string) (Network, error) {
+	var n Network
+	err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ?", id).Take(&n).Error
+	if isAbsent(err) {
+		return n, noNetwork(id)
+	}
+	return n, err
+}
+
+// UpdateSubnet changes a subnet while nobody takes an address of its network. What change returns is why it is not to be; it may
+// be called again.
+func (s *Store) UpdateSubnet(ctx context.Context, id string, change func(*Subnet) error) (Subnet, error) {
+	var n Subnet
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		n = Subnet{}
+		err := tx.Where("id = ?", id).Take(&n).Error
+		if isAbsent(err) {
+			return noSubnet(id)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := lockNetwork(tx, n.NetworkID); err != nil {
+			return err
+		}
+		n = Subnet{} // as it is now that nobody changes it
+		if err := tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"}).Where("id = ?", id).Take(&n).Error; isAbsent(err) {
+			return noSubnet(id)
+		} else if err != nil {
+			return err
+		}
+		if err := s.unrevised(n.Revision); err != nil {
+			return err
+		}
+		before := n
+		if err := change(&n); err != nil {
+			return err
+		}
+		if err := n.complete(); err != nil {
+			return err
+		}
+		if n.GatewayIP != nil {
+			var has Port
+			err := tx.Where("id IN (SELECT port_id FROM fixed_ips WHERE subnet_id = ? AND ip = ?::inet)", id, *n.GatewayIP).Limit(1).Find(&has).Error
+			if err != nil {
+				return err
+			}
+			if has.ID != "" {
+				return ipam.Refuse("GatewayIpInUse", fault.Conflict, "Current gateway ip %s already in use by port %s. Unable to update.", *n.GatewayIP, has.ID)
+			}
+		}
+		n.UpdatedAt = before.UpdatedAt
+		if err := saveRevised(tx, &before, &n, "name", "description", "gateway_ip", "dns_servers", "pools", "host_routes", "enable_dhcp", "tags"); err != nil {
+			return err
+		}
+		return tx.Where("id = ?", id).Take(&n).Error
+	})
+	return n, failed(err, "change subnet %s", id)
+}
+
+// complete brings the addresses into their usual form, fills in the pools and refuses what does not fit together.
 func (n *Subnet) complete() error {
 	of := ipam.Subnet{
-		CIDR: n.CIDR, GatewayIP: n.GatewayIP, PoolStart: n.PoolStart, PoolEnd: n.PoolEnd, DNSServers: n.DNSServers, EnableDHCP: n.EnableDHCP,
+		CIDR: n.CIDR, GatewayIP: n.GatewayIP, Pools: n.Pools, DNSServers: n.DNSServers, HostRoutes: n.HostRoutes, EnableDHCP: n.EnableDHCP,
+		RAMode: n.IPv6RAMode, AddressMode: n.IPv6AddressMode,
 	}
 	err := of.Complete()
-	n.CIDR, n.GatewayIP, n.PoolStart, n.PoolEnd = of.CIDR, of.GatewayIP, of.PoolStart, of.PoolEnd
+	n.CIDR, n.GatewayIP, n.Pools, n.HostRoutes = of.CIDR, of.GatewayIP, of.Pools, of.HostRoutes
 	return err
 }
 
@@ -355,12 +538,11 @@ func (s *Store) ListSubnets(ctx context.Context, f SubnetFilter) ([]Subnet, erro
 		}
 		q := visible()
 		q = among(q, "id", f.IDs)
-		q = among(q, "network_id", f.NetworkIDs)
-		q = among(q, "name", f.Names)
-		if f.CIDR != "" {
-			q = q.Where("cidr::text = ?", f.CIDR)
+		q, err := subnetMatching.of(q, f.Match)
+		if err != nil {
+			return err
 		}
-		q, err := subnetOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
+		q, err = subnetOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
 		if err != nil {
 			return err
 		}
@@ -371,12 +553,13 @@ func (s *Store) ListSubnets(ctx context.Context, f SubnetFilter) ([]Subnet, erro
 
 // DeleteSubnet removes a subnet; Conflict while a port has an address of it.
 func (s *Store) DeleteSubnet(ctx context.Context, id string) error {
-	d := s.db.WithContext(ctx).Where("id = ?", id).Delete(&Subnet{})
+	d := s.db.WithContext(ctx).Where("id = ? AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Subnet{})
 	switch {
 	case violates(d.Error, "fixed_ips_subnet_id_fkey"):
 		return ipam.Refuse("SubnetInUse", fault.Conflict, "Unable to complete operation on subnet %s: One or more ports have an IP allocation from this subnet.", id)
 	case d.Error == nil && d.RowsAffected == 0:
-		return noSubnet(id)
+		n, err := s.Subnet(ctx, id)
+		return cmp.Or(err, s.unrevised(n.Revision), noSubnet(id))
 	}
 	return failed(d.Error, "delete subnet %s", id)
 }

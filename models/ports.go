@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -33,13 +34,38 @@ type Port struct {
 	NICIndex    int     `gorm:"column:nic_index"`
 	MadeByBuild bool
 	HostID      *string
-	Tag         *string
+	Tag         *string // of the server's device
+	Description string
+	// DeviceID and DeviceOwner are what a user says that has it, where no server has.
+	DeviceID     string
+	DeviceOwner  string
+	AdminStateUp bool
+	PortSecurity bool
+	AddressPairs []AddressPair `gorm:"serializer:json"`
+	DHCPOptions  []DHCPOption  `gorm:"serializer:json;column:dhcp_options"`
+	// Grouped ports are in their project's security group, others in none.
+	Grouped  bool
+	Tags     []string `gorm:"serializer:json"`
+	Revision int64
 	// IPAllocation is AllocateIPs, or NoIPs for a port that was asked for without any address.
 	IPAllocation string `gorm:"column:ip_allocation"`
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
 	Network      *Network  `gorm:"-"`
 	FixedIPs     []FixedIP `gorm:"-"`
+}
+
+// AddressPair is what a port may send as beside its own addresses (Neutron's allowed_address_pairs).
+type AddressPair struct {
+	IP  string `json:"ip_address"` // an address or a range
+	MAC string `json:"mac_address"`
+}
+
+// DHCPOption is what the guest behind a port is told beside the rest (Neutron's extra_dhcp_opts).
+type DHCPOption struct {
+	Name      string `json:"opt_name"`
+	Value     string `json:"opt_value"`
+	IPVersion int    `json:"ip_version"`
 }
 
 // How a port comes to its addresses (Neutron's ip_allocation).
@@ -55,35 +81,52 @@ type FixedIP struct {
 	IP       string `gorm:"primaryKey;column:ip"`
 }
 
-var portOrder = order{
-	id: "id", preset: Sort{Key: "created_at"},
-	keys: map[string]string{"created_at": "created_at", "name": "name", "mac_address": "mac", "id": "id"},
-}
+const deviceOwnerSQL = `CASE WHEN server_id IS NULL THEN device_owner ELSE '` + ComputeOwner + `' END`
+
+// ComputeOwner is Neutron's device_owner of a server's port.
+const ComputeOwner = "compute:nova"
+
+var (
+	portOrder = order{id: "id", preset: Sort{Key: "created_at"}, keys: neutronSorts(map[string]string{
+		"mac_address": "mac", "network_id": "network_id", "admin_state_up": "admin_state_up", "device_id": "COALESCE(server_id, device_id)",
+		"device_owner": deviceOwnerSQL, "status": portStatusSQL,
+	})}
+	portMatching = matching{
+		"network_id": textIs("network_id"), "mac_address": textIs("mac"), "admin_state_up": flagIs("admin_state_up"),
+		"port_security_enabled": flagIs("port_security"), "device_id": textIs("COALESCE(server_id, device_id)"), "device_owner": textIs(deviceOwnerSQL),
+		"status": textIs(portStatusSQL), "ip_allocation": textIs("ip_allocation"), "binding:vnic_type": textIs("'normal'"),
+		"binding:host_id": "COALESCE((SELECT h.hostname FROM hosts h WHERE h.id = ports.host_id), '') = ANY(?::text[])",
+	}.with("ports")
+)
+
+// portStatusSQL is up where a server uses it: nothing else is behind a port.
+const portStatusSQL = "CASE WHEN server_id IS NULL THEN 'DOWN' ELSE 'ACTIVE' END"
 
 func noPort(id string) error { return ipam.Absent("Port", id) }
 
 const (
 	lockNetworkSQL = `SELECT FROM networks WHERE id = $1 FOR NO KEY UPDATE`
 
-	// lowestFreeSQL is the lowest address of subnet s that nobody has: where its pool starts, or what follows the gateway or
-	// the first taken address that is followed by a free one (a walk along the unique index that stops there).
+	// lowestFreeSQL is the lowest address of subnet s that nobody has: where a pool starts, what follows the gateway, or the first that
+	// follows a taken one. Each of these few is looked up: as a join it would read every address of the subnet.
 	lowestFreeSQL = `LATERAL (
-    SELECT c.ip FROM (
-        SELECT s.pool_start AS ip
-        UNION ALL SELECT s.gateway_ip + 1
-        UNION ALL (SELECT f.ip + 1 FROM (
-                       SELECT ip, lead(ip) OVER (ORDER BY ip) AS next FROM fixed_ips
-                       WHERE subnet_id = s.id AND ip >= s.pool_start AND ip < s.pool_end) f
-                   WHERE f.next IS DISTINCT FROM f.ip + 1 AND f.ip + 1 IS DISTINCT FROM s.gateway_ip
-                   ORDER BY f.ip LIMIT 1)) c
-    WHERE c.ip BETWEEN s.pool_start AND s.pool_end AND c.ip IS DISTINCT FROM s.gateway_ip
-      AND NOT EXISTS (SELECT FROM fixed_ips t WHERE t.subnet_id = s.id AND t.ip = c.ip)
-    ORDER BY c.ip LIMIT 1) lowest`
+    SELECT free.ip FROM jsonb_to_recordset(s.pools) AS pool(start inet, "end" inet), LATERAL (
+        SELECT pool.start AS ip
+        UNION ALL SELECT s.gateway_ip + 1 WHERE s.gateway_ip >= pool.start AND s.gateway_ip < pool."end"
+        UNION ALL (SELECT f.free_after FROM fixed_ips f
+                   WHERE f.subnet_id = s.id AND f.free_after > pool.start AND f.free_after <= pool."end"
+                     AND f.free_after IS DISTINCT FROM s.gateway_ip
+                   ORDER BY f.free_after LIMIT 1)) free
+    WHERE free.ip IS DISTINCT FROM s.gateway_ip AND (SELECT t.ip FROM fixed_ips t WHERE t.subnet_id = s.id AND t.ip = free.ip) IS NULL
+    ORDER BY free.ip LIMIT 1) lowest`
 
 	// makePortSQL makes a port with its addresses, or nothing, and says what it saw. It runs with the network locked, so the
 	// addresses and MACs it finds free are free.
 	makePortSQL = `
-WITH net AS (SELECT id FROM networks WHERE id = @network_id AND (project_id = @project_id OR shared)),
+WITH net AS (SELECT id, port_security FROM networks WHERE id = @network_id AND (project_id = @project_id OR shared)),
+     quota AS (SELECT COALESCE((SELECT (limits ->> 'port')::integer FROM network_quotas WHERE project_id = @project_id), @limit::integer) AS most),
+     exceeded AS (SELECT FROM quota WHERE most >= 0 AND (
+         SELECT count(*) FROM (SELECT FROM ports WHERE project_id = @project_id LIMIT (SELECT GREATEST(most, 0) FROM quota)) c) >= most),
      server AS (SELECT id, vm_state FROM servers WHERE id = @server_id AND deleted_at IS NULL FOR NO KEY UPDATE),
      same AS (SELECT * FROM ports WHERE id = @id),
      wanted AS (SELECT w.subnet_id, w.ip::inet AS ip FROM jsonb_to_recordset(@wanted) AS w(subnet_id text, ip text)),
@@ -104,11 +147,15 @@ WITH net AS (SELECT id FROM networks WHERE id = @network_id AND (project_id = @p
          SELECT m.mac FROM unnest(@macs::text[]) WITH ORDINALITY AS m(mac, n)
          WHERE NOT EXISTS (SELECT FROM ports p WHERE p.network_id = @network_id AND p.mac = m.mac) ORDER BY m.n LIMIT 1),
      made AS (
-         INSERT INTO ports (id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, created_at, updated_at)
-         SELECT @id, net.id, @project_id, @name, free_mac.mac, @server_id, @nic_index, @server_id::text IS NOT NULL,
-             (SELECT id FROM hosts WHERE hostname = @hostname), NULLIF(@tag::text, ''), @ip_allocation::text, @at, @at
-         FROM net, free_mac, families
-         WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM taken)
+         INSERT INTO ports (id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation,
+             description, device_id, device_owner, admin_state_up, port_security, address_pairs, dhcp_options, grouped, tags, created_at, updated_at)
+         SELECT @id, net.id, @project_id, draft.name, free_mac.mac, @server_id, @nic_index, @server_id::text IS NOT NULL,
+             (SELECT id FROM hosts WHERE hostname = @hostname), NULLIF(@tag::text, ''), @ip_allocation::text,
+             draft.description, draft.device_id, draft.device_owner, draft.admin_state_up, COALESCE(draft.port_security, net.port_security),
+             draft.address_pairs, draft.dhcp_options, draft.grouped, draft.tags, @at, @at
+         FROM net, free_mac, families, jsonb_to_record(@draft) AS draft(name text, description text, device_id text, device_owner text,
+             admin_state_up boolean, port_security boolean, address_pairs jsonb, dhcp_options jsonb, grouped boolean, tags jsonb)
+         WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM taken) AND NOT EXISTS (SELECT FROM exceeded)
            AND (@server_id::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE ` + isBuilding + `))
            AND (@ip_allocation::text = 'none' OR (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n))
          RETURNING id),
@@ -124,7 +171,8 @@ WITH net AS (SELECT id FROM networks WHERE id = @network_id AND (project_id = @p
 SELECT EXISTS (SELECT FROM made), EXISTS (SELECT FROM same),
        EXISTS (SELECT FROM same WHERE network_id = @network_id AND server_id = @server_id AND nic_index = @nic_index),
        EXISTS (SELECT FROM net), COALESCE((SELECT vm_state FROM server), ''), (SELECT n FROM families),
-       (SELECT ip FROM taken), (SELECT subnet_id FROM taken), (SELECT server_id FROM taken), EXISTS (SELECT FROM free_mac)`
+       (SELECT ip FROM taken), (SELECT subnet_id FROM taken), (SELECT server_id FROM taken), EXISTS (SELECT FROM free_mac),
+       EXISTS (SELECT FROM exceeded)`
 
 	// bindPortSQL gives a server the port that its user made, if no server has it.
 	bindPortSQL = `
@@ -136,7 +184,7 @@ WITH server AS (SELECT id, vm_state FROM servers WHERE id = @server_id AND delet
              tag = NULLIF(@tag::text, ''), updated_at = @at
          FROM server
          WHERE p.id = @id AND p.project_id = @project_id AND server.` + isBuilding + `
-           AND (p.server_id IS NULL OR p.server_id = server.id AND p.nic_index = @nic_index -- on the next host of the same build
+           AND (p.server_id IS NULL AND p.device_id = '' OR p.server_id = server.id AND p.nic_index = @nic_index -- on the next host of the same build
                 AND p.host_id IS DISTINCT FROM (SELECT id FROM hosts WHERE hostname = @hostname))
          RETURNING p.id),
      shown AS (
@@ -149,7 +197,8 @@ SELECT EXISTS (SELECT FROM bound), EXISTS (SELECT FROM same), EXISTS (SELECT FRO
 // queuePort reads a port with its network, subnets and addresses as part of a pipeline. found stays false where it is not.
 func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 	var net Network
-	b.Queue(`SELECT id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, created_at, updated_at
+	b.Queue(`SELECT id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, description, device_id,
+			device_owner, admin_state_up, port_security, address_pairs, dhcp_options, grouped, tags, revision, created_at, updated_at
 		FROM ports WHERE id = $1`, id).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Port])
 		if *found = len(all) == 1; *found {
@@ -157,7 +206,7 @@ func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 		}
 		return err
 	})
-	b.Queue(`SELECT id, project_id, name, description, shared, mtu, created_at, updated_at
+	b.Queue(`SELECT id, project_id, name, description, shared, mtu, admin_state_up, port_security, tags, revision, created_at, updated_at
 		FROM networks WHERE id = (SELECT network_id FROM ports WHERE id = $1)`, id).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Network])
 		if len(all) == 1 {
@@ -166,8 +215,8 @@ func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 		}
 		return err
 	})
-	b.Queue(`SELECT id, network_id, project_id, name, cidr::text, host(gateway_ip) AS gateway_ip, dns_servers, host(pool_start) AS pool_start,
-			host(pool_end) AS pool_end, enable_dhcp, created_at, updated_at
+	b.Queue(`SELECT id, network_id, project_id, name, description, cidr::text, host(gateway_ip) AS gateway_ip, dns_servers, pools, host_routes,
+			enable_dhcp, ipv6_ra_mode, ipv6_address_mode, tags, revision, created_at, updated_at
 		FROM subnets WHERE network_id = (SELECT network_id FROM ports WHERE id = $1) ORDER BY created_at, id`, id).
 		Query(func(rows pgx.Rows) error {
 			all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Subnet])
@@ -223,15 +272,64 @@ func completePorts(tx *gorm.DB, ports []Port) error {
 // making is a port to make, for a user or for a build.
 type making struct {
 	PortRequest
-	name         string
-	macs         []string
-	ipAllocation string
-	wanted       []FixedIP
+	draft  Port
+	macs   []string
+	secure *bool // nil is as its network says
+	limit  int   // of the project's ports, where none is set for it; -1 is none
 }
 
 // place finds the subnet of the network that each wanted address is to come from.
-func (s *Store) place(ctx context.Context, m *making) error {
-	if len(m.wanted) == 0 {
+func place(tx *gorm.DB, network Network, wanted []FixedIP) ([]FixedIP, error) {
+	if len(wanted) > 0 && len(network.Subnets) == 0 {
+		return nil, ipam.BadInput("IP allocation requires subnets for network")
+	}
+	wanted = slices.Clone(wanted)
+	for i := range wanted {
+		if err := placeOne(tx, network, &wanted[i]); err != nil {
+			return nil, err
+		}
+	}
+	return wanted, nil
+}
+
+// placeOne is Neutron's _get_subnet_for_fixed_ip.
+func placeOne(tx *gorm.DB, network Network, w *FixedIP) error {
+	var ip netip.Addr
+	if w.IP != "" {
+		var err error
+		if ip, err = ipam.Address("fixed_ips", w.IP); err != nil {
+			return err
+		}
+		w.IP = ip.String()
+	}
+	switch {
+	case w.SubnetID != "":
+		i := slices.IndexFunc(network.Subnets, func(sub Subnet) bool { return sub.ID == w.SubnetID })
+		if i < 0 {
+			err := tx.Where("id = ?", w.SubnetID).Take(&Subnet{}).Error
+			if isAbsent(err) {
+				return noSubnet(w.SubnetID)
+			}
+			return cmp.Or(err, ipam.BadInput("Failed to create port on network %s, because fixed_ips included invalid subnet %s", network.ID, w.SubnetID))
+		}
+		if w.IP != "" && !network.Subnets[i].Gives(ip) {
+			return ipam.Refuse("InvalidIpForSubnet", fault.Invalid, "IP address %s is not a valid IP for the specified subnet.", w.IP)
+		}
+	case w.IP == "":
+		return ipam.BadInput("IP allocation requires subnet_id or ip_address")
+	default:
+		i := slices.IndexFunc(network.Subnets, func(sub Subnet) bool { return sub.Gives(ip) })
+		if i < 0 {
+			return ipam.Refuse("InvalidIpForNetwork", fault.Invalid, "IP address %s is not a valid IP for any of the subnets on the specified network.", w.IP)
+		}
+		w.SubnetID = network.Subnets[i].ID
+	}
+	return nil
+}
+
+// placeAll is place for a port that is not there yet.
+func (s *Store) placeAll(ctx context.Context, m *making) error {
+	if len(m.draft.FixedIPs) == 0 {
 		return nil
 	}
 	network, err := s.Network(ctx, m.NetworkID)
@@ -241,147 +339,176 @@ func (s *Store) place(ctx context.Context, m *making) error {
 	if network.ProjectID != m.ProjectID && !network.Shared {
 		return noNetwork(m.NetworkID)
 	}
-	if len(network.Subnets) == 0 {
-		return ipam.BadInput("IP allocation requires subnets for network")
-	}
-	m.wanted = slices.Clone(m.wanted)
-	for i := range m.wanted {
-		if err := s.placeOne(ctx, network, &m.wanted[i]); err != nil {
-			return err
-		}
-	}
-	return nil
+	m.draft.FixedIPs, err = place(s.db.WithContext(ctx), network, m.draft.FixedIPs)
+	return err
 }
 
-// placeOne is Neutron's _get_subnet_for_fixed_ip.
-func (s *Store) placeOne(ctx context.Context, network Network, w *FixedIP) error {
-	var ip netip.Addr
-	if w.IP != "" {
-		var err error
-		if ip, err = ipam.Address("fixed_ips", w.IP); err != nil {
-			return err
-		}
-		w.IP = ip.String()
-	}
-	fits := func(sub Subnet) bool { return ipam.Usable(netip.MustParsePrefix(sub.CIDR), ip) }
-	switch {
-	case w.SubnetID != "":
-		i := slices.IndexFunc(network.Subnets, func(sub Subnet) bool { return sub.ID == w.SubnetID })
-		if i < 0 {
-			if _, err := s.Subnet(ctx, w.SubnetID); err != nil {
-				return err
-			}
-			return ipam.BadInput("Failed to create port on network %s, because fixed_ips included invalid subnet %s", network.ID, w.SubnetID)
-		}
-		if w.IP != "" && !fits(network.Subnets[i]) {
-			return ipam.Refuse("InvalidIpForSubnet", fault.Invalid, "IP address %s is not a valid IP for the specified subnet.", w.IP)
-		}
-	case w.IP == "":
-		return ipam.BadInput("IP allocation requires subnet_id or ip_address")
-	default:
-		i := slices.IndexFunc(network.Subnets, fits)
-		if i < 0 {
-			return ipam.Refuse("InvalidIpForNetwork", fault.Invalid, "IP address %s is not a valid IP for any of the subnets on the specified network.", w.IP)
-		}
-		w.SubnetID = network.Subnets[i].ID
-	}
-	return nil
+// seen is what the making of a port found.
+type seen struct {
+	port                                         Port
+	found                                        bool
+	made, exists, same, net, freeMAC, overQuotas bool
+	state                                        lifecycle.VMState
+	families                                     int
+	takenIP, takenIn, takenBy                    *string
 }
 
-// makePort is one round trip where no address is asked for. The texts are Neutron's, or Nova's where a build is what fails.
-func (s *Store) makePort(ctx context.Context, m making) (Port, error) {
-	if err := s.place(ctx, &m); err != nil {
-		return Port{}, err
-	}
+// queueMaking makes a port as part of a pipeline, or nothing.
+func queueMaking(b *pgx.Batch, m making, saw *seen) {
 	type want struct {
 		SubnetID string  `json:"subnet_id"`
 		IP       *string `json:"ip"`
 	}
 	wanted := []want{}
-	for _, w := range m.wanted {
+	for _, w := range m.draft.FixedIPs {
 		one := want{SubnetID: w.SubnetID}
 		if w.IP != "" {
 			one.IP = &w.IP
 		}
 		wanted = append(wanted, one)
 	}
-	var (
-		p                                       Port
-		found                                   bool
-		made, exists, same, net, freeMAC        bool
-		state                                   lifecycle.VMState
-		families                                int
-		takenIP, takenIn, takenBy, serverOrNone *string
-	)
+	var serverOrNone *string
 	if m.ServerID != "" {
 		serverOrNone = &m.ServerID
 	}
-	err := s.batch(ctx, func(b *pgx.Batch) {
-		b.Queue(lockNetworkSQL, m.NetworkID)
-		b.Queue(makePortSQL, named{
-			"id": m.ID, "network_id": m.NetworkID, "project_id": m.ProjectID, "server_id": serverOrNone, "nic_index": m.Index,
-			"hostname": m.Hostname, "tag": m.Tag, "macs": m.macs, "wanted": asJSON(wanted), "at": now(), "name": m.name,
-			"task_state": m.TaskState, "ip_allocation": m.ipAllocation,
-		}).
-			QueryRow(func(r pgx.Row) error {
-				return r.Scan(&made, &exists, &same, &net, &state, &families, &takenIP, &takenIn, &takenBy, &freeMAC)
-			})
-		queuePort(b, m.ID, &p, &found)
-	})
-	building := serverOrNone != nil
-	switch {
-	case violates(err, "ports_nic_key"):
-		return Port{}, fault.New(fault.Conflict, "Instance %s has another port on interface %d already.", m.ServerID, m.Index)
-	case violates(err, "fixed_ips_ip_key"), violates(err, "fixed_ips_pkey"):
-		return Port{}, fault.New(fault.Invalid, "Duplicate fixed IP addresses were requested on network %s.", m.NetworkID)
-	case violates(err, "ports_project_id_fkey"):
-		return Port{}, noProject(m.ProjectID)
-	case violates(err, "ports_pkey"):
-		return Port{}, fault.New(fault.Conflict, "Port %s already exists.", m.ID)
-	case err != nil:
-		return Port{}, failed(err, "make port %s on network %s", m.ID, m.NetworkID)
-	case (made || same) && found:
-		return p, nil
-	case building && state == "":
-		return Port{}, noServer(m.ServerID)
-	case exists:
-		return Port{}, fault.New(fault.Conflict, "Port %s already exists.", m.ID)
-	case building && state != lifecycle.Building:
-		return Port{}, wrongState(m.ServerID, state, "allocate a port")
-	case !net:
-		return Port{}, noNetwork(m.NetworkID)
-	case building && families == 0:
-		return Port{}, fault.New(fault.Invalid, "Network %s requires a subnet in order to boot instances on.", m.NetworkID)
-	case takenIP != nil && building && takenBy != nil:
-		return Port{}, fault.New(fault.Conflict, "Fixed IP address %s is already in use on instance %s.", *takenIP, *takenBy)
-	case takenIP != nil:
-		return Port{}, ipam.Refuse("IpAddressAlreadyAllocated", fault.Conflict, "IP address %s already allocated in subnet %s", *takenIP, *takenIn)
-	case !freeMAC:
-		return Port{}, ipam.Refuse("MacAddressInUse", fault.Conflict,
-			"Unable to complete operation for network %s. The mac address %s is in use.", m.NetworkID, m.macs[0])
-	}
-	return Port{}, ipam.Refuse("IpAddressGenerationFailure", fault.Conflict, "No more IP addresses available on network %s.", m.NetworkID)
+	d := m.draft
+	b.Queue(lockProjectSQL, m.ProjectID)
+	b.Queue(lockNetworkSQL, m.NetworkID)
+	b.Queue(makePortSQL, named{
+		"id": m.ID, "network_id": m.NetworkID, "project_id": m.ProjectID, "server_id": serverOrNone, "nic_index": m.Index,
+		"hostname": m.Hostname, "tag": m.Tag, "macs": m.macs, "wanted": asJSON(wanted), "at": now(), "task_state": m.TaskState,
+		"ip_allocation": cmp.Or(d.IPAllocation, AllocateIPs), "limit": m.limit,
+		"draft": asJSON(map[string]any{
+			"name": d.Name, "description": d.Description, "device_id": d.DeviceID, "device_owner": d.DeviceOwner, "admin_state_up": d.AdminStateUp,
+			"port_security": m.secure, "address_pairs": append([]AddressPair{}, d.AddressPairs...), "dhcp_options": append([]DHCPOption{}, d.DHCPOptions...),
+			"grouped": d.Grouped, "tags": append([]string{}, d.Tags...),
+		}),
+	}).
+		QueryRow(func(r pgx.Row) error {
+			return r.Scan(&saw.made, &saw.exists, &saw.same, &saw.net, &saw.state, &saw.families, &saw.takenIP, &saw.takenIn, &saw.takenBy, &saw.freeMAC, &saw.overQuotas)
+		})
+	queuePort(b, m.ID, &saw.port, &saw.found)
 }
 
-// CreatePort makes a port for a user. With FixedIPs it gets those (an empty SubnetID is found by address, an empty IP is
-// the subnet's lowest free one), without the lowest free address of each family that the network has, with NoIPs none. An
-// empty id is chosen here, an empty MAC is derived from the id. What cannot be is an ipam.Refusal.
-func (s *Store) CreatePort(ctx context.Context, p Port) (Port, error) {
-	if p.ID == "" {
-		p.ID = uuid.NewString()
+// refusal is why a port was not made; nil where it was. The texts are Neutron's, or Nova's where a build is what fails.
+func (saw seen) refusal(m making) error {
+	building := m.ServerID != ""
+	switch {
+	case (saw.made || saw.same) && saw.found:
+		return nil
+	case building && saw.state == "":
+		return noServer(m.ServerID)
+	case saw.exists:
+		return fault.New(fault.Conflict, "Port %s already exists.", m.ID)
+	case building && saw.state != lifecycle.Building:
+		return wrongState(m.ServerID, saw.state, "allocate a port")
+	case !saw.net:
+		return noNetwork(m.NetworkID)
+	case saw.overQuotas && building:
+		return fault.New(fault.OverQuota, "Maximum number of ports exceeded")
+	case saw.overQuotas:
+		return overNetworkQuota(QuotaPorts)
+	case building && saw.families == 0:
+		return fault.New(fault.Invalid, "Network %s requires a subnet in order to boot instances on.", m.NetworkID)
+	case saw.takenIP != nil && building && saw.takenBy != nil:
+		return fault.New(fault.Conflict, "Fixed IP address %s is already in use on instance %s.", *saw.takenIP, *saw.takenBy)
+	case saw.takenIP != nil:
+		return ipam.Refuse("IpAddressAlreadyAllocated", fault.Conflict, "IP address %s already allocated in subnet %s", *saw.takenIP, *saw.takenIn)
+	case !saw.freeMAC:
+		return macInUse(m.NetworkID, m.macs[0])
 	}
-	m := making{
-		PortRequest: PortRequest{ID: p.ID, ProjectID: p.ProjectID, NetworkID: p.NetworkID},
-		name:        p.Name, macs: ids.MACs(p.ID), ipAllocation: cmp.Or(p.IPAllocation, AllocateIPs), wanted: p.FixedIPs,
-	}
-	if p.MAC != "" {
-		mac, err := ipam.MAC(p.MAC)
-		if err != nil {
-			return Port{}, err
+	return noAddress(m.NetworkID)
+}
+
+func macInUse(networkID, mac string) error {
+	return ipam.Refuse("MacAddressInUse", fault.Conflict, "Unable to complete operation for network %s. The mac address %s is in use.", networkID, mac)
+}
+
+func noAddress(networkID string) error {
+	return ipam.Refuse("IpAddressGenerationFailure", fault.Conflict, "No more IP addresses available on network %s.", networkID)
+}
+
+// makePorts makes all of the ports or none, in one round trip where no address is asked for.
+func (s *Store) makePorts(ctx context.Context, all ...making) ([]Port, error) {
+	ids := make([]string, len(all))
+	for i := range all {
+		if err := s.placeAll(ctx, &all[i]); err != nil {
+			return nil, err
 		}
-		m.macs = []string{mac}
+		ids[i] = all[i].ID
 	}
-	return s.makePort(ctx, m)
+	var saw []seen
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		saw = make([]seen, len(all))
+		for i, m := range all {
+			queueMaking(b, m, &saw[i])
+		}
+		if len(all) > 1 {
+			b.Queue(`SELECT all_or_none((SELECT count(*) FROM ports WHERE id = ANY($1)), $2)`, ids, len(ids))
+		}
+	})
+	first := all[0]
+	switch {
+	case violates(err, "ports_nic_key"):
+		return nil, fault.New(fault.Conflict, "Instance %s has another port on interface %d already.", first.ServerID, first.Index)
+	case violates(err, "fixed_ips_ip_key"), violates(err, "fixed_ips_pkey"):
+		return nil, fault.New(fault.Invalid, "Duplicate fixed IP addresses were requested on network %s.", first.NetworkID)
+	case violates(err, "ports_project_id_fkey"):
+		return nil, noProject(first.ProjectID)
+	case violates(err, "ports_pkey"):
+		return nil, fault.New(fault.Conflict, "Port %s already exists.", first.ID)
+	case err != nil && sqlState(err) != notAll:
+		return nil, failed(err, "make port %s on network %s", first.ID, first.NetworkID)
+	}
+	made := make([]Port, len(all))
+	for i, m := range all {
+		if err := saw[i].refusal(m); err != nil {
+			return nil, err
+		}
+		made[i] = saw[i].port
+	}
+	return made, failed(err, "make %d ports", len(all))
+}
+
+// notAll is what all_or_none raises.
+const notAll = "SW002"
+
+// CreatePort is CreatePorts for one that is up and in its project's group, which nothing limits.
+func (s *Store) CreatePort(ctx context.Context, p Port) (Port, error) {
+	p.AdminStateUp, p.PortSecurity, p.Grouped = true, true, true
+	all, err := s.CreatePorts(ctx, []Port{p}, nil)
+	if err != nil {
+		return Port{}, err
+	}
+	return all[0], nil
+}
+
+// CreatePorts makes ports for a user, all or none. With FixedIPs one gets those (an empty SubnetID is found by address, an empty IP
+// is the subnet's lowest free one), without the lowest free address of each family that the network has, with NoIPs none. An
+// empty id is chosen here, an empty MAC is derived from the id. What cannot be is an ipam.Refusal.
+func (s *Store) CreatePorts(ctx context.Context, drafts []Port, defaults NetworkQuota) ([]Port, error) {
+	limit, limited := defaults[QuotaPorts]
+	if !limited {
+		limit = -1
+	}
+	all := make([]making, len(drafts))
+	for i, p := range drafts {
+		if p.ID == "" {
+			p.ID = uuid.NewString()
+		}
+		all[i] = making{
+			PortRequest: PortRequest{ID: p.ID, ProjectID: p.ProjectID, NetworkID: p.NetworkID}, draft: p, macs: ids.MACs(p.ID),
+			secure: &p.PortSecurity, limit: limit,
+		}
+		if p.MAC != "" {
+			mac, err := ipam.MAC(p.MAC)
+			if err != nil {
+				return nil, err
+			}
+			all[i].macs = []string{mac}
+		}
+	}
+	return s.makePorts(ctx, all...)
 }
 
 // AllocatePort gives a server that is in BUILD its port on a NIC: makes one with the lowest free address of each family, or
@@ -395,11 +522,121 @@ func (s *Store) AllocatePort(ctx context.Context, r PortRequest) (Port, error) {
 	if r.ServerID == "" {
 		return Port{}, errors.New("allocate a port: no server is named")
 	}
-	m := making{PortRequest: r, macs: ids.MACs(r.ID), ipAllocation: AllocateIPs}
+	m := making{PortRequest: r, macs: ids.MACs(r.ID), draft: Port{AdminStateUp: true, Grouped: true}, limit: -1}
 	if r.FixedIP != "" {
-		m.wanted = []FixedIP{{IP: r.FixedIP}}
+		m.draft.FixedIPs = []FixedIP{{IP: r.FixedIP}}
 	}
-	return s.makePort(ctx, m)
+	made, err := s.makePorts(ctx, m)
+	if err != nil {
+		return Port{}, err
+	}
+	return made[0], nil
+}
+
+// UpdatePort changes a port while nobody takes an address of its network. What change returns is why it is not to be; it may be
+// called again. Of the FixedIPs that it leaves those that the port has stay, and an empty IP is one of the subnet that it has or the
+// lowest free one.
+func (s *Store) UpdatePort(ctx context.Context, id string, change func(*Port) error) (Port, error) {
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		one := make([]Port, 1)
+		take := func(tx *gorm.DB) error {
+			one[0] = Port{}
+			err := tx.Where("id = ?", id).Take(&one[0]).Error
+			if isAbsent(err) {
+				return noPort(id)
+			}
+			return err
+		}
+		if err := take(tx); err != nil {
+			return err
+		}
+		if _, err := lockNetwork(tx, one[0].NetworkID); err != nil {
+			return err
+		}
+		if err := take(tx.Clauses(clause.Locking{Strength: "NO KEY UPDATE"})); err != nil { // as it is now that nobody changes it
+			return err
+		}
+		if err := s.unrevised(one[0].Revision); err != nil {
+			return err
+		}
+		if err := completePorts(tx, one); err != nil {
+			return err
+		}
+		before, p := one[0], one[0]
+		if err := change(&p); err != nil {
+			return err
+		}
+		readdressed, err := readdress(tx, before, &p)
+		if err != nil {
+			return err
+		}
+		before.FixedIPs = p.FixedIPs
+		if readdressed {
+			before.UpdatedAt = before.UpdatedAt.Add(-1) // so that it counts as changed
+		}
+		err = saveRevised(tx, &before, &p, "name", "description", "mac", "device_id", "device_owner", "admin_state_up", "port_security",
+			"address_pairs", "dhcp_options", "grouped", "tags")
+		if violates(err, "ports_mac_key") {
+			return macInUse(p.NetworkID, p.MAC)
+		}
+		return err
+	})
+	if err != nil {
+		return Port{}, failed(err, "change port %s", id)
+	}
+	return s.Port(ctx, id)
+}
+
+// readdress gives a port the addresses that p asks for, and says whether it had others.
+func readdress(tx *gorm.DB, before Port, p *Port) (bool, error) {
+	if slices.Equal(before.FixedIPs, p.FixedIPs) {
+		return false, nil
+	}
+	wanted, err := place(tx, *before.Network, p.FixedIPs)
+	if err != nil {
+		return false, err
+	}
+	left := slices.Clone(before.FixedIPs) // that nothing has asked for yet
+	stays := func(is func(FixedIP) bool) bool {
+		i := slices.IndexFunc(left, is)
+		if i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		}
+		return i >= 0
+	}
+	wanted = slices.DeleteFunc(wanted, func(w FixedIP) bool {
+		return w.IP != "" && stays(func(has FixedIP) bool { return has.SubnetID == w.SubnetID && has.IP == w.IP })
+	})
+	wanted = slices.DeleteFunc(wanted, func(w FixedIP) bool {
+		return w.IP == "" && stays(func(has FixedIP) bool { return has.SubnetID == w.SubnetID })
+	})
+	for _, gone := range left {
+		if err := tx.Where("port_id = ? AND subnet_id = ? AND ip = ?::inet", p.ID, gone.SubnetID, gone.IP).Delete(&FixedIP{}).Error; err != nil {
+			return false, err
+		}
+	}
+	for _, w := range wanted {
+		if w.IP == "" {
+			if err := tx.Raw(`SELECT host(lowest.ip) FROM subnets s, `+lowestFreeSQL+` WHERE s.id = ?`, w.SubnetID).Scan(&w.IP).Error; err != nil {
+				return false, err
+			}
+			if w.IP == "" {
+				return false, noAddress(p.NetworkID)
+			}
+		}
+		var taken int64
+		if err := tx.Model(&FixedIP{}).Where("subnet_id = ? AND ip = ?::inet", w.SubnetID, w.IP).Count(&taken).Error; err != nil {
+			return false, err
+		}
+		if taken > 0 {
+			return false, ipam.Refuse("IpAddressAlreadyAllocated", fault.Conflict, "IP address %s already allocated in subnet %s", w.IP, w.SubnetID)
+		}
+		w.PortID = p.ID
+		if err := tx.Create(&w).Error; err != nil {
+			return false, err
+		}
+	}
+	return len(left)+len(wanted) > 0, nil
 }
 
 func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
@@ -472,15 +709,17 @@ func (s *Store) ListPorts(ctx context.Context, f PortFilter) ([]Port, error) {
 		q = among(q, "id", f.IDs)
 		q = among(q, "server_id", f.ServerIDs)
 		q = among(q, "network_id", f.NetworkIDs)
-		q = among(q, "name", f.Names)
-		q = among(q, "mac", f.MACs)
 		if len(f.IPs) > 0 {
 			q = q.Where("EXISTS (SELECT FROM fixed_ips i WHERE i.port_id = ports.id AND i.ip = ANY(?::inet[]))", texts(f.IPs))
 		}
 		if len(f.SubnetIDs) > 0 {
 			q = q.Where("EXISTS (SELECT FROM fixed_ips i WHERE i.port_id = ports.id AND i.subnet_id = ANY(?))", texts(f.SubnetIDs))
 		}
-		q, err := portOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
+		q, err := portMatching.of(q, f.Match)
+		if err != nil {
+			return err
+		}
+		q, err = portOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
 		if err != nil {
 			return err
 		}
@@ -497,12 +736,15 @@ func (s *Store) ListPorts(ctx context.Context, f PortFilter) ([]Port, error) {
 
 // DeletePort removes a port; Conflict while a server uses it.
 func (s *Store) DeletePort(ctx context.Context, id string) error {
-	d := s.db.WithContext(ctx).Where("id = ? AND server_id IS NULL", id).Delete(&Port{})
+	d := s.db.WithContext(ctx).Where("id = ? AND server_id IS NULL AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Port{})
 	if d.Error != nil || d.RowsAffected == 1 {
 		return failed(d.Error, "delete port %s", id)
 	}
 	p, err := s.Port(ctx, id)
 	if err != nil {
+		return err
+	}
+	if err := s.unrevised(p.Revision); err != nil {
 		return err
 	}
 	if p.ServerID == nil { // released in between

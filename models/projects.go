@@ -139,7 +139,7 @@ func deleteProject(tx *gorm.DB, id string) error {
 		return fault.New(fault.Conflict, "Project %s owns %s: delete what it owns first.", id, strings.Join(has, ", "))
 	}
 	for _, what := range []string{
-		"DELETE FROM grants WHERE project_id = ?", "DELETE FROM tokens WHERE project_id = ?", "DELETE FROM project_quotas WHERE project_id = ?",
+		"DELETE FROM grants WHERE project_id = ?", "DELETE FROM tokens WHERE project_id = ?", "DELETE FROM project_quotas WHERE project_id = ?", "DELETE FROM network_quotas WHERE project_id = ?",
 		"DELETE FROM image_members WHERE member_id = ?", "DELETE FROM flavor_access WHERE project_id = ?", "UPDATE users SET default_project_id = NULL WHERE default_project_id = ?",
 		"DELETE FROM credentials WHERE project_id = ?", "DELETE FROM application_credentials WHERE project_id = ?",
 		"UPDATE projects SET name = " + nameOfDeleted + " WHERE id = ?",

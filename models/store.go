@@ -39,7 +39,8 @@ type Store struct {
 	db   *gorm.DB
 	log  *slog.Logger
 
-	taking *Taking // what its transactions take; nil where nothing gives it back
+	taking   *Taking // what its transactions take; nil where nothing gives it back
+	revision *int64  // that a row has to have to be changed; nil is any
 }
 
 // Open connects to the database that the DSN names (URL or key=value form, both of libpq).

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 )
 
@@ -270,7 +271,7 @@ func TestAFullPoolIsRefusedAndAFreedAddressIsUsedAgain(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	small, err := w.EnsureNetwork(ctx, Network{ProjectID: "p1", Name: "small"},
-		Subnet{CIDR: "192.168.0.0/29", PoolStart: "192.168.0.1", PoolEnd: "192.168.0.6"})
+		Subnet{CIDR: "192.168.0.0/29", Pools: []ipam.Pool{{Start: "192.168.0.1", End: "192.168.0.6"}}})
 	require.NoError(t, err)
 	// A gateway inside the pool, as older versions could store one, is never given away.
 	require.NoError(t, w.exec(ctx, `UPDATE subnets SET gateway_ip = '192.168.0.3' WHERE network_id = $1`, small.ID))
@@ -442,7 +443,7 @@ func TestASubnetIsCompletedBeforeItIsStored(t *testing.T) {
 	require.NoError(t, err)
 	sub, err := w.CreateSubnet(ctx, Subnet{NetworkID: n.ID, ProjectID: "p1", CIDR: "10.7.0.0/24", GatewayIP: new("10.7.0.254")})
 	require.NoError(t, err)
-	require.Equal(t, []string{"10.7.0.1", "10.7.0.253"}, []string{sub.PoolStart, sub.PoolEnd})
+	require.Equal(t, []ipam.Pool{{Start: "10.7.0.1", End: "10.7.0.253"}}, sub.Pools)
 	before := w.snapshot(t)
 	_, err = w.CreateSubnet(ctx, Subnet{NetworkID: n.ID, ProjectID: "p1", CIDR: "10.8.0.1/24"})
 	requireFault(t, err, fault.Invalid, "Invalid input for cidr. Reason: '10.8.0.1/24' isn't a recognized IP subnet cidr, '10.8.0.0/24' is recommended.")
@@ -477,7 +478,7 @@ func TestANetworkGoesWithItsSubnetsUnlessItHasPorts(t *testing.T) {
 		return err
 	})
 	require.Equal(t, 8, succeeded(errs), "%v", errs)
-	all, err := w.ListNetworks(ctx, NetworkFilter{ProjectID: "p1", Names: []string{"new"}})
+	all, err := w.ListNetworks(ctx, NetworkFilter{ProjectID: "p1", Match: []Match{{"name", []string{"new"}}}})
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	n := all[0]
@@ -492,7 +493,7 @@ func TestANetworkGoesWithItsSubnetsUnlessItHasPorts(t *testing.T) {
 	requireFault(t, w.DeleteSubnet(ctx, n.Subnets[0].ID), fault.Conflict,
 		"Unable to complete operation on subnet "+n.Subnets[0].ID+": One or more ports have an IP allocation from this subnet.")
 
-	found, err := w.ListPorts(ctx, PortFilter{ProjectID: "p1", IPs: []string{p.FixedIPs[0].IP}, NetworkIDs: []string{n.ID}, MACs: []string{p.MAC}})
+	found, err := w.ListPorts(ctx, PortFilter{ProjectID: "p1", IPs: []string{p.FixedIPs[0].IP}, NetworkIDs: []string{n.ID}, Match: []Match{{"mac_address", []string{p.MAC}}}})
 	require.NoError(t, err)
 	require.Equal(t, []Port{p}, found)
 	_, err = w.ListPorts(ctx, PortFilter{IPs: []string{"x"}})
@@ -524,7 +525,7 @@ func TestAProjectSeesItsOwnAndSharedNetworks(t *testing.T) {
 	}
 	require.Equal(t, []string{"private", "public"}, names(NetworkFilter{ProjectID: "p1"}))
 	require.Equal(t, []string{"public"}, names(NetworkFilter{ProjectID: "p2"}))
-	require.Equal(t, []string{"private"}, names(NetworkFilter{Admin: true, Shared: new(false)}))
+	require.Equal(t, []string{"private"}, names(NetworkFilter{Admin: true, Match: []Match{{"shared", []string{"false"}}}}))
 	_, err = w.ListNetworks(ctx, NetworkFilter{ProjectID: "p2", Marker: w.network.ID})
 	requireFault(t, err, fault.Invalid, "marker ["+w.network.ID+"] not found")
 	subnets, err := w.ListSubnets(ctx, SubnetFilter{ProjectID: "p2"})

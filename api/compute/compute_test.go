@@ -18,8 +18,10 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -164,7 +166,7 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 		computing := compute.New(store, service, consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter})
 		computing.Mount(e.Group("/compute"))
 		computing.MountExplain(e.Group("/reservations"))
-		network.New(store).Mount(e.Group("/network"))
+		network.New(store, networks.New(store, networks.Config{})).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")
 	c.reader, c.stranger = c.User(t, "one", "reader"), c.User(t, "two", "member")
@@ -198,7 +200,7 @@ func (c *cloud) nova(t testing.TB, u apitest.User, version, method, path string,
 func (c *cloud) network(t testing.TB, owner apitest.User, name, cidr, pool, end string) models.Network {
 	t.Helper()
 	n, err := c.Store.EnsureNetwork(context.Background(), models.Network{ID: uuid.NewString(), ProjectID: owner.ProjectID, Name: name, MTU: 1500},
-		models.Subnet{ID: uuid.NewString(), ProjectID: owner.ProjectID, CIDR: cidr, PoolStart: pool, PoolEnd: end, EnableDHCP: true})
+		models.Subnet{ID: uuid.NewString(), ProjectID: owner.ProjectID, CIDR: cidr, Pools: []ipam.Pool{{Start: pool, End: end}}, EnableDHCP: true})
 	require.NoError(t, err)
 	return n
 }

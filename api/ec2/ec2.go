@@ -45,8 +45,8 @@ type API struct {
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, keys Keys, servers *servers.Service, images *images.Service, config Config) *API {
-	a := &API{store: store, keys: keys, servers: servers, images: images, networks: networks.New(store), actions: map[string]action{}, rates: newRates(config), now: time.Now}
+func New(store *models.Store, keys Keys, servers *servers.Service, images *images.Service, networks *networks.Service, config Config) *API {
+	a := &API{store: store, keys: keys, servers: servers, images: images, networks: networks, actions: map[string]action{}, rates: newRates(config), now: time.Now}
 	for _, one := range table() {
 		a.actions[one.name] = one
 	}

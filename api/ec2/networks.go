@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -200,21 +201,30 @@ func (a *API) addressesTaken(ctx context.Context, subnets []models.Subnet) (map[
 
 // poolSize is how many addresses a subnet gives, as far as a client can count.
 func poolSize(s models.Subnet) int {
-	first, err := netip.ParseAddr(s.PoolStart)
+	all := 0
+	for _, p := range s.Pools {
+		all = min(all+addressesOf(p), mostAddresses)
+	}
+	return all
+}
+
+const mostAddresses = 1<<31 - 1
+
+func addressesOf(p ipam.Pool) int {
+	first, err := netip.ParseAddr(p.Start)
 	if err != nil {
 		return 0
 	}
-	last, err := netip.ParseAddr(s.PoolEnd)
+	last, err := netip.ParseAddr(p.End)
 	if err != nil {
 		return 0
 	}
-	const most = 1<<31 - 1
 	n := 0
 	x, y := first.As16(), last.As16()
 	for i := range x {
 		n = n*256 + int(y[i]) - int(x[i])
-		if n > most/256 && i < len(x)-1 {
-			return most
+		if n > mostAddresses/256 && i < len(x)-1 {
+			return mostAddresses
 		}
 	}
 	return n + 1

@@ -11,43 +11,64 @@ import (
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 )
 
-// mountExtras adds what clients read before they create servers: extensions, the security group, quotas.
+// mountExtras adds what clients read before they create servers: extensions and the security group.
 func (a *API) mountExtras(g *echo.Group) {
 	g.GET("/extensions", a.listExtensions)
 	g.GET("/extensions/:alias", a.showExtension, rest.Expect(404))
 	g.GET("/security-groups", list(a, allGroups), rest.Expect(400))
 	g.GET("/security-groups/:id", show(a, allGroups), rest.Expect(400, 404))
 	g.GET("/security-group-rules", a.listRules)
-	g.GET("/quotas/:id", a.showQuota, rest.Expect(403))
-	g.GET("/quotas/:id/default", a.showQuota, rest.Expect(403))
-	g.GET("/quotas/:id/details.json", a.showQuota, rest.Expect(403))
 }
 
-// extensions are those whose attributes are really there.
-var extensions = []object{
-	extension("binding", "Port Binding", "Expose port bindings of a virtual port to external application"),
-	extension("ip_allocation", "IP Allocation", "IP allocation extension."),
-	extension("net-mtu", "Network MTU", "Provides MTU attribute for a network resource."),
-	extension("net-mtu-writable", "Network MTU (writable)", "Provides a writable MTU attribute for a network resource."),
-	extension("project-id", "project_id field enabled", "Extension that indicates that project_id field is enabled."),
-	extension("quotas", "Quota management support", "Expose functions for quotas management per tenant"),
-	extension("security-group", "security-group", "The security groups extension."),
-	extension("sorting", "Sorting support", "Extension that indicates that sorting is enabled."),
-	extension("pagination", "Pagination support", "Extension that indicates that pagination is enabled."),
-	extension("standard-attr-timestamp", "Resource timestamps", "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes."),
+// extensions are those whose attributes and ways are really there, with whether nothing enforces them without OVN.
+var extensions = []struct {
+	alias, name, description, updated string
+	needsEngine                       bool
+}{
+	{"agent", "agent", "The agent management extension.", "2013-02-03T10:00:00-00:00", false},
+	{"allowed-address-pairs", "Allowed Address Pairs", "Provides allowed address pairs", "2013-07-23T10:00:00-00:00", true},
+	{"availability_zone", "Availability Zone", "The availability zone extension.", "2015-01-01T10:00:00-00:00", false},
+	{"binding", "Port Binding", "Expose port bindings of a virtual port to external application", "2014-02-03T10:00:00-00:00", false},
+	{"extra_dhcp_opt", "Neutron Extra DHCP options", "Extra options configuration for DHCP.", "2013-03-17T12:00:00-00:00", true},
+	{"filter-validation", "Filter parameters validation", "Provides validation on filter parameters.", "2018-07-04T10:00:00-00:00", false},
+	{"ip_allocation", "IP Allocation", "IP allocation extension.", "2016-06-10T23:00:00-00:00", false},
+	{"net-mtu", "Network MTU", "Provides MTU attribute for a network resource.", "2015-03-25T10:00:00-00:00", false},
+	{"net-mtu-writable", "Network MTU (writable)", "Provides a writable MTU attribute for a network resource.", "2017-07-12T00:00:00-00:00", false},
+	{"pagination", "Pagination support", "Extension that indicates that pagination is enabled.", "2016-06-12T00:00:00-00:00", false},
+	{"port-security", "Port Security", "Provides port security", "2012-07-23T10:00:00-00:00", true},
+	{"project-id", "project_id field enabled", "Extension that indicates that project_id field is enabled.", "2016-09-09T09:09:09-09:09", false},
+	{"quota_details", "Quota details management support", "Expose functions for quotas usage statistics per project", "2017-02-10T10:00:00-00:00", false},
+	{"quotas", "Quota management support", "Expose functions for quotas management per project", "2012-07-29T10:00:00-00:00", false},
+	{"revision-if-match", "If-Match constraints based on revision_number", "Extension indicating that If-Match based on revision_number is supported.", "2016-12-11T00:00:00-00:00", false},
+	{"security-group", "security-group", "The security groups extension.", "2012-10-05T10:00:00-00:00", false},
+	{"sorting", "Sorting support", "Extension that indicates that sorting is enabled.", "2016-06-12T00:00:00-00:00", false},
+	{"standard-attr-description", "standard-attr-description", "Extension to add descriptions to standard attributes", "2016-02-10T10:00:00-00:00", false},
+	{"standard-attr-revisions", "Resource revision numbers", "This extension will display the revision number of neutron resources.", "2016-04-11T10:00:00-00:00", false},
+	{"standard-attr-tag", "Tag support for resources with standard attribute: port, subnet, network", "Enables to set tag on resources with standard attribute.",
+		"2017-01-01T00:00:00-00:00", false},
+	{"standard-attr-timestamp", "Resource timestamps", "Adds created_at and updated_at fields to all Neutron resources that have Neutron standard attributes.",
+		"2016-09-12T10:00:00-00:00", false},
+	{"tag-ports-during-bulk-creation", "Tag Ports During Bulk Creation", "Allow to tag ports during bulk creation", "2019-12-29T19:00:00-00:00", false},
 }
 
-func extension(alias, name, description string) object {
-	return object{"alias": alias, "name": name, "description": description, "links": []any{}, "updated": "2015-03-25T10:00:00-00:00"}
+// offered are the extensions as they are shown.
+func (a *API) offered() []object {
+	all := []object{}
+	for _, e := range extensions {
+		if !e.needsEngine || a.networks.Engine() == networks.OVN {
+			all = append(all, object{"alias": e.alias, "name": e.name, "description": e.description, "links": []any{}, "updated": e.updated})
+		}
+	}
+	return all
 }
 
 func (a *API) listExtensions(c echo.Context) error {
-	return c.JSON(http.StatusOK, object{"extensions": extensions})
+	return c.JSON(http.StatusOK, object{"extensions": a.offered()})
 }
 
 func (a *API) showExtension(c echo.Context) error {
 	alias := c.Param("alias")
-	for _, e := range extensions {
+	for _, e := range a.offered() {
 		if e["alias"] == alias {
 			return c.JSON(http.StatusOK, object{"extension": e})
 		}
@@ -55,36 +76,33 @@ func (a *API) showExtension(c echo.Context) error {
 	return rest.NeutronType("HTTPNotFound", fault.New(fault.NotFound, "Extension with alias %s does not exist", alias))
 }
 
-var allGroups = collection[networks.SecurityGroup]{
+type groupRow = attribute[networks.SecurityGroup, any]
+
+var allGroups = resource[networks.SecurityGroup, any]{
 	one: "security_group", many: "security_groups",
-	sorts:   []string{"name", "id"},
-	matched: []string{"id", "name", "project_id", "tenant_id"},
-	unpaged: true,
-	list: func(_ context.Context, r *networks.Repository, _ query) ([]networks.SecurityGroup, error) {
+	id: func(g networks.SecurityGroup) string { return g.ID },
+	attributes: table[networks.SecurityGroup, any]{
+		groupRow{"id", filter | sorts, anyText, nil, func(g networks.SecurityGroup) any { return g.ID }},
+		groupRow{"name", filter | sorts, anyText, nil, func(g networks.SecurityGroup) any { return g.Name }},
+		groupRow{"description", filter, anyText, nil, func(g networks.SecurityGroup) any { return g.Description }},
+		groupRow{"project_id", filter | sorts, anyText, nil, func(g networks.SecurityGroup) any { return g.ProjectID }},
+		groupRow{"tenant_id", filter | sorts, anyText, nil, func(g networks.SecurityGroup) any { return g.ProjectID }},
+		groupRow{"stateful", filter, boolean, nil, func(networks.SecurityGroup) any { return true }},
+		groupRow{"shared", filter, boolean, nil, func(networks.SecurityGroup) any { return false }},
+		groupRow{"security_group_rules", 0, nil, nil, func(networks.SecurityGroup) any { return []any{} }},
+		groupRow{"tags", 0, nil, nil, func(networks.SecurityGroup) any { return []string{} }},
+		groupRow{"revision_number", 0, nil, nil, func(networks.SecurityGroup) any { return 1 }},
+		groupRow{"created_at", 0, nil, nil, func(networks.SecurityGroup) any { return nil }},
+		groupRow{"updated_at", 0, nil, nil, func(networks.SecurityGroup) any { return nil }},
+	},
+	few: func(r *networks.Repository, _ context.Context) ([]networks.SecurityGroup, error) {
 		return r.SecurityGroups(), nil
 	},
 	find: func(r *networks.Repository, _ context.Context, id string) (networks.SecurityGroup, error) {
 		return r.SecurityGroup(id)
 	},
-	view: groupView,
-}
-
-func groupView(g networks.SecurityGroup) object {
-	return object{
-		"id": g.ID, "name": g.Name, "description": g.Description, "project_id": g.ProjectID, "tenant_id": g.ProjectID,
-		"security_group_rules": []any{}, "stateful": true, "tags": []string{},
-		"shared": false, "revision_number": 1, "created_at": nil, "updated_at": nil,
-	}
 }
 
 func (a *API) listRules(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{"security_group_rules": []any{}})
-}
-
-func (a *API) showQuota(c echo.Context) error {
-	quota, err := a.networksFor(c).Quota(c.Param("id"))
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, object{"quota": quota})
 }

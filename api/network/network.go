@@ -1,6 +1,6 @@
-// Package network answers the part of the Neutron API v2.0 that building servers needs: networks, subnets and ports, and
-// read-only views of what every project has (its security group, its quotas). Bodies follow neutron-lib and the
-// Networking API reference; what may be done, and what it does, is internal/service/networks.
+// Package network answers the Neutron API v2.0: networks, subnets and ports with their tags, quotas, the hosts as agents, and a
+// read-only view of the security group that every project has. Each kind of objects is a table of attributes (resource), after
+// neutron-lib and the Networking API reference; what may be done, and what it does, is internal/service/networks.
 package network
 
 import (
@@ -22,7 +22,7 @@ type API struct {
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store) *API { return &API{store, networks.New(store)} }
+func New(store *models.Store, service *networks.Service) *API { return &API{store, service} }
 
 const (
 	service = "/network"
@@ -38,9 +38,11 @@ func (a *API) Mount(root *echo.Group) {
 	root.GET("", a.versions, fail)
 	root.GET("/"+version, a.resources, fail)
 	g := root.Group("/"+version, fail, rest.RequireToken(a.store, rest.Neutron), rest.RequireProject)
-	a.mountNetworks(g)
-	a.mountSubnets(g)
-	a.mountPorts(g)
+	mount(a, g, allNetworks)
+	mount(a, g, allSubnets)
+	mount(a, g, allPorts)
+	a.mountQuotas(g)
+	a.mountAgents(g)
 	a.mountExtras(g)
 }
 
@@ -52,7 +54,7 @@ func (a *API) versions(c echo.Context) error {
 
 func (a *API) resources(c echo.Context) error {
 	var list []object
-	for _, name := range []string{"networks", "subnets", "ports", "security-groups", "quotas", "extensions"} {
+	for _, name := range []string{"networks", "subnets", "ports", "security-groups", "quotas", "agents", "availability_zones", "extensions"} {
 		list = append(list, object{
 			"name": strings.TrimSuffix(name, "s"), "collection": name,
 			"links": []rest.Link{{Rel: "self", Href: rest.URL(c, service+"/"+version, name)}},
@@ -78,14 +80,18 @@ func (a *API) writer(rule string) echo.MiddlewareFunc {
 	}
 }
 
-func badRequest(format string, args ...any) error {
-	return rest.NeutronType("HTTPBadRequest", fault.New(fault.Invalid, format, args...))
+// admin refuses others before their body is looked at.
+func (a *API) admin(rule string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if err := a.networksFor(c).MayAdmin(rule); err != nil {
+				return err
+			}
+			return next(c)
+		}
+	}
 }
 
-// alwaysUp refuses admin_state_up false, which nothing would act on.
-func alwaysUp(up *bool) error {
-	if up != nil && !*up {
-		return badRequest("Invalid input for admin_state_up. Reason: only true is offered.")
-	}
-	return nil
+func badRequest(format string, args ...any) error {
+	return rest.NeutronType("HTTPBadRequest", fault.New(fault.Invalid, format, args...))
 }

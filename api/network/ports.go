@@ -1,12 +1,8 @@
 package network
 
 import (
-	"cmp"
 	"context"
-	"net/http"
 	"strings"
-
-	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -14,120 +10,122 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-func (a *API) mountPorts(g *echo.Group) {
-	g.GET("/ports", list(a, allPorts), rest.Expect(400))
-	g.POST("/ports", a.createPort, a.writer("create_port"), rest.Expect(400, 403, 404, 409))
-	g.GET("/ports/:id", show(a, allPorts), rest.Expect(400, 404))
-	g.DELETE("/ports/:id", a.remove((*networks.Repository).DeletePort), a.writer("delete_port"), rest.Expect(403, 404, 409))
-}
-
-var allPorts = collection[networks.Port]{
+var allPorts = resource[networks.Port, networks.NewPort]{
 	one: "port", many: "ports",
-	sorts:   []string{"created_at", "name", "id", "mac_address"},
-	matched: []string{"status", "device_owner", "admin_state_up", "binding:host_id"},
+	attributes: portTable(),
+	id:         func(p networks.Port) string { return p.ID },
+	draft: func() networks.NewPort {
+		return networks.NewPort{Port: models.Port{AdminStateUp: true, Grouped: true}}
+	},
 	list: func(ctx context.Context, r *networks.Repository, q query) ([]networks.Port, error) {
-		f := models.PortFilter{
-			IDs: q.get("id"), ServerIDs: q.get("device_id"), NetworkIDs: q.get("network_id"), ProjectID: q.project(),
-			Names: q.get("name"), MACs: q.get("mac_address"), Sort: q.sorts, Marker: q.page.Marker, Limit: q.page.Limit,
-		}
-		for _, v := range q.get("fixed_ips") { // "ip_address=10.0.0.4", "subnet_id=…"
-			switch key, value, _ := strings.Cut(v, "="); key {
-			case "ip_address":
-				f.IPs = append(f.IPs, value)
-			case "subnet_id":
-				f.SubnetIDs = append(f.SubnetIDs, value)
+		f := models.PortFilter{Sort: q.sorts, Marker: q.marker, Limit: q.limit}
+		for _, m := range q.match {
+			switch m.Key {
+			case "fixed_ips": // "ip_address=10.0.0.4", "subnet_id=…"
+				for _, v := range m.Values {
+					switch key, value, _ := strings.Cut(v, "="); key {
+					case "ip_address":
+						f.IPs = append(f.IPs, value)
+					case "subnet_id":
+						f.SubnetIDs = append(f.SubnetIDs, value)
+					default:
+						return nil, badRequest("Invalid input for fixed_ips. Reason: '%s' is not a filter of fixed_ips.", v)
+					}
+				}
+			case "project_id":
+				f.ProjectID = m.Values[0]
 			default:
-				return nil, badRequest("Invalid input for fixed_ips. Reason: '%s' is not a filter of fixed_ips.", v)
+				f.Match = append(f.Match, m)
 			}
 		}
 		return r.Ports(ctx, f)
 	},
-	find: (*networks.Repository).Port,
-	view: portView,
+	find:   (*networks.Repository).Port,
+	create: (*networks.Repository).CreatePorts,
+	update: (*networks.Repository).UpdatePort,
+	remove: (*networks.Repository).DeletePort,
+	tagged: func(p networks.Port) []string { return p.Tags },
+	tags:   func(d *networks.NewPort) *[]string { return &d.Tags },
 }
 
-func portView(p networks.Port) object {
-	ips := make([]object, len(p.FixedIPs))
-	for i, ip := range p.FixedIPs {
-		ips[i] = object{"subnet_id": ip.SubnetID, "ip_address": ip.IP}
-	}
-	status, device, deviceOwner := "DOWN", "", ""
-	if p.ServerID != nil {
-		status, device, deviceOwner = "ACTIVE", *p.ServerID, "compute:nova"
-	}
-	v := object{
-		"id": p.ID, "name": p.Name, "description": "", "network_id": p.NetworkID, "project_id": p.ProjectID, "tenant_id": p.ProjectID,
-		"mac_address": p.MAC, "fixed_ips": ips, "ip_allocation": p.IPAllocation, "admin_state_up": true, "status": status, "device_id": device,
-		"device_owner": deviceOwner, "security_groups": []string{ids.SecurityGroup(p.ProjectID)},
-		"port_security_enabled": true, "allowed_address_pairs": []any{}, "extra_dhcp_opts": []any{}, "binding:vnic_type": "normal",
-		"dns_name": "", "dns_assignment": []any{}, "qos_policy_id": nil, "tags": []string{},
-		"created_at": rest.Time(p.CreatedAt), "updated_at": rest.Time(p.UpdatedAt), "revision_number": 1,
-	}
-	if p.Host != nil {
-		vif := "unbound"
-		if p.HostID != nil {
-			vif = "bridge"
+func portTable() table[networks.Port, networks.NewPort] {
+	type (
+		p   = networks.Port
+		d   = networks.NewPort
+		row = attribute[p, d]
+	)
+	rows := standard(
+		func(o p) facts {
+			return facts{o.ID, o.Name, o.Description, o.ProjectID, o.Tags, o.Revision, rest.Time(o.CreatedAt), rest.Time(o.UpdatedAt)}
+		},
+		func(n *d) told { return told{&n.Name, &n.Description, &n.ProjectID} },
+
+		row{"network_id", post | required | filter | sorts, id, func(n *d, v any) { n.NetworkID = v.(string) }, func(o p) any { return o.NetworkID }},
+		row{"admin_state_up", post | put | filter | sorts, boolean, func(n *d, v any) { n.AdminStateUp = v.(bool) }, func(o p) any { return o.AdminStateUp }},
+		row{"status", filter | sorts, anyText, nil, func(o p) any {
+			if o.ServerID != nil {
+				return "ACTIVE"
+			}
+			return "DOWN"
+		}},
+		row{"mac_address", post | put | filter | sorts, macAddress, func(n *d, v any) { n.MAC = v.(string) }, func(o p) any { return o.MAC }},
+		row{"fixed_ips", post | put | filter, filterOr(fixedIPs), func(n *d, v any) { n.Addresses = v.([]networks.NewFixedIP) }, func(o p) any {
+			ips := make([]object, len(o.FixedIPs))
+			for i, ip := range o.FixedIPs {
+				ips[i] = object{"subnet_id": ip.SubnetID, "ip_address": ip.IP}
+			}
+			return ips
+		}},
+		row{"device_id", post | put | filter | sorts, text(255), func(n *d, v any) { n.DeviceID = v.(string) }, func(o p) any {
+			if o.ServerID != nil {
+				return *o.ServerID
+			}
+			return o.DeviceID
+		}},
+		row{"device_owner", post | put | filter | sorts, text(255), func(n *d, v any) { n.DeviceOwner = v.(string) }, func(o p) any {
+			if o.ServerID != nil {
+				return models.ComputeOwner
+			}
+			return o.DeviceOwner
+		}},
+		row{"security_groups", post | put, groupIDs, func(n *d, v any) { n.Groups = new(v.([]string)) }, func(o p) any {
+			if o.Grouped {
+				return []string{ids.SecurityGroup(o.ProjectID)}
+			}
+			return []string{}
+		}},
+		row{"port_security_enabled", post | put | filter, boolean, func(n *d, v any) { n.Secure = new(v.(bool)) }, func(o p) any { return o.PortSecurity }},
+		row{"allowed_address_pairs", post | put, addressPairs, func(n *d, v any) { n.AddressPairs = v.([]models.AddressPair) },
+			func(o p) any { return append([]models.AddressPair{}, o.AddressPairs...) }},
+		row{"extra_dhcp_opts", post | put, dhcpOptions, func(n *d, v any) { n.DHCPOptions = v.([]models.DHCPOption) },
+			func(o p) any { return append([]models.DHCPOption{}, o.DHCPOptions...) }},
+		row{"ip_allocation", filter, anyText, nil, func(o p) any { return o.IPAllocation }},
+		row{"binding:vnic_type", post | put | filter, filterOr(oneOf(anyText, "['normal']", "normal")), nil, func(p) any { return "normal" }},
+		row{"binding:profile", post | put, nothing, nil, forAdmins(func(p) any { return object{} })},
+		row{"binding:host_id", post | put | filter, filterOr(nothing), nil, forAdmins(func(o p) any { return *o.Host })},
+		row{"binding:vif_details", 0, nil, nil, forAdmins(func(p) any { return object{} })},
+		row{"binding:vif_type", 0, nil, nil, forAdmins(func(o p) any {
+			if o.HostID == nil {
+				return "unbound"
+			}
+			return networks.VIFType
+		})},
+	)
+	for i := range rows {
+		if rows[i].name == "tags" { // which of a network and a subnet are said afterwards
+			rows[i].may |= post
+			rows[i].read, rows[i].set = filterOr(tags), func(n *d, v any) { n.Tags = v.([]string) }
 		}
-		v["binding:host_id"], v["binding:vif_type"] = *p.Host, vif
-		v["binding:profile"], v["binding:vif_details"] = object{}, object{}
 	}
-	return v
+	return rows
 }
 
-var portSchema = rest.Schema(`{"type": "object", "required": ["port"], "additionalProperties": false, "properties": {"port": {
-	"type": "object", "required": ["network_id"], "additionalProperties": false, "properties": {
-		"name": {"type": ["string", "null"], "maxLength": 255},
-		"description": {"type": ["string", "null"], "maxLength": 0},
-		"admin_state_up": {"type": "boolean"},
-		"project_id": {"type": "string", "maxLength": 255}, "tenant_id": {"type": "string", "maxLength": 255},
-		"network_id": {"type": "string", "format": "uuid"},
-		"mac_address": {"type": "string", "maxLength": 32},
-		"device_id": {"type": "string", "maxLength": 0}, "device_owner": {"type": "string", "maxLength": 0},
-		"fixed_ips": {"type": "array", "maxItems": 16, "items": {"type": "object", "additionalProperties": false,
-			"properties": {"subnet_id": {"type": "string", "format": "uuid"}, "ip_address": {"type": "string", "maxLength": 64}}}},
-		"security_groups": {"type": ["array", "null"], "maxItems": 1, "items": {"type": "string"}},
-		"port_security_enabled": {"const": true},
-		"binding:vnic_type": {"const": "normal"},
-		"allowed_address_pairs": {"type": ["array", "null"], "maxItems": 0},
-		"tags": {"type": "array", "maxItems": 0}
-	}
-}}}`)
-
-func (a *API) createPort(c echo.Context) error {
-	var body struct {
-		Port struct {
-			Name      string  `json:"name"`
-			Up        *bool   `json:"admin_state_up"`
-			Project   string  `json:"project_id"`
-			Tenant    string  `json:"tenant_id"`
-			NetworkID string  `json:"network_id"`
-			MAC       *string `json:"mac_address"`
-			FixedIPs  []struct {
-				SubnetID string  `json:"subnet_id"`
-				IP       *string `json:"ip_address"`
-			} `json:"fixed_ips"`
-			Groups []string `json:"security_groups"`
-		} `json:"port"`
-	}
-	if err := rest.Bind(c, portSchema, &body); err != nil {
-		return err
-	}
-	in := body.Port
-	if err := alwaysUp(in.Up); err != nil {
-		return err
-	}
-	asked := networks.NewPort{
-		NetworkID: in.NetworkID, ProjectID: cmp.Or(in.Project, in.Tenant), Name: in.Name, MAC: in.MAC, SecurityGroups: in.Groups,
-	}
-	if in.FixedIPs != nil {
-		asked.FixedIPs = make([]networks.NewFixedIP, len(in.FixedIPs))
-		for i, f := range in.FixedIPs {
-			asked.FixedIPs[i] = networks.NewFixedIP(f)
+// forAdmins hides where a port is bound from all others, whom the service does not tell the host.
+func forAdmins(show func(networks.Port) any) func(networks.Port) any {
+	return func(p networks.Port) any {
+		if p.Host == nil {
+			return hidden{}
 		}
+		return show(p)
 	}
-	p, err := a.networksFor(c).CreatePort(c.Request().Context(), asked)
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusCreated, object{"port": portView(p)})
 }

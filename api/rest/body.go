@@ -97,6 +97,15 @@ func BindType(c echo.Context, schema *jsonschema.Schema, dst any, contentTypes .
 	return nil
 }
 
+// Document reads a JSON body as it is: numbers are json.Number. An empty body is nil.
+func Document(c echo.Context) (any, error) {
+	raw, err := ReadBody(c, jsonType)
+	if err != nil || len(raw) == 0 {
+		return nil, err
+	}
+	return parse(raw)
+}
+
 // ReadBody reads a whole body of one of the content types (none given: any), at most MaxBody.
 func ReadBody(c echo.Context, contentTypes ...string) ([]byte, error) {
 	req := c.Request()
@@ -262,7 +271,7 @@ func explain(v *jsonschema.ValidationError, doc any) string {
 		return message
 	}
 	field := leaf.InstanceLocation[len(leaf.InstanceLocation)-1]
-	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", show(field), plain(instance), message)
+	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", show(field), Python(instance), message)
 }
 
 // deepest picks one violation to show: the first leaf, in the order of where it is, so that the same body always gets the
@@ -377,8 +386,8 @@ func show(s string) string {
 	return s
 }
 
-// plain is Python's str() of a value, repr its repr(): OpenStack's texts are made of them.
-func plain(v any) string {
+// Python is a value as Python's str() writes it, repr as its repr(): OpenStack's texts are made of them.
+func Python(v any) string {
 	if s, ok := v.(string); ok {
 		return show(s)
 	}

@@ -134,6 +134,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
 			Inject:           &contract.InjectOptions{Partition: c.Build.InjectPartition, User: c.Build.InjectUser},
 		},
+		Network: networks.Config{
+			Engine: c.Network.Engine, HostDownAfter: c.Build.HostDownAfter,
+			Quota: models.NetworkQuota{models.QuotaNetworks: c.Quota.Networks, models.QuotaSubnets: c.Quota.Subnets, models.QuotaPorts: c.Quota.Ports},
+		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},
 		EC2:             ec2.Config{RequestsPerSecond: c.API.EC2Requests, RequestBurst: c.API.EC2Burst},
@@ -175,7 +179,7 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 	if err != nil {
 		return fmt.Errorf("making the default network: %w", err)
 	}
-	_, err = networks.New(store).EnsureDefault(ctx, project.ID, "private", c.DefaultNetwork)
+	_, err = networks.New(store, networks.Config{}).EnsureDefault(ctx, project.ID, "private", c.DefaultNetwork)
 	return err
 }
 

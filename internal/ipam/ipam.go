@@ -40,6 +40,9 @@ func BadInput(reason string, args ...any) error {
 	return Refuse("InvalidInput", fault.Invalid, "Invalid input for operation: %s.", fmt.Sprintf(reason, args...))
 }
 
+// Outdated is the exception of a change that was asked for of another revision than there is.
+const Outdated = "RevisionNumberConstraintFailed"
+
 // Absent is what it says of an object of a kind ("Network") that is not there, or not the asker's to know of.
 func Absent(kind, id string) error {
 	return Refuse(kind+"NotFound", fault.NotFound, "%s %s could not be found.", kind, id)

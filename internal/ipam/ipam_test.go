@@ -17,28 +17,29 @@ func requireRefusal(t *testing.T, err error, exception, text string) {
 	require.Equal(t, []string{exception, text}, []string{r.Exception, fault.Public(err)})
 }
 
-func TestASubnetsPoolIsWhatItsGatewayLeaves(t *testing.T) {
+func TestASubnetsPoolsAreWhatItsGatewayLeaves(t *testing.T) {
 	for _, c := range []struct {
-		in         Subnet
-		start, end string
+		in   Subnet
+		want []Pool
 	}{
-		{Subnet{CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.1")}, "10.0.0.2", "10.0.0.254"},
-		{Subnet{CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.254")}, "10.0.0.1", "10.0.0.253"},
-		{Subnet{CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.7")}, "10.0.0.8", "10.0.0.254"},
-		{Subnet{CIDR: "10.0.0.0/24"}, "10.0.0.1", "10.0.0.254"},
-		{Subnet{CIDR: "10.0.0.0/30", GatewayIP: new("10.0.0.1"), EnableDHCP: true}, "10.0.0.2", "10.0.0.2"},
-		{Subnet{CIDR: "10.0.0.0/31"}, "10.0.0.0", "10.0.0.1"},
-		{Subnet{CIDR: "10.0.0.0/31", GatewayIP: new("10.0.0.1")}, "10.0.0.0", "10.0.0.0"},
-		{Subnet{CIDR: "10.0.0.7/32"}, "10.0.0.7", "10.0.0.7"},
-		{Subnet{CIDR: "169.254.0.0/16"}, "169.254.0.1", "169.254.255.254"},
-		{Subnet{CIDR: "fd00::/64", GatewayIP: new("fd00:0::1")}, "fd00::2", "fd00::ffff:ffff:ffff:ffff"},
-		{Subnet{CIDR: "fd00::/64", GatewayIP: new("fe80::1")}, "fd00::1", "fd00::ffff:ffff:ffff:ffff"},
-		{Subnet{CIDR: "10.0.0.0/24", PoolStart: "10.0.0.5", PoolEnd: "10.0.0.9"}, "10.0.0.5", "10.0.0.9"},
-		{Subnet{CIDR: "10.0.0.0/24", PoolStart: "10.0.0.5", PoolEnd: "10.0.0.5"}, "10.0.0.5", "10.0.0.5"},
+		{Subnet{CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.1")}, []Pool{{"10.0.0.2", "10.0.0.254"}}},
+		{Subnet{CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.254")}, []Pool{{"10.0.0.1", "10.0.0.253"}}},
+		{Subnet{CIDR: "10.0.0.0/24", GatewayIP: new("10.0.0.7")}, []Pool{{"10.0.0.1", "10.0.0.6"}, {"10.0.0.8", "10.0.0.254"}}},
+		{Subnet{CIDR: "10.0.0.0/24"}, []Pool{{"10.0.0.1", "10.0.0.254"}}},
+		{Subnet{CIDR: "10.0.0.0/30", GatewayIP: new("10.0.0.1"), EnableDHCP: true}, []Pool{{"10.0.0.2", "10.0.0.2"}}},
+		{Subnet{CIDR: "10.0.0.0/31"}, []Pool{{"10.0.0.0", "10.0.0.1"}}},
+		{Subnet{CIDR: "10.0.0.0/31", GatewayIP: new("10.0.0.1")}, []Pool{{"10.0.0.0", "10.0.0.0"}}},
+		{Subnet{CIDR: "10.0.0.7/32"}, []Pool{{"10.0.0.7", "10.0.0.7"}}},
+		{Subnet{CIDR: "169.254.0.0/16"}, []Pool{{"169.254.0.1", "169.254.255.254"}}},
+		{Subnet{CIDR: "fd00::/64", GatewayIP: new("fd00:0::1")}, []Pool{{"fd00::2", "fd00::ffff:ffff:ffff:ffff"}}},
+		{Subnet{CIDR: "fd00::/64", GatewayIP: new("fe80::1")}, []Pool{{"fd00::1", "fd00::ffff:ffff:ffff:ffff"}}},
+		{Subnet{CIDR: "10.0.0.0/24", Pools: []Pool{{"10.0.0.5", "10.0.0.5"}}}, []Pool{{"10.0.0.5", "10.0.0.5"}}},
+		{Subnet{CIDR: "10.0.0.0/24", Pools: []Pool{{"10.0.0.50", "10.0.0.59"}, {"10.0.0.5", "10.0.0.9"}}}, []Pool{{"10.0.0.5", "10.0.0.9"}, {"10.0.0.50", "10.0.0.59"}}},
+		{Subnet{CIDR: "10.0.0.0/24", Pools: []Pool{}}, []Pool{}},
 	} {
 		for range 2 { // again it is the same
 			require.NoError(t, c.in.Complete(), c.in.CIDR)
-			require.Equal(t, []string{c.start, c.end}, []string{c.in.PoolStart, c.in.PoolEnd}, c.in.CIDR)
+			require.Equal(t, c.want, c.in.Pools, c.in.CIDR)
 		}
 	}
 }
@@ -55,12 +56,31 @@ func TestWhatFitsNoGuestIsRefusedInNeutronsWords(t *testing.T) {
 	gateway := func(ip string) func(*Subnet) { return func(s *Subnet) { s.GatewayIP = &ip } }
 	dns := func(ips ...string) func(*Subnet) { return func(s *Subnet) { s.DNSServers = ips } }
 	pool := func(start, end string) func(*Subnet) {
-		return func(s *Subnet) { s.PoolStart, s.PoolEnd = start, end }
+		return func(s *Subnet) { s.Pools = append(s.Pools, Pool{start, end}) }
+	}
+	routes := func(list ...Route) func(*Subnet) { return func(s *Subnet) { s.HostRoutes = list } }
+	modes := func(ra, address string) func(*Subnet) {
+		return func(s *Subnet) { s.RAMode, s.AddressMode = &ra, &address }
 	}
 	for _, c := range []struct {
 		in              Subnet
 		exception, text string
 	}{
+		{with("10.0.0.0/24", routes(Route{"10.9.0.0/16", "ten"})), "HTTPBadRequest", "Invalid input for host_routes. Reason: 'ten' is not a valid IP address."},
+		{with("10.0.0.0/24", routes(Route{"10.9.0.1/16", "10.0.0.9"})), "HTTPBadRequest",
+			"Invalid input for host_routes. Reason: '10.9.0.1/16' is not a recognized CIDR, '10.9.0.0/16' is recommended."},
+		{with("10.0.0.0/24", routes(Route{"fd00::/64", "10.0.0.9"})), "InvalidInput", input + "host_route 'fd00::/64 via 10.0.0.9' does not match the ip_version '4'."},
+		{with("10.0.0.0/24", routes(Route{"10.9.0.0/16", "10.0.0.9"}, Route{"10.9.0.0/16", "10.0.0.9"})), "HTTPBadRequest",
+			"Invalid input for host_routes. Reason: Duplicate hostroute '10.9.0.0/16 via 10.0.0.9'."},
+		{with("10.0.0.0/24", modes("slaac", "slaac")), "InvalidInput", input + "ipv6_ra_mode or ipv6_address_mode cannot be set when ip_version is set to 4."},
+		{with("fd00::/64", func(s *Subnet) { static(s); modes("slaac", "slaac")(s) }), "InvalidInput",
+			input + "ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False."},
+		{with("fd00::/64", modes("slaac", "dhcpv6-stateful")), "InvalidInput", input + "ipv6_ra_mode set to 'slaac' with ipv6_address_mode set to 'dhcpv6-stateful' is not valid. " +
+			"If both attributes are set, they must be the same value."},
+		{with("fd00::/63", modes("slaac", "slaac")), "InvalidInput", input + "Invalid CIDR fd00::/63 for IPv6 address mode. " +
+			"OpenStack uses the EUI-64 address format, which requires the prefix to be /64."},
+		{with("10.0.0.0/24", func(s *Subnet) { pool("10.0.0.5", "10.0.0.9")(s); pool("10.0.0.9", "10.0.0.12")(s) }), "OverlappingAllocationPools",
+			"Found overlapping allocation pools: 10.0.0.5-10.0.0.9 10.0.0.9-10.0.0.12 for subnet 10.0.0.0/24."},
 		{with("ten", dhcp), "HTTPBadRequest", "Invalid input for cidr. Reason: 'ten' is not a valid IP subnet."},
 		{with("10.0.0.0", dhcp), "HTTPBadRequest", "Invalid input for cidr. Reason: '10.0.0.0' is not a valid IP subnet."},
 		{with("010.0.0.0/8", dhcp), "HTTPBadRequest", "Invalid input for cidr. Reason: '010.0.0.0/8' is not a valid IP subnet."},

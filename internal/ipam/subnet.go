@@ -7,20 +7,37 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
-// maxNameservers is Neutron's default (max_dns_nameservers).
-const maxNameservers = 5
+// Neutron's defaults (max_dns_nameservers, max_subnet_host_routes).
+const (
+	maxNameservers = 5
+	maxHostRoutes  = 20
+)
 
 // Subnet is one as it is asked for; Complete makes it what it will be.
 type Subnet struct {
 	CIDR       string
 	GatewayIP  *string // nil is none
-	PoolStart  string  // both empty: all that the gateway leaves
-	PoolEnd    string
+	Pools      []Pool  // nil: all that the gateway leaves; empty: none
 	DNSServers []string
+	HostRoutes []Route
 	EnableDHCP bool
+	// How guests come to an IPv6 address, and what routers announce (slaac, dhcpv6-stateful, dhcpv6-stateless); nil is not said.
+	RAMode, AddressMode *string
 }
 
-// Complete brings the addresses into their usual form, chooses the pool where none is asked for, and refuses what does not
+// Pool is a range of addresses that ports get, with both its ends.
+type Pool struct {
+	Start string `json:"start"`
+	End   string `json:"end"`
+}
+
+// Route is what every guest of a subnet is told beside its gateway.
+type Route struct {
+	Destination string `json:"destination"`
+	NextHop     string `json:"nexthop"`
+}
+
+// Complete brings the addresses into their usual form, chooses the pools where none are asked for, and refuses what does not
 // fit together. Done again it changes nothing.
 func (s *Subnet) Complete() error {
 	cidr, err := CIDR(s.CIDR)
@@ -31,6 +48,9 @@ func (s *Subnet) Complete() error {
 	if err := s.checkRange(cidr); err != nil {
 		return err
 	}
+	if err := s.checkModes(cidr); err != nil {
+		return err
+	}
 	gateway, err := s.gateway(cidr)
 	if err != nil {
 		return err
@@ -38,17 +58,16 @@ func (s *Subnet) Complete() error {
 	if err := s.checkNameservers(cidr); err != nil {
 		return err
 	}
-	start, end := largerPart(cidr, gateway)
-	if s.PoolStart != "" || s.PoolEnd != "" {
-		if start, end, err = s.pool(cidr, gateway); err != nil {
-			return err
+	if err := s.checkRoutes(cidr); err != nil {
+		return err
+	}
+	if s.Pools == nil {
+		if s.Pools = around(cidr, gateway); len(s.Pools) == 0 {
+			return BadInput("the gateway leaves no address of %s for servers", s.CIDR)
 		}
+		return nil
 	}
-	if !start.IsValid() {
-		return BadInput("the gateway leaves no address of %s for servers", s.CIDR)
-	}
-	s.PoolStart, s.PoolEnd = start.String(), end.String()
-	return nil
+	return s.checkPools(cidr, gateway)
 }
 
 // checkRange refuses what no host can be addressed in. Neutron lets most of it through without DHCP, although no guest can
@@ -119,39 +138,107 @@ func (s *Subnet) checkNameservers(cidr netip.Prefix) error {
 	return nil
 }
 
-// pool reads and checks the one that is asked for.
-func (s *Subnet) pool(cidr netip.Prefix, gateway netip.Addr) (start, end netip.Addr, err error) {
-	if start, err = Address("allocation_pools", s.PoolStart); err != nil {
-		return start, end, err
+// checkRoutes is Neutron's _validate_host_route.
+func (s *Subnet) checkRoutes(cidr netip.Prefix) error {
+	routes := make([]Route, 0, len(s.HostRoutes))
+	for _, r := range s.HostRoutes {
+		to, err := netip.ParsePrefix(r.Destination)
+		if err != nil || to.Addr().Is4In6() {
+			return BadAttribute("host_routes", "'%s' is not a valid CIDR", r.Destination)
+		}
+		if to != to.Masked() {
+			return BadAttribute("host_routes", "'%s' is not a recognized CIDR, '%s' is recommended", r.Destination, to.Masked())
+		}
+		hop, err := Address("host_routes", r.NextHop)
+		if err != nil {
+			return err
+		}
+		for _, a := range []netip.Addr{to.Addr(), hop} {
+			if VersionOf(a) != VersionOf(cidr.Addr()) {
+				return BadInput("host_route '%s via %s' does not match the ip_version '%d'", r.Destination, r.NextHop, VersionOf(cidr.Addr()))
+			}
+		}
+		one := Route{to.String(), hop.String()}
+		if slices.Contains(routes, one) {
+			return BadAttribute("host_routes", "Duplicate hostroute '%s via %s'", one.Destination, one.NextHop)
+		}
+		routes = append(routes, one)
 	}
-	if end, err = Address("allocation_pools", s.PoolEnd); err != nil {
-		return start, end, err
+	if len(routes) > maxHostRoutes {
+		return Refuse("HostRoutesExhausted", fault.Invalid,
+			"Unable to complete operation for new subnet. The number of host routes exceeds the limit %d.", maxHostRoutes)
 	}
-	switch {
-	case start.BitLen() != cidr.Addr().BitLen(), end.BitLen() != start.BitLen(), end.Less(start):
-		return start, end, Refuse("InvalidAllocationPool", fault.Invalid, "The allocation pool %s-%s is not valid.", start, end)
-	case !Usable(cidr, start), !Usable(cidr, end):
-		return start, end, Refuse("OutOfBoundsAllocationPool", fault.Invalid,
-			"The allocation pool %s-%s spans beyond the subnet cidr %s.", start, end, s.CIDR)
-	case gateway.IsValid() && !gateway.Less(start) && !end.Less(gateway):
-		return start, end, Refuse("GatewayConflictWithAllocationPools", fault.Conflict,
-			"Gateway ip %s conflicts with allocation pool %s-%s.", gateway, start, end)
-	}
-	return start, end, nil
+	s.HostRoutes = routes
+	return nil
 }
 
-// largerPart is what the gateway leaves of a subnet: what follows it, or, where nothing does, what comes before. Invalid
-// addresses are nothing.
-func largerPart(cidr netip.Prefix, gateway netip.Addr) (start, end netip.Addr) {
-	start, end = Hosts(cidr)
-	switch {
-	case !gateway.IsValid() || !Usable(cidr, gateway):
-	case start == end:
-		return netip.Addr{}, netip.Addr{}
-	case gateway == end:
-		end = end.Prev()
-	default:
-		start = gateway.Next()
+// checkModes is Neutron's _validate_ipv6_attributes.
+func (s *Subnet) checkModes(cidr netip.Prefix) error {
+	if s.RAMode == nil && s.AddressMode == nil {
+		return nil
 	}
-	return start, end
+	switch {
+	case cidr.Addr().Is4():
+		return BadInput("ipv6_ra_mode or ipv6_address_mode cannot be set when ip_version is set to 4")
+	case !s.EnableDHCP:
+		return BadInput("ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False")
+	case s.RAMode != nil && s.AddressMode != nil && *s.RAMode != *s.AddressMode:
+		return BadInput("ipv6_ra_mode set to '%s' with ipv6_address_mode set to '%s' is not valid. "+
+			"If both attributes are set, they must be the same value", *s.RAMode, *s.AddressMode)
+	case s.AddressMode != nil && *s.AddressMode != "dhcpv6-stateful" && cidr.Bits() != 64:
+		return BadInput("Invalid CIDR %s for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the prefix to be /64", s.CIDR)
+	}
+	return nil
+}
+
+// checkPools reads and checks those that are asked for, and puts them in order.
+func (s *Subnet) checkPools(cidr netip.Prefix, gateway netip.Addr) error {
+	type span struct{ start, end netip.Addr }
+	spans := make([]span, 0, len(s.Pools))
+	for _, p := range s.Pools {
+		start, err := Address("allocation_pools", p.Start)
+		if err != nil {
+			return err
+		}
+		end, err := Address("allocation_pools", p.End)
+		if err != nil {
+			return err
+		}
+		switch {
+		case start.BitLen() != cidr.Addr().BitLen(), end.BitLen() != start.BitLen(), end.Less(start):
+			return Refuse("InvalidAllocationPool", fault.Invalid, "The allocation pool %s-%s is not valid.", start, end)
+		case !Usable(cidr, start), !Usable(cidr, end):
+			return Refuse("OutOfBoundsAllocationPool", fault.Invalid,
+				"The allocation pool %s-%s spans beyond the subnet cidr %s.", start, end, s.CIDR)
+		case gateway.IsValid() && !gateway.Less(start) && !end.Less(gateway):
+			return Refuse("GatewayConflictWithAllocationPools", fault.Conflict,
+				"Gateway ip %s conflicts with allocation pool %s-%s.", gateway, start, end)
+		}
+		spans = append(spans, span{start, end})
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.start.Compare(b.start) })
+	s.Pools = make([]Pool, len(spans))
+	for i, p := range spans {
+		s.Pools[i] = Pool{p.start.String(), p.end.String()}
+		if i > 0 && !spans[i-1].end.Less(p.start) {
+			return Refuse("OverlappingAllocationPools", fault.Conflict, "Found overlapping allocation pools: %s-%s %s-%s for subnet %s.",
+				s.Pools[i-1].Start, s.Pools[i-1].End, s.Pools[i].Start, s.Pools[i].End, s.CIDR)
+		}
+	}
+	return nil
+}
+
+// around is what the gateway leaves of a subnet: what comes before it and what follows (Neutron's generate_pools).
+func around(cidr netip.Prefix, gateway netip.Addr) (pools []Pool) {
+	low, high := Hosts(cidr)
+	if !gateway.IsValid() || !Usable(cidr, gateway) {
+		return []Pool{{low.String(), high.String()}}
+	}
+	if low.Less(gateway) {
+		pools = append(pools, Pool{low.String(), gateway.Prev().String()})
+	}
+	if gateway.Less(high) {
+		pools = append(pools, Pool{gateway.Next().String(), high.String()})
+	}
+	return pools
 }

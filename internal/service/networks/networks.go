@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -37,30 +38,56 @@ func (r *Repository) mayChange(ctx context.Context, id, rule string) error {
 	return err
 }
 
-// CreateNetwork makes a network of the draft's name, description, project ("" is the caller's) and MTU (0 is DefaultMTU). Only
-// admins share one.
-func (r *Repository) CreateNetwork(ctx context.Context, draft models.Network) (models.Network, error) {
+// NewNetwork is what a network is of which nothing is said.
+func NewNetwork() models.Network {
+	return models.Network{MTU: DefaultMTU, AdminStateUp: true, PortSecurity: true}
+}
+
+// CreateNetworks makes networks of drafts (NewNetwork), all or none, in a project each ("" is the caller's). Only admins share one.
+func (r *Repository) CreateNetworks(ctx context.Context, drafts ...models.Network) ([]models.Network, error) {
 	if err := r.May("create_network"); err != nil {
-		return models.Network{}, err
+		return nil, err
 	}
-	if draft.Shared && !r.caller.Admin() {
-		return models.Network{}, forbidden("create_network and rule:create_network:shared")
+	for i := range drafts {
+		n := &drafts[i]
+		if n.Shared && !r.caller.Admin() {
+			return nil, forbidden("create_network and rule:create_network:shared")
+		}
+		var err error
+		if n.ProjectID, err = r.ownerOf(n.ProjectID, "create_network:tenant_id"); err != nil {
+			return nil, err
+		}
+		if err := r.checkNetwork(*n); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	if draft.ProjectID, err = r.ownerOf(draft.ProjectID, "create_network:tenant_id"); err != nil {
-		return models.Network{}, err
-	}
-	if draft.MTU == 0 {
-		draft.MTU = DefaultMTU
-	}
-	if err := ipam.MTU(draft.MTU); err != nil {
-		return models.Network{}, err
-	}
-	n, err := r.store.CreateNetwork(ctx, draft)
+	made, err := r.store.CreateNetworks(ctx, drafts, r.config.Quota)
 	if err != nil {
-		return n, fmt.Errorf("create a network: %w", err)
+		return nil, fmt.Errorf("create %d networks: %w", len(drafts), err)
 	}
-	return n, nil
+	return made, nil
+}
+
+func (r *Repository) checkNetwork(n models.Network) error {
+	return cmp.Or(ipam.MTU(n.MTU), r.needsEngine(!n.AdminStateUp, "admin_state_up"), r.needsEngine(!n.PortSecurity, "port_security_enabled"))
+}
+
+// UpdateNetwork changes a network of the caller's.
+func (r *Repository) UpdateNetwork(ctx context.Context, id string, change func(*models.Network)) (models.Network, error) {
+	if err := r.May("update_network"); err != nil {
+		return models.Network{}, err
+	}
+	if err := r.mayChange(ctx, id, "update_network"); err != nil {
+		return models.Network{}, err
+	}
+	return r.store.UpdateNetwork(ctx, id, func(n *models.Network) error {
+		shared := n.Shared
+		change(n)
+		if n.Shared != shared && !r.caller.Admin() {
+			return forbidden("update_network and rule:update_network:shared")
+		}
+		return r.checkNetwork(*n)
+	})
 }
 
 // DeleteNetwork removes a network with its subnets, unless it has ports.

@@ -33,7 +33,7 @@ func ask(t *testing.T) asked {
 		require.NoError(t, err)
 		return p.ID
 	}
-	s := networks.New(store)
+	s := networks.New(store, networks.Config{})
 	as := func(project, role string) *networks.Repository {
 		return s.For(auth.Caller{ProjectID: project, Roles: []string{role}})
 	}
@@ -41,6 +41,28 @@ func ask(t *testing.T) asked {
 	a.admin, a.stranger = as(project("ops"), "admin"), as(a.other, "member")
 	a.member, a.reader, a.nobody = as(a.project, "member"), as(a.project, "reader"), as("", "member")
 	return a
+}
+
+// one is the only one of those that were made; the zero where none was.
+func one[T any](made []T, err error) (T, error) {
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return made[0], nil
+}
+
+func network(n models.Network) models.Network {
+	n.MTU, n.AdminStateUp, n.PortSecurity = networks.DefaultMTU, true, true
+	return n
+}
+
+func subnet(networkID, cidr string) networks.NewSubnet {
+	return networks.NewSubnet{Subnet: models.Subnet{NetworkID: networkID, CIDR: cidr}}
+}
+
+func port(networkID string) networks.NewPort {
+	return networks.NewPort{Port: models.Port{NetworkID: networkID, AdminStateUp: true, Grouped: true}}
 }
 
 // refused wants an error of the kind and with Neutron's name for it.
@@ -62,19 +84,19 @@ func ids[T any](of func(T) string, all []T) []string {
 
 func TestAnotherProjectsNetworkIsAsOneThatNeverWas(t *testing.T) {
 	a, ctx := ask(t), t.Context()
-	n, err := a.member.CreateNetwork(ctx, models.Network{Name: "ours"})
+	n, err := one(a.member.CreateNetworks(ctx, network(models.Network{Name: "ours"})))
 	require.NoError(t, err)
-	s, err := a.member.CreateSubnet(ctx, networks.NewSubnet{NetworkID: n.ID, CIDR: "10.5.0.0/24"})
+	s, err := one(a.member.CreateSubnets(ctx, subnet(n.ID, "10.5.0.0/24")))
 	require.NoError(t, err)
-	p, err := a.member.CreatePort(ctx, networks.NewPort{NetworkID: n.ID})
+	p, err := one(a.member.CreatePorts(ctx, port(n.ID)))
 	require.NoError(t, err)
 
 	_, err = a.stranger.Network(ctx, n.ID)
 	refused(t, err, fault.NotFound, "NetworkNotFound")
 	refused(t, a.stranger.DeleteNetwork(ctx, n.ID), fault.NotFound, "NetworkNotFound")
-	_, err = a.stranger.CreateSubnet(ctx, networks.NewSubnet{NetworkID: n.ID, CIDR: "10.6.0.0/24"})
+	_, err = one(a.stranger.CreateSubnets(ctx, subnet(n.ID, "10.6.0.0/24")))
 	refused(t, err, fault.NotFound, "NetworkNotFound")
-	_, err = a.stranger.CreatePort(ctx, networks.NewPort{NetworkID: n.ID})
+	_, err = one(a.stranger.CreatePorts(ctx, port(n.ID)))
 	refused(t, err, fault.NotFound, "NetworkNotFound")
 	_, err = a.stranger.Subnet(ctx, s.ID)
 	refused(t, err, fault.NotFound, "SubnetNotFound")
@@ -98,17 +120,17 @@ func TestAnotherProjectsNetworkIsAsOneThatNeverWas(t *testing.T) {
 
 func TestASharedNetworkIsUsedByAllAndChangedByItsOwner(t *testing.T) {
 	a, ctx := ask(t), t.Context()
-	_, err := a.member.CreateNetwork(ctx, models.Network{Shared: true})
+	_, err := one(a.member.CreateNetworks(ctx, network(models.Network{Shared: true})))
 	refused(t, err, fault.Forbidden, "PolicyNotAuthorized")
-	n, err := a.admin.CreateNetwork(ctx, models.Network{Shared: true, ProjectID: a.other})
+	n, err := one(a.admin.CreateNetworks(ctx, network(models.Network{Shared: true, ProjectID: a.other})))
 	require.NoError(t, err)
 	require.Equal(t, []any{a.other, networks.DefaultMTU}, []any{n.ProjectID, n.MTU})
 
-	_, err = a.member.CreateSubnet(ctx, networks.NewSubnet{NetworkID: n.ID, CIDR: "10.5.0.0/24"})
+	_, err = one(a.member.CreateSubnets(ctx, subnet(n.ID, "10.5.0.0/24")))
 	refused(t, err, fault.Forbidden, "PolicyNotAuthorized")
-	s, err := a.stranger.CreateSubnet(ctx, networks.NewSubnet{NetworkID: n.ID, CIDR: "10.5.0.0/24"})
+	s, err := one(a.stranger.CreateSubnets(ctx, subnet(n.ID, "10.5.0.0/24")))
 	require.NoError(t, err)
-	p, err := a.member.CreatePort(ctx, networks.NewPort{NetworkID: n.ID})
+	p, err := one(a.member.CreatePorts(ctx, port(n.ID)))
 	require.NoError(t, err)
 	require.Equal(t, []any{a.project, "10.5.0.2"}, []any{p.ProjectID, p.FixedIPs[0].IP})
 
@@ -122,11 +144,11 @@ func TestASharedNetworkIsUsedByAllAndChangedByItsOwner(t *testing.T) {
 
 func TestAReaderChangesNothing(t *testing.T) {
 	a, ctx := ask(t), t.Context()
-	n, err := a.member.CreateNetwork(ctx, models.Network{})
+	n, err := one(a.member.CreateNetworks(ctx, network(models.Network{})))
 	require.NoError(t, err)
-	_, createNetwork := a.reader.CreateNetwork(ctx, models.Network{})
-	_, createSubnet := a.reader.CreateSubnet(ctx, networks.NewSubnet{NetworkID: n.ID, CIDR: "10.5.0.0/24"})
-	_, createPort := a.reader.CreatePort(ctx, networks.NewPort{NetworkID: n.ID})
+	_, createNetwork := one(a.reader.CreateNetworks(ctx, network(models.Network{})))
+	_, createSubnet := one(a.reader.CreateSubnets(ctx, subnet(n.ID, "10.5.0.0/24")))
+	_, createPort := one(a.reader.CreatePorts(ctx, port(n.ID)))
 	for _, err := range []error{
 		createNetwork, createSubnet, createPort,
 		a.reader.DeleteNetwork(ctx, n.ID), a.reader.DeleteSubnet(ctx, n.ID), a.reader.DeletePort(ctx, n.ID),
@@ -153,13 +175,13 @@ func TestAGatewayIsTheFirstAddressUnlessAnotherOrNoneIsAskedFor(t *testing.T) {
 		want  *string
 	}{
 		{networks.NewSubnet{}, new("10.5.0.1")},
-		{networks.NewSubnet{GatewayIP: new("10.5.0.9")}, new("10.5.0.9")},
+		{networks.NewSubnet{Gateway: new("10.5.0.9")}, new("10.5.0.9")},
 		{networks.NewSubnet{NoGateway: true}, nil},
 	} {
-		n, err := a.member.CreateNetwork(ctx, models.Network{})
+		n, err := one(a.member.CreateNetworks(ctx, network(models.Network{})))
 		require.NoError(t, err)
 		tt.asked.NetworkID, tt.asked.CIDR = n.ID, "10.5.0.0/24"
-		s, err := a.member.CreateSubnet(ctx, tt.asked)
+		s, err := one(a.member.CreateSubnets(ctx, tt.asked))
 		require.NoError(t, err)
 		require.Equal(t, tt.want, s.GatewayIP)
 	}
@@ -174,9 +196,9 @@ func TestAProjectHasItsOwnSecurityGroupAndQuota(t *testing.T) {
 	require.Equal(t, groups[0], same)
 	_, err = a.stranger.SecurityGroup(groups[0].ID)
 	refused(t, err, fault.NotFound, "SecurityGroupNotFound")
-	quota, err := a.admin.Quota(a.project)
+	quota, err := a.admin.Quota(t.Context(), a.project)
 	require.NoError(t, err)
-	require.Equal(t, networks.Unlimited, quota["port"])
-	_, err = a.stranger.Quota(a.project)
+	require.Equal(t, networks.DefaultQuota(), quota)
+	_, err = a.stranger.Quota(t.Context(), a.project)
 	refused(t, err, fault.Forbidden, "PolicyNotAuthorized")
 }

@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -22,12 +23,10 @@ type Port struct {
 
 // NewPort is a port as it is asked for.
 type NewPort struct {
-	NetworkID      string
-	ProjectID      string // "" is the caller's
-	Name           string
-	MAC            *string      // nil is made of the port's id
-	FixedIPs       []NewFixedIP // nil is the lowest free address of each family, empty is none
-	SecurityGroups []string     // the project's, or none
+	models.Port              // in a project, "" is the caller's; without a MAC one is made of its id
+	Addresses   []NewFixedIP // nil is the lowest free address of each family, empty is none
+	Secure      *bool        // port security; nil is as the network says
+	Groups      *[]string    // security groups of the project; nil is its default
 }
 
 // NewFixedIP asks for an address, for one of a subnet, or for both.
@@ -106,45 +105,162 @@ func (r *Repository) withHosts(ctx context.Context, ports ...models.Port) ([]Por
 	return shown, nil
 }
 
-// CreatePort makes a port on a network that the caller sees.
-func (r *Repository) CreatePort(ctx context.Context, in NewPort) (Port, error) {
+// CreatePorts makes ports on networks that the caller sees, all or none.
+func (r *Repository) CreatePorts(ctx context.Context, asked ...NewPort) ([]Port, error) {
 	if err := r.May("create_port"); err != nil {
+		return nil, err
+	}
+	drafts := make([]models.Port, len(asked))
+	for i, in := range asked {
+		n, err := r.Network(ctx, in.NetworkID)
+		if err != nil {
+			return nil, err
+		}
+		if in.ProjectID, err = r.ownerOf(in.ProjectID, "create_port:tenant_id"); err != nil {
+			return nil, err
+		}
+		in.PortSecurity = n.PortSecurity
+		if in.Addresses != nil && len(in.Addresses) == 0 {
+			in.IPAllocation = models.NoIPs
+		}
+		if err := r.apply(&in, n, "create_port"); err != nil {
+			return nil, err
+		}
+		drafts[i] = in.Port
+	}
+	made, err := r.store.CreatePorts(ctx, drafts, r.config.Quota)
+	if err != nil {
+		return nil, fmt.Errorf("create %d ports: %w", len(asked), err)
+	}
+	return r.withHosts(ctx, made...)
+}
+
+// UpdatePort changes a port of the caller's. What change leaves nil of a NewPort stays.
+func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*NewPort)) (Port, error) {
+	if err := r.May("update_port"); err != nil {
 		return Port{}, err
 	}
-	if _, err := r.Network(ctx, in.NetworkID); err != nil {
+	if _, err := r.port(ctx, id); err != nil {
 		return Port{}, err
 	}
-	owner, err := r.ownerOf(in.ProjectID, "create_port:tenant_id")
+	p, err := r.store.UpdatePort(ctx, id, func(p *models.Port) error {
+		before := *p
+		in := NewPort{Port: *p}
+		change(&in)
+		if in.MAC == before.MAC {
+			in.MAC = ""
+		}
+		if err := r.apply(&in, *before.Network, "update_port"); err != nil {
+			return err
+		}
+		in.MAC = cmp.Or(in.MAC, before.MAC)
+		if in.Addresses == nil {
+			in.FixedIPs = before.FixedIPs
+		}
+		*p = in.Port
+		return r.boundStays(before, *p, in.Addresses != nil)
+	})
 	if err != nil {
 		return Port{}, err
-	}
-	for _, id := range in.SecurityGroups {
-		if id != ids.SecurityGroup(owner) {
-			return Port{}, noGroup(id)
-		}
-	}
-	draft := models.Port{NetworkID: in.NetworkID, ProjectID: owner, Name: in.Name}
-	if in.MAC != nil {
-		if draft.MAC, err = ipam.MAC(*in.MAC); err != nil {
-			return Port{}, err
-		}
-	}
-	if in.FixedIPs != nil && len(in.FixedIPs) == 0 {
-		draft.IPAllocation = models.NoIPs
-	}
-	if draft.FixedIPs, err = fixedIPs(in.FixedIPs); err != nil {
-		return Port{}, err
-	}
-	p, err := r.store.CreatePort(ctx, draft)
-	if err != nil {
-		return Port{}, fmt.Errorf("create a port on network %s: %w", in.NetworkID, err)
 	}
 	return r.withHost(ctx, p)
 }
 
+// boundStays refuses to change what a server's guest was told of its port and would go on using.
+func (r *Repository) boundStays(before, after models.Port, readdressed bool) error {
+	if before.ServerID == nil {
+		return nil
+	}
+	switch {
+	case after.MAC != before.MAC:
+		return ipam.Refuse("PortBound", fault.Conflict, "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
+			before.ID, VIFType, before.MAC, after.MAC)
+	case after.DeviceID != before.DeviceID, after.DeviceOwner != before.DeviceOwner, readdressed && r.config.Engine != OVN:
+		return inUse(before)
+	}
+	return nil
+}
+
+// VIFType is how a server's port is plugged.
+const VIFType = "bridge"
+
+// inUse is Neutron's refusal of what cannot be done to a server's port.
+func inUse(p models.Port) error {
+	return ipam.Refuse("PortInUse", fault.Conflict,
+		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, *p.ServerID)
+}
+
+// apply checks what is asked of a port and puts it into its fields.
+func (r *Repository) apply(in *NewPort, n models.Network, rule string) (err error) {
+	if in.MAC != "" {
+		if !r.caller.Owns(n.ProjectID) {
+			return forbidden(rule + " and rule:" + rule + ":mac_address")
+		}
+		if in.MAC, err = ipam.MAC(in.MAC); err != nil {
+			return err
+		}
+	}
+	if in.Addresses != nil {
+		if in.FixedIPs, err = fixedIPs(in.Addresses); err != nil {
+			return err
+		}
+	}
+	if in.Groups != nil {
+		in.Grouped = false
+		for _, id := range *in.Groups {
+			if id != ids.SecurityGroup(in.ProjectID) {
+				return noGroup(id)
+			}
+			in.Grouped = true
+		}
+	}
+	if in.Secure != nil {
+		in.PortSecurity = *in.Secure
+	}
+	if err := addressPairs(in.AddressPairs); err != nil {
+		return err
+	}
+	return cmp.Or(r.needsEngine(!in.AdminStateUp, "admin_state_up"), r.needsEngine(!in.PortSecurity, "port_security_enabled"),
+		r.needsEngine(len(in.AddressPairs) > 0, "allowed_address_pairs"), r.needsEngine(len(in.DHCPOptions) > 0, "extra_dhcp_opts"))
+}
+
+// maxAddressPairs is Neutron's default (max_allowed_address_pair).
+const maxAddressPairs = 10
+
+// addressPairs brings them into their usual form, and refuses what is none.
+func addressPairs(pairs []models.AddressPair) error {
+	if len(pairs) > maxAddressPairs {
+		return ipam.Refuse("AllowedAddressPairExhausted", fault.Invalid, "The number of allowed address pair exceeds the maximum %d.", maxAddressPairs)
+	}
+	for i, p := range pairs {
+		if p.MAC != "" {
+			mac, err := ipam.MAC(p.MAC)
+			if err != nil {
+				return err
+			}
+			pairs[i].MAC = mac
+		}
+		if _, err := netip.ParsePrefix(p.IP); err != nil {
+			if _, err := ipam.Address("allowed_address_pairs", p.IP); err != nil {
+				return err
+			}
+		}
+		if slices.Contains(pairs[:i], pairs[i]) {
+			return ipam.Refuse("DuplicateAddressPairInRequest", fault.Invalid, "Request contains duplicate address pair: mac_address %s ip_address %s.", pairs[i].MAC, p.IP)
+		}
+	}
+	return nil
+}
+
+// maxFixedIPs of a port.
+const maxFixedIPs = 16
+
 // fixedIPs refuses what is no address, and one that is asked for twice.
 func fixedIPs(in []NewFixedIP) ([]models.FixedIP, error) {
-	var wanted []models.FixedIP
+	if len(in) > maxFixedIPs {
+		return nil, ipam.BadInput("Exceeded maximum amount of fixed ips per port")
+	}
+	wanted := []models.FixedIP{}
 	for _, f := range in {
 		one := models.FixedIP{SubnetID: strings.ToLower(f.SubnetID)}
 		if f.IP != nil {
@@ -172,14 +288,8 @@ func (r *Repository) DeletePort(ctx context.Context, id string) error {
 		return err
 	}
 	err = r.store.DeletePort(ctx, id)
-	if fault.Is(err, fault.Conflict) {
-		device := ""
-		if p.ServerID != nil {
-			device = *p.ServerID
-		}
-		return &ipam.Refusal{Exception: "PortInUse", Fault: fault.Wrap(fault.Conflict, err,
-			"Unable to complete operation on port %s for network %s. Port already has an attached device %s.",
-			id, p.NetworkID, device)}
+	if p.ServerID != nil && fault.Is(err, fault.Conflict) {
+		return inUse(p)
 	}
 	return err
 }

@@ -5,17 +5,52 @@
 package networks
 
 import (
+	"cmp"
+	"time"
+
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
+// Config of the service.
+type Config struct {
+	// Engine carries packets: Bridge or OVN. What nothing would enforce is refused; "" is Bridge.
+	Engine string
+	// Quota is what a project may have for which nothing else was set; what it does not name is unlimited.
+	Quota models.NetworkQuota
+	// HostDownAfter is how long after its last heartbeat a host counts as down.
+	HostDownAfter time.Duration
+}
+
+// Engines of network.engine.
+const (
+	Bridge = "bridge"
+	OVN    = "ovn"
+)
+
+// DefaultQuota is Neutron's.
+func DefaultQuota() models.NetworkQuota {
+	return models.NetworkQuota{models.QuotaNetworks: 100, models.QuotaSubnets: 100, models.QuotaPorts: 500}
+}
+
 // Service is the network service of one process.
-type Service struct{ store *models.Store }
+type Service struct {
+	store  *models.Store
+	config Config
+}
 
 // New makes the service.
-func New(store *models.Store) *Service { return &Service{store} }
+func New(store *models.Store, config Config) *Service {
+	if config.Quota == nil {
+		config.Quota = DefaultQuota()
+	}
+	return &Service{store, config}
+}
+
+// Engine carries packets.
+func (s *Service) Engine() string { return cmp.Or(s.config.Engine, Bridge) }
 
 // Repository is networks, subnets, ports, security groups and quotas as one caller has them.
 //
@@ -24,15 +59,37 @@ func New(store *models.Store) *Service { return &Service{store} }
 type Repository struct {
 	store  *models.Store
 	caller auth.Caller
+	config Config
 }
 
 // For is the service for one caller.
-func (s *Service) For(caller auth.Caller) *Repository { return &Repository{s.store, caller} }
+func (s *Service) For(caller auth.Caller) *Repository { return &Repository{s.store, caller, s.config} }
+
+// AtRevision is the service for a change that is made only while what it changes has this revision.
+func (r *Repository) AtRevision(n int64) *Repository {
+	return &Repository{r.store.AtRevision(n), r.caller, r.config}
+}
+
+// needsEngine refuses a value that nothing enforces without OVN.
+func (r *Repository) needsEngine(asked bool, attribute string) error {
+	if asked && r.config.Engine != OVN {
+		return ipam.BadAttribute(attribute, "nothing enforces it while network.engine is %s", cmp.Or(r.config.Engine, Bridge))
+	}
+	return nil
+}
 
 // May refuses readers what changes something; rule is the name of the policy that they are told ("create_network"). Whatever
 // changes something asks it first.
 func (r *Repository) May(rule string) error {
 	if !r.caller.CanWrite() {
+		return forbidden(rule)
+	}
+	return nil
+}
+
+// MayAdmin refuses all but admins.
+func (r *Repository) MayAdmin(rule string) error {
+	if !r.caller.Admin() {
 		return forbidden(rule)
 	}
 	return nil

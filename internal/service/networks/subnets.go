@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -11,17 +12,10 @@ import (
 
 // NewSubnet is a subnet as it is asked for.
 type NewSubnet struct {
-	NetworkID  string
-	ProjectID  string // "" is the caller's
-	Name       string
-	CIDR       string
-	IPVersion  int     // 0 is the CIDR's
-	GatewayIP  *string // nil is the first address after the network's own
-	NoGateway  bool
-	PoolStart  string // both empty: what the gateway leaves
-	PoolEnd    string
-	DNSServers []string
-	NoDHCP     bool
+	models.Subnet         // in a project, "" is the caller's
+	IPVersion     int     // 0 is the CIDR's
+	Gateway       *string // nil is the first address after the network's own
+	NoGateway     bool
 }
 
 // Subnets lists those of the networks that the caller sees.
@@ -42,39 +36,74 @@ func (r *Repository) Subnet(ctx context.Context, id string) (models.Subnet, erro
 	return s, err
 }
 
-// CreateSubnet makes a subnet of a network of the caller's.
-func (r *Repository) CreateSubnet(ctx context.Context, in NewSubnet) (models.Subnet, error) {
+// CreateSubnets makes subnets of networks of the caller's, all or none.
+func (r *Repository) CreateSubnets(ctx context.Context, asked ...NewSubnet) ([]models.Subnet, error) {
 	if err := r.May("create_subnet"); err != nil {
-		return models.Subnet{}, err
+		return nil, err
 	}
-	cidr, err := ipam.CIDR(in.CIDR)
-	if err != nil {
-		return models.Subnet{}, err
-	}
-	if in.IPVersion != 0 {
-		if err := ipam.SameVersion(in.IPVersion, "cidr", in.CIDR, cidr.Addr()); err != nil {
-			return models.Subnet{}, err
+	drafts := make([]models.Subnet, len(asked))
+	for i, in := range asked {
+		cidr, err := ipam.CIDR(in.CIDR)
+		if err != nil {
+			return nil, err
 		}
+		if in.IPVersion != 0 {
+			if err := ipam.SameVersion(in.IPVersion, "cidr", in.CIDR, cidr.Addr()); err != nil {
+				return nil, err
+			}
+		}
+		if err := r.checkSubnet(in.Subnet); err != nil {
+			return nil, err
+		}
+		if err := r.mayChange(ctx, in.NetworkID, "create_subnet"); err != nil {
+			return nil, err
+		}
+		if in.ProjectID, err = r.ownerOf(in.ProjectID, "create_subnet:tenant_id"); err != nil {
+			return nil, err
+		}
+		in.GatewayIP = in.Gateway
+		if in.Gateway == nil && !in.NoGateway {
+			in.GatewayIP = usualGateway(cidr)
+		}
+		drafts[i] = in.Subnet
 	}
-	if err := r.mayChange(ctx, in.NetworkID, "create_subnet"); err != nil {
-		return models.Subnet{}, err
-	}
-	owner, err := r.ownerOf(in.ProjectID, "create_subnet:tenant_id")
+	made, err := r.store.CreateSubnets(ctx, drafts, r.config.Quota)
 	if err != nil {
+		return nil, fmt.Errorf("create %d subnets: %w", len(asked), err)
+	}
+	return made, nil
+}
+
+func (r *Repository) checkSubnet(n models.Subnet) error {
+	if n.IPv6AddressMode != nil && *n.IPv6AddressMode != "dhcpv6-stateful" { // a port would have another address than its guest makes
+		return ipam.BadAttribute("ipv6_address_mode", "'%s' is not offered: every port is given its addresses", *n.IPv6AddressMode)
+	}
+	return cmp.Or(r.needsEngine(n.IPv6RAMode != nil, "ipv6_ra_mode"), r.needsEngine(n.IPv6AddressMode != nil, "ipv6_address_mode"))
+}
+
+// UpdateSubnet changes a subnet of the caller's.
+func (r *Repository) UpdateSubnet(ctx context.Context, id string, change func(*NewSubnet)) (models.Subnet, error) {
+	if err := r.May("update_subnet"); err != nil {
 		return models.Subnet{}, err
 	}
-	gateway := in.GatewayIP
-	if gateway == nil && !in.NoGateway {
-		gateway = usualGateway(cidr)
+	if err := r.mayChangeSubnet(ctx, id, "update_subnet"); err != nil {
+		return models.Subnet{}, err
 	}
-	s, err := r.store.CreateSubnet(ctx, models.Subnet{
-		NetworkID: in.NetworkID, ProjectID: owner, Name: in.Name, CIDR: in.CIDR, GatewayIP: gateway,
-		PoolStart: in.PoolStart, PoolEnd: in.PoolEnd, DNSServers: in.DNSServers, EnableDHCP: !in.NoDHCP,
+	return r.store.UpdateSubnet(ctx, id, func(n *models.Subnet) error {
+		in := NewSubnet{Subnet: *n, Gateway: n.GatewayIP, NoGateway: n.GatewayIP == nil}
+		change(&in)
+		*n = in.Subnet
+		n.GatewayIP = in.Gateway
+		return r.checkSubnet(*n)
 	})
-	if err != nil {
-		return s, fmt.Errorf("create a subnet of network %s: %w", in.NetworkID, err)
+}
+
+func (r *Repository) mayChangeSubnet(ctx context.Context, id, rule string) error {
+	s, err := r.Subnet(ctx, id)
+	if err == nil && !r.caller.Owns(s.ProjectID) {
+		return forbidden(rule)
 	}
-	return s, nil
+	return err
 }
 
 // usualGateway is the first address after the network's own, where there is one.
@@ -90,12 +119,8 @@ func (r *Repository) DeleteSubnet(ctx context.Context, id string) error {
 	if err := r.May("delete_subnet"); err != nil {
 		return err
 	}
-	s, err := r.Subnet(ctx, id)
-	if err != nil {
+	if err := r.mayChangeSubnet(ctx, id, "delete_subnet"); err != nil {
 		return err
-	}
-	if !r.caller.Owns(s.ProjectID) {
-		return forbidden("delete_subnet")
 	}
 	return r.store.DeleteSubnet(ctx, id)
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -103,7 +102,7 @@ func (s Servers) nic(ctx context.Context, n NIC) (contract.NICRequest, error) {
 
 // checkAddress holds that a network has an address and nobody has it yet.
 func (s Servers) checkAddress(ctx context.Context, net models.Network, ip netip.Addr) error {
-	if !slices.ContainsFunc(net.Subnets, func(s models.Subnet) bool { return ipam.Usable(netip.MustParsePrefix(s.CIDR), ip) }) {
+	if !slices.ContainsFunc(net.Subnets, func(s models.Subnet) bool { return s.Gives(ip) }) {
 		return invalid("Fixed IP address %s is not a valid ip address for network %s.", ip, net.ID)
 	}
 	has, err := s.store.ListPorts(ctx, models.PortFilter{NetworkIDs: []string{net.ID}, IPs: []string{ip.String()}, Limit: 1})
@@ -125,7 +124,7 @@ func (s Servers) checkPort(ctx context.Context, id string) error {
 	if err != nil {
 		return fault.Absent(err, fault.Invalid, "Port id %s could not be found.", id)
 	}
-	if p.ServerID != nil {
+	if p.ServerID != nil || p.DeviceID != "" {
 		return fault.New(fault.Conflict, "Port %s is still in use.", id)
 	}
 	if len(p.FixedIPs) == 0 && p.IPAllocation != models.NoIPs {

@@ -45,6 +45,8 @@ type Config struct {
 	Quota models.ProjectQuota
 	// Placement is how the workers choose hosts, for who asks how they would.
 	Placement placement.Settings
+	// Networks is the service whose networks servers are on; nil is one with the defaults.
+	Networks *networks.Service
 	// MaxHosts is how many hosts a build may try.
 	MaxHosts int
 	// MaxCount is how many servers one request may ask for.
@@ -87,7 +89,10 @@ func New(store *models.Store, engine Engine, config Config) *Service {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Service{store: store, networks: networks.New(store), engine: engine, hosts: placement.New(store, config.Placement), config: config}
+	if config.Networks == nil {
+		config.Networks = networks.New(store, networks.Config{})
+	}
+	return &Service{store: store, networks: config.Networks, engine: engine, hosts: placement.New(store, config.Placement), config: config}
 }
 
 // Quota is a project's: what was set for it, for the class of all projects, or is configured.
