@@ -51,6 +51,9 @@ func forHost(p models.Port) contract.Port {
 		for _, s := range p.Network.Subnets {
 			if s.ID == f.SubnetID {
 				address.CIDR, address.Gateway, address.DNSServers = s.CIDR, value(s.GatewayIP), s.DNSServers
+				for _, r := range s.HostRoutes {
+					address.Routes = append(address.Routes, contract.Route(r))
+				}
 			}
 		}
 		out.Addresses = append(out.Addresses, address)

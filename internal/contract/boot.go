@@ -442,9 +442,17 @@ type Address struct {
 	Gateway    string   `json:"gateway,omitempty"`
 	DNSServers []string `json:"dns_servers,omitempty"`
 	SubnetID   string   `json:"subnet_id"`
+	// Routes are those that the subnet's guests are told beside the gateway.
+	Routes []Route `json:"routes,omitempty"`
 
 	// Mode is how the guest comes to it. No network here serves any but AddressStatic yet.
 	Mode AddressMode `json:"mode,omitempty"`
+}
+
+// Route leads to a range of addresses.
+type Route struct {
+	Destination string `json:"destination"`
+	NextHop     string `json:"nexthop"`
 }
 
 // AddressMode says who tells a guest its address. Those of IPv6 are Neutron's ipv6_address_mode.

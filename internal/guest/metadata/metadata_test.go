@@ -348,3 +348,13 @@ func TestTheInterfacesFileNamesOneGatewayOfEachFamily(t *testing.T) {
 	require.Equal(t, []string{"gateway 10.1.0.1", "gateway fd00::1"}, regexp.MustCompile(`gateway \S+`).FindAllString(text, -1))
 	require.Contains(t, text, "iface eth4 inet6 static")
 }
+
+func TestAGuestIsToldItsSubnetsRoutesBesideTheGateway(t *testing.T) {
+	n, err := NetworkData([]contract.Port{{ID: "p", Addresses: []contract.Address{{
+		IP: "10.0.0.5", CIDR: "10.0.0.0/24", Gateway: "10.0.0.1", Routes: []contract.Route{{Destination: "10.9.0.0/16", NextHop: "10.0.0.9"}},
+	}}}})
+	require.NoError(t, err)
+	require.Equal(t, []Route{{"0.0.0.0", "0.0.0.0", "10.0.0.1"}, {"10.9.0.0", "255.255.0.0", "10.0.0.9"}}, n.Networks[0].Routes)
+	_, err = NetworkData([]contract.Port{{Addresses: []contract.Address{{IP: "10.0.0.5", CIDR: "10.0.0.0/24", Routes: []contract.Route{{Destination: "ten"}}}}}})
+	require.Error(t, err)
+}

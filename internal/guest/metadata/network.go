@@ -90,6 +90,13 @@ func NetworkData(ports []contract.Port) (Network, error) {
 				if a.Gateway != "" {
 					s.Routes = append(s.Routes, Route{zero, zero, a.Gateway})
 				}
+				for _, r := range a.Routes {
+					to, err := netip.ParsePrefix(r.Destination)
+					if err != nil {
+						return Network{}, fmt.Errorf("port %s: %w", p.ID, err)
+					}
+					s.Routes = append(s.Routes, Route{to.Addr().String(), Netmask(to).String(), r.NextHop})
+				}
 			}
 			n.Networks = append(n.Networks, s)
 		}
