@@ -40,6 +40,7 @@ const (
 	echo     = "github.com/labstack/echo/..."
 	libvirt  = "github.com/digitalocean/go-libvirt/..."
 	xml      = "libvirt.org/go/..."
+	ovsdb    = "github.com/ovn-kubernetes/libovsdb/..."
 	faults   = "internal/dev/faultinject"
 )
 
@@ -164,6 +165,18 @@ var Rules = []Rule{
 		Why: "what an address may be is said once, for handlers and for the store: it can lean on neither",
 	},
 	{
+		Who: []string{"internal/sdn"}, Never: []string{"..."}, Only: []string{"internal/fault"},
+		Why: "how a network shall be is said in plain facts: neither whoever keeps them nor the engine that obeys is in them",
+	},
+	{
+		Who: []string{"internal/sdn/..."}, Never: []string{"..."}, Only: []string{"internal/sdn", "internal/sdn/...", "internal/fault", "internal/ids"},
+		Why: "an engine is given all that it needs to know, so that another one is a package and no more",
+	},
+	{
+		Who: []string{"..."}, Except: []string{"internal/sdn/ovn"}, Never: []string{ovsdb},
+		Why: "the network engine is a port: what leaks past it cannot be done by another, nor tested with the fake",
+	},
+	{
 		Who: []string{"workflows/..."}, Never: []string{"internal/imageprops"}, Reach: true,
 		Why: "a property that a newer version reads otherwise would send a replayed build another way: what a build decides by stands in ResolveImage's answer",
 	},
@@ -216,8 +229,8 @@ var Rules = []Rule{
 		Why: "which process runs a worker is main's business",
 	},
 	{
-		Who: []string{"..."}, Except: []string{"internal/dev/testenv/...", "internal/guest/hypervisor/hypervisortest", "internal/imagestore/imagestoretest", "internal/imagestore/s3test", "api/apitest", "test/..."},
-		Never: []string{"testing", "internal/dev/testenv", "internal/guest/hypervisor/hypervisortest", "internal/imagestore/imagestoretest", "internal/imagestore/s3test", "api/apitest", "github.com/stretchr/testify/..."},
+		Who: []string{"..."}, Except: []string{"internal/dev/testenv/...", "internal/guest/hypervisor/hypervisortest", "internal/sdn/sdntest", "internal/imagestore/imagestoretest", "internal/imagestore/s3test", "api/apitest", "test/..."},
+		Never: []string{"testing", "internal/dev/testenv", "internal/guest/hypervisor/hypervisortest", "internal/sdn/sdntest", "internal/imagestore/imagestoretest", "internal/imagestore/s3test", "api/apitest", "github.com/stretchr/testify/..."},
 		Why:   "what tests need has no place in the program",
 	},
 	{
