@@ -243,16 +243,21 @@ WHERE d.due_at IS NOT NULL GROUP BY d.sink ORDER BY d.sink`)
 // ends or its connection breaks. The connection is its own. A proxy between that shares connections between clients
 // (PgBouncer's transaction pooling) lets nothing through: who calls looks now and then by itself too.
 func (s *Store) ListenNotifications(ctx context.Context, woke func()) error {
+	return s.listen(ctx, notificationChannel, woke)
+}
+
+// listen calls woke when it listens on a channel of Postgres', and after each word there.
+func (s *Store) listen(ctx context.Context, channel string, woke func()) error {
 	conn, err := pgx.ConnectConfig(ctx, s.standing())
 	if err != nil {
-		return failed(err, "connect to listen for notifications")
+		return failed(err, "connect to listen on %s", channel)
 	}
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lockPatience)
 		defer cancel()
 		_ = conn.Close(ctx)
 	}()
-	if _, err = conn.Exec(ctx, `LISTEN `+notificationChannel); err == nil {
+	if _, err = conn.Exec(ctx, `LISTEN `+channel); err == nil {
 		for woke(); err == nil; {
 			if _, err = conn.WaitForNotification(ctx); err == nil {
 				woke()
@@ -262,5 +267,5 @@ func (s *Store) ListenNotifications(ctx context.Context, woke func()) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return failed(err, "listen for notifications")
+	return failed(err, "listen on %s", channel)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Kind is a kind of resource.
@@ -88,6 +89,22 @@ type Desired struct {
 	Network *Network
 	Subnet  *Subnet
 	Port    *Port
+}
+
+// Stands says whether it is wanted.
+func (d Desired) Stands() bool { return d.Network != nil || d.Subnet != nil || d.Port != nil }
+
+// Change says that a resource is another by now; how, is read when it is applied.
+type Change struct {
+	Ref
+	Sequence int64 // another one with each change of the resource
+	Attempts int   // to apply it that failed
+}
+
+// Backlog is what waits to be applied.
+type Backlog struct {
+	Waiting, Failing int64
+	Oldest           time.Time // when the oldest of them changed; zero where none waits
 }
 
 // Engine makes resources what they shall be. Its rows that are not Slipway's it leaves alone. Errors are faults: Unavailable where

@@ -1,0 +1,196 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/sdn"
+)
+
+func (w *world) changes(t *testing.T) map[sdn.Ref]sdn.Change {
+	t.Helper()
+	all, err := w.NetworkChanges(context.Background(), 1000)
+	require.NoError(t, err)
+	by := map[sdn.Ref]sdn.Change{}
+	for _, c := range all {
+		by[c.Ref] = c
+	}
+	require.Len(t, by, len(all))
+	return by
+}
+
+func (w *world) settle(t *testing.T) {
+	t.Helper()
+	for _, c := range w.changes(t) {
+		require.NoError(t, w.NetworkChangesApplied(context.Background(), c))
+	}
+	require.Empty(t, w.changes(t))
+}
+
+func TestEveryChangeOfANetworkIsKeptWhileThereIsAnEngine(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	network := func() (Network, Subnet) {
+		n, err := w.CreateNetwork(ctx, Network{ProjectID: "p1", Name: "n"})
+		require.NoError(t, err)
+		s, err := w.CreateSubnet(ctx, Subnet{NetworkID: n.ID, ProjectID: "p1", CIDR: "192.0.2.0/24", EnableDHCP: true})
+		require.NoError(t, err)
+		return n, s
+	}
+	network()
+	require.Empty(t, w.changes(t), "nobody would ever take them")
+
+	require.NoError(t, w.KeepNetworkChanges(ctx, "ovn"))
+	require.NoError(t, w.KeepNetworkChanges(ctx, "ovn"))
+	n, s := network()
+	nRef, sRef := sdn.Ref{Kind: sdn.KindNetwork, ID: n.ID}, sdn.Ref{Kind: sdn.KindSubnet, ID: s.ID}
+	require.Len(t, w.changes(t), 2)
+	require.Less(t, w.changes(t)[nRef].Sequence, w.changes(t)[sRef].Sequence)
+	w.settle(t)
+
+	p, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: n.ID, Name: "p"})
+	require.NoError(t, err)
+	pRef := sdn.Ref{Kind: sdn.KindPort, ID: p.ID}
+	require.Len(t, w.changes(t), 1)
+	require.Contains(t, w.changes(t), pRef)
+	w.settle(t)
+
+	require.NoError(t, w.exec(ctx, `UPDATE ports SET name = 'other', updated_at = now()`))
+	require.NoError(t, w.exec(ctx, `UPDATE networks SET description = 'other'`))
+	require.Empty(t, w.changes(t), "words")
+	require.NoError(t, w.exec(ctx, `UPDATE networks SET mtu = 1400 WHERE id = $1`, n.ID))
+	require.Contains(t, w.changes(t), nRef)
+	require.NoError(t, w.exec(ctx, `UPDATE subnets SET enable_dhcp = false WHERE id = $1`, s.ID))
+	require.Contains(t, w.changes(t), sRef)
+	w.settle(t)
+
+	require.NoError(t, w.DeletePort(ctx, p.ID))
+	require.Contains(t, w.changes(t), pRef)
+	require.NoError(t, w.DeleteNetwork(ctx, n.ID))
+	require.Len(t, w.changes(t), 3, "its subnet goes with it")
+
+	require.NoError(t, w.KeepNetworkChanges(ctx, ""))
+	network()
+	require.Empty(t, w.changes(t))
+}
+
+func TestAChangeIsForgottenOnlyAsItWasRead(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	require.NoError(t, w.KeepNetworkChanges(ctx, "ovn"))
+	n, err := w.CreateNetwork(ctx, Network{ProjectID: "p1", Name: "n"})
+	require.NoError(t, err)
+	ref := sdn.Ref{Kind: sdn.KindNetwork, ID: n.ID}
+	read := w.changes(t)[ref]
+	mtu := func(by interface {
+		Exec(context.Context, string, ...any) error
+	}, to int) error {
+		return by.Exec(ctx, `UPDATE networks SET mtu = $1 WHERE id = $2`, to, n.ID)
+	}
+
+	// One that is just being made: whoever forgets the one before does not wait for it, and does not forget it.
+	err = pgx.BeginFunc(ctx, w.pool, func(tx pgx.Tx) error {
+		if err := mtu(execs(func(ctx context.Context, sql string, args ...any) error {
+			_, err := tx.Exec(ctx, sql, args...)
+			return err
+		}), 1300); err != nil {
+			return err
+		}
+		short, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		return w.NetworkChangesApplied(short, read)
+	})
+	require.NoError(t, err)
+	again := w.changes(t)[ref]
+	require.Greater(t, again.Sequence, read.Sequence)
+	require.NoError(t, w.NetworkChangesApplied(ctx, read))
+	require.NoError(t, w.NetworkChangeFailed(ctx, read, errors.New("old"), time.Hour))
+	require.Equal(t, again, w.changes(t)[ref])
+
+	require.NoError(t, w.NetworkChangeFailed(ctx, again, errors.New("no"), time.Hour))
+	require.Empty(t, w.changes(t))
+	backlog, err := w.NetworkBacklog(ctx)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, backlog.Waiting)
+	require.EqualValues(t, 1, backlog.Failing)
+	marked, err := w.MarkNetworkChanges(ctx, ref, sdn.Ref{Kind: sdn.KindPort, ID: "p"})
+	require.NoError(t, err)
+	require.Equal(t, []sdn.Ref{{Kind: sdn.KindPort, ID: "p"}}, marked, "the other one waits already")
+	require.NoError(t, mtu(execs(w.exec), 1301))
+	require.Contains(t, w.changes(t), ref, "a change is looked at at once, whatever became of the one before")
+}
+
+type execs func(context.Context, string, ...any) error
+
+func (e execs) Exec(ctx context.Context, sql string, args ...any) error { return e(ctx, sql, args...) }
+
+func TestWhatIsDesiredIsReadWithAllThatTakesFromIt(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	h := w.host(t, "h1", 8, 8192, 100)
+	n, err := w.CreateNetwork(ctx, Network{ProjectID: "p1", Name: "n", MTU: 1442})
+	require.NoError(t, err)
+	s4, err := w.CreateSubnet(ctx, Subnet{
+		NetworkID: n.ID, ProjectID: "p1", CIDR: "192.0.2.0/24", GatewayIP: new("192.0.2.1"), DNSServers: []string{"192.0.2.53"}, EnableDHCP: true,
+	})
+	require.NoError(t, err)
+	s6, err := w.CreateSubnet(ctx, Subnet{NetworkID: n.ID, ProjectID: "p1", CIDR: "2001:db8::/64"})
+	require.NoError(t, err)
+	p, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: n.ID})
+	require.NoError(t, err)
+	require.NoError(t, w.exec(ctx, `UPDATE ports SET host_id = $1 WHERE id = $2`, h.ID, p.ID))
+
+	network := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindNetwork, ID: n.ID}, Network: &sdn.Network{ID: n.ID, MTU: 1442}}
+	v4 := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindSubnet, ID: s4.ID}, Subnet: &sdn.Subnet{
+		ID: s4.ID, NetworkID: n.ID, MTU: 1442, CIDR: netip.MustParsePrefix("192.0.2.0/24"), Gateway: netip.MustParseAddr("192.0.2.1"), DHCP: true,
+		DNS: []netip.Addr{netip.MustParseAddr("192.0.2.53")},
+	}}
+	v6 := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindSubnet, ID: s6.ID}, Subnet: &sdn.Subnet{
+		ID: s6.ID, NetworkID: n.ID, MTU: 1442, CIDR: netip.MustParsePrefix("2001:db8::/64"),
+	}}
+	port := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: p.ID}, Port: &sdn.Port{ID: p.ID, NetworkID: n.ID, MAC: p.MAC, Host: "h1"}}
+	for _, ip := range p.FixedIPs {
+		port.Port.Addresses = append(port.Port.Addresses, sdn.Address{IP: netip.MustParseAddr(ip.IP), SubnetID: ip.SubnetID, DHCP: ip.SubnetID == s4.ID})
+	}
+	absent := sdn.Ref{Kind: sdn.KindPort, ID: "none"}
+	single, err := w.NetworkDesired(ctx, network.Ref, v4.Ref, v6.Ref, port.Ref, absent)
+	require.NoError(t, err)
+	require.Equal(t, []sdn.Desired{network, v4, v6, port, {Ref: absent}}, single)
+	got, err := w.NetworkDesiredAround(ctx, network.Ref, v4.Ref, v6.Ref, port.Ref, absent)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []sdn.Desired{network, v4, v6, port}, got[0])
+	require.Equal(t, network, got[0][0])
+	require.Equal(t, port, got[0][3], "ports after what they need")
+	require.Equal(t, []sdn.Desired{v4, port}, got[1])
+	require.Equal(t, []sdn.Desired{v6, port}, got[2])
+	require.Equal(t, []sdn.Desired{port}, got[3])
+	require.Equal(t, []sdn.Desired{{Ref: absent}}, got[4])
+
+	refs, err := w.NetworkRefs(ctx, sdn.KindSubnet, "", 10)
+	require.NoError(t, err)
+	require.Subset(t, refs, []sdn.Ref{v4.Ref, v6.Ref})
+	behind, err := w.NetworkRefs(ctx, sdn.KindSubnet, refs[0].ID, 10)
+	require.NoError(t, err)
+	require.Equal(t, refs[1:], behind)
+}
+
+func TestAChangeWakesWhoListens(t *testing.T) {
+	w := newWorld(t)
+	require.NoError(t, w.KeepNetworkChanges(context.Background(), "ovn"))
+	ctx, stop := context.WithCancel(context.Background())
+	woke := make(chan struct{}, 10)
+	var listening sync.WaitGroup
+	listening.Go(func() { _ = w.ListenNetworkChanges(ctx, func() { woke <- struct{}{} }) })
+	t.Cleanup(func() { stop(); listening.Wait() })
+	<-woke
+	_, err := w.CreateNetwork(context.Background(), Network{ProjectID: "p1", Name: "n"})
+	require.NoError(t, err)
+	<-woke
+}
