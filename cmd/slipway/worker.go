@@ -32,7 +32,7 @@ import (
 func workerCommand() *cobra.Command {
 	return role("worker", "Run builds: the control plane's workflows and database steps",
 		"Polls the control task queue of Temporal. Any number may run; builds and imports of images go on when one dies.",
-		[]string{"database", "temporal", "images", "build", "audit", "housekeeping", "notifications"}, runWorker)
+		[]string{"database", "temporal", "images", "build", "network", "audit", "housekeeping", "notifications"}, runWorker)
 }
 
 func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
@@ -95,6 +95,17 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := metrics.Register(notifications); err != nil {
 		return fmt.Errorf("register the notifications' metrics: %w", err)
 	}
+	elections := store.Locks("elections")
+	defer elections.Close()
+	networks, err := networkWriter(ctx, c.Network, store, elections, certificates, log)
+	if err != nil {
+		return err
+	}
+	if networks != nil {
+		if err := metrics.Register(networks); err != nil {
+			return fmt.Errorf("register the networks' metrics: %w", err)
+		}
+	}
 	return serveOperator(ctx, c.Operator, certificates, metrics, nil, runBoth(keeper.Run, func(ctx context.Context) error {
 		scheduling, stop := context.WithCancel(ctx)
 		scheduled := make(chan struct{})
@@ -110,6 +121,15 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			notifications.Run(delivering)
 		}()
 		defer func() { stopDelivering(); <-delivered }()
+		writing, stopWriting := context.WithCancel(ctx)
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			if networks != nil {
+				networks.Run(writing)
+			}
+		}()
+		defer func() { stopWriting(); <-written }()
 		return workers.RunControl(ctx, workers.ControlOptions{
 			Temporal: temporal,
 			Queue:    c.Temporal.ControlQueue,

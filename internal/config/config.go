@@ -46,6 +46,7 @@ type Config struct {
 	Quota    Quota    `koanf:"quota"`
 	Network  Network  `koanf:"network"`
 	Build    Build    `koanf:"build"`
+	Network  Network  `koanf:"network"`
 	Audit    Audit    `koanf:"audit"`
 
 	Housekeeping Housekeeping `koanf:"housekeeping"`
@@ -514,7 +515,8 @@ func Default() Config {
 			VendorConnect: 5 * time.Second, VendorRead: 5 * time.Second,
 			HostFailures: 3, RAMWeight: 1, CPUWeight: 1, DiskWeight: 1, IOOpsWeight: -1, BuildFailureWeight: 1_000_000,
 			SoftAffinityWeight: 1, SoftAntiAffinityWeight: 1},
-		Audit: Audit{Every: 10 * time.Minute},
+		Network: Network{Engine: EngineBridge, Reconcile: 5 * time.Minute},
+		Audit:   Audit{Every: 10 * time.Minute},
 
 		Housekeeping: Housekeeping{Every: time.Minute, StoresEvery: time.Hour},
 
@@ -782,6 +784,10 @@ func (c Config) check() error {
 	positive("notifications.give_up", int64(c.Notifications.GiveUp))
 	positive("notifications.keep", int64(c.Notifications.Keep))
 	if err := c.Notifications.check(); err != nil {
+		wrong = append(wrong, err)
+	}
+	positive("network.reconcile_every", int64(c.Network.Reconcile))
+	if err := c.Network.check(); err != nil {
 		wrong = append(wrong, err)
 	}
 	if c.Build.MaxCount > mostCount {

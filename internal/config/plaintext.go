@@ -42,6 +42,7 @@ func (c Config) InClear(role string) (found []string) {
 	case "worker":
 		asks("notifications.webhook_url", c.Notifications.WebhookURL)
 		asks("notifications.amqp_url", c.Notifications.AMQPURL)
+		found = append(found, c.Network.inClear()...)
 	case "host":
 		asks("host.api_url", c.Host.APIURL)
 	}

@@ -42,6 +42,8 @@ func TestWhatIsInClearBeyondThisMachineIsToldWithTheSettingThatEndsIt(t *testing
 		"one that a host reads":      {"host", "images: {stores: 'cold=s3:http://s3.example.org/bucket'}\nhost: {read_stores: true}", []string{"images.stores: cold"}},
 		"a webhook":                  {"worker", "notifications: {webhook_url: 'http://receiver.example.org/secret'}", []string{"notifications.webhook_url is plain http to another machine (receiver.example.org)"}},
 		"a broker":                   {"worker", "notifications: {amqp_url: 'amqp://u:secret@broker.example.org/'}", []string{"notifications.amqp_url is plain amqp to another machine (broker.example.org): give an amqps:// address"}},
+		"OVN":                        {"worker", "network: {engine: ovn, ovn_nb: 'unix:/x,tcp:127.0.0.1:6641,tcp:ovn.example.org:6641'}", []string{"network.ovn_nb is tcp:ovn.example.org:6641, another machine, in clear: give ssl:ovn.example.org:6641"}},
+		"OVN over TLS":               {"worker", "network: {engine: ovn, ovn_nb: 'ssl:ovn.example.org:6641'}", nil},
 		"a broker over TLS":          {"worker", "notifications: {amqp_url: 'amqps://u:secret@broker.example.org/'}", nil},
 		"a vendor data service":      {"api", "build: {vendordata_dynamic_targets: 'tls@https://a/secret,join@http://join.example.org/secret'}", []string{"build.vendordata_dynamic_targets: join is plain http to another machine (join.example.org)"}},
 		"a webhook of nobody's here": {"api", "notifications: {webhook_url: 'http://receiver.example.org/secret'}", nil},

@@ -2,9 +2,13 @@ package ovn
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +19,9 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/dev/testenv/testca"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/pki"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 	"github.com/slipway-cloud/slipway/internal/sdn/sdntest"
 )
@@ -189,6 +195,44 @@ func TestADatabaseThatIsAwayIsUnavailable(t *testing.T) {
 	w := sdntest.NewWorld()
 	require.Equal(t, fault.Unavailable, fault.KindOf(e.Apply(ctx, w.All()...)))
 	require.Equal(t, fault.Unavailable, fault.KindOf(e.Ping(ctx)))
+}
+
+func TestTheDatabaseIsAskedOverTLS(t *testing.T) {
+	ctx := context.Background()
+	programs, dir, ca := testenv.OVN(t), t.TempDir(), testca.New(t)
+	run := filepath.Join(programs, "run")
+	out, err := exec.Command(run, "ovsdb-tool", "create", filepath.Join(dir, "nb.db"), filepath.Join(programs, "tree/usr/share/ovn/ovn-nb.ovsschema")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	cert, key, _ := ca.Issue("control", "central", "127.0.0.1")
+	listen, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := strconv.Itoa(listen.Addr().(*net.TCPAddr).Port)
+	require.NoError(t, listen.Close())
+	server := exec.Command(run, "ovsdb-server", "--remote=pssl:"+port+":127.0.0.1", "--private-key="+key, "--certificate="+cert, "--ca-cert="+ca.File(pki.CAFile),
+		"--unixctl="+filepath.Join(dir, "ctl"), "--no-chdir", filepath.Join(dir, "nb.db"))
+	server.Env = append(os.Environ(), "OVS_RUNDIR="+dir)
+	said := &strings.Builder{}
+	server.Stderr = said
+	require.NoError(t, server.Start())
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+		if t.Failed() {
+			t.Log(err, said)
+		}
+	})
+	open := func(secure *tls.Config) (*Engine, error) {
+		return Open(ctx, Options{Endpoints: []string{"ssl:127.0.0.1:" + port}, TLS: secure})
+	}
+	var e *Engine
+	require.Eventually(t, func() bool { e, err = open(ca.Client(ca.Holder("control", "worker"))); return err == nil }, 20*time.Second, 50*time.Millisecond)
+	defer e.Close()
+	require.NoError(t, e.Lead(ctx, uuid.NewString()), "a database that northd has not seen yet")
+	require.NoError(t, e.Apply(ctx, sdntest.NewWorld().All()...))
+	_, err = open(ca.Client())
+	require.Error(t, err, "without a certificate")
+	_, err = open(testca.New(t).Client(ca.Holder("control", "worker")))
+	require.ErrorContains(t, err, "certificate", "of another CA")
 }
 
 // BenchmarkPort is a port's way into the Northbound database and out, beside a thousand others.
