@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/slipway-cloud/slipway/internal/audit"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
@@ -142,6 +143,21 @@ func (s *Store) NetworkBacklog(ctx context.Context) (b sdn.Backlog, err error) {
 		b.Oldest = *oldest
 	}
 	return b, failed(err, "count the changes of networks that wait")
+}
+
+// OverdueNetworkChanges are those that have waited for so long, the oldest first.
+func (s *Store) OverdueNetworkChanges(ctx context.Context, longer time.Duration, limit int) ([]audit.NetworkChange, error) {
+	var all []audit.NetworkChange
+	err := withRetries(ctx, func() error {
+		rows, err := s.pool.Query(ctx, `
+SELECT kind, resource_id, changed_at, COALESCE(last_error, '') FROM network_changes WHERE changed_at < now() - $1::interval
+ORDER BY changed_at, sequence LIMIT $2`, longer, limit)
+		if err == nil {
+			all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[audit.NetworkChange])
+		}
+		return err
+	})
+	return all, failed(err, "read which changes of networks wait for long")
 }
 
 // NetworkDesired is how each of the resources shall be.

@@ -123,6 +123,13 @@ func TestAChangeIsForgottenOnlyAsItWasRead(t *testing.T) {
 	marked, err := w.MarkNetworkChanges(ctx, ref, sdn.Ref{Kind: sdn.KindPort, ID: "p"})
 	require.NoError(t, err)
 	require.Equal(t, []sdn.Ref{{Kind: sdn.KindPort, ID: "p"}}, marked, "the other one waits already")
+	none, err := w.OverdueNetworkChanges(ctx, time.Hour, 10)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	overdue, err := w.OverdueNetworkChanges(ctx, 0, 10)
+	require.NoError(t, err)
+	require.Len(t, overdue, 2)
+	require.Equal(t, []string{"network", n.ID, "no"}, []string{overdue[0].Kind, overdue[0].ID, overdue[0].Refused})
 	require.NoError(t, mtu(execs(w.exec), 1301))
 	require.Contains(t, w.changes(t), ref, "a change is looked at at once, whatever became of the one before")
 }

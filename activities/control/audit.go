@@ -50,6 +50,8 @@ func NewAudit(store *models.Store, engine Engine, orphans Orphans) *Audit {
 const (
 	recordsScope = "records"
 	storesScope  = "image stores"
+
+	networksScope = "networks"
 )
 
 // Scopes of findings that only a look at a host resolves.
@@ -94,7 +96,22 @@ func (a *Audit) AuditRecords(ctx context.Context, in contract.AuditRun) error {
 	if err := a.keep(ctx, in.RunID, models.AuditScope{Name: recordsScope}, "", found, left, 0, ""); err != nil {
 		return err
 	}
+	if err := a.auditNetworks(ctx, in.RunID); err != nil {
+		return err
+	}
 	return a.auditStores(ctx, in.RunID)
+}
+
+// networkPatience is how long a change of a network may wait for the engine: longer than a new term of its writer takes.
+const networkPatience = 5 * time.Minute
+
+// auditNetworks keeps what the network engine should have by now. What it has, its writer compares by itself.
+func (a *Audit) auditNetworks(ctx context.Context, runID string) error {
+	waiting, err := a.store.OverdueNetworkChanges(ctx, networkPatience, findingsMax)
+	if err != nil {
+		return err
+	}
+	return a.keep(ctx, runID, models.AuditScope{Name: networksScope}, "", audit.OfNetworks(waiting), nil, 0, "")
 }
 
 // storesPatience is how long the image stores may take to list what they have, within the activity's own deadline.

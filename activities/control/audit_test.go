@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
@@ -168,4 +169,36 @@ func TestWhatLiesInTheStoresAndNoImageHasIsFoundAndSilenceResolvesNothing(t *tes
 	}
 	require.Equal(t, []string{string(audit.ManyWithoutImage)}, look(lying{orphans: many}))
 	require.Empty(t, look(lying{}))
+}
+
+func TestAnAuditTellsOfNetworksThatTheirEngineDoesNotHave(t *testing.T) {
+	dsn := testenv.Database(t)
+	store, err := models.Open(t.Context(), dsn, models.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.Migrate(t.Context()))
+	_, err = store.EnsureProject(t.Context(), models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
+	require.NoError(t, err)
+	require.NoError(t, store.KeepNetworkChanges(t.Context(), "ovn"))
+	_, err = store.CreateNetwork(t.Context(), models.Network{ProjectID: "p1", Name: "n"})
+	require.NoError(t, err)
+	a := NewAudit(store, &asked{}, nil)
+	require.NoError(t, a.auditNetworks(t.Context(), "run"))
+	require.NotContains(t, open(t, store), string(audit.NetworkEngineBehind), "it has just changed")
+	waits := func(cause string) {
+		db, err := pgx.Connect(t.Context(), dsn)
+		require.NoError(t, err)
+		defer db.Close(context.Background())
+		_, err = db.Exec(t.Context(), `UPDATE network_changes SET changed_at = now() - interval '1 hour', last_error = NULLIF($1, '')`, cause)
+		require.NoError(t, err)
+		require.NoError(t, a.auditNetworks(t.Context(), "run"))
+	}
+	waits("")
+	require.Contains(t, open(t, store), string(audit.NetworkEngineBehind))
+	waits("no")
+	require.Contains(t, open(t, store), string(audit.NetworkNotApplied))
+	require.NotContains(t, open(t, store), string(audit.NetworkEngineBehind))
+	require.NoError(t, store.KeepNetworkChanges(t.Context(), ""))
+	require.NoError(t, a.auditNetworks(t.Context(), "run"))
+	require.NotContains(t, open(t, store), string(audit.NetworkNotApplied))
 }

@@ -31,6 +31,8 @@ const (
 	BytesWithoutImage       Kind = "bytes-without-image"
 	ManyWithoutImage        Kind = "many-without-image" // so many that nothing of the store is removed
 	DatabaseRestored        Kind = "database-restored"
+	NetworkNotApplied       Kind = "network-not-applied"   // the engine refuses it
+	NetworkEngineBehind     Kind = "network-engine-behind" // nobody takes the changes to it
 
 	DomainWithoutServer Kind = "domain-without-server" // of a server that is not placed there
 	FolderWithoutServer Kind = "folder-without-server" // of a server that is not placed there
@@ -53,7 +55,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		ClaimWithoutServer, AllocationWithoutServer, PortWithoutServer, SpecWithoutServer, ServerWithoutClaim, ServerWithoutAllocation, ServerWithoutPort,
-		BuildWithoutWorkflow, DeleteWithoutWorkflow, DatabaseRestored, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
+		BuildWithoutWorkflow, DeleteWithoutWorkflow, DatabaseRestored, NetworkNotApplied, NetworkEngineBehind, BytesWithoutImage, ManyWithoutImage, DomainWithoutServer, FolderWithoutServer, ServerWithoutDomain, ServerWithoutFolder,
 		DomainWithoutFolder, ServerWithoutDisk, DiskUnreadable, DiskWithoutImage, GuestNotAsServer, PartialDownload, HostNotLookedAt, StoresNotLookedAt, MoreFindings,
 	}
 }
@@ -450,6 +452,36 @@ func OfStores(orphans []Orphan, few int) []Finding {
 		if n > few {
 			add(ManyWithoutImage, store, fmt.Sprintf("store %s holds %d images that the database does not know, so nothing of it is removed: see whether this is the right database and the right store; %s", store, n, name))
 		}
+	}
+	sorted(all)
+	return all
+}
+
+// NetworkChange is one that waits for the network engine.
+type NetworkChange struct {
+	Kind, ID string
+	Since    time.Time
+	Refused  string // why the engine does not take it; "" where it was not asked
+}
+
+// OfNetworks is what the network engine should have taken long ago.
+func OfNetworks(waiting []NetworkChange) []Finding {
+	var all []Finding
+	behind, oldest := 0, time.Time{}
+	for _, c := range waiting {
+		if c.Refused != "" {
+			all = append(all, newFinding(NetworkNotApplied, c.Kind+" "+c.ID, "", "",
+				fmt.Sprintf("the network engine has %s %s otherwise than the database since %s: %s", c.Kind, c.ID, moment(c.Since), c.Refused), ""))
+			continue
+		}
+		if behind++; oldest.IsZero() || c.Since.Before(oldest) {
+			oldest = c.Since
+		}
+	}
+	if behind > 0 {
+		all = append(all, newFinding(NetworkEngineBehind, "networks", "", "", fmt.Sprintf(
+			"%d changes of networks or more wait for their engine since %s: see that it answers, and that one worker writes to it (slipway_network_writer)",
+			behind, moment(oldest)), ""))
 	}
 	sorted(all)
 	return all

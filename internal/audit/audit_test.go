@@ -60,6 +60,19 @@ func kindsOf(found []Finding) []string {
 	return all
 }
 
+func TestTheNetworkEngineIsToldOfOnceAndWhatItRefusesEach(t *testing.T) {
+	at := time.Date(2026, 3, 4, 5, 6, 0, 0, time.UTC)
+	require.Empty(t, OfNetworks(nil))
+	found := OfNetworks([]NetworkChange{{Kind: "port", ID: "p1", Since: at.Add(time.Hour)}, {Kind: "port", ID: "p2", Since: at}, {Kind: "network", ID: "n1", Since: at, Refused: "no"}})
+	require.Len(t, found, 2)
+	texts := map[Kind]string{}
+	for _, f := range found {
+		texts[f.Kind] = f.Text
+	}
+	require.Equal(t, "the network engine has network n1 otherwise than the database since 2026-03-04 05:06 UTC: no", texts[NetworkNotApplied])
+	require.Contains(t, texts[NetworkEngineBehind], "2 changes of networks or more wait for their engine since 2026-03-04 05:06 UTC")
+}
+
 func TestWhatDoesNotAgreeIsFound(t *testing.T) {
 	leftOnHV1 := []string{
 		"allocation-without-server hv1", "claim-without-server ", "domain-without-server hv1", "folder-without-server hv1",
@@ -211,7 +224,7 @@ func TestAGuestThatIsNotWhatItsServerIsIsFound(t *testing.T) {
 }
 
 func TestEveryKindIsFoundByATestAbove(t *testing.T) {
-	require.Len(t, Kinds(), 25, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
+	require.Len(t, Kinds(), 27, "a new kind needs a world in TestWhatDoesNotAgreeIsFound or TestWhatNoImageHasIsFoundInTheStores, and a row in docs/operations.md")
 	seen := map[string]bool{}
 	for _, k := range Kinds() {
 		require.False(t, seen[string(k)])
