@@ -173,10 +173,12 @@ const (
 	RescuedDisk   DiskRole = "rescued" // the root disk of a server that another one boots instead
 )
 
-// NIC is a network interface on a Linux bridge that the implementation makes when it is not there.
+// NIC is a network interface: on a Linux bridge that the implementation makes when it is not there, or on a tap that is there when the
+// domain starts, and that the implementation neither makes nor removes.
 type NIC struct {
 	MAC    string
 	Bridge string
+	Tap    string
 	MTU    int
 	PortID string
 	// Slot is the NIC's on the guest's first PCI bus; 0 is any.

@@ -8,15 +8,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/guest/netspace"
 	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
@@ -183,54 +182,34 @@ func (b *bridges) ensure(h *netlink.Handle, want bridge) error {
 	return nil
 }
 
-// inNamespace runs f in the network namespace of libvirtd: netlink sockets belong to the namespace in which they are made,
-// and /proc/sys/net shows the namespace of the thread that reads it. The thread that enters ends with the goroutine, which
-// never unlocks it, so nothing else can run there by mistake.
+// inNamespace runs f in the network namespace of libvirtd.
 func (b *bridges) inNamespace(c *client, f func(*netlink.Handle) error) error {
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		done <- func() error {
-			if err := b.enter(c); err != nil {
-				return err
-			}
-			h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-			if err != nil {
-				return fmt.Errorf("open netlink: %w", err)
-			}
-			defer h.Close()
-			return f(h)
-		}()
-	}()
-	return <-done
+	path, err := b.namespace(c)
+	if err != nil {
+		return err
+	}
+	return netspace.Do(path, f)
 }
 
-// enter moves this thread. Where no namespace is named it goes by the process at the other end of the connection, which
+// namespace is the path of libvirtd's. Where none is named it goes by the process at the other end of the connection, which
 // holds in each mount namespace and after every restart of libvirtd.
-func (b *bridges) enter(c *client) error {
-	path := b.netns
-	if path == "" {
-		pid, err := c.peer()
-		if err != nil {
-			return err
-		}
-		if pid == 0 {
-			return nil // of another pid namespace: a libvirtd in a container, say
-		}
-		path = fmt.Sprintf("/proc/%d/ns/net", pid)
+func (b *bridges) namespace(c *client) (path string, err error) {
+	if b.netns != "" {
+		return b.netns, nil
 	}
-	ns, err := netns.GetFromPath(path)
-	if b.netns == "" && errors.Is(err, os.ErrPermission) {
-		return nil // who may not look may not enter either
+	pid, err := c.peer()
+	if err != nil || pid == 0 { // of another pid namespace: a libvirtd in a container, say
+		return "", err
+	}
+	path = fmt.Sprintf("/proc/%d/ns/net", pid)
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrPermission) {
+		return "", nil // who may not look may not enter either
 	}
 	if err != nil {
-		return fmt.Errorf("open network namespace %s: %w", path, err)
+		return "", fmt.Errorf("open network namespace %s: %w", path, err)
 	}
-	defer ns.Close()
-	if err := netns.Set(ns); err != nil {
-		return fmt.Errorf("enter network namespace %s: %w", path, err)
-	}
-	return nil
+	return path, f.Close()
 }
 
 func isNoLink(err error) bool {

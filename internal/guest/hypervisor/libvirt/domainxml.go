@@ -205,7 +205,10 @@ func validate(d hypervisor.Domain) error {
 		return fault.New(fault.Invalid, "The server has nothing to boot from: neither a disk nor a kernel.")
 	}
 	for _, nic := range d.NICs {
-		if nic.Bridge == "" || len(nic.Bridge) > maxInterfaceName {
+		if nic.Tap != "" && (nic.Bridge != "" || len(nic.Tap) > maxInterfaceName) {
+			return fault.New(fault.Internal, "The tap %q of port %s is longer than %d bytes, or beside a bridge.", nic.Tap, nic.PortID, maxInterfaceName)
+		}
+		if nic.Tap == "" && (nic.Bridge == "" || len(nic.Bridge) > maxInterfaceName) {
 			return fault.New(fault.Internal, "The bridge name %q of port %s is not between 1 and %d bytes long.", nic.Bridge, nic.PortID, maxInterfaceName)
 		}
 		if nic.MTU < 0 || nic.MTU > maxMTU {
@@ -308,14 +311,19 @@ func backing(d hypervisor.Disk) *libvirtxml.DomainDiskBackingStore {
 
 func networkInterface(nic hypervisor.NIC, hw imageprops.Hardware) libvirtxml.DomainInterface {
 	x := libvirtxml.DomainInterface{
-		MAC:    &libvirtxml.DomainInterfaceMAC{Address: nic.MAC},
-		Source: &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: nic.Bridge}},
-		Model:  &libvirtxml.DomainInterfaceModel{Type: hw.VIF},
+		MAC:   &libvirtxml.DomainInterfaceMAC{Address: nic.MAC},
+		Model: &libvirtxml.DomainInterfaceModel{Type: hw.VIF},
 		// Servers boot from disk or kernel: without its option ROM the firmware does not try the network first.
 		ROM: &libvirtxml.DomainROM{Enabled: "no"},
 	}
-	if name := ids.Tap(nic.PortID); name != "" { // else libvirt makes one up
-		x.Target = &libvirtxml.DomainInterfaceTarget{Dev: name}
+	if nic.Tap != "" {
+		x.Source = &libvirtxml.DomainInterfaceSource{Ethernet: &libvirtxml.DomainInterfaceSourceEthernet{}}
+		x.Target = &libvirtxml.DomainInterfaceTarget{Dev: nic.Tap, Managed: "no"}
+	} else {
+		x.Source = &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: nic.Bridge}}
+		if name := ids.Tap(nic.PortID); name != "" { // else libvirt makes one up
+			x.Target = &libvirtxml.DomainInterfaceTarget{Dev: name}
+		}
 	}
 	if nic.Slot > 0 {
 		slot := uint(nic.Slot)

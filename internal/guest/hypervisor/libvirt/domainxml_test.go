@@ -71,6 +71,7 @@ var goldens = map[string]struct {
 	"usb":        {with(server(), setProperties("hw_disk_bus", "usb")), emulated},
 	"uefi":       {with(server(), setProperties("hw_firmware_type", "uefi", "hw_machine_type", "q35")), withKVM},
 	"escaped":    {with(server(), func(d *hypervisor.Domain) { d.Title = "</title>\n<x a=\"1\">&\x00 ünï"; d.ProjectID = "<&>" }), emulated},
+	"tap":        {with(server(), func(d *hypervisor.Domain) { d.NICs[0].Bridge, d.NICs[0].Tap = "", "tap4f7a2a86-2f" }), emulated},
 	"headless":   {with(server(), setProperties("hw_video_model", "none")), emulated},
 	"bare":       {hypervisor.Domain{UUID: testUUID, Name: "slipway-" + testUUID, VCPUs: 1, MemoryMiB: 64, Boot: hypervisor.Boot{Kernel: "/k"}, Hardware: asks(nil, nil)}, emulated},
 }
@@ -163,6 +164,8 @@ func TestAnImageOrFlavorThatCannotBeObeyedIsRefusedWithAHelpfulText(t *testing.T
 		"disk format":    {func(d *hypervisor.Domain) { d.Disks[0].Format = "vmdk" }, fault.Internal, "vmdk"},
 		"device":         {func(d *hypervisor.Domain) { d.Disks[0].Device = "floppy" }, fault.Internal, "floppy"},
 		"no bridge":      {func(d *hypervisor.Domain) { d.NICs[0].Bridge = "" }, fault.Internal, "bridge"},
+		"long tap":       {func(d *hypervisor.Domain) { d.NICs[0].Bridge, d.NICs[0].Tap = "", strings.Repeat("t", 16) }, fault.Internal, "15 bytes"},
+		"tap and bridge": {func(d *hypervisor.Domain) { d.NICs[0].Tap = "tap4f7a2a86-2f" }, fault.Internal, "beside a bridge"},
 		"long bridge":    {func(d *hypervisor.Domain) { d.NICs[0].Bridge = strings.Repeat("b", 16) }, fault.Internal, "15 bytes"},
 		"mtu":            {func(d *hypervisor.Domain) { d.NICs[0].MTU = 1 << 17 }, fault.Invalid, "MTU"},
 		"too many disks": {fiveIDEDisks, fault.Invalid, "hw_disk_bus"},

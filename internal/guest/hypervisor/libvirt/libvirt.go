@@ -162,6 +162,15 @@ func (h *Hypervisor) Capabilities(ctx context.Context) (out hypervisor.Capabilit
 	return out, err
 }
 
+// NetNS is the path of the network namespace in which guests' interfaces are; "" is this process' own.
+func (h *Hypervisor) NetNS(ctx context.Context) (path string, err error) {
+	err = h.do(ctx, "find libvirtd's network namespace", func(_ context.Context, c *client) (err error) {
+		path, err = h.bridges.namespace(c)
+		return err
+	})
+	return path, err
+}
+
 // detect asks libvirt for the platform and remembers it.
 func (h *Hypervisor) detect(c *client) (platform, error) {
 	var caps libvirtxml.Caps

@@ -269,6 +269,26 @@ func TestANetworksBridgeIsThereWhileAGuestRunsOnItAndNoLonger(t *testing.T) {
 	require.Nil(t, link(t, h, name))
 }
 
+func TestATapThatIsThereIsUsedAndLeft(t *testing.T) {
+	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
+	d := emptyGuest(t)
+	d.NICs[0].Bridge, d.NICs[0].Tap = "", ids.Tap(d.NICs[0].PortID)
+	removeLater(t, h, d)
+	require.NoError(t, h.Define(t.Context(), d))
+	require.True(t, fault.Is(h.Start(t.Context(), d.UUID), fault.HostUnfit), "nobody else makes it")
+
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = d.NICs[0].Tap
+	tap := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TAP, Flags: netlink.TUNTAP_NO_PI | netlink.TUNTAP_VNET_HDR}
+	require.NoError(t, inNamespace(t, h, func(n *netlink.Handle) error { return n.LinkAdd(tap) }))
+	t.Cleanup(func() {
+		require.NoError(t, inNamespace(t, h, func(n *netlink.Handle) error { return n.LinkDel(tap) }))
+	})
+	require.NoError(t, h.Start(t.Context(), d.UUID))
+	require.NoError(t, h.Destroy(t.Context(), d.UUID))
+	require.NotNil(t, link(t, h, attrs.Name))
+}
+
 func TestABridgeThatSomebodyElseMadeIsUsedAndLeftAlone(t *testing.T) {
 	h := newHypervisor(t, realOptions(t, testenv.GuestDir(t)))
 	d := emptyGuest(t)
