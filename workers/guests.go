@@ -87,6 +87,20 @@ func (g *Guests) Run(ctx context.Context) error {
 	}
 }
 
+// SettlePorts makes what is plugged on a host equal to what its guests need, once, as soon as what has to answer does.
+func SettlePorts(ctx context.Context, activities *host.Activities, log *slog.Logger) error {
+	for said := false; ; said = true {
+		err := activities.SettlePorts(ctx)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		if !said {
+			log.Warn("What is plugged on this host could not be settled; trying again.", "error", err)
+		}
+		sleep(ctx, guestsRest)
+	}
+}
+
 func sleep(ctx context.Context, pause time.Duration) {
 	select {
 	case <-ctx.Done():

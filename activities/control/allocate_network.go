@@ -30,7 +30,7 @@ func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNe
 	if err != nil {
 		return contract.Port{}, err
 	}
-	return forHost(port), nil
+	return a.forHost(port), nil
 }
 
 // ReleaseNetwork deletes the port that the build made, or unbinds the user's.
@@ -41,10 +41,10 @@ func (a *Activities) ReleaseNetwork(ctx context.Context, in contract.Undo) error
 	return a.store.ReleasePort(ctx, in.ServerID, in.Index)
 }
 
-func forHost(p models.Port) contract.Port {
+func (a *Activities) forHost(p models.Port) contract.Port {
 	out := contract.Port{
 		ID: p.ID, NetworkID: p.NetworkID, Network: p.Network.Name, MAC: p.MAC, MTU: p.Network.MTU,
-		Bridge: ids.Bridge(p.NetworkID), Tag: value(p.Tag),
+		Bridge: ids.Bridge(p.NetworkID), Tag: value(p.Tag), VIFType: a.vif,
 	}
 	for _, f := range p.FixedIPs {
 		address := contract.Address{IP: f.IP, SubnetID: f.SubnetID}

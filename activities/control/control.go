@@ -31,6 +31,7 @@ type Activities struct {
 	resizeAway   bool
 	offloadAfter time.Duration
 	deadlines    contract.Deadlines
+	vif          string
 }
 
 // Builds are the workflows of servers (engine.Client). Start begins the build of one that was reserved; it is success where a
@@ -67,6 +68,8 @@ type Options struct {
 	Deadlines    contract.Deadlines
 	// ResizeAway has a resize go to another host although its own has the room.
 	ResizeAway bool
+	// VIFType is what ports are to their hosts (contract.VIFBridge, contract.VIFOVS).
+	VIFType string
 	// Logger is told of what an image asks for and does not get; nil is the program's own.
 	Logger *slog.Logger
 }
@@ -80,6 +83,7 @@ func New(o Options) *Activities {
 		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
 		hosts: placement.New(o.Store, o.Placement), failures: o.HostFailures, log: o.Logger,
 		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, offloadAfter: o.OffloadAfter, deadlines: o.Deadlines, resizeAway: o.ResizeAway,
+		vif: o.VIFType,
 	}
 }
 

@@ -152,7 +152,7 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 		if p.MadeByBuild {
 			nic = contract.NICRequest{NetworkID: p.NetworkID, Tag: value(p.Tag)}
 		}
-		facts.Networks, facts.Ports = append(facts.Networks, nic), append(facts.Ports, forHost(p))
+		facts.Networks, facts.Ports = append(facts.Networks, nic), append(facts.Ports, a.forHost(p))
 	}
 	held, err := a.store.Placements(ctx, v.ID)
 	for _, room := range held {

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 	"github.com/slipway-cloud/slipway/internal/guest/metadata"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/program"
 )
@@ -109,7 +110,13 @@ func (a *Activities) domain(ctx context.Context, dir string, in contract.DefineD
 		d.Disks = append(d.Disks, drive)
 	}
 	for i, p := range in.Ports {
-		d.NICs = append(d.NICs, hypervisor.NIC{MAC: p.MAC, Bridge: p.Bridge, MTU: p.MTU, PortID: p.ID, Slot: metadata.Slot(in.Ports, i)})
+		nic := hypervisor.NIC{MAC: p.MAC, MTU: p.MTU, PortID: p.ID, Slot: metadata.Slot(in.Ports, i)}
+		if p.Plugged() {
+			nic.Tap = ids.Tap(p.ID)
+		} else {
+			nic.Bridge = p.Bridge
+		}
+		d.NICs = append(d.NICs, nic)
 	}
 	d.Boot, err = a.boot(ctx, dir, in.Image, cmp.Or(in.Image.RootDevice, hardware.RootDevice()))
 	return d, err

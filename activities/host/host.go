@@ -13,12 +13,14 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
 	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
+	"github.com/slipway-cloud/slipway/internal/guest/hostnet"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 	"github.com/slipway-cloud/slipway/internal/guest/transfer"
@@ -35,6 +37,10 @@ type Options struct {
 	Cache        *imagecache.Cache
 	Images       Sink // of servers of this host
 	Hypervisor   hypervisor.Hypervisor
+	Ports        hostnet.Ports // plugs them where networks stand on OVN; nil plugs none
+	// PlugPatience is how long a build waits for a port to be up; 0 does not. PlugFatal has it leave the host then.
+	PlugPatience time.Duration
+	PlugFatal    bool
 	Consoles     Consoles
 	Offers       *transfer.Offers  // of disks to other hosts; nil offers none
 	Receiver     transfer.Receiver // of theirs

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/disk"
+	fakeports "github.com/slipway-cloud/slipway/internal/guest/hostnet/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
@@ -84,7 +85,9 @@ func newPlace(t testing.TB, change ...func(*Options, *store)) *place {
 	s := &store{images: map[string][]byte{"root": root, "kernel": kernel, "initrd": initrd}}
 	p.hyp, err = fake.New(fake.Options{})
 	require.NoError(t, err)
-	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Keys: keysOf(t, tmp)}
+	ports, err := fakeports.New(filepath.Join(tmp, "ports"))
+	require.NoError(t, err)
+	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Keys: keysOf(t, tmp), Ports: ports, PlugPatience: time.Second, PlugFatal: true}
 	for _, c := range change {
 		c(&o, s)
 	}
@@ -144,7 +147,7 @@ func openKeys(dir string) (*payload.Keys, error) {
 	return payload.LoadKeys(path)
 }
 
-// world is every file below the instances folder with its size and every domain.
+// world is every file below the instances folder with its size, every domain and every port that is plugged.
 func (p *place) world(t testing.TB) map[string]any {
 	t.Helper()
 	w := map[string]any{}
@@ -165,6 +168,11 @@ func (p *place) world(t testing.TB) map[string]any {
 	}))
 	for id, r := range p.hyp.Snapshot() {
 		w["domain "+id] = r
+	}
+	plugged, err := p.o.Ports.List(t.Context())
+	require.NoError(t, err)
+	for _, port := range plugged {
+		w["port "+port.Tap] = port
 	}
 	return w
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	fakeports "github.com/slipway-cloud/slipway/internal/guest/hostnet/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
 )
@@ -64,7 +65,11 @@ func (k killedHost) open() (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Keys: keys, Logger: slog.New(slog.DiscardHandler)}
+	ports, err := fakeports.New(filepath.Join(k.Dir, "ports"))
+	if err != nil {
+		return nil, err
+	}
+	o := Options{Hostname: "h1", InstancesDir: p.dir, Hypervisor: p.hyp, Keys: keys, Ports: ports, PlugPatience: time.Second, PlugFatal: true, Logger: slog.New(slog.DiscardHandler)}
 	if o.Cache, err = imagecache.New(imagecache.Options{Dir: filepath.Join(k.Dir, "cache"), InstancesDir: p.dir, Source: s}); err != nil {
 		return nil, err
 	}
@@ -96,7 +101,7 @@ var injectStep = step{"InjectData", func(ctx context.Context, p *place) error {
 }, func(ctx context.Context, p *place) error { return p.RemoveDisk(ctx, undoIn) }, nil}
 
 func stepNamed(name string) step {
-	all := slices.Concat([]step{fetchStep, injectStep}, steps, rebuildSteps, rescueSteps, resizeSteps)
+	all := slices.Concat([]step{fetchStep, injectStep, plugStep}, steps, rebuildSteps, rescueSteps, resizeSteps)
 	return all[slices.IndexFunc(all, func(s step) bool { return s.name == name })]
 }
 
@@ -188,6 +193,7 @@ func TestWhateverAKilledHostLeavesIsUndoneOrDoneAgain(t *testing.T) {
 		{step: "BuildConfigDrive", before: []step{fetchStep}},
 		{step: "BuildDisk", before: []step{fetchStep}},
 		{step: "InjectData", before: []step{fetchStep, stepNamed("BuildDisk")}},
+		{step: "PlugPort", before: []step{fetchStep}},
 		{step: "DefineDomain", before: []step{fetchStep}},
 		{step: "StartDomain", before: []step{fetchStep, stepNamed("DefineDomain")}},
 		{step: "BuildReplacement", before: slices.Concat([]step{fetchStep}, steps[:3]), keeps: true},

@@ -39,9 +39,9 @@ func (a *Activities) PutBackGuest(ctx context.Context, in contract.PutBackGuestI
 		}
 		return a.o.Hypervisor.Suspend(ctx, in.ServerID)
 	case in.VMState == string(lifecycle.Suspended) && runs:
-		return a.o.Hypervisor.Save(ctx, in.ServerID)
+		return a.save(ctx, in.ServerID)
 	}
-	return a.o.Hypervisor.Destroy(ctx, in.ServerID)
+	return a.turnOff(ctx, in.ServerID)
 }
 
 // startAgain starts a guest where its host can: else it stays off, and whoever looks at the guests says so of its server, which

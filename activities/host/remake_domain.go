@@ -32,7 +32,7 @@ func (a *Activities) remake(ctx context.Context, dir, serverID string) error {
 
 // replace turns a guest off and puts another domain in the place of its own.
 func (a *Activities) replace(ctx context.Context, d hypervisor.Domain) error {
-	if err := a.o.Hypervisor.Destroy(ctx, d.UUID); err != nil {
+	if err := a.turnOff(ctx, d.UUID); err != nil {
 		return err
 	}
 	return a.o.Hypervisor.Redefine(ctx, d)

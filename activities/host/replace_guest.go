@@ -37,7 +37,7 @@ func (a *Activities) ReplaceGuest(ctx context.Context, in contract.ReplaceGuestI
 		case !isThere(filepath.Join(dir, factsName)) && !isThere(filepath.Join(moving, factsName)):
 			return fault.New(fault.Conflict, "Nothing on host %s says what instance %s was: it was built before that was kept.", a.o.Hostname, in.ServerID)
 		}
-		if err := a.o.Hypervisor.Destroy(ctx, in.ServerID); err != nil {
+		if err := a.turnOff(ctx, in.ServerID); err != nil {
 			return err
 		}
 		err = os.Mkdir(moving, 0o711)
@@ -69,7 +69,7 @@ func (a *Activities) RestoreGuest(ctx context.Context, in contract.Undo) error {
 	if !isThere(previous) && !isThere(moving) {
 		return nil
 	}
-	if err := a.o.Hypervisor.Destroy(ctx, in.ServerID); err != nil {
+	if err := a.turnOff(ctx, in.ServerID); err != nil {
 		return err
 	}
 	if isThere(previous) {

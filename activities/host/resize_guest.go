@@ -124,7 +124,7 @@ func (a *Activities) UnrevertGuest(ctx context.Context, in contract.Undo) error 
 // belongs to the same guest; so it goes on where it was cut off, and the other way round it goes back.
 func (a *Activities) swap(ctx context.Context, dir, serverID, in, out string) error {
 	in, out = filepath.Join(dir, in), filepath.Join(dir, out)
-	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
+	if err := a.turnOff(ctx, serverID); err != nil {
 		return err
 	}
 	if !isThere(out) && (isThere(in) || isThere(out+part)) {

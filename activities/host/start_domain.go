@@ -21,11 +21,23 @@ func (a *Activities) StartDomain(ctx context.Context, in contract.StartDomainInp
 	return a.start(ctx, in.ServerID)
 }
 
+// start is the one way in which guests are started: with their ports plugged.
 func (a *Activities) start(ctx context.Context, serverID string) error {
+	if err := a.plugAll(ctx, serverID); err != nil {
+		return err
+	}
 	err := a.o.Hypervisor.Start(ctx, serverID)
 	// Also where it failed: libvirt labels before it starts.
 	a.o.Cache.TakeBack(serverID)
 	return err
+}
+
+// turnOff is the one way in which they are turned off: their ports are plugged no more, also where the guest has gone by itself.
+func (a *Activities) turnOff(ctx context.Context, serverID string) error {
+	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
+		return err
+	}
+	return a.unplugAll(ctx, serverID)
 }
 
 // DestroyDomain stops the domain at once and removes what its console said: nobody may read it any more.
@@ -42,7 +54,7 @@ func (a *Activities) DestroyDomain(ctx context.Context, in contract.Undo) error 
 }
 
 func (a *Activities) destroy(ctx context.Context, dir, serverID string) error {
-	if err := a.o.Hypervisor.Destroy(ctx, serverID); err != nil {
+	if err := a.turnOff(ctx, serverID); err != nil {
 		return err
 	}
 	for _, path := range consoleFiles(dir) {

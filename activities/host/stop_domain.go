@@ -24,8 +24,8 @@ func (a *Activities) StopDomain(ctx context.Context, in contract.StopDomainInput
 	if err := a.shutDown(ctx, in); err != nil {
 		return err
 	}
-	// Also where the guest has gone by itself: its network's bridges go with it.
-	return a.o.Hypervisor.Destroy(ctx, in.ServerID)
+	// Also where the guest has gone by itself: its network's bridges go with it, and its ports.
+	return a.turnOff(ctx, in.ServerID)
 }
 
 // shutDown returns when the guest is off or its time is over.
@@ -74,5 +74,5 @@ func (a *Activities) PowerOffDomain(ctx context.Context, in contract.Undo) error
 		return err
 	}
 	defer leave()
-	return a.o.Hypervisor.Destroy(ctx, in.ServerID)
+	return a.turnOff(ctx, in.ServerID)
 }

@@ -21,6 +21,9 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/guest/console"
 	"github.com/slipway-cloud/slipway/internal/guest/guestfs"
+	"github.com/slipway-cloud/slipway/internal/guest/hostnet"
+	fakeports "github.com/slipway-cloud/slipway/internal/guest/hostnet/fake"
+	"github.com/slipway-cloud/slipway/internal/guest/hostnet/ovs"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
@@ -113,6 +116,16 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	ports, err := openPorts(c.Host, virt, instances, stateDir, log)
+	if err != nil {
+		return err
+	}
+	if ports != nil {
+		defer ports.Close()
+		if err := ports.Probe(ctx); err != nil {
+			log.Warn("No ports of servers can be plugged on this host as it is.", "reason", err)
+		}
+	}
 	virt, interceptors, err := injectFaults(hostname, virt)
 	if err != nil {
 		return err
@@ -184,7 +197,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 	defer offers.Close()
 	activities, err := host.New(host.Options{
 		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Images: api, Hypervisor: virt, Consoles: consoles, Keys: keys.Keys,
-		CannotInject: cannotInject, Libguestfs: libguestfs, Logger: log,
+		CannotInject: cannotInject, Libguestfs: libguestfs, Logger: log, Ports: ports, PlugPatience: c.Host.PlugTimeout, PlugFatal: c.Host.PlugFatal,
 		Offers: offers, Receiver: transfer.Receiver{TLS: dials, Reserve: reserve, Metrics: moved, Logger: log},
 	})
 	if err != nil {
@@ -224,6 +237,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Hypervisor: virt, API: &registration, Instances: instances, Resume: c.Host.ResumeGuests, Every: c.Host.SyncPowerEvery, Logger: log,
 		}
 		group.Go(func() error { return guests.Run(ctx) })
+		group.Go(func() error { return workers.SettlePorts(ctx, activities, log) })
 		if libguestfs != nil {
 			group.Go(func() error {
 				if why := libguestfs.Ready(ctx); why != nil && ctx.Err() == nil {
@@ -283,6 +297,23 @@ func hostToken(c config.Host) (func() string, error) {
 		}
 		return last
 	}, nil
+}
+
+// openPorts is what plugs the ports of servers where networks stand on OVN; nil where this host plugs none.
+func openPorts(c config.Host, virt hypervisor.Hypervisor, instances, stateDir string, log *slog.Logger) (hostnet.Ports, error) {
+	switch {
+	case c.Hypervisor == "fake":
+		return fakeports.New(filepath.Join(stateDir, "ports"))
+	case c.OVSDB == "":
+		return nil, nil
+	}
+	o := ovs.Options{Endpoint: c.OVSDB, Owner: instances, Logger: log}
+	if in, ok := virt.(interface {
+		NetNS(context.Context) (string, error)
+	}); ok {
+		o.NetNS = in.NetNS
+	}
+	return ovs.New(o), nil
 }
 
 func openHypervisor(c config.Host, hostname, stateDir string, log *slog.Logger) (hypervisor.Hypervisor, error) {

@@ -146,6 +146,7 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 				ResizeAway:   !c.Build.AllowResizeToSameHost,
 				OffloadAfter: c.Build.ShelvedOffloadTime,
 				Deadlines:    deadlines,
+				VIFType:      c.Network.VIFType(),
 				Logger:       log,
 			}),
 			Audit:   control.NewAudit(store, workers.Engine{Temporal: temporal}, images),

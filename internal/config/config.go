@@ -447,7 +447,10 @@ type Host struct {
 	StateDir         string        `koanf:"state_dir" help:"folder of instances and cached images"`
 	Hypervisor       string        `koanf:"hypervisor" help:"libvirt, or fake for load tests"`
 	LibvirtSocket    string        `koanf:"libvirt_socket" help:"libvirtd's socket"`
-	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace in which bridges are made; empty: the one that libvirtd runs in"`
+	LibvirtNetNS     string        `koanf:"libvirt_netns" help:"network namespace in which bridges and taps are made; empty: the one that libvirtd runs in"`
+	OVSDB            string        `koanf:"ovsdb" help:"database of this host's Open vSwitch, as unix:/run/openvswitch/db.sock, where networks stand on OVN; empty: this host gets no servers with such ports"`
+	PlugTimeout      time.Duration `koanf:"vif_plugging_timeout" help:"how long a build waits until OVN has installed a port (Nova's setting of this name); 0: it does not"`
+	PlugFatal        bool          `koanf:"vif_plugging_is_fatal" help:"leave the host where it was waited in vain for a port; else the guest starts without (Nova's)"`
 	QEMUUser         string        `koanf:"qemu_user" help:"user that libvirt runs QEMU as, where its qemu.conf names one; empty: libvirt-qemu or qemu, as the packages have it"`
 	VirtType         string        `koanf:"virt_type" help:"how guests run: kvm, qemu (emulated), or auto for the first of them that runs a trial guest"`
 	CPUMode          string        `koanf:"cpu_mode" help:"the CPU that guests see: host-passthrough, host-model, custom, none (QEMU's default); empty: host-model with kvm, a plain model emulated"`
@@ -525,6 +528,7 @@ func Default() Config {
 			APIURL: "http://127.0.0.1:8774", StateDir: "/var/lib/slipway/host", Hypervisor: "libvirt", VirtType: hypervisor.Auto,
 			LibvirtSocket: "/run/libvirt/libvirt-sock", Reserve: defaultReserve, HeartbeatEvery: 10 * time.Second, SyncPowerEvery: 10 * time.Minute,
 			CPURatio: 4, RAMRatio: 1, DiskRatio: 1, ReservedMemory: 512, Libguestfs: true,
+			PlugTimeout: 30 * time.Second, PlugFatal: true,
 			TransferListen: ":8790",
 		},
 		Notifications: Notifications{Log: true, WebhookTimeout: 10 * time.Second, GiveUp: 3 * 24 * time.Hour, Keep: 7 * 24 * time.Hour},

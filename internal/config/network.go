@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
 )
 
 // Network is what the networks of servers stand on. Every process needs the same engine.
@@ -26,6 +28,14 @@ const (
 	EngineOVN    = "ovn"
 	EngineFake   = "fake"
 )
+
+// VIFType is what ports are to their hosts.
+func (n Network) VIFType() string {
+	if n.Engine == EngineBridge {
+		return contract.VIFBridge
+	}
+	return contract.VIFOVS
+}
 
 // Northbound lists the addresses of OVN's Northbound database.
 func (n Network) Northbound() (all []string, err error) {

@@ -80,6 +80,9 @@ var activities = table(
 	host[BuildDiskInput, InjectedData](BuildDisk).of(func(in BuildDiskInput) string { return in.ServerID }),
 	host[Undo, none](RemoveDisk).givesBack(),
 	host[InjectDataInput, InjectedData](InjectData).of(func(in InjectDataInput) string { return in.ServerID }),
+	host[PlugPortInput, none](PlugPort).of(func(in PlugPortInput) string { return in.ServerID }).
+		noTurn("it waits for the networks' engine, and would keep those from working that do not"),
+	host[Undo, none](UnplugPort).givesBack(),
 	host[DefineDomainInput, none](DefineDomain).of(func(in DefineDomainInput) string { return in.ServerID }),
 	host[Undo, none](UndefineDomain).givesBack(),
 	host[StartDomainInput, none](StartDomain).of(func(in StartDomainInput) string { return in.ServerID }),

@@ -430,9 +430,26 @@ type Port struct {
 	Network   string    `json:"network"` // the network's name, shown under "addresses"
 	MAC       string    `json:"mac"`
 	MTU       int       `json:"mtu"`
-	Bridge    string    `json:"bridge"` // the Linux bridge on every host of this network
+	Bridge    string    `json:"bridge"` // the Linux bridge on every host of this network, where that is what it stands on
 	Addresses []Address `json:"addresses"`
 	Tag       string    `json:"tag,omitempty"`
+	VIFType   string    `json:"vif_type,omitempty"`
+}
+
+// What a port is to its host, as Neutron's binding:vif_type.
+const (
+	VIFBridge = ""    // on a bridge, which the hypervisor makes with the guest
+	VIFOVS    = "ovs" // a tap in the host's Open vSwitch, where OVN switches it
+)
+
+// Plugged says whether the host plugs the port, before its guest starts.
+func (p Port) Plugged() bool { return p.VIFType == VIFOVS }
+
+// PlugPortInput plugs one NIC's port. Index is the NIC's place, from 0.
+type PlugPortInput struct {
+	ServerID string `json:"server_id"`
+	Index    int    `json:"index"`
+	Port     Port   `json:"port"`
 }
 
 // Address is a fixed address with what a guest needs to use it.
@@ -472,7 +489,7 @@ const (
 type Undo struct {
 	ServerID string `json:"server_id"`
 	Hostname string `json:"hostname,omitempty"` // host steps and ReleaseAllocation
-	Index    int    `json:"index,omitempty"`    // ReleaseNetwork: which NIC
+	Index    int    `json:"index,omitempty"`    // ReleaseNetwork, UnplugPort: which NIC
 	// Except, with an empty Hostname, are the hosts whose allocations ReleaseAllocation leaves alone.
 	Except []string `json:"except,omitempty"`
 	// RequestID is the build's whose undo it is, "" in a teardown. ReleaseQuota leaves the claim of a server that another

@@ -102,6 +102,8 @@ const (
 	BuildConfigDrive  = "BuildConfigDrive"
 	RemoveConfigDrive = "RemoveConfigDrive"
 	InjectData        = "InjectData"
+	PlugPort          = "PlugPort"
+	UnplugPort        = "UnplugPort"
 	DefineDomain      = "DefineDomain"
 	UndefineDomain    = "UndefineDomain"
 	StartDomain       = "StartDomain"

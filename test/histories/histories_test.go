@@ -80,6 +80,7 @@ func scenarios(t *testing.T, private string, keys *payload.Keys, offload string,
 	s := system.Start(t, system.Options{Hosts: 2, Hypervisor: "fake", Faults: true, Settings: map[string]any{
 		"images":   map[string]any{"stores": "hot=file:" + filepath.Join(stores, "hot") + ",cold=file:" + filepath.Join(stores, "cold")},
 		"temporal": map[string]any{"payload_keys": private},
+		"network":  map[string]any{"engine": "fake"}, // hosts plug ports
 		"quota":    map[string]any{"instances": 2, "cores": -1, "ram_mib": -1},
 		"build": map[string]any{
 			"host_lost": "3s", "host_unavailable": "1s", "undo_patience": "1s", "capacity_wait": "3s", "spawning_deadline": "2s",

@@ -72,6 +72,7 @@ func newLane(t testing.TB) *lane {
 				"step_timeouts":              stepTimeouts(),
 				"vendordata_dynamic_targets": system.NoVendorData, // the step is in every build
 			},
+			"network": map[string]any{"engine": "fake"}, // hosts plug ports
 		},
 	})}
 	demo := l.Demo()

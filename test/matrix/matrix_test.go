@@ -148,7 +148,7 @@ func cases(seed uint64) []trialCase {
 		if undo.outlasts() {
 			add("clean-up", undo, cleanUpModes)
 		}
-		if row.Undo != contract.FailServer { // a delete needs no fault
+		if row.Undo != contract.FailServer && row.Undo != contract.UnplugPort { // a delete needs no fault, and unplugs with the domain
 			add("delete", undo, deleteModes)
 		}
 	}

@@ -391,12 +391,15 @@ func (tr *trial) whole(s *models.Server) {
 				if strings.HasPrefix(file, filepath.Join("fake", tr.id)) {
 					held["domain on "+hostname]++
 				}
+				if strings.HasPrefix(file, filepath.Join("ports", tr.id)) {
+					held["ports plugged on "+hostname]++
+				}
 				if file == filepath.Join("instances", tr.id) {
 					held["folder on "+hostname]++
 				}
 			}
 		}
-		should := map[string]int{"claims": 1, "placements": 1, "ports": nics, "domain on " + host.Hostname: 1, "folder on " + host.Hostname: 1}
+		should := map[string]int{"claims": 1, "placements": 1, "ports": nics, "domain on " + host.Hostname: 1, "ports plugged on " + host.Hostname: nics, "folder on " + host.Hostname: 1}
 		return maps.Equal(should, held), fmt.Sprintf("server %s on %s holds %v", tr.id, host.Hostname, held)
 	})
 	require.True(tr.t, tr.holdsRoom(host.ID))

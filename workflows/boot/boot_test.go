@@ -45,6 +45,7 @@ type world struct {
 	image  contract.ResolvedImage
 	asked  contract.Submission // of the server's row
 	stands bool                // another run has built the server
+	vif    string              // what ports are to their hosts
 
 	// before and after may answer a failure for a step, before it takes anything or once it has.
 	before, after func(step, host string) error
@@ -155,7 +156,7 @@ func (w *world) register(r registry) {
 			return nil
 		},
 		contract.AllocateNetwork: func(_ context.Context, in contract.AllocateNetworkInput) (contract.Port, error) {
-			return contract.Port{ID: fmt.Sprint(in.Index)}, w.do(contract.AllocateNetwork, "", fmt.Sprintf("port%d", in.Index))
+			return contract.Port{ID: fmt.Sprint(in.Index), VIFType: w.vif}, w.do(contract.AllocateNetwork, "", fmt.Sprintf("port%d", in.Index))
 		},
 		contract.ReleaseNetwork: func(_ context.Context, in contract.Undo) error {
 			return w.undo(fmt.Sprintf("port%d", in.Index))
@@ -171,6 +172,12 @@ func (w *world) register(r registry) {
 		},
 		contract.InjectData: func(ctx context.Context, _ contract.InjectDataInput) (contract.InjectedData, error) {
 			return contract.InjectedData{}, w.do(contract.InjectData, hostOf(ctx), "")
+		},
+		contract.PlugPort: func(ctx context.Context, in contract.PlugPortInput) error {
+			return w.do(contract.PlugPort, hostOf(ctx), fmt.Sprintf("plug%s@%s", in.Port.ID, hostOf(ctx)))
+		},
+		contract.UnplugPort: func(_ context.Context, in contract.Undo) error {
+			return w.undo(fmt.Sprintf("plug%d@%s", in.Index, in.Hostname))
 		},
 		contract.DefineDomain: func(ctx context.Context, _ contract.DefineDomainInput) error {
 			return w.do(contract.DefineDomain, hostOf(ctx), "domain@"+hostOf(ctx))
@@ -500,6 +507,29 @@ func TestAHostThatCannotIsLeftForTheNext(t *testing.T) {
 			require.Equal(t, []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "port0", "port1", "row", "running@hv2"}, w.holds())
 		})
 	}
+}
+
+func TestPortsThatAHostPlugsAreThereBeforeItsDomainAndGoWithTheHost(t *testing.T) {
+	w := newWorld()
+	w.vif = contract.VIFOVS
+	var order []string
+	w.before = func(s, host string) error {
+		if s == contract.PlugPort || s == contract.DefineDomain {
+			order = append(order, s+"@"+host)
+		}
+		return nil
+	}
+	w.after = func(s, host string) error {
+		if s == contract.PlugPort && host == "hv1" && w.held["plug1@hv1"] {
+			return fault.New(fault.HostUnfit, "the port did not come up")
+		}
+		return nil
+	}
+	o := boot(t, w, input())
+	require.NoError(t, o.ended)
+	require.Equal(t, "ACTIVE", w.server)
+	require.Equal(t, []string{"PlugPort@hv1", "PlugPort@hv1", "PlugPort@hv2", "PlugPort@hv2", "DefineDomain@hv2"}, order)
+	require.Equal(t, []string{"allocation@hv2", "claim", "disk@hv2", "domain@hv2", "drive@hv2", "plug0@hv2", "plug1@hv2", "port0", "port1", "row", "running@hv2"}, w.holds())
 }
 
 func TestTheFaultNamesEveryHostAndItsCause(t *testing.T) {

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -46,6 +47,9 @@ var steps = run.Table[*build]{
 	host(contract.InjectData, injectData, 5*time.Minute).When(wantsInjection).Tells(notTaken).
 		TakesNothing("gone with the disk"),
 
+	host(contract.PlugPort, plugPort, 2*time.Minute).Each(server.PluggedNIC, plugged). // none where networks stand on bridges
+												GivenBackBy(contract.UnplugPort),
+
 	host(contract.DefineDomain, defineDomain, time.Minute).
 		GivenBackBy(contract.UndefineDomain),
 
@@ -82,6 +86,14 @@ func wantsConfigDrive(b *build) bool { return b.in.ConfigDrive || b.image.Config
 func asksVendorData(b *build) bool { return b.in.VendorServices != nil && wantsConfigDrive(b) }
 
 func nics(b *build) int { return len(b.in.Networks) }
+
+// plugged counts the NICs if their host plugs them. What stands in old histories says that it does not.
+func plugged(b *build) int {
+	if !slices.ContainsFunc(b.ports, contract.Port.Plugged) {
+		return 0
+	}
+	return nics(b)
+}
 
 func wantsInjection(b *build) bool { return b.facts().Injects() }
 
@@ -201,6 +213,10 @@ func notGrown(b *build) string { return b.grown.String() }
 func injectData(b *build, _ int) (contract.InjectDataInput, func(contract.InjectedData)) {
 	return contract.InjectDataInput{ServerID: b.in.ServerID, Metadata: b.facts().Metadata(b.host.AvailabilityZone), Options: b.in.Inject},
 		func(injected contract.InjectedData) { b.injected = injected }
+}
+
+func plugPort(b *build, nic int) (contract.PlugPortInput, func(run.None)) {
+	return contract.PlugPortInput{ServerID: b.in.ServerID, Index: nic, Port: b.ports[nic]}, nil
 }
 
 // notTaken warns of what the image did not take.

@@ -23,6 +23,10 @@ const TaskTimeout = 5 * time.Second
 // NIC is what rows are counted by that are done once for each network interface.
 const NIC = "NIC"
 
+// PluggedNIC is what rows are counted by that are done once for each that its host plugs. A teardown has none: with the domain of a
+// server all of its ports go from a host.
+const PluggedNIC = "plugged NIC"
+
 // Subject is a server, and the request that a workflow about it is for.
 type Subject struct {
 	ServerID, ProjectID, RequestID string

@@ -146,7 +146,7 @@ func writeSteps(b *bytes.Buffer, steps []boot.Step, sentences map[string]sentenc
 		name := fmt.Sprintf("[%s](../%s)", s.Name, sentences[s.Name].file)
 		switch {
 		case s.Counts != "":
-			name += ", once for each NIC"
+			name += ", once for each " + s.Counts
 		case s.If != "":
 			name += ", where " + s.If
 		case s.Conditional:
