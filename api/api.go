@@ -156,7 +156,7 @@ func New(o Options) (*Server, error) {
 		}
 	}
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
-	computing := compute.New(o.Store, service, s.consoles, o.Compute)
+	computing := compute.New(o.Store, service, o.Images, s.consoles, o.Compute)
 	computing.Mount(e.Group("/compute"))
 	ec2.New(o.Store, identities, service, o.Images, wiring, o.EC2).Mount(e)
 	network.New(o.Store, wiring).Mount(e.Group("/network"))

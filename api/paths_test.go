@@ -134,7 +134,6 @@ func TestRoutesThatNovaHasAndThisAPINotSayWhatToAskInstead(t *testing.T) {
 		text    string
 	}{
 		"/os-floating-ips":                 {404, "2.35", "Nova's os-floating-ips is not served: Floating IPs are resources of the network API, at /network/v2.0/floatingips."},
-		"/images/detail":                   {404, "2.1", "Images are resources of the image API, at /image/v2/images."},
 		"/os-networks/1":                   {404, "2.36", "API version 2.36 is not supported on this method."},
 		"/os-hosts":                        {404, "2.42", "Hosts are shown by os-hypervisors and os-services."},
 		"/os-cells":                        {410, "2.96", "This resource is no longer available. No forwarding address is given."},

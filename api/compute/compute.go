@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -25,14 +26,15 @@ type Config struct {
 type API struct {
 	store    *models.Store
 	service  *servers.Service
+	images   *images.Service
 	consoles *consoles.Service
 	config   Config
 	now      func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, service *servers.Service, consoles *consoles.Service, config Config) *API {
-	return &API{store: store, service: service, consoles: consoles, config: config, now: time.Now}
+func New(store *models.Store, service *servers.Service, images *images.Service, consoles *consoles.Service, config Config) *API {
+	return &API{store: store, service: service, images: images, consoles: consoles, config: config, now: time.Now}
 }
 
 // servers is the service for whoever makes the request.
@@ -71,6 +73,7 @@ func (a *API) Mount(root *echo.Group) {
 	a.mountUsage(g)
 	a.mountExtensions(g)
 	a.mountAssistedSnapshots(g)
+	a.mountImages(g)
 	g.RouteNotFound("/*", unknownRoute)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -18,9 +19,11 @@ import (
 	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/placement"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
@@ -138,6 +141,7 @@ func (b *builds) take() []contract.BootInput {
 type cloud struct {
 	*apitest.Env
 	builds                          *builds
+	bytes                           *imagestore.Stores
 	keys                            *payload.Keys
 	admin, member, reader, stranger apitest.User
 	flavor                          models.Flavor
@@ -149,6 +153,9 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 	t.Helper()
 	keys := testenv.PayloadKeys(t)
 	c := &cloud{builds: &builds{}, keys: keys, image: uuid.NewString()}
+	var err error
+	c.bytes, err = imagestore.OpenStores(imagestore.Settings{Dir: t.TempDir()})
+	require.NoError(t, err)
 	c.Env = apitest.New(t, func(e *echo.Echo, store *models.Store) {
 		d := config.Default()
 		config := servers.Config{
@@ -163,7 +170,7 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 			f(&config)
 		}
 		service := servers.New(store, c.builds, config)
-		computing := compute.New(store, service, consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter})
+		computing := compute.New(store, service, images.New(store, c.bytes, images.Config{MaxBytes: 1 << 30}, slog.New(slog.DiscardHandler)), consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter})
 		computing.Mount(e.Group("/compute"))
 		computing.MountExplain(e.Group("/reservations"))
 		network.New(store, networks.New(store, networks.Config{})).Mount(e.Group("/network"))
@@ -171,12 +178,11 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")
 	c.reader, c.stranger = c.User(t, "one", "reader"), c.User(t, "two", "member")
 	ctx := context.Background()
-	var err error
 	c.flavor, err = c.Store.CreateFlavor(ctx, models.Flavor{
 		ID: "1", Name: "m1.tiny", VCPUs: 1, RAMMiB: 512, DiskGiB: 1, RxTxFactor: 1, Public: true, ExtraSpecs: map[string]string{"hw:x": "y"},
 	})
 	require.NoError(t, err)
-	_, err = c.Store.CreateImage(ctx, models.Image{ID: c.image, OwnerID: c.admin.ProjectID, Status: models.ImageActive, Visibility: "public"}, nil)
+	_, err = c.Store.CreateImage(ctx, models.Image{ID: c.image, OwnerID: c.admin.ProjectID, Visibility: "public", Properties: map[string]string{"os_type": "linux"}}, nil)
 	require.NoError(t, err)
 	now := time.Now()
 	c.host, err = c.Store.RegisterHost(ctx, models.Host{

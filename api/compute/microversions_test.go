@@ -171,8 +171,11 @@ func TestWhatEachMicroversionTakesAndAnswersIsWrittenDown(t *testing.T) {
 		}
 		template := "/" + path
 		key := "role"
-		if strings.HasPrefix(template, "/flavors") {
+		switch {
+		case strings.HasPrefix(template, "/flavors"):
 			key = "hw:x"
+		case strings.HasPrefix(template, "/images"):
+			key = "os_type"
 		}
 		of := func(id string) string {
 			return strings.NewReplacer(":request", actions[0].RequestID, ":id", id, ":key", key, ":tag", "blue", ":network", "web", ":name", "k", ":token", token,
@@ -242,6 +245,8 @@ func idsOf(c *cloud, route string, up, broken models.Server, minor int) []string
 		return []string{strconv.Itoa(compute.NumberOf(c.host.ID))}
 	case strings.Contains(route, ":request"):
 		return []string{broken.ID}
+	case strings.HasPrefix(route, "/images"):
+		return []string{c.image}
 	case route == "/servers/:id":
 		return []string{up.ID, broken.ID}
 	}

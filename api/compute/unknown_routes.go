@@ -13,7 +13,7 @@ import (
 
 // Nova has stood before other services: until a microversion it asked them for its client, and from then on the route is none.
 const (
-	networkProxies = 35 // volumes', images' and bare metal nodes' too
+	networkProxies = 35 // volumes' and bare metal nodes' too
 	hostRoutes     = 42
 )
 
@@ -26,7 +26,6 @@ var proxies = []struct {
 	{[]string{"os-networks", "os-tenant-networks"}, networkProxies, "Networks are resources of the network API, at /network/v2.0/networks."},
 	{[]string{"os-floating-ips", "os-floating-ip-pools"}, networkProxies, "Floating IPs are resources of the network API, at /network/v2.0/floatingips."},
 	{[]string{"os-security-groups", "os-security-group-rules"}, networkProxies, "Security groups are resources of the network API, at /network/v2.0/security-groups."},
-	{[]string{"images"}, networkProxies, "Images are resources of the image API, at /image/v2/images."},
 	{[]string{"os-volumes", "os-volume-types", "os-snapshots"}, networkProxies, "There is no volume service here."},
 	{[]string{"os-baremetal-nodes"}, networkProxies, "There is no bare metal service here."},
 	{[]string{"os-hosts"}, hostRoutes, "Hosts are shown by os-hypervisors and os-services."},

@@ -212,24 +212,7 @@ func (a *API) switchTo(status models.ImageStatus) echo.HandlerFunc {
 	}
 }
 
-// attempts is how often a change is worked out again after somebody else's came between.
-const attempts = 5
-
-// change reads the path's image and does something to it as it was read; again if it is another one by then.
+// change does something to the path's image (images.Change).
 func (a *API) change(c echo.Context, do func(images.Repository, models.Image) error) error {
-	repo := a.images(c)
-	for attempt := 1; ; attempt++ {
-		image, err := repo.Get(c.Request().Context(), c.Param("id"))
-		if err != nil {
-			return err
-		}
-		err = do(repo, image)
-		if !fault.Is(err, fault.Conflict) || attempt == attempts {
-			return err
-		}
-		now, got := repo.Get(c.Request().Context(), image.ID)
-		if got == nil && now.UpdatedAt.Equal(image.UpdatedAt) {
-			return err // it is in conflict with what was asked, not with somebody else's change
-		}
-	}
+	return images.Change(c.Request().Context(), a.images(c), c.Param("id"), do)
 }

@@ -17,6 +17,7 @@ const Region = "RegionOne"
 // Link is one entry of OpenStack's "links".
 type Link struct {
 	Rel  string `json:"rel"`
+	Type string `json:"type,omitempty"`
 	Href string `json:"href"`
 }
 
