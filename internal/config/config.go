@@ -44,7 +44,6 @@ type Config struct {
 	API      API      `koanf:"api"`
 	Images   Images   `koanf:"images"`
 	Quota    Quota    `koanf:"quota"`
-	Network  Network  `koanf:"network"`
 	Build    Build    `koanf:"build"`
 	Network  Network  `koanf:"network"`
 	Audit    Audit    `koanf:"audit"`
@@ -224,11 +223,6 @@ type Quota struct {
 	Networks int `koanf:"networks" help:"networks of a project"`
 	Subnets  int `koanf:"subnets" help:"subnets of a project"`
 	Ports    int `koanf:"ports" help:"ports of a project that its users make"`
-}
-
-// Network is how the networks of servers work.
-type Network struct {
-	Engine string `koanf:"engine" help:"bridge: an isolated bridge on each host, and what it cannot enforce is refused; ovn: it is accepted, for OVN to enforce"`
 }
 
 // Build is how builds behave.
@@ -510,7 +504,6 @@ func Default() Config {
 			Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100, MetadataItems: 128, InjectedFiles: 5, InjectedFileBytes: 10 * 1024,
 			InjectedPathBytes: 255, ServerGroups: 10, ServerGroupMembers: 10, Networks: 100, Subnets: 100, Ports: 500,
 		},
-		Network: Network{Engine: "bridge"},
 		Build: Build{MaxHosts: 3, AllowResizeToSameHost: true, MaxCount: 1000, MaxLocalDisks: 3, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],
 			Spawning: d.Phases[contract.PhaseSpawning], Deleting: d.Phases[contract.PhaseDeleting],
@@ -688,9 +681,6 @@ func (c Config) check() error {
 		if n <= 0 {
 			wrong = append(wrong, fmt.Errorf("%s must be more than 0, not %d", name, n))
 		}
-	}
-	if e := c.Network.Engine; e != "bridge" && e != "ovn" {
-		wrong = append(wrong, fmt.Errorf("network.engine: %q is neither bridge nor ovn", e))
 	}
 	positive("build.max_hosts", int64(c.Build.MaxHosts))
 	positive("build.max_count", int64(c.Build.MaxCount))
