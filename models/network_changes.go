@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
+	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
@@ -204,19 +206,24 @@ func queueDesired(b *pgx.Batch, ref sdn.Ref, found func(sdn.Desired)) {
 	}
 }
 
+// answersDHCP says of subnet s whether a DHCP server has anything to tell: guests with SLAAC listen to a router.
+const answersDHCP = `(s.enable_dhcp AND s.ipv6_address_mode IS DISTINCT FROM 'slaac')`
+
 func queueSubnets(b *pgx.Batch, which, id string, found func(sdn.Desired)) {
 	queueFound(b, `
-SELECT s.id, s.network_id, n.mtu, s.cidr::text, host(s.gateway_ip), s.enable_dhcp, ARRAY(SELECT jsonb_array_elements_text(s.dns_servers))
+SELECT s.id, s.network_id, n.mtu, s.cidr::text, host(s.gateway_ip), `+answersDHCP+`, COALESCE(s.ipv6_address_mode = 'dhcpv6-stateless', false),
+    ARRAY(SELECT jsonb_array_elements_text(s.dns_servers)), s.host_routes
 FROM subnets s JOIN networks n ON n.id = s.network_id WHERE `+which+` ORDER BY s.id`, id, desiredSubnet, found)
 }
 
 func queuePorts(b *pgx.Batch, which, id string, found func(sdn.Desired)) {
 	queueFound(b, `
-SELECT p.id, p.network_id, p.mac, COALESCE(h.hostname, ''), a.ips, a.subnets, a.dhcp
-FROM ports p LEFT JOIN hosts h ON h.id = p.host_id, LATERAL (
+SELECT p.id, p.network_id, p.mac, COALESCE(h.hostname, ''), NOT (p.admin_state_up AND n.admin_state_up), NOT p.port_security, p.address_pairs,
+    a.ips, a.subnets, a.dhcp
+FROM ports p JOIN networks n ON n.id = p.network_id LEFT JOIN hosts h ON h.id = p.host_id, LATERAL (
     SELECT COALESCE(array_agg(host(f.ip) ORDER BY s.created_at, s.id, f.ip), '{}') AS ips,
         COALESCE(array_agg(s.id ORDER BY s.created_at, s.id, f.ip), '{}') AS subnets,
-        COALESCE(array_agg(s.enable_dhcp ORDER BY s.created_at, s.id, f.ip), '{}') AS dhcp
+        COALESCE(array_agg(`+answersDHCP+` ORDER BY s.created_at, s.id, f.ip), '{}') AS dhcp
     FROM fixed_ips f JOIN subnets s ON s.id = f.subnet_id WHERE f.port_id = p.id) a
 WHERE `+which+` ORDER BY p.id`, id, desiredPort, found)
 }
@@ -243,8 +250,9 @@ func desiredSubnet(row pgx.CollectableRow) (sdn.Desired, error) {
 		cidr    string
 		gateway *string
 		dns     []string
+		routes  []ipam.Route
 	)
-	err := row.Scan(&s.ID, &s.NetworkID, &s.MTU, &cidr, &gateway, &s.DHCP, &dns)
+	err := row.Scan(&s.ID, &s.NetworkID, &s.MTU, &cidr, &gateway, &s.DHCP, &s.Stateless, &dns, &routes)
 	if err == nil {
 		s.CIDR, err = netip.ParsePrefix(cidr)
 	}
@@ -258,6 +266,16 @@ func desiredSubnet(row pgx.CollectableRow) (sdn.Desired, error) {
 			s.DNS = append(s.DNS, server)
 		}
 	}
+	for _, r := range routes {
+		var route sdn.Route
+		if err == nil {
+			route.To, err = netip.ParsePrefix(r.Destination)
+		}
+		if err == nil {
+			route.Through, err = netip.ParseAddr(r.NextHop)
+		}
+		s.Routes = append(s.Routes, route)
+	}
 	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindSubnet, ID: s.ID}, Subnet: &s}, err
 }
 
@@ -266,8 +284,16 @@ func desiredPort(row pgx.CollectableRow) (sdn.Desired, error) {
 		p            sdn.Port
 		ips, subnets []string
 		dhcp         []bool
+		pairs        []AddressPair
 	)
-	err := row.Scan(&p.ID, &p.NetworkID, &p.MAC, &p.Host, &ips, &subnets, &dhcp)
+	err := row.Scan(&p.ID, &p.NetworkID, &p.MAC, &p.Host, &p.Down, &p.Unguarded, &pairs, &ips, &subnets, &dhcp)
+	for _, pair := range pairs {
+		if err == nil {
+			var ip netip.Prefix
+			ip, err = prefix(pair.IP)
+			p.Also = append(p.Also, sdn.Pair{MAC: pair.MAC, IP: ip})
+		}
+	}
 	for i, text := range ips {
 		if err == nil {
 			var ip netip.Addr
@@ -276,6 +302,19 @@ func desiredPort(row pgx.CollectableRow) (sdn.Desired, error) {
 		}
 	}
 	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: p.ID}, Port: &p}, err
+}
+
+// prefix reads a range, or an address, which is one of itself alone.
+func prefix(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		p, err := netip.ParsePrefix(text)
+		return p.Masked(), err
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 // ListenNetworkChanges calls woke when it listens, and after that soon after each change, as ListenNotifications does.

@@ -180,6 +180,20 @@ func TestWhatIsDesiredIsReadWithAllThatTakesFromIt(t *testing.T) {
 	require.Equal(t, []sdn.Desired{port}, got[3])
 	require.Equal(t, []sdn.Desired{{Ref: absent}}, got[4])
 
+	require.NoError(t, w.exec(ctx, `UPDATE ports SET port_security = false,
+		address_pairs = '[{"ip_address": "192.0.2.64/28", "mac_address": "00:00:5e:00:01:01"}, {"ip_address": "192.0.2.99", "mac_address": ""}]' WHERE id = $1`, p.ID))
+	require.NoError(t, w.exec(ctx, `UPDATE subnets SET ipv6_address_mode = 'slaac', enable_dhcp = true WHERE id = $1`, s6.ID))
+	require.NoError(t, w.exec(ctx, `UPDATE subnets SET host_routes = '[{"destination": "198.51.100.0/24", "nexthop": "192.0.2.9"}]' WHERE id = $1`, s4.ID))
+	require.NoError(t, w.exec(ctx, `UPDATE networks SET admin_state_up = false WHERE id = $1`, n.ID))
+	single, err = w.NetworkDesired(ctx, v4.Ref, v6.Ref, port.Ref)
+	require.NoError(t, err)
+	v4.Subnet.Routes = []sdn.Route{{To: netip.MustParsePrefix("198.51.100.0/24"), Through: netip.MustParseAddr("192.0.2.9")}}
+	port.Port.Down, port.Port.Unguarded = true, true
+	port.Port.Also = []sdn.Pair{
+		{MAC: "00:00:5e:00:01:01", IP: netip.MustParsePrefix("192.0.2.64/28")}, {IP: netip.MustParsePrefix("192.0.2.99/32")},
+	}
+	require.Equal(t, []sdn.Desired{v4, v6, port}, single, "with SLAAC no DHCP answers")
+
 	refs, err := w.NetworkRefs(ctx, sdn.KindSubnet, "", 10)
 	require.NoError(t, err)
 	require.Subset(t, refs, []sdn.Ref{v4.Ref, v6.Ref})

@@ -46,6 +46,7 @@ type Subnet struct {
 	CIDR      netip.Prefix
 	Gateway   netip.Addr // the zero Addr is none
 	DHCP      bool
+	Stateless bool // DHCPv6 tells all but addresses
 	DNS       []netip.Addr
 	Routes    []Route
 }

@@ -35,7 +35,7 @@ END $$;
 -- network_changes_kept(kind, column of its id): words about a resource are nothing to the engine.
 CREATE FUNCTION network_changes_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    words text[] := '{name,description,tags,revision,updated_at}';
+    words text[] := '{name,description,tags,revision,updated_at,ends_run}'; -- the last one is what an index needs of fixed_ips
 BEGIN
     IF TG_OP = 'DELETE' THEN
         PERFORM network_changed(TG_ARGV[0], to_jsonb(OLD) ->> TG_ARGV[1]);

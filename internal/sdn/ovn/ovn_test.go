@@ -96,6 +96,10 @@ func TestTheRowsSayWhatOVNReads(t *testing.T) {
 	v6 := strings.Trim(get("Logical_Switch_Port", w.Port.ID, "dhcpv6_options"), "[]")
 	require.Contains(t, get("DHCP_Options", v6, "options"), `server_id="fa:16:3e:`)
 
+	w.V6.Stateless = true
+	require.NoError(t, e.Apply(ctx, sdntest.Sub(w.V6)))
+	require.Contains(t, get("DHCP_Options", v6, "options"), `dhcpv6_stateless="true"`)
+
 	w.Port.Down, w.Port.Host = true, ""
 	w.Port.Also = []sdn.Pair{{IP: netip.MustParsePrefix("192.0.2.99/32")}, {MAC: "00:00:5e:00:01:01", IP: netip.MustParsePrefix("192.0.2.64/28")}}
 	require.NoError(t, e.Apply(ctx, sdntest.At(w.Port)))

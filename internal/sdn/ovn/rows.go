@@ -136,6 +136,9 @@ func subnetRow(s sdn.Subnet) map[string]any {
 	}
 	if s.CIDR.Addr().Is6() {
 		options["server_id"] = mac
+		if s.Stateless {
+			options["dhcpv6_stateless"] = "true"
+		}
 	} else {
 		server := noGatewayServer
 		if s.Gateway.IsValid() {
