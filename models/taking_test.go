@@ -236,15 +236,15 @@ func TestAFailedHostsAllocationStaysWhileTheBuildMovesOn(t *testing.T) {
 	require.Equal(t, h2.ID, left[0].HostID)
 }
 
-func TestFiftyPortsAtOnceGetDistinctAddressesFromThePoolsStart(t *testing.T) {
+func TestSixtyFourBuildsAtOnceGetDistinctAddressesFromThePoolsStart(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
-	servers := make([]Server, 50)
+	servers := make([]Server, 64)
 	for i := range servers {
 		servers[i] = w.record(t, "s")
 	}
-	ports := make([]Port, 50)
-	for _, err := range atOnce(50, func(i int) (err error) {
+	ports := make([]Port, 64)
+	for _, err := range atOnce(64, func(i int) (err error) {
 		ports[i], err = w.AllocatePort(ctx, PortRequest{ID: uuid.NewString(), ServerID: servers[i].ID, ProjectID: "p1", NetworkID: w.network.ID, TaskState: new("spawning")})
 		return err
 	}) {
@@ -258,13 +258,42 @@ func TestFiftyPortsAtOnceGetDistinctAddressesFromThePoolsStart(t *testing.T) {
 		require.Equal(t, "private", p.Network.Name)
 		require.Equal(t, "10.0.0.1", *p.Network.Subnets[0].GatewayIP)
 	}
-	require.Len(t, macs, 50)
-	for i := range 50 {
-		require.True(t, ips[fmt.Sprint("10.0.0.", 10+i)], "the lowest fifty")
+	require.Len(t, macs, 64)
+	for i := range 64 {
+		require.True(t, ips[fmt.Sprint("10.0.0.", 10+i)], "the lowest of them")
 	}
 	v, err := w.Server(ctx, servers[0].ID)
 	require.NoError(t, err)
 	require.Equal(t, "spawning", *v.TaskState)
+}
+
+// What every taken address knows of the next one holds, however takings and givings back cross.
+func TestTheNextFreeAddressIsKnownAfterAddressesWereTakenAndGivenBackAtOnce(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	for _, err := range atOnce(12, func(i int) error {
+		var last string
+		for n := range 6 {
+			p, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: w.network.ID})
+			if err != nil {
+				return err
+			}
+			if last != "" && (n+i)%3 > 0 {
+				if err := w.DeletePort(ctx, last); err != nil {
+					return err
+				}
+			}
+			last = p.ID
+		}
+		return nil
+	}) {
+		require.NoError(t, err)
+	}
+	var wrong, taken int
+	require.NoError(t, w.pool.QueryRow(ctx, `SELECT count(*) FILTER (WHERE f.free_after IS DISTINCT FROM
+		CASE WHEN NOT EXISTS (SELECT FROM fixed_ips n WHERE n.subnet_id = f.subnet_id AND n.ip = f.ip + 1) THEN f.ip + 1 END), count(*) FROM fixed_ips f`).Scan(&wrong, &taken))
+	require.Zero(t, wrong)
+	require.Greater(t, taken, 12)
 }
 
 func TestAFullPoolIsRefusedAndAFreedAddressIsUsedAgain(t *testing.T) {

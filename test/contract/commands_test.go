@@ -60,6 +60,7 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 	var networks []row
 	demo.json(t, &networks, js("network", "list")...)
 	require.Len(t, networks, 1)
+	ownNetwork(t, demo)
 
 	userData := filepath.Join(t.TempDir(), "user-data")
 	require.NoError(t, os.WriteFile(userData, []byte("#!/bin/sh\n"), 0o600))
@@ -129,6 +130,40 @@ func TestTheOpenStackCommandDoesADaysWork(t *testing.T) {
 	demo.run(t, "image", "delete", "noise")
 	demo.run(t, "keypair", "delete", "laptop")
 	admin.run(t, "flavor", "delete", "nano")
+}
+
+// ownNetwork makes, changes, tags, finds and deletes what belongs to a network.
+func ownNetwork(t *testing.T, demo tool) {
+	t.Helper()
+	js := func(args ...string) []string { return append(args, "-f", "json") }
+	var made map[string]any
+	demo.json(t, &made, js("network", "create", "own", "--description", "of demo", "--mtu", "1400", "--tag", "red")...)
+	require.Equal(t, []any{1400.0, []any{"red"}}, []any{made["mtu"], made["tags"]})
+	demo.json(t, &made, js("subnet", "create", "own-v4", "--network", "own", "--subnet-range", "10.44.0.0/24", "--dns-nameserver", "9.9.9.9",
+		"--allocation-pool", "start=10.44.0.10,end=10.44.0.10", "--allocation-pool", "start=10.44.0.30,end=10.44.0.39",
+		"--host-route", "destination=10.45.0.0/16,gateway=10.44.0.9")...)
+	require.Len(t, made["allocation_pools"], 2)
+	demo.json(t, &made, js("port", "create", "first", "--network", "own", "--no-security-group")...)
+	require.Equal(t, "10.44.0.10", made["fixed_ips"].([]any)[0].(map[string]any)["ip_address"])
+	require.Empty(t, made["security_group_ids"])
+	demo.run(t, "network", "set", "--name", "owned", "own")
+	demo.run(t, "subnet", "set", "--no-dhcp", "--no-host-route", "own-v4")
+	demo.run(t, "port", "set", "--fixed-ip", "ip-address=10.44.0.31", "--tag", "front", "first")
+	var found []map[string]any
+	demo.json(t, &found, js("port", "list", "--tags", "front", "--network", "owned")...)
+	require.Len(t, found, 1)
+	require.Len(t, found[0]["Fixed IP Addresses"], 2)
+	demo.json(t, &found, js("network", "list", "--any-tags", "red,blue")...)
+	require.Len(t, found, 1)
+	demo.run(t, "network", "unset", "--tag", "red", "owned")
+	demo.json(t, &found, js("network", "list", "--tags", "red")...)
+	require.Empty(t, found)
+	_, complaint, code := demo.try(t, "network", "set", "--share", "owned")
+	require.NotZero(t, code)
+	require.Contains(t, complaint, "rule:update_network and rule:update_network:shared is disallowed by policy")
+	demo.run(t, "port", "delete", "first")
+	demo.run(t, "subnet", "delete", "own-v4")
+	demo.run(t, "network", "delete", "owned")
 }
 
 func sameFile(t *testing.T, want, got string) {

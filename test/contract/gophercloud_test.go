@@ -26,6 +26,8 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/users"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/attributestags"
+	networkquotas "github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/quotas"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
@@ -166,6 +168,28 @@ func TestGophercloudCallsWhatThereIs(t *testing.T) {
 		require.Len(t, all(t, ports.List(network, ports.ListOpts{NetworkID: n.ID}), ports.ExtractPorts), 2)
 		require.Len(t, all(t, networks.List(network, networks.ListOpts{}), networks.ExtractNetworks), 2, "the shared one too")
 		refused(t, networks.Delete(ctx, network, networkID).ExtractErr(), http.StatusConflict)
+
+		renamed, err := networks.Update(ctx, network, networkID, networks.UpdateOpts{Description: ptr("of demo"), RevisionNumber: ptr(n.RevisionNumber)}).Extract()
+		require.NoError(t, err)
+		require.Equal(t, []any{"of demo", n.RevisionNumber + 1}, []any{renamed.Description, renamed.RevisionNumber})
+		refused(t, networks.Update(ctx, network, networkID, networks.UpdateOpts{Name: ptr("x"), RevisionNumber: ptr(n.RevisionNumber)}).Err, http.StatusPreconditionFailed)
+		routed, err := subnets.Update(ctx, network, subnet.ID, subnets.UpdateOpts{
+			HostRoutes:      &[]subnets.HostRoute{{DestinationCIDR: "198.51.100.0/24", NextHop: "192.0.2.9"}},
+			AllocationPools: []subnets.AllocationPool{{Start: "192.0.2.4", End: "192.0.2.6"}, {Start: "192.0.2.10", End: "192.0.2.12"}},
+		}).Extract()
+		require.NoError(t, err)
+		require.Len(t, routed.AllocationPools, 2)
+		require.Equal(t, []subnets.HostRoute{{DestinationCIDR: "198.51.100.0/24", NextHop: "192.0.2.9"}}, routed.HostRoutes)
+		named, err := ports.Update(ctx, network, portID, ports.UpdateOpts{Name: ptr("still mine"), SecurityGroups: &[]string{}}).Extract()
+		require.NoError(t, err)
+		require.Equal(t, []any{"still mine", 0}, []any{named.Name, len(named.SecurityGroups)})
+		tagged, err := attributestags.ReplaceAll(ctx, network, "ports", portID, attributestags.ReplaceAllOpts{Tags: []string{"front"}}).Extract()
+		require.NoError(t, err)
+		require.Equal(t, []string{"front"}, tagged)
+		require.Len(t, all(t, ports.List(network, ports.ListOpts{Tags: "front"}), ports.ExtractPorts), 1)
+		several, err := networkquotas.GetDetail(ctx, network, n.ProjectID).Extract()
+		require.NoError(t, err)
+		require.Equal(t, []int{2, 500}, []int{several.Port.Used, several.Port.Limit})
 	}
 
 	flavor, err := flavors.Create(ctx, adminCompute, flavors.CreateOpts{Name: "m1.nano", RAM: 64, VCPUs: 1, Disk: ptr(1)}).Extract()
