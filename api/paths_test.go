@@ -138,6 +138,7 @@ func TestRoutesThatNovaHasAndThisAPINotSayWhatToAskInstead(t *testing.T) {
 		"/os-hosts":                        {404, "2.42", "Hosts are shown by os-hypervisors and os-services."},
 		"/os-cells":                        {410, "2.96", "This resource is no longer available. No forwarding address is given."},
 		"/servers/x/os-virtual-interfaces": {410, "2.1", "This resource is no longer available."},
+		"/os-aggregates/1/images":          {404, "2.81", "Images are not brought to an aggregate's hosts beforehand"},
 		"/servers/x/nothing":               {404, "2.1", ""},
 		"/nothing":                         {404, "2.1", ""},
 	} {

@@ -46,6 +46,9 @@ func unknownRoute(c echo.Context) error {
 	if slices.Contains(removed, parts[0]) || parts[0] == "servers" && len(parts) > 2 && slices.Contains(removedOfServers, parts[2]) {
 		return rest.Status(http.StatusGone, "This resource is no longer available. No forwarding address is given.")
 	}
+	if parts[0] == "os-aggregates" && len(parts) == 3 && parts[2] == "images" {
+		return fault.New(fault.NotFound, "Images are not brought to an aggregate's hosts beforehand: a host fetches an image for the first server that is built of it.")
+	}
 	for _, p := range proxies {
 		if slices.Contains(p.resources, parts[0]) {
 			if minorOf(c) > p.until {
