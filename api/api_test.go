@@ -78,7 +78,15 @@ func (noBuilds) Adopt(context.Context, contract.AdoptInput) error       { return
 func (noBuilds) Reset(context.Context, contract.ResetInput) error       { return errNoBuilds }
 
 func (noBuilds) ForgetHost(context.Context, contract.ForgetHostInput) error { return errNoBuilds }
-func (noBuilds) Act(context.Context, string, contract.OperatorAct) error    { return errNoBuilds }
+
+func (noBuilds) DrainHost(context.Context, contract.DrainInput) error { return errNoBuilds }
+
+func (noBuilds) Drain(context.Context, string) (contract.DrainState, error) {
+	return contract.DrainState{}, errNoBuilds
+}
+
+func (noBuilds) ActOnDrain(context.Context, string, contract.DrainAct) error { return errNoBuilds }
+func (noBuilds) Act(context.Context, string, contract.OperatorAct) error     { return errNoBuilds }
 func (noBuilds) CountBuilds(context.Context) (engine.BuildCounts, error) {
 	return engine.BuildCounts{}, errNoBuilds
 }

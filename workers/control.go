@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/beside"
 	"github.com/slipway-cloud/slipway/workflows/boot"
 	"github.com/slipway-cloud/slipway/workflows/cleanup"
+	"github.com/slipway-cloud/slipway/workflows/drain"
 	"github.com/slipway-cloud/slipway/workflows/forget"
 	"github.com/slipway-cloud/slipway/workflows/housekeeping"
 	"github.com/slipway-cloud/slipway/workflows/imports"
@@ -80,6 +81,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowCleanUp:          cleanup.CleanUp,
 		contract.WorkflowAdopt:            adopt.Workflow{Ends: ends}.AdoptGuest,
 		contract.WorkflowForget:           forget.ForgetHost,
+		contract.WorkflowDrain:            drain.DrainHost,
 		contract.WorkflowConsole:          beside.ReadConsole,
 		contract.WorkflowDiagnose:         beside.Diagnose,
 		contract.WorkflowTriggerCrashDump: beside.TriggerCrashDump,

@@ -44,6 +44,7 @@ var (
 		contract.SignalDelete: contract.DeleteInput{},
 		contract.SignalReset:  contract.ResetInput{},
 		contract.SignalUndos:  []contract.PendingUndo{},
+		contract.SignalDrain:  contract.DrainAct{},
 	}
 	heartbeatDetails = map[string]any{
 		contract.FetchImage: contract.FetchProgress{}, contract.TakeSnapshot: contract.SnapshotProgress{}, contract.StoreSnapshot: contract.SnapshotProgress{},

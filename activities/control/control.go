@@ -26,6 +26,7 @@ type Activities struct {
 	failures int
 	log      *slog.Logger
 
+	downAfter    time.Duration
 	reclaimAfter time.Duration
 	confirmAfter time.Duration
 	resizeAway   bool
@@ -81,7 +82,7 @@ func New(o Options) *Activities {
 	}
 	return &Activities{
 		store: o.Store, builds: o.Builds, images: o.Images, keys: o.Keys, web: o.Web, now: time.Now,
-		hosts: placement.New(o.Store, o.Placement), failures: o.HostFailures, log: o.Logger,
+		hosts: placement.New(o.Store, o.Placement), downAfter: o.Placement.DownAfter, failures: o.HostFailures, log: o.Logger,
 		reclaimAfter: o.ReclaimAfter, confirmAfter: o.ConfirmAfter, offloadAfter: o.OffloadAfter, deadlines: o.Deadlines, resizeAway: o.ResizeAway,
 		vif: o.VIFType,
 	}

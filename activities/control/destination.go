@@ -1,9 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/scheduler"
@@ -45,6 +47,10 @@ func (a *Activities) SelectDestination(ctx context.Context, in contract.SelectDe
 // it has left something is none: what it gets there would go with that.
 func (a *Activities) destination(ctx context.Context, in contract.SelectDestinationInput, left []string) (scheduler.Request, error) {
 	image := in.New.Spec.Image
+	if asked := in.New.Server.AvailabilityZone; in.Zone != "" && asked != "" && asked != in.Zone {
+		return scheduler.Request{}, fault.New(fault.NoValidHost,
+			"No valid host was found. The server was asked for in availability zone %s, and is to go to %s.", asked, in.Zone)
+	}
 	hardware, err := imageprops.Parse(image.Root.Properties, in.New.Spec.Flavor.ExtraSpecs)
 	if err != nil {
 		return scheduler.Request{}, err
@@ -55,11 +61,16 @@ func (a *Activities) destination(ctx context.Context, in contract.SelectDestinat
 	}
 	request, err := a.hosts.Request(ctx, contract.SelectHostInput{
 		ServerID: in.ServerID, Resources: in.New.Resources, Architecture: hardware.Architecture, UEFI: hardware.UEFI(),
-		AvailabilityZone: in.New.Server.AvailabilityZone, Host: in.Host, Excluded: excluded,
+		AvailabilityZone: zoneOf(in), Host: in.Host, Excluded: excluded,
 		ProjectID: in.New.Server.ProjectID, ExtraSpecs: in.New.Spec.Flavor.ExtraSpecs, Hints: in.New.Spec.Hints,
 	})
 	request.Because, request.First = "the server is to leave it, or has left something there", in.Hostname
 	return request, err
+}
+
+// zoneOf is the zone of the destination: that which the server was asked for in, or is to go to.
+func zoneOf(in contract.SelectDestinationInput) string {
+	return cmp.Or(in.New.Server.AvailabilityZone, in.Zone)
 }
 
 // goTo takes the room on a host.
@@ -70,7 +81,7 @@ func (a *Activities) goTo(ctx context.Context, in contract.SelectDestinationInpu
 		return to, err
 	}
 	err := store.Place(ctx, models.Placement{
-		ServerID: in.ServerID, HostID: c.ID, Role: models.PlacementResize, Zone: in.New.Server.AvailabilityZone,
+		ServerID: in.ServerID, HostID: c.ID, Role: models.PlacementResize, Zone: zoneOf(in),
 		VCPUs: in.New.Resources.VCPUs, MemoryMiB: in.New.Resources.RAMMiB, DiskGiB: in.New.Resources.DiskGiB,
 	}, lifecycle.ResizePrep)
 	if err != nil {

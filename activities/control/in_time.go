@@ -28,9 +28,12 @@ func (a *Activities) actInTime(ctx context.Context, action lifecycle.Action, ser
 func inTheirOwnersNames(servers []models.Server, what string, begin func(s models.Server, requestID string) error) error {
 	var errs []error
 	for _, s := range servers {
-		if err := begin(s, "req-"+uuid.NewString()); err != nil && !fault.Is(err, fault.Conflict) {
+		if err := begin(s, newRequest()); err != nil && !fault.Is(err, fault.Conflict) {
 			errs = append(errs, fmt.Errorf("%s server %s: %w", what, s.ID, err))
 		}
 	}
 	return errors.Join(errs...)
 }
+
+// newRequest is the id of a request that no user has sent.
+func newRequest() string { return "req-" + uuid.NewString() }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
-
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -37,7 +35,7 @@ func (a *Activities) purge(ctx context.Context, p models.Project) error {
 	if err != nil {
 		return err
 	}
-	by, request := *p.PurgedBy, "req-"+uuid.NewString()
+	by, request := *p.PurgedBy, newRequest()
 	repository := a.images.For(images.Caller{
 		Caller: imagepolicy.Caller{UserID: by, ProjectID: p.ID, Roles: []string{auth.RoleAdmin}}, RequestID: request,
 	})

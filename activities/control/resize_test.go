@@ -209,6 +209,8 @@ func TestAResizeStaysWhereThereIsRoomAndGoesToAnotherHostWhereItHasTo(t *testing
 		host     string
 		full     bool   // its own host
 		left     string // where something is still to be cleaned
+		zone     string // that it is to go to
+		asked    string // that it was asked for in
 		lost     bool   // the answer that says where
 		want     string
 		why      string
@@ -220,6 +222,10 @@ func TestAResizeStaysWhereThereIsRoomAndGoesToAnotherHostWhereItHasTo(t *testing
 		"nobody hears where it goes":   {migrates: true, want: "hv2", lost: true},
 		"it migrates to a host":        {migrates: true, host: "tiny", why: "DiskFilter removed 1: tiny (7 GiB of disk asked for, 5 free)"},
 		"it migrates to its own":       {migrates: true, host: "hv1", why: "RetryFilter removed 1: hv1 (the server is to leave it, or has left something there)"},
+		"it migrates to a zone":        {migrates: true, zone: "nova", want: "hv2"},
+		"it migrates to another zone":  {migrates: true, zone: "rack", why: "AvailabilityZoneFilter removed 2"},
+		"it was asked for in a zone":   {migrates: true, asked: "rack", why: "AvailabilityZoneFilter removed 2"},
+		"it was asked for in another":  {migrates: true, zone: "nova", asked: "rack", why: "The server was asked for in availability zone rack, and is to go to nova."},
 		"it goes where it left things": {migrates: true, left: "hv2", why: "RetryFilter removed 2: hv1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -261,7 +267,7 @@ func TestAResizeStaysWhereThereIsRoomAndGoesToAnotherHostWhereItHasTo(t *testing
 			}
 			plan, err := a.PlanResize(ctx, contract.PlanResizeInput{ServerID: id, ProjectID: "p1", Resize: as})
 			require.NoError(t, err)
-			plan.New.Resources.DiskGiB = 7
+			plan.New.Resources.DiskGiB, plan.New.Server.AvailabilityZone = 7, c.asked
 			action, _ := lifecycle.Find("resize")
 			_, err = store.BeginAction(ctx, id, action, models.InstanceAction{RequestID: "req-2", Action: "resize", UserID: "u1", ProjectID: "p1"})
 			require.NoError(t, err)
@@ -271,7 +277,7 @@ func TestAResizeStaysWhereThereIsRoomAndGoesToAnotherHostWhereItHasTo(t *testing
 			require.NoError(t, err)
 			for range 2 {
 				answer, err := env.ExecuteActivity(contract.SelectDestination, contract.SelectDestinationInput{
-					ServerID: id, RequestID: "req-2", Hostname: "hv1", Migrates: c.migrates, Host: c.host, New: plan.New,
+					ServerID: id, RequestID: "req-2", Hostname: "hv1", Migrates: c.migrates, Host: c.host, Zone: c.zone, New: plan.New,
 				})
 				if c.why != "" {
 					require.ErrorContains(t, err, c.why)

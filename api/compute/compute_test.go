@@ -118,6 +118,14 @@ func (b *builds) Adopt(context.Context, contract.AdoptInput) error { return b.er
 
 func (b *builds) ForgetHost(context.Context, contract.ForgetHostInput) error { return b.err }
 
+func (b *builds) DrainHost(context.Context, contract.DrainInput) error { return b.err }
+
+func (b *builds) Drain(context.Context, string) (contract.DrainState, error) {
+	return contract.DrainState{}, b.err
+}
+
+func (b *builds) ActOnDrain(context.Context, string, contract.DrainAct) error { return b.err }
+
 func (b *builds) Do(_ context.Context, workflow string, in contract.ActionInput) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -40,6 +40,23 @@ type actions struct {
 	servers.Engine
 	begun  []contract.ActionInput
 	forget func(contract.ForgetHostInput) error
+	drain  func(contract.DrainInput) error
+	drains contract.DrainState
+	told   []contract.DrainAct
+	fault  error // of what is asked of a drain
+}
+
+func (a *actions) DrainHost(_ context.Context, in contract.DrainInput) error { return a.drain(in) }
+
+func (a *actions) Drain(context.Context, string) (contract.DrainState, error) {
+	return a.drains, a.fault
+}
+
+func (a *actions) ActOnDrain(_ context.Context, _ string, act contract.DrainAct) error {
+	if a.fault == nil {
+		a.told = append(a.told, act)
+	}
+	return a.fault
 }
 
 func (a *actions) ForgetHost(_ context.Context, in contract.ForgetHostInput) error {

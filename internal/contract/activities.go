@@ -192,6 +192,12 @@ var activities = table(
 	control[ForgetHostInput, none](BeginForget).summed(func(in ForgetHostInput) string { return in.Hostname + ": " + in.Reason }),
 	control[ForgetHostInput, none](EmptyHost).owes(OwesEnd).summed(func(in ForgetHostInput) string { return in.Hostname }),
 
+	// Hosts that are emptied.
+	control[DrainInput, none](BeginDrain).summed(func(in DrainInput) string { return in.Hostname }),
+	control[DrainInput, none](AbandonDrain).owes(OwesUndo).summed(func(in DrainInput) string { return in.Hostname }),
+	control[LookToDrainInput, DrainLook](LookToDrain),
+	control[AskMoveInput, Move](AskMove).summed(func(in AskMoveInput) string { return "of " + in.ServerID }),
+
 	// Reservations.
 	control[AdmitServersInput, Admitted](AdmitServers).summed(admission),
 	control[DropServersInput, none](DropServers).owes(OwesUndo),

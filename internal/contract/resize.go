@@ -9,6 +9,7 @@ type Resize struct {
 	// Migrates has the server stay what it is and go to another host: to Host, where it is not "".
 	Migrates bool   `json:"migrates,omitempty"`
 	Host     string `json:"host,omitempty"`
+	Zone     string `json:"zone,omitempty"` // that it goes to; "" is any
 }
 
 // PlanResizeInput says what a server is to become.
@@ -61,6 +62,7 @@ type SelectDestinationInput struct {
 	Hostname  string      `json:"hostname"` // that the server is on
 	Migrates  bool        `json:"migrates"` // it has to be another
 	Host      string      `json:"host"`     // that was asked for; "" is any
+	Zone      string      `json:"zone,omitempty"`
 	New       ServerFacts `json:"new"`
 }
 

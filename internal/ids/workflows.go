@@ -47,6 +47,9 @@ func ImageWorkflow(imageID string) string { return "image/" + imageID }
 // ForgetWorkflow is the id under which a host is given up for good, once.
 func ForgetWorkflow(hostID string) string { return "forget/" + hostID }
 
+// DrainWorkflow is the id under which a host is emptied: one drain of it runs at a time.
+func DrainWorkflow(hostID string) string { return "drain/" + hostID }
+
 // RepairWorkflow is the id of an operator's repair.
 func RepairWorkflow(repairID string) string { return "audit-repair/" + repairID }
 

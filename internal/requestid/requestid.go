@@ -18,6 +18,11 @@ type key struct{}
 // With gives a context that carries the id.
 func With(ctx context.Context, id string) context.Context { return context.WithValue(ctx, key{}, id) }
 
+// WithIn is With in a workflow, for what it begins of a request of its own.
+func WithIn(ctx workflow.Context, id string) workflow.Context {
+	return workflow.WithValue(ctx, key{}, id)
+}
+
 // Of is the id that a context carries, "" if none.
 func Of(ctx context.Context) string {
 	id, _ := ctx.Value(key{}).(string)

@@ -236,7 +236,7 @@ func recordMigration(a *action, _ int) (contract.RecordMigrationInput, func(run.
 func selectDestination(a *action, _ int) (contract.SelectDestinationInput, func(contract.Destination)) {
 	return contract.SelectDestinationInput{
 		ServerID: a.in.ServerID, RequestID: a.in.RequestID, Hostname: a.begun.Hostname, Migrates: a.in.Resize.Migrates, Host: a.in.Resize.Host,
-		New: a.resize.New,
+		Zone: a.in.Resize.Zone, New: a.resize.New,
 	}, func(to contract.Destination) { a.to = to }
 }
 
