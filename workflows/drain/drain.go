@@ -82,6 +82,8 @@ func (d *drain) frame() run.Frame {
 		},
 		Words:    contract.Summary,
 		Finished: d.empty,
+
+		RefusesLast: true,
 	}
 }
 
