@@ -83,6 +83,8 @@ func (a *Activities) LookToDrain(ctx context.Context, in contract.LookToDrainInp
 		switch is, why := drainable(v, in.HostID, migrate); {
 		case is == canMove && len(found.Move) < in.Limit:
 			found.Move = append(found.Move, movable(v.Server))
+		case is == canMove:
+			found.Waiting++
 		case is == isBusy:
 			found.Busy = named(found.Busy, found.More, contract.DrainBusy, v.Server, why)
 		case is == staysHere:

@@ -81,6 +81,7 @@ func TestALookTellsWhatCanBeMovedFromWhatIsBusyAndWhatStays(t *testing.T) {
 	require.Equal(t, []any{true, "", 0}, []any{found.Enabled, found.Silent, found.Leftovers})
 
 	found = look(contract.LookToDrainInput{Limit: 1, Except: []string{runs, paused}})
+	require.Equal(t, 1, found.Waiting)
 	require.Equal(t, []any{stopped, 1, 0}, []any{found.Move[0].ServerID, len(found.Move), len(found.Stays)})
 }
 

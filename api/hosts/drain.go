@@ -46,10 +46,11 @@ type drainView struct {
 	EndedAt          *string         `json:"ended_at"`
 	Moved            int             `json:"moved"`
 	Moving           []drainedServer `json:"moving"`
-	Failed           []drainedServer `json:"failed"` // each is where it was, as it was
-	Busy             []drainedServer `json:"busy"`   // something else is done to them
-	Stays            []drainedServer `json:"stays"`  // no migration begins in their state
-	More             moreDrained     `json:"more"`   // that are not named
+	Waiting          int             `json:"waiting"` // that can be moved when there is a place
+	Failed           []drainedServer `json:"failed"`  // each is where it was, as it was
+	Busy             []drainedServer `json:"busy"`    // something else is done to them
+	Stays            []drainedServer `json:"stays"`   // no migration begins in their state
+	More             moreDrained     `json:"more"`    // that are not named
 	Leftovers        int             `json:"leftovers"`
 	WaitsFor         *string         `json:"waits_for"` // why nothing is begun, or why it ended early
 }
@@ -72,7 +73,7 @@ type moreDrained struct {
 func viewOfDrain(s contract.DrainState) map[string]any {
 	return map[string]any{"drain": drainView{
 		HostID: s.HostID, Hostname: s.Hostname, AvailabilityZone: optional(s.Zone), AtOnce: s.AtOnce, UserID: s.UserID, RequestID: s.RequestID,
-		Phase: s.Phase, StartedAt: rest.Time(s.StartedAt), EndedAt: rest.TimePtr(s.EndedAt), Moved: s.Moved,
+		Phase: s.Phase, StartedAt: rest.Time(s.StartedAt), EndedAt: rest.TimePtr(s.EndedAt), Moved: s.Moved, Waiting: s.Waiting,
 		Moving: viewsOfDrained(s.Moving), Failed: viewsOfDrained(s.Failed), Busy: viewsOfDrained(s.Busy), Stays: viewsOfDrained(s.Stays),
 		More:      moreDrained{Busy: s.More[contract.DrainBusy], Stays: s.More[contract.DrainStays]},
 		Leftovers: s.Leftovers, WaitsFor: optional(s.WaitsFor),

@@ -66,7 +66,7 @@ func TestADrainTellsHowFarItIsAndTakesAnOperatorsWord(t *testing.T) {
 	id, _ := e.admit(t, "hv1")
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	e.done.drains = contract.DrainState{
-		HostID: id, Hostname: "hv1", Zone: "rack-b", AtOnce: 2, UserID: "ops", RequestID: "req-1", Phase: contract.DrainPaused, StartedAt: at, Moved: 3,
+		HostID: id, Hostname: "hv1", Zone: "rack-b", AtOnce: 2, UserID: "ops", RequestID: "req-1", Phase: contract.DrainPaused, StartedAt: at, Moved: 3, Waiting: 5,
 		Moving: []contract.DrainServer{{ServerID: "s1", Name: "web", ProjectID: "p1", Action: "migrate", RequestID: "req-2", Since: &at}},
 		Failed: []contract.DrainServer{{ServerID: "s2", Name: "db", ProjectID: "p1", Why: "No valid host was found."}},
 		More:   map[string]int{contract.DrainBusy: 4}, Leftovers: 1, WaitsFor: "it is down",
@@ -75,7 +75,7 @@ func TestADrainTellsHowFarItIsAndTakesAnOperatorsWord(t *testing.T) {
 	require.Equal(t, 200, a.Status, a.Body)
 	require.JSONEq(t, `{"drain": {
 		"host_id": "`+id+`", "hostname": "hv1", "availability_zone": "rack-b", "at_once": 2, "user_id": "ops", "request_id": "req-1", "phase": "paused",
-		"started_at": "2026-03-04T05:06:07Z", "ended_at": null, "moved": 3,
+		"started_at": "2026-03-04T05:06:07Z", "ended_at": null, "moved": 3, "waiting": 5,
 		"moving": [{"server_id": "s1", "name": "web", "project_id": "p1", "action": "migrate", "request_id": "req-2", "since": "2026-03-04T05:06:07Z", "why": null}],
 		"failed": [{"server_id": "s2", "name": "db", "project_id": "p1", "action": null, "request_id": null, "since": null, "why": "No valid host was found."}],
 		"busy": [], "stays": [], "more": {"busy": 4, "stays": 0}, "leftovers": 1, "waits_for": "it is down"}}`, a.Body)

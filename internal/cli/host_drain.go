@@ -20,7 +20,7 @@ import (
 // drainLayout shows how far a drain is.
 var drainLayout = &show.Layout{Name: "hostname", List: []show.Column{
 	show.Col("HOSTNAME", "hostname"), show.Col("PHASE", "phase"), show.Col("ZONE", "availability_zone"), show.Col("AT ONCE", "at_once"), show.Col("MOVED", "moved"),
-	show.Computed("MOVING", drained("moving")), show.Computed("FAILED", drained("failed")), show.Computed("BUSY", drained("busy")), show.Computed("STAY", drained("stays")),
+	show.Computed("MOVING", drained("moving")), show.Col("WAITING", "waiting"), show.Computed("FAILED", drained("failed")), show.Computed("BUSY", drained("busy")), show.Computed("STAY", drained("stays")),
 	show.Col("LEFTOVERS", "leftovers"), show.Col("WAITS FOR", "waits_for"), show.Col("USER", "user_id"), show.Col("REQUEST", "request_id"),
 	show.Col("STARTED", "started_at"), show.Col("ENDED", "ended_at"),
 }}
@@ -180,6 +180,9 @@ func (c *client) waitForDrain(ctx context.Context, cmd *cobra.Command, s *sessio
 // drainProgress is how far a drain is, in a line.
 func drainProgress(is show.Object) string {
 	words := []string{show.Text(is, "phase"), show.Text(is, "moved") + " moved"}
+	if n := show.Text(is, "waiting"); n != "" && n != "0" {
+		words = append(words, n+" to move")
+	}
 	for _, of := range [][2]string{{"moving", "moving"}, {"failed", "failed"}, {"busy", "busy"}, {"stays", "stay"}} {
 		more, _ := strconv.Atoi(show.Text(is, "more", of[0])) // that are not named
 		if n := len(show.Objects(is[of[0]])) + more; n > 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/cli/show"
 )
 
-const drainRuns = `{"drain":{"host_id":"h-1","hostname":"hv1","availability_zone":null,"at_once":2,"phase":"draining","started_at":"2026-03-04T05:06:07Z","ended_at":null,"moved":1,
+const drainRuns = `{"drain":{"host_id":"h-1","hostname":"hv1","availability_zone":null,"at_once":2,"phase":"draining","started_at":"2026-03-04T05:06:07Z","ended_at":null,"moved":1,"waiting":7,
 	"moving":[{"server_id":"s-1","name":"web","action":"migrate","why":null}],"failed":[],"busy":[{"server_id":"s-2","name":"db","why":"it reboots"}],"stays":[],"more":{"busy":3,"stays":0},"leftovers":1,"waits_for":null}}`
 
 // drainEnds is the end of a drain that leaves what it names.
@@ -36,7 +36,7 @@ func TestAHostIsDrainedAndWaitedFor(t *testing.T) {
 	got = run(t, "host", "drain", "hv1", "--to", "rack-b", "--at-once", "4", "--wait", "-o", "json")
 	require.Zero(t, got.code, got.err)
 	require.JSONEq(t, `{"availability_zone":"rack-b","at_once":4}`, a.made("POST /hosts/h-1/drain")[1].body)
-	require.Contains(t, got.err, "draining, 1 moved, 1 moving, 4 busy, 1 being cleaned up after\n")
+	require.Contains(t, got.err, "draining, 1 moved, 7 to move, 1 moving, 4 busy, 1 being cleaned up after\n")
 	require.Contains(t, got.out, `"phase": "drained"`)
 	require.Equal(t, "rack-b\n:4\n", run(t, "__complete", "host", "drain", "hv1", "--to", "").out)
 }

@@ -81,12 +81,13 @@ type DrainState struct {
 	StartedAt time.Time  `json:"started_at"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
 
-	Moved  int            `json:"moved"`            // servers that are elsewhere for good
-	Moving []DrainServer  `json:"moving,omitempty"` // those under way
-	Failed []DrainServer  `json:"failed,omitempty"` // those whose move failed: each is where it was, as it was
-	Busy   []DrainServer  `json:"busy,omitempty"`   // those on which something else is done, that has to end first
-	Stays  []DrainServer  `json:"stays,omitempty"`  // those in states that no migration begins in
-	More   map[string]int `json:"more,omitempty"`   // how many busy ones, and ones that stay, are not named
+	Moved   int            `json:"moved"`             // servers that are elsewhere for good
+	Moving  []DrainServer  `json:"moving,omitempty"`  // those under way
+	Waiting int            `json:"waiting,omitempty"` // how many more can be moved
+	Failed  []DrainServer  `json:"failed,omitempty"`  // those whose move failed: each is where it was, as it was
+	Busy    []DrainServer  `json:"busy,omitempty"`    // those on which something else is done, that has to end first
+	Stays   []DrainServer  `json:"stays,omitempty"`   // those in states that no migration begins in
+	More    map[string]int `json:"more,omitempty"`    // how many busy ones, and ones that stay, are not named
 
 	Leftovers int    `json:"leftovers,omitempty"` // servers that have left the host, and of which it still has something
 	WaitsFor  string `json:"waits_for,omitempty"` // why nothing is begun, or why it ended early
@@ -115,7 +116,8 @@ type LookToDrainInput struct {
 
 // DrainLook is what is on a host.
 type DrainLook struct {
-	Move      []MovableServer `json:"move,omitempty"` // some that can be moved, the oldest first
+	Move      []MovableServer `json:"move,omitempty"`    // some that can be moved, the oldest first
+	Waiting   int             `json:"waiting,omitempty"` // how many more can be
 	Busy      []DrainServer   `json:"busy,omitempty"`
 	Stays     []DrainServer   `json:"stays,omitempty"`
 	More      map[string]int  `json:"more,omitempty"` // DrainState's

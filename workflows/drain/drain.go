@@ -123,9 +123,9 @@ func (d *drain) empty(ctx workflow.Context) {
 	d.run.Show(ctx, d.state.Phase)
 	for {
 		d.listen(ctx)
-		long := workflow.GetInfo(ctx).GetContinueAsNewSuggested()
-		begins := !long && !d.stops && d.over == "" && d.state.Phase == contract.DrainRuns
-		if begins && len(d.state.Moving) < d.in.AtOnce {
+		ends, long := d.ends, workflow.GetInfo(ctx).GetContinueAsNewSuggested()
+		looks := func() bool { return !long && d.begins() && len(d.state.Moving) < d.in.AtOnce }
+		if looks() {
 			d.look(ctx)
 		}
 		switch {
@@ -136,20 +136,22 @@ func (d *drain) empty(ctx workflow.Context) {
 		case d.over != "":
 			d.end(ctx, contract.DrainIncomplete)
 			return
-		case begins && d.nothingToWaitFor():
+		case looks() && d.nothingToWaitFor():
 			d.end(ctx, d.ending())
 			return
 		case long:
 			d.goesOn = true
 			return
 		}
-		d.wait(ctx, begins && d.over == "" && len(d.state.Moving) < d.in.AtOnce)
+		d.wait(ctx, ends, looks())
 	}
 }
 
-// wait waits for an operator's word or the end of a move; where it looks again, not for longer than a pause.
-func (d *drain) wait(ctx workflow.Context, looks bool) {
-	ends := d.ends
+// begins says whether more is to be moved.
+func (d *drain) begins() bool { return !d.stops && d.over == "" && d.state.Phase == contract.DrainRuns }
+
+// wait waits for an operator's word, or the end of a move beyond those that had ended; where it looks again, not for longer than a pause.
+func (d *drain) wait(ctx workflow.Context, ends int, looks bool) {
 	news := func() bool { return d.acts.Len() > 0 || d.cancelled() && !d.stops || d.ends != ends }
 	if !looks {
 		_ = workflow.Await(ctx, news)
@@ -231,7 +233,7 @@ func (d *drain) look(ctx workflow.Context) {
 		return
 	}
 	d.state.Busy = append(found.Busy, d.refused...)
-	d.state.Stays, d.state.More, d.state.Leftovers, d.state.WaitsFor = found.Stays, found.More, found.Leftovers, found.Silent
+	d.state.Waiting, d.state.Stays, d.state.More, d.state.Leftovers, d.state.WaitsFor = found.Waiting, found.Stays, found.More, found.Leftovers, found.Silent
 	waited := len(found.Busy) + found.More[contract.DrainBusy] + found.Leftovers
 	if waited < d.waited {
 		d.progressed(ctx) // others are getting on
@@ -247,7 +249,9 @@ func (d *drain) look(ctx workflow.Context) {
 	case idle >= leftoversPatience && found.Leftovers > 0 && len(found.Move)+len(d.state.Busy) == 0 && found.Silent == "":
 		d.over = "What clean-ups have to remove from the host is still there."
 	}
-	if d.over != "" || found.Silent != "" {
+	d.listen(ctx) // what was said meanwhile
+	if !d.begins() || found.Silent != "" {
+		d.state.Waiting += len(found.Move)
 		return
 	}
 	for _, s := range found.Move {

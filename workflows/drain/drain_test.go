@@ -72,7 +72,9 @@ func (h *host) look(in contract.LookToDrainInput) (found contract.DrainLook) {
 			found.Busy = append(found.Busy, contract.DrainServer{ServerID: s, Why: h.busy[s]})
 		case h.stays[s] != "":
 			found.Stays = append(found.Stays, contract.DrainServer{ServerID: s, Why: h.stays[s]})
-		case len(found.Move) < in.Limit:
+		case len(found.Move) == in.Limit:
+			found.Waiting++
+		default:
 			found.Move = append(found.Move, contract.MovableServer{
 				ServerID: s, Name: "web-" + s, ProjectID: "p", Flavor: contract.Flavor{Name: "small"},
 				MigrateBy: fmt.Sprintf("req-m-%s-%d", s, h.looks), ConfirmBy: fmt.Sprintf("req-c-%s-%d", s, h.looks),
@@ -208,7 +210,7 @@ func TestAHostIsEmptiedAFewAtATime(t *testing.T) {
 	require.Equal(t, []any{contract.DrainDone, 5, 2}, []any{s.Phase, s.Moved, h.most})
 	require.Empty(t, h.servers)
 	require.Equal(t, []string{contract.BeginDrain}, h.done)
-	require.Equal(t, contract.DrainRuns, during.Phase)
+	require.Equal(t, []any{contract.DrainRuns, 3}, []any{during.Phase, during.Waiting})
 	require.Equal(t, []string{"a", "b"}, names(during.Moving))
 	require.Equal(t, []string{"migrate", "req-m-a-1"}, []string{during.Moving[0].Action, during.Moving[0].RequestID})
 	m := h.migrated[0]
@@ -316,6 +318,23 @@ func TestAnOperatorPausesAndResumesIt(t *testing.T) {
 	require.Equal(t, []any{contract.DrainPaused, 1, 0}, []any{paused.Phase, paused.Moved, len(paused.Moving)})
 	require.Equal(t, []string{"a"}, names(paused.Failed))
 	require.Equal(t, []any{contract.DrainDone, 4}, []any{s.Phase, s.Moved}, "what had nowhere to go is tried again")
+}
+
+func TestWhatIsSaidWhileItLooksIsHeardBeforeAnythingIsBegun(t *testing.T) {
+	h := newHost("a")
+	env := h.environment(t)
+	h.looking = func(try int) error {
+		if try == 1 {
+			say(env, contract.DrainPause)
+		}
+		return nil
+	}
+	var paused contract.DrainState
+	env.RegisterDelayedCallback(func() { paused = state(t, env) }, time.Minute)
+	env.RegisterDelayedCallback(func() { say(env, contract.DrainResume) }, time.Hour)
+	s := h.drains(t, env, input())
+	require.Equal(t, []any{contract.DrainPaused, 0, 1, 0}, []any{paused.Phase, paused.Moved, paused.Waiting, len(paused.Moving)})
+	require.Equal(t, []any{contract.DrainDone, 1}, []any{s.Phase, s.Moved})
 }
 
 func TestAnOperatorStopsItAndWhatIsUnderWayEnds(t *testing.T) {
