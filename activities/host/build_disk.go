@@ -93,6 +93,10 @@ func (a *Activities) RemoveDisk(ctx context.Context, in contract.Undo) error {
 		return err
 	}
 	defer leave()
+	// The last undo of every guest: a port whose own undo an operator has given up goes too.
+	if err := a.unplugAll(ctx, in.ServerID); err != nil {
+		return err
+	}
 	if err := guestfs.Remove(dir); err != nil {
 		return program.Fault(err, "cleaning up the injection of server "+in.ServerID)
 	}

@@ -107,6 +107,14 @@ func TestAGuestsPortsArePluggedWhileItIsOnAndNoLonger(t *testing.T) {
 	require.NoDirExists(t, filepath.Join(p.dir, server))
 }
 
+func TestAPortWhoseUndoWasGivenUpGoesWithTheDisk(t *testing.T) {
+	p := newPlace(t)
+	require.NoError(t, plugStep.do(t.Context(), p))
+	require.NoError(t, p.RemoveDisk(t.Context(), undoIn))
+	require.Empty(t, p.plugged(t))
+	require.NoDirExists(t, filepath.Join(p.dir, server))
+}
+
 func TestAHostThatPlugsNothingIsNotForServersOfSuchNetworks(t *testing.T) {
 	p := newPlace(t, func(o *Options, _ *store) { o.Ports = nil })
 	err := plugStep.do(t.Context(), p)

@@ -145,10 +145,10 @@ func cases(seed uint64) []trialCase {
 		undo := target{name: row.Undo, shown: row.Undo, row: row, onHost: onHost, repeats: row.Counts != ""}
 		add("undo", undo, undoModes)
 		add("skip", undo, skipModes)
-		if undo.outlasts() {
+		if undo.outlasts() && row.Undo != contract.UnplugPort { // what is left of a delete, which unplugs with the domain
 			add("clean-up", undo, cleanUpModes)
 		}
-		if row.Undo != contract.FailServer && row.Undo != contract.UnplugPort { // a delete needs no fault, and unplugs with the domain
+		if row.Undo != contract.FailServer && row.Undo != contract.UnplugPort { // a delete needs no fault
 			add("delete", undo, deleteModes)
 		}
 	}

@@ -926,6 +926,7 @@ var traces = map[string][]string{
 	contract.RemoveConfigDrive: {"folder-without-server"},
 	contract.RemoveDisk:        {"folder-without-server"},
 	contract.UndefineDomain:    {"domain-without-server", "folder-without-server"}, // what lies beside it too
+	contract.UnplugPort:        {},
 	contract.DestroyDomain:     {},
 }
 

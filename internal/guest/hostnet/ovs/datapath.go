@@ -2,7 +2,6 @@ package ovs
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +14,6 @@ import (
 // Datapath is what moves the packets.
 type Datapath struct {
 	Userspace bool // the switch's own process, and not the kernel
-	Version   string
 }
 
 // sane is the first version whose own connection tracking does not abort under NAT and stateful rules.
@@ -49,7 +47,7 @@ func (o *Ports) datapath(ctx context.Context) (Datapath, error) {
 // choose says of a switch whether its integration bridge, of a type, can be relied on: the kernel's datapath where there is one, else its
 // own, which has to segment what guests leave to it.
 func choose(version string, types []string, config map[string]string, bridge string) (Datapath, error) {
-	d := Datapath{Version: version, Userspace: bridge == "netdev"}
+	d := Datapath{Userspace: bridge == "netdev"}
 	kernel := slices.Contains(types, "system")
 	switch {
 	case !d.Userspace && !kernel:
@@ -85,12 +83,4 @@ func older(version string, than []int) bool {
 		}
 	}
 	return false
-}
-
-// String is for operators.
-func (d Datapath) String() string {
-	if d.Userspace {
-		return fmt.Sprintf("Open vSwitch %s, its own datapath", d.Version)
-	}
-	return fmt.Sprintf("Open vSwitch %s, the kernel's datapath", d.Version)
 }
