@@ -34,7 +34,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 	for _, end := range []string{"", "-fails-StoreImage", "-answer-lost", "-fails-CopyImage", "-partly", "-finish-again", "-undo-again", "-refused", "-cancel", "-deleted", "-copy"} {
 		wanted = append(wanted, "import"+end)
 	}
-	wanted = append(wanted, "forget-host", "os-resetState", "os-resetState-during-os-stop")
+	wanted = append(wanted, "forget-host", "drain-host", "drain-host-refused", "os-resetState", "os-resetState-during-os-stop")
 	for _, way := range actions.Ways() {
 		wanted = append(wanted, way.Name())
 		for _, s := range way.Steps {

@@ -246,6 +246,7 @@ func (sc *scenario) all() []scene {
 		}},
 	}
 	cases = append(cases, sc.imports()...)
+	cases = append(cases, sc.drains()...)
 	cases = append(cases, sc.actions()...)
 	for _, step := range boot.Table() {
 		fails := []faultinject.Rule{{Step: step.Name, Mode: faultinject.FailAfter, Kind: fault.Internal, Times: 1}}
