@@ -158,7 +158,7 @@ func New(o Options) (*Server, error) {
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
 	computing := compute.New(o.Store, service, o.Images, s.consoles, o.Compute)
 	computing.Mount(e.Group("/compute"))
-	ec2.New(o.Store, identities, service, o.Images, wiring, o.EC2).Mount(e)
+	ec2.New(o.Store, identities, service, o.Images, wiring, o.Image.Importer(o.Store), o.EC2).Mount(e)
 	network.New(o.Store, wiring).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))

@@ -98,7 +98,7 @@ type world struct {
 	files      *imagestore.Files
 	dir        string // of files
 	reserve    string // of their disk
-	imports    image.Imports
+	imports    images.Imports
 	builds     Builds // noBuilds
 	consoles   consoles.Config
 	ec2Rate    ec2.Config

@@ -78,7 +78,7 @@ func (a *Activities) FinishImport(ctx context.Context, in contract.FinishImportI
 	}, in.Begun.Stores, in.Begun.Staged)
 }
 
-// StoreImage brings an image's bytes from where they wait, or from the web, to a store. Invalid for bytes that are not what
+// StoreImage brings an image's bytes from where they wait, from another image, or from the web, to a store. Invalid for bytes that are not what
 // the image says of itself.
 func (a *Activities) StoreImage(ctx context.Context, in contract.StoreImageInput) (contract.StoredImage, error) {
 	return a.moveBytes(ctx, in.Task, func(ctx context.Context, p *passing) error {
@@ -108,10 +108,25 @@ func (a *Activities) source(ctx context.Context, in contract.StoreImageInput) (b
 	case in.Method == contract.ImportOrphan:
 		inPlace = in.URI == image.ID
 		body, length, err = a.images.OpenOrphan(ctx, in.URI, in.Store)
+	case in.Method == contract.ImportImage:
+		body, length, err = a.imageBytes(ctx, in.URI)
 	default:
 		body, length, err = a.web.Open(ctx, in.URI)
 	}
 	return body, length, inPlace, err
+}
+
+// imageBytes are those of another image, which whoever asked for the import might read then.
+func (a *Activities) imageBytes(ctx context.Context, imageID string) (io.ReadCloser, int64, error) {
+	from, err := a.store.Image(ctx, imageID)
+	if fault.Is(err, fault.NotFound) || err == nil && (from.Status != models.ImageActive || from.SizeBytes == nil) {
+		return nil, 0, fault.New(fault.Conflict, "Image %s, whose bytes are to be copied, is not available any more.", imageID)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	body, err := a.images.Open(ctx, from, 0, -1)
+	return body, *from.SizeBytes, err
 }
 
 // CopyImage copies an image's bytes from the stores that have them to one more.

@@ -39,14 +39,20 @@ type API struct {
 	servers  *servers.Service
 	images   *images.Service
 	networks *networks.Service
+	importer images.Importer
 	actions  map[string]action
 	rates    *rates
 	now      func() time.Time
 }
 
 // New makes the API; Mount puts it under a path.
-func New(store *models.Store, keys Keys, servers *servers.Service, images *images.Service, networks *networks.Service, config Config) *API {
-	a := &API{store: store, keys: keys, servers: servers, images: images, networks: networks, actions: map[string]action{}, rates: newRates(config), now: time.Now}
+func New(
+	store *models.Store, keys Keys, servers *servers.Service, images *images.Service, networks *networks.Service, importer images.Importer, config Config,
+) *API {
+	a := &API{
+		store: store, keys: keys, servers: servers, images: images, networks: networks, importer: importer, actions: map[string]action{}, rates: newRates(config),
+		now: time.Now,
+	}
 	for _, one := range table() {
 		a.actions[one.name] = one
 	}

@@ -36,8 +36,8 @@ type madeImage struct {
 // createImage makes an image of an instance's root disk, as it is at one moment. That a running instance is rebooted for it, as EC2
 // does where nothing is said, is refused: whoever wants its filesystems at rest stops it first.
 func (a *API) createImage(ctx context.Context, who asker, in createImage) (*madeImage, error) {
-	if !imageName.MatchString(in.Name) {
-		return nil, refuse("InvalidAMIName.Malformed", "AMI names have from 3 to 128 letters, digits and the characters ( ) [ ] . - _ / ' @ and spaces")
+	if err := a.free(ctx, who, in.Name); err != nil {
+		return nil, err
 	}
 	found, err := a.instances(ctx, who, []string{in.Instance}, nil)
 	if err != nil {
@@ -46,13 +46,6 @@ func (a *API) createImage(ctx context.Context, who asker, in createImage) (*made
 	i := found[0]
 	if stateOf(i.server) == running && !in.NoReboot {
 		return nil, unsupported("The instance %s is not rebooted for an image of it: stop it first, or say NoReboot", i.id)
-	}
-	same, err := a.picturing(who).List(ctx, models.ImageFilter{Names: []string{in.Name}, OwnerID: who.ProjectID, AnyHidden: true})
-	if err != nil {
-		return nil, err
-	}
-	if len(same) > 0 {
-		return nil, refuse("InvalidAMIName.Duplicate", "AMI name %s is already in use by another AMI of this account", in.Name)
 	}
 	image := contract.Snapshot{Name: in.Name}
 	if in.Description != "" {
@@ -64,6 +57,21 @@ func (a *API) createImage(ctx context.Context, who asker, in createImage) (*made
 	}
 	names, err := a.store.EC2ImageIDs(ctx, []string{id})
 	return &madeImage{ID: names[id]}, err
+}
+
+// free refuses a name that an image cannot have, or that one of the account's has.
+func (a *API) free(ctx context.Context, who asker, name string) error {
+	if !imageName.MatchString(name) {
+		return refuse("InvalidAMIName.Malformed", "AMI names have from 3 to 128 letters, digits and the characters ( ) [ ] . - _ / ' @ and spaces")
+	}
+	same, err := a.picturing(who).List(ctx, models.ImageFilter{Names: []string{name}, OwnerID: who.ProjectID, AnyHidden: true})
+	if err != nil {
+		return err
+	}
+	if len(same) > 0 {
+		return refuse("InvalidAMIName.Duplicate", "AMI name %s is already in use by another AMI of this account", name)
+	}
+	return nil
 }
 
 type deregisterImage struct {

@@ -14,10 +14,14 @@ import (
 
 // picturing is the image service for whoever asks.
 func (a *API) picturing(who asker) images.Repository {
-	return a.images.For(images.Caller{
+	return a.images.For(picturer(who))
+}
+
+func picturer(who asker) images.Caller {
+	return images.Caller{
 		Caller:    imagepolicy.Caller{UserID: who.UserID, ProjectID: who.ProjectID, Roles: who.Roles},
 		RequestID: who.requestID,
-	})
+	}
 }
 
 // image is one of the image store as EC2's clients see it.
@@ -44,6 +48,10 @@ func (i image) state() string {
 		return "disabled"
 	case models.ImageKilled:
 		return "failed"
+	case models.ImageQueued:
+		if i.Properties[models.ImportFailedProperty] != "" {
+			return "failed"
+		}
 	}
 	return "pending"
 }

@@ -88,7 +88,7 @@ type modifyInstanceAttribute struct {
 		Value string `ec2:"Value"`
 	} `ec2:"InstanceInitiatedShutdownBehavior"`
 	Type *struct {
-		Value string `ec2:"Value,required"`
+		Value string `ec2:"Value"`
 	} `ec2:"InstanceType"`
 
 	Attribute refused `ec2:"Attribute" why:"an attribute is named by a parameter of its own"`

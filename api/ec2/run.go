@@ -139,13 +139,8 @@ const (
 )
 
 func (a *API) runInstances(ctx context.Context, who asker, in runInstances) (*ranInstances, error) {
-	for _, c := range in.Token {
-		if c < ' ' || c > '~' {
-			return nil, invalid("Value (%s) for parameter clientToken is invalid. It has printable ASCII characters.", in.Token)
-		}
-	}
-	if len(in.Token) > maxToken {
-		return nil, invalid("Value (%s) for parameter clientToken is invalid. It has at most %d characters.", in.Token, maxToken)
+	if err := checkToken(in.Token); err != nil {
+		return nil, err
 	}
 	asking, hash := a.asking(who), in.hash()
 	// What the first try named may be gone since.
@@ -161,6 +156,19 @@ func (a *API) runInstances(ctx context.Context, who asker, in runInstances) (*ra
 	r.Key, r.Hash = in.Token, hash
 	made, err := asking.Boot(ctx, r)
 	return a.ran(ctx, who, made, err)
+}
+
+// checkToken refuses what no ClientToken is.
+func checkToken(token string) error {
+	for _, c := range token {
+		if c < ' ' || c > '~' {
+			return invalid("Value (%s) for parameter clientToken is invalid. It has printable ASCII characters.", token)
+		}
+	}
+	if len(token) > maxToken {
+		return invalid("Value (%s) for parameter clientToken is invalid. It has at most %d characters.", token, maxToken)
+	}
+	return nil
 }
 
 // hash tells requests under one ClientToken apart. It is kept, and user data may hold secrets, so it is keyed with the token.

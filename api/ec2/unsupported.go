@@ -20,7 +20,7 @@ var unserved = []struct {
 		"CreateNetworkInterface", "CreateSubnet", "CreateVpc", "DeleteNetworkInterface", "DeleteSubnet", "DeleteVpc", "ModifySubnetAttribute", "ModifyVpcAttribute",
 	}},
 	{"An instance keeps the network interfaces that it was built with", []string{"AttachNetworkInterface", "DetachNetworkInterface"}},
-	{"An image gets its bytes by the image API, or is made of an instance (CreateImage)", []string{"CopyImage", "ImportImage", "RegisterImage"}},
+	{"An image gets its bytes by the image API, or is made of an instance (CreateImage) or of an image (CopyImage, RegisterImage)", []string{"ImportImage"}},
 	{"No password of an instance is kept", []string{"GetPasswordData"}},
 	{"A screen is seen by Nova's remote consoles", []string{"GetConsoleScreenshot"}},
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
 	"github.com/slipway-cloud/slipway/internal/service/images"
@@ -24,7 +23,7 @@ import (
 type Config struct {
 	Idle time.Duration // how long an upload or download may stand still
 
-	Imports        Imports           // none: nothing can be imported
+	Imports        images.Imports    // none: nothing can be imported
 	Web            webdownload.Rules // what web-download may ask: nothing
 	ImportDeadline time.Duration     // of an import
 	ImportPatience time.Duration     // with what does not answer it: none
@@ -32,9 +31,11 @@ type Config struct {
 	TaskTTL        time.Duration     // of the task of an import that has ended
 }
 
-// Imports starts imports. Import answers nil once one is accepted, or the fault that refused it.
-type Imports interface {
-	Import(ctx context.Context, in contract.ImportInput) error
+// Importer is what brings bytes to images by these settings.
+func (c Config) Importer(rows *models.Store) images.Importer {
+	return images.Importer{
+		Imports: c.Imports, Rows: rows, Deadline: c.ImportDeadline, Patience: c.ImportPatience, UndoPatience: c.UndoPatience, KeepTask: c.TaskTTL,
+	}
 }
 
 // API serves the image endpoints.
@@ -42,11 +43,13 @@ type API struct {
 	store   *models.Store
 	service *images.Service
 	config  Config
+
+	importer images.Importer
 }
 
 // New makes the API; Mount puts it under a path.
 func New(store *models.Store, service *images.Service, config Config) *API {
-	return &API{store: store, service: service, config: config}
+	return &API{store: store, service: service, config: config, importer: config.Importer(store)}
 }
 
 // Mount adds the routes to root, which is the group "/image".

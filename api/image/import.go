@@ -3,12 +3,10 @@ package image
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
@@ -80,52 +78,16 @@ func (a *API) importImage(c echo.Context) error {
 		}
 		shown.Method.URI = uri.String()
 	}
-	if err := a.submit(c, in, image.ID, shown); err != nil {
+	if err := a.importer.Submit(ctx, callerOf(c), in, image.ID, shown); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusAccepted)
 }
 
-// submit starts an import, of which its task shows so much.
-func (a *API) submit(c echo.Context, in contract.ImportInput, imageID string, shown importRequest) (err error) {
-	if a.config.Imports == nil {
-		return fault.New(fault.Unavailable, "Nothing can be imported here.")
-	}
-	caller := rest.CallerOf(c)
-	in.Task = contract.ImportTask{
-		ID: uuid.NewString(), ImageID: imageID, ProjectID: caller.ProjectID, UserID: caller.UserID, RequestID: rest.RequestID(c),
-	}
-	in.Request, err = json.Marshal(map[string]any{"image_id": imageID, "import_req": shown, "backend": in.Stores})
-	if err != nil {
-		return fmt.Errorf("describe the import of image %s: %w", imageID, err)
-	}
-	ctx := c.Request().Context()
-	refused := a.config.Imports.Import(ctx, in)
-	if refused == nil {
-		return nil
-	}
-	// It was accepted all the same if its task exists: the answer got lost, and another run refused it when it was asked again.
-	switch began, err := a.store.ImportBegan(ctx, in.Task.ID); {
-	case err != nil:
-		return err
-	case !began:
-		return refused
-	}
-	return nil
-}
-
-// patience is what an import is given.
-func (a *API) patience() contract.ImportInput {
-	return contract.ImportInput{
-		Every: true, Deadline: a.config.ImportDeadline, Patience: a.config.ImportPatience, UndoPatience: a.config.UndoPatience,
-		KeepTask: a.config.TaskTTL,
-	}
-}
-
 // parseImport reads what is to be imported to where, and what of it a task shows, as Glance's _validate_import_body and
 // get_stores_from_request.
 func (a *API) parseImport(c echo.Context, raw json.RawMessage) (in contract.ImportInput, body importRequest, err error) {
-	in = a.patience()
+	in = contract.ImportInput{Every: true}
 	if err := json.Unmarshal(raw, &body); err != nil {
 		return in, body, misread(err)
 	}

@@ -138,8 +138,8 @@ func (a *API) adopt(c echo.Context) error {
 	if err := rest.Bind(c, adoptSchema, &body); err != nil {
 		return err
 	}
-	if a.config.Imports == nil {
-		return fault.New(fault.Unavailable, "Nothing can be imported here.")
+	if err := a.importer.Can(); err != nil {
+		return err
 	}
 	draft := models.Image{OwnerID: body.ProjectID, Visibility: imagepolicy.Shared, DiskFormat: body.DiskFormat, Properties: map[string]string{}, Tags: []string{}}
 	if body.Name != "" {
@@ -153,9 +153,9 @@ func (a *API) adopt(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	in, method := a.patience(), contract.ImportOrphan
-	in.Method, in.URI, in.Stores = method, id, []string{o.Store}
-	if err := a.submit(c, in, image.ID, importRequest{Method: &importMethod{Name: &method, URI: id}, Stores: &in.Stores}); err != nil {
+	method := contract.ImportOrphan
+	in := contract.ImportInput{Every: true, Method: method, URI: id, Stores: []string{o.Store}}
+	if err := a.importer.Submit(c.Request().Context(), callerOf(c), in, image.ID, importRequest{Method: &importMethod{Name: &method, URI: id}, Stores: &in.Stores}); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusAccepted, map[string]any{"image": map[string]any{"id": image.ID, "name": image.Name, "owner": image.OwnerID, "disk_format": image.DiskFormat}})

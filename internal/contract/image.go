@@ -33,6 +33,8 @@ const (
 	ImportCopy   = "copy-image" // of an active image, to more stores
 	// ImportOrphan is Slipway's own: of bytes in a store that no image had, whose name there is the URI.
 	ImportOrphan = "adopt"
+	// ImportImage is Slipway's own: of another image's bytes, whose id is the URI.
+	ImportImage = "image"
 )
 
 // ImportTask names an import: the image, the task that shows it to users, and who asked.

@@ -79,6 +79,9 @@ func Identity(kind, name string) string {
 // Finding is the id of what an audit found: of that kind, about that object.
 func Finding(kind, object string) string { return named(findings, kind+"/"+object) }
 
+// Copied is the id of the image that a project asks for under an idempotency key (EC2's CopyImage).
+func Copied(projectID, key string) string { return named(images, "copy\x00"+projectID+"\x00"+key) }
+
 // Adopted is the id of an image that is made for bytes of a name which is no image's id.
 func Adopted(name string) string { return named(images, name) }
 

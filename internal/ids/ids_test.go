@@ -36,6 +36,7 @@ func TestWhatDerivesFromAnIDNeverChanges(t *testing.T) {
 		Placement("s", "h", "active"):  "d440ce07-daa6-5702-996b-3b17266a1f2f",
 		Finding("kind", "object"):      "c9079df0-b028-5814-be36-c63ba338f963",
 		Adopted("name"):                "f55ccff7-d631-5f3b-b831-9049a34e0fe8",
+		Copied("p1", "key"):            "9497ac8b-509f-58ff-9a37-30f58d70ca42",
 		Store("i", "/images"):          "9f078ae0-58b9-5ec8-90db-772f3e650e8a",
 		TrialGuest("/d"):               "5851aef2-2eaf-5679-a24f-c84e86e2ee67",
 		Host("p", "hv1"):               "f7de1130475a1ce6a57fb307822dcbd0bca6c02470b14e9c49b8e5d7",

@@ -349,6 +349,56 @@ func (r *rig) picture(t *testing.T, c *ec2.Client) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"made-of-it", "what was made", r.project}, []string{*found.Images[0].Name, *found.Images[0].Description, *found.Images[0].OwnerId})
 
+	// Other images of its bytes: as it is, and with a kernel and a ramdisk that start it.
+	parts := map[string]string{}
+	for name, format := range map[string]string{"kernel": "aki", "ramdisk": "ari"} {
+		id := system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: name, DiskFormat: format, ContainerFormat: format}, strings.NewReader(name))
+		described, err := c.DescribeImages(ctx, &ec2.DescribeImagesInput{Filters: []types.Filter{{Name: new("name"), Values: []string{name}}}})
+		require.NoError(t, err)
+		require.Len(t, described.Images, 1, id)
+		parts[name] = *described.Images[0].ImageId
+	}
+	copying := &ec2.CopyImageInput{Name: new("copy-of-it"), SourceImageId: made.ImageId, SourceRegion: new("RegionOne"), ClientToken: new("once")}
+	copied, err := c.CopyImage(ctx, copying)
+	require.NoError(t, err)
+	again, err := c.CopyImage(ctx, copying)
+	require.NoError(t, err)
+	require.Equal(t, copied.ImageId, again.ImageId)
+	copying.Name = new("another-name")
+	_, err = c.CopyImage(ctx, copying)
+	isRefused(t, "IdempotentParameterMismatch", err)
+	registered, err := c.RegisterImage(ctx, &ec2.RegisterImageInput{
+		Name: new("registered"), Description: new("in parts"), ImageLocation: found.Images[0].ImageLocation, KernelId: new(parts["kernel"]), RamdiskId: new(parts["ramdisk"]),
+		Architecture: types.ArchitectureValuesX8664, RootDeviceName: new("/dev/sda"),
+	})
+	require.NoError(t, err)
+	_, err = c.CopyImage(ctx, &ec2.CopyImageInput{Name: new("copy-of-it"), SourceImageId: made.ImageId, SourceRegion: new("RegionOne")})
+	isRefused(t, "InvalidAMIName.Duplicate", err)
+	_, err = c.RegisterImage(ctx, &ec2.RegisterImageInput{Name: new("no-machine"), ImageLocation: new("kernel")})
+	isRefused(t, "InvalidParameterValue", err)
+	_, err = c.RegisterImage(ctx, &ec2.RegisterImageInput{Name: new("no-kernel"), ImageLocation: made.ImageId, KernelId: new(parts["ramdisk"])})
+	isRefused(t, "InvalidParameterValue", err)
+	both := &ec2.DescribeImagesInput{ImageIds: []string{*copied.ImageId, *registered.ImageId}}
+	require.NoError(t, ec2.NewImageAvailableWaiter(c, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = pace, pace }).Wait(ctx, both, patience))
+	whole, err := c.DescribeImages(ctx, both)
+	require.NoError(t, err)
+	for _, i := range whole.Images {
+		switch *i.Name {
+		case "copy-of-it":
+			require.Equal(t, []string{"what was made", r.project}, []string{*i.Description, *i.OwnerId})
+			require.Nil(t, i.KernelId)
+		default:
+			require.Equal(t, []string{"registered", "in parts", parts["kernel"], parts["ramdisk"], "/dev/sda"}, []string{*i.Name, *i.Description, *i.KernelId, *i.RamdiskId, *i.RootDeviceName})
+		}
+		_, err := c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: i.ImageId})
+		require.NoError(t, err)
+	}
+
+	for _, id := range parts {
+		_, err := c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: &id})
+		require.NoError(t, err)
+	}
+
 	permissions := func() []types.LaunchPermission {
 		t.Helper()
 		said, err := c.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: made.ImageId, Attribute: "launchPermission"})
@@ -389,5 +439,5 @@ func (r *rig) picture(t *testing.T, c *ec2.Client) {
 	_, err = c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: made.ImageId})
 	isRefused(t, "InvalidAMIID.NotFound", err)
 	_, err = c.RegisterImage(ctx, &ec2.RegisterImageInput{Name: new("other"), ImageLocation: new("x")})
-	isRefused(t, "UnsupportedOperation", err)
+	isRefused(t, "InvalidAMIID.Malformed", err)
 }

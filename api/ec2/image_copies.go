@@ -1,0 +1,211 @@
+package ec2
+
+import (
+	"context"
+	"maps"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/slipway-cloud/slipway/internal/contract"
+	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/imagepolicy"
+	"github.com/slipway-cloud/slipway/internal/service/images"
+	"github.com/slipway-cloud/slipway/models"
+)
+
+type copyImage struct {
+	Name        string  `ec2:"Name,required"`
+	Source      string  `ec2:"SourceImageId,required"`
+	Region      string  `ec2:"SourceRegion,required"` // any: there is one, whatever clients call it
+	Description *string `ec2:"Description"`
+	Token       string  `ec2:"ClientToken"`
+
+	Tags      refused `ec2:"TagSpecification" why:"images have no tags here"`
+	CopyTags  refused `ec2:"CopyImageTags" why:"images have no tags here"`
+	Encrypted refused `ec2:"Encrypted" why:"there are no encrypted images"`
+	Key       refused `ec2:"KmsKeyId" why:"there are no encrypted images"`
+	Outpost   refused `ec2:"DestinationOutpostArn" why:"there are no outposts"`
+	Minutes   refused `ec2:"SnapshotCopyCompletionDurationMinutes" why:"a copy takes as long as it takes"`
+	Zone      refused `ec2:"DestinationAvailabilityZone" why:"an image is in no zone"`
+}
+
+// copyImage makes another image of an image's bytes, which is pending until they are there. Under one ClientToken it is one image.
+func (a *API) copyImage(ctx context.Context, who asker, in copyImage) (*madeImage, error) {
+	id := uuid.NewString()
+	if in.Token != "" {
+		if err := checkToken(in.Token); err != nil {
+			return nil, err
+		}
+		id = ids.Copied(who.ProjectID, in.Token)
+	}
+	made, err := a.picturing(who).Get(ctx, id)
+	switch {
+	case fault.Is(err, fault.NotFound):
+	case err != nil:
+		return nil, err
+	case orEmpty(made.Name) != in.Name:
+		return nil, refuse("IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
+	case !forgotten(made):
+		return a.named(ctx, made)
+	}
+	from, gone := a.usableBytes(ctx, who, in.Source)
+	switch {
+	case gone != nil:
+		return nil, gone
+	case err == nil:
+		return a.fill(ctx, who, made, from)
+	}
+	return a.copied(ctx, who, id, from, in.Name, in.Description, nil)
+}
+
+// forgotten says of an image that no bytes come to it and that none were refused: the process that made it has died in between.
+func forgotten(i models.Image) bool {
+	return i.Status == models.ImageQueued && i.Properties[models.ImportTaskProperty] == "" && i.Properties[models.ImportFailedProperty] == ""
+}
+
+type registerImage struct {
+	Name         string  `ec2:"Name,required"`
+	Location     string  `ec2:"ImageLocation"`
+	Description  *string `ec2:"Description"`
+	Kernel       string  `ec2:"KernelId"`
+	Ramdisk      string  `ec2:"RamdiskId"`
+	Architecture string  `ec2:"Architecture"`
+	RootDevice   string  `ec2:"RootDeviceName"`
+	Virtual      string  `ec2:"VirtualizationType"`
+
+	Devices  refused `ec2:"BlockDeviceMapping" why:"an image is of the root disk, and there are no volumes"`
+	Codes    refused `ec2:"BillingProduct" why:"there are no product codes"`
+	BootMode refused `ec2:"BootMode" why:"an image's firmware is its property hw_firmware_type"`
+	ENA      refused `ec2:"EnaSupport" why:"which network device a guest sees is its image's property hw_vif_model"`
+	SRIOV    refused `ec2:"SriovNetSupport" why:"which network device a guest sees is its image's property hw_vif_model"`
+	IMDS     refused `ec2:"ImdsSupport" why:"there is no metadata service"`
+	Tags     refused `ec2:"TagSpecification" why:"images have no tags here"`
+	TPM      refused `ec2:"TpmSupport" why:"there is no TPM"`
+	UEFI     refused `ec2:"UefiData" why:"an instance's firmware begins with its own variables"`
+}
+
+// architectures are EC2's words in those of the image property.
+var architectures = map[string]string{"x86_64": "x86_64", "arm64": "aarch64", "i386": "i686"}
+
+// registerImage makes an image of one that is in the store: of a root disk's bytes, and of the kernel and ramdisk that start them, where such
+// are named. ImageLocation is the store's image, by an id of EC2's or of the store's, by its name, or as DescribeImages tells it.
+func (a *API) registerImage(ctx context.Context, who asker, in registerImage) (*madeImage, error) {
+	switch {
+	case in.Location == "":
+		return nil, missing("ImageLocation")
+	case in.Virtual != "" && in.Virtual != "hvm":
+		return nil, unsupported("VirtualizationType %s is not supported: instances are of the kind hvm", in.Virtual)
+	}
+	properties := map[string]string{}
+	for _, part := range []struct{ parameter, id, kind, property string }{
+		{"KernelId", in.Kernel, "kernel", "kernel_id"}, {"RamdiskId", in.Ramdisk, "ramdisk", "ramdisk_id"},
+	} {
+		if part.id == "" {
+			continue
+		}
+		i, err := a.usable(ctx, who, part.parameter, part.id, part.kind)
+		if err != nil {
+			return nil, err
+		}
+		properties[part.property] = i.ID
+	}
+	if in.Architecture != "" {
+		known, ok := architectures[in.Architecture]
+		if !ok {
+			return nil, invalid("Value (%s) for parameter architecture is invalid. It is x86_64, arm64 or i386.", in.Architecture)
+		}
+		properties["architecture"] = known
+	}
+	if in.RootDevice != "" {
+		properties["root_device_name"] = in.RootDevice
+	}
+	from, err := a.usableBytes(ctx, who, in.Location)
+	if err != nil {
+		return nil, err
+	}
+	if from.kind() != "machine" {
+		return nil, invalid("The image %s is a %s: ImageLocation has to be of a machine", from.id, from.kind())
+	}
+	return a.copied(ctx, who, uuid.NewString(), from, in.Name, in.Description, properties)
+}
+
+// usableBytes is an image whose bytes the asker may have.
+func (a *API) usableBytes(ctx context.Context, who asker, named string) (image, error) {
+	name := strings.TrimPrefix(named, who.ProjectID+"/")
+	var i image
+	var err error
+	if uuid.Validate(name) == nil {
+		found, listed := a.listImages(ctx, who, models.ImageFilter{IDs: []string{strings.ToLower(name)}, Visibility: "all", MemberStatus: "all", AnyHidden: true})
+		if err = listed; err == nil && len(found) == 0 {
+			err = refuse("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", name)
+		}
+		if err == nil {
+			i = found[0]
+		}
+	} else {
+		i, err = a.imageFor(ctx, who, name)
+	}
+	if err != nil {
+		return i, err
+	}
+	if !i.available() {
+		return i, refuse(imageUnavailable, "The image ID '%s' is not available: it is %s", i.id, i.state())
+	}
+	return i, imagepolicy.Check(picturer(who).Caller, imagepolicy.DownloadImage, images.Target(i.Image))
+}
+
+// copied makes an image of another's bytes and of what that says of itself, but for what is said otherwise.
+func (a *API) copied(ctx context.Context, who asker, id string, from image, name string, description *string, properties map[string]string) (*madeImage, error) {
+	if err := a.free(ctx, who, name); err != nil {
+		return nil, err
+	}
+	if err := a.importer.Can(); err != nil {
+		return nil, err
+	}
+	said := map[string]string{}
+	for property, value := range from.Properties {
+		if imagepolicy.MayName(property) == nil {
+			said[property] = value
+		}
+	}
+	maps.Copy(said, properties)
+	if description != nil {
+		said[descriptionProperty] = *description
+	}
+	// Whoever asks may go: what is begun is ended or taken back.
+	made, err := a.picturing(who).Add(context.WithoutCancel(ctx), models.Image{
+		ID: id, Name: &name, OwnerID: who.ProjectID, Visibility: imagepolicy.Private, DiskFormat: from.DiskFormat, ContainerFormat: from.ContainerFormat,
+		MinDiskGiB: from.MinDiskGiB, MinRAMMiB: from.MinRAMMiB, Tags: []string{}, Properties: said,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a.fill(ctx, who, made, from)
+}
+
+// fill has another image's bytes brought to one that has just been made, or takes that back.
+func (a *API) fill(ctx context.Context, who asker, made models.Image, from image) (*madeImage, error) {
+	ctx = context.WithoutCancel(ctx)
+	in := contract.ImportInput{Method: contract.ImportImage, URI: from.ID, Stores: []string{a.images.Stores().Default()}, Every: true}
+	err := a.importer.Submit(ctx, picturer(who), in, made.ID, map[string]any{"method": map[string]string{"name": in.Method, "uri": in.URI}})
+	if err != nil {
+		if gone := a.picturing(who).Remove(ctx, made); gone != nil && !fault.Is(gone, fault.NotFound) {
+			return nil, gone
+		}
+		return nil, err
+	}
+	return a.named(ctx, made)
+}
+
+// named is the answer that tells of a new image.
+func (a *API) named(ctx context.Context, made models.Image) (*madeImage, error) {
+	names, err := a.store.EC2ImageIDs(ctx, []string{made.ID})
+	return &madeImage{ID: names[made.ID]}, err
+}
+
+var imageCopies = []action{
+	does("CopyImage", (*API).copyImage),
+	does("RegisterImage", (*API).registerImage),
+}
