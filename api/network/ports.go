@@ -108,7 +108,7 @@ func portTable() table[networks.Port, networks.NewPort] {
 			if o.HostID == nil {
 				return "unbound"
 			}
-			return networks.VIFType
+			return o.VIFType
 		})},
 	)
 	for i := range rows {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
@@ -18,7 +19,8 @@ import (
 type Port struct {
 	models.Port
 	// Host is the hypervisor's name, "" where the port is bound to none. It is nil for those who may not know: all but admins.
-	Host *string
+	Host    *string
+	VIFType string // how it is plugged there
 }
 
 // NewPort is a port as it is asked for.
@@ -93,7 +95,7 @@ func (r *Repository) withHosts(ctx context.Context, ports ...models.Port) ([]Por
 	}
 	shown := make([]Port, len(ports))
 	for i, p := range ports {
-		shown[i].Port = p
+		shown[i].Port, shown[i].VIFType = p, r.vifType()
 		switch {
 		case !r.caller.Admin():
 		case p.HostID == nil:
@@ -174,15 +176,20 @@ func (r *Repository) boundStays(before, after models.Port, readdressed bool) err
 	switch {
 	case after.MAC != before.MAC:
 		return ipam.Refuse("PortBound", fault.Conflict, "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
-			before.ID, VIFType, before.MAC, after.MAC)
+			before.ID, r.vifType(), before.MAC, after.MAC)
 	case after.DeviceID != before.DeviceID, after.DeviceOwner != before.DeviceOwner, readdressed && r.config.Engine != OVN:
 		return inUse(before)
 	}
 	return nil
 }
 
-// VIFType is how a server's port is plugged.
-const VIFType = "bridge"
+// vifType is how the ports of servers are plugged.
+func (r *Repository) vifType() string {
+	if r.config.Engine == OVN {
+		return contract.VIFOVS
+	}
+	return contract.VIFBridge
+}
 
 // inUse is Neutron's refusal of what cannot be done to a server's port.
 func inUse(p models.Port) error {
@@ -221,7 +228,15 @@ func (r *Repository) apply(in *NewPort, n models.Network, rule string) (err erro
 		return err
 	}
 	return cmp.Or(r.needsEngine(!in.AdminStateUp, "admin_state_up"), r.needsEngine(!in.PortSecurity, "port_security_enabled"),
-		r.needsEngine(len(in.AddressPairs) > 0, "allowed_address_pairs"), r.needsEngine(len(in.DHCPOptions) > 0, "extra_dhcp_opts"))
+		r.needsEngine(len(in.AddressPairs) > 0, "allowed_address_pairs"), untold(in.DHCPOptions))
+}
+
+// untold refuses options that no engine tells guests yet.
+func untold(options []models.DHCPOption) error {
+	if len(options) > 0 {
+		return ipam.BadAttribute("extra_dhcp_opts", "no guest is told of them")
+	}
+	return nil
 }
 
 // maxAddressPairs is Neutron's default (max_allowed_address_pair).
