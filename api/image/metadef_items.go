@@ -97,10 +97,9 @@ func (k metadefKind) view(namespace string, item models.MetadefItem) map[string]
 func (a *API) listItems(k metadefKind) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		var (
-			sort  []models.Sort
-			page  rest.Page
-			err   error
-			found = []models.MetadefItem{}
+			sort []models.Sort
+			page rest.Page
+			err  error
 		)
 		if k.kind == models.MetadefObject || k.kind == models.MetadefTag {
 			if page, err = rest.PageOf(c, 0); err != nil {
@@ -114,7 +113,8 @@ func (a *API) listItems(k metadefKind) echo.HandlerFunc {
 			}
 		}
 		namespace := c.Param("namespace")
-		if found, err = a.metadefs(c).Items(c.Request().Context(), namespace, k.kind, sort, page.Marker, page.Limit); err != nil {
+		found, err := a.metadefs(c).Items(c.Request().Context(), namespace, k.kind, sort, page.Marker, page.Limit)
+		if err != nil {
 			return err
 		}
 		if page.None {
