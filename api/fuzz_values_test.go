@@ -101,7 +101,9 @@ func (v values) wrong() any {
 
 // kindOf guesses from an attribute's name what it names.
 func kindOf(name string) string {
-	name = strings.ToLower(name)
+	if name = strings.ToLower(name); name == "uuid" {
+		return "networks" // of a server's NICs
+	}
 	for _, k := range []string{
 		"image", "flavor", "network", "subnet", "port", "server", "group", "host", "project", "tenant", "user", "domain", "role", "aggregate", "member", "key_name", "store",
 	} {
@@ -141,6 +143,9 @@ func (v values) fits(s *jsonschema.Schema, at string, depth int) any {
 	kind := "string"
 	if s.Types != nil && len(s.Types.ToStrings()) > 0 {
 		kind = one(v, s.Types.ToStrings())
+		if kindOf(at) != "" && slices.Contains(s.Types.ToStrings(), "string") && !v.often(6) {
+			kind = "string"
+		}
 	} else if s.Properties != nil || len(s.Required) > 0 || s.PatternProperties != nil {
 		kind = "object"
 	}
@@ -189,7 +194,7 @@ func (v values) fitsObject(s *jsonschema.Schema, depth int) any {
 	o := map[string]any{}
 	names := slices.Sorted(maps.Keys(s.Properties))
 	for _, name := range names {
-		if slices.Contains(s.Required, name) || v.often(1+len(names)/3) {
+		if slices.Contains(s.Required, name) || v.often(1+len(names)/2) || slices.Contains(mattering, name) && !v.often(4) {
 			o[name] = v.fits(s.Properties[name], name, depth+1)
 		}
 	}
@@ -210,8 +215,14 @@ func (v values) fitsObject(s *jsonschema.Schema, depth int) any {
 	if of, is := s.AdditionalProperties.(*jsonschema.Schema); is && v.often(2) {
 		o["more"] = v.fits(of, "more", depth+1)
 	}
+	for s.MaxProperties != nil && len(o) > *s.MaxProperties {
+		delete(o, one(v, slices.Sorted(maps.Keys(o))))
+	}
 	return o
 }
+
+// mattering are attributes without which hardly anything is done, though schemas require none of them.
+var mattering = []string{"imageRef", "networks", "public_key", "name"}
 
 // plausible are texts that patterns and formats ask for.
 var plausible = []string{
@@ -220,13 +231,26 @@ var plausible = []string{
 	"/name", "/tags", "/x", "/min_ram", "https://example.org/x",
 }
 
+// meant are texts for attributes by name, good ones and others of their form.
+var meant = map[string][]string{
+	"cidr": {"10.0.0.0/24", "10.1.0.0/16", "fd00::/64", "10.0.0.1/33", "0.0.0.0/0", "/24"}, "mac_address": {"52:54:00:12:34:56", "ff:ff:ff:ff:ff:ff", "52:54:00:AB:cd:ef"},
+	"public_key": {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFT3UhXiRPapmhHoZ3/UGJ8wrvLzH+nAsj56wyXMSBOQ me", "ssh-rsa AAAA me"}, "gateway_ip": {"10.0.0.1", "fd00::1", "10.0.0.0", "10.9.9.9"},
+	"ip_address": {"10.0.0.7", "10.0.0.255", "fd00::7"}, "user_data": {"IyEvYmluL3NoCg==", "%%%"}, "type": {"ssh", "x509", "novnc", "serial", "cert", "ec2"}, "protocol": {"vnc", "serial"},
+	"path": {"/name", "/tags", "/min_ram", "/visibility", "/a~1b", "/locations/-"}, "password": {password, ""}, "policy": {"affinity", "anti-affinity"},
+}
+
 func (v values) fitsText(s *jsonschema.Schema, at string) string {
 	takes := func(t string) bool {
 		n := len([]rune(t))
 		return (s.MinLength == nil || n >= *s.MinLength) && (s.MaxLength == nil || n <= *s.MaxLength) &&
 			(s.Pattern == nil || s.Pattern.MatchString(t)) && (s.Format == nil || s.Format.Validate(t) == nil)
 	}
-	if kind := kindOf(at); kind != "" && !v.often(4) {
+	if texts := meant[at]; len(texts) > 0 && !v.often(4) {
+		if t := one(v, texts); takes(t) {
+			return t
+		}
+	}
+	if kind := kindOf(at); kind != "" && !v.often(10) {
 		if t := v.of(kind); takes(t) {
 			return t
 		}
