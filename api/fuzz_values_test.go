@@ -222,7 +222,7 @@ func (v values) fitsObject(s *jsonschema.Schema, depth int) any {
 }
 
 // mattering are attributes without which hardly anything is done, though schemas require none of them.
-var mattering = []string{"imageRef", "networks", "public_key", "name"}
+var mattering = []string{"imageRef", "networks", "uuid", "public_key", "name"}
 
 // plausible are texts that patterns and formats ask for.
 var plausible = []string{
@@ -235,7 +235,7 @@ var plausible = []string{
 var meant = map[string][]string{
 	"cidr": {"10.0.0.0/24", "10.1.0.0/16", "fd00::/64", "10.0.0.1/33", "0.0.0.0/0", "/24"}, "mac_address": {"52:54:00:12:34:56", "ff:ff:ff:ff:ff:ff", "52:54:00:AB:cd:ef"},
 	"public_key": {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFT3UhXiRPapmhHoZ3/UGJ8wrvLzH+nAsj56wyXMSBOQ me", "ssh-rsa AAAA me"}, "gateway_ip": {"10.0.0.1", "fd00::1", "10.0.0.0", "10.9.9.9"},
-	"ip_address": {"10.0.0.7", "10.0.0.255", "fd00::7"}, "user_data": {"IyEvYmluL3NoCg==", "%%%"}, "type": {"ssh", "x509", "novnc", "serial", "cert", "ec2"}, "protocol": {"vnc", "serial"},
+	"ip_address": {"10.0.0.7", "10.0.0.255", "fd00::7"}, "user_data": {"IyEvYmluL3NoCg==", "%%%"}, "accessIPv4": {"192.0.2.7"}, "accessIPv6": {"2001:db8::7"}, "type": {"ssh", "x509", "novnc", "serial", "cert", "ec2"}, "protocol": {"vnc", "serial"},
 	"path": {"/name", "/tags", "/min_ram", "/visibility", "/a~1b", "/locations/-"}, "password": {password, ""}, "policy": {"affinity", "anti-affinity"},
 }
 
