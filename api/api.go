@@ -141,7 +141,7 @@ func New(o Options) (*Server, error) {
 	e.Pre(rest.CanonicalPath, withoutSlashes, compute.OtherPaths)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
-	identities := people.New(o.Store, o.Servers.Keys)
+	identities := people.New(o.Store, o.Servers.Keys, o.Rules.Lends()...)
 	identity.New(o.Store, identities, o.Identity).Mount(e)
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))

@@ -113,3 +113,23 @@ func TestNoFileOpensAnythingToWhoHasNoToken(t *testing.T) {
 		}
 	}
 }
+
+func TestADomainsAdminGivesNobodyWhatTheRulesLendAnAdmins(t *testing.T) {
+	w := newWorld(t)
+	acme := w.made("domain", object{"name": "acme"})
+	web := w.made("project", object{"name": "web", "domain_id": acme})
+	boss := w.made("user", object{"name": "boss", "domain_id": acme, "password": "boss's own"})
+	ann := w.made("user", object{"name": "ann", "domain_id": acme, "password": "ann's own"})
+	operator, builder := w.made("role", object{"name": "operator"}), w.made("role", object{"name": "builder"})
+	require.NoError(t, w.store.EnsureGrant(t.Context(), models.Grant{Role: "admin", UserID: &boss, DomainID: &acme}))
+	w.ruled(`
+"slipway:hosts:index": "role:operator"
+"os_compute_api:servers:create": "role:builder"
+`)
+	w.loggedIn("boss", object{"name": "boss", "domain": object{"id": acme}}, "boss's own", object{"domain": object{"id": acme}})
+	grant := "/v3/projects/" + web + "/users/" + boss + "/roles/"
+	require.Equal(t, 403, w.do("boss", "PUT", grant+operator, nil).status)
+	require.Equal(t, 204, w.do("boss", "PUT", grant+builder, nil).status, "that is a member's")
+	require.NoError(t, w.store.EnsureGrant(t.Context(), models.Grant{Role: "operator", UserID: &ann, ProjectID: &web}))
+	require.Equal(t, 403, w.do("boss", "PATCH", "/v3/users/"+ann, object{"user": object{"password": "mine"}}).status)
+}

@@ -117,6 +117,9 @@ func noEndpoint(id string) error {
 
 // CreateRegion records one; Conflict where there is one of the id, NotFound where its parent is none.
 func (s *Store) CreateRegion(ctx context.Context, r Region) error {
+	if r.ParentRegionID != nil && *r.ParentRegionID == r.ID {
+		return noRegion(r.ID) // it is none yet
+	}
 	err := s.db.WithContext(ctx).Create(&r).Error
 	switch {
 	case violates(err, "regions_pkey"):

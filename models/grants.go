@@ -203,23 +203,23 @@ func (s *Store) HasAdmin(ctx context.Context) (bool, error) {
 	return has, failed(err, "look for an admin")
 }
 
-// adminElsewhereSQL is whether there is a grant of the role admin, on anything but the domain itself, to actors of a condition.
+// adminElsewhereSQL is whether there is a grant of such a role, on anything but the domain itself, to actors of a condition.
 const adminElsewhereSQL = `
-SELECT EXISTS (SELECT FROM grants g WHERE g.role = 'admin' AND (g.domain_id IS NULL OR g.inherited OR g.domain_id <> @domain_id) AND %s)`
+SELECT EXISTS (SELECT FROM grants g WHERE g.role = ANY(@roles) AND (g.domain_id IS NULL OR g.inherited OR g.domain_id <> @domain_id) AND %s)`
 
-// IsAdminElsewhere says whether a user, itself or by a group, has the role admin on something else than its domain.
-func (s *Store) IsAdminElsewhere(ctx context.Context, u User) (bool, error) {
-	return s.adminElsewhere(ctx, "(g.user_id = @id OR g.group_id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = @id))", u.ID, u.DomainID)
+// IsAdminElsewhere says whether a user, itself or by a group, has the role admin, or another of these roles, on something else than its domain.
+func (s *Store) IsAdminElsewhere(ctx context.Context, u User, roles []string) (bool, error) {
+	return s.adminElsewhere(ctx, "(g.user_id = @id OR g.group_id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = @id))", u.ID, u.DomainID, roles)
 }
 
-// MakesAdminsElsewhere says whether a group has the role admin on something else than its domain.
-func (s *Store) MakesAdminsElsewhere(ctx context.Context, g Group) (bool, error) {
-	return s.adminElsewhere(ctx, "g.group_id = @id", g.ID, g.DomainID)
+// MakesAdminsElsewhere says whether a group has the role admin, or another of these roles, on something else than its domain.
+func (s *Store) MakesAdminsElsewhere(ctx context.Context, g Group, roles []string) (bool, error) {
+	return s.adminElsewhere(ctx, "g.group_id = @id", g.ID, g.DomainID, roles)
 }
 
-func (s *Store) adminElsewhere(ctx context.Context, actors, id, domainID string) (is bool, err error) {
+func (s *Store) adminElsewhere(ctx context.Context, actors, id, domainID string, roles []string) (is bool, err error) {
 	err = withRetries(ctx, func() error {
-		return s.pool.QueryRow(ctx, fmt.Sprintf(adminElsewhereSQL, actors), named{"id": id, "domain_id": domainID}).Scan(&is)
+		return s.pool.QueryRow(ctx, fmt.Sprintf(adminElsewhereSQL, actors), named{"id": id, "domain_id": domainID, "roles": roles}).Scan(&is)
 	})
 	return is, failed(err, "look for what %s is an admin of", id)
 }

@@ -130,7 +130,7 @@ WITH net AS (SELECT id, port_security FROM networks WHERE id = @network_id AND (
      server AS (SELECT id, vm_state FROM servers WHERE id = @server_id AND deleted_at IS NULL FOR NO KEY UPDATE),
      same AS (SELECT * FROM ports WHERE id = @id),
      wanted AS (SELECT w.subnet_id, w.ip::inet AS ip FROM jsonb_to_recordset(@wanted) AS w(subnet_id text, ip text)),
-     placed AS (SELECT w.ip, s.id AS subnet_id FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = @network_id WHERE w.ip IS NOT NULL),
+     placed AS (SELECT w.ip, s.id AS subnet_id FROM wanted w JOIN subnets s ON s.id = w.subnet_id AND s.network_id = @network_id WHERE w.ip IS NOT NULL AND w.ip IS DISTINCT FROM s.gateway_ip),
      taken AS (
          SELECT host(f.ip) AS ip, f.subnet_id, p.server_id FROM placed JOIN fixed_ips f ON f.subnet_id = placed.subnet_id AND f.ip = placed.ip
          JOIN ports p ON p.id = f.port_id LIMIT 1),
@@ -673,10 +673,14 @@ func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
 
 // ReleasePort undoes AllocatePort: a port that the build made is deleted, one that was bound is unbound, absent is success.
 func (s *Store) ReleasePort(ctx context.Context, serverID string, index int) error {
-	err := s.exec(ctx, `
+	// The network before its addresses, as who takes one: its neighbour is told that the next one is free.
+	err := s.batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`SELECT FROM networks WHERE id IN (SELECT network_id FROM ports WHERE server_id = $1 AND nic_index = $2) ORDER BY id FOR NO KEY UPDATE`, serverID, index)
+		b.Queue(`
 WITH gone AS (DELETE FROM ports WHERE server_id = $1 AND nic_index = $2 AND made_by_build)
 UPDATE ports SET server_id = NULL, nic_index = 0, host_id = NULL, tag = NULL, updated_at = $3
 WHERE server_id = $1 AND nic_index = $2 AND NOT made_by_build`, serverID, index, now())
+	})
 	return failed(err, "release port %d of server %s", index, serverID)
 }
 
@@ -736,9 +740,17 @@ func (s *Store) ListPorts(ctx context.Context, f PortFilter) ([]Port, error) {
 
 // DeletePort removes a port; Conflict while a server uses it.
 func (s *Store) DeletePort(ctx context.Context, id string) error {
-	d := s.db.WithContext(ctx).Where("id = ? AND server_id IS NULL AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Port{})
-	if d.Error != nil || d.RowsAffected == 1 {
-		return failed(d.Error, "delete port %s", id)
+	var gone int64
+	err := s.tx(ctx, func(tx *gorm.DB) error {
+		if err := tx.Exec(`SELECT FROM networks WHERE id = (SELECT network_id FROM ports WHERE id = ?) FOR NO KEY UPDATE`, id).Error; err != nil {
+			return err
+		}
+		d := tx.Where("id = ? AND server_id IS NULL AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Port{})
+		gone = d.RowsAffected
+		return d.Error
+	})
+	if err != nil || gone == 1 {
+		return failed(err, "delete port %s", id)
 	}
 	p, err := s.Port(ctx, id)
 	if err != nil {

@@ -42,10 +42,13 @@ func (a *API) explainServer(c echo.Context) error {
 		root := e.Image.Root
 		v["image"] = object{"id": root.ID, "name": root.Name, "disk_format": root.DiskFormat, "size": root.SizeBytes, "architecture": e.Image.Architecture}
 		v["takes"] = e.Resources
-		if e.NoHost != nil {
-			v["fault"] = faultOf(e.NoHost)
-		}
 		seen := rest.CallerOf(c).Admin() // of hosts, as of the hypervisors
+		if !seen {
+			e.Hosts = e.Hosts.Unnamed()
+		}
+		if err := e.Hosts.Fault(); err != nil {
+			v["fault"] = faultOf(err)
+		}
 		v["filters"] = removalsOf(e.Hosts, seen)
 		if seen {
 			v["hosts"] = weighedOf(e.Hosts)

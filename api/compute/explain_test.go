@@ -65,6 +65,7 @@ func TestAnExplanationSaysWhatTheSameRequestWouldDoAndTakesNothing(t *testing.T)
 	a = c.explain(t, c.member, asked)
 	require.Equal(t, []any{map[string]any{"filter": "ComputeFilter", "removed": 1.0}}, a.At(t, "explanation", "filters"))
 	require.NotContains(t, a.At(t, "explanation"), "hosts", "hosts are named to admins")
+	require.Equal(t, "No valid host was found. Of 1 hosts, ComputeFilter removed 1.", a.At(t, "explanation", "fault", "message"))
 	require.NoError(t, c.Store.SetHostEnabled(t.Context(), c.host.ID, true, nil))
 
 	after, err := c.Store.Snapshot(t.Context(), "tokens")

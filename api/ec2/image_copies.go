@@ -45,7 +45,7 @@ func (a *API) copyImage(ctx context.Context, who asker, in copyImage) (*madeImag
 	case fault.Is(err, fault.NotFound):
 	case err != nil:
 		return nil, err
-	case orEmpty(made.Name) != in.Name:
+	case made.OwnerID != who.ProjectID, orEmpty(made.Name) != in.Name:
 		return nil, refuse("IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
 	case !forgotten(made):
 		return a.named(ctx, made)
@@ -55,9 +55,9 @@ func (a *API) copyImage(ctx context.Context, who asker, in copyImage) (*madeImag
 	case gone != nil:
 		return nil, gone
 	case err == nil:
-		return a.fill(ctx, who, made, from)
+		return a.fill(ctx, who, made, from, in.Token != "")
 	}
-	return a.copied(ctx, who, id, from, in.Name, in.Description, nil)
+	return a.copied(ctx, who, id, from, in.Name, in.Description, nil, in.Token != "")
 }
 
 // forgotten says of an image that no bytes come to it and that none were refused: the process that made it has died in between.
@@ -128,7 +128,7 @@ func (a *API) registerImage(ctx context.Context, who asker, in registerImage) (*
 	if from.kind() != "machine" {
 		return nil, invalid("The image %s is a %s: ImageLocation has to be of a machine", from.id, from.kind())
 	}
-	return a.copied(ctx, who, uuid.NewString(), from, in.Name, in.Description, properties)
+	return a.copied(ctx, who, uuid.NewString(), from, in.Name, in.Description, properties, false)
 }
 
 // usableBytes is an image whose bytes the asker may have.
@@ -156,8 +156,11 @@ func (a *API) usableBytes(ctx context.Context, who asker, named string) (image, 
 	return i, imagepolicy.Check(picturer(who).Caller, imagepolicy.DownloadImage, images.Target(i.Image))
 }
 
-// copied makes an image of another's bytes and of what that says of itself, but for what is said otherwise.
-func (a *API) copied(ctx context.Context, who asker, id string, from image, name string, description *string, properties map[string]string) (*madeImage, error) {
+// copied makes an image of another's bytes and of what that says of itself, but for what is said otherwise. again says that it is found again
+// by who asks for the same.
+func (a *API) copied(
+	ctx context.Context, who asker, id string, from image, name string, description *string, properties map[string]string, again bool,
+) (*madeImage, error) {
 	if err := a.free(ctx, who, name); err != nil {
 		return nil, err
 	}
@@ -182,15 +185,22 @@ func (a *API) copied(ctx context.Context, who asker, id string, from image, name
 	if err != nil {
 		return nil, err
 	}
-	return a.fill(ctx, who, made, from)
+	return a.fill(ctx, who, made, from, again)
 }
 
-// fill has another image's bytes brought to one that has just been made, or takes that back.
-func (a *API) fill(ctx context.Context, who asker, made models.Image, from image) (*madeImage, error) {
+// fill has another image's bytes brought to one that has just been made, or takes that back. Where it is found again, an engine that does not
+// answer leaves it: who asks for the same goes on with it, under an id that is given once.
+func (a *API) fill(ctx context.Context, who asker, made models.Image, from image, again bool) (*madeImage, error) {
 	ctx = context.WithoutCancel(ctx)
 	in := contract.ImportInput{Method: contract.ImportImage, URI: from.ID, Stores: []string{a.images.Stores().Default()}, Every: true}
 	err := a.importer.Submit(ctx, picturer(who), in, made.ID, map[string]any{"method": map[string]string{"name": in.Method, "uri": in.URI}})
 	if err != nil {
+		if now, gone := a.picturing(who).Get(ctx, made.ID); gone == nil && !forgotten(now) {
+			return a.named(ctx, made) // another request under the same token has them brought
+		}
+		if again && (fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Internal)) {
+			return nil, err
+		}
 		if gone := a.picturing(who).Remove(ctx, made); gone != nil && !fault.Is(gone, fault.NotFound) {
 			return nil, gone
 		}

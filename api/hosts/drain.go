@@ -8,7 +8,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -119,8 +118,7 @@ func (a *API) drain(c echo.Context) error {
 // drained tells how far that is.
 func (a *API) drained(c echo.Context) error {
 	return a.ofDrain(c, http.StatusOK, func(ctx context.Context, s servers.Servers, host models.HostUsage) (contract.DrainState, error) {
-		is, err := s.Drain(ctx, host.ID)
-		return is, fault.Absent(err, fault.NotFound, "No drain of host %s is known.", host.Hostname)
+		return s.Drain(ctx, host.ID)
 	})
 }
 

@@ -252,6 +252,14 @@ func TestWithOVNWhatItEnforcesIsKept(t *testing.T) {
 	a = e.neutron(t, e.member, "POST", "/ports", fields{"port": fields{"network_id": net, "extra_dhcp_opts": []fields{{"opt_name": "bootfile-name", "opt_value": "pxe.0"}}}})
 	require.Equal(t, []any{400, "HTTPBadRequest", "Invalid input for extra_dhcp_opts. Reason: no guest is told of them."}, fault(t, a))
 	require.Equal(t, 200, e.neutron(t, e.member, "GET", "/extensions/port-security", nil).Status)
+	shared := e.make(t, e.admin, "network", fields{"shared": true})
+	port := e.make(t, e.member, "port", fields{"network_id": shared})
+	for _, said := range []fields{{"port_security_enabled": false}, {"allowed_address_pairs": []fields{{"ip_address": "0.0.0.0/0"}}}} {
+		require.Equal(t, 403, e.neutron(t, e.member, "PUT", "/ports/"+port, fields{"port": said}).Status, "it would speak for others on the network: %v", said)
+		said["network_id"] = shared
+		require.Equal(t, 403, e.neutron(t, e.member, "POST", "/ports", fields{"port": said}).Status, said)
+		require.Equal(t, 201, e.neutron(t, e.admin, "POST", "/ports", fields{"port": said}).Status, said)
+	}
 	a = e.neutron(t, e.member, "POST", "/subnets", fields{"subnet": fields{"network_id": net, "cidr": "fd08::/64", "ip_version": 6, "ipv6_address_mode": "slaac"}})
 	require.Equal(t, []any{400, "HTTPBadRequest", "Invalid input for ipv6_address_mode. Reason: 'slaac' is not offered: every port is given its addresses."}, fault(t, a))
 }

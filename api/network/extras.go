@@ -29,7 +29,6 @@ var extensions = []struct {
 	{"allowed-address-pairs", "Allowed Address Pairs", "Provides allowed address pairs", "2013-07-23T10:00:00-00:00", true},
 	{"availability_zone", "Availability Zone", "The availability zone extension.", "2015-01-01T10:00:00-00:00", false},
 	{"binding", "Port Binding", "Expose port bindings of a virtual port to external application", "2014-02-03T10:00:00-00:00", false},
-	{"extra_dhcp_opt", "Neutron Extra DHCP options", "Extra options configuration for DHCP.", "2013-03-17T12:00:00-00:00", true},
 	{"filter-validation", "Filter parameters validation", "Provides validation on filter parameters.", "2018-07-04T10:00:00-00:00", false},
 	{"ip_allocation", "IP Allocation", "IP allocation extension.", "2016-06-10T23:00:00-00:00", false},
 	{"net-mtu", "Network MTU", "Provides MTU attribute for a network resource.", "2015-03-25T10:00:00-00:00", false},

@@ -38,7 +38,7 @@ func apiCommand() *cobra.Command {
 	return role("api", "Serve the users' HTTP API",
 		`Serves OpenStack's identity, compute, image and network APIs and the hosts' own, on one listener. Any number may run
 behind a load balancer, on one database and one folder (or store) of images.`,
-		[]string{"database", "temporal", "api", "images", "quota", "build"}, runAPI)
+		[]string{"database", "temporal", "api", "images", "quota", "build", "network"}, runAPI)
 }
 
 func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {

@@ -101,9 +101,6 @@ func hostsText(o show.Object) string {
 			}
 		}
 		line := fmt.Sprintf("%s in %s, weight %s", show.Text(h, "host"), show.Text(h, "availability_zone"), decimals(show.Text(h, "weight")))
-		if show.Text(h, "image_cached") == "true" {
-			line += ", has the image"
-		}
 		if len(parts) > 0 {
 			line += ": " + strings.Join(parts, ", ")
 		}

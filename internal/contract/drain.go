@@ -78,6 +78,7 @@ type DrainState struct {
 	UserID    string     `json:"user_id"`
 	RequestID string     `json:"request_id"`
 	Phase     string     `json:"phase"`
+	Begun     bool       `json:"begun,omitempty"` // the host gets no servers
 	StartedAt time.Time  `json:"started_at"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
 

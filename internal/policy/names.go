@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
@@ -51,6 +52,8 @@ const notServed = "refused: it is not served"
 
 // names are those that do not follow from the path.
 var names = map[string]string{
+	"GET /network/v2.0/quotas": "get_quotas", // of all projects
+
 	"GET /v3/auth/tokens":    "identity:validate_token",
 	"DELETE /v3/auth/tokens": "identity:revoke_token",
 
@@ -238,6 +241,9 @@ func definitionRule(method, path string) string {
 // networkRule has one name for a list and one of it, as Neutron's have.
 func networkRule(method, path string) string {
 	words, _ := parts(path)
+	if slices.Contains(words, "tags") && method != "GET" {
+		method = "PUT" // of what has them
+	}
 	return verb(method, true, "get", "get") + "_" + strings.ReplaceAll(singular(words[0]), "-", "_")
 }
 

@@ -183,6 +183,21 @@ func (r *Rules) All() []string {
 	return slices.Sorted(maps.Keys(r.asks))
 }
 
+// Lends are the roles to which a rule lends an admin's: whoever may give them, gives that. Not those that everybody has: who opens a rule to
+// these has opened it.
+func (r *Rules) Lends() []string {
+	var lends []string
+	for _, rule := range r.All() {
+		roles, _ := r.Said(rule)
+		for _, role := range roles {
+			if Named()[rule] == Admin && !slices.Contains([]string{auth.RoleAdmin, auth.RoleMember, auth.RoleReader}, role) && !slices.Contains(lends, role) {
+				lends = append(lends, role)
+			}
+		}
+	}
+	return lends
+}
+
 // Permit holds what is said of a rule against a caller's roles. Whom it lets through does what was asked as somebody who has the role
 // that the table asks, so that all that is decided further in is decided alike.
 func (r *Rules) Permit(rule string, roles []string) (as []string, permitted bool) {

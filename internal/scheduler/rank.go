@@ -199,6 +199,15 @@ func (e Explanation) Fault() error {
 	return noValidHost(e.all, e.Removed)
 }
 
+// Unnamed is the explanation without which hosts they are, for those who are not told.
+func (e Explanation) Unnamed() Explanation {
+	e.Removed = slices.Clone(e.Removed)
+	for i := range e.Removed {
+		e.Removed[i].Hosts = nil
+	}
+	return e
+}
+
 // removals are what each filter removed that removed any; most of them are named.
 func removals(r *Request, hosts []Host, most int) []Removal {
 	removed := make([]Removal, len(filters))
@@ -230,7 +239,11 @@ func noValidHost(all int, removed []Removal) error {
 		if r.Count > shownHosts {
 			shown = append(shown, "...")
 		}
-		parts = append(parts, fmt.Sprintf("%s removed %d: %s", r.Filter, r.Count, strings.Join(shown, ", ")))
+		part := fmt.Sprintf("%s removed %d", r.Filter, r.Count)
+		if len(r.Hosts) > 0 {
+			part += ": " + strings.Join(shown, ", ")
+		}
+		parts = append(parts, part)
 	}
 	return fault.New(fault.NoValidHost, "No valid host was found. Of %d hosts, %s.", all, strings.Join(parts, "; "))
 }

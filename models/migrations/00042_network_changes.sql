@@ -23,20 +23,21 @@ CREATE INDEX network_changes_sequence_key ON network_changes (sequence); -- Netw
 -- +goose StatementBegin
 CREATE FUNCTION network_changed(what text, id text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM network_engines) THEN
-        INSERT INTO network_changes (kind, resource_id, sequence, changed_at, due_at, attempts)
-        VALUES (what, id, nextval('network_changes_sequence'), now(), now(), 0)
-        ON CONFLICT (kind, resource_id) DO UPDATE
-        SET sequence = excluded.sequence, changed_at = excluded.changed_at, due_at = excluded.due_at, attempts = 0, last_error = NULL;
-        PERFORM pg_notify('slipway_network_changes', '');
-    END IF;
+    INSERT INTO network_changes (kind, resource_id, sequence, changed_at, due_at, attempts)
+    VALUES (what, id, nextval('network_changes_sequence'), now(), now(), 0)
+    ON CONFLICT (kind, resource_id) DO UPDATE
+    SET sequence = excluded.sequence, changed_at = excluded.changed_at, due_at = excluded.due_at, attempts = 0, last_error = NULL;
+    PERFORM pg_notify('slipway_network_changes', '');
 END $$;
 
 -- network_changes_kept(kind, column of its id): words about a resource are nothing to the engine.
 CREATE FUNCTION network_changes_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    words text[] := '{name,description,tags,revision,updated_at,ends_run}'; -- the last one is what an index needs of fixed_ips
+    words text[] := '{name,description,tags,revision,updated_at,free_after}'; -- the last one is fixed_ips' own: whether the next address is free
 BEGIN
+    IF NOT EXISTS (SELECT FROM network_engines) THEN
+        RETURN NULL;
+    END IF;
     IF TG_OP = 'DELETE' THEN
         PERFORM network_changed(TG_ARGV[0], to_jsonb(OLD) ->> TG_ARGV[1]);
     ELSIF TG_OP = 'INSERT' OR to_jsonb(NEW) - words IS DISTINCT FROM to_jsonb(OLD) - words THEN

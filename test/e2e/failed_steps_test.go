@@ -70,7 +70,7 @@ type trial struct {
 func trials() []trial {
 	var hostSteps []boot.Step
 	for _, row := range boot.Table() {
-		if row.Scope == boot.OnHost {
+		if row.Scope == boot.OnHost && row.Name != contract.PlugPort { // these networks stand on bridges: test/matrix has that
 			hostSteps = append(hostSteps, row)
 		}
 	}

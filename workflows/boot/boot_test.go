@@ -442,6 +442,14 @@ func TestWhatAnImageDidNotTakeIsToldOfItsBuild(t *testing.T) {
 	}
 }
 
+// vifFor is how ports are plugged where a step is done at all.
+func vifFor(step string) string {
+	if step == contract.PlugPort {
+		return contract.VIFOVS
+	}
+	return contract.VIFBridge
+}
+
 // failing makes a step fail with a kind, before it has taken anything or after.
 func failing(w *world, step string, kind fault.Kind, afterwards bool) {
 	fail := func(s, _ string) error {
@@ -465,6 +473,7 @@ func TestWhateverStepFailsEverythingIsGivenBack(t *testing.T) {
 				in.ConfigDrive = s.Name != contract.InjectData
 				in.AdminPass = "x"
 				w := newWorld()
+				w.vif = vifFor(s.Name)
 				failing(w, s.Name, fault.Internal, afterwards)
 				o := boot(t, w, in)
 				require.Empty(t, w.holds())
@@ -696,6 +705,7 @@ func TestADeleteDuringAnyStepLeavesNothing(t *testing.T) {
 			in.ConfigDrive = s.Name != contract.InjectData
 			in.AdminPass = "x"
 			w := newWorld()
+			w.vif = vifFor(s.Name)
 			sent := false
 			o := boot(t, w, in, func(env *testsuite.TestWorkflowEnvironment) {
 				w.during = func(step string) {

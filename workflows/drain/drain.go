@@ -120,6 +120,7 @@ const (
 // empty moves servers until nothing is left to move, or somebody stops it. Who cancels it stops it: what is under way ends first.
 func (d *drain) empty(ctx workflow.Context) {
 	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	d.state.Begun = true
 	d.run.Show(ctx, d.state.Phase)
 	for {
 		d.listen(ctx)
@@ -136,7 +137,7 @@ func (d *drain) empty(ctx workflow.Context) {
 		case d.over != "":
 			d.end(ctx, contract.DrainIncomplete)
 			return
-		case looks() && d.nothingToWaitFor():
+		case d.ends == ends && looks() && d.nothingToWaitFor(): // what has ended since is looked for again
 			d.end(ctx, d.ending())
 			return
 		case long:

@@ -234,7 +234,7 @@ func (r *Run) OweAll(rows []Spec, places []string, counts map[string]int) {
 func HeldAt(rows []Spec, place string, input func(Taken) any) []Pending {
 	var all []Pending
 	for _, row := range rows {
-		if row.Undo == "" || !row.PerPlace {
+		if row.Undo == "" || !row.PerPlace || row.Counts != "" { // what there may be several of goes with the others
 			continue
 		}
 		u := Undo{Activity: row.Undo, Input: input(Taken{Place: place})}

@@ -3,8 +3,8 @@ package identity
 import (
 	"cmp"
 	"context"
+	"slices"
 
-	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -76,10 +76,10 @@ func (r *Repository) Grant(ctx context.Context, g Given) error {
 }
 
 // disposable is a grant that the caller may give and take away. A domain's admin makes nobody an admin beyond its domain, and takes
-// that from nobody: who is one on a project may change everything.
+// that from nobody: who is one on a project may change everything. So it is with roles to which an operator's rules lend an admin's.
 func (r *Repository) disposable(ctx context.Context, rule string, g Given) (models.Grant, error) {
 	grant, err := r.resolved(ctx, writes, rule, g)
-	if err == nil && grant.Role == auth.RoleAdmin && (grant.DomainID == nil || grant.Inherited) && !r.caller.Admin() {
+	if err == nil && slices.Contains(r.service.above, grant.Role) && (grant.DomainID == nil || grant.Inherited) && !r.caller.Admin() {
 		err = forbidden(rule)
 	}
 	return grant, err

@@ -46,7 +46,7 @@ func (r *Repository) keptGroup(ctx context.Context, rule, id string) (models.Gro
 	if err != nil || r.caller.Admin() {
 		return g, err
 	}
-	above, err := r.store.MakesAdminsElsewhere(ctx, g)
+	above, err := r.store.MakesAdminsElsewhere(ctx, g, r.service.above)
 	if err == nil && above {
 		err = forbidden(rule)
 	}

@@ -17,10 +17,14 @@ import (
 type Service struct {
 	store *models.Store
 	keys  *payload.Keys
+	above []string // the roles that a domain's admin gives nobody, as one that is an admin's
 }
 
-// New makes the service. The keys seal credentials; what touches none of these needs none.
-func New(store *models.Store, keys *payload.Keys) *Service { return &Service{store, keys} }
+// New makes the service. The keys seal credentials; what touches none of these needs none. Further roles that are worth an admin's, as an operator's
+// rules lend it to them, are guarded like that one.
+func New(store *models.Store, keys *payload.Keys, above ...string) *Service {
+	return &Service{store, keys, append([]string{auth.RoleAdmin}, above...)}
+}
 
 // Repository is what one caller sees and changes.
 type Repository struct {

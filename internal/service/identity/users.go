@@ -73,7 +73,7 @@ func (r *Repository) keptUser(ctx context.Context, rule, id string) (models.User
 	if u, err = judged(r, writes, rule, domainOfUser, u, err); err != nil || r.caller.Admin() {
 		return u, err
 	}
-	above, err := r.store.IsAdminElsewhere(ctx, u)
+	above, err := r.store.IsAdminElsewhere(ctx, u, r.service.above)
 	if err == nil && above {
 		err = forbidden(rule)
 	}

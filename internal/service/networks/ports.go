@@ -43,6 +43,9 @@ func (r *Repository) Ports(ctx context.Context, f models.PortFilter) ([]Port, er
 		if own == "" || f.ProjectID != "" && f.ProjectID != own { // without a project the filter would select everybody's
 			return nil, nil
 		}
+		if slices.ContainsFunc(f.Match, func(m models.Match) bool { return m.Key == "binding:host_id" }) {
+			return nil, nil // that is told to admins
+		}
 		f.ProjectID = own
 	}
 	for _, ip := range f.IPs {
@@ -125,7 +128,7 @@ func (r *Repository) CreatePorts(ctx context.Context, asked ...NewPort) ([]Port,
 		if in.Addresses != nil && len(in.Addresses) == 0 {
 			in.IPAllocation = models.NoIPs
 		}
-		if err := r.apply(&in, n, "create_port"); err != nil {
+		if err := r.apply(&in, n, nil, "create_port"); err != nil {
 			return nil, err
 		}
 		drafts[i] = in.Port
@@ -152,7 +155,7 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 		if in.MAC == before.MAC {
 			in.MAC = ""
 		}
-		if err := r.apply(&in, *before.Network, "update_port"); err != nil {
+		if err := r.apply(&in, *before.Network, before.AddressPairs, "update_port"); err != nil {
 			return err
 		}
 		in.MAC = cmp.Or(in.MAC, before.MAC)
@@ -197,8 +200,9 @@ func inUse(p models.Port) error {
 		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, *p.ServerID)
 }
 
-// apply checks what is asked of a port and puts it into its fields.
-func (r *Repository) apply(in *NewPort, n models.Network, rule string) (err error) {
+// apply checks what is asked of a port, which had these address pairs, and puts it into its fields. What lets a guest speak for others on the
+// network is for the network's owner.
+func (r *Repository) apply(in *NewPort, n models.Network, had []models.AddressPair, rule string) (err error) {
 	if in.MAC != "" {
 		if !r.caller.Owns(n.ProjectID) {
 			return forbidden(rule + " and rule:" + rule + ":mac_address")
@@ -221,11 +225,17 @@ func (r *Repository) apply(in *NewPort, n models.Network, rule string) (err erro
 			in.Grouped = true
 		}
 	}
-	if in.Secure != nil {
+	if in.Secure != nil && *in.Secure != in.PortSecurity {
+		if !r.caller.Owns(n.ProjectID) {
+			return forbidden(rule + " and rule:" + rule + ":port_security_enabled")
+		}
 		in.PortSecurity = *in.Secure
 	}
 	if err := addressPairs(in.AddressPairs); err != nil {
 		return err
+	}
+	if len(in.AddressPairs) > 0 && !slices.Equal(had, in.AddressPairs) && !r.caller.Owns(n.ProjectID) {
+		return forbidden(rule + " and rule:" + rule + ":allowed_address_pairs")
 	}
 	return cmp.Or(r.needsEngine(!in.AdminStateUp, "admin_state_up"), r.needsEngine(!in.PortSecurity, "port_security_enabled"),
 		r.needsEngine(len(in.AddressPairs) > 0, "allowed_address_pairs"), untold(in.DHCPOptions))

@@ -38,7 +38,7 @@ func (s Servers) DrainHost(ctx context.Context, hostID, zone string, atOnce int)
 	// The drain says whose it is, where the answer was lost.
 	is, err := s.engine.Drain(ctx, host.ID)
 	switch {
-	case err == nil && is.RequestID == in.RequestID:
+	case err == nil && is.RequestID == in.RequestID && (refused == nil || is.Begun):
 		return is, nil
 	case refused != nil:
 		return contract.DrainState{}, fmt.Errorf("drain host %s: %w", host.Hostname, refused)

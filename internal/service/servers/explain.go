@@ -24,11 +24,10 @@ type Explanation struct {
 
 	Flavor contract.Flavor
 	// Image is what each server would be built of, and Resources what it would take of its host. Hosts are those that could take the first
-	// one, and NoHost is why its build would fail; none of it is known where the image is what is refused.
+	// one, or why its build would fail; none of it is known where the image is what is refused.
 	Image     *contract.ResolvedImage
 	Resources contract.Resources
 	Hosts     scheduler.Explanation
-	NoHost    error
 
 	Times models.BuildTimes // of the last builds here
 }
@@ -67,11 +66,8 @@ func (s Servers) Explain(ctx context.Context, r Request) (Explanation, error) {
 	if err != nil {
 		return e, err
 	}
-	if e.Hosts, err = s.hosts.Explain(ctx, request, shownRemoved); err != nil {
-		return e, err
-	}
-	e.NoHost = e.Hosts.Fault()
-	return e, nil
+	e.Hosts, err = s.hosts.Explain(ctx, request, shownRemoved)
+	return e, err
 }
 
 // explainQuota says what the request would take of what is left.

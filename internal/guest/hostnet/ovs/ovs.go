@@ -196,7 +196,8 @@ func (o *Ports) Await(ctx context.Context, p hostnet.Port) error {
 	within, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	until, _ := within.Deadline()
-	patience := max(1, int(time.Until(until).Milliseconds()))
+	// The database waits longer than ctx: who asked tells by that whose wait has ended.
+	patience := max(1, int(time.Until(until).Milliseconds())) + 1000
 	_, err := o.db.transact(within, ovsdb.Operation{
 		Op: ovsdb.OperationWait, Table: "Interface", Timeout: &patience, Columns: []string{"name"}, Until: string(ovsdb.WaitConditionEqual),
 		Rows:  []ovsdb.Row{{"name": p.Tap()}},
