@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -127,12 +128,16 @@ func (a *Activities) SettlePorts(ctx context.Context) error {
 		}
 	}
 	slices.Sort(servers)
+	var wrong error
 	for _, id := range slices.Compact(servers) {
-		if err := a.settlePorts(ctx, id, plugged); err != nil {
-			return fmt.Errorf("the ports of server %s: %w", id, err)
+		if err := a.settlePorts(ctx, id, plugged); err != nil { // the others are settled all the same
+			wrong = errors.Join(wrong, fmt.Errorf("the ports of server %s: %w", id, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return wrong
 }
 
 func (a *Activities) settlePorts(ctx context.Context, serverID string, plugged []hostnet.Plugged) error {

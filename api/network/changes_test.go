@@ -243,6 +243,7 @@ func TestAgentsAreTheHostsForAdminsAlone(t *testing.T) {
 func TestWithOVNWhatItEnforcesIsKept(t *testing.T) {
 	e := newEnvOf(t, networks.Config{Engine: networks.OVN})
 	net := e.make(t, e.member, "network", fields{"port_security_enabled": false})
+	require.Equal(t, 1442.0, e.neutron(t, e.member, "GET", "/networks/"+net, nil).At(t, "network", "mtu"))
 	e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "fd07::/64", "ip_version": 6, "ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"})
 	a := e.neutron(t, e.member, "POST", "/ports", fields{"port": fields{"network_id": net, "admin_state_up": false,
 		"allowed_address_pairs": []fields{{"ip_address": "10.0.0.0/24"}, {"ip_address": "10.1.0.1", "mac_address": "52-54-00-00-00-01"}}}})

@@ -56,7 +56,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer store.Close()
-	if err := bootstrap(ctx, store, c.API); err != nil {
+	if err := bootstrap(ctx, store, c.API, c.Network); err != nil {
 		return err
 	}
 	keys, err := openKeys(ctx, c.Temporal, store)
@@ -159,7 +159,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 }
 
 // bootstrap makes the users, projects and network that a new installation needs; what is there stays.
-func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
+func bootstrap(ctx context.Context, store *models.Store, c config.API, n config.Network) error {
 	if c.AdminPassword != "" {
 		if err := identity.Bootstrap(ctx, store, identity.DefaultBootstrap(c.AdminPassword, c.DemoPassword)); err != nil {
 			return err
@@ -179,7 +179,7 @@ func bootstrap(ctx context.Context, store *models.Store, c config.API) error {
 	if err != nil {
 		return fmt.Errorf("making the default network: %w", err)
 	}
-	_, err = networks.New(store, networks.Config{}).EnsureDefault(ctx, project.ID, "private", c.DefaultNetwork)
+	_, err = networks.New(store, networks.Config{Engine: n.Engine}).EnsureDefault(ctx, project.ID, "private", c.DefaultNetwork)
 	return err
 }
 

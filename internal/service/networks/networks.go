@@ -10,8 +10,19 @@ import (
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// DefaultMTU is a network's MTU where its maker names none.
+// DefaultMTU is a network's MTU where its maker names none, or 0.
 const DefaultMTU = 1500
+
+// geneve is what OVN puts around a packet between hosts (IPv4, UDP, Geneve with its options, Ethernet).
+const geneve = 58
+
+// mtu is what a link of 1500 has left.
+func (c Config) mtu() int {
+	if c.Engine == OVN {
+		return DefaultMTU - geneve
+	}
+	return DefaultMTU
+}
 
 // Networks lists the project's networks and the shared ones, for an admin all.
 func (r *Repository) Networks(ctx context.Context, f models.NetworkFilter) ([]models.Network, error) {
@@ -40,7 +51,7 @@ func (r *Repository) mayChange(ctx context.Context, id, rule string) error {
 
 // NewNetwork is what a network is of which nothing is said.
 func NewNetwork() models.Network {
-	return models.Network{MTU: DefaultMTU, AdminStateUp: true, PortSecurity: true}
+	return models.Network{AdminStateUp: true, PortSecurity: true}
 }
 
 // CreateNetworks makes networks of drafts (NewNetwork), all or none, in a project each ("" is the caller's). Only admins share one.
@@ -57,6 +68,7 @@ func (r *Repository) CreateNetworks(ctx context.Context, drafts ...models.Networ
 		if n.ProjectID, err = r.ownerOf(n.ProjectID, "create_network:tenant_id"); err != nil {
 			return nil, err
 		}
+		n.MTU = cmp.Or(n.MTU, r.config.mtu())
 		if err := r.checkNetwork(*n); err != nil {
 			return nil, err
 		}
@@ -110,7 +122,7 @@ func (s *Service) EnsureDefault(ctx context.Context, projectID, name, cidr strin
 	}
 	prefix = prefix.Masked()
 	n, err := s.store.EnsureNetwork(ctx,
-		models.Network{ProjectID: projectID, Name: name, Shared: true, MTU: DefaultMTU},
+		models.Network{ProjectID: projectID, Name: name, Shared: true, MTU: s.config.mtu()},
 		models.Subnet{Name: name, CIDR: prefix.String(), GatewayIP: usualGateway(prefix), DNSServers: dns, EnableDHCP: true})
 	if err != nil {
 		return n, fmt.Errorf("make the default network: %w", err)
