@@ -1,7 +1,7 @@
 #!/bin/sh
 # Unpacks Debian 13's OVN and Open vSwitch, with all that they are linked against, into .slipway/ovn. They are not installed: Debian 12's
 # own (OVS 3.1.0) abort in the userspace datapath's connection tracking, and no service of the machine is wanted. Asks the mirror that
-# this machine's apt asks, in lists and a cache of its own, so that nothing of another release gets near the machine's apt. Does nothing
+# this machine's apt asks, or SLIPWAY_DEBIAN_MIRROR, in lists and a cache of its own, so that nothing of another release gets near the machine's apt. Does nothing
 # where it is there.
 #
 #   .slipway/ovn/run PROGRAM ARGUMENTS…   runs one of its programs: ovsdb-server, ovs-vswitchd, ovn-northd, ovn-controller, ovn-nbctl …
@@ -24,9 +24,9 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 mirror() {
 	apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' | sed -n 's/^Debian Debian //p' | head -n 1
 }
-uri=$(mirror)
+uri=${SLIPWAY_DEBIAN_MIRROR:-$(mirror)}
 [ -n "$uri" ] || { apt-get -q update >/dev/null 2>&1 || true; uri=$(mirror); }
-uri=${uri:-http://deb.debian.org/debian/} # another distribution than Debian
+[ -n "$uri" ] || fail "this machine's apt asks no mirror of Debian's: name one as SLIPWAY_DEBIAN_MIRROR (http://…/debian/)"
 
 rm -rf "$dir.new" "$dir"
 mkdir -p "$dir.new/apt/lists/partial" "$dir.new/apt/archives/partial" "$dir.new/tree"
