@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/pace"
 )
 
 // Guests keeps the API's idea of a host's guests true: what changes without the API, because a guest shuts itself down or
@@ -51,7 +52,7 @@ func (g *Guests) Run(ctx context.Context) error {
 			if ctx.Err() == nil {
 				g.Logger.Debug("The hypervisor's events are not heard.", "error", err)
 			}
-			sleep(ctx, guestsRest)
+			pace.Rest(ctx, guestsRest, nil)
 		}
 	}()
 	var tick <-chan time.Time
@@ -81,7 +82,7 @@ func (g *Guests) Run(ctx context.Context) error {
 			}
 			if again = err != nil && ctx.Err() == nil; again {
 				g.Logger.Warn("The API was not told how the guests are; trying again.", "error", err)
-				sleep(ctx, guestsRest)
+				pace.Rest(ctx, guestsRest, nil)
 			}
 		}
 	}
@@ -97,14 +98,7 @@ func SettlePorts(ctx context.Context, activities *host.Activities, log *slog.Log
 		if !said {
 			log.Warn("What is plugged on this host could not be settled; trying again.", "error", err)
 		}
-		sleep(ctx, guestsRest)
-	}
-}
-
-func sleep(ctx context.Context, pause time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(pause):
+		pace.Rest(ctx, guestsRest, nil)
 	}
 }
 

@@ -7,12 +7,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/slipway-cloud/slipway/internal/pace"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -92,9 +92,9 @@ var _ prometheus.Collector = (*Dispatcher)(nil)
 // Run delivers until ctx ends. Deliveries that run then come to their end first, and sinks that can be closed are.
 func (d *Dispatcher) Run(ctx context.Context) {
 	var loops sync.WaitGroup
-	bells := make([]chan struct{}, len(d.sinks))
+	bells := make([]pace.Bell, len(d.sinks))
 	for i, s := range d.sinks {
-		bells[i] = make(chan struct{}, 1)
+		bells[i] = pace.NewBell()
 		loops.Go(func() { d.serve(ctx, s, bells[i]) })
 	}
 	if len(d.sinks) > 0 {
@@ -112,31 +112,28 @@ func (d *Dispatcher) Run(ctx context.Context) {
 }
 
 // listen rings for every loop when something was announced.
-func (d *Dispatcher) listen(ctx context.Context, bells []chan struct{}) {
+func (d *Dispatcher) listen(ctx context.Context, bells []pace.Bell) {
 	for ctx.Err() == nil {
 		err := d.store.ListenNotifications(ctx, func() {
 			for _, bell := range bells {
-				select {
-				case bell <- struct{}{}:
-				default: // it rings already
-				}
+				bell.Ring()
 			}
 		})
 		if ctx.Err() == nil {
 			d.log.Warn("not told of new notifications; looking for them", "every", d.opts.Poll, "error", err)
-			pause(ctx, d.opts.Poll, nil)
+			pace.Rest(ctx, d.opts.Poll, nil)
 		}
 	}
 }
 
 // serve is the loop of one sink.
-func (d *Dispatcher) serve(ctx context.Context, s Sink, bell <-chan struct{}) {
+func (d *Dispatcher) serve(ctx context.Context, s Sink, bell pace.Bell) {
 	retry := time.Time{} // the next that is known of
 	for ctx.Err() == nil {
 		claimed, err := d.claim(ctx, s)
 		if err != nil {
 			d.log.Warn("cannot look for notifications; trying again", "sink", s.Name(), "every", d.opts.Poll, "error", err)
-			pause(ctx, d.opts.Poll, nil)
+			pace.Rest(ctx, d.opts.Poll, nil)
 			continue
 		}
 		if len(claimed) > 0 {
@@ -147,7 +144,7 @@ func (d *Dispatcher) serve(ctx context.Context, s Sink, bell <-chan struct{}) {
 				}
 			}
 			if len(again) == len(claimed) {
-				pause(ctx, d.opts.FirstRetry, nil) // whoever is down is not to be rushed with all that waits
+				pace.Rest(ctx, d.opts.FirstRetry, nil) // whoever is down is not to be rushed with all that waits
 			}
 			continue
 		}
@@ -155,7 +152,7 @@ func (d *Dispatcher) serve(ctx context.Context, s Sink, bell <-chan struct{}) {
 		if !retry.IsZero() {
 			idle = min(idle, time.Until(retry))
 		}
-		pause(ctx, idle, bell)
+		pace.Rest(ctx, idle, bell)
 		if !retry.After(time.Now()) {
 			retry = time.Time{}
 		}
@@ -207,7 +204,7 @@ func (d *Dispatcher) deliver(ctx context.Context, s Sink, n models.Notification)
 		log.Error("notification given up", "announced", n.CreatedAt, "error", err)
 		err = d.store.NotificationGivenUp(ctx, s.Name(), n, err)
 	default:
-		failed, wait = true, d.backoff(n.Attempts)
+		failed, wait = true, pace.Backoff(n.Attempts, d.opts.FirstRetry, d.opts.LastRetry)
 		d.metrics.failed.WithLabelValues(string(s.Name())).Inc()
 		log.Warn("notification not delivered", "again_in", wait, "error", err)
 		err = d.store.NotificationFailed(ctx, s.Name(), n, err, wait)
@@ -216,17 +213,6 @@ func (d *Dispatcher) deliver(ctx context.Context, s Sink, n models.Notification)
 		log.Error("cannot record what became of a notification: it comes again", "in", d.opts.lease(), "error", err)
 	}
 	return wait, failed
-}
-
-// backoff is the pause after so many tries: doubled each time up to a limit, and from half of that on by chance, so that
-// what failed together does not come back together.
-func (d *Dispatcher) backoff(attempts int) time.Duration {
-	p := d.opts.FirstRetry
-	for i := 1; i < attempts && p < d.opts.LastRetry; i++ {
-		p *= 2
-	}
-	p = min(p, d.opts.LastRetry)
-	return p/2 + rand.N(p/2+1)
 }
 
 // purge removes what is old, at the start and then now and again.
@@ -243,17 +229,6 @@ func (d *Dispatcher) purge(ctx context.Context) {
 		case n > 0:
 			d.log.Info("old notifications removed", "count", n)
 		}
-		pause(ctx, d.opts.PurgeEvery, nil)
-	}
-}
-
-// pause waits for a while, or for the bell, or for the end of ctx.
-func pause(ctx context.Context, d time.Duration, bell <-chan struct{}) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	case <-bell:
+		pace.Rest(ctx, d.opts.PurgeEvery, nil)
 	}
 }

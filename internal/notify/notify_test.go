@@ -417,17 +417,3 @@ func TestMetricsTellWhatWaitsForTheSinksThereAre(t *testing.T) {
 	require.NoError(t, o.Close())
 	require.NotContains(t, scraped(t, d), "waiting log", "rather none than an old one")
 }
-
-func TestPausesDoubleUpToALimitAndVary(t *testing.T) {
-	d := New(nil, nil, quiet, Options{FirstRetry: time.Second, LastRetry: 10 * time.Second})
-	for attempts, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second, 5: 10 * time.Second, 1000: 10 * time.Second} {
-		seen := map[time.Duration]bool{}
-		for range 100 {
-			p := d.backoff(attempts)
-			require.LessOrEqual(t, p, want)
-			require.GreaterOrEqual(t, p, want/2)
-			seen[p] = true
-		}
-		require.Greater(t, len(seen), 1, "attempt %d", attempts)
-	}
-}

@@ -19,6 +19,7 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/pace"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
@@ -116,7 +117,7 @@ func (e *Engine) Ping(ctx context.Context) error {
 // Lead implements sdn.Engine. Each transaction names the row of NB_Global with this term in it, or fails: OVSDB runs one after another,
 // so nothing of an earlier term is obeyed after this.
 func (e *Engine) Lead(ctx context.Context, term string) error {
-	for began := time.Now(); ; pause(ctx) {
+	for began := time.Now(); ; pace.Rest(ctx, stalePause, nil) {
 		cached, err := e.table(globalTable)
 		if err != nil {
 			return err
@@ -145,7 +146,7 @@ func (e *Engine) Lead(ctx context.Context, term string) error {
 
 // Apply implements sdn.Engine.
 func (e *Engine) Apply(ctx context.Context, all ...sdn.Desired) error {
-	for began := time.Now(); ; pause(ctx) {
+	for began := time.Now(); ; pace.Rest(ctx, stalePause, nil) {
 		p := plan{engine: e}
 		if err := p.all(all); err != nil {
 			return err
@@ -233,7 +234,7 @@ func (e *Engine) transact(ctx context.Context, ops ...ovsdb.Operation) (results 
 // follow waits for the copy to have the rows that were made and not those that were removed. It mostly has: the database tells
 // of a change before it answers who made it.
 func (e *Engine) follow(ctx context.Context, p plan, results []ovsdb.OperationResult) error {
-	for began := time.Now(); ; pause(ctx) {
+	for began := time.Now(); ; pace.Rest(ctx, stalePause, nil) {
 		behind := false
 		for i, op := range p.ops {
 			cached, err := e.table(op.Table)
@@ -257,12 +258,5 @@ func (e *Engine) follow(ctx context.Context, p plan, results []ovsdb.OperationRe
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}
-	}
-}
-
-func pause(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(stalePause):
 	}
 }

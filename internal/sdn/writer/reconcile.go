@@ -4,27 +4,28 @@ import (
 	"context"
 	"time"
 
+	"github.com/slipway-cloud/slipway/internal/pace"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
 // reconcile compares both sides at the beginning of a term and then now and again, and marks what differs as changed: whatever put it
 // out of step, the way to put it right is the one of every change. It ends with an error where the term has to.
-func (w *Writer) reconcile(ctx context.Context, engine sdn.Engine, ring func()) error {
+func (w *Writer) reconcile(ctx context.Context, engine sdn.Engine, bell pace.Bell) error {
 	strangers := map[sdn.Ref]time.Time{} // what Postgres does not know, by when that was first seen
 	for ctx.Err() == nil {
-		if err := w.compare(ctx, engine, strangers, ring); err != nil && ctx.Err() == nil {
+		if err := w.compare(ctx, engine, strangers, bell); err != nil && ctx.Err() == nil {
 			return err
 		}
 		again := w.o.Reconcile
 		if len(strangers) > 0 {
 			again = min(again, w.o.SecondLook)
 		}
-		rest(ctx, again, nil)
+		pace.Rest(ctx, again, nil)
 	}
 	return nil
 }
 
-func (w *Writer) compare(ctx context.Context, engine sdn.Engine, strangers map[sdn.Ref]time.Time, ring func()) error {
+func (w *Writer) compare(ctx context.Context, engine sdn.Engine, strangers map[sdn.Ref]time.Time, bell pace.Bell) error {
 	// What the engine has is listed first: what is made meanwhile is no stranger.
 	known, err := engine.Known(ctx)
 	if err != nil {
@@ -47,7 +48,7 @@ func (w *Writer) compare(ctx context.Context, engine sdn.Engine, strangers map[s
 			for _, ref := range refs {
 				delete(unknown, ref)
 			}
-			if err := w.repair(ctx, engine, refs, ring); err != nil {
+			if err := w.repair(ctx, engine, refs, bell); err != nil {
 				return err
 			}
 		}
@@ -66,11 +67,11 @@ func (w *Writer) compare(ctx context.Context, engine sdn.Engine, strangers map[s
 			delete(strangers, ref)
 		}
 	}
-	return w.mark(ctx, gone, ring)
+	return w.mark(ctx, gone, bell)
 }
 
 // repair marks those resources that are not in the engine as they shall be.
-func (w *Writer) repair(ctx context.Context, engine sdn.Engine, refs []sdn.Ref, ring func()) error {
+func (w *Writer) repair(ctx context.Context, engine sdn.Engine, refs []sdn.Ref, bell pace.Bell) error {
 	// What differs is looked at twice: its change may just have been on the way.
 	for range 2 {
 		desired, err := w.o.Store.NetworkDesired(ctx, refs...)
@@ -81,10 +82,10 @@ func (w *Writer) repair(ctx context.Context, engine sdn.Engine, refs []sdn.Ref, 
 			return err
 		}
 	}
-	return w.mark(ctx, refs, ring)
+	return w.mark(ctx, refs, bell)
 }
 
-func (w *Writer) mark(ctx context.Context, refs []sdn.Ref, ring func()) error {
+func (w *Writer) mark(ctx context.Context, refs []sdn.Ref, bell pace.Bell) error {
 	if len(refs) == 0 {
 		return nil
 	}
@@ -93,6 +94,6 @@ func (w *Writer) mark(ctx context.Context, refs []sdn.Ref, ring func()) error {
 		w.metrics.repaired.WithLabelValues(string(ref.Kind)).Inc()
 		w.log.Warn("the network engine was not as the database says; putting it right", "kind", ref.Kind, "id", ref.ID)
 	}
-	ring()
+	bell.Ring()
 	return err
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/pace"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
@@ -111,7 +111,7 @@ func (w *Writer) Run(ctx context.Context) {
 			said = err.Error()
 			w.log.Warn("networks are not written to their engine; trying again", "every", w.o.Stand, "error", err)
 		}
-		rest(ctx, w.o.Stand, nil)
+		pace.Rest(ctx, w.o.Stand, nil)
 	}
 }
 
@@ -135,19 +135,13 @@ func (w *Writer) term(ctx context.Context, lock Lock) error {
 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	bell := make(chan struct{}, 1)
-	ring := func() {
-		select {
-		case bell <- struct{}{}:
-		default: // it rings already
-		}
-	}
+	bell := pace.NewBell()
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer end(nil)
-	beside.Go(func() { w.listen(ctx, ring) })
+	beside.Go(func() { w.listen(ctx, bell) })
 	beside.Go(func() {
-		if err := w.reconcile(ctx, engine, ring); err != nil {
+		if err := w.reconcile(ctx, engine, bell); err != nil {
 			end(err)
 		}
 	})
@@ -160,7 +154,7 @@ func (w *Writer) term(ctx context.Context, lock Lock) error {
 		case err != nil: // sdn.ErrDeposed also where the engine has forgotten all: the next term begins with a comparison
 			return err
 		case applied == 0:
-			rest(ctx, w.o.Poll, bell)
+			pace.Rest(ctx, w.o.Poll, bell)
 			if err := engine.Ping(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
@@ -173,12 +167,12 @@ func (w *Writer) term(ctx context.Context, lock Lock) error {
 }
 
 // listen rings at each change.
-func (w *Writer) listen(ctx context.Context, ring func()) {
+func (w *Writer) listen(ctx context.Context, bell pace.Bell) {
 	for ctx.Err() == nil {
-		err := w.o.Store.ListenNetworkChanges(ctx, ring)
+		err := w.o.Store.ListenNetworkChanges(ctx, bell.Ring)
 		if ctx.Err() == nil {
 			w.log.Warn("not told of changes of networks; looking for them", "every", w.o.Poll, "error", err)
-			rest(ctx, w.o.Poll, nil)
+			pace.Rest(ctx, w.o.Poll, nil)
 		}
 	}
 }
@@ -211,7 +205,7 @@ func (w *Writer) serve(ctx context.Context, engine sdn.Engine) (int, error) {
 			break // with the engine, or with the right to write to it
 		}
 		// One that the engine does not take holds up no other.
-		again := w.backoff(c.Attempts)
+		again := pace.Backoff(c.Attempts+1, w.o.FirstRetry, w.o.LastRetry)
 		w.metrics.failed.WithLabelValues(string(c.Kind)).Inc()
 		w.log.Error("a change of a network is not applied", "kind", c.Kind, "id", c.ID, "attempts", c.Attempts+1, "again_in", again, "error", err)
 		if err = w.o.Store.NetworkChangeFailed(ctx, c, err, again); err != nil {
@@ -266,25 +260,4 @@ func (w *Writer) complete(ctx context.Context, engine sdn.Engine, revision int64
 
 func has(all []sdn.Desired, ref sdn.Ref) bool {
 	return slices.ContainsFunc(all, func(d sdn.Desired) bool { return d.Ref == ref })
-}
-
-// backoff is the pause after so many failures: doubled each time up to a limit, and from half of that on by chance.
-func (w *Writer) backoff(failures int) time.Duration {
-	p := w.o.FirstRetry
-	for i := 0; i < failures && p < w.o.LastRetry; i++ {
-		p *= 2
-	}
-	p = min(p, w.o.LastRetry)
-	return p/2 + rand.N(p/2+1)
-}
-
-// rest waits for a while, or for the bell, or for the end of ctx.
-func rest(ctx context.Context, d time.Duration, bell <-chan struct{}) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	case <-bell:
-	}
 }

@@ -219,12 +219,12 @@ func TestAnEngineThatLostEverythingIsFilledAgain(t *testing.T) {
 
 func TestAnEngineThatIsAwayGetsEverythingLater(t *testing.T) {
 	w := newWorld(t)
-	w.start(t)
+	p := w.start(t)
 	n, _ := w.network(t)
 	w.follows(t)
 	w.engine.Away(errors.New("cut"))
 	w.port(t, n)
-	time.Sleep(100 * time.Millisecond)
+	require.Eventually(t, func() bool { return value(t, p.metrics.leading) == 0 }, soon, time.Millisecond, "it has noticed")
 	w.engine.Away(nil)
 	w.follows(t)
 	backlog, err := w.NetworkBacklog(context.Background())
