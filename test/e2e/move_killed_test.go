@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,8 +105,7 @@ func TestAHypervisorThatDiesInTheMiddleOfAMoveLeavesOneGuest(t *testing.T) {
 		}
 		require.NoError(t, r.Faults.Clear())
 		if !d.whole {
-			// For as long as the undo of what it does needs it, or the move has gone on without it.
-			time.Sleep(20 * time.Second)
+			m.goesOn(t)
 			r.Restart(dies)
 		}
 		m.rests(t)
@@ -145,6 +145,20 @@ func (m *mover) rests(t *testing.T) {
 		require.NoError(t, servers.ConfirmResize(t.Context(), m.demo, m.id).ExtractErr())
 	}
 	m.idle(t, m.id)
+}
+
+// goesOn waits until the move waits for its dead host no more: what it has to undo there is parked, or it has ended.
+func (m *mover) goesOn(t *testing.T) {
+	t.Helper()
+	system.Eventually(t, guestPatience, func() (bool, string) {
+		s, err := servers.Get(t.Context(), m.admin, m.id).Extract()
+		if err != nil || s.TaskState == "" {
+			return err == nil, fmt.Sprint(err)
+		}
+		steps, err := system.Progress(m.temporal, m.id)
+		parked := slices.ContainsFunc(steps, func(p contract.StepProgress) bool { return p.State == contract.StepParked })
+		return parked, fmt.Sprintf("%v: %s", err, m.progress(m.id))
+	})
 }
 
 // migrated has the server go to the other host.
