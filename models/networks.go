@@ -110,8 +110,8 @@ type PortRequest struct {
 	TaskState *string // shown on the server then; nil leaves it
 }
 
-// defaultMTU leaves room for VXLAN on a link of 1500.
-const defaultMTU = 1450
+// DefaultMTU is a network's where nobody names one: an Ethernet link's.
+const DefaultMTU = 1500
 
 var (
 	networkOrder = order{id: "id", preset: Sort{Key: "created_at"}, keys: neutronSorts(map[string]string{
@@ -142,7 +142,7 @@ func (n *Network) complete() {
 		n.ID = uuid.NewString()
 	}
 	if n.MTU == 0 {
-		n.MTU = defaultMTU
+		n.MTU = DefaultMTU
 	}
 	if n.CreatedAt.IsZero() {
 		n.CreatedAt = now()
@@ -164,7 +164,7 @@ func (s *Store) CreateNetwork(ctx context.Context, n Network) (Network, error) {
 }
 
 // CreateNetworks adds networks, all or none; Conflict when an id is taken, OverQuota when a project has too many then. An empty id
-// is chosen here, an MTU of 0 is 1450.
+// is chosen here, an MTU of 0 is DefaultMTU.
 func (s *Store) CreateNetworks(ctx context.Context, drafts []Network, defaults NetworkQuota) ([]Network, error) {
 	var all []Network
 	err := s.tx(ctx, func(tx *gorm.DB) error {

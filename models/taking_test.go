@@ -512,7 +512,7 @@ func TestANetworkGoesWithItsSubnetsUnlessItHasPorts(t *testing.T) {
 	require.Len(t, all, 1)
 	n := all[0]
 	require.Len(t, n.Subnets, 1)
-	require.Equal(t, 1450, n.MTU)
+	require.Equal(t, DefaultMTU, n.MTU)
 	_, err = w.CreateSubnet(ctx, Subnet{NetworkID: n.ID, ProjectID: "p1", CIDR: "10.9.0.128/25"})
 	requireFault(t, err, fault.Invalid, "Invalid input for operation: Requested subnet with cidr: 10.9.0.128/25 for network: "+n.ID+" overlaps with another subnet.")
 	p, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: n.ID})

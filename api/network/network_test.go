@@ -129,7 +129,8 @@ func TestAPortOfAServerIsNotItsUsersToDelete(t *testing.T) {
 	require.Equal(t, "PortInUse", a.At(t, "NeutronError", "type"))
 	require.Equal(t, []string{p.ID}, e.ids(t, e.member, "ports", "?device_id="+server))
 	a = e.neutron(t, e.admin, "GET", "/ports/"+p.ID, nil)
-	require.Equal(t, []any{"ACTIVE", server, "compute:nova", "hv1"}, []any{a.At(t, "port", "status"), a.At(t, "port", "device_id"), a.At(t, "port", "device_owner"), a.At(t, "port", "binding:host_id")})
+	require.Equal(t, []any{"ACTIVE", server, "compute:nova", "hv1", "bridge"},
+		[]any{a.At(t, "port", "status"), a.At(t, "port", "device_id"), a.At(t, "port", "device_owner"), a.At(t, "port", "binding:host_id"), a.At(t, "port", "binding:vif_type")})
 }
 
 func TestListsAreFilteredCutAndPaged(t *testing.T) {

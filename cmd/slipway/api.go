@@ -135,7 +135,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Inject:           &contract.InjectOptions{Partition: c.Build.InjectPartition, User: c.Build.InjectUser},
 		},
 		Network: networks.Config{
-			Engine: c.Network.Engine, HostDownAfter: c.Build.HostDownAfter,
+			Engine: c.Network.Engine, VIFType: c.Network.VIFType(), HostDownAfter: c.Build.HostDownAfter,
 			Quota: models.NetworkQuota{models.QuotaNetworks: c.Quota.Networks, models.QuotaSubnets: c.Quota.Subnets, models.QuotaPorts: c.Quota.Ports},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},

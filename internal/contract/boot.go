@@ -442,6 +442,9 @@ const (
 	VIFOVS    = "ovs" // a tap in the host's Open vSwitch, where OVN switches it
 )
 
+// VIFName is Neutron's word for how a port is plugged: histories say nothing of a bridge.
+func VIFName(vif string) string { return cmp.Or(vif, "bridge") }
+
 // Plugged says whether the host plugs the port, before its guest starts.
 func (p Port) Plugged() bool { return p.VIFType == VIFOVS }
 

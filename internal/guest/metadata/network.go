@@ -58,7 +58,7 @@ func NetworkData(ports []contract.Port) (Network, error) {
 	n := Network{Links: []Link{}, Networks: []Subnet{}, Services: []Service{}}
 	seen := map[Service]bool{}
 	for i, p := range ports {
-		link := Link{ID: cmp.Or(ids.Tap(p.ID), "interface"+strconv.Itoa(i)), VIF: p.ID, Type: cmp.Or(p.VIFType, "bridge"), MAC: p.MAC}
+		link := Link{ID: cmp.Or(ids.Tap(p.ID), "interface"+strconv.Itoa(i)), VIF: p.ID, Type: contract.VIFName(p.VIFType), MAC: p.MAC}
 		if p.MTU > 0 {
 			link.MTU = &p.MTU
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // DefaultMTU is a network's MTU where its maker names none, or 0.
-const DefaultMTU = 1500
+const DefaultMTU = models.DefaultMTU
 
 // geneve is what OVN puts around a packet between hosts (IPv4, UDP, Geneve with its options, Ethernet).
 const geneve = 58

@@ -98,7 +98,7 @@ func (r *Repository) withHosts(ctx context.Context, ports ...models.Port) ([]Por
 	}
 	shown := make([]Port, len(ports))
 	for i, p := range ports {
-		shown[i].Port, shown[i].VIFType = p, r.vifType()
+		shown[i].Port, shown[i].VIFType = p, contract.VIFName(r.config.VIFType)
 		switch {
 		case !r.caller.Admin():
 		case p.HostID == nil:
@@ -179,19 +179,11 @@ func (r *Repository) boundStays(before, after models.Port, readdressed bool) err
 	switch {
 	case after.MAC != before.MAC:
 		return ipam.Refuse("PortBound", fault.Conflict, "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
-			before.ID, r.vifType(), before.MAC, after.MAC)
+			before.ID, contract.VIFName(r.config.VIFType), before.MAC, after.MAC)
 	case after.DeviceID != before.DeviceID, after.DeviceOwner != before.DeviceOwner, readdressed && r.config.Engine != OVN:
 		return inUse(before)
 	}
 	return nil
-}
-
-// vifType is how the ports of servers are plugged.
-func (r *Repository) vifType() string {
-	if r.config.Engine == OVN {
-		return contract.VIFOVS
-	}
-	return contract.VIFBridge
 }
 
 // inUse is Neutron's refusal of what cannot be done to a server's port.

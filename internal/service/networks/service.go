@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Engine carries packets: Bridge or OVN. What nothing would enforce is refused; "" is Bridge.
 	Engine string
+	// VIFType is how the ports of servers are plugged (contract.VIFBridge, contract.VIFOVS).
+	VIFType string
 	// Quota is what a project may have for which nothing else was set; what it does not name is unlimited.
 	Quota models.NetworkQuota
 	// HostDownAfter is how long after its last heartbeat a host counts as down.
