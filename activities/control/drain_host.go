@@ -3,6 +3,9 @@ package control
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -48,7 +51,7 @@ func (a *Activities) silent(h models.Host) string {
 	case ago > a.downAfter:
 		return fmt.Sprintf("it is down: last heard of %s ago", ago.Round(time.Second))
 	case !h.Ready:
-		return "it is not ready: " + value(h.NotReadyReason)
+		return strings.TrimSuffix("it is not ready: "+value(h.NotReadyReason), ": ")
 	}
 	return ""
 }
@@ -77,10 +80,12 @@ func (a *Activities) LookToDrain(ctx context.Context, in contract.LookToDrainInp
 	}
 	found.More = map[string]int{}
 	for _, v := range held {
-		if except[v.ID] {
+		is, why := drainable(v, in.HostID, migrate)
+		if except[v.ID] && is != hasLeft {
+			delete(except, v.ID)
 			continue
 		}
-		switch is, why := drainable(v, in.HostID, migrate); {
+		switch {
 		case is == canMove && len(found.Move) < in.Limit:
 			found.Move = append(found.Move, movable(v.Server))
 		case is == canMove:
@@ -93,6 +98,7 @@ func (a *Activities) LookToDrain(ctx context.Context, in contract.LookToDrainInp
 			found.Leftovers++
 		}
 	}
+	found.Gone = slices.Sorted(maps.Keys(except))
 	return found, nil
 }
 

@@ -83,6 +83,10 @@ func TestALookTellsWhatCanBeMovedFromWhatIsBusyAndWhatStays(t *testing.T) {
 	found = look(contract.LookToDrainInput{Limit: 1, Except: []string{runs, paused}})
 	require.Equal(t, 1, found.Waiting)
 	require.Equal(t, []any{stopped, 1, 0}, []any{found.Move[0].ServerID, len(found.Move), len(found.Stays)})
+	require.Empty(t, found.Gone)
+
+	found = look(contract.LookToDrainInput{Limit: 1, Except: []string{runs, "nobody"}})
+	require.Equal(t, []string{"nobody"}, found.Gone)
 }
 
 func TestALookNamesOnlySomeAndCountsTheRest(t *testing.T) {

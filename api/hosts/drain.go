@@ -46,7 +46,7 @@ type drainView struct {
 	Moved            int             `json:"moved"`
 	Moving           []drainedServer `json:"moving"`
 	Waiting          int             `json:"waiting"` // that can be moved when there is a place
-	Failed           []drainedServer `json:"failed"`  // each is where it was, as it was
+	Failed           []drainedServer `json:"failed"`  // each is where it was, as it was, if its why does not say otherwise
 	Busy             []drainedServer `json:"busy"`    // something else is done to them
 	Stays            []drainedServer `json:"stays"`   // no migration begins in their state
 	More             moreDrained     `json:"more"`    // that are not named
@@ -71,11 +71,11 @@ type moreDrained struct {
 
 func viewOfDrain(s contract.DrainState) map[string]any {
 	return map[string]any{"drain": drainView{
-		HostID: s.HostID, Hostname: s.Hostname, AvailabilityZone: optional(s.Zone), AtOnce: s.AtOnce, UserID: s.UserID, RequestID: s.RequestID,
+		HostID: s.HostID, Hostname: s.Hostname, AvailabilityZone: rest.Optional(s.Zone), AtOnce: s.AtOnce, UserID: s.UserID, RequestID: s.RequestID,
 		Phase: s.Phase, StartedAt: rest.Time(s.StartedAt), EndedAt: rest.TimePtr(s.EndedAt), Moved: s.Moved, Waiting: s.Waiting,
 		Moving: viewsOfDrained(s.Moving), Failed: viewsOfDrained(s.Failed), Busy: viewsOfDrained(s.Busy), Stays: viewsOfDrained(s.Stays),
 		More:      moreDrained{Busy: s.More[contract.DrainBusy], Stays: s.More[contract.DrainStays]},
-		Leftovers: s.Leftovers, WaitsFor: optional(s.WaitsFor),
+		Leftovers: s.Leftovers, WaitsFor: rest.Optional(s.WaitsFor),
 	}}
 }
 
@@ -83,18 +83,11 @@ func viewsOfDrained(all []contract.DrainServer) []drainedServer {
 	views := make([]drainedServer, len(all))
 	for i, s := range all {
 		views[i] = drainedServer{
-			ServerID: s.ServerID, Name: s.Name, ProjectID: s.ProjectID, Action: optional(s.Action), RequestID: optional(s.RequestID),
-			Since: rest.TimePtr(s.Since), Why: optional(s.Why),
+			ServerID: s.ServerID, Name: s.Name, ProjectID: s.ProjectID, Action: rest.Optional(s.Action), RequestID: rest.Optional(s.RequestID),
+			Since: rest.TimePtr(s.Since), Why: rest.Optional(s.Why),
 		}
 	}
 	return views
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 // drain begins to empty a host. It answers when that gets no servers any more.

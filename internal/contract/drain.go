@@ -85,7 +85,7 @@ type DrainState struct {
 	Moved   int            `json:"moved"`             // servers that are elsewhere for good
 	Moving  []DrainServer  `json:"moving,omitempty"`  // those under way
 	Waiting int            `json:"waiting,omitempty"` // how many more can be moved
-	Failed  []DrainServer  `json:"failed,omitempty"`  // those whose move failed: each is where it was, as it was
+	Failed  []DrainServer  `json:"failed,omitempty"`  // those whose move failed, or was not waited for any longer: each is where it was, as it was, if its why does not say otherwise
 	Busy    []DrainServer  `json:"busy,omitempty"`    // those on which something else is done, that has to end first
 	Stays   []DrainServer  `json:"stays,omitempty"`   // those in states that no migration begins in
 	More    map[string]int `json:"more,omitempty"`    // how many busy ones, and ones that stay, are not named
@@ -123,6 +123,7 @@ type DrainLook struct {
 	Stays     []DrainServer   `json:"stays,omitempty"`
 	More      map[string]int  `json:"more,omitempty"` // DrainState's
 	Leftovers int             `json:"leftovers,omitempty"`
+	Gone      []string        `json:"gone,omitempty"` // of those that were not asked for, the ones that are not there any more
 	// Enabled says that the host gets servers again: somebody has changed their mind.
 	Enabled bool `json:"enabled,omitempty"`
 	// Silent is why nothing can be moved from the host now; "" while it answers.

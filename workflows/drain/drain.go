@@ -233,6 +233,7 @@ func (d *drain) look(ctx workflow.Context) {
 		d.over = failure.Fault(err).Text
 		return
 	}
+	d.state.Failed = slices.DeleteFunc(d.state.Failed, func(s contract.DrainServer) bool { return slices.Contains(found.Gone, s.ServerID) })
 	d.state.Busy = append(found.Busy, d.refused...)
 	d.state.Waiting, d.state.Stays, d.state.More, d.state.Leftovers, d.state.WaitsFor = found.Waiting, found.Stays, found.More, found.Leftovers, found.Silent
 	waited := len(found.Busy) + found.More[contract.DrainBusy] + found.Leftovers

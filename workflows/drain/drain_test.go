@@ -64,6 +64,11 @@ func (h *host) with(f func()) {
 
 func (h *host) look(in contract.LookToDrainInput) (found contract.DrainLook) {
 	found.Enabled, found.Silent, found.Leftovers = h.enabled, h.silent, h.left
+	for _, s := range in.Except {
+		if !slices.Contains(h.servers, s) {
+			found.Gone = append(found.Gone, s)
+		}
+	}
 	for _, s := range h.servers {
 		except := slices.Contains(in.Except, s)
 		switch {
@@ -493,4 +498,16 @@ func TestEveryRowHasAnUndoAndItsContract(t *testing.T) {
 		require.Equal(t, contract.OwesUndo, contract.ActivityOf(row.Undo).Owes)
 		require.NotNil(t, contract.ActivityOf(row.Name).Input, row.Name)
 	}
+}
+
+func TestAServerThatFailedAndIsGoneIsNotLeft(t *testing.T) {
+	h := newHost("a", "b")
+	h.migrates["a"] = func(int) error { return noHost }
+	h.busy["b"] = "it reboots"
+	env := h.environment(t)
+	env.RegisterDelayedCallback(func() { h.with(func() { h.servers = []string{"b"} }) }, 5*time.Minute)
+	env.RegisterDelayedCallback(func() { h.with(func() { h.busy = map[string]string{} }) }, 10*time.Minute)
+	s := h.drains(t, env, input())
+	require.Equal(t, []any{contract.DrainDone, 1}, []any{s.Phase, s.Moved})
+	require.Empty(t, s.Failed)
 }

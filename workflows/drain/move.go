@@ -36,7 +36,7 @@ type outcome int
 
 const (
 	moved   outcome = iota
-	failed          // the server is where it was, as it was
+	failed          // the server is where it was, as it was, or why it is not is said
 	refused         // something else is done to it, or it is not what it was when it was looked at
 	ended           // by its delete, or by an operator's reset: what it is now, the next look says
 )
