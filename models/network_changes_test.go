@@ -210,8 +210,16 @@ func TestAChangeWakesWhoListens(t *testing.T) {
 	var listening sync.WaitGroup
 	listening.Go(func() { _ = w.ListenNetworkChanges(ctx, func() { woke <- struct{}{} }) })
 	t.Cleanup(func() { stop(); listening.Wait() })
-	<-woke
+	select {
+	case <-woke:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody woke it")
+	}
 	_, err := w.CreateNetwork(context.Background(), Network{ProjectID: "p1", Name: "n"})
 	require.NoError(t, err)
-	<-woke
+	select {
+	case <-woke:
+	case <-time.After(30 * time.Second):
+		t.Fatal("nobody woke it")
+	}
 }

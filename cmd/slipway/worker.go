@@ -101,35 +101,17 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	if networks != nil {
-		if err := metrics.Register(networks); err != nil {
-			return fmt.Errorf("register the networks' metrics: %w", err)
-		}
+	if networks == nil {
+		elections.Close() // nobody stands for election
+	} else if err := metrics.Register(networks); err != nil {
+		return fmt.Errorf("register the networks' metrics: %w", err)
 	}
 	return serveOperator(ctx, c.Operator, certificates, metrics, nil, runBoth(keeper.Run, func(ctx context.Context) error {
-		scheduling, stop := context.WithCancel(ctx)
-		scheduled := make(chan struct{})
-		go func() {
-			defer close(scheduled)
-			workers.KeepSchedules(scheduling, temporal, schedules(c), log)
-		}()
-		defer func() { stop(); <-scheduled }()
-		delivering, stopDelivering := context.WithCancel(ctx)
-		delivered := make(chan struct{})
-		go func() {
-			defer close(delivered)
-			notifications.Run(delivering)
-		}()
-		defer func() { stopDelivering(); <-delivered }()
-		writing, stopWriting := context.WithCancel(ctx)
-		written := make(chan struct{})
-		go func() {
-			defer close(written)
-			if networks != nil {
-				networks.Run(writing)
-			}
-		}()
-		defer func() { stopWriting(); <-written }()
+		defer beside(ctx, func(ctx context.Context) { workers.KeepSchedules(ctx, temporal, schedules(c), log) })()
+		defer beside(ctx, notifications.Run)()
+		if networks != nil {
+			defer beside(ctx, networks.Run)()
+		}
 		return workers.RunControl(ctx, workers.ControlOptions{
 			Temporal: temporal,
 			Queue:    c.Temporal.ControlQueue,
@@ -157,6 +139,17 @@ func runWorker(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Interceptors: interceptors,
 		})
 	}))
+}
+
+// beside runs something until ctx has ended or end is called, which returns when that has.
+func beside(ctx context.Context, run func(context.Context)) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(ctx)
+	}()
+	return func() { stop(); <-ended }
 }
 
 // placementOf is how hosts are chosen.

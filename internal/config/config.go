@@ -691,6 +691,9 @@ func (c Config) check() error {
 	if c.Build.HostFailures < 0 {
 		wrong = append(wrong, fmt.Errorf("build.host_failures must be 0 or more, not %d", c.Build.HostFailures))
 	}
+	if path, unix := strings.CutPrefix(c.Host.OVSDB, "unix:"); c.Host.OVSDB != "" && (!unix || !filepath.IsAbs(path)) {
+		wrong = append(wrong, fmt.Errorf("host.ovsdb must be like unix:/run/openvswitch/db.sock, not %q", c.Host.OVSDB))
+	}
 	if c.Host.PlugTimeout < 0 || c.Host.PlugTimeout > 100*time.Second {
 		wrong = append(wrong, fmt.Errorf("host.vif_plugging_timeout must be 0 to 100s, within the two minutes of a build's step, not %s", c.Host.PlugTimeout))
 	}

@@ -169,7 +169,7 @@ var Rules = []Rule{
 		Why: "how a network shall be is said in plain facts: neither whoever keeps them nor the engine that obeys is in them",
 	},
 	{
-		Who: []string{"internal/sdn/..."}, Never: []string{"..."}, Only: []string{"internal/sdn", "internal/sdn/...", "internal/fault", "internal/ids"},
+		Who: []string{"internal/sdn/..."}, Never: []string{"..."}, Only: []string{"internal/sdn", "internal/sdn/...", "internal/fault", "internal/ids", "internal/pace"},
 		Why: "an engine is given all that it needs to know, so that another one is a package and no more",
 	},
 	{

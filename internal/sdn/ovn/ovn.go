@@ -58,7 +58,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		return nil, fmt.Errorf("the tables of OVN's Northbound database: %w", err)
 	}
 	shape.SetIndexes(map[string][]model.ClientIndex{switchTable: tagged, portTable: tagged, dhcpTable: tagged})
-	logger := logr.FromSlogHandler(slog.New(slog.DiscardHandler).Handler())
+	logger := logr.Discard()
 	if o.Logger != nil {
 		logger = logr.FromSlogHandler(o.Logger.Handler())
 	}

@@ -126,7 +126,9 @@ func (w *Writer) term(ctx context.Context, lock Lock) error {
 	if err := engine.Lead(ctx, name); err != nil {
 		return err
 	}
-	if err := w.o.Store.KeepNetworkChanges(ctx, w.o.Engine); err != nil {
+	keeping, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := w.o.Store.KeepNetworkChanges(keeping, w.o.Engine); err != nil {
 		return err
 	}
 	w.metrics.leading.Set(1)
@@ -134,7 +136,6 @@ func (w *Writer) term(ctx context.Context, lock Lock) error {
 	w.log.Info("this process writes networks to their engine", "term", name)
 
 	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
 	bell := pace.NewBell()
 	var beside sync.WaitGroup
 	defer beside.Wait()
@@ -177,8 +178,9 @@ func (w *Writer) listen(ctx context.Context, bell pace.Bell) {
 	}
 }
 
-// serve applies the changes that are due, up to so many, and says how many it took up.
+// serve applies the changes that are due, up to so many and for as long as half its time, and says how many it has read.
 func (w *Writer) serve(ctx context.Context, engine sdn.Engine) (int, error) {
+	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	changes, err := w.o.Store.NetworkChanges(ctx, atOnce)
@@ -195,6 +197,9 @@ func (w *Writer) serve(ctx context.Context, engine sdn.Engine) (int, error) {
 	}
 	var applied []sdn.Change
 	for i, c := range changes {
+		if i > 0 && time.Since(began) > patience/2 {
+			break // the others have a turn of their own, as they are by then
+		}
 		err = w.apply(ctx, engine, c, desired[i])
 		if err == nil {
 			w.metrics.applied.WithLabelValues(string(c.Kind)).Inc()

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/slipway-cloud/slipway/internal/durable"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/guest/hostnet"
 )
@@ -45,12 +46,7 @@ func (f Ports) Plug(ctx context.Context, p hostnet.Port) error {
 	if err != nil {
 		return err
 	}
-	part, err := os.CreateTemp(f.dir, "part")
-	if err != nil {
-		return err
-	}
-	_, err = part.Write(text)
-	return errors.Join(err, part.Close(), os.Rename(part.Name(), f.file(p.ServerID, p.NIC)))
+	return durable.WriteFile(f.file(p.ServerID, p.NIC), text, 0o644)
 }
 
 // Await finds it up at once.

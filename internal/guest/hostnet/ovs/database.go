@@ -45,6 +45,8 @@ func (d *database) connection(ctx context.Context) (client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	if err := c.Connect(ctx); err != nil {
 		return nil, err
 	}
