@@ -135,7 +135,7 @@ test: install-tests build-faults temporal s3server ## run every test on real par
 
 .PHONY: e2e
 e2e: install-tests build-faults temporal ## boot real guests and look at what they were given
-	@$(with) go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
+	@$(with) --parts postgres,temporal,libvirt,guest,ovn go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
 
 .PHONY: test-cloud-guest
 test-cloud-guest: build temporal cloud-guest ## boot Debian with its own cloud-init from each kind of drive and by injection; no part of test

@@ -148,7 +148,7 @@ func join(ctx context.Context, tx pgx.Tx, v Server, n int) error {
 		return err
 	}
 	if v.GroupLimit >= 0 && members+n > v.GroupLimit {
-		return fullGroup()
+		return FullGroup()
 	}
 	return nil
 }

@@ -231,7 +231,8 @@ func wrongState(id string, state lifecycle.VMState, what string) error {
 const isFull = `(@group_limit::integer >= 0 AND @group_limit::integer <=
     (SELECT count(*) FROM servers WHERE group_id = @group_id::text AND deleted_at IS NULL) AND @group_id::text IS NOT NULL)`
 
-func fullGroup() error {
+// FullGroup refuses a server that a group has no place for.
+func FullGroup() error {
 	return fault.New(fault.OverQuota, "Quota exceeded, too many servers in group")
 }
 
@@ -308,7 +309,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 	case err != nil:
 		return failed(err, "record server %s", v.ID)
 	case !known && full:
-		return fullGroup()
+		return FullGroup()
 	case !known:
 		return tooLate()
 	case state == "":

@@ -14,7 +14,7 @@ func (a *Activities) ClaimQuota(ctx context.Context, in contract.ClaimQuotaInput
 }
 
 func limitsOf(q contract.Quota) models.Limits {
-	return models.Limits{Instances: q.Instances, Cores: q.Cores, RAMMiB: q.RAMMiB}
+	return models.Limits(q)
 }
 
 // ReleaseQuota gives it back.

@@ -24,6 +24,9 @@ func (a *Activities) SelectDestination(ctx context.Context, in contract.SelectDe
 	var left []string // where it has left something
 	for _, room := range held {
 		h, err := a.store.Host(ctx, room.HostID)
+		if fault.Is(err, fault.NotFound) {
+			continue // it was given up in between, and its room with it
+		}
 		if err != nil {
 			return contract.Destination{}, err
 		}

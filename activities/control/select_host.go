@@ -23,6 +23,9 @@ func (a *Activities) SelectHost(ctx context.Context, in contract.SelectHostInput
 	}
 	for _, room := range held {
 		h, err := a.store.Host(ctx, room.HostID)
+		if fault.Is(err, fault.NotFound) {
+			continue // it was given up in between, and its room with it
+		}
 		if err != nil {
 			return contract.HostSelection{}, err
 		}

@@ -102,20 +102,13 @@ type finding struct {
 
 func findingOf(f models.AuditFinding) finding {
 	v := finding{
-		ID: f.ID, Kind: f.Kind, Severity: "finding", Object: f.Object, ServerID: optional(f.ServerID), Host: optional(f.Host), Text: f.Text,
-		Repair: optional(f.Repair), NamedOnly: f.Named, FirstSeen: rest.TimeMicro(f.FirstSeen), LastSeen: rest.TimeMicro(f.LastSeen),
+		ID: f.ID, Kind: f.Kind, Severity: "finding", Object: f.Object, ServerID: rest.Optional(f.ServerID), Host: rest.Optional(f.Host), Text: f.Text,
+		Repair: rest.Optional(f.Repair), NamedOnly: f.Named, FirstSeen: rest.TimeMicro(f.FirstSeen), LastSeen: rest.TimeMicro(f.LastSeen),
 	}
 	if f.Warning {
 		v.Severity = "warning"
 	}
 	return v
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 func (a *API) list(c echo.Context) error {
@@ -275,7 +268,7 @@ func repairOf(r models.AuditRepair) repairView {
 	}
 	for _, id := range r.Findings {
 		o := r.Outcomes[id]
-		v.Findings = append(v.Findings, outcome{ID: id, Outcome: optional(o.Outcome), Text: optional(o.Text)})
+		v.Findings = append(v.Findings, outcome{ID: id, Outcome: rest.Optional(o.Outcome), Text: rest.Optional(o.Text)})
 	}
 	return v
 }

@@ -68,17 +68,10 @@ type summary struct {
 func summaryOf(b engine.BuildSummary) summary {
 	return summary{
 		ID: b.ID, RunID: b.RunID, Workflow: b.Workflow, ServerID: b.ServerID, ProjectID: b.ProjectID,
-		Host: optional(b.Host), ImageID: optional(b.ImageID), ReservationID: optional(b.ReservationID),
+		Host: rest.Optional(b.Host), ImageID: rest.Optional(b.ImageID), ReservationID: rest.Optional(b.ReservationID),
 		Status: b.Status, Phase: b.Phase, Parked: b.Running() && b.Phase == "parked", Overdue: b.Overdue != "",
 		StartedAt: rest.Time(b.StartedAt), EndedAt: rest.TimePtr(b.EndedAt),
 	}
-}
-
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
 }
 
 // defaultPage is how many builds a page holds where the query names no limit.
@@ -224,7 +217,7 @@ func (a *API) show(c echo.Context) error {
 	case forgotten && len(acts) == 0:
 		return err
 	}
-	v := build{summary: summaryOf(b.BuildSummary), Unanswered: optional(b.Unanswered), Steps: []step{}, Undos: []undo{}, Pending: []pending{}, Acts: acts}
+	v := build{summary: summaryOf(b.BuildSummary), Unanswered: rest.Optional(b.Unanswered), Steps: []step{}, Undos: []undo{}, Pending: []pending{}, Acts: acts}
 	if forgotten {
 		v = build{summary: summary{ID: id, Status: "forgotten"}, Steps: v.Steps, Undos: v.Undos, Pending: v.Pending, Acts: acts}
 	}
@@ -233,12 +226,12 @@ func (a *API) show(c echo.Context) error {
 		v.Overdue = v.Overdue || s.Overdue && b.Running()
 		for _, p := range s.Steps {
 			v.Steps = append(v.Steps, step{
-				Step: p.Step, Host: optional(p.Host), Index: p.Index, State: string(p.State), Phase: string(p.Phase),
-				StartedAt: micro(p.Started), FinishedAt: micro(p.Finished), Error: optional(p.Error),
+				Step: p.Step, Host: rest.Optional(p.Host), Index: p.Index, State: string(p.State), Phase: string(p.Phase),
+				StartedAt: micro(p.Started), FinishedAt: micro(p.Finished), Error: rest.Optional(p.Error),
 			})
 		}
 		for _, u := range s.Undos {
-			line := undo{ID: u.ID, Host: optional(u.Host), State: u.State, Since: micro(u.Since), Tries: u.Tries, Error: optional(u.Error)}
+			line := undo{ID: u.ID, Host: rest.Optional(u.Host), State: u.State, Since: micro(u.Since), Tries: u.Tries, Error: rest.Optional(u.Error)}
 			if i := slices.IndexFunc(b.Pending, func(p engine.PendingStep) bool { return p.Undo == u.ID }); i >= 0 {
 				line.NextTry = micro(b.Pending[i].NextTry)
 			}
@@ -247,8 +240,8 @@ func (a *API) show(c echo.Context) error {
 	}
 	for _, p := range b.Pending {
 		v.Pending = append(v.Pending, pending{
-			Step: p.Step, Undo: optional(p.Undo), Host: optional(p.Host), Tries: p.Tries, StartedAt: rest.TimeMicro(p.StartedAt),
-			Error: optional(p.Error), NextTry: micro(p.NextTry),
+			Step: p.Step, Undo: rest.Optional(p.Undo), Host: rest.Optional(p.Host), Tries: p.Tries, StartedAt: rest.TimeMicro(p.StartedAt),
+			Error: rest.Optional(p.Error), NextTry: micro(p.NextTry),
 		})
 	}
 	return c.JSON(http.StatusOK, map[string]any{"build": v})
@@ -265,7 +258,7 @@ func (a *API) acts(ctx context.Context, workflowID string) ([]act, error) {
 	for _, k := range kept {
 		if k.WorkflowID == workflowID {
 			acts = append(acts, act{
-				At: rest.TimeMicro(k.At), Act: k.Act, Undo: optional(k.Undo), Reason: optional(k.Reason), UserID: k.UserID, RequestID: k.RequestID,
+				At: rest.TimeMicro(k.At), Act: k.Act, Undo: rest.Optional(k.Undo), Reason: rest.Optional(k.Reason), UserID: k.UserID, RequestID: k.RequestID,
 			})
 		}
 	}

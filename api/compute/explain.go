@@ -35,8 +35,9 @@ func (a *API) explainServer(c echo.Context) error {
 		"fault": nil, "hosts_fit": len(e.Hosts.Hosts), "filters": []object{}, "expected": nil,
 	}
 	if e.Refused != nil {
-		v["refused"] = faultOf(e.Refused)
-		v["refused"].(object)["step"] = e.Step
+		refused := faultOf(e.Refused)
+		refused["step"] = e.Step
+		v["refused"] = refused
 	}
 	if e.Image != nil {
 		root := e.Image.Root

@@ -34,9 +34,7 @@ func viewOfForgotten(f models.ForgottenHost) map[string]any {
 	v := forgetView{
 		HostID: f.HostID, Hostname: f.Hostname, Reason: f.Reason, UserID: f.UserID, RequestID: f.RequestID, At: rest.Time(f.At),
 		DoneAt: rest.TimePtr(f.DoneAt), Servers: f.Servers, Undos: f.Undos,
-	}
-	if f.WaitsFor != "" {
-		v.WaitsFor = &f.WaitsFor
+		WaitsFor: rest.Optional(f.WaitsFor),
 	}
 	return map[string]any{"forget": v}
 }

@@ -60,6 +60,14 @@ func TimePtr(t *time.Time) *string {
 	return &s
 }
 
+// Optional is a text, or nil for null where it is empty.
+func Optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
 // TimeMicro is a time as Keystone writes it.
 func TimeMicro(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Unpacks Debian 13's OVN and Open vSwitch, with all that they are linked against, into .slipway/ovn. They are not installed: Debian 12's
 # own (OVS 3.1.0) abort in the userspace datapath's connection tracking, and no service of the machine is wanted. Asks the mirror that
-# this machine's apt asks, or SLIPWAY_DEBIAN_MIRROR, in lists and a cache of its own, so that nothing of another release gets near the machine's apt. Does nothing
-# where it is there.
+# this machine's apt asks, or SLIPWAY_DEBIAN_MIRROR, in lists and a cache of its own, so that nothing of another release gets near the
+# machine's apt. Does nothing where it is there.
 #
 #   .slipway/ovn/run PROGRAM ARGUMENTS…   runs one of its programs: ovsdb-server, ovs-vswitchd, ovn-northd, ovn-controller, ovn-nbctl …
 set -eu

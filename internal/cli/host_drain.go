@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,7 +97,11 @@ the drain says so, and goes on with the rest. When it has ended the hypervisor i
 			}
 			is := objectIn(answer, "drain")
 			if wait {
-				if is, err = c.waitForDrain(ctx, cmd, s, path, is, timeout); err != nil {
+				is, err = c.followHost(ctx, cmd, s, hostWork{
+					path, "drain", "ended_at", drainProgress, "the host is being drained all the same",
+					"slipway host drain " + show.Text(is, "hostname") + " --status tells how far it is",
+				}, is, timeout)
+				if err != nil {
 					return err
 				}
 			}
@@ -144,37 +146,6 @@ func zonesBut(hosts []show.Object, names []string, prefix string) (zones []cobra
 		}
 	}
 	return zones
-}
-
-// waitForDrain follows a drain to its end.
-func (c *client) waitForDrain(ctx context.Context, cmd *cobra.Command, s *session.Session, path string, is show.Object, timeout time.Duration) (show.Object, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
-	said := ""
-	for show.Text(is, "ended_at") == "" {
-		if now := drainProgress(is); now != said {
-			said = now
-			c.say(cmd, "%s", now)
-		}
-		var last error
-		if pause(ctx, c.poll) == nil {
-			answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: http.MethodGet, Path: path})
-			switch {
-			case err == nil:
-				is = objectIn(answer, "drain")
-			case isTransient(err):
-				last = err
-			case ctx.Err() == nil:
-				return nil, session.Doing(err, "ask how far it is")
-			}
-		}
-		if ctx.Err() != nil && show.Text(is, "ended_at") == "" {
-			return nil, stoppedWatching(ctx, "the host is being drained all the same", last, "slipway host drain "+show.Text(is, "hostname")+" --status tells how far it is")
-		}
-	}
-	return is, nil
 }
 
 // drainProgress is how far a drain is, in a line.

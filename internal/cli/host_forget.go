@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"time"
@@ -58,7 +56,11 @@ is recorded who gave it up, and why. There is no way back: a machine of that nam
 			}
 			given := objectIn(answer, "forget")
 			if all {
-				if given, err = c.waitForForget(ctx, cmd, s, path, given, timeout); err != nil {
+				given, err = c.followHost(ctx, cmd, s, hostWork{
+					path, "forget", "done_at", func(f show.Object) string { return show.Text(f, "waits_for") }, "the host is being given up all the same",
+					"slipway host list has the host until it is done",
+				}, given, timeout)
+				if err != nil {
 					return err
 				}
 			} else {
@@ -96,31 +98,3 @@ func confirmForget(ctx context.Context, cmd *cobra.Command, s *session.Session, 
 	return err
 }
 
-// waitForForget follows it until nothing is left of the host.
-func (c *client) waitForForget(ctx context.Context, cmd *cobra.Command, s *session.Session, path string, given show.Object, timeout time.Duration) (show.Object, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
-	defer stop()
-	said := ""
-	for show.Text(given, "done_at") == "" {
-		if now := show.Text(given, "waits_for"); now != said {
-			said = now
-			c.say(cmd, "%s", now)
-		}
-		var last error
-		answer, _, err := s.Call(ctx, session.Request{Service: "hosts", Method: http.MethodGet, Path: path})
-		switch {
-		case err == nil:
-			given = objectIn(answer, "forget")
-		case isTransient(err):
-			last = err
-		case ctx.Err() == nil:
-			return nil, session.Doing(err, "ask how far it is")
-		}
-		if show.Text(given, "done_at") == "" && pause(ctx, c.poll) != nil {
-			return nil, stoppedWatching(ctx, "the host is being given up all the same", last, "slipway host list has the host until it is done")
-		}
-	}
-	return given, nil
-}

@@ -16,7 +16,8 @@ func Rank(r Request, hosts []Host) (*Ranking, error) {
 	r.wanted = wantedOf(r.ExtraSpecs)
 	fit := sift(&r, hosts, nil)
 	if len(fit) == 0 {
-		return nil, noValidHost(len(hosts), removals(&r, hosts, shownHosts))
+		_, removed := removals(&r, hosts, shownHosts)
+		return nil, noValidHost(len(hosts), removed)
 	}
 	ranking := &Ranking{first: r.First, left: make([]weighted, len(fit))}
 	for i, weight := range weigh(&r, fit, nil) {
@@ -173,8 +174,8 @@ type Refused struct {
 // Explain says of hosts what Rank makes of them. Of those that a filter removed it names at most so many.
 func Explain(r Request, hosts []Host, most int) Explanation {
 	r.wanted = wantedOf(r.ExtraSpecs)
-	e := Explanation{all: len(hosts), Removed: removals(&r, hosts, most)}
-	fit := sift(&r, hosts, nil)
+	fit, removed := removals(&r, hosts, most)
+	e := Explanation{all: len(hosts), Removed: removed}
 	parts := make([][]Part, len(fit))
 	weights := weigh(&r, fit, func(w, i, value int, adds float64) {
 		parts[i] = append(parts[i], Part{weighers[w].name, value, adds})
@@ -208,10 +209,10 @@ func (e Explanation) Unnamed() Explanation {
 	return e
 }
 
-// removals are what each filter removed that removed any; most of them are named.
-func removals(r *Request, hosts []Host, most int) []Removal {
-	removed := make([]Removal, len(filters))
-	sift(r, hosts, func(filter int, h *Host, why reason) {
+// removals are what each filter removed that removed any, most of them named, beside the hosts that are left.
+func removals(r *Request, hosts []Host, most int) (fit []*Host, removed []Removal) {
+	removed = make([]Removal, len(filters))
+	fit = sift(r, hosts, func(filter int, h *Host, why reason) {
 		of := &removed[filter]
 		if of.Count++; of.Count <= most {
 			of.Hosts = append(of.Hosts, Refused{h.Hostname, why(r, h)})
@@ -220,7 +221,7 @@ func removals(r *Request, hosts []Host, most int) []Removal {
 	for i := range removed {
 		removed[i].Filter = filters[i].name
 	}
-	return slices.DeleteFunc(removed, func(r Removal) bool { return r.Count == 0 })
+	return fit, slices.DeleteFunc(removed, func(r Removal) bool { return r.Count == 0 })
 }
 
 // shownHosts is how many of the hosts that one filter removed are named in a fault.

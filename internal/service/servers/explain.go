@@ -81,12 +81,11 @@ func (s Servers) explainQuota(ctx context.Context, e *Explanation, in contract.B
 		return err
 	}
 	claim := models.Claim{Instances: 1, Cores: in.Flavor.VCPUs, RAMMiB: in.Flavor.RAMMiB}
-	limits := models.Limits{Instances: in.Limits.Instances, Cores: in.Limits.Cores, RAMMiB: in.Limits.RAMMiB}
 	e.Quota = []Share{
 		{"instances", q.Instances, used.Instances, r.Max}, {"cores", q.Cores, used.Cores, r.Max * claim.Cores}, {"ram", q.RAMMiB, used.RAMMiB, r.Max * claim.RAMMiB},
 		{"metadata_items", q.MetadataItems, 0, len(r.Metadata)}, {"injected_files", q.InjectedFiles, 0, len(r.Files)},
 	}
-	n, err := used.Admits(r.Min, r.Max, claim, limits)
+	n, err := used.Admits(r.Min, r.Max, claim, models.Limits(in.Limits))
 	e.refuse(contract.ClaimQuota, err)
 	if in.Group != nil {
 		g, err := s.store.ServerGroup(ctx, in.Group.ID)
@@ -95,7 +94,7 @@ func (s Servers) explainQuota(ctx context.Context, e *Explanation, in contract.B
 		}
 		e.Quota = append(e.Quota, Share{"server_group_members", in.Group.Limit, len(g.Members), r.Max})
 		if over(len(g.Members)+n, in.Group.Limit) {
-			e.refuse(contract.RecordServer, fullGroup())
+			e.refuse(contract.RecordServer, models.FullGroup())
 		}
 	}
 	if e.Refused == nil {

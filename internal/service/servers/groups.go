@@ -80,11 +80,7 @@ func (s Servers) follow(ctx context.Context, given map[string]any, q models.Proj
 		return nil, fault.New(fault.Invalid, "Instance group %s is another project's than the server.", g.ID)
 	}
 	if over(len(g.Members)+1, q.ServerGroupMembers) {
-		return nil, fullGroup()
+		return nil, models.FullGroup()
 	}
 	return &contract.GroupMembership{ID: g.ID, Limit: q.ServerGroupMembers}, nil
-}
-
-func fullGroup() error {
-	return fault.New(fault.OverQuota, "Quota exceeded, too many servers in group")
 }
