@@ -236,6 +236,17 @@ func (s *Store) HostByName(ctx context.Context, hostname string) (Host, error) {
 	return h, failed(err, "read host %s", hostname)
 }
 
+// Hostnames are the names of the hosts with these ids, by id.
+func (s *Store) Hostnames(ctx context.Context, ids []string) (map[string]string, error) {
+	var found []Host
+	err := s.db.WithContext(ctx).Select("id", "hostname").Where("id = ANY(?)", texts(ids)).Find(&found).Error
+	names := map[string]string{}
+	for _, h := range found {
+		names[h.ID] = h.Hostname
+	}
+	return names, failed(err, "read the names of %d hosts", len(ids))
+}
+
 // ListHosts lists all hosts with their usage, by hostname, in one query.
 func (s *Store) ListHosts(ctx context.Context) ([]HostUsage, error) {
 	all := []HostUsage{}

@@ -73,14 +73,15 @@ func limitOf(tx *gorm.DB, project, kind string, defaults NetworkQuota) (int, err
 
 // NetworkQuota is what was set for a project, over the defaults.
 func (s *Store) NetworkQuota(ctx context.Context, projectID string, defaults NetworkQuota) (NetworkQuota, error) {
-	all, err := s.NetworkQuotas(ctx, projectID)
-	q := maps.Clone(defaults)
-	maps.Copy(q, all[projectID])
-	return q, err
+	all, err := s.NetworkQuotas(ctx, projectID, defaults)
+	if q, set := all[projectID]; set {
+		return q, err
+	}
+	return maps.Clone(defaults), err
 }
 
-// NetworkQuotas is what was set for a project, or, for "", for each project for which something was.
-func (s *Store) NetworkQuotas(ctx context.Context, projectID string) (map[string]NetworkQuota, error) {
+// NetworkQuotas is what was set over the defaults for a project, or, for "", for each project for which something was.
+func (s *Store) NetworkQuotas(ctx context.Context, projectID string, defaults NetworkQuota) (map[string]NetworkQuota, error) {
 	var found []struct {
 		ProjectID string
 		Limits    string
@@ -88,7 +89,7 @@ func (s *Store) NetworkQuotas(ctx context.Context, projectID string) (map[string
 	err := s.db.WithContext(ctx).Raw(`SELECT project_id, limits::text FROM network_quotas WHERE ? IN ('', project_id)`, projectID).Scan(&found).Error
 	all := map[string]NetworkQuota{}
 	for _, row := range found {
-		var q NetworkQuota
+		q := maps.Clone(defaults)
 		if err := json.Unmarshal([]byte(row.Limits), &q); err != nil {
 			return nil, fmt.Errorf("read the network quota of project %s: %w", row.ProjectID, err)
 		}

@@ -156,11 +156,16 @@ func (n *Network) complete() {
 // CreateNetwork is CreateNetworks for one that is up, which nothing limits.
 func (s *Store) CreateNetwork(ctx context.Context, n Network) (Network, error) {
 	n.AdminStateUp, n.PortSecurity = true, true
-	all, err := s.CreateNetworks(ctx, []Network{n}, nil)
+	return first(s.CreateNetworks(ctx, []Network{n}, nil))
+}
+
+// first is the only one of those that were made.
+func first[T any](made []T, err error) (T, error) {
 	if err != nil {
-		return Network{}, err
+		var none T
+		return none, err
 	}
-	return all[0], nil
+	return made[0], nil
 }
 
 // CreateNetworks adds networks, all or none; Conflict when an id is taken, OverQuota when a project has too many then. An empty id
@@ -370,11 +375,7 @@ func (s *Store) DeleteNetwork(ctx context.Context, id string) error {
 
 // CreateSubnet is CreateSubnets for one, which nothing limits.
 func (s *Store) CreateSubnet(ctx context.Context, n Subnet) (Subnet, error) {
-	all, err := s.CreateSubnets(ctx, []Subnet{n}, nil)
-	if err != nil {
-		return Subnet{}, err
-	}
-	return all[0], nil
+	return first(s.CreateSubnets(ctx, []Subnet{n}, nil))
 }
 
 // CreateSubnets adds subnets, all or none; an ipam.Refusal when the addresses of one do not fit together, overlap another subnet of
@@ -494,7 +495,6 @@ func (s *Store) UpdateSubnet(ctx context.Context, id string, change func(*Subnet
 				return ipam.Refuse("GatewayIpInUse", fault.Conflict, "Current gateway ip %s already in use by port %s. Unable to update.", *n.GatewayIP, has.ID)
 			}
 		}
-		n.UpdatedAt = before.UpdatedAt
 		if err := saveRevised(tx, &before, &n, "name", "description", "gateway_ip", "dns_servers", "pools", "host_routes", "enable_dhcp", "tags"); err != nil {
 			return err
 		}

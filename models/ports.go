@@ -476,11 +476,7 @@ const notAll = "SW002"
 // CreatePort is CreatePorts for one that is up and in its project's group, which nothing limits.
 func (s *Store) CreatePort(ctx context.Context, p Port) (Port, error) {
 	p.AdminStateUp, p.PortSecurity, p.Grouped = true, true, true
-	all, err := s.CreatePorts(ctx, []Port{p}, nil)
-	if err != nil {
-		return Port{}, err
-	}
-	return all[0], nil
+	return first(s.CreatePorts(ctx, []Port{p}, nil))
 }
 
 // CreatePorts makes ports for a user, all or none. With FixedIPs one gets those (an empty SubnetID is found by address, an empty IP
@@ -526,11 +522,7 @@ func (s *Store) AllocatePort(ctx context.Context, r PortRequest) (Port, error) {
 	if r.FixedIP != "" {
 		m.draft.FixedIPs = []FixedIP{{IP: r.FixedIP}}
 	}
-	made, err := s.makePorts(ctx, m)
-	if err != nil {
-		return Port{}, err
-	}
-	return made[0], nil
+	return first(s.makePorts(ctx, m))
 }
 
 // UpdatePort changes a port while nobody takes an address of its network. What change returns is why it is not to be; it may be
@@ -570,9 +562,8 @@ func (s *Store) UpdatePort(ctx context.Context, id string, change func(*Port) er
 		if err != nil {
 			return err
 		}
-		before.FixedIPs = p.FixedIPs
-		if readdressed {
-			before.UpdatedAt = before.UpdatedAt.Add(-1) // so that it counts as changed
+		if !readdressed {
+			before.FixedIPs = p.FixedIPs // the same, said in another way
 		}
 		err = saveRevised(tx, &before, &p, "name", "description", "mac", "device_id", "device_owner", "admin_state_up", "port_security",
 			"address_pairs", "dhcp_options", "grouped", "tags")
@@ -587,6 +578,24 @@ func (s *Store) UpdatePort(ctx context.Context, id string, change func(*Port) er
 	return s.Port(ctx, id)
 }
 
+// Readdressed compares the addresses that a port has with those that are wanted: lost it gives back, fresh it has yet to get. An empty IP is any
+// of its subnet, and an empty SubnetID the address's.
+func (p Port) Readdressed(wanted []FixedIP) (lost, fresh []FixedIP) {
+	lost, fresh = slices.Clone(p.FixedIPs), slices.Clone(wanted)
+	keep := func(same func(has, w FixedIP) bool) {
+		fresh = slices.DeleteFunc(fresh, func(w FixedIP) bool {
+			i := slices.IndexFunc(lost, func(has FixedIP) bool { return same(has, w) })
+			if i >= 0 {
+				lost = slices.Delete(lost, i, i+1)
+			}
+			return i >= 0
+		})
+	}
+	keep(func(has, w FixedIP) bool { return has.IP == w.IP && (w.SubnetID == "" || has.SubnetID == w.SubnetID) })
+	keep(func(has, w FixedIP) bool { return w.IP == "" && has.SubnetID == w.SubnetID })
+	return lost, fresh
+}
+
 // readdress gives a port the addresses that p asks for, and says whether it had others.
 func readdress(tx *gorm.DB, before Port, p *Port) (bool, error) {
 	if slices.Equal(before.FixedIPs, p.FixedIPs) {
@@ -596,26 +605,13 @@ func readdress(tx *gorm.DB, before Port, p *Port) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	left := slices.Clone(before.FixedIPs) // that nothing has asked for yet
-	stays := func(is func(FixedIP) bool) bool {
-		i := slices.IndexFunc(left, is)
-		if i >= 0 {
-			left = slices.Delete(left, i, i+1)
-		}
-		return i >= 0
-	}
-	wanted = slices.DeleteFunc(wanted, func(w FixedIP) bool {
-		return w.IP != "" && stays(func(has FixedIP) bool { return has.SubnetID == w.SubnetID && has.IP == w.IP })
-	})
-	wanted = slices.DeleteFunc(wanted, func(w FixedIP) bool {
-		return w.IP == "" && stays(func(has FixedIP) bool { return has.SubnetID == w.SubnetID })
-	})
-	for _, gone := range left {
+	lost, fresh := before.Readdressed(wanted)
+	for _, gone := range lost {
 		if err := tx.Where("port_id = ? AND subnet_id = ? AND ip = ?::inet", p.ID, gone.SubnetID, gone.IP).Delete(&FixedIP{}).Error; err != nil {
 			return false, err
 		}
 	}
-	for _, w := range wanted {
+	for _, w := range fresh {
 		if w.IP == "" {
 			if err := tx.Raw(`SELECT host(lowest.ip) FROM subnets s, `+lowestFreeSQL+` WHERE s.id = ?`, w.SubnetID).Scan(&w.IP).Error; err != nil {
 				return false, err
@@ -636,7 +632,7 @@ func readdress(tx *gorm.DB, before Port, p *Port) (bool, error) {
 			return false, err
 		}
 	}
-	return len(left)+len(wanted) > 0, nil
+	return len(lost)+len(fresh) > 0, nil
 }
 
 func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
@@ -762,5 +758,11 @@ func (s *Store) DeletePort(ctx context.Context, id string) error {
 	if p.ServerID == nil { // released in between
 		return s.DeletePort(ctx, id)
 	}
-	return fault.New(fault.Conflict, "Port %s cannot be deleted: it is in use by instance %s.", id, *p.ServerID)
+	return PortInUse(p)
+}
+
+// PortInUse is Neutron's refusal of what cannot be done to a server's port.
+func PortInUse(p Port) error {
+	return ipam.Refuse("PortInUse", fault.Conflict,
+		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, *p.ServerID)
 }

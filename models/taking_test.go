@@ -375,7 +375,7 @@ func TestARaceForOnePortHasOneWinner(t *testing.T) {
 		}
 	}
 	requireFault(t, w.DeletePort(ctx, p.ID), fault.Conflict,
-		"Port "+p.ID+" cannot be deleted: it is in use by instance "+servers[slices.Index(errs, nil)].ID+".")
+		"Unable to complete operation on port "+p.ID+" for network "+p.NetworkID+". Port already has an attached device "+servers[slices.Index(errs, nil)].ID+".")
 }
 
 func TestAPortIsRefusedForEachReason(t *testing.T) {

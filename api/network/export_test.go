@@ -3,9 +3,12 @@ package network
 // Listing is what a collection can be selected and sorted by.
 type Listing struct{ Filters, Sorts []string }
 
-// Listings are those of all that the store lists.
+// Listings are those of all kinds, by their path.
 func Listings() map[string]Listing {
-	return map[string]Listing{"networks": listing(allNetworks), "subnets": listing(allSubnets), "ports": listing(allPorts)}
+	return map[string]Listing{
+		"networks": listing(allNetworks), "subnets": listing(allSubnets), "ports": listing(allPorts),
+		"security-groups": listing(allGroups), "agents": listing(allAgents), "availability_zones": listing(allZones),
+	}
 }
 
 func listing[T, D any](k resource[T, D]) (l Listing) {

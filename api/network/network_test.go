@@ -128,6 +128,9 @@ func TestAPortOfAServerIsNotItsUsersToDelete(t *testing.T) {
 	require.Equal(t, 409, a.Status)
 	require.Equal(t, "PortInUse", a.At(t, "NeutronError", "type"))
 	require.Equal(t, []string{p.ID}, e.ids(t, e.member, "ports", "?device_id="+server))
+	same := fields{"fixed_ips": []fields{{"ip_address": p.FixedIPs[0].IP}}, "device_id": server, "device_owner": "compute:nova"}
+	require.Equal(t, 200, e.neutron(t, e.member, "PUT", "/ports/"+p.ID, fields{"port": same}).Status)
+	require.Equal(t, 409, e.neutron(t, e.member, "PUT", "/ports/"+p.ID, fields{"port": fields{"fixed_ips": []fields{{"ip_address": "10.5.0.99"}}}}).Status)
 	a = e.neutron(t, e.admin, "GET", "/ports/"+p.ID, nil)
 	require.Equal(t, []any{"ACTIVE", server, "compute:nova", "hv1", "bridge"},
 		[]any{a.At(t, "port", "status"), a.At(t, "port", "device_id"), a.At(t, "port", "device_owner"), a.At(t, "port", "binding:host_id"), a.At(t, "port", "binding:vif_type")})
@@ -158,8 +161,11 @@ func TestListsAreFilteredCutAndPaged(t *testing.T) {
 	require.Equal(t, []string{port}, e.ids(t, e.member, "ports", "?fixed_ips="+url.QueryEscape("subnet_id="+sub)+"&network_id="+red))
 	require.Empty(t, e.ids(t, e.stranger, "ports", ""))
 	require.Empty(t, e.ids(t, e.stranger, "ports", "?project_id="+e.member.ProjectID))
+	require.Equal(t, []string{port}, e.ids(t, e.admin, "ports", "?project_id="+e.stranger.ProjectID+"&project_id="+e.member.ProjectID))
 
-	a := e.neutron(t, e.member, "GET", "/networks?name=red&fields=id&fields=name", nil)
+	a := e.neutron(t, e.member, "GET", "/networks?name=red&fields=", nil)
+	require.Equal(t, red, a.At(t, "networks").([]any)[0].(map[string]any)["id"], "no field is named: all are shown")
+	a = e.neutron(t, e.member, "GET", "/networks?name=red&fields=id&fields=name", nil)
 	require.JSONEq(t, `{"networks":[{"id":"`+red+`","name":"red"}]}`, a.Body)
 
 	a = e.neutron(t, e.member, "GET", "/networks?limit=2&sort_key=name&sort_dir=asc", nil)
@@ -185,6 +191,7 @@ func TestListsAreFilteredCutAndPaged(t *testing.T) {
 		"?sort_key=name&sort_key=id&sort_dir=asc": "The number of sort_keys and sort_dirs must be same",
 		"?color=red&subnets=x&name=y":             "['color', 'subnets'] is invalid attribute for filtering",
 		"?limit=x":                                "",
+		"?changed_since=0000-01-01":               "",
 		"?limit=1&marker=" + uuid.NewString():     "",
 	} {
 		a := e.neutron(t, e.member, "GET", "/networks"+query, nil)
@@ -242,6 +249,8 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 		kind    string
 		message string
 	}{
+		{"pools that are null", e.member, "/subnets", subnet(fields{"allocation_pools": nil}), 400, "HTTPBadRequest", "Invalid input for allocation_pools. Reason: Invalid data format for IP pool: 'None'."},
+		{"addresses that are null", e.member, "/ports", port(fields{"fixed_ips": nil}), 400, "HTTPBadRequest", "Invalid input for fixed_ips. Reason: Invalid data format for fixed IP: 'None'."},
 		{"malformed", e.member, "/networks", `{`, 400, "", "Malformed request body"},
 		{"no body", e.member, "/networks", nil, 400, "HTTPBadRequest", "Resource body required"},
 		{"nothing", e.member, "/networks", fields{}, 400, "HTTPBadRequest", "Unable to find 'network' in request body"},

@@ -44,19 +44,9 @@ func networkTable() table[models.Network, models.Network] {
 			return ids
 		}},
 		attribute[n, n]{"port_security_enabled", post | put | filter, boolean, func(d *n, v any) { d.PortSecurity = v.(bool) }, func(o n) any { return o.PortSecurity }},
-		attribute[n, n]{"router:external", post | put | filter, asked(false), nil, func(n) any { return false }},
-		attribute[n, n]{"is_default", post | put | filter, asked(false), nil, func(n) any { return false }},
+		attribute[n, n]{"router:external", post | put | filter, never, nil, func(n) any { return false }},
+		attribute[n, n]{"is_default", post | put | filter, never, nil, func(n) any { return false }},
 		attribute[n, n]{"availability_zone_hints", post, nothing, nil, func(n) any { return []string{} }},
 		attribute[n, n]{"availability_zones", 0, nil, nil, func(n) any { return []string{} }},
 	)
-}
-
-// asked is a flag that only has the one value. As a filter it takes both.
-func asked(has bool) value {
-	return func(name string, v any) (any, error) {
-		if f, filters := v.(filtered); filters {
-			return boolean(name, string(f))
-		}
-		return only(boolean, has)(name, v)
-	}
 }

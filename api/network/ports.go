@@ -32,8 +32,6 @@ var allPorts = resource[networks.Port, networks.NewPort]{
 						return nil, badRequest("Invalid input for fixed_ips. Reason: '%s' is not a filter of fixed_ips.", v)
 					}
 				}
-			case "project_id":
-				f.ProjectID = m.Values[0]
 			default:
 				f.Match = append(f.Match, m)
 			}

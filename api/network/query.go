@@ -25,11 +25,8 @@ type query struct {
 }
 
 // fieldsOf are those that a client wants to see; none are all.
-func fieldsOf(c echo.Context) (fields []string) {
-	for _, f := range c.QueryParams()["fields"] {
-		fields = append(fields, strings.Split(f, ",")...)
-	}
-	return fields
+func fieldsOf(c echo.Context) []string {
+	return said(strings.Split(strings.Join(c.QueryParams()["fields"], ","), ","))
 }
 
 // query reads a list's query by the table (neutron/api/api_common.py).
@@ -128,8 +125,8 @@ func (k resource[T, D]) filters(q *query, values map[string][]string) error {
 	return nil
 }
 
-// links are those of a page of rows: of all pages where the client said how many it wants, else to the next one alone.
-func (q query) links(c echo.Context, rows []object, ids []string) (all []rest.Link) {
+// links are those of a page of rows, by their ids: of all pages where the client said how many it wants, else to the next one alone.
+func (q query) links(c echo.Context, ids []string) (all []rest.Link) {
 	at := func(rel, marker string, reverse bool) {
 		to := c.Request().URL.Query()
 		to.Del("marker")
@@ -146,7 +143,7 @@ func (q query) links(c echo.Context, rows []object, ids []string) (all []rest.Li
 	if len(ids) > 0 {
 		first, last = ids[0], ids[len(ids)-1]
 	}
-	full := len(rows) >= q.limit
+	full := len(ids) >= q.limit
 	if full || q.reverse {
 		at("next", last, false)
 	}

@@ -33,13 +33,6 @@ type resource[T, D any] struct {
 	tags       func(*D) *[]string
 }
 
-// retag changes the tags of a draft, where that can be.
-func (k resource[T, D]) retag(d *D, tag string, change func(string, []string) ([]string, error)) {
-	if all, err := change(tag, *k.tags(d)); err == nil {
-		*k.tags(d) = all
-	}
-}
-
 // mount adds the routes of a kind.
 func mount[T, D any](a *API, g *echo.Group, k resource[T, D]) {
 	path := "/" + strings.ReplaceAll(k.many, "_", "-")
@@ -76,7 +69,7 @@ func list[T, D any](a *API, k resource[T, D]) echo.HandlerFunc {
 			rows[i], ids[i] = k.attributes.view(o, fields), k.id(o)
 		}
 		body := object{k.many: rows}
-		if links := q.links(c, rows, ids); len(links) > 0 && k.few == nil {
+		if links := q.links(c, ids); len(links) > 0 && k.few == nil {
 			body[k.many+"_links"] = links
 		}
 		return c.JSON(http.StatusOK, body)

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 
@@ -17,10 +18,10 @@ func mountTags[T, D any](a *API, g *echo.Group, path string, k resource[T, D]) {
 	writer := a.writer("update_" + k.one + ":tags")
 	g.GET(path, showTags(a, k), rest.Expect(404))
 	g.PUT(path, replaceTags(a, k), writer, rest.Expect(400, 403, 404, 409))
-	g.DELETE(path, tagging(a, k, http.StatusNoContent, func(string, []string) ([]string, error) { return []string{}, nil }), writer, rest.Expect(403, 404, 409))
+	g.DELETE(path, tagging(a, k, http.StatusNoContent, func(string, []string) ([]string, error) { return []string{}, nil }), writer, rest.Expect(400, 403, 404, 409))
 	g.GET(path+"/:tag", hasTag(a, k), rest.Expect(404))
 	g.PUT(path+"/:tag", tagging(a, k, http.StatusCreated, add), writer, rest.Expect(400, 403, 404, 409))
-	g.DELETE(path+"/:tag", tagging(a, k, http.StatusNoContent, take), writer, rest.Expect(403, 404, 409))
+	g.DELETE(path+"/:tag", tagging(a, k, http.StatusNoContent, take), writer, rest.Expect(400, 403, 404, 409))
 }
 
 func noTag(tag string) error {
@@ -76,16 +77,14 @@ func replaceTags[T, D any](a *API, k resource[T, D]) echo.HandlerFunc {
 // tagging changes the tags by what becomes of those that there are.
 func tagging[T, D any](a *API, k resource[T, D], status int, change func(tag string, has []string) ([]string, error)) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		r, ctx, id := a.networksFor(c), c.Request().Context(), c.Param("id")
-		found, err := k.find(r, ctx, id)
-		if err != nil {
-			return err
-		}
-		// Between the look and the change somebody else may tag it: the change is made by what is there then.
-		if _, err := change(c.Param("tag"), k.tagged(found)); err != nil {
-			return err
-		}
-		if _, err := k.update(r, ctx, id, func(d *D) { k.retag(d, c.Param("tag"), change) }); err != nil {
+		var refused error
+		_, err := k.update(a.networksFor(c), c.Request().Context(), c.Param("id"), func(d *D) {
+			var all []string
+			if all, refused = change(c.Param("tag"), *k.tags(d)); refused == nil {
+				*k.tags(d) = all
+			}
+		})
+		if err := cmp.Or(err, refused); err != nil {
 			return err
 		}
 		return c.NoContent(status)

@@ -105,15 +105,13 @@ func oneOf(read value, shown string, values ...any) value {
 	}
 }
 
-// only takes the value that an attribute has anyway, in whatever form.
-func only(read value, offered any) value {
-	return func(name string, v any) (any, error) {
-		got, err := read(name, v)
-		if err == nil && got != offered {
-			return nil, ipam.BadAttribute(name, "only %s is offered", rest.Python(offered))
-		}
-		return got, err
+// never is a flag that is never set. As a filter it takes both.
+func never(name string, v any) (any, error) {
+	set, err := boolean(name, v)
+	if _, filters := v.(filtered); err == nil && !filters && set != false {
+		return nil, ipam.BadAttribute(name, "only %s is offered", rest.Python(false))
 	}
+	return set, err
 }
 
 // nothing takes null and what is empty, of attributes of which there is never anything else.
@@ -190,12 +188,9 @@ func cidr(name string, v any) (any, error) {
 	return p.String(), nil
 }
 
-// listOf reads a list; null is an empty one. what is what its refusal calls an element of another form.
+// listOf reads a list. what is what its refusal calls an element of another form.
 func listOf[E any](what string, read func(name string, v any) (E, error)) value {
 	return func(name string, v any) (any, error) {
-		if v == nil {
-			return []E{}, nil
-		}
 		items, ok := v.([]any)
 		if !ok {
 			return nil, ipam.BadAttribute(name, "Invalid data format for %s: '%s'", what, rest.Python(v))
@@ -208,6 +203,16 @@ func listOf[E any](what string, read func(name string, v any) (E, error)) value 
 			}
 		}
 		return all, nil
+	}
+}
+
+// orEmpty takes null for an empty list.
+func orEmpty(read value) value {
+	return func(name string, v any) (any, error) {
+		if v == nil {
+			v = []any{}
+		}
+		return read(name, v)
 	}
 }
 
@@ -253,11 +258,11 @@ var (
 		o, err := keyed(name, v, "end", "start")
 		return ipam.Pool{Start: o["start"], End: o["end"]}, err
 	})
-	routes = listOf("hostroute", func(name string, v any) (ipam.Route, error) {
+	routes = orEmpty(listOf("hostroute", func(name string, v any) (ipam.Route, error) {
 		o, err := keyed(name, v, "destination", "nexthop")
 		return ipam.Route{Destination: o["destination"], NextHop: o["nexthop"]}, err
-	})
-	nameservers = listOf("nameserver", listedText)
+	}))
+	nameservers = orEmpty(listOf("nameserver", listedText))
 	fixedIPs    = listOf("fixed IP", func(name string, v any) (networks.NewFixedIP, error) {
 		o, ok := v.(object)
 		if !ok {
@@ -284,15 +289,15 @@ var (
 		}
 		return f, nil
 	})
-	groupIDs = listOf("security groups", func(name string, v any) (string, error) {
+	groupIDs = orEmpty(listOf("security groups", func(name string, v any) (string, error) {
 		got, err := id(name, v)
 		if err != nil {
 			return "", ipam.BadAttribute(name, "'%s' is not an integer or uuid", rest.Python(v))
 		}
 		s, _ := got.(string)
 		return s, nil
-	})
-	addressPairs = listOf("allowed address pair", func(name string, v any) (models.AddressPair, error) {
+	}))
+	addressPairs = orEmpty(listOf("allowed address pair", func(name string, v any) (models.AddressPair, error) {
 		o, ok := v.(object)
 		if !ok || o["ip_address"] == nil {
 			return models.AddressPair{}, ipam.Refuse("AllowedAddressPairsMissingIP", fault.Invalid, "AllowedAddressPair must contain ip_address")
@@ -307,8 +312,8 @@ var (
 			p.MAC = rest.Python(o["mac_address"])
 		}
 		return p, nil
-	})
-	dhcpOptions = listOf("DHCP options", func(name string, v any) (models.DHCPOption, error) {
+	}))
+	dhcpOptions = orEmpty(listOf("DHCP options", func(name string, v any) (models.DHCPOption, error) {
 		o, ok := v.(object)
 		opt := models.DHCPOption{IPVersion: 4}
 		opt.Name, _ = o["opt_name"].(string)
@@ -330,7 +335,7 @@ var (
 			}
 		}
 		return opt, nil
-	})
+	}))
 )
 
 // maxTag and maxTags are Neutron's.
@@ -368,7 +373,7 @@ func tagsFit(all []string) error {
 func since(name string, v any) (any, error) {
 	s, _ := texted(v)
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
-		if t, err := time.Parse(layout, s); err == nil {
+		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() > 0 { // Postgres knows no year 0
 			return t.UTC().Format(time.RFC3339Nano), nil
 		}
 	}

@@ -97,4 +97,3 @@ func confirmForget(ctx context.Context, cmd *cobra.Command, s *session.Session, 
 	}
 	return err
 }
-

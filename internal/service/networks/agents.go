@@ -1,10 +1,8 @@
 package networks
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -35,38 +33,38 @@ func (r *Repository) Agents(ctx context.Context) ([]Agent, error) {
 	}
 	all := make([]Agent, len(hosts))
 	for i, h := range hosts {
-		all[i] = Agent{h.Host, !h.ForcedDown && time.Since(h.SeenAt) <= r.config.HostDownAfter}
+		all[i] = r.agent(h.Host)
 	}
 	return all, nil
+}
+
+func (r *Repository) agent(h models.Host) Agent {
+	return Agent{h, !h.ForcedDown && time.Since(h.SeenAt) <= r.config.HostDownAfter}
 }
 
 // Agent is one of those.
 func (r *Repository) Agent(ctx context.Context, id string) (Agent, error) {
-	all, err := r.Agents(ctx)
-	if err != nil {
-		return Agent{}, err
+	absent := ipam.Refuse("AgentNotFound", fault.NotFound, "Agent %s could not be found.", id)
+	if !r.caller.Admin() {
+		return Agent{}, absent
 	}
-	if i := slices.IndexFunc(all, func(a Agent) bool { return a.ID == id }); i >= 0 {
-		return all[i], nil
+	h, err := r.store.Host(ctx, id)
+	if fault.Is(err, fault.NotFound) {
+		return Agent{}, absent
 	}
-	return Agent{}, ipam.Refuse("AgentNotFound", fault.NotFound, "Agent %s could not be found.", id)
+	return r.agent(h), err
 }
 
 // Zones are those of the hosts, by name.
 func (r *Repository) Zones(ctx context.Context) ([]Zone, error) {
-	hosts, err := r.store.ListHosts(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list the hosts: %w", err)
-	}
+	kinds, err := r.store.HostZones(ctx)
 	var all []Zone
-	for _, h := range hosts {
-		i, there := slices.BinarySearchFunc(all, h.AvailabilityZone, func(z Zone, name string) int {
-			return cmp.Compare(z.Name, name)
-		})
-		if !there {
-			all = slices.Insert(all, i, Zone{Name: h.AvailabilityZone})
+	for _, k := range kinds {
+		if len(all) == 0 || all[len(all)-1].Name != k.Name {
+			all = append(all, Zone{Name: k.Name})
 		}
-		all[i].Available = all[i].Available || h.Enabled
+		z := &all[len(all)-1]
+		z.Available = z.Available || k.Enabled
 	}
-	return all, nil
+	return all, err
 }

@@ -86,14 +86,17 @@ func (r *Repository) withHost(ctx context.Context, p models.Port) (Port, error) 
 }
 
 func (r *Repository) withHosts(ctx context.Context, ports ...models.Port) ([]Port, error) {
-	names := map[string]string{}
-	if r.caller.Admin() {
-		hosts, err := r.store.ListHosts(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("list the hosts: %w", err)
+	var bound []string
+	for _, p := range ports {
+		if p.HostID != nil && r.caller.Admin() {
+			bound = append(bound, *p.HostID)
 		}
-		for _, h := range hosts {
-			names[h.ID] = h.Hostname
+	}
+	var names map[string]string
+	if len(bound) > 0 {
+		var err error
+		if names, err = r.store.Hostnames(ctx, bound); err != nil {
+			return nil, err
 		}
 	}
 	shown := make([]Port, len(ports))
@@ -152,6 +155,14 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 		before := *p
 		in := NewPort{Port: *p}
 		change(&in)
+		if before.ServerID != nil { // what is shown of a server's port, said again, is no change
+			if in.DeviceID == *before.ServerID {
+				in.DeviceID = before.DeviceID
+			}
+			if in.DeviceOwner == models.ComputeOwner {
+				in.DeviceOwner = before.DeviceOwner
+			}
+		}
 		if in.MAC == before.MAC {
 			in.MAC = ""
 		}
@@ -159,11 +170,8 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 			return err
 		}
 		in.MAC = cmp.Or(in.MAC, before.MAC)
-		if in.Addresses == nil {
-			in.FixedIPs = before.FixedIPs
-		}
 		*p = in.Port
-		return r.boundStays(before, *p, in.Addresses != nil)
+		return r.boundStays(before, *p)
 	})
 	if err != nil {
 		return Port{}, err
@@ -172,24 +180,19 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 }
 
 // boundStays refuses to change what a server's guest was told of its port and would go on using.
-func (r *Repository) boundStays(before, after models.Port, readdressed bool) error {
+func (r *Repository) boundStays(before, after models.Port) error {
 	if before.ServerID == nil {
 		return nil
 	}
+	lost, fresh := before.Readdressed(after.FixedIPs)
 	switch {
 	case after.MAC != before.MAC:
 		return ipam.Refuse("PortBound", fault.Conflict, "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
 			before.ID, contract.VIFName(r.config.VIFType), before.MAC, after.MAC)
-	case after.DeviceID != before.DeviceID, after.DeviceOwner != before.DeviceOwner, readdressed && r.config.Engine != OVN:
-		return inUse(before)
+	case after.DeviceID != before.DeviceID, after.DeviceOwner != before.DeviceOwner, len(lost)+len(fresh) > 0 && r.config.Engine != OVN:
+		return models.PortInUse(before)
 	}
 	return nil
-}
-
-// inUse is Neutron's refusal of what cannot be done to a server's port.
-func inUse(p models.Port) error {
-	return ipam.Refuse("PortInUse", fault.Conflict,
-		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, *p.ServerID)
 }
 
 // apply checks what is asked of a port, which had these address pairs, and puts it into its fields. What lets a guest speak for others on the
@@ -300,13 +303,8 @@ func (r *Repository) DeletePort(ctx context.Context, id string) error {
 	if err := r.May("delete_port"); err != nil {
 		return err
 	}
-	p, err := r.port(ctx, id)
-	if err != nil {
+	if _, err := r.port(ctx, id); err != nil {
 		return err
 	}
-	err = r.store.DeletePort(ctx, id)
-	if p.ServerID != nil && fault.Is(err, fault.Conflict) {
-		return inUse(p)
-	}
-	return err
+	return r.store.DeletePort(ctx, id)
 }

@@ -37,7 +37,7 @@ func (r *Repository) Quotas(ctx context.Context) (map[string]models.NetworkQuota
 	if err := r.MayAdmin("get_quota"); err != nil {
 		return nil, err
 	}
-	return r.store.NetworkQuotas(ctx, "")
+	return r.store.NetworkQuotas(ctx, "", r.config.Quota)
 }
 
 // SetQuota sets some of a project's limits.

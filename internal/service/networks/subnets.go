@@ -90,7 +90,7 @@ func (r *Repository) UpdateSubnet(ctx context.Context, id string, change func(*N
 		return models.Subnet{}, err
 	}
 	return r.store.UpdateSubnet(ctx, id, func(n *models.Subnet) error {
-		in := NewSubnet{Subnet: *n, Gateway: n.GatewayIP, NoGateway: n.GatewayIP == nil}
+		in := NewSubnet{Subnet: *n, Gateway: n.GatewayIP}
 		change(&in)
 		*n = in.Subnet
 		n.GatewayIP = in.Gateway
