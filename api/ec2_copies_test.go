@@ -42,4 +42,9 @@ func TestACopyOfAnImageIsAskedForOnceUnderAToken(t *testing.T) {
 	made, err = w.store.Image(t.Context(), (*imports)[2].Task.ImageID)
 	require.NoError(t, err)
 	require.Equal(t, "aarch64", made.Properties["architecture"])
+
+	shared := w.active("other", object{"name": "theirs", "visibility": "shared"}, []byte("theirs"))
+	require.Equal(t, 200, w.do("other", "POST", "/image/v2/images/"+shared+"/members", object{"member": demoProject}).status)
+	a := w.ec2(key, "Action", "CopyImage", "Name", "of theirs", "SourceImageId", shared, "SourceRegion", "x")
+	require.Equal(t, http.StatusOK, a.status, a.body)
 }

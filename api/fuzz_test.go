@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/policy"
 	"github.com/slipway-cloud/slipway/internal/sigv4"
 	"github.com/slipway-cloud/slipway/models"
@@ -77,7 +78,21 @@ func (f *fickle) Console(context.Context, contract.ConsoleInput) (string, error)
 func (f *fickle) Diagnostics(context.Context, contract.GuestInput) (contract.Diagnostics, error) {
 	return contract.Diagnostics{}, f.answer()
 }
-func (f *fickle) Import(context.Context, contract.ImportInput) error { return f.answer() }
+func (f *fickle) Import(context.Context, contract.ImportInput) error   { return f.answer() }
+func (f *fickle) DrainHost(context.Context, contract.DrainInput) error { return f.answer() }
+func (f *fickle) Drain(context.Context, string) (contract.DrainState, error) {
+	err := f.answer()
+	if fault.Is(err, fault.Conflict) {
+		err = fault.New(fault.NotFound, "No drain of the host is known.") // a look is in nothing's way
+	}
+	return contract.DrainState{}, err
+}
+func (f *fickle) ActOnDrain(context.Context, string, contract.DrainAct) error { return f.answer() }
+
+// broken are statuses that no answer may have; 0 is none at all.
+func broken(status int) bool {
+	return status == 0 || status >= 500 && status != http.StatusNotImplemented && status != http.StatusServiceUnavailable
+}
 
 // fuzz asks a world.
 type fuzz struct {
@@ -90,6 +105,7 @@ type fuzz struct {
 	actions []ec2.Action
 	headers map[string][]string // that stand for a token
 	counts  map[int]int
+	wired   int                 // objects of the network API that were made
 	rows    map[string][]string // as they were, as of so many writes
 	asOf    uint64
 }
@@ -102,6 +118,7 @@ func newFuzz(t *testing.T, seed uint64) *fuzz {
 		schemas: rest.Schemas(), actions: ec2.Actions(), counts: map[int]int{},
 	}
 	f.world = newWorldOn(t, dsn)
+	maps.Copy(f.bodies, networkSchemas())
 	require.NoError(t, f.stop())
 	engine := &fickle{r: rand.New(rand.NewPCG(seed, 17))}
 	f.builds, f.imports = engine, engine
@@ -161,6 +178,7 @@ func (f *fuzz) enter() {
 // more makes one more of each kind, for whatever became of those before.
 func (f *fuzz) more() {
 	f.t.Helper()
+	f.restore()
 	n := len(f.known["images"])
 	name := func(kind string) string { return fmt.Sprintf("%s-%d", kind, n) }
 	add := func(kind, id string) { f.known[kind] = append(f.known[kind], id) }
@@ -168,7 +186,9 @@ func (f *fuzz) more() {
 	make := func(as, kind, path, member string, body object, headers ...string) {
 		a := f.do(as, "POST", path, body, headers...)
 		if a.status >= 300 {
-			return // a quota that was used up, or set to nothing
+			// A quota that was used up, or what it is made in is gone; at first neither is.
+			require.False(f.t, n == 0 || broken(a.status), "POST %s %v: %d %s", path, body, a.status, a.body)
+			return
 		}
 		made := a.json(f.t)
 		if member != "" {
@@ -203,10 +223,10 @@ func (f *fuzz) more() {
 	make("demo", "os-server-groups", "/compute/v2.1/os-server-groups", "server_group", object{"server_group": object{"name": name("servers"), "policy": "soft-affinity"}}, latest...)
 	make("demo", "images", "/image/v2/images", "", object{"name": name("image"), "disk_format": "raw", "container_format": "bare", "visibility": "shared"})
 	if images := f.known["images"]; len(images) > n {
-		f.do("demo", "PUT", "/image/v2/images/"+images[n]+"/tags/blue", nil)
+		require.False(f.t, broken(f.do("demo", "PUT", "/image/v2/images/"+images[n]+"/tags/blue", nil).status))
 		make("demo", "members", "/image/v2/images/"+images[n]+"/members", "", object{"member": otherProject})
 		if n%2 == 0 {
-			f.do("demo", "PUT", "/image/v2/images/"+images[n]+"/file", []byte(name("bytes")))
+			require.False(f.t, broken(f.do("demo", "PUT", "/image/v2/images/"+images[n]+"/file", []byte(name("bytes"))).status))
 		}
 	}
 	make("admin", "namespaces", "/image/v2/metadefs/namespaces", "", object{"namespace": name("namespace"), "visibility": "public", "tags": []any{object{"name": "blue"}},
@@ -217,8 +237,9 @@ func (f *fuzz) more() {
 		make("demo", "subnets", "/network/v2.0/subnets", "subnet", object{"subnet": object{"network_id": on, "ip_version": 4, "cidr": "10.0.0.0/24"}})
 		make("demo", "ports", "/network/v2.0/ports", "port", object{"port": object{"network_id": on}})
 	}
-	make("admin", "hosts", "/hosts", "", object{"name": name("host")})
-	f.restore()
+	host := f.do("admin", "POST", "/hosts", object{"host": object{"hostname": name("host")}})
+	require.Contains(f.t, []int{http.StatusCreated, http.StatusConflict}, host.status, string(host.body))
+	f.known["hosts"] = append(f.known["hosts"], name("host"), "hv1") // the last is asked for most: it has the guests
 	add("servers", f.guest())
 	add("os-volumes_boot", f.of("servers"))
 	add("os-services", f.of("os-hypervisors"))
@@ -233,7 +254,7 @@ func (f *fuzz) restore() {
 		f.headers["host"] = []string{"Authorization", "Bearer " + f.admitHost("hv1")}
 	}
 	for _, statement := range []string{
-		"DELETE FROM project_quotas", "DELETE FROM quota_classes", "DELETE FROM notifications",
+		"DELETE FROM project_quotas", "DELETE FROM network_quotas", "DELETE FROM quota_classes", "DELETE FROM notifications",
 		"UPDATE hosts SET enabled = true, forced_down = false, ready = true, seen_at = now(), vcpus = 1000, memory_mib = 1000000, disk_gib = 1000000 WHERE hostname = 'hv1'",
 	} {
 		_, err := f.db.Exec(f.t.Context(), statement)
@@ -354,6 +375,9 @@ func (f *fuzz) schemasOf(r policy.Route) []*jsonschema.Schema {
 			if a.status != http.StatusNotFound {
 				break
 			}
+		}
+		if broken(a.status) {
+			f.t.Errorf("%s %s, asked what fits nothing (%s): %d: %s", r.Method, r.Path, write(body), a.status, a.body)
 		}
 		if a.status != http.StatusBadRequest {
 			return ""
@@ -479,11 +503,31 @@ func (f *fuzz) askEC2() request {
 			value = one(f.values, plausible)
 		case 1:
 			value = one(f.values, []string{"i-", "ami-", "vol-", "subnet-", "vpc-", "eni-", "sg-", "r-"}) + one(f.values, []string{"00000001", "0123456789abcdef0", "zz", "", strings.Repeat("f", 300)})
+		case 2:
+			value = f.ec2ID(name)
 		}
 		form.Set(name, value)
 	}
 	as := one(f.values, []string{"demo", "admin", "reader", "demo"})
 	return request{as: as, method: http.MethodPost, path: "/ec2/", body: []byte(form.Encode()), headers: []string{"Content-Type", "application/x-www-form-urlencoded; charset=utf-8"}}
+}
+
+// ec2ID is the id of something that there is, of the kind that a parameter's name tells.
+func (f *fuzz) ec2ID(parameter string) string {
+	switch {
+	case strings.Contains(parameter, "Image"), strings.Contains(parameter, "Kernel"), strings.Contains(parameter, "Ramdisk"):
+		id := f.of("images")
+		named, err := f.store.EC2ImageIDs(f.t.Context(), []string{id})
+		require.NoError(f.t, err)
+		return named[id]
+	case strings.Contains(parameter, "Subnet"):
+		return ids.EC2(ids.EC2Subnet, f.of("subnets"))
+	case strings.Contains(parameter, "Interface"):
+		return ids.EC2(ids.EC2Interface, f.of("ports"))
+	case strings.Contains(parameter, "Vpc"):
+		return ids.EC2(ids.EC2VPC, f.of("networks"))
+	}
+	return ids.EC2(ids.EC2Instance, f.of("servers"))
 }
 
 // send asks, as the request says and as whoever it says. The answer's status is 0 where there was none.
@@ -543,10 +587,13 @@ func (f *fuzz) judge(q request) string {
 		a = f.send(q)
 	}
 	f.counts[a.status]++
+	if q.method == http.MethodPost && a.status == http.StatusCreated && strings.HasPrefix(q.path, "/network/") {
+		f.wired++
+	}
 	switch {
 	case a.status == 0:
 		return "it was not answered: " + string(a.body)
-	case a.status >= 500 && a.status != http.StatusNotImplemented && a.status != http.StatusServiceUnavailable:
+	case broken(a.status):
 		return fmt.Sprintf("it was answered %d: %s", a.status, a.body)
 	case a.status >= 400 && check && f.writes() != written:
 		if changed := differences(before, f.whole(), a.status); changed != "" {
@@ -575,7 +622,7 @@ func (f *fuzz) whole() map[string][]string {
 	if f.rows != nil && f.asOf == written {
 		return f.rows
 	}
-	all, err := f.store.Snapshot(f.t.Context())
+	all, err := f.store.Snapshot(f.t.Context(), "images.updated_at") // an image whose bytes are refused was saving meanwhile
 	require.NoError(f.t, err)
 	all["files"] = f.bytesKept()
 	f.rows, f.asOf = all, written
@@ -630,4 +677,7 @@ func TestWhateverIsAskedIsAnsweredAndARefusalChangesNothing(t *testing.T) {
 		t.Error(w)
 	}
 	require.Greater(t, f.counts[200]+f.counts[201]+f.counts[202]+f.counts[204], *fuzzRequests/8, "what is always refused shows little")
+	if *fuzzRequests >= 1500 {
+		require.Positive(t, f.wired, "the network API made nothing")
+	}
 }

@@ -237,6 +237,8 @@ var meant = map[string][]string{
 	"public_key": {"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFT3UhXiRPapmhHoZ3/UGJ8wrvLzH+nAsj56wyXMSBOQ me", "ssh-rsa AAAA me"}, "gateway_ip": {"10.0.0.1", "fd00::1", "10.0.0.0", "10.9.9.9"},
 	"ip_address": {"10.0.0.7", "10.0.0.255", "fd00::7"}, "user_data": {"IyEvYmluL3NoCg==", "%%%"}, "accessIPv4": {"192.0.2.7"}, "accessIPv6": {"2001:db8::7"}, "type": {"ssh", "x509", "novnc", "serial", "cert", "ec2"}, "protocol": {"vnc", "serial"},
 	"path": {"/name", "/tags", "/min_ram", "/visibility", "/a~1b", "/locations/-"}, "password": {password, ""}, "policy": {"affinity", "anti-affinity"},
+	"start": {"10.0.0.10", "10.0.0.200", "fd00::10"}, "end": {"10.0.0.20", "10.0.0.5", "fd00::20"}, "destination": {"10.45.0.0/16", "fd01::/64"},
+	"nexthop": {"10.0.0.9", "fd00::9"}, "dns_nameservers": {"9.9.9.9", "fd00::53"},
 }
 
 func (v values) fitsText(s *jsonschema.Schema, at string) string {

@@ -150,8 +150,8 @@ func imageFilter(c echo.Context) (models.ImageFilter, error) {
 			}
 			f.Compare = append(f.Compare, models.Comparison{Attribute: map[string]string{"minRam": "min_ram", "minDisk": "min_disk"}[name], Op: "eq", Value: n})
 		case name == "changes-since":
-			at, err := time.Parse(time.RFC3339, v)
-			if err != nil {
+			at, ok := parseTime(v)
+			if !ok {
 				return f, parameter(name, v, "is not a 'date-time'")
 			}
 			f.Compare = append(f.Compare, models.Comparison{Attribute: "updated_at", Op: "gte", Value: at.UTC().Truncate(time.Second)})
@@ -185,9 +185,6 @@ func (a *API) showImage(c echo.Context) error {
 }
 
 func (a *API) deleteImage(c echo.Context) error {
-	if _, err := a.imageOf(c); err != nil {
-		return err
-	}
 	err := images.Change(c.Request().Context(), a.picturing(c), c.Param("id"), func(repo images.Repository, i models.Image) error {
 		return repo.Remove(context.WithoutCancel(c.Request().Context()), i)
 	})
@@ -296,11 +293,6 @@ func (a *API) changeImageMetadata(c echo.Context, change func(items map[string]s
 			}
 			if err := imagepolicy.MayName(name); err != nil {
 				return err
-			}
-		}
-		for name, value := range was.Properties {
-			if imagepolicy.IsSystem(name) {
-				properties[name] = value
 			}
 		}
 		_, err := repo.Save(context.WithoutCancel(ctx), was, models.ImageUpdate{Properties: &properties})

@@ -55,8 +55,7 @@ func (a *API) createImage(ctx context.Context, who asker, in createImage) (*made
 	if err != nil {
 		return nil, inState(err)
 	}
-	names, err := a.store.EC2ImageIDs(ctx, []string{id})
-	return &madeImage{ID: names[id]}, err
+	return a.named(ctx, id)
 }
 
 // free refuses a name that an image cannot have, or that one of the account's has.

@@ -31,24 +31,28 @@ type copyImage struct {
 	Zone      refused `ec2:"DestinationAvailabilityZone" why:"an image is in no zone"`
 }
 
+// copyRequest is the property that tells requests under one ClientToken apart.
+const copyRequest = imagepolicy.InternalPrefix + "_copy_request"
+
 // copyImage makes another image of an image's bytes, which is pending until they are there. Under one ClientToken it is one image.
 func (a *API) copyImage(ctx context.Context, who asker, in copyImage) (*madeImage, error) {
-	id := uuid.NewString()
+	id, said := uuid.NewString(), map[string]string{}
 	if in.Token != "" {
 		if err := checkToken(in.Token); err != nil {
 			return nil, err
 		}
 		id = ids.Copied(who.ProjectID, in.Token)
+		said[copyRequest] = hashOf(in.Token, in)
 	}
 	made, err := a.picturing(who).Get(ctx, id)
 	switch {
 	case fault.Is(err, fault.NotFound):
 	case err != nil:
 		return nil, err
-	case made.OwnerID != who.ProjectID, orEmpty(made.Name) != in.Name:
+	case made.OwnerID != who.ProjectID, made.Properties[copyRequest] != said[copyRequest]:
 		return nil, refuse("IdempotentParameterMismatch", "The request uses the same client token as a previous, but non-identical request.")
 	case !forgotten(made):
-		return a.named(ctx, made)
+		return a.named(ctx, made.ID)
 	}
 	from, gone := a.usableBytes(ctx, who, in.Source)
 	switch {
@@ -57,7 +61,7 @@ func (a *API) copyImage(ctx context.Context, who asker, in copyImage) (*madeImag
 	case err == nil:
 		return a.fill(ctx, who, made, from, in.Token != "")
 	}
-	return a.copied(ctx, who, id, from, in.Name, in.Description, nil, in.Token != "")
+	return a.copied(ctx, who, id, from, in.Name, in.Description, said, in.Token != "")
 }
 
 // forgotten says of an image that no bytes come to it and that none were refused: the process that made it has died in between.
@@ -133,27 +137,43 @@ func (a *API) registerImage(ctx context.Context, who asker, in registerImage) (*
 
 // usableBytes is an image whose bytes the asker may have.
 func (a *API) usableBytes(ctx context.Context, who asker, named string) (image, error) {
-	name := strings.TrimPrefix(named, who.ProjectID+"/")
-	var i image
-	var err error
-	if uuid.Validate(name) == nil {
-		found, listed := a.listImages(ctx, who, models.ImageFilter{IDs: []string{strings.ToLower(name)}, Visibility: "all", MemberStatus: "all", AnyHidden: true})
-		if err = listed; err == nil && len(found) == 0 {
-			err = refuse("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", name)
-		}
-		if err == nil {
-			i = found[0]
-		}
-	} else {
-		i, err = a.imageFor(ctx, who, name)
-	}
+	i, err := a.located(ctx, who, named)
 	if err != nil {
 		return i, err
 	}
 	if !i.available() {
 		return i, refuse(imageUnavailable, "The image ID '%s' is not available: it is %s", i.id, i.state())
 	}
+	// A list does not say what the asker is to a shared image.
+	if i.Image, err = a.picturing(who).Get(ctx, i.ID); err != nil {
+		return i, err
+	}
 	return i, imagepolicy.Check(picturer(who).Caller, imagepolicy.DownloadImage, images.Target(i.Image))
+}
+
+// located is the image of an id of the store's, or as DescribeImages tells it (owner/name), or as instances' images are named.
+func (a *API) located(ctx context.Context, who asker, named string) (image, error) {
+	if owner, name, told := strings.Cut(named, "/"); told { // a name may have a / too
+		found, err := a.listImages(ctx, who, models.ImageFilter{OwnerID: owner, Names: []string{name}})
+		if err != nil {
+			return image{}, err
+		}
+		if len(found) == 1 {
+			return found[0], nil
+		}
+	}
+	name := strings.TrimPrefix(named, who.ProjectID+"/")
+	if uuid.Validate(name) != nil {
+		return a.imageFor(ctx, who, name)
+	}
+	found, err := a.listImages(ctx, who, models.ImageFilter{IDs: []string{strings.ToLower(name)}, Visibility: "all", MemberStatus: "all", AnyHidden: true})
+	if err != nil {
+		return image{}, err
+	}
+	if len(found) == 0 {
+		return image{}, refuse("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", name)
+	}
+	return found[0], nil
 }
 
 // copied makes an image of another's bytes and of what that says of itself, but for what is said otherwise. again says that it is found again
@@ -196,7 +216,7 @@ func (a *API) fill(ctx context.Context, who asker, made models.Image, from image
 	err := a.importer.Submit(ctx, picturer(who), in, made.ID, map[string]any{"method": map[string]string{"name": in.Method, "uri": in.URI}})
 	if err != nil {
 		if now, gone := a.picturing(who).Get(ctx, made.ID); gone == nil && !forgotten(now) {
-			return a.named(ctx, made) // another request under the same token has them brought
+			return a.named(ctx, made.ID) // another request under the same token has them brought
 		}
 		if again && (fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Internal)) {
 			return nil, err
@@ -206,13 +226,13 @@ func (a *API) fill(ctx context.Context, who asker, made models.Image, from image
 		}
 		return nil, err
 	}
-	return a.named(ctx, made)
+	return a.named(ctx, made.ID)
 }
 
 // named is the answer that tells of a new image.
-func (a *API) named(ctx context.Context, made models.Image) (*madeImage, error) {
-	names, err := a.store.EC2ImageIDs(ctx, []string{made.ID})
-	return &madeImage{ID: names[made.ID]}, err
+func (a *API) named(ctx context.Context, id string) (*madeImage, error) {
+	names, err := a.store.EC2ImageIDs(ctx, []string{id})
+	return &madeImage{ID: names[id]}, err
 }
 
 var imageCopies = []action{

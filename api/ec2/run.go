@@ -142,7 +142,7 @@ func (a *API) runInstances(ctx context.Context, who asker, in runInstances) (*ra
 	if err := checkToken(in.Token); err != nil {
 		return nil, err
 	}
-	asking, hash := a.asking(who), in.hash()
+	asking, hash := a.asking(who), hashOf(in.Token, in)
 	// What the first try named may be gone since.
 	if in.Token != "" {
 		if made, ok, err := asking.Accepted(ctx, in.Token, hash); ok || err != nil {
@@ -171,16 +171,16 @@ func checkToken(token string) error {
 	return nil
 }
 
-// hash tells requests under one ClientToken apart. It is kept, and user data may hold secrets, so it is keyed with the token.
-func (in runInstances) hash() string {
-	if in.Token == "" {
+// hashOf tells requests under one ClientToken apart. It is kept, and user data may hold secrets, so it is keyed with the token.
+func hashOf(token string, in any) string {
+	if token == "" {
 		return ""
 	}
 	text, err := json.Marshal(in)
 	if err != nil {
 		panic(err) // texts and numbers
 	}
-	sum := hmac.New(sha256.New, []byte(in.Token))
+	sum := hmac.New(sha256.New, []byte(token))
 	sum.Write(text)
 	return hex.EncodeToString(sum.Sum(nil))
 }

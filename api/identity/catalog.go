@@ -2,6 +2,8 @@ package identity
 
 import (
 	"net/http"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -134,6 +136,9 @@ func (a *API) createRegion(c echo.Context) error {
 			return rest.Status(http.StatusBadRequest, "The region's id in the body is not the one in the path.")
 		}
 		id = named
+	}
+	if strings.Contains(id, "/") || utf8.RuneCountInString(id) > 255 {
+		return rest.Status(http.StatusBadRequest, "A region's id has at most 255 characters, and no / among them.")
 	}
 	region, err := a.as(c).CreateRegion(c.Request().Context(), models.Region{
 		ID: id, Description: in.or("description"), ParentRegionID: in.reference("parent_region_id"), Extra: in.additional("parent_region_id", "description"),

@@ -65,8 +65,8 @@ const signatureAge = 15 * time.Minute
 // such a request could log in with it, so it is for admins alone (as Keystone has it since OSSA-2025-002).
 func (a *API) exchangeSignature(c echo.Context) error {
 	ctx := c.Request().Context()
-	if !rest.CallerOf(c).Admin() {
-		return fault.New(fault.Forbidden, "You are not authorized to perform the requested action: identity:ec2tokens.")
+	if err := a.as(c).Administers("ec2tokens_validate"); err != nil {
+		return err
 	}
 	var in struct {
 		Credentials    *signedRequest `json:"credentials"`

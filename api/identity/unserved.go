@@ -24,7 +24,7 @@ var unserved = []struct {
 	{[]string{"/registered_limits", "/registered_limits/*", "/limits", "/limits/*"},
 		"Unified limits are not served: projects have the quotas of the compute API (os-quota-sets)."},
 	{[]string{"/policies", "/policies/*", "/OS-ENDPOINT-POLICY/*"},
-		"Policies are not kept: who may call what is the program's, and docs/policy.md lists it."},
+		"Policies are not kept here: docs/policy.md lists who may call what, and a file of the operator's may say otherwise (api.policy_file)."},
 	{[]string{"/OS-EP-FILTER/*"}, "The catalog is the same for every project: endpoints are not filtered."},
 	{[]string{"/OS-REVOKE/events", "/OS-PKI/revoked"},
 		"There are no events of revocation: a token is looked up with each request, and ends at once."},

@@ -164,7 +164,7 @@ func (a *API) showItem(k metadefKind) echo.HandlerFunc {
 			if err != nil {
 				return err
 			}
-			prefix, err := prefixOf(models.MetadefNamespace{Namespace: namespace, Items: []models.MetadefItem{association}}, about)
+			prefix, err := prefixOf(association)
 			if err != nil {
 				return err
 			}

@@ -245,31 +245,30 @@ func (a *API) showNamespace(c echo.Context) error {
 		return err
 	}
 	if about := c.QueryParam("resource_type"); about != "" {
-		prefix, err := prefixOf(n, about)
-		if err != nil {
-			return err
-		}
-		if err := prefixed(&n, prefix); err != nil {
-			return err
+		is := func(i models.MetadefItem) bool { return i.Kind == models.MetadefResourceType && i.Name == about }
+		if at := slices.IndexFunc(n.Items, is); at >= 0 {
+			prefix, err := prefixOf(n.Items[at])
+			if err != nil {
+				return err
+			}
+			if err := prefixed(&n, prefix); err != nil {
+				return err
+			}
 		}
 	}
 	return c.JSON(http.StatusOK, namespaceView(n))
 }
 
-// prefixOf is what a resource type has before the names of a namespace's properties; "" where the namespace is not about it.
-func prefixOf(n models.MetadefNamespace, resource string) (string, error) {
-	for _, item := range n.Items {
-		if item.Kind == models.MetadefResourceType && item.Name == resource {
-			var said struct {
-				Prefix string `json:"prefix"`
-			}
-			if err := json.Unmarshal(item.Body, &said); err != nil {
-				return "", fault.Wrap(fault.Internal, err, "A resource type association of %s cannot be read.", n.Namespace)
-			}
-			return said.Prefix, nil
-		}
+// prefixOf is what a resource type has before the names of a namespace's properties.
+func prefixOf(association models.MetadefItem) (string, error) {
+	var said resourceTypeBody
+	if err := json.Unmarshal(association.Body, &said); err != nil {
+		return "", fault.Wrap(fault.Internal, err, "The resource type association %s cannot be read.", association.Name)
 	}
-	return "", nil
+	if said.Prefix == nil {
+		return "", nil
+	}
+	return *said.Prefix, nil
 }
 
 // prefixed puts a prefix before the names of properties, those of objects too.

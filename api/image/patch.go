@@ -235,11 +235,6 @@ func (d described) difference(image models.Image) (models.ImageUpdate, error) {
 		}
 		u.DiskFormat, u.ContainerFormat = d.DiskFormat, d.ContainerFormat
 	}
-	for name, value := range image.Properties {
-		if imagepolicy.IsSystem(name) {
-			d.properties[name] = value
-		}
-	}
 	return u, nil
 }
 

@@ -54,6 +54,13 @@ const notServed = "refused: it is not served"
 var names = map[string]string{
 	"GET /network/v2.0/quotas": "get_quotas", // of all projects
 
+	"POST /v3/ec2tokens": "identity:ec2tokens_validate",
+
+	"DELETE /image/v2/metadefs/namespaces/:namespace/objects":          "delete_metadef_namespace",
+	"DELETE /image/v2/metadefs/namespaces/:namespace/properties":       "delete_metadef_namespace",
+	"DELETE /image/v2/metadefs/namespaces/:namespace/properties/:name": "remove_metadef_property",
+	"POST /image/v2/metadefs/namespaces/:namespace/tags":               "add_metadef_tags",
+
 	"GET /v3/auth/tokens":    "identity:validate_token",
 	"DELETE /v3/auth/tokens": "identity:revoke_token",
 

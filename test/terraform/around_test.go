@@ -181,6 +181,7 @@ func TestTerraformMakesChangesAndDestroysWhatServersAreAmong(t *testing.T) {
 	w.specs, w.quota = `{ "a" = "2", "b" = "3" }`, "cores = 8\n  instances = 2\n  ram = 4096"
 	w.aggregate, w.metadata, w.hosts = "rack-b", `{ disk = "nvme", new = "1" }`, fmt.Sprintf("[%q]", hosts[0].HypervisorHostname)
 	w.imageName, w.properties, w.tags = "disk two", `{ maker = "debian", release = "12" }`, `["green", "red"]`
+	w.portName, w.subnetName = "back", "net two"
 	w.flavor = "openstack_compute_flavor_v2.large.id"
 	f.becomes(w.configuration(file))
 

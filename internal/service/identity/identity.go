@@ -36,6 +36,9 @@ type Repository struct {
 // For is the service as a caller has it.
 func (s *Service) For(caller auth.Caller) *Repository { return &Repository{s.store, s, caller} }
 
+// Administers refuses who is no admin of everything.
+func (r *Repository) Administers(rule string) error { return r.may(writes, rule, "") }
+
 // right is whether a caller may do something to what belongs to a domain; "" is what belongs to none.
 type right func(caller auth.Caller, domainID string) bool
 

@@ -3,6 +3,7 @@ package images
 import (
 	"context"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/slipway-cloud/slipway/internal/imagepolicy"
@@ -47,6 +48,16 @@ func (p *policy) Save(ctx context.Context, was models.Image, change models.Image
 		if err := imagepolicy.CheckOwner(p.caller, Target(was), *change.OwnerID); err != nil {
 			return was, err
 		}
+	}
+	if change.Properties != nil { // what Slipway itself has written stays
+		properties := map[string]string{}
+		maps.Copy(properties, *change.Properties)
+		for name, value := range was.Properties {
+			if imagepolicy.IsSystem(name) {
+				properties[name] = value
+			}
+		}
+		change.Properties = &properties
 	}
 	return p.Repository.Save(ctx, was, change)
 }
