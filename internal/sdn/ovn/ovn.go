@@ -81,7 +81,10 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		d dhcpOptions
 		g nbGlobal
 	)
-	_, err = c.Monitor(ctx, c.NewMonitor(
+	// As Echo, Monitor reads what may still be written: the caller's end is not the call's.
+	copying, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectPatience)
+	defer cancel()
+	_, err = c.Monitor(copying, c.NewMonitor(
 		client.WithTable(&s, &s.Name, &s.ExternalIDs),
 		client.WithTable(&p, &p.Name, &p.Type, &p.Addresses, &p.PortSecurity, &p.Enabled, &p.Options, &p.DHCPv4Options, &p.DHCPv6Options, &p.ExternalIDs),
 		client.WithTable(&d, &d.CIDR, &d.Options, &d.ExternalIDs),
@@ -108,10 +111,9 @@ func (e *Engine) Ping(ctx context.Context) error {
 	if !e.client.Connected() {
 		return away(client.ErrNotConnected)
 	}
-	if err := e.client.Echo(ctx); err != nil {
-		return away(err)
-	}
-	return nil
+	// Not by Echo, which reads the answer also where it did not wait for it: a race with who writes it.
+	_, _, err := e.transact(ctx, ovsdb.Operation{Op: ovsdb.OperationSelect, Table: globalTable, Where: []ovsdb.Condition{}, Columns: []string{"_uuid"}})
+	return err
 }
 
 // Lead implements sdn.Engine. Each transaction names the row of NB_Global with this term in it, or fails: OVSDB runs one after another,
@@ -128,10 +130,7 @@ func (e *Engine) Lead(ctx context.Context, term string) error {
 				e.global, e.term = uuid, term
 				return nil
 			}
-			op = ovsdb.Operation{Op: ovsdb.OperationMutate, Table: globalTable, Where: where(uuid), Mutations: []ovsdb.Mutation{
-				{Column: "external_ids", Mutator: ovsdb.MutateOperationDelete, Value: ovsdb.OvsSet{GoSet: []any{tagWriter}}},
-				{Column: "external_ids", Mutator: ovsdb.MutateOperationInsert, Value: mapped(map[string]string{tagWriter: term})},
-			}}
+			op = ovsdb.Operation{Op: ovsdb.OperationMutate, Table: globalTable, Where: where(uuid), Mutations: tagging(map[string]string{tagWriter: term})}
 		}
 		_, at, err := e.transact(ctx, op)
 		// northd makes the row too: who comes second finds the table full, and the row at the next look.

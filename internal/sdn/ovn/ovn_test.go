@@ -179,6 +179,7 @@ func TestWhatIsRemovedBehindItsBackIsSeen(t *testing.T) {
 
 	// The whole database is made anew: who leads has to say so again.
 	c.nbctl(t, "--all", "destroy", "Logical_Switch", "--", "--all", "destroy", "DHCP_Options", "--", "clear", "NB_Global", ".", "external_ids")
+	require.Eventually(t, func() bool { return len(differ()) > 0 }, time.Minute, 10*time.Millisecond, "the copy follows")
 	require.ErrorIs(t, e.Apply(ctx, sdntest.Net(w.Network)), sdn.ErrDeposed)
 	require.NoError(t, e.Lead(ctx, uuid.NewString()))
 	require.NoError(t, e.Apply(ctx, w.All()...))

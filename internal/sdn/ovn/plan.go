@@ -3,7 +3,6 @@ package ovn
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -148,24 +147,41 @@ func (p *plan) insert(d sdn.Desired, table string, columns map[string]any) error
 	return nil
 }
 
-// update writes the columns that differ, and with them whose change that was.
+// update writes the columns that differ, and with them whose change that was. Of external_ids it writes its own keys alone: the
+// copy may not have yet what others have noted beside them.
 func (p *plan) update(table string, is row, columns map[string]any, revision int64) {
-	external := maps.Clone(is.external())
-	maps.Copy(external, columns["external_ids"].(map[string]string))
-	columns["external_ids"] = external
+	own, there := columns["external_ids"].(map[string]string), is.external()
+	differs := false
+	for key, v := range own {
+		differs = differs || there[key] != v
+	}
 	values := ovsdb.Row{}
 	for column, v := range columns {
-		if !same(is.columns[column], v) {
+		if column != "external_ids" && !same(is.columns[column], v) {
 			values[column] = value(v)
 		}
 	}
-	if len(values) == 0 {
+	if len(values) == 0 && !differs {
 		return
 	}
-	external[tagRevision] = strconv.FormatInt(revision, 10)
-	values["external_ids"] = value(external)
+	own[tagRevision] = strconv.FormatInt(revision, 10)
 	p.stands(table, is.uuid)
-	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: where(is.uuid), Row: values})
+	if len(values) > 0 {
+		p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: table, Where: where(is.uuid), Row: values})
+	}
+	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: table, Where: where(is.uuid), Mutations: tagging(own)})
+}
+
+// tagging sets keys of external_ids, whatever they were: an insertion alone leaves a key that is there.
+func tagging(own map[string]string) []ovsdb.Mutation {
+	keys := make(set, 0, len(own))
+	for key := range own {
+		keys = append(keys, key)
+	}
+	return []ovsdb.Mutation{
+		{Column: "external_ids", Mutator: ovsdb.MutateOperationDelete, Value: value(keys)},
+		{Column: "external_ids", Mutator: ovsdb.MutateOperationInsert, Value: value(own)},
+	}
 }
 
 func (p *plan) remove(table string, is row) error {
