@@ -10,7 +10,8 @@ with  := go run $(buildvcs) ./internal/dev/testenv/with
 # The commit goes into the binary where git can tell it; a tarball, or a checkout of another user, builds without.
 buildvcs := $(shell git status --porcelain >/dev/null 2>&1 || echo -buildvcs=false)
 
-race := -race
+# bcrypt's rounds share nothing with anybody, and take eight times as long when each of their steps is watched.
+race := -race -gcflags=golang.org/x/crypto/blowfish=-race=false
 # Tests stand on real parts and QEMU emulates processors: more packages at once than this only time each other out.
 parallel := 2
 gotest := go test -json -count=1 -vet=off
@@ -131,11 +132,11 @@ test: install-tests build-faults temporal s3server ## run every test on real par
 		[ -n "$(PACKAGES)" ] || go list -e -export -test -v $(buildvcs) ./test/...; } 2>&1 >/dev/null | \
 		awk '/ |:/ { print; next } ++n % 100 == 0 { print "make: " n " packages compiled" }'
 	@echo "make: test 2/2: running; a package that starts machines or clusters takes a minute or more"
-	@$(with) --parts postgres,temporal,libvirt,guest,rabbitmq,ovn go run $(buildvcs) ./internal/dev/testenv/report --skips internal/dev/testenv/report/skips.txt $(suites)
+	@$(with) --fsync=false --parts postgres,temporal,libvirt,guest,rabbitmq,ovn go run $(buildvcs) ./internal/dev/testenv/report --skips internal/dev/testenv/report/skips.txt $(suites)
 
 .PHONY: e2e
 e2e: install-tests build-faults temporal ## boot real guests and look at what they were given
-	@$(with) --parts postgres,temporal,libvirt,guest,ovn go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
+	@$(with) --fsync=false --parts postgres,temporal,libvirt,guest,ovn go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -p 1 -timeout 15m ./test/e2e/..."
 
 .PHONY: test-cloud-guest
 test-cloud-guest: build temporal cloud-guest ## boot Debian with its own cloud-init from each kind of drive and by injection; no part of test
@@ -148,8 +149,8 @@ test-libguestfs: ## inject into xfs, btrfs and LVM through libguestfs, which it 
 
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
-	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 20m ./test/matrix -args -seed $(or $(SEED),$$(date +%s))
-	@$(with) --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 30m ./test/actions -args -all
+	@$(with) --fsync=false --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 20m ./test/matrix -args -seed $(or $(SEED),$$(date +%s))
+	@$(with) --fsync=false --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 30m ./test/actions -args -all
 
 .PHONY: chaos
 chaos: install build temporal ## kill everything while servers are built: make chaos [SEED=n] [BOOTS=n]

@@ -145,7 +145,7 @@ const (
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return newWorldOn(t, testenv.Database(t))
+	return newWorldOn(t, testenv.Migrated(t))
 }
 
 func newWorldOn(t testing.TB, dsn string) *world {
@@ -154,7 +154,6 @@ func newWorldOn(t testing.TB, dsn string) *world {
 	store, err := models.Open(ctx, dsn, models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 
 	w := &world{t: t, store: store, dir: filepath.Join(t.TempDir(), "images"), log: &safeBuffer{}, tokens: map[string]string{}}
 	w.files, err = imagestore.NewFiles(w.dir)
@@ -436,7 +435,7 @@ func TestAFullStoreIsToldAndLeavesTheProcessReady(t *testing.T) {
 }
 
 func TestWhileTheDatabaseIsAwayRequestsAre503AndTheProcessLives(t *testing.T) {
-	way := newWay(t, testenv.Database(t))
+	way := newWay(t, testenv.Migrated(t))
 	w := newWorldOn(t, way.dsn)
 	require.Equal(t, 200, w.do("demo", "GET", "/image/v2/images", nil).status)
 	way.close()

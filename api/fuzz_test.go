@@ -112,7 +112,7 @@ type fuzz struct {
 
 func newFuzz(t *testing.T, seed uint64) *fuzz {
 	t.Helper()
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	f := &fuzz{
 		values: values{rand.New(rand.NewPCG(seed, 16)), map[string][]string{}}, bodies: map[string][]*jsonschema.Schema{},
 		schemas: rest.Schemas(), actions: ec2.Actions(), counts: map[int]int{},

@@ -268,10 +268,9 @@ func TestNamesAreShownToThoseWhoMaySeeThem(t *testing.T) {
 
 func TestBootstrapMakesWhoIsThereUntilSomebodyIsAnAdmin(t *testing.T) {
 	ctx := context.Background()
-	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := models.Open(ctx, testenv.Migrated(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 	for name, bad := range map[string]identity.BootstrapOptions{
 		"no password":     {Users: []identity.BootstrapUser{{Name: "x"}}},
 		"unknown project": {Users: []identity.BootstrapUser{{Name: "x", Password: "y", Roles: map[string]string{"z": "admin"}}}},

@@ -34,10 +34,9 @@ func (c *counted) CountBuilds(ctx context.Context) (engine.BuildCounts, error) {
 }
 
 func TestGaugesSayWhatRunsAndAskOnceInAWhile(t *testing.T) {
-	store, err := models.Open(t.Context(), testenv.Database(t), models.Options{})
+	store, err := models.Open(t.Context(), testenv.Migrated(t), models.Options{})
 	require.NoError(t, err)
 	defer store.Close()
-	require.NoError(t, store.Migrate(t.Context()))
 	oneServer(t, store)
 	failingHost(t, store)
 	engine := &counted{counts: engine.BuildCounts{

@@ -52,7 +52,9 @@ func TestADatabaseHasAnIDFromItsFirstMigrationOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first, again)
 
-	other, err := newWorld(t).Installation(t.Context())
+	fresh := openStore(t, testenv.Database(t))
+	require.NoError(t, fresh.Migrate(t.Context()))
+	other, err := fresh.Installation(t.Context())
 	require.NoError(t, err)
 	require.NotEqual(t, first.ID, other.ID)
 }

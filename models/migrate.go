@@ -3,16 +3,13 @@ package models
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"fmt"
-	"io/fs"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
-)
 
-//go:embed migrations/*.sql
-var migrations embed.FS
+	"github.com/slipway-cloud/slipway/models/migrations"
+)
 
 // migrationLock is the key of the advisory lock under which migrations run ("slipway" in ASCII). It is held by the session
 // for as long as they take, so no migration may use CREATE INDEX CONCURRENTLY: it would wait for those that wait here.
@@ -46,11 +43,7 @@ func (s *Store) Version(ctx context.Context) (int64, error) {
 }
 
 func (s *Store) migrator() (*goose.Provider, error) {
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, fmt.Errorf("open the embedded migrations: %w", err)
-	}
-	p, err := goose.NewProvider(goose.DialectPostgres, s.sql, dir,
+	p, err := goose.NewProvider(goose.DialectPostgres, s.sql, migrations.Files,
 		goose.WithSessionLocker(sessionLock{}), goose.WithDisableGlobalRegistry(true))
 	if err != nil {
 		return nil, fmt.Errorf("read the embedded migrations: %w", err)

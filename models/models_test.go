@@ -39,8 +39,7 @@ type world struct {
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	ctx := context.Background()
-	w := &world{Store: openStore(t, testenv.Database(t))}
-	require.NoError(t, w.Migrate(ctx))
+	w := &world{Store: openStore(t, testenv.Migrated(t))}
 	var err error
 	w.project, err = w.EnsureProject(ctx, Project{ID: "p1", Name: "demo", DomainID: "default", Enabled: true})
 	require.NoError(t, err)

@@ -44,10 +44,9 @@ func (a *asked) Latest(_ context.Context, id string) (string, bool, error) {
 // leaky is a store with a claim of a server that does not exist.
 func leaky(t *testing.T) (store *models.Store, server string) {
 	t.Helper()
-	store, err := models.Open(t.Context(), testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := models.Open(t.Context(), testenv.Migrated(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	_, err = store.EnsureProject(t.Context(), models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	server = uuid.NewString()
@@ -172,11 +171,10 @@ func TestWhatLiesInTheStoresAndNoImageHasIsFoundAndSilenceResolvesNothing(t *tes
 }
 
 func TestAnAuditTellsOfNetworksThatTheirEngineDoesNotHave(t *testing.T) {
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	store, err := models.Open(t.Context(), dsn, models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	_, err = store.EnsureProject(t.Context(), models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	require.NoError(t, store.KeepNetworkChanges(t.Context(), "ovn"))

@@ -22,10 +22,9 @@ func newStore(t *testing.T) (context.Context, *models.Store) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := models.Open(ctx, testenv.Migrated(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	return ctx, store

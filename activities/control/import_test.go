@@ -58,11 +58,10 @@ func newImporting(t *testing.T, config images.Config) *importing {
 	config.MaxBytes = settings.Default().Images.MaxBytes
 	ctx := t.Context()
 	log := slog.New(slog.DiscardHandler)
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	store, err := models.Open(ctx, dsn, models.Options{Logger: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 

@@ -22,11 +22,10 @@ import (
 func TestAHostThatIsFitNoMoreWhenItsRoomIsClaimedIsNamedWithTheReason(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	store, err := models.Open(ctx, dsn, models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	_, err = store.EnsureUser(ctx, models.User{ID: "u1", Name: "u1", DomainID: "default", PasswordHash: "x", Enabled: true})

@@ -34,10 +34,9 @@ func asStep(t *testing.T, f func(ctx context.Context) error) error {
 }
 
 func TestAClaimIsNotTakenAfterItsUndoWhoeverUndidIt(t *testing.T) {
-	store, err := models.Open(t.Context(), testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := models.Open(t.Context(), testenv.Migrated(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	_, err = store.EnsureProject(t.Context(), models.Project{ID: "p1", Name: "p1", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	a := New(Options{Store: store})

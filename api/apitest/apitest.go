@@ -40,12 +40,11 @@ type User struct {
 // New starts a server with what mount adds to it.
 func New(t testing.TB, mount func(e *echo.Echo, store *models.Store)) *Env {
 	t.Helper()
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	store, err := models.Open(t.Context(), dsn, models.Options{Logger: log})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	e := echo.New()
 	e.Pre(rest.CanonicalPath)
 	e.Use(rest.Parameters)

@@ -17,10 +17,9 @@ import (
 
 func TestAWorkerWritesNetworksToTheEngineThatTheSettingsName(t *testing.T) {
 	quiet := slog.New(slog.DiscardHandler)
-	store, err := models.Open(t.Context(), testenv.Database(t), models.Options{Logger: quiet})
+	store, err := models.Open(t.Context(), testenv.Migrated(t), models.Options{Logger: quiet})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	_, err = store.EnsureProject(t.Context(), models.Project{ID: "p1", Name: "demo", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	locks := store.Locks("elections")

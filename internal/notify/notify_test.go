@@ -31,11 +31,10 @@ type outbox struct {
 
 func newOutbox(t *testing.T) outbox {
 	t.Helper()
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	store, err := models.Open(t.Context(), dsn, models.Options{MaxConns: 20, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	db, err := sql.Open("pgx", dsn)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

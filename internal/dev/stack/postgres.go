@@ -39,9 +39,9 @@ type PostgresOptions struct {
 	ListenAddr string
 	// Password of user postgres over TCP. The unix socket asks for none: its folder is closed to every other user.
 	Password string
-	// SharedBuffers as in postgresql.conf. Default 128MB.
-	SharedBuffers string
-	Logger        *slog.Logger
+	// Volatile leaves writing to the kernel (fsync=off): a power cut may end the cluster, a death of processes does not. For tests.
+	Volatile bool
+	Logger   *slog.Logger
 }
 
 // Postgres is a running private cluster.
@@ -156,9 +156,9 @@ func (p *Postgres) clear(ctx context.Context) error {
 // settings are passed as arguments, so that the cluster's own postgresql.conf stays as initdb wrote it and free for
 // whoever wants to try a setting.
 func (p *Postgres) settings(o PostgresOptions) []string {
-	buffers := o.SharedBuffers
-	if buffers == "" {
-		buffers = "128MB"
+	fsync := "on"
+	if o.Volatile {
+		fsync = "off"
 	}
 	host, _, _ := net.SplitHostPort(o.ListenAddr) // "" where there is none
 	args := []string{"-D", p.DataDir}
@@ -168,7 +168,8 @@ func (p *Postgres) settings(o PostgresOptions) []string {
 		"unix_socket_directories=" + p.SocketDir,
 		"unix_socket_permissions=0700",
 		"max_connections=200",
-		"shared_buffers=" + buffers,
+		"shared_buffers=128MB",
+		"fsync=" + fsync,
 		"synchronous_commit=on", // an acknowledged build must survive a power cut
 		"max_wal_size=1GB",
 		"checkpoint_timeout=15min",

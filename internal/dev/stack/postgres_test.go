@@ -99,8 +99,10 @@ func TestAClusterKeepsItsDataOverARestartAndHasNoTCPPort(t *testing.T) {
 	if got := query[string](t, p, "postgres", "SHOW listen_addresses"); got != "" {
 		t.Errorf("listens on %q, want the unix socket only", got)
 	}
-	if got := query[string](t, p, "postgres", "SHOW synchronous_commit"); got != "on" {
-		t.Errorf("synchronous_commit is %s", got)
+	for _, setting := range []string{"synchronous_commit", "fsync"} {
+		if got := query[string](t, p, "postgres", "SHOW "+setting); got != "on" {
+			t.Errorf("%s is %s", setting, got)
+		}
 	}
 	if _, err := StartPostgres(t.Context(), PostgresOptions{Dir: dir}); err == nil || !strings.Contains(err.Error(), "another process is using it") {
 		t.Errorf("a second owner got %v, want an error that says so", err)

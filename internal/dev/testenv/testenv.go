@@ -50,6 +50,11 @@ func need(t testing.TB, variable string) string {
 // Database makes an empty database for one test and gives its DSN. It goes with the test.
 func Database(t testing.TB) string {
 	t.Helper()
+	return database(t, "")
+}
+
+func database(t testing.TB, like string) string {
+	t.Helper()
 	maintenance := need(t, PostgresVariable)
 	admin, err := sql.Open("pgx", maintenance)
 	if err != nil {
@@ -58,7 +63,7 @@ func Database(t testing.TB) string {
 	name := "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
+	if _, err := admin.ExecContext(ctx, "CREATE DATABASE "+name+like); err != nil {
 		t.Fatalf("making a database: %v", err)
 	}
 	t.Cleanup(func() {

@@ -35,10 +35,9 @@ type world struct {
 func newWorld(t testing.TB) world {
 	t.Helper()
 	ctx := context.Background()
-	store, err := models.Open(ctx, testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := models.Open(ctx, testenv.Migrated(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 	_, err = store.EnsureProject(ctx, models.Project{ID: "p1", Name: "demo", DomainID: "default", Enabled: true})
 	require.NoError(t, err)
 	return world{store, fake.New()}

@@ -57,11 +57,10 @@ func newWorld(t *testing.T, config Config) *world {
 	t.Helper()
 	config.MaxBytes = cmp.Or(config.MaxBytes, settings.Default().Images.MaxBytes)
 	ctx := t.Context()
-	w := &world{t: t, dsn: testenv.Database(t), server: s3test.Start(t), local: t.TempDir(), keys: "cold", config: config}
+	w := &world{t: t, dsn: testenv.Migrated(t), server: s3test.Start(t), local: t.TempDir(), keys: "cold", config: config}
 	rows, err := models.Open(ctx, w.dsn, models.Options{Logger: slog.New(slog.DiscardHandler), MaxConns: 8})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, rows.Close()) })
-	require.NoError(t, rows.Migrate(ctx))
 	for id, name := range map[string]string{mine: "mine", others: "others"} {
 		_, err := rows.EnsureProject(ctx, models.Project{ID: id, Name: name, DomainID: "default", Enabled: true, CreatedAt: time.Now().UTC()})
 		require.NoError(t, err)

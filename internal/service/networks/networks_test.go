@@ -24,10 +24,9 @@ type asked struct {
 
 func ask(t *testing.T) asked {
 	t.Helper()
-	store, err := models.Open(t.Context(), testenv.Database(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
+	store, err := models.Open(t.Context(), testenv.Migrated(t), models.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(t.Context()))
 	project := func(name string) string {
 		p, err := store.EnsureProject(t.Context(), models.Project{ID: uuid.NewString(), Name: name, DomainID: "default", Enabled: true})
 		require.NoError(t, err)

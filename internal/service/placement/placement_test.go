@@ -23,11 +23,10 @@ import (
 // cloud is a database with n hosts of 4 vCPUs, of which the first has most memory, and so on.
 func cloud(t testing.TB, n int) (*placement.Hosts, *pgx.Conn) {
 	ctx := context.Background()
-	dsn := testenv.Database(t)
+	dsn := testenv.Migrated(t)
 	store, err := models.Open(ctx, dsn, models.Options{Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
-	require.NoError(t, store.Migrate(ctx))
 	db, err := pgx.Connect(ctx, dsn)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close(ctx)) })

@@ -35,13 +35,14 @@ func main() {
 	}
 	parts := flag.String("parts", "postgres,temporal,libvirt,guest", "what the command needs")
 	state := flag.String("state-dir", ".slipway/test", "folder for the parts' data and logs")
+	fsync := flag.Bool("fsync", true, "Postgres writes through to the disk; false is faster, and measures nothing")
 	flag.Parse()
 	if flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "with: which command? For example: with go test ./models")
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code, err := run(ctx, *state, strings.Split(*parts, ","), flag.Args())
+	code, err := run(ctx, *state, *fsync, strings.Split(*parts, ","), flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "with:", err)
@@ -53,7 +54,7 @@ func main() {
 // stopPatience bounds the stop of each part.
 const stopPatience = time.Minute
 
-func run(ctx context.Context, state string, parts, command []string) (code int, err error) {
+func run(ctx context.Context, state string, fsync bool, parts, command []string) (code int, err error) {
 	dir, err := filepath.Abs(state)
 	if err != nil {
 		return 0, err
@@ -75,7 +76,7 @@ func run(ctx context.Context, state string, parts, command []string) (code int, 
 		began := time.Now()
 		switch part {
 		case "postgres":
-			postgres, err = stack.StartPostgres(ctx, stack.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Logger: log})
+			postgres, err = stack.StartPostgres(ctx, stack.PostgresOptions{Dir: filepath.Join(dir, "postgres"), Volatile: !fsync, Logger: log})
 			if err != nil {
 				return 0, err
 			}
