@@ -694,7 +694,7 @@ func TestTheMainQueriesUseIndexes(t *testing.T) {
 	explain("AllocatePort", makePortSQL, named{
 		"id": "id", "network_id": w.network.ID, "project_id": "p1", "server_id": nil, "nic_index": 0, "hostname": "n1",
 		"tag": "", "macs": ids.MACs("id"), "wanted": "[]", "at": now(), "task_state": nil,
-		"ip_allocation": AllocateIPs, "draft": "{}", "limit": 500,
+		"ip_allocation": AllocateIPs, "draft": "{}", "limit": 500, "groups": []string{},
 	})
 	explain("AllocatePort of a user's port", bindPortSQL, named{
 		"id": "id", "project_id": "p1", "server_id": "s", "nic_index": 0, "hostname": "n1", "tag": "", "at": now(),

@@ -114,7 +114,9 @@ ON CONFLICT DO NOTHING RETURNING kind, resource_id`, c.kinds, c.ids)
 
 // NetworkRefs lists the resources of a kind behind an id, in the order of ids.
 func (s *Store) NetworkRefs(ctx context.Context, kind sdn.Kind, after string, limit int) ([]sdn.Ref, error) {
-	table, known := map[sdn.Kind]string{sdn.KindNetwork: "networks", sdn.KindSubnet: "subnets", sdn.KindPort: "ports"}[kind]
+	table, known := map[sdn.Kind]string{
+		sdn.KindNetwork: "networks", sdn.KindSubnet: "subnets", sdn.KindPort: "ports", sdn.KindGroup: "security_groups",
+	}[kind]
 	if !known {
 		return nil, fmt.Errorf("list the resources of networks: there is no kind %q", kind)
 	}
@@ -203,6 +205,8 @@ func queueDesired(b *pgx.Batch, ref sdn.Ref, found func(sdn.Desired)) {
 		queueSubnets(b, "s.id = $1", ref.ID, found)
 	case sdn.KindPort:
 		queuePorts(b, "p.id = $1", ref.ID, found)
+	case sdn.KindGroup:
+		queueGroup(b, ref.ID, found)
 	}
 }
 
@@ -219,7 +223,7 @@ FROM subnets s JOIN networks n ON n.id = s.network_id WHERE `+which+` ORDER BY s
 func queuePorts(b *pgx.Batch, which, id string, found func(sdn.Desired)) {
 	queueFound(b, `
 SELECT p.id, p.network_id, p.mac, COALESCE(h.hostname, ''), NOT (p.admin_state_up AND n.admin_state_up), NOT p.port_security, p.address_pairs,
-    a.ips, a.subnets, a.dhcp
+    a.ips, a.subnets, a.dhcp, p.project_id, p.grouped, ARRAY(SELECT m.group_id FROM port_security_groups m WHERE m.port_id = p.id)
 FROM ports p JOIN networks n ON n.id = p.network_id LEFT JOIN hosts h ON h.id = p.host_id, LATERAL (
     SELECT COALESCE(array_agg(host(f.ip) ORDER BY s.created_at, s.id, f.ip), '{}') AS ips,
         COALESCE(array_agg(s.id ORDER BY s.created_at, s.id, f.ip), '{}') AS subnets,
@@ -285,8 +289,12 @@ func desiredPort(row pgx.CollectableRow) (sdn.Desired, error) {
 		ips, subnets []string
 		dhcp         []bool
 		pairs        []AddressPair
+		project      string
+		grouped      bool
+		groups       []string
 	)
-	err := row.Scan(&p.ID, &p.NetworkID, &p.MAC, &p.Host, &p.Down, &p.Unguarded, &pairs, &ips, &subnets, &dhcp)
+	err := row.Scan(&p.ID, &p.NetworkID, &p.MAC, &p.Host, &p.Down, &p.Unguarded, &pairs, &ips, &subnets, &dhcp, &project, &grouped, &groups)
+	filter(&p, project, grouped, groups)
 	for _, pair := range pairs {
 		if err == nil {
 			var ip netip.Prefix

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
@@ -58,7 +59,7 @@ func TestEveryChangeOfANetworkIsKeptWhileThereIsAnEngine(t *testing.T) {
 	p, err := w.CreatePort(ctx, Port{ProjectID: "p1", NetworkID: n.ID, Name: "p"})
 	require.NoError(t, err)
 	pRef := sdn.Ref{Kind: sdn.KindPort, ID: p.ID}
-	require.Len(t, w.changes(t), 1)
+	require.Len(t, w.changes(t), 2, "its project's security group came with it")
 	require.Contains(t, w.changes(t), pRef)
 	w.settle(t)
 
@@ -162,7 +163,9 @@ func TestWhatIsDesiredIsReadWithAllThatTakesFromIt(t *testing.T) {
 	v6 := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindSubnet, ID: s6.ID}, Subnet: &sdn.Subnet{
 		ID: s6.ID, NetworkID: n.ID, MTU: 1442, CIDR: netip.MustParsePrefix("2001:db8::/64"),
 	}}
-	port := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: p.ID}, Port: &sdn.Port{ID: p.ID, NetworkID: n.ID, MAC: p.MAC, Host: "h1"}}
+	port := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: p.ID}, Port: &sdn.Port{
+		ID: p.ID, NetworkID: n.ID, MAC: p.MAC, Host: "h1", Filtered: true, Groups: []string{ids.SecurityGroup("p1")},
+	}}
 	for _, ip := range p.FixedIPs {
 		port.Port.Addresses = append(port.Port.Addresses, sdn.Address{IP: netip.MustParseAddr(ip.IP), SubnetID: ip.SubnetID, DHCP: ip.SubnetID == s4.ID})
 	}
@@ -189,6 +192,7 @@ func TestWhatIsDesiredIsReadWithAllThatTakesFromIt(t *testing.T) {
 	require.NoError(t, err)
 	v4.Subnet.Routes = []sdn.Route{{To: netip.MustParsePrefix("198.51.100.0/24"), Through: netip.MustParseAddr("192.0.2.9")}}
 	port.Port.Down, port.Port.Unguarded = true, true
+	port.Port.Filtered, port.Port.Groups = false, nil
 	port.Port.Also = []sdn.Pair{
 		{MAC: "00:00:5e:00:01:01", IP: netip.MustParsePrefix("192.0.2.64/28")}, {IP: netip.MustParsePrefix("192.0.2.99/32")},
 	}

@@ -25,10 +25,15 @@ const (
 	QuotaNetworks = "network"
 	QuotaSubnets  = "subnet"
 	QuotaPorts    = "port"
+
+	QuotaSecurityGroups     = "security_group"
+	QuotaSecurityGroupRules = "security_group_rule"
 )
 
 // counted are the tables of what is limited.
-var counted = map[string]string{QuotaNetworks: "networks", QuotaSubnets: "subnets", QuotaPorts: "ports"}
+var counted = map[string]string{
+	QuotaNetworks: "networks", QuotaSubnets: "subnets", QuotaPorts: "ports", QuotaSecurityGroups: "security_groups", QuotaSecurityGroupRules: "security_group_rules",
+}
 
 func overNetworkQuota(kind string) error {
 	return ipam.Refuse("OverQuota", fault.OverQuota, "Quota exceeded for resources: ['%s'].", kind)

@@ -43,10 +43,11 @@ type Port struct {
 	PortSecurity bool
 	AddressPairs []AddressPair `gorm:"serializer:json"`
 	DHCPOptions  []DHCPOption  `gorm:"serializer:json;column:dhcp_options"`
-	// Grouped ports are in their project's security group, others in none.
-	Grouped  bool
-	Tags     []string `gorm:"serializer:json"`
-	Revision int64
+	// Grouped ports are in their project's default security group, and all in these.
+	Grouped       bool
+	FurtherGroups []GroupRef `gorm:"-" db:"-"`
+	Tags          []string   `gorm:"serializer:json"`
+	Revision      int64
 	// IPAllocation is AllocateIPs, or NoIPs for a port that was asked for without any address.
 	IPAllocation string `gorm:"column:ip_allocation"`
 	CreatedAt    time.Time
@@ -95,6 +96,8 @@ var (
 		"network_id": textIs("network_id"), "mac_address": textIs("mac"), "admin_state_up": flagIs("admin_state_up"),
 		"port_security_enabled": flagIs("port_security"), "device_id": textIs("COALESCE(server_id, device_id)"), "device_owner": textIs(deviceOwnerSQL),
 		"status": textIs(portStatusSQL), "ip_allocation": textIs("ip_allocation"), "binding:vnic_type": textIs("'normal'"),
+		"security_groups": `EXISTS (SELECT FROM security_groups g WHERE g.id = ANY(?::text[]) AND (g.is_default AND g.project_id = ports.project_id AND ports.grouped
+			OR EXISTS (SELECT FROM port_security_groups m WHERE m.port_id = ports.id AND m.group_id = g.id)))`,
 		"binding:host_id": "COALESCE((SELECT h.hostname FROM hosts h WHERE h.id = ports.host_id), '') = ANY(?::text[])",
 	}.with("ports")
 )
@@ -152,13 +155,16 @@ WITH net AS (SELECT id, port_security FROM networks WHERE id = @network_id AND (
          SELECT @id, net.id, @project_id, draft.name, free_mac.mac, @server_id, @nic_index, @server_id::text IS NOT NULL,
              (SELECT id FROM hosts WHERE hostname = @hostname), NULLIF(@tag::text, ''), @ip_allocation::text,
              draft.description, draft.device_id, draft.device_owner, draft.admin_state_up, COALESCE(draft.port_security, net.port_security),
-             draft.address_pairs, draft.dhcp_options, draft.grouped, draft.tags, @at, @at
+             draft.address_pairs, draft.dhcp_options, draft.grouped AND COALESCE(draft.port_security, net.port_security), draft.tags, @at, @at
          FROM net, free_mac, families, jsonb_to_record(@draft) AS draft(name text, description text, device_id text, device_owner text,
              admin_state_up boolean, port_security boolean, address_pairs jsonb, dhcp_options jsonb, grouped boolean, tags jsonb)
          WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM taken) AND NOT EXISTS (SELECT FROM exceeded)
            AND (@server_id::text IS NULL OR families.n > 0 AND EXISTS (SELECT FROM server WHERE ` + isBuilding + `))
            AND (@ip_allocation::text = 'none' OR (SELECT count(*) FROM chosen) = COALESCE(NULLIF((SELECT count(*) FROM wanted), 0), families.n))
-         RETURNING id),
+         RETURNING id, port_security),
+     joined AS (
+         INSERT INTO port_security_groups (port_id, group_id)
+         SELECT made.id, g.id FROM made, unnest(@groups::text[]) g (id) WHERE made.port_security),
      addressed AS (INSERT INTO fixed_ips (port_id, subnet_id, ip) SELECT made.id, chosen.subnet_id, chosen.ip FROM made, chosen),
      moved AS ( -- on the next host of the same build
          UPDATE ports p SET host_id = h.id, updated_at = @at FROM hosts h, server
@@ -223,6 +229,12 @@ func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 			net.Subnets = all
 			return err
 		})
+	b.Queue(`SELECT g.id, g.name FROM port_security_groups m JOIN security_groups g ON g.id = m.group_id WHERE m.port_id = $1 ORDER BY g.created_at, g.id`, id).
+		Query(func(rows pgx.Rows) error {
+			all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[GroupRef])
+			p.FurtherGroups = all
+			return err
+		})
 	b.Queue(`SELECT port_id, subnet_id, host(ip) AS ip FROM fixed_ips WHERE port_id = $1 ORDER BY fixed_ips.ip`, id).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[FixedIP])
 		p.FixedIPs = all
@@ -236,7 +248,7 @@ func completePorts(tx *gorm.DB, ports []Port) error {
 	at := make(map[string]*Port, len(ports))
 	for i := range ports {
 		p := &ports[i]
-		p.FixedIPs = []FixedIP{}
+		p.FixedIPs, p.FurtherGroups = []FixedIP{}, []GroupRef{}
 		ids, at[p.ID] = append(ids, p.ID), p
 		if !slices.Contains(networkIDs, p.NetworkID) {
 			networkIDs = append(networkIDs, p.NetworkID)
@@ -266,7 +278,13 @@ func completePorts(tx *gorm.DB, ports []Port) error {
 	for _, ip := range ips {
 		at[ip.PortID].FixedIPs = append(at[ip.PortID].FixedIPs, ip)
 	}
-	return nil
+	var members []struct{ PortID, ID, Name string }
+	err := tx.Raw(`SELECT m.port_id, g.id, g.name FROM port_security_groups m JOIN security_groups g ON g.id = m.group_id
+		WHERE m.port_id = ANY(?) ORDER BY g.created_at, g.id`, ids).Scan(&members).Error
+	for _, m := range members {
+		at[m.PortID].FurtherGroups = append(at[m.PortID].FurtherGroups, GroupRef{m.ID, m.Name})
+	}
+	return err
 }
 
 // making is a port to make, for a user or for a build.
@@ -373,11 +391,14 @@ func queueMaking(b *pgx.Batch, m making, saw *seen) {
 	}
 	d := m.draft
 	b.Queue(lockProjectSQL, m.ProjectID)
+	if m.draft.Grouped {
+		queueDefaultGroup(b, m.ProjectID)
+	}
 	b.Queue(lockNetworkSQL, m.NetworkID)
 	b.Queue(makePortSQL, named{
 		"id": m.ID, "network_id": m.NetworkID, "project_id": m.ProjectID, "server_id": serverOrNone, "nic_index": m.Index,
 		"hostname": m.Hostname, "tag": m.Tag, "macs": m.macs, "wanted": asJSON(wanted), "at": now(), "task_state": m.TaskState,
-		"ip_allocation": cmp.Or(d.IPAllocation, AllocateIPs), "limit": m.limit,
+		"ip_allocation": cmp.Or(d.IPAllocation, AllocateIPs), "limit": m.limit, "groups": groupIDs(d.FurtherGroups),
 		"draft": asJSON(map[string]any{
 			"name": d.Name, "description": d.Description, "device_id": d.DeviceID, "device_owner": d.DeviceOwner, "admin_state_up": d.AdminStateUp,
 			"port_security": m.secure, "address_pairs": append([]AddressPair{}, d.AddressPairs...), "dhcp_options": append([]DHCPOption{}, d.DHCPOptions...),
@@ -453,7 +474,9 @@ func (s *Store) makePorts(ctx context.Context, all ...making) ([]Port, error) {
 		return nil, fault.New(fault.Conflict, "Instance %s has another port on interface %d already.", first.ServerID, first.Index)
 	case violates(err, "fixed_ips_ip_key"), violates(err, "fixed_ips_pkey"):
 		return nil, fault.New(fault.Invalid, "Duplicate fixed IP addresses were requested on network %s.", first.NetworkID)
-	case violates(err, "ports_project_id_fkey"):
+	case violates(err, "port_security_groups_group_id_fkey"):
+		return nil, noMember(err)
+	case violates(err, "ports_project_id_fkey"), violates(err, "security_groups_project_id_fkey"):
 		return nil, noProject(first.ProjectID)
 	case violates(err, "ports_pkey"):
 		return nil, fault.New(fault.Conflict, "Port %s already exists.", first.ID)
@@ -564,6 +587,11 @@ func (s *Store) UpdatePort(ctx context.Context, id string, change func(*Port) er
 		}
 		if !readdressed {
 			before.FixedIPs = p.FixedIPs // the same, said in another way
+		}
+		if sameGroups(before.FurtherGroups, p.FurtherGroups) {
+			p.FurtherGroups = before.FurtherGroups
+		} else if err := regroup(tx, id, p.FurtherGroups); err != nil {
+			return err
 		}
 		err = saveRevised(tx, &before, &p, "name", "description", "mac", "device_id", "device_owner", "admin_state_up", "port_security",
 			"address_pairs", "dhcp_options", "grouped", "tags")

@@ -109,6 +109,7 @@ var owned = []struct{ what, sql string }{
 	{"subnet", "SELECT count(*) FROM subnets s JOIN networks n ON n.id = s.network_id WHERE s.project_id = $1 AND n.project_id <> $1"},
 	{"server group", "SELECT count(*) FROM server_groups WHERE project_id = $1"},
 	{"port", "SELECT count(*) FROM ports WHERE project_id = $1"},
+	{"security group", "SELECT count(*) FROM security_groups WHERE project_id = $1 AND NOT is_default"},
 }
 
 // DeleteProject deletes one that owns nothing; Conflict says what it owns.
@@ -140,6 +141,7 @@ func deleteProject(tx *gorm.DB, id string) error {
 	}
 	for _, what := range []string{
 		"DELETE FROM grants WHERE project_id = ?", "DELETE FROM tokens WHERE project_id = ?", "DELETE FROM project_quotas WHERE project_id = ?", "DELETE FROM network_quotas WHERE project_id = ?",
+		"DELETE FROM security_groups WHERE project_id = ?", // its default, which goes with it
 		"DELETE FROM image_members WHERE member_id = ?", "DELETE FROM flavor_access WHERE project_id = ?", "UPDATE users SET default_project_id = NULL WHERE default_project_id = ?",
 		"DELETE FROM credentials WHERE project_id = ?", "DELETE FROM application_credentials WHERE project_id = ?",
 		"UPDATE projects SET name = " + nameOfDeleted + " WHERE id = ?",

@@ -59,6 +59,7 @@ type Belongings struct {
 	Servers                          []string // that are not being deleted already
 	Images, Ports, Subnets, Networks []string // ports that no server has, networks without ports, subnets on others' networks
 	ServerGroups                     []string
+	SecurityGroups                   []string // without ports, and but for the default, which goes with the project
 }
 
 // atOnceOfAKind is how much of each kind a purge takes on at a time.
@@ -79,6 +80,7 @@ func (s *Store) Belongings(ctx context.Context, projectID string) (Belongings, e
 			{&b.Ports, &Port{}, "project_id = ? AND server_id IS NULL"},
 			{&b.Subnets, &Subnet{}, "project_id = ? AND network_id IN (SELECT id FROM networks n WHERE n.project_id <> subnets.project_id)"},
 			{&b.ServerGroups, &ServerGroup{}, "project_id = ?"},
+			{&b.SecurityGroups, &SecurityGroup{}, "project_id = ? AND NOT is_default AND NOT EXISTS (SELECT FROM port_security_groups m WHERE m.group_id = security_groups.id)"},
 			{&b.Networks, &Network{}, "project_id = ? AND NOT EXISTS (SELECT FROM ports p WHERE p.network_id = networks.id)"},
 		} {
 			err := tx.Model(kind.table).Where(kind.where, projectID).

@@ -14,7 +14,7 @@ import (
 )
 
 // PurgeProjects goes on with the delete of projects that are to go with all that they own: begins the delete of their servers, removes
-// images, ports, subnets and networks that nothing uses, groups of servers, and in the end the project. What cannot go yet is left to
+// images, ports, subnets, networks and security groups that nothing uses, groups of servers, and in the end the project. What cannot go yet is left to
 // the next turn.
 func (a *Activities) PurgeProjects(ctx context.Context, _ contract.Housekeeping) error {
 	projects, err := a.store.PurgingProjects(ctx)
@@ -57,7 +57,7 @@ func (a *Activities) purge(ctx context.Context, p models.Project) error {
 	}{
 		{"server", has.Servers, deleteServer}, {"image", has.Images, removeImage}, {"port", has.Ports, a.store.DeletePort},
 		{"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork},
-		{"server group", has.ServerGroups, a.store.DeleteServerGroup}, {"project", []string{p.ID}, a.store.EndPurge},
+		{"server group", has.ServerGroups, a.store.DeleteServerGroup}, {"security group", has.SecurityGroups, a.store.DeleteSecurityGroup}, {"project", []string{p.ID}, a.store.EndPurge},
 	} {
 		for _, id := range kind.ids {
 			// A turn may take minutes, and who enables the project keeps what is left of it.

@@ -204,13 +204,17 @@ func (i instance) item() instanceItem {
 		return item
 	}
 	item.PrivateDNS = v.Hostname
-	item.Groups = defaultGroup(v.ProjectID)
 	for _, p := range v.Ports {
 		nic := attached(p)
 		if len(item.Interfaces) == 0 {
 			item.Subnet, item.VPC, item.PrivateIP = nic.Subnet, nic.VPC, nic.IP
 		}
 		item.Interfaces = append(item.Interfaces, nic)
+		for _, g := range nic.Groups {
+			if !slices.Contains(item.Groups, g) {
+				item.Groups = append(item.Groups, g)
+			}
+		}
 	}
 	return item
 }
@@ -218,7 +222,7 @@ func (i instance) item() instanceItem {
 func attached(p models.Port) attachedItem {
 	nic := attachedItem{
 		ID: ids.EC2(ids.EC2Interface, p.ID), VPC: ids.EC2(ids.EC2VPC, p.NetworkID), Owner: p.ProjectID, Status: "in-use", MAC: p.MAC,
-		Groups:     defaultGroup(p.ProjectID),
+		Groups:     groupItems(p.SecurityGroups()...),
 		Attachment: attachmentItem{Index: p.NICIndex, Status: "attached", Attached: when(p.CreatedAt), Deleted: p.MadeByBuild},
 	}
 	for _, ip := range p.FixedIPs {
@@ -249,15 +253,16 @@ func (i instance) zone() string {
 	}
 }
 
-// defaultGroup is the security group that everything of a project is in.
-func defaultGroup(projectID string) set[groupItem] {
-	return set[groupItem]{{groupID(projectID), defaultGroupName}}
+func groupItems(groups ...models.GroupRef) (all set[groupItem]) {
+	for _, g := range groups {
+		all = append(all, groupItem{ids.EC2(ids.EC2SecurityGroup, g.ID), g.Name})
+	}
+	return all
 }
 
-const defaultGroupName = "default"
-
-func groupID(projectID string) string {
-	return ids.EC2(ids.EC2SecurityGroup, ids.SecurityGroup(projectID))
+// defaultGroup is the security group that a project always has.
+func defaultGroup(projectID string) set[groupItem] {
+	return groupItems(models.GroupRef{ID: ids.SecurityGroup(projectID), Name: models.DefaultGroup})
 }
 
 var instanceAttributes = attributes[instance]{
@@ -286,10 +291,10 @@ var instanceAttributes = attributes[instance]{
 	"monitoring-state":                       constant[instance]("disabled"),
 	"tenancy":                                constant[instance]("default"),
 	"placement-group-name":                   is(func(i instance) string { return i.group }),
-	"group-id":                               groupsOf(func(g groupItem) string { return g.ID }),
-	"group-name":                             groupsOf(func(g groupItem) string { return g.Name }),
-	"instance.group-id":                      groupsOf(func(g groupItem) string { return g.ID }),
-	"instance.group-name":                    groupsOf(func(g groupItem) string { return g.Name }),
+	"group-id":                               groupsOf(allGroups, func(g groupItem) string { return g.ID }),
+	"group-name":                             groupsOf(allGroups, func(g groupItem) string { return g.Name }),
+	"instance.group-id":                      groupsOf(allGroups, func(g groupItem) string { return g.ID }),
+	"instance.group-name":                    groupsOf(allGroups, func(g groupItem) string { return g.Name }),
 	"state-reason-code":                      is(func(i instance) string { return orEmpty(reasonOf(i.server)).Code }),
 	"state-reason-message":                   is(func(i instance) string { return orEmpty(reasonOf(i.server)).Message }),
 	"network-interface.mac-address":          nicsOf(func(n attachedItem) string { return n.MAC }),
@@ -308,9 +313,11 @@ var instanceAttributes = attributes[instance]{
 	"tag-key": func(i instance, _ string) []string { return tagKeys(tagsOf(i.server)) },
 }
 
-func groupsOf(value func(groupItem) string) func(instance, string) []string {
-	return func(i instance, _ string) (all []string) {
-		for _, g := range i.item().Groups {
+func allGroups(i instance) set[groupItem] { return i.item().Groups }
+
+func groupsOf[T any](in func(T) set[groupItem], value func(groupItem) string) func(T, string) []string {
+	return func(i T, _ string) (all []string) {
+		for _, g := range in(i) {
 			all = append(all, value(g))
 		}
 		return all

@@ -301,8 +301,8 @@ func (a *API) describeInterfaces(ctx context.Context, who asker, in describeInte
 		},
 		"attachment.instance-id": is(func(i interfaceItem) string { return orEmpty(i.Attachment).Instance }),
 		"attachment.status":      is(func(i interfaceItem) string { return orEmpty(i.Attachment).Status }),
-		"group-id":               is(func(i interfaceItem) string { return groupID(i.Owner) }),
-		"group-name":             constant[interfaceItem](defaultGroupName),
+		"group-id":               groupsOf(func(i interfaceItem) set[groupItem] { return i.Groups }, func(g groupItem) string { return g.ID }),
+		"group-name":             groupsOf(func(i interfaceItem) set[groupItem] { return i.Groups }, func(g groupItem) string { return g.Name }),
 		"tag:":                   func(i interfaceItem, key string) []string { return tagged(i.Tags, key) },
 		"tag-key":                func(i interfaceItem, _ string) []string { return tagKeys(i.Tags) },
 	})
@@ -348,9 +348,13 @@ type describedGroups struct {
 	NextToken string                 `xml:"nextToken,omitempty"`
 }
 
-func (a *API) describeGroups(_ context.Context, who asker, in describeGroups) (*describedGroups, error) {
+func (a *API) describeGroups(ctx context.Context, who asker, in describeGroups) (*describedGroups, error) {
 	var all []securityGroupItem
-	for _, g := range a.wiring(who).SecurityGroups() {
+	groups, err := a.wiring(who).SecurityGroups(ctx, models.SecurityGroupFilter{Match: []models.Match{{Key: "project_id", Values: []string{who.ProjectID}}}})
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
 		all = append(all, securityGroupItem{Owner: g.ProjectID, ID: ids.EC2(ids.EC2SecurityGroup, g.ID), Name: g.Name, Description: g.Description})
 	}
 	for _, id := range in.IDs {
@@ -364,7 +368,7 @@ func (a *API) describeGroups(_ context.Context, who asker, in describeGroups) (*
 	if err := allFound(ids.EC2SecurityGroup, in.Names, all, func(g securityGroupItem) string { return g.Name }); err != nil {
 		return nil, err
 	}
-	all, err := sift(all, in.Filters, attributes[securityGroupItem]{
+	all, err = sift(all, in.Filters, attributes[securityGroupItem]{
 		"group-id":    is(func(g securityGroupItem) string { return g.ID }),
 		"group-name":  is(func(g securityGroupItem) string { return g.Name }),
 		"description": is(func(g securityGroupItem) string { return g.Description }),

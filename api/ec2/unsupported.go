@@ -12,7 +12,7 @@ var unserved = []struct {
 	{"There are no floating addresses here yet", []string{
 		"AllocateAddress", "AssociateAddress", "DescribeAddresses", "DisassociateAddress", "ReleaseAddress",
 	}},
-	{"Packets are not filtered here yet: every project has the one security group default, which lets everything pass", []string{
+	{"Security groups are made and changed by the network API (/network/v2.0/security-groups)", []string{
 		"AuthorizeSecurityGroupEgress", "AuthorizeSecurityGroupIngress", "CreateSecurityGroup", "DeleteSecurityGroup", "DescribeSecurityGroupRules",
 		"RevokeSecurityGroupEgress", "RevokeSecurityGroupIngress",
 	}},

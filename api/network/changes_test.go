@@ -195,15 +195,16 @@ func TestAProjectHasNoMoreThanItsQuota(t *testing.T) {
 
 // Every attribute that the tables name is asked for once: what the store cannot select or sort by would be an error.
 func TestEveryFilterAndSortKeyOfTheTablesIsServed(t *testing.T) {
-	e := newEnv(t)
-	net := e.make(t, e.member, "network", fields{"name": "ours"})
+	e := filtering(t)
+	net := e.make(t, e.member, "network", fields{"name": "ours", "mtu": 1500})
 	e.make(t, e.member, "subnet", fields{"network_id": net, "cidr": "10.5.0.0/24", "ip_version": 4})
 	e.make(t, e.member, "port", fields{"network_id": net})
 	values := map[string]string{
 		"fixed_ips": "ip_address=10.5.0.2", "changed_since": "2020-01-01T00:00:00Z", "network_id": net, "cidr": "10.5.0.0/24", "gateway_ip": "10.5.0.1",
 		"mac_address": "52:54:00:00:00:01", "ip_version": "4", "mtu": "1500", "revision_number": "1", "ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac",
 		"admin_state_up": "True", "shared": "False", "enable_dhcp": "True", "port_security_enabled": "True", "router:external": "True", "is_default": "False",
-		"stateful": "True", "alive": "True",
+		"stateful": "True", "alive": "True", "security_group_id": net, "remote_group_id": net, "direction": "ingress", "ethertype": "ipv6",
+		"port_range_min": "22", "port_range_max": "22", "remote_ip_prefix": "10.0.0.0/8",
 	}
 	for collection, of := range network.Listings() {
 		for _, name := range of.Filters {

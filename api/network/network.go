@@ -1,5 +1,4 @@
-// Package network answers the Neutron API v2.0: networks, subnets and ports with their tags, quotas, the hosts as agents, and a
-// read-only view of the security group that every project has. Each kind of objects is a table of attributes (resource), after
+// Package network answers the Neutron API v2.0: networks, subnets, ports and security groups with their tags, quotas, and the hosts as agents. Each kind of objects is a table of attributes (resource), after
 // neutron-lib and the Networking API reference; what may be done, and what it does, is internal/service/networks.
 package network
 
@@ -41,6 +40,8 @@ func (a *API) Mount(root *echo.Group) {
 	mount(a, g, allNetworks)
 	mount(a, g, allSubnets)
 	mount(a, g, allPorts)
+	mount(a, g, allGroups)
+	mount(a, g, allRules)
 	a.mountQuotas(g)
 	a.mountAgents(g)
 	a.mountExtras(g)
@@ -54,7 +55,7 @@ func (a *API) versions(c echo.Context) error {
 
 func (a *API) resources(c echo.Context) error {
 	var list []object
-	for _, name := range []string{"networks", "subnets", "ports", "security-groups", "quotas", "agents", "availability_zones", "extensions"} {
+	for _, name := range []string{"networks", "subnets", "ports", "security-groups", "security-group-rules", "quotas", "agents", "availability_zones", "extensions"} {
 		list = append(list, object{
 			"name": strings.TrimSuffix(name, "s"), "collection": name,
 			"links": []rest.Link{{Rel: "self", Href: rest.URL(c, service+"/"+version, name)}},

@@ -48,8 +48,9 @@ func (e *env) neutron(t *testing.T, u apitest.User, method, path string, body an
 // make creates an object and gives its id.
 func (e *env) make(t *testing.T, u apitest.User, kind string, f fields) string {
 	t.Helper()
-	a := e.neutron(t, u, "POST", "/"+kind+"s", fields{kind: f})
+	a := e.neutron(t, u, "POST", "/"+kind+"s", fields{strings.ReplaceAll(kind, "-", "_"): f})
 	require.Equal(t, 201, a.Status, a.Body)
+	kind = strings.ReplaceAll(kind, "-", "_")
 	id, _ := a.At(t, kind, "id").(string)
 	return id
 }
@@ -60,7 +61,7 @@ func (e *env) ids(t *testing.T, u apitest.User, collection, query string) []stri
 	a := e.neutron(t, u, "GET", "/"+collection+query, nil)
 	require.Equal(t, 200, a.Status, a.Body)
 	ids := []string{}
-	for _, row := range a.At(t, collection).([]any) {
+	for _, row := range a.At(t, strings.ReplaceAll(collection, "-", "_")).([]any) {
 		ids = append(ids, row.(map[string]any)["id"].(string))
 	}
 	return ids

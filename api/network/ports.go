@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -86,11 +85,12 @@ func portTable() table[networks.Port, networks.NewPort] {
 			}
 			return o.DeviceOwner
 		}},
-		row{"security_groups", post | put, groupIDs, func(n *d, v any) { n.Groups = new(v.([]string)) }, func(o p) any {
-			if o.Grouped {
-				return []string{ids.SecurityGroup(o.ProjectID)}
+		row{"security_groups", post | put | filter, filterOr(groupIDs), func(n *d, v any) { n.Groups = new(v.([]string)) }, func(o p) any {
+			ids := []string{}
+			for _, g := range o.SecurityGroups() {
+				ids = append(ids, g.ID)
 			}
-			return []string{}
+			return ids
 		}},
 		row{"port_security_enabled", post | put | filter, boolean, func(n *d, v any) { n.Secure = new(v.(bool)) }, func(o p) any { return o.PortSecurity }},
 		row{"allowed_address_pairs", post | put, addressPairs, func(n *d, v any) { n.AddressPairs = v.([]models.AddressPair) },

@@ -3,7 +3,6 @@ package network
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
-	"github.com/slipway-cloud/slipway/models"
 )
 
 // resource is the objects of one kind: their table, and what the service does with them. What is nil is not offered.
@@ -39,9 +37,13 @@ func mount[T, D any](a *API, g *echo.Group, k resource[T, D]) {
 	g.GET(path, list(a, k), rest.Expect(400))
 	g.POST(path, create(a, k), a.writer("create_"+k.one), rest.Expect(400, 403, 404, 409))
 	g.GET(path+"/:id", show(a, k), rest.Expect(400, 404))
-	g.PUT(path+"/:id", update(a, k), a.writer("update_"+k.one), rest.Expect(400, 403, 404, 409, 412))
+	if k.update != nil {
+		g.PUT(path+"/:id", update(a, k), a.writer("update_"+k.one), rest.Expect(400, 403, 404, 409, 412))
+	}
 	g.DELETE(path+"/:id", remove(a, k), a.writer("delete_"+k.one), rest.Expect(400, 403, 404, 409, 412))
-	mountTags(a, g, path, k)
+	if k.tagged != nil {
+		mountTags(a, g, path, k)
+	}
 }
 
 // list answers with those that the query selects.
@@ -54,7 +56,7 @@ func list[T, D any](a *API, k resource[T, D]) echo.HandlerFunc {
 		var found []T
 		if k.few != nil {
 			found, err = k.few(a.networksFor(c), c.Request().Context())
-			found = k.sift(found, q)
+			found = k.attributes.sift(found, q)
 		} else {
 			found, err = k.list(c.Request().Context(), a.networksFor(c), q)
 		}
@@ -74,14 +76,6 @@ func list[T, D any](a *API, k resource[T, D]) echo.HandlerFunc {
 		}
 		return c.JSON(http.StatusOK, body)
 	}
-}
-
-// sift leaves the objects that a query selects, by what is shown of them.
-func (k resource[T, D]) sift(all []T, q query) []T {
-	return slices.DeleteFunc(all, func(o T) bool {
-		row := k.attributes.view(o, nil)
-		return slices.ContainsFunc(q.match, func(m models.Match) bool { return !slices.Contains(m.Values, fmt.Sprint(row[m.Key])) })
-	})
 }
 
 // show answers with the one that the path names.

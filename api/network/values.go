@@ -388,6 +388,11 @@ func asFilter(v any) string {
 			return ""
 		}
 		return *t
+	case *int:
+		if t == nil {
+			return ""
+		}
+		return strconv.Itoa(*t)
 	case string:
 		return t
 	}

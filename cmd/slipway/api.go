@@ -136,7 +136,10 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		},
 		Network: networks.Config{
 			Engine: c.Network.Engine, VIFType: c.Network.VIFType(), HostDownAfter: c.Build.HostDownAfter,
-			Quota: models.NetworkQuota{models.QuotaNetworks: c.Quota.Networks, models.QuotaSubnets: c.Quota.Subnets, models.QuotaPorts: c.Quota.Ports},
+			Quota: models.NetworkQuota{
+				models.QuotaNetworks: c.Quota.Networks, models.QuotaSubnets: c.Quota.Subnets, models.QuotaPorts: c.Quota.Ports,
+				models.QuotaSecurityGroups: c.Quota.SecurityGroups, models.QuotaSecurityGroupRules: c.Quota.SecurityGroupRules,
+			},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},
 		Hosts:           hosts.Config{Keys: keys, DownAfter: c.Build.HostDownAfter, GivenUpAfter: min(c.Build.HostLost, c.Build.HostDownAfter), HeartbeatInterval: c.Host.HeartbeatEvery, Certificates: secure != nil && secure.GetConfigForClient != nil},

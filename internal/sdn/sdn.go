@@ -1,5 +1,5 @@
-// Package sdn is the port to what carries the traffic of guests: how networks, subnets and ports shall be, as plain facts, and
-// an engine that makes them so. Postgres is the truth (models); internal/sdn/writer brings it to the engine.
+// Package sdn is the port to what carries the traffic of guests: how networks, subnets, security groups and ports shall be, as plain
+// facts, and an engine that makes them so. Postgres is the truth (models); internal/sdn/writer brings it to the engine.
 package sdn
 
 import (
@@ -14,7 +14,7 @@ import (
 // Kind is a kind of resource.
 type Kind string
 
-// The kinds, in the order in which one may need another: a port its network and subnets.
+// The kinds, in the order in which one may need another: a port its network, subnets and groups.
 const (
 	KindNetwork Kind = "network"
 	KindSubnet  Kind = "subnet"
@@ -22,7 +22,7 @@ const (
 )
 
 // Kinds lists them in that order.
-func Kinds() []Kind { return []Kind{KindNetwork, KindSubnet, KindPort} }
+func Kinds() []Kind { return []Kind{KindNetwork, KindSubnet, KindGroup, KindPort} }
 
 // Ref names a resource.
 type Ref struct {
@@ -67,6 +67,9 @@ type Port struct {
 	Down      bool   // passes nothing
 	Unguarded bool   // may send from any address (no port security)
 	Also      []Pair // that it may send from, too (Neutron's allowed address pairs)
+	// Filtered ports pass what a rule of one of their groups lets, and what a guest needs to have an address at all: of DHCP what it asks.
+	Filtered bool
+	Groups   []string
 }
 
 // Address is one of a port.
@@ -90,10 +93,13 @@ type Desired struct {
 	Network *Network
 	Subnet  *Subnet
 	Port    *Port
+	Group   *Group
 }
 
 // Stands says whether it is wanted.
-func (d Desired) Stands() bool { return d.Network != nil || d.Subnet != nil || d.Port != nil }
+func (d Desired) Stands() bool {
+	return d.Network != nil || d.Subnet != nil || d.Port != nil || d.Group != nil
+}
 
 // Change says that a resource is another by now; how, is read when it is applied.
 type Change struct {

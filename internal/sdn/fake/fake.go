@@ -96,6 +96,9 @@ func (e *Engine) Apply(_ context.Context, all ...sdn.Desired) error {
 				}
 			}
 			need(sdn.Ref{Kind: sdn.KindNetwork, ID: d.Port.NetworkID}, i)
+			for _, g := range d.Port.Groups {
+				need(sdn.Ref{Kind: sdn.KindGroup, ID: g}, i)
+			}
 		}
 		if len(missing.Refs) > 0 {
 			return &missing
@@ -113,7 +116,7 @@ func (e *Engine) Apply(_ context.Context, all ...sdn.Desired) error {
 
 // stands says whether something is wanted that the engine has. A subnet is only what its DHCP says.
 func stands(d sdn.Desired) bool {
-	return d.Network != nil || d.Port != nil || d.Subnet != nil && d.Subnet.DHCP
+	return d.Network != nil || d.Port != nil || d.Group != nil || d.Subnet != nil && d.Subnet.DHCP
 }
 
 // Differing implements sdn.Engine.

@@ -53,11 +53,12 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	tagged := []model.ClientIndex{{Columns: []model.ColumnKey{{Column: "external_ids", Key: tagID}}}}
 	shape, err := model.NewClientDBModel("OVN_Northbound", map[string]model.Model{
 		switchTable: &logicalSwitch{}, portTable: &logicalSwitchPort{}, dhcpTable: &dhcpOptions{}, globalTable: &nbGlobal{},
+		groupTable: &portGroup{}, aclTable: &acl{},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the tables of OVN's Northbound database: %w", err)
 	}
-	shape.SetIndexes(map[string][]model.ClientIndex{switchTable: tagged, portTable: tagged, dhcpTable: tagged})
+	shape.SetIndexes(map[string][]model.ClientIndex{switchTable: tagged, portTable: tagged, dhcpTable: tagged, groupTable: tagged})
 	logger := logr.Discard()
 	if o.Logger != nil {
 		logger = logr.FromSlogHandler(o.Logger.Handler())
@@ -80,6 +81,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		p logicalSwitchPort
 		d dhcpOptions
 		g nbGlobal
+		q portGroup
+		a acl
 	)
 	// As Echo, Monitor reads what may still be written: the caller's end is not the call's.
 	copying, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectPatience)
@@ -89,6 +92,8 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		client.WithTable(&p, &p.Name, &p.Type, &p.Addresses, &p.PortSecurity, &p.Enabled, &p.Options, &p.DHCPv4Options, &p.DHCPv6Options, &p.ExternalIDs),
 		client.WithTable(&d, &d.CIDR, &d.Options, &d.ExternalIDs),
 		client.WithTable(&g, &g.ExternalIDs),
+		client.WithTable(&q, &q.Name, &q.Ports, &q.ACLs, &q.ExternalIDs),
+		client.WithTable(&a, &a.Priority, &a.Direction, &a.Match, &a.Action, &a.ExternalIDs),
 	))
 	if err != nil {
 		c.Close()

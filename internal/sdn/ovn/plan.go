@@ -21,6 +21,8 @@ type plan struct {
 	made    map[sdn.Ref]string // rows that it makes, by the name that they have in it
 	gone    map[string]string  // rows that it removes, with their tables
 	missing []sdn.Ref
+	// filtered says that the group of all filtered ports is planned.
+	filtered bool
 }
 
 // all plans resources in their order.
@@ -56,6 +58,8 @@ func (p *plan) one(d sdn.Desired) error {
 		if err := p.answers(*d.Port, columns); err != nil {
 			return err
 		}
+	case d.Group != nil:
+		columns = groupRow(*d.Group)
 	}
 	table := tables[d.Kind]
 	for i, r := range there {
@@ -72,9 +76,18 @@ func (p *plan) one(d sdn.Desired) error {
 	own[tagID], own[tagKind] = d.ID, string(d.Kind)
 	if len(there) == 0 {
 		own[tagRevision] = strconv.FormatInt(d.Revision, 10)
-		return p.insert(d, table, columns)
+		if err := p.insert(d, table, columns); err != nil {
+			return err
+		}
+	} else {
+		p.update(table, there[0], columns, d.Revision)
 	}
-	p.update(table, there[0], columns, d.Revision)
+	switch {
+	case d.Group != nil:
+		return p.rules(d, there)
+	case d.Port != nil:
+		return p.join(d, there)
+	}
 	return nil
 }
 
@@ -267,15 +280,19 @@ func (e *Engine) table(name string) (*cache.RowCache, error) {
 
 // tagged are the rows of a resource, in a lasting order.
 func (e *Engine) tagged(ref sdn.Ref) ([]row, error) {
-	t, err := e.table(tables[ref.Kind])
+	table := tables[ref.Kind]
+	if ref == filter {
+		table = groupTable
+	}
+	t, err := e.table(table)
 	if err != nil {
 		return nil, err
 	}
 	external := map[string]string{tagID: ref.ID}
-	like := map[sdn.Kind]model.Model{
-		sdn.KindNetwork: &logicalSwitch{ExternalIDs: external}, sdn.KindSubnet: &dhcpOptions{ExternalIDs: external},
-		sdn.KindPort: &logicalSwitchPort{Name: ref.ID, ExternalIDs: external},
-	}[ref.Kind]
+	like := map[string]model.Model{
+		switchTable: &logicalSwitch{ExternalIDs: external}, dhcpTable: &dhcpOptions{ExternalIDs: external},
+		portTable: &logicalSwitchPort{Name: ref.ID, ExternalIDs: external}, groupTable: &portGroup{ExternalIDs: external},
+	}[table]
 	found, err := t.RowsByModels([]model.Model{like})
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", ref, err)

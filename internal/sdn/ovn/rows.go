@@ -19,6 +19,7 @@ const (
 	tagRevision = "slipway-revision"
 	tagNetwork  = "slipway-network" // of a port: the switch that has it
 	tagWriter   = "slipway-writer"  // of NB_Global: who writes
+	tagGroups   = "slipway-groups"  // of a port: those that it was put into, with commas
 
 	tagMTU = "neutron:mtu" // where Neutron's own tools look for it
 )
@@ -64,7 +65,9 @@ const (
 )
 
 // tables has the one of each kind.
-var tables = map[sdn.Kind]string{sdn.KindNetwork: switchTable, sdn.KindSubnet: dhcpTable, sdn.KindPort: portTable}
+var tables = map[sdn.Kind]string{
+	sdn.KindNetwork: switchTable, sdn.KindSubnet: dhcpTable, sdn.KindPort: portTable, sdn.KindGroup: groupTable,
+}
 
 // row is a row of one of them, by columns: a string, a *bool, an optional reference (*string), a set or a map of strings.
 type row struct {
@@ -186,7 +189,7 @@ func portRow(p sdn.Port) map[string]any {
 	own := strings.Join(addresses, " ")
 	columns := map[string]any{
 		"name": p.ID, "type": "", "addresses": set{own}, "port_security": set{}, "enabled": (*bool)(nil),
-		"options": map[string]string{}, "external_ids": map[string]string{tagNetwork: p.NetworkID},
+		"options": map[string]string{}, "external_ids": map[string]string{tagNetwork: p.NetworkID, tagGroups: groupsNoted(p)},
 	}
 	switch {
 	case p.Unguarded:

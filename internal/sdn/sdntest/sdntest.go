@@ -59,6 +59,11 @@ func At(p sdn.Port) sdn.Desired {
 	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: p.ID}, Revision: 1, Port: &p}
 }
 
+// Grp is a group that is wanted.
+func Grp(g sdn.Group) sdn.Desired {
+	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindGroup, ID: g.ID}, Revision: 1, Group: &g}
+}
+
 // No is a resource that is not.
 func No(ref sdn.Ref) sdn.Desired { return sdn.Desired{Ref: ref, Revision: 2} }
 
@@ -125,6 +130,39 @@ func Engine(t *testing.T, open func(t *testing.T) sdn.Engine) {
 		known, err := e.Known(ctx)
 		require.NoError(t, err)
 		require.NotContains(t, known, Sub(w.V4).Ref)
+	})
+	t.Run("a port is in its groups, and each is as it shall be", func(t *testing.T) {
+		e, w := lead(t), NewWorld()
+		one, two := NewGroup(), NewGroup()
+		two.Rules[0].FromGroup = one.ID
+		require.NoError(t, e.Apply(ctx, w.All()...))
+		w.Port.Filtered, w.Port.Groups = true, []string{one.ID, two.ID}
+		var missing *sdn.Missing
+		require.ErrorAs(t, e.Apply(ctx, At(w.Port)), &missing)
+		require.ElementsMatch(t, []sdn.Ref{Grp(one).Ref, Grp(two).Ref}, missing.Refs)
+		all := []sdn.Desired{Grp(two), Grp(one), At(w.Port)} // a group may be named before it is there
+		require.Len(t, differ(t, e, all...), 3)
+		for range 2 {
+			require.NoError(t, e.Apply(ctx, all...))
+			require.Empty(t, differ(t, e, all...))
+		}
+		known, err := e.Known(ctx)
+		require.NoError(t, err)
+		require.Subset(t, known, []sdn.Ref{Grp(one).Ref, Grp(two).Ref})
+
+		one.Rules, two.Stateless = one.Rules[:1], true
+		require.ElementsMatch(t, []sdn.Ref{Grp(one).Ref, Grp(two).Ref}, differ(t, e, Grp(one), Grp(two), At(w.Port)))
+		require.NoError(t, e.Apply(ctx, Grp(one), Grp(two)))
+		require.Empty(t, differ(t, e, Grp(one), Grp(two), At(w.Port)))
+
+		w.Port.Groups = []string{two.ID}
+		require.Equal(t, []sdn.Ref{At(w.Port).Ref}, differ(t, e, Grp(one), Grp(two), At(w.Port)))
+		require.NoError(t, e.Apply(ctx, At(w.Port)))
+		require.NoError(t, e.Apply(ctx, No(Grp(one).Ref)))
+		require.Empty(t, differ(t, e, No(Grp(one).Ref), Grp(two), At(w.Port)))
+		w.Port.Filtered, w.Port.Groups = false, nil
+		require.NoError(t, e.Apply(ctx, At(w.Port), No(Grp(two).Ref)))
+		require.Empty(t, differ(t, e, No(Grp(one).Ref), No(Grp(two).Ref), At(w.Port)))
 	})
 	t.Run("who led before is not obeyed", func(t *testing.T) {
 		before, w := lead(t), NewWorld()

@@ -26,6 +26,9 @@ func (w *Writer) reconcile(ctx context.Context, engine sdn.Engine, bell pace.Bel
 }
 
 func (w *Writer) compare(ctx context.Context, engine sdn.Engine, strangers map[sdn.Ref]time.Time, bell pace.Bell) error {
+	if err := w.o.Store.EnsureDefaultGroups(ctx); err != nil {
+		return err
+	}
 	// What the engine has is listed first: what is made meanwhile is no stranger.
 	known, err := engine.Known(ctx)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 type Store interface {
 	KeepNetworkChanges(ctx context.Context, engine string) error
 	NetworkChanges(ctx context.Context, limit int) ([]sdn.Change, error)
+	EnsureDefaultGroups(ctx context.Context) error
 	NetworkDesired(ctx context.Context, refs ...sdn.Ref) ([]sdn.Desired, error)
 	NetworkDesiredAround(ctx context.Context, refs ...sdn.Ref) ([][]sdn.Desired, error)
 	NetworkChangesApplied(ctx context.Context, all ...sdn.Change) error

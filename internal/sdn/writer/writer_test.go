@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 	"github.com/slipway-cloud/slipway/internal/sdn/fake"
 	"github.com/slipway-cloud/slipway/internal/sdn/ovn"
@@ -147,7 +148,7 @@ func TestTheEngineFollowsPostgres(t *testing.T) {
 	w.follows(t)
 	known, err := w.engine.Open().Known(ctx)
 	require.NoError(t, err)
-	require.Empty(t, known)
+	require.Equal(t, []sdn.Ref{{Kind: sdn.KindGroup, ID: ids.SecurityGroup("p1")}}, known, "the project stays")
 	require.Zero(t, value(t, p.metrics.failed.WithLabelValues("port")))
 	require.EqualValues(t, 1, value(t, p.metrics.leading))
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -131,7 +130,12 @@ func (r *Repository) CreatePorts(ctx context.Context, asked ...NewPort) ([]Port,
 		if in.Addresses != nil && len(in.Addresses) == 0 {
 			in.IPAllocation = models.NoIPs
 		}
-		if err := r.apply(&in, n, nil, "create_port"); err != nil {
+		if in.Groups != nil {
+			if in.Grouped, in.FurtherGroups, err = r.groupsOf(ctx, in.ProjectID, nil, *in.Groups); err != nil {
+				return nil, err
+			}
+		}
+		if err := r.apply(&in, n, models.Port{}, "create_port"); err != nil {
 			return nil, err
 		}
 		drafts[i] = in.Port
@@ -148,13 +152,24 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 	if err := r.May("update_port"); err != nil {
 		return Port{}, err
 	}
-	if _, err := r.port(ctx, id); err != nil {
+	was, err := r.port(ctx, id)
+	if err != nil {
 		return Port{}, err
+	}
+	asked := NewPort{Port: was}
+	change(&asked)
+	if asked.Groups != nil { // which are looked up before the port is held
+		if asked.Grouped, asked.FurtherGroups, err = r.groupsOf(ctx, was.ProjectID, was.FurtherGroups, *asked.Groups); err != nil {
+			return Port{}, err
+		}
 	}
 	p, err := r.store.UpdatePort(ctx, id, func(p *models.Port) error {
 		before := *p
 		in := NewPort{Port: *p}
 		change(&in)
+		if in.Groups != nil {
+			in.Grouped, in.FurtherGroups = asked.Grouped, asked.FurtherGroups
+		}
 		if before.ServerID != nil { // what is shown of a server's port, said again, is no change
 			if in.DeviceID == *before.ServerID {
 				in.DeviceID = before.DeviceID
@@ -166,7 +181,7 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 		if in.MAC == before.MAC {
 			in.MAC = ""
 		}
-		if err := r.apply(&in, *before.Network, before.AddressPairs, "update_port"); err != nil {
+		if err := r.apply(&in, *before.Network, before, "update_port"); err != nil {
 			return err
 		}
 		in.MAC = cmp.Or(in.MAC, before.MAC)
@@ -195,9 +210,9 @@ func (r *Repository) boundStays(before, after models.Port) error {
 	return nil
 }
 
-// apply checks what is asked of a port, which had these address pairs, and puts it into its fields. What lets a guest speak for others on the
-// network is for the network's owner.
-func (r *Repository) apply(in *NewPort, n models.Network, had []models.AddressPair, rule string) (err error) {
+// apply checks what is asked of a port, as it was before (a new one was nothing), and puts it into its fields. What lets a guest speak for others
+// on the network is for the network's owner.
+func (r *Repository) apply(in *NewPort, n models.Network, before models.Port, rule string) (err error) {
 	if in.MAC != "" {
 		if !r.caller.Owns(n.ProjectID) {
 			return forbidden(rule + " and rule:" + rule + ":mac_address")
@@ -211,15 +226,6 @@ func (r *Repository) apply(in *NewPort, n models.Network, had []models.AddressPa
 			return err
 		}
 	}
-	if in.Groups != nil {
-		in.Grouped = false
-		for _, id := range *in.Groups {
-			if id != ids.SecurityGroup(in.ProjectID) {
-				return noGroup(id)
-			}
-			in.Grouped = true
-		}
-	}
 	if in.Secure != nil && *in.Secure != in.PortSecurity {
 		if !r.caller.Owns(n.ProjectID) {
 			return forbidden(rule + " and rule:" + rule + ":port_security_enabled")
@@ -229,11 +235,12 @@ func (r *Repository) apply(in *NewPort, n models.Network, had []models.AddressPa
 	if err := addressPairs(in.AddressPairs); err != nil {
 		return err
 	}
-	if len(in.AddressPairs) > 0 && !slices.Equal(had, in.AddressPairs) && !r.caller.Owns(n.ProjectID) {
+	if len(in.AddressPairs) > 0 && !slices.Equal(before.AddressPairs, in.AddressPairs) && !r.caller.Owns(n.ProjectID) {
 		return forbidden(rule + " and rule:" + rule + ":allowed_address_pairs")
 	}
 	return cmp.Or(r.needsEngine(!in.AdminStateUp, "admin_state_up"), r.needsEngine(!in.PortSecurity, "port_security_enabled"),
-		r.needsEngine(len(in.AddressPairs) > 0, "allowed_address_pairs"), untold(in.DHCPOptions))
+		r.needsEngine(len(in.AddressPairs) > 0, "allowed_address_pairs"), untold(in.DHCPOptions),
+		secured(&in.Port, len(before.SecurityGroups()) > 0, in.Groups != nil))
 }
 
 // untold refuses options that no engine tells guests yet.

@@ -6,6 +6,7 @@ package networks
 
 import (
 	"cmp"
+	"maps"
 	"time"
 
 	"github.com/slipway-cloud/slipway/internal/auth"
@@ -34,7 +35,9 @@ const (
 
 // DefaultQuota is Neutron's.
 func DefaultQuota() models.NetworkQuota {
-	return models.NetworkQuota{models.QuotaNetworks: 100, models.QuotaSubnets: 100, models.QuotaPorts: 500}
+	return models.NetworkQuota{
+		models.QuotaNetworks: 100, models.QuotaSubnets: 100, models.QuotaPorts: 500, models.QuotaSecurityGroups: 10, models.QuotaSecurityGroupRules: 100,
+	}
 }
 
 // Service is the network service of one process.
@@ -47,6 +50,11 @@ type Service struct {
 func New(store *models.Store, config Config) *Service {
 	if config.Quota == nil {
 		config.Quota = DefaultQuota()
+	}
+	if config.Engine != OVN { // nobody can have any
+		config.Quota = maps.Clone(config.Quota)
+		delete(config.Quota, models.QuotaSecurityGroups)
+		delete(config.Quota, models.QuotaSecurityGroupRules)
 	}
 	return &Service{store, config}
 }

@@ -1,0 +1,123 @@
+package ovn
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/internal/sdn"
+	"github.com/slipway-cloud/slipway/internal/sdn/sdntest"
+)
+
+// acls are the ACLs of a Port_Group by what they match, with their directions and actions.
+func (c central) acls(t testing.TB, group string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, uuid := range strings.FieldsFunc(c.nbctl(t, "get", "Port_Group", group, "acls"), func(r rune) bool { return strings.ContainsRune("[], ", r) }) {
+		said := strings.Split(c.nbctl(t, "--bare", "--columns=match,direction,action,priority", "list", "ACL", uuid), "\n")
+		require.Len(t, said, 4)
+		all[said[0]] = strings.Join(said[1:], " ")
+	}
+	return all
+}
+
+func TestGroupsAreACLs(t *testing.T) {
+	ctx := context.Background()
+	c := newCentral(t)
+	e, w, g := c.lead(t), sdntest.NewWorld(), sdntest.NewGroup()
+	w.Port.Filtered, w.Port.Groups = true, []string{g.ID}
+	require.NoError(t, e.Apply(ctx, append(w.All()[:3], sdntest.Grp(g), sdntest.At(w.Port))...))
+
+	pg := groupName(g.ID)
+	require.Equal(t, map[string]string{
+		"outport == @" + pg + " && ip4": "to-lport allow-related 1002",
+		"inport == @" + pg + " && ip6":  "from-lport allow-related 1002",
+		"outport == @" + pg + " && ip4 && ip4.src == 198.51.100.0/24 && tcp && tcp.dst == 22":                       "to-lport allow-related 1002",
+		"outport == @" + pg + " && ip4 && ip4.src == $" + pg + "_ip4 && udp && udp.dst >= 5000 && udp.dst <= 5010":  "to-lport allow-related 1002",
+		"inport == @" + pg + " && ip6 && ip6.dst == 2001:db8::/64 && icmp6 && icmp6.type == 128 && icmp6.code == 0": "from-lport allow-related 1002",
+		"outport == @" + pg + " && ip4 && icmp4 && icmp4.type == 8":                                                 "to-lport allow-related 1002",
+		"inport == @" + pg + " && ip4 && ip.proto == 47":                                                            "from-lport allow-related 1002",
+	}, c.acls(t, pg))
+	drop := c.acls(t, filterName)
+	require.Equal(t, "from-lport drop 1001", drop["inport == @neutron_pg_drop && ip"])
+	require.Equal(t, "to-lport drop 1001", drop["outport == @neutron_pg_drop && ip"])
+	require.Len(t, drop, len(filtering()))
+	port := c.nbctl(t, "get", "Logical_Switch_Port", w.Port.ID, "_uuid")
+	for _, group := range []string{pg, filterName} {
+		require.Equal(t, "["+port+"]", c.nbctl(t, "get", "Port_Group", group, "ports"))
+	}
+
+	// What a change leaves as it was keeps its row, and connections with it.
+	id := g.Rules[2].ID
+	ssh := func() string {
+		return c.nbctl(t, "--bare", "--columns=_uuid", "find", "ACL", "external_ids:slipway-id="+id)
+	}
+	before := ssh()
+	g.Rules = append(g.Rules[1:3:3], sdn.Rule{ID: "00000000-0000-0000-0000-000000000001"})
+	require.NoError(t, e.Apply(ctx, sdntest.Grp(g)))
+	require.Equal(t, before, ssh())
+	require.Len(t, c.acls(t, pg), 3)
+
+	g.Stateless = true
+	require.NoError(t, e.Apply(ctx, sdntest.Grp(g)))
+	require.Equal(t, "from-lport allow-stateless 1002", c.acls(t, pg)["inport == @"+pg+" && ip6"])
+
+	for _, d := range append(w.All(), sdntest.Grp(g)) {
+		require.NoError(t, e.Apply(ctx, sdntest.No(d.Ref)))
+	}
+	require.Equal(t, "[]", c.nbctl(t, "get", "Port_Group", filterName, "ports"))
+	require.Equal(t, filterName, c.nbctl(t, "--bare", "--columns=name", "list", "Port_Group"))
+	require.Len(t, strings.Split(c.nbctl(t, "--bare", "--columns=_uuid", "list", "ACL"), "\n"), 2*len(filtering())-1, "no rule of a group that is gone")
+}
+
+func TestWhatIsDoneToGroupsByHandIsPutRight(t *testing.T) {
+	ctx := context.Background()
+	c := newCentral(t)
+	e, w, g, other := c.lead(t), sdntest.NewWorld(), sdntest.NewGroup(), sdntest.NewGroup()
+	w.Port.Filtered, w.Port.Groups = true, []string{g.ID}
+	all := append(w.All()[:3], sdntest.Grp(g), sdntest.Grp(other), sdntest.At(w.Port))
+	require.NoError(t, e.Apply(ctx, all...))
+	differs := func(refs ...sdn.Ref) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			got, err := e.Differing(ctx, all...)
+			require.NoError(t, err)
+			return len(got) == len(refs) && (len(refs) == 0 || got[0] == refs[0])
+		}, time.Minute, 10*time.Millisecond)
+	}
+	repaired := func() {
+		t.Helper()
+		require.NoError(t, e.Apply(ctx, all...))
+		differs()
+	}
+	port := c.nbctl(t, "get", "Logical_Switch_Port", w.Port.ID, "_uuid")
+
+	c.nbctl(t, "clear", "Port_Group", groupName(g.ID), "ports")
+	differs(sdntest.At(w.Port).Ref)
+	repaired()
+	c.nbctl(t, "add", "Port_Group", groupName(other.ID), "ports", port)
+	differs(sdntest.Grp(other).Ref)
+	repaired()
+	require.Equal(t, "[]", c.nbctl(t, "get", "Port_Group", groupName(other.ID), "ports"))
+	c.nbctl(t, "clear", "Port_Group", groupName(g.ID), "acls")
+	differs(sdntest.Grp(g).Ref)
+	repaired()
+	c.nbctl(t, "destroy", "Port_Group", filterName)
+	differs(sdntest.At(w.Port).Ref)
+	repaired()
+	require.Equal(t, "["+port+"]", c.nbctl(t, "get", "Port_Group", filterName, "ports"))
+	require.Len(t, c.acls(t, filterName), len(filtering()))
+
+	// What others have put into a group of Slipway's stays.
+	c.nbctl(t, "ls-add", "theirs", "--", "lsp-add", "theirs", "theirs-1", "--", "--id=@p", "get", "Logical_Switch_Port", "theirs-1",
+		"--", "add", "Port_Group", groupName(other.ID), "ports", "@p")
+	c.nbctl(t, "--type=port-group", "acl-add", groupName(g.ID), "to-lport", "2000", "ip4.src == 203.0.113.9", "drop")
+	g.Rules = g.Rules[:2]
+	all[3] = sdntest.Grp(g)
+	require.NoError(t, e.Apply(ctx, all...))
+	require.Len(t, c.acls(t, groupName(g.ID)), 3)
+	require.NotEqual(t, "[]", c.nbctl(t, "get", "Port_Group", groupName(other.ID), "ports"))
+}
