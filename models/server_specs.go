@@ -27,7 +27,11 @@ WHERE s.id = @server_id AND s.` + isBuilding + ` AND EXISTS (SELECT FROM instanc
 FOR SHARE OF s
 ON CONFLICT (server_id) DO NOTHING`
 
-const removeSpecSQL = `DELETE FROM server_specs WHERE server_id IN (SELECT id FROM servers WHERE id = $1 AND deleted_at IS NOT NULL)`
+// removeSpecSQL takes what the guest has posted with it.
+const removeSpecSQL = `
+WITH gone AS (SELECT id FROM servers WHERE id = $1 AND deleted_at IS NOT NULL),
+     posted AS (DELETE FROM guest_passwords WHERE server_id IN (SELECT id FROM gone))
+DELETE FROM server_specs WHERE server_id IN (SELECT id FROM gone)`
 
 // ServerSpecs of those of the servers that have one, by server.
 func (s *Store) ServerSpecs(ctx context.Context, serverIDs ...string) (map[string]ServerSpec, error) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
+	"github.com/slipway-cloud/slipway/internal/service/facts"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -30,7 +31,7 @@ func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNe
 	if err != nil {
 		return contract.Port{}, err
 	}
-	return a.forHost(port), nil
+	return facts.Port(port, a.vif), nil
 }
 
 // ReleaseNetwork deletes the port that the build made, or unbinds the user's.
@@ -39,24 +40,4 @@ func (a *Activities) ReleaseNetwork(ctx context.Context, in contract.Undo) error
 		return err
 	}
 	return a.store.ReleasePort(ctx, in.ServerID, in.Index)
-}
-
-func (a *Activities) forHost(p models.Port) contract.Port {
-	out := contract.Port{
-		ID: p.ID, NetworkID: p.NetworkID, Network: p.Network.Name, MAC: p.MAC, MTU: p.Network.MTU,
-		Bridge: ids.Bridge(p.NetworkID), Tag: value(p.Tag), VIFType: a.vif,
-	}
-	for _, f := range p.FixedIPs {
-		address := contract.Address{IP: f.IP, SubnetID: f.SubnetID}
-		for _, s := range p.Network.Subnets {
-			if s.ID == f.SubnetID {
-				address.CIDR, address.Gateway, address.DNSServers = s.CIDR, value(s.GatewayIP), s.DNSServers
-				for _, r := range s.HostRoutes {
-					address.Routes = append(address.Routes, contract.Route(r))
-				}
-			}
-		}
-		out.Addresses = append(out.Addresses, address)
-	}
-	return out
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/facts"
 	"github.com/slipway-cloud/slipway/internal/vendordata"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -50,5 +50,5 @@ func (a *Activities) AskVendorData(ctx context.Context, in contract.AskVendorDat
 }
 
 func (a *Activities) openSpec(kept models.ServerSpec) (contract.ServerSpec, error) {
-	return serverspec.Spec.Open(a.keys, kept.ServerID, payload.Sealed{KeyID: kept.KeyID, Bytes: kept.Sealed})
+	return facts.Spec(a.keys, kept)
 }

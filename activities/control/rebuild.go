@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/imageprops"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/facts"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -129,38 +130,17 @@ func (a *Activities) factsOf(ctx context.Context, v models.Server) (contract.Ser
 	if err != nil {
 		return contract.ServerFacts{}, err
 	}
-	sealed, is := kept[v.ID]
-	if !is {
-		return contract.ServerFacts{}, fault.New(fault.Conflict,
-			"Nothing says what instance %s was built of: it was built before that was kept, and cannot be made anew.", v.ID)
-	}
-	facts := contract.ServerFacts{
-		Server: contract.Server{
-			ServerID: v.ID, ProjectID: v.ProjectID, UserID: v.UserID, Name: v.Name, Hostname: v.Hostname, Description: value(v.Description),
-			ImageID: v.ImageID, Flavor: contract.Flavor(v.Flavor), AvailabilityZone: v.AvailabilityZone, Metadata: v.Metadata, Tags: v.Tags,
-			ConfigDrive: v.ConfigDrive, Fingerprint: value(v.Fingerprint), ReservationID: v.ReservationID, LaunchIndex: v.LaunchIndex,
-			AccessIPv4: v.AccessIPv4, AccessIPv6: v.AccessIPv6, AutoDiskConfig: new(v.AutoDiskConfig), RootDevice: v.RootDeviceName, Protected: v.Protected,
-			KernelID: v.KernelID, RamdiskID: v.RamdiskID, TrustedCertificates: v.TrustedCertificates,
-		},
-		KeyName: value(v.KeyName), StartedAt: v.CreatedAt,
-	}
-	if facts.Spec, err = a.openSpec(sealed); err != nil {
-		return facts, err
-	}
-	for _, p := range v.Ports {
-		nic := contract.NICRequest{PortID: p.ID, Tag: value(p.Tag)}
-		if p.MadeByBuild {
-			nic = contract.NICRequest{NetworkID: p.NetworkID, Tag: value(p.Tag)}
-		}
-		facts.Networks, facts.Ports = append(facts.Networks, nic), append(facts.Ports, a.forHost(p))
+	now, err := facts.Of(v, kept, a.keys, a.vif)
+	if err != nil {
+		return now, err
 	}
 	held, err := a.store.Placements(ctx, v.ID)
 	for _, room := range held {
 		if room.Role == models.PlacementActive || room.Role == models.PlacementResize && v.VMState == lifecycle.Resized {
-			facts.Resources = contract.Resources{VCPUs: room.VCPUs, RAMMiB: room.MemoryMiB, DiskGiB: room.DiskGiB}
+			now.Resources = contract.Resources{VCPUs: room.VCPUs, RAMMiB: room.MemoryMiB, DiskGiB: room.DiskGiB}
 		}
 	}
-	return facts, err
+	return now, err
 }
 
 // RecordRebuild makes the server's row and spec those of the guest that runs by now. What somebody has changed meanwhile stays.

@@ -31,17 +31,26 @@ func (a *API) showTopology(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{"nodes": []any{}, "pagesize_kb": nil})
 }
 
-// showPassword shows the encrypted password that a guest has posted to its metadata service. There is none to post it to.
+// showPassword shows the encrypted password that a guest has posted to its metadata service.
 func (a *API) showPassword(c echo.Context) error {
-	if _, err := a.server(c); err != nil {
+	s, err := a.server(c)
+	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, object{"password": ""})
+	password, err := a.servers(c).GuestPassword(c.Request().Context(), s)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, object{"password": password})
 }
 
-// clearPassword forgets what showPassword shows.
+// clearPassword forgets what showPassword shows. The guest keeps it.
 func (a *API) clearPassword(c echo.Context) error {
-	if _, err := a.server(c); err != nil {
+	s, err := a.server(c)
+	if err != nil {
+		return err
+	}
+	if err := a.servers(c).ClearGuestPassword(c.Request().Context(), s); err != nil {
 		return err
 	}
 	return c.NoContent(http.StatusNoContent)

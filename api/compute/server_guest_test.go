@@ -64,24 +64,37 @@ func TestDiagnosticsAreAnAdminsAndEachMicroversionsOwn(t *testing.T) {
 	require.Equal(t, "Instance "+nowhere.ID+" is not ready", a.Message(t))
 }
 
-func TestNoServerIsBoundToAPartOfItsHostOrHasPostedAPassword(t *testing.T) {
+func TestNoServerIsBoundToAPartOfItsHost(t *testing.T) {
 	c := newCloud(t)
 	s := c.row(t, c.member, "web", time.Now())
 	a := c.nova(t, c.reader, "2.78", "GET", "/servers/"+s.ID+"/topology", nil)
 	require.Equal(t, 200, a.Status)
 	require.JSONEq(t, `{"nodes": [], "pagesize_kb": null}`, a.Body)
 	require.Equal(t, 404, c.nova(t, c.member, "2.77", "GET", "/servers/"+s.ID+"/topology", nil).Status)
+}
 
+func TestAPasswordThatAGuestHasPostedIsShownAndForgotten(t *testing.T) {
+	c := newCloud(t)
+	s := c.running(t, "web")
 	path := "/servers/" + s.ID + "/os-server-password"
-	a = c.nova(t, c.reader, "2.1", "GET", path, nil)
-	require.Equal(t, 200, a.Status)
-	require.JSONEq(t, `{"password": ""}`, a.Body)
-	a = c.nova(t, c.reader, "2.1", "DELETE", path, nil)
+	shows := func(password string) {
+		t.Helper()
+		a := c.nova(t, c.reader, "2.1", "GET", path, nil)
+		require.Equal(t, 200, a.Status)
+		require.JSONEq(t, `{"password": "`+password+`"}`, a.Body)
+	}
+	shows("")
+	v, err := c.Store.Server(t.Context(), s.ID)
+	require.NoError(t, err)
+	require.NoError(t, c.Store.KeepGuestPassword(t.Context(), *v.HostID, v.Ports[0].ID, "c2VjcmV0"))
+	shows("c2VjcmV0")
+	a := c.nova(t, c.reader, "2.1", "DELETE", path, nil)
 	require.Equal(t, 403, a.Status)
 	require.Equal(t, "Policy doesn't allow os_compute_api:os-server-password:clear to be performed.", a.Message(t))
 	a = c.nova(t, c.member, "2.1", "DELETE", path, nil)
 	require.Equal(t, 204, a.Status)
 	require.Empty(t, a.Body)
+	shows("")
 }
 
 func TestAChangeOfThePasswordIsAnsweredAsItEnded(t *testing.T) {

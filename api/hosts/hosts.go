@@ -73,6 +73,8 @@ func (a *API) Mount(g *echo.Group) {
 	g.PUT("/self/guests", a.sightings, append(own, rest.Expect(400))...)
 	g.POST("/self/resume", a.resume, append(own, rest.Expect(400))...)
 	g.GET("/self/consoles/:session", a.console, append(own, rest.Expect(400, 403, 404, 426))...)
+	g.GET("/self/metadata", a.metadata, append(own, rest.Expect(400, 404, 409))...)
+	g.PUT("/self/ports/:id/password", a.keepPassword, append(own, rest.Expect(400, 404, 409))...)
 	g.GET("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 	g.PUT("/images/:id/file", a.storeSnapshot, append(own, rest.Expect(400, 404, 409, 410, 413))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)

@@ -75,7 +75,7 @@ func newEnv(t *testing.T) *env {
 	e := &env{keys: keys}
 	e.bytes = newBytes(t)
 	e.Env = apitest.New(t, func(x *echo.Echo, store *models.Store) {
-		hosts.New(store, images.New(store, e.bytes, images.Config{MaxBytes: 1 << 30}, slog.New(slog.DiscardHandler)), servers.New(store, &e.done, servers.Config{}), consoles.New(store, nil, consoles.Config{}), config).Mount(x.Group("/hosts"))
+		hosts.New(store, images.New(store, e.bytes, images.Config{MaxBytes: 1 << 30}, slog.New(slog.DiscardHandler)), servers.New(store, &e.done, servers.Config{Keys: keys}), consoles.New(store, nil, consoles.Config{}), config).Mount(x.Group("/hosts"))
 	})
 	e.admin, e.member = e.User(t, "ops", "admin"), e.User(t, "one", "member")
 	return e

@@ -131,7 +131,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			ForceConfigDrive: c.Build.ForceConfigDrive,
 			VendorData:       vendor,
 			VendorServices:   services,
-			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions()},
+			Drive:            &contract.DriveOptions{Format: c.Build.ConfigDriveFormat, SkipVersions: c.Build.SkipVersions(), Domain: c.Build.DHCPDomain},
 			Inject:           &contract.InjectOptions{Partition: c.Build.InjectPartition, User: c.Build.InjectUser},
 		},
 		Network: networks.Config{

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -252,6 +253,7 @@ type Build struct {
 	// Config drives. Names and defaults are Nova's.
 	ForceConfigDrive  bool          `koanf:"force_config_drive" help:"give every server a config drive, whatever its request says"`
 	ConfigDriveFormat string        `koanf:"config_drive_format" help:"iso9660 or vfat"`
+	DHCPDomain        string        `koanf:"dhcp_domain" help:"domain behind the hostname that guests are told, by config drive and metadata service (Nova's setting of this name); empty: none"`
 	ConfigDriveSkip   string        `koanf:"config_drive_skip_versions" help:"versions of the EC2 metadata that config drives leave out, with spaces between them"`
 	VendorDataFile    string        `koanf:"vendordata_jsonfile_path" help:"a JSON object that every server finds in its vendor_data.json, at most 64 KiB; empty: none"`
 	VendorTargets     string        `koanf:"vendordata_dynamic_targets" help:"services that are asked what else a server finds in its vendor_data2.json, as NAME@URL,NAME@URL; empty: none"`
@@ -678,6 +680,9 @@ func settingOf(variable string, known map[string]bool) string {
 // mostCount is how many servers one transaction and one history of the engine take well.
 const mostCount = 10_000
 
+// domainName is one or more labels in lower case.
+var domainName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+
 func (c Config) check() error {
 	var wrong []error
 	positive := func(name string, n int64) {
@@ -720,6 +725,9 @@ func (c Config) check() error {
 	finite("build.build_failure_weight_multiplier", c.Build.BuildFailureWeight)
 	if _, err := c.Build.Steps(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if d := c.Build.DHCPDomain; d != "" && !domainName.MatchString(d) {
+		wrong = append(wrong, fmt.Errorf("build.dhcp_domain must be a domain's name, as cloud.example, not %q", d))
 	}
 	if f := c.Build.ConfigDriveFormat; f != configdrive.ISO9660 && f != configdrive.VFAT {
 		wrong = append(wrong, fmt.Errorf("build.config_drive_format must be %s or %s, not %q", configdrive.ISO9660, configdrive.VFAT, f))

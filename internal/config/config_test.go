@@ -275,6 +275,7 @@ func TestVendorDataServicesAreNamedAndBounded(t *testing.T) {
 func TestAConfigDriveHasAFormatAndVersionsThatThereAre(t *testing.T) {
 	for yaml, says := range map[string]string{
 		"build: {inject_partition: -3}":                     "build.inject_partition must be -2, -1, 0 or a partition's number, not -3",
+		"build: {dhcp_domain: .Cloud}":                      `build.dhcp_domain must be a domain's name, as cloud.example, not ".Cloud"`,
 		"build: {config_drive_format: ext4}":                `build.config_drive_format must be iso9660 or vfat, not "ext4"`,
 		"build: {config_drive_skip_versions: \"1.0 2009\"}": `build.config_drive_skip_versions: "2009" is none of 1.0, 2007-01-19`,
 	} {

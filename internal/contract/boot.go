@@ -90,9 +90,11 @@ type BootInput struct {
 	Submission
 }
 
-// DriveOptions are the settings of config drives.
+// DriveOptions are the settings of config drives, and of what else guests are told.
 type DriveOptions struct {
 	Format string `json:"format"` // iso9660 or vfat
+	// Domain is behind the hostname that a guest is told, where that is a name alone (Nova's dhcp_domain).
+	Domain string `json:"dhcp_domain,omitempty"`
 	// SkipVersions are the versions of the EC2 tree that a drive does not have (Nova's config_drive_skip_versions).
 	SkipVersions []string `json:"skip_versions"`
 }

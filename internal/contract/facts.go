@@ -2,6 +2,7 @@ package contract
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/ids"
 )
@@ -38,12 +39,16 @@ func (f ServerFacts) Metadata(zone string) InstanceMetadata {
 	if len(f.Networks) > 0 {
 		groups = []string{"default"} // the only one that there is
 	}
+	hostname := f.Server.Hostname
+	if domain := f.Spec.DriveMade().Domain; domain != "" && !strings.Contains(hostname, ".") {
+		hostname += "." + domain
+	}
 	return InstanceMetadata{
 		SecurityGroups:    groups,
 		ServerID:          f.Server.ServerID,
 		ProjectID:         f.Server.ProjectID,
 		Name:              f.Server.Name,
-		Hostname:          f.Server.Hostname,
+		Hostname:          hostname,
 		AvailabilityZone:  zone,
 		ReservationID:     cmp.Or(f.Server.ReservationID, ids.Reservation(f.Server.ServerID)),
 		LaunchIndex:       f.Server.LaunchIndex,

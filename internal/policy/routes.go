@@ -397,6 +397,8 @@ var routes = []Route{
 	{Method: "PUT", Path: "/hosts/self/guests", Who: Host},
 	{Method: "POST", Path: "/hosts/self/resume", Who: Host},
 	{Method: "GET", Path: "/hosts/self/consoles/:session", Who: Host},
+	{Method: "GET", Path: "/hosts/self/metadata", Who: Host},
+	{Method: "PUT", Path: "/hosts/self/ports/:id/password", Who: Host},
 	{Method: "GET", Path: "/hosts/images/:id/file", Who: Host},
 	{Method: "HEAD", Path: "/hosts/images/:id/file", Who: Host},
 	{Method: "PUT", Path: "/hosts/images/:id/file", Who: Host},

@@ -62,6 +62,9 @@ func New(store *models.Store, config Config) *Service {
 // Engine carries packets.
 func (s *Service) Engine() string { return cmp.Or(s.config.Engine, Bridge) }
 
+// VIFType is how the ports of servers are plugged.
+func (s *Service) VIFType() string { return s.config.VIFType }
+
 // Repository is networks, subnets, ports, security groups and quotas as one caller has them.
 //
 // Errors are faults in Neutron's words, mostly with the name of its exception (ipam.Refusal): NotFound for what the caller may

@@ -6,8 +6,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
-	"github.com/slipway-cloud/slipway/internal/payload"
-	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/facts"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -73,7 +72,7 @@ func (s Servers) Rebuild(ctx context.Context, v models.Server, action lifecycle.
 	} else if kept, err := s.store.ServerSpecs(ctx, v.ID); err != nil {
 		return out, err
 	} else if k, is := kept[v.ID]; is {
-		spec, err := serverspec.Spec.Open(s.config.Keys, v.ID, payload.Sealed{KeyID: k.KeyID, Bytes: k.Sealed})
+		spec, err := facts.Spec(s.config.Keys, k)
 		if err != nil {
 			return out, err
 		}

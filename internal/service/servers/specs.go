@@ -5,8 +5,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/payload"
-	"github.com/slipway-cloud/slipway/internal/serverspec"
+	"github.com/slipway-cloud/slipway/internal/service/facts"
 )
 
 // Specs are what the builds of servers knew, of those that have one: servers of before they were kept do not. They hold secrets
@@ -21,7 +20,7 @@ func (s Servers) Specs(ctx context.Context, ids ...string) (map[string]contract.
 	}
 	specs := make(map[string]contract.ServerSpec, len(kept))
 	for id, k := range kept {
-		if specs[id], err = serverspec.Spec.Open(s.config.Keys, id, payload.Sealed{KeyID: k.KeyID, Bytes: k.Sealed}); err != nil {
+		if specs[id], err = facts.Spec(s.config.Keys, k); err != nil {
 			return nil, err
 		}
 	}
