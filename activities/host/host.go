@@ -38,6 +38,7 @@ type Options struct {
 	Images       Sink // of servers of this host
 	Hypervisor   hypervisor.Hypervisor
 	Ports        hostnet.Ports // plugs them where networks stand on OVN; nil plugs none
+	PortsChanged func()        // is told when other ones are plugged; nil is nobody
 	// PlugPatience is how long a build waits for a port to be up; 0 does not. PlugFatal has it leave the host then.
 	PlugPatience time.Duration
 	PlugFatal    bool
@@ -75,6 +76,9 @@ type turn struct {
 func New(o Options) (*Activities, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.PortsChanged == nil {
+		o.PortsChanged = func() {}
 	}
 	if o.Offers == nil {
 		o.Offers = transfer.NewOffers(transfer.Options{Hostname: o.Hostname, Logger: o.Logger})

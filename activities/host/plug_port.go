@@ -48,6 +48,7 @@ func (a *Activities) UnplugPort(ctx context.Context, in contract.Undo) error {
 	}
 	defer leave()
 	if a.o.Ports != nil {
+		defer a.o.PortsChanged()
 		if err := a.o.Ports.Unplug(ctx, in.ServerID, in.Index); err != nil {
 			return err
 		}
@@ -56,13 +57,14 @@ func (a *Activities) UnplugPort(ctx context.Context, in contract.Undo) error {
 }
 
 func port(serverID string, nic int, p contract.Port) hostnet.Port {
-	return hostnet.Port{ServerID: serverID, NIC: nic, ID: p.ID, MAC: p.MAC, MTU: p.MTU}
+	return hostnet.Port{ServerID: serverID, NIC: nic, ID: p.ID, Network: p.NetworkID, MAC: p.MAC, MTU: p.MTU}
 }
 
 func (a *Activities) plug(ctx context.Context, p hostnet.Port) error {
 	if a.o.Ports == nil {
 		return fault.New(fault.HostUnfit, "Host %s plugs no ports: host.ovsdb does not name its Open vSwitch.", a.o.Hostname)
 	}
+	defer a.o.PortsChanged()
 	return a.o.Ports.Plug(ctx, p)
 }
 
@@ -100,6 +102,7 @@ func (a *Activities) unplugAll(ctx context.Context, serverID string) error {
 	if a.o.Ports == nil {
 		return nil
 	}
+	defer a.o.PortsChanged()
 	return a.o.Ports.UnplugAll(ctx, serverID)
 }
 

@@ -44,7 +44,7 @@ func (p *place) plugged(t *testing.T) []hostnet.Plugged {
 	return all
 }
 
-var itsPort = []hostnet.Plugged{{ServerID: server, NIC: 1, PortID: switched.ID, Tap: "tap4f7a2a86-2f", Up: true}}
+var itsPort = []hostnet.Plugged{{ServerID: server, NIC: 1, PortID: switched.ID, Network: switched.NetworkID, MTU: switched.MTU, Tap: "tap4f7a2a86-2f", Up: true}}
 
 func TestAPortIsPluggedAndUnpluggedAsOftenAsOneLikes(t *testing.T) {
 	p := newPlace(t)

@@ -28,9 +28,11 @@ import (
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/fake"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor/libvirt"
 	"github.com/slipway-cloud/slipway/internal/guest/imagecache"
+	"github.com/slipway-cloud/slipway/internal/guest/imds"
 	"github.com/slipway-cloud/slipway/internal/guest/transfer"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
+	"github.com/slipway-cloud/slipway/internal/pace"
 	"github.com/slipway-cloud/slipway/internal/payload"
 	"github.com/slipway-cloud/slipway/internal/space"
 	"github.com/slipway-cloud/slipway/internal/tlsfile"
@@ -195,9 +197,10 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Listen: c.Host.TransferListen, Advertise: c.Host.TransferAdvertise, Hostname: hostname, TLS: listens, Metrics: moved, Logger: log,
 	})
 	defer offers.Close()
+	plugged := pace.NewBell() // rings when other ports are
 	activities, err := host.New(host.Options{
 		Hostname: hostname, InstancesDir: instances, Reserve: reserve, Cache: cache, Images: api, Hypervisor: virt, Consoles: consoles, Keys: keys.Keys,
-		CannotInject: cannotInject, Libguestfs: libguestfs, Logger: log, Ports: ports, PlugPatience: c.Host.PlugTimeout, PlugFatal: c.Host.PlugFatal,
+		CannotInject: cannotInject, Libguestfs: libguestfs, Logger: log, Ports: ports, PlugPatience: c.Host.PlugTimeout, PlugFatal: c.Host.PlugFatal, PortsChanged: plugged.Ring,
 		Offers: offers, Receiver: transfer.Receiver{TLS: dials, Reserve: reserve, Metrics: moved, Logger: log},
 	})
 	if err != nil {
@@ -238,6 +241,12 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 		}
 		group.Go(func() error { return guests.Run(ctx) })
 		group.Go(func() error { return workers.SettlePorts(ctx, activities, log) })
+		if networks, ok := ports.(imds.Switch); ok {
+			group.Go(func() error {
+				imds.New(imds.Options{Source: &registration, Logger: log}).Run(ctx, networks, plugged)
+				return nil
+			})
+		}
 		if libguestfs != nil {
 			group.Go(func() error {
 				if why := libguestfs.Ready(ctx); why != nil && ctx.Err() == nil {

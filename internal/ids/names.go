@@ -88,3 +88,29 @@ func Volume(serverID string) string {
 	sum := sha256.Sum256([]byte(serverID))
 	return hex.EncodeToString(sum[:4])
 }
+
+// Where guests find the metadata service, on every network alike. The MAC is none that a port is given.
+const (
+	MetadataV4  = "169.254.169.254"
+	MetadataV6  = "fe80::a9fe:a9fe"
+	MetadataMAC = "0e:00:a9:fe:a9:fe"
+)
+
+// metadataPort begins the names of the places of metadata services, as the field's tools name the namespaces that are behind them.
+const metadataPort = "ovnmeta-"
+
+// MetadataPort is the place of a network's metadata service in the network engine, the same on every host.
+func MetadataPort(networkID string) string { return metadataPort + networkID }
+
+// NetworkOfMetadataPort is the network of such a place.
+func NetworkOfMetadataPort(portID string) (networkID string, ok bool) {
+	return strings.CutPrefix(portID, metadataPort)
+}
+
+// MetadataLink is the host's side of it; "" for what is no network's id.
+func MetadataLink(networkID string) string {
+	if len(networkID) < 11 {
+		return ""
+	}
+	return "meta" + networkID[:11]
+}

@@ -202,7 +202,7 @@ var Rules = []Rule{
 	},
 	{
 		Who: []string{"activities/host", "workers", "internal/guest/..."}, Except: []string{"internal/guest/transfer"}, Never: []string{"internal/listener"},
-		Why: "a hypervisor listens on nothing, but for another host while disks are offered to it",
+		Why: "a hypervisor listens on nothing, but for another host while disks are offered to it, and for its guests in namespaces of their own",
 	},
 	{
 		Who: []string{"internal/guest/transfer"}, Never: []string{sdk, "internal/guest/hypervisor/...", "internal/guest/disk", "internal/guest/imagecache"},

@@ -36,6 +36,7 @@ type Port struct {
 	ServerID string
 	NIC      int    // its place, from 0
 	ID       string // the port's: what OVN knows it by
+	Network  string // whose id; "" of a guest that was plugged before that was told
 	MAC      string
 	MTU      int // 0 leaves the kernel's default
 }
@@ -48,7 +49,29 @@ type Plugged struct {
 	ServerID string `json:"server_id"`
 	NIC      int    `json:"nic"`
 	PortID   string `json:"port_id,omitempty"` // "" where only a tap is left
+	Network  string `json:"network_id,omitempty"`
+	MTU      int    `json:"mtu,omitempty"`
 	Tap      string `json:"tap"`
 	Up       bool   `json:"up"`              // what OVN says of it is in place
 	Error    string `json:"error,omitempty"` // the switch's, or what is missing
+}
+
+// Spaces makes network namespaces of this host on the networks of its guests, in which the metadata service listens. OVN knows one place
+// of it for each network (a localport), and each host answers there for itself.
+type Spaces interface {
+	// OpenSpace makes one, with its end in the switch. It goes with the process.
+	OpenSpace(ctx context.Context, network string, mtu int) (Space, error)
+	// SweepSpaces takes out of the switch what is left there of networks other than those.
+	SweepSpaces(ctx context.Context, keep []string) error
+}
+
+// Space is one namespace.
+type Space interface {
+	// Path is where it is entered (netspace.Do), and Link the index of its interface in it.
+	Path() string
+	Link() int
+	// Mend puts right what somebody has changed about its end in the switch. An error means that it is to be made anew.
+	Mend(ctx context.Context) error
+	// Close takes its end out of the switch, and gives it up.
+	Close(ctx context.Context) error
 }

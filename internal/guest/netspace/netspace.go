@@ -3,6 +3,7 @@ package netspace
 
 import (
 	"fmt"
+	"os"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -33,6 +34,30 @@ func Do(path string, f func(*netlink.Handle) error) error {
 	}()
 	return <-done
 }
+
+// New makes a network namespace that has no name: it is there for as long as somebody holds the file, and goes with this process. Path
+// is where Do finds it.
+func New() (*os.File, error) {
+	type made struct {
+		file *os.File
+		err  error
+	}
+	done := make(chan made, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked, as in Do
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- made{err: fmt.Errorf("make a network namespace: %w", err)}
+			return
+		}
+		file, err := os.Open("/proc/thread-self/ns/net")
+		done <- made{file, err}
+	}()
+	m := <-done
+	return m.file, m.err
+}
+
+// Path of a namespace that is held.
+func Path(ns *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", ns.Fd()) }
 
 func enter(path string) error {
 	ns, err := netns.GetFromPath(path)

@@ -42,7 +42,7 @@ func (f Ports) Plug(ctx context.Context, p hostnet.Port) error {
 			return fault.New(fault.Conflict, "The interface %s is there on this host and is not port %s of instance %s.", p.Tap(), p.ID, p.ServerID)
 		}
 	}
-	text, err := json.Marshal(hostnet.Plugged{ServerID: p.ServerID, NIC: p.NIC, PortID: p.ID, Tap: p.Tap(), Up: true})
+	text, err := json.Marshal(hostnet.Plugged{ServerID: p.ServerID, NIC: p.NIC, PortID: p.ID, Network: p.Network, MTU: p.MTU, Tap: p.Tap(), Up: true})
 	if err != nil {
 		return err
 	}

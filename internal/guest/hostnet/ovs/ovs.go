@@ -31,8 +31,9 @@ const (
 	attachedMAC = "attached-mac"
 	vmUUID      = "vm-uuid"
 
-	ownerKey = "slipway-owner"
-	nicKey   = "slipway-nic"
+	ownerKey   = "slipway-owner"
+	nicKey     = "slipway-nic"
+	networkKey = "slipway-network"
 
 	// installed is what OVN's controller says of an interface when all flows of its port are in the switch (ovn-controller(8)).
 	installed = "ovn-installed"
@@ -134,49 +135,58 @@ func (o *Ports) Plug(ctx context.Context, p hostnet.Port) error {
 }
 
 func (o *Ports) externalIDs(p hostnet.Port) map[string]string {
-	return map[string]string{
+	all := map[string]string{
 		ifaceID: p.ID, ifaceStatus: "active", attachedMAC: p.MAC, vmUUID: p.ServerID, ownerKey: o.owner, nicKey: strconv.Itoa(p.NIC),
 	}
+	if p.Network != "" {
+		all[networkKey] = p.Network
+	}
+	return all
 }
 
-// addPort puts the tap into the integration bridge. Names are unique in the database, so of two who do so one fails.
+// addPort puts the tap into the integration bridge.
 func (o *Ports) addPort(ctx context.Context, p hostnet.Port) error {
-	want := o.externalIDs(p)
-	rows, err := o.interfaces(ctx, named(p.Tap()))
+	return o.addInterface(ctx, p.Tap(), p.MTU, o.externalIDs(p), vmUUID, fmt.Sprintf("port %s of instance %s", p.ID, p.ServerID))
+}
+
+// addInterface puts one into the integration bridge, or mends one whose key is what it shall be. Names are unique in the database, so of
+// two who do so one fails.
+func (o *Ports) addInterface(ctx context.Context, name string, mtu int, want map[string]string, key, what string) error {
+	rows, err := o.interfaces(ctx, named(name))
 	if err != nil {
 		return err
 	}
 	if len(rows) == 1 {
 		is := pairs(rows[0], "external_ids")
-		if is[ownerKey] != o.owner || is[vmUUID] != p.ServerID {
-			return fault.New(fault.Conflict, "The host's Open vSwitch has an interface %s that is not port %s of instance %s.", p.Tap(), p.ID, p.ServerID)
+		if is[ownerKey] != o.owner || is[key] != want[key] {
+			return fault.New(fault.Conflict, "The host's Open vSwitch has an interface %s that is not %s.", name, what)
 		}
 		for key, value := range want {
 			if is[key] == value {
 				delete(want, key)
 			}
 		}
-		if len(want) == 0 && (p.MTU == 0 || number(rows[0], "mtu_request") == p.MTU) {
+		if len(want) == 0 && (mtu == 0 || number(rows[0], "mtu_request") == mtu) {
 			return nil
 		}
-		ops := []ovsdb.Operation{{Op: ovsdb.OperationMutate, Table: "Interface", Where: named(p.Tap()), Mutations: []ovsdb.Mutation{
+		ops := []ovsdb.Operation{{Op: ovsdb.OperationMutate, Table: "Interface", Where: named(name), Mutations: []ovsdb.Mutation{
 			*ovsdb.NewMutation("external_ids", ovsdb.MutateOperationDelete, ovsdb.OvsSet{GoSet: keys(want)}),
 			*ovsdb.NewMutation("external_ids", ovsdb.MutateOperationInsert, ofPairs(want)),
 		}}}
-		if p.MTU > 0 {
-			ops = append(ops, ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: "Interface", Where: named(p.Tap()), Row: ovsdb.Row{"mtu_request": p.MTU}})
+		if mtu > 0 {
+			ops = append(ops, ovsdb.Operation{Op: ovsdb.OperationUpdate, Table: "Interface", Where: named(name), Row: ovsdb.Row{"mtu_request": mtu}})
 		}
 		_, err := o.db.do(ctx, ops...)
-		return fail(err, "change the port "+p.Tap())
+		return fail(err, "change the port "+name)
 	}
-	iface := ovsdb.Row{"name": p.Tap(), "external_ids": ofPairs(want)}
-	if p.MTU > 0 {
-		iface["mtu_request"] = p.MTU // else the switch gives it the smallest of its bridge's
+	iface := ovsdb.Row{"name": name, "external_ids": ofPairs(want)}
+	if mtu > 0 {
+		iface["mtu_request"] = mtu // else the switch gives it the smallest of its bridge's
 	}
 	_, err = o.db.do(ctx,
 		ovsdb.Operation{Op: ovsdb.OperationInsert, Table: "Interface", UUIDName: "iface", Row: iface},
 		ovsdb.Operation{Op: ovsdb.OperationInsert, Table: "Port", UUIDName: "port", Row: ovsdb.Row{
-			"name": p.Tap(), "interfaces": ovsdb.UUID{GoUUID: "iface"}, "external_ids": ofPairs(map[string]string{ownerKey: o.owner}),
+			"name": name, "interfaces": ovsdb.UUID{GoUUID: "iface"}, "external_ids": ofPairs(map[string]string{ownerKey: o.owner}),
 		}},
 		// One that adds it to no bridge would be dropped by the database as garbage, without a word.
 		ovsdb.Operation{Op: ovsdb.OperationWait, Table: "Bridge", Timeout: new(int), Columns: []string{"name"}, Until: string(ovsdb.WaitConditionEqual),
@@ -185,7 +195,7 @@ func (o *Ports) addPort(ctx context.Context, p hostnet.Port) error {
 			*ovsdb.NewMutation("ports", ovsdb.MutateOperationInsert, ovsdb.UUID{GoUUID: "port"}),
 		}},
 	)
-	return fail(err, "add the port "+p.Tap())
+	return fail(err, "add the port "+name)
 }
 
 // longest is how long the database is let wait at once: what nobody waits for any more is not left there.
@@ -287,7 +297,8 @@ func (o *Ports) List(ctx context.Context) ([]hostnet.Plugged, error) {
 		if err != nil {
 			continue
 		}
-		p := hostnet.Plugged{ServerID: of[vmUUID], NIC: nic, PortID: of[ifaceID], Tap: text(row, "name"), Up: of[installed] == "true", Error: text(row, "error")}
+		p := hostnet.Plugged{ServerID: of[vmUUID], NIC: nic, PortID: of[ifaceID], Network: of[networkKey], MTU: number(row, "mtu_request"),
+			Tap: text(row, "name"), Up: of[installed] == "true", Error: text(row, "error")}
 		all[p.Tap] = p
 	}
 	err = o.in(ctx, func(h *netlink.Handle) error {

@@ -116,6 +116,19 @@ func aPort(n byte) hostnet.Port {
 type guest struct {
 	netns   string
 	largest atomic.Int64
+	// patience is how long it waits for an answer of the metadata service; 0 is for ever.
+	patience time.Duration
+	as       atomic.Pointer[net.HardwareAddr] // that its IPv4 frames say they are from; nil is its own
+}
+
+// sent looks at a frame behind its virtio header of 10 bytes.
+func (g *guest) sent(frame []byte) {
+	if n := int64(len(frame)); n > g.largest.Load() {
+		g.largest.Store(n)
+	}
+	if as := g.as.Load(); as != nil && len(frame) > 24 && frame[22] == 0x08 && frame[23] == 0 {
+		copy(frame[16:22], *as)
+	}
 }
 
 // offloads are what virtio has with the usual settings.
@@ -150,22 +163,22 @@ func openTap(t *testing.T, netns, name string) *os.File {
 func startGuest(t *testing.T, m *machine, p hostnet.Port) *guest {
 	g := &guest{netns: namespace(t)}
 	out, in := openTap(t, m.netns, p.Tap()), openTap(t, g.netns, "eth0")
-	pump := func(from, to *os.File, seen *atomic.Int64) {
+	pump := func(from, to *os.File, sent func([]byte)) {
 		buf := make([]byte, 1<<17)
 		for {
 			n, err := from.Read(buf)
 			if err != nil {
 				return
 			}
-			if seen != nil && int64(n) > seen.Load() {
-				seen.Store(int64(n))
+			if sent != nil {
+				sent(buf[:n])
 			}
 			if _, err := to.Write(buf[:n]); err != nil && !os.IsTimeout(err) {
 				continue // an interface that is down takes none
 			}
 		}
 	}
-	go pump(in, out, &g.largest)
+	go pump(in, out, g.sent)
 	go pump(out, in, nil)
 	run := func(args ...string) {
 		out, err := exec.Command("ip", append([]string{"-n", filepath.Base(g.netns)}, args...)...).CombinedOutput()
@@ -316,7 +329,7 @@ func TestWhatADeathLeavesBehindIsMendedOrGoes(t *testing.T) {
 	alone()
 	require.NoError(t, m.ports.Plug(ctx, p))
 	require.NoError(t, m.ports.Await(within(), p))
-	require.Equal(t, []hostnet.Plugged{{ServerID: p.ServerID, PortID: p.ID, Tap: p.Tap(), Up: true}}, list())
+	require.Equal(t, []hostnet.Plugged{{ServerID: p.ServerID, PortID: p.ID, MTU: p.MTU, Tap: p.Tap(), Up: true}}, list())
 
 	// A port alone: the machine was started again, and its taps went with it.
 	require.NoError(t, netspace.Do(m.netns, func(h *netlink.Handle) error { return removeTap(h, p.Tap(), m.ports.mark(p.ServerID, p.NIC)) }))

@@ -65,6 +65,11 @@ func setTap(h *netlink.Handle, p hostnet.Port, userspace bool) error {
 			return fmt.Errorf("set its MTU to %d: %w", p.MTU, err)
 		}
 	}
+	return raise(h, link, userspace)
+}
+
+// raise sets an interface of the switch's up, with the host kept out of it.
+func raise(h *netlink.Handle, link netlink.Link, userspace bool) error {
 	if userspace {
 		drop, err := makeBlackhole(h)
 		if err != nil {
