@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/slipway-cloud/slipway/internal/audit"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
@@ -112,8 +113,32 @@ ON CONFLICT DO NOTHING RETURNING kind, resource_id`, c.kinds, c.ids)
 	return marked, failed(err, "mark %d resources of networks as changed", len(refs))
 }
 
-// NetworkRefs lists the resources of a kind behind an id, in the order of ids.
+// NetworkRefs lists the resources of a kind behind an id, in the order of ids; none is the end, and a page that is not full need not be. Of
+// ports, the places of metadata services are behind all others.
 func (s *Store) NetworkRefs(ctx context.Context, kind sdn.Kind, after string, limit int) ([]sdn.Ref, error) {
+	if kind != sdn.KindPort {
+		return s.networkRefs(ctx, kind, after, limit)
+	}
+	behind, services := ids.NetworkOfMetadataPort(after)
+	if !services {
+		if all, err := s.networkRefs(ctx, kind, after, limit); err != nil || len(all) > 0 {
+			return all, err
+		}
+		behind = ""
+	}
+	all, err := s.networkRefs(ctx, sdn.KindNetwork, behind, limit)
+	for i := range all {
+		all[i] = servicePlace(all[i].ID)
+	}
+	return all, err
+}
+
+// servicePlace is where the metadata service of a network is.
+func servicePlace(networkID string) sdn.Ref {
+	return sdn.Ref{Kind: sdn.KindPort, ID: ids.MetadataPort(networkID)}
+}
+
+func (s *Store) networkRefs(ctx context.Context, kind sdn.Kind, after string, limit int) ([]sdn.Ref, error) {
 	table, known := map[sdn.Kind]string{
 		sdn.KindNetwork: "networks", sdn.KindSubnet: "subnets", sdn.KindPort: "ports", sdn.KindGroup: "security_groups",
 	}[kind]
@@ -187,6 +212,8 @@ func (s *Store) NetworkDesiredAround(ctx context.Context, refs ...sdn.Ref) ([][]
 			more := func(d sdn.Desired) { all[i] = append(all[i], d) }
 			switch ref.Kind {
 			case sdn.KindNetwork:
+				all[i] = append(all[i], sdn.Desired{Ref: servicePlace(ref.ID)})
+				queueService(b, ref.ID, func(d sdn.Desired) { all[i][1] = d })
 				queueSubnets(b, "s.network_id = $1", ref.ID, more)
 				queuePorts(b, "p.network_id = $1", ref.ID, more)
 			case sdn.KindSubnet:
@@ -204,10 +231,18 @@ func queueDesired(b *pgx.Batch, ref sdn.Ref, found func(sdn.Desired)) {
 	case sdn.KindSubnet:
 		queueSubnets(b, "s.id = $1", ref.ID, found)
 	case sdn.KindPort:
+		if networkID, service := ids.NetworkOfMetadataPort(ref.ID); service {
+			queueService(b, networkID, found)
+			return
+		}
 		queuePorts(b, "p.id = $1", ref.ID, found)
 	case sdn.KindGroup:
 		queueGroup(b, ref.ID, found)
 	}
+}
+
+func queueService(b *pgx.Batch, networkID string, found func(sdn.Desired)) {
+	queueFound(b, `SELECT id FROM networks WHERE id = $1`, networkID, desiredService, found)
 }
 
 // answersDHCP says of subnet s whether a DHCP server has anything to tell: guests with SLAAC listen to a router.
@@ -246,6 +281,17 @@ func desiredNetwork(row pgx.CollectableRow) (sdn.Desired, error) {
 	var n sdn.Network
 	err := row.Scan(&n.ID, &n.MTU)
 	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindNetwork, ID: n.ID}, Network: &n}, err
+}
+
+// desiredService is the place of a network's metadata service: whatever the network, it is found in the same way.
+func desiredService(row pgx.CollectableRow) (sdn.Desired, error) {
+	var network string
+	err := row.Scan(&network)
+	ref := servicePlace(network)
+	return sdn.Desired{Ref: ref, Port: &sdn.Port{
+		ID: ref.ID, NetworkID: network, MAC: ids.MetadataMAC, Unguarded: true, Service: true,
+		Addresses: []sdn.Address{{IP: netip.MustParseAddr(ids.MetadataV4)}, {IP: netip.MustParseAddr(ids.MetadataV6)}},
+	}}, err
 }
 
 func desiredSubnet(row pgx.CollectableRow) (sdn.Desired, error) {

@@ -169,15 +169,21 @@ func TestWhatIsDesiredIsReadWithAllThatTakesFromIt(t *testing.T) {
 	for _, ip := range p.FixedIPs {
 		port.Port.Addresses = append(port.Port.Addresses, sdn.Address{IP: netip.MustParseAddr(ip.IP), SubnetID: ip.SubnetID, DHCP: ip.SubnetID == s4.ID})
 	}
-	absent := sdn.Ref{Kind: sdn.KindPort, ID: "none"}
-	single, err := w.NetworkDesired(ctx, network.Ref, v4.Ref, v6.Ref, port.Ref, absent)
+	service := sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: "ovnmeta-" + n.ID}, Port: &sdn.Port{
+		ID: "ovnmeta-" + n.ID, NetworkID: n.ID, MAC: "0e:00:a9:fe:a9:fe", Unguarded: true, Service: true,
+		Addresses: []sdn.Address{{IP: netip.MustParseAddr("169.254.169.254")}, {IP: netip.MustParseAddr("fe80::a9fe:a9fe")}},
+	}}
+	absent, elsewhere := sdn.Ref{Kind: sdn.KindPort, ID: "none"}, sdn.Ref{Kind: sdn.KindPort, ID: "ovnmeta-none"}
+	single, err := w.NetworkDesired(ctx, network.Ref, v4.Ref, v6.Ref, port.Ref, absent, service.Ref, elsewhere)
 	require.NoError(t, err)
-	require.Equal(t, []sdn.Desired{network, v4, v6, port, {Ref: absent}}, single)
-	got, err := w.NetworkDesiredAround(ctx, network.Ref, v4.Ref, v6.Ref, port.Ref, absent)
+	require.Equal(t, []sdn.Desired{network, v4, v6, port, {Ref: absent}, service, {Ref: elsewhere}}, single)
+	gone := sdn.Ref{Kind: sdn.KindNetwork, ID: "none"}
+	got, err := w.NetworkDesiredAround(ctx, network.Ref, v4.Ref, v6.Ref, port.Ref, absent, gone)
 	require.NoError(t, err)
-	require.ElementsMatch(t, []sdn.Desired{network, v4, v6, port}, got[0])
+	require.ElementsMatch(t, []sdn.Desired{network, service, v4, v6, port}, got[0])
 	require.Equal(t, network, got[0][0])
-	require.Equal(t, port, got[0][3], "ports after what they need")
+	require.Equal(t, port, got[0][4], "ports after what they need")
+	require.Equal(t, []sdn.Desired{{Ref: gone}, {Ref: elsewhere}}, got[5], "with its network goes the place of its metadata service")
 	require.Equal(t, []sdn.Desired{v4, port}, got[1])
 	require.Equal(t, []sdn.Desired{v6, port}, got[2])
 	require.Equal(t, []sdn.Desired{port}, got[3])
@@ -201,6 +207,17 @@ func TestWhatIsDesiredIsReadWithAllThatTakesFromIt(t *testing.T) {
 	refs, err := w.NetworkRefs(ctx, sdn.KindSubnet, "", 10)
 	require.NoError(t, err)
 	require.Subset(t, refs, []sdn.Ref{v4.Ref, v6.Ref})
+	ports, err := w.NetworkRefs(ctx, sdn.KindPort, "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []sdn.Ref{port.Ref}, ports)
+	services, err := w.NetworkRefs(ctx, sdn.KindPort, p.ID, 10)
+	require.NoError(t, err)
+	require.Contains(t, services, service.Ref)
+	for i, after := range services {
+		rest, err := w.NetworkRefs(ctx, sdn.KindPort, after.ID, 10)
+		require.NoError(t, err)
+		require.ElementsMatch(t, services[i+1:], rest)
+	}
 	behind, err := w.NetworkRefs(ctx, sdn.KindSubnet, refs[0].ID, 10)
 	require.NoError(t, err)
 	require.Equal(t, refs[1:], behind)

@@ -317,6 +317,7 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 		{"IPv6 over a small MTU", e.member, "/subnets", fields{"subnet": fields{"network_id": narrow, "cidr": "fd00::/64", "ip_version": 6}}, 409, "NetworkMTUSubnetConflict", "MTU of " + narrow + " is not valid, subnet requires a minimum of 1280"},
 		{"port of a stranger", e.stranger, "/ports", port(fields{}), 404, "NetworkNotFound", ""},
 		{"multicast MAC", e.member, "/ports", port(fields{"mac_address": "01:00:5e:00:00:01"}), 400, "HTTPBadRequest", "Invalid input for mac_address. Reason: '01:00:5e:00:00:01' is not a valid MAC address."},
+		{"the metadata service's MAC", e.member, "/ports", port(fields{"mac_address": "0E:00:A9:FE:A9:FE"}), 400, "HTTPBadRequest", "Invalid input for mac_address. Reason: '0e:00:a9:fe:a9:fe' is the metadata service's on every network."},
 		{"no MAC", e.member, "/ports", port(fields{"mac_address": "00:00:00:00:00:00"}), 400, "HTTPBadRequest", "Invalid input for mac_address. Reason: '00:00:00:00:00:00' is not a valid MAC address."},
 		{"every MAC", e.member, "/ports", port(fields{"mac_address": "ff:ff:ff:ff:ff:ff"}), 400, "HTTPBadRequest", ""},
 		{"a MAC in use", e.member, "/ports", port(fields{"mac_address": taken.At(t, "port", "mac_address")}), 409, "MacAddressInUse", ""},

@@ -70,6 +70,9 @@ type Port struct {
 	// Filtered ports pass what a rule of one of their groups lets, and what a guest needs to have an address at all: of DHCP what it asks.
 	Filtered bool
 	Groups   []string
+	// Service says that it is the place of the network's metadata service, which is on every host at once: what is sent to it goes to
+	// that host's.
+	Service bool
 }
 
 // Address is one of a port.

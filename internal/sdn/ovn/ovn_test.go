@@ -89,7 +89,7 @@ func TestTheRowsSayWhatOVNReads(t *testing.T) {
 	options := get("DHCP_Options", v4, "options")
 	for _, option := range []string{
 		`router="192.0.2.1"`, `server_id="192.0.2.1"`, `mtu="1442"`, `lease_time="43200"`, `dns_server="{192.0.2.53, 192.0.2.54}"`,
-		`classless_static_route="{198.51.100.0/24,192.0.2.9, 0.0.0.0/0,192.0.2.1}"`, `server_mac="fa:16:3e:`,
+		`classless_static_route="{169.254.169.254/32,0.0.0.0, 198.51.100.0/24,192.0.2.9, 0.0.0.0/0,192.0.2.1}"`, `server_mac="fa:16:3e:`,
 	} {
 		require.Contains(t, options, option)
 	}
@@ -117,6 +117,37 @@ func TestTheRowsSayWhatOVNReads(t *testing.T) {
 	require.NoError(t, e.Apply(ctx, sdntest.At(w.Port)))
 	require.Equal(t, `["fa:16:3e:00:00:01", unknown]`, get("Logical_Switch_Port", w.Port.ID, "addresses"))
 	require.Equal(t, `[]`, get("Logical_Switch_Port", w.Port.ID, "port_security"))
+}
+
+// A network's metadata service has a place on every host, and goes with the network.
+func TestAMetadataServiceHasItsPlace(t *testing.T) {
+	ctx := context.Background()
+	c := newCentral(t)
+	e, w := c.lead(t), sdntest.NewWorld()
+	name := "ovnmeta-" + w.Network.ID
+	place := sdntest.At(sdn.Port{ID: name, NetworkID: w.Network.ID, MAC: "0e:00:a9:fe:a9:fe", Unguarded: true, Service: true, Addresses: []sdn.Address{
+		{IP: netip.MustParseAddr("169.254.169.254")}, {IP: netip.MustParseAddr("fe80::a9fe:a9fe")},
+	}})
+	for range 2 {
+		require.NoError(t, e.Apply(ctx, sdntest.Net(w.Network), place))
+	}
+	get := func(column string) string { return c.nbctl(t, "get", "Logical_Switch_Port", name, column) }
+	require.Equal(t, []string{"localport", `["0e:00:a9:fe:a9:fe 169.254.169.254 fe80::a9fe:a9fe"]`, `[]`, `{}`, `[]`, `[]`},
+		[]string{get("type"), get("addresses"), get("port_security"), get("options"), get("enabled"), get("dhcpv4_options")})
+	known, err := e.Known(ctx)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []sdn.Ref{sdntest.Net(w.Network).Ref, place.Ref}, known)
+	require.NoError(t, e.Apply(ctx, sdntest.No(sdntest.Net(w.Network).Ref), sdntest.No(place.Ref)))
+	known, err = e.Known(ctx)
+	require.NoError(t, err)
+	require.Empty(t, known)
+	require.Empty(t, c.nbctl(t, "--bare", "--columns=name", "find", "Logical_Switch_Port", "type=localport"))
+
+	// A route of the subnet's own to the service stands.
+	w.V4.Routes = []sdn.Route{{To: netip.MustParsePrefix("169.254.169.254/32"), Through: netip.MustParseAddr("192.0.2.9")}}
+	w.V4.Gateway = netip.Addr{}
+	require.NoError(t, e.Apply(ctx, sdntest.Sub(w.V4)))
+	require.Equal(t, `"{169.254.169.254/32,192.0.2.9}"`, c.nbctl(t, "get", "DHCP_Options", c.nbctl(t, "--bare", "--columns=_uuid", "find", "DHCP_Options"), "options:classless_static_route"))
 }
 
 func TestWhatOthersMadeStays(t *testing.T) {

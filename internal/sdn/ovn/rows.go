@@ -122,8 +122,8 @@ func networkRow(n sdn.Network) map[string]any {
 }
 
 // noGatewayServer is the address of a subnet's DHCP server where it has no gateway whose address it could be: one that no guest
-// can have. Guests renew by broadcast then.
-var noGatewayServer = netip.MustParseAddr("169.254.169.254")
+// can have.
+var noGatewayServer = netip.MustParseAddr(ids.MetadataV4)
 
 const leaseSeconds = "43200" // Neutron's with OVN
 
@@ -150,20 +150,21 @@ func subnetRow(s sdn.Subnet) map[string]any {
 		}
 		options["server_id"], options["server_mac"] = server.String(), mac
 		options["lease_time"], options["mtu"] = leaseSeconds, strconv.Itoa(s.MTU)
-		if routes := classless(s); routes != "" {
-			options["classless_static_route"] = routes
-		}
+		options["classless_static_route"] = classless(s)
 	}
 	return map[string]any{"cidr": s.CIDR.String(), "options": options, "external_ids": map[string]string{}}
 }
 
-// classless are the routes with the way out among them, since a client that takes these ignores the option router (RFC 3442).
+// classless are the routes, with those to the metadata service and out among them: a client that takes these ignores the option router
+// (RFC 3442). The service is on the link itself.
 func classless(s sdn.Subnet) string {
-	if len(s.Routes) == 0 {
-		return ""
+	service := netip.PrefixFrom(noGatewayServer, noGatewayServer.BitLen())
+	routes := s.Routes
+	if !slices.ContainsFunc(routes, func(r sdn.Route) bool { return r.To == service }) {
+		routes = append([]sdn.Route{{To: service, Through: netip.IPv4Unspecified()}}, routes...)
 	}
 	var all []string
-	for _, r := range s.Routes {
+	for _, r := range routes {
 		all = append(all, r.To.String()+","+r.Through.String())
 	}
 	if s.Gateway.IsValid() {
@@ -192,6 +193,8 @@ func portRow(p sdn.Port) map[string]any {
 		"options": map[string]string{}, "external_ids": map[string]string{tagNetwork: p.NetworkID, tagGroups: groupsNoted(p)},
 	}
 	switch {
+	case p.Service:
+		columns["type"] = "localport"
 	case p.Unguarded:
 		// What it sends from is known nowhere, so what is for unknown addresses goes to it.
 		columns["addresses"] = set{own, "unknown"}

@@ -111,9 +111,14 @@ func (w world) inStep(t testing.TB, engine sdn.Engine) bool {
 	ctx := context.Background()
 	var all []sdn.Ref
 	for _, kind := range sdn.Kinds() {
-		refs, err := w.NetworkRefs(ctx, kind, "", 1000)
-		require.NoError(t, err)
-		all = append(all, refs...)
+		for after := ""; ; { // until there are none: a short page is not the last
+			refs, err := w.NetworkRefs(ctx, kind, after, 1000)
+			require.NoError(t, err)
+			if len(refs) == 0 {
+				break
+			}
+			all, after = append(all, refs...), refs[len(refs)-1].ID
+		}
 	}
 	desired, err := w.NetworkDesired(ctx, all...)
 	require.NoError(t, err)

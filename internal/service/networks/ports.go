@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
@@ -220,6 +221,9 @@ func (r *Repository) apply(in *NewPort, n models.Network, before models.Port, ru
 		if in.MAC, err = ipam.MAC(in.MAC); err != nil {
 			return err
 		}
+		if in.MAC == ids.MetadataMAC { // whose port would be taken for the service
+			return ipam.BadAttribute("mac_address", "'%s' is the metadata service's on every network", in.MAC)
+		}
 	}
 	if in.Addresses != nil {
 		if in.FixedIPs, err = fixedIPs(in.Addresses); err != nil {
@@ -264,6 +268,9 @@ func addressPairs(pairs []models.AddressPair) error {
 			mac, err := ipam.MAC(p.MAC)
 			if err != nil {
 				return err
+			}
+			if mac == ids.MetadataMAC {
+				return ipam.BadAttribute("allowed_address_pairs", "'%s' is the metadata service's on every network", mac)
 			}
 			pairs[i].MAC = mac
 		}

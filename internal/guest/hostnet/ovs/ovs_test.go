@@ -192,8 +192,19 @@ func startGuest(t *testing.T, m *machine, p hostnet.Port) *guest {
 func (g *guest) dhcp(t *testing.T) string {
 	t.Helper()
 	script := filepath.Join(t.TempDir(), "script")
-	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\n[ \"$1\" = bound ] && ip address add $ip/$mask dev $interface && ip link set $interface mtu $mtu && echo \"got $ip $mtu\"\nexit 0\n"), 0o755))
-	out, err := exec.Command("nsenter", "--net="+g.netns, "busybox", "udhcpc", "-f", "-q", "-n", "-i", "eth0", "-O", "mtu", "-t", "10", "-T", "1", "-s", script).CombinedOutput()
+	require.NoError(t, os.WriteFile(script, []byte(`#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip address add $ip/$mask dev $interface && ip link set $interface mtu $mtu || exit 1
+set -- $staticroutes
+while [ -n "$2" ]; do
+	via="via $2"
+	[ "$2" = 0.0.0.0 ] && via=
+	ip route add $1 $via dev $interface || exit 1
+	shift 2
+done
+echo "got $ip $mtu"
+`), 0o755))
+	out, err := exec.Command("nsenter", "--net="+g.netns, "busybox", "udhcpc", "-f", "-q", "-n", "-i", "eth0", "-O", "mtu", "-O", "staticroutes", "-t", "10", "-T", "1", "-s", script).CombinedOutput()
 	require.NoError(t, err, string(out))
 	_, got, found := strings.Cut(string(out), "got ")
 	require.True(t, found, string(out))

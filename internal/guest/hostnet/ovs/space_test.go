@@ -135,8 +135,7 @@ func newMetadataHost(t *testing.T) *metadataHost {
 		h.ports[i] = h.add(i, byte(i+1), guestAt, "")
 		h.plug(t, h.ports[i])
 		h.guests[i] = startGuest(t, h.machine, h.ports[i])
-		h.guests[i].ip(t, "address", "add", guestAt+"/24", "dev", "eth0")
-		h.guests[i].ip(t, "route", "add", serviceV4+"/32", "dev", "eth0")
+		require.Equal(t, guestAt+" 1442", h.guests[i].dhcp(t))
 	}
 	h.start(t)
 	return h
@@ -150,6 +149,10 @@ func (h *metadataHost) add(network int, n byte, address, security string) hostne
 	sw, service := "neutron-"+p.Network, ids.MetadataPort(p.Network)
 	h.northbound("--may-exist", "ls-add", sw, "--", "--may-exist", "lsp-add", sw, service, "--", "lsp-set-type", service, "localport", "--",
 		"lsp-set-addresses", service, ids.MetadataMAC+" "+ids.MetadataV4+" "+ids.MetadataV6, "--", "lsp-add", sw, p.ID)
+	// As internal/sdn/ovn has it.
+	options := h.northbound("create", "DHCP_Options", "cidr=10.0.0.0/24", `options="lease_time"="3600" "router"="10.0.0.1" "server_id"="10.0.0.1" "server_mac"="fa:16:3e:ff:ff:ff" "mtu"="1442" `+
+		`"classless_static_route"="{169.254.169.254/32,0.0.0.0, 0.0.0.0/0,10.0.0.1}"`)
+	h.northbound("lsp-set-dhcpv4-options", p.ID, options)
 	own := p.MAC + " " + address + " fd00::" + strconv.Itoa(int(n))
 	h.northbound("lsp-set-addresses", p.ID, own)
 	switch security {
