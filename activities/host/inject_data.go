@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -22,6 +23,11 @@ func (a *Activities) InjectData(ctx context.Context, in contract.InjectDataInput
 }
 
 func (a *Activities) injectData(ctx context.Context, dir string, in contract.InjectDataInput) (injected contract.InjectedData, err error) {
+	if a.o.CannotInject != nil && len(in.Metadata.Files) == 0 && slices.ContainsFunc(in.Metadata.Ports, contract.Port.Plugged) {
+		// It has another way to be told the rest, but for the password.
+		note := "nothing was injected, and the guest is told by the metadata service alone: " + a.o.CannotInject.Error()
+		return contract.InjectedData{Notes: []string{forUsers(note, dir)}}, nil
+	}
 	if a.o.CannotInject != nil {
 		return injected, fault.Wrap(fault.HostUnfit, a.o.CannotInject, "nothing can be injected into images on this host, so the server needs a config drive: %v", a.o.CannotInject).NotTheHosts()
 	}
