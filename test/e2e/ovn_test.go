@@ -47,7 +47,8 @@ func TestServersOfNetworksThatOVNSwitches(t *testing.T) {
 	firstIP, _ := address(t, r.active(t, first.ID))
 	second := r.create(t, servers.CreateOpts{
 		Name: "second", ImageRef: image, FlavorRef: r.flavor, Networks: r.on(), ConfigDrive: ptr(true),
-		UserData: []byte("#!/bin/sh\nwhile ! ping -c 1 -W 1 " + firstIP + " >/dev/null; do sleep 1; done\necho reached\n"),
+		UserData: []byte("#!/bin/sh\nwhile ! ping -c 1 -W 1 " + firstIP + " >/dev/null; do sleep 1; done\necho reached\n" +
+			"ip route add 169.254.169.254 dev eth0\nuntil name=$(wget -q -O - http://169.254.169.254/latest/meta-data/hostname); do sleep 1; done\necho served $name\n"),
 	})
 	r.active(t, second.ID)
 	port, err := ids.Port(first.ID, 0)
@@ -57,6 +58,7 @@ func TestServersOfNetworksThatOVNSwitches(t *testing.T) {
 	require.Contains(t, plugged(), ids.Tap(port))
 	require.Equal(t, "true", ask("ovn-nbctl", "--timeout=10", "--db="+central.Northbound, "get", "Logical_Switch_Port", port, "up"))
 	require.Contains(t, r.console(t, second.ID), "user-data> reached")
+	require.Contains(t, r.console(t, second.ID), "user-data> served second")
 
 	// Off, its port is nowhere; on again, it is there again.
 	becomes := func(id, status string) {
@@ -76,6 +78,10 @@ func TestServersOfNetworksThatOVNSwitches(t *testing.T) {
 	r.deleted(t, first.ID)
 	r.deleted(t, second.ID)
 	require.Empty(t, plugged())
+	system.Eventually(t, buildPatience, func() (bool, string) {
+		left := ask("ovs-vsctl", "--timeout=10", "--db="+ovsdb, "--bare", "--columns=name", "find", "Interface", `external_ids:slipway-metadata!=""`)
+		return left == "", "metadata services of networks without guests: " + left
+	})
 	out, err := exec.Command("nsenter", "--net="+testenv.Libvirt(t).NetNS, "ip", "-br", "link").CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.NotContains(t, string(out), ids.Tap(port))
