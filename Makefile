@@ -22,13 +22,16 @@ help: ## list the targets
 
 # ---------------------------------------------------------------------------------------------------------- run it
 
+# What networks stand on: bridge (isolated on each host) or ovn, which switches them. Empty: as at the last start, at first bridge.
+ENGINE ?=
+
 .PHONY: demo
-demo: up ## install what is missing, start everything, and build a first server
+demo: up ## install what is missing, start everything, and build a first server: make demo [ENGINE=ovn]
 	@deploy/dev/demo.sh
 
 .PHONY: up
-up: install build novnc temporal guest ## the same without the server: the API, Temporal and its Web UI, a hypervisor
-	@$(bin)/slipway dev up
+up: install build novnc temporal guest $(if $(filter ovn,$(ENGINE)),ovn) ## the same without the server: the API, Temporal and its Web UI, a hypervisor
+	@$(bin)/slipway dev up $(if $(ENGINE),--network-engine $(ENGINE))
 
 .PHONY: hosts
 hosts: ## more hypervisors beside what up started, each with a libvirtd of its own: make hosts N=3
@@ -72,6 +75,10 @@ build: ## build .slipway/bin/slipway
 .PHONY: novnc
 novnc:
 	@deploy/dev/fetch-novnc.sh || echo "make: going on without noVNC: no page shows a server's screen"
+
+.PHONY: ovn
+ovn:
+	@deploy/dev/fetch-ovn.sh
 
 .PHONY: temporal
 temporal:

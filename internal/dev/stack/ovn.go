@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -40,10 +41,15 @@ type ChassisOptions struct {
 	Programs   string
 	Hostname   string
 	Southbound string
-	EncapIP    string // where the others send what they encapsulate
-	NetNS      string // path of the network namespace to run in; "" is this process'
-	Logger     *slog.Logger
+	// EncapIP is where the others send what they encapsulate: on loopback where there are none, else in Underlay, on a bridge
+	// that wires end in (LayWire).
+	EncapIP string
+	NetNS   string // path of the network namespace to run in; "" is this process'
+	Logger  *slog.Logger
 }
+
+// Southbound is the database's address of a central part in a folder.
+func Southbound(dir string) string { return (&ovnPrograms{dir: dir}).socket("sb") }
 
 // vswitchStop is longer than ovs-vswitchd takes to let go of what it has in its datapath.
 const vswitchStop = 30 * time.Second
@@ -88,13 +94,24 @@ func StartChassis(ctx context.Context, o ChassisOptions) (_ *Chassis, err error)
 		return nil, err
 	}
 	c := &Chassis{OVSDB: p.socket("conf")}
+	// As ovs-ctl does, who starts the switch says which it is: "ovs-vsctl (Open vSwitch) 3.5.0".
+	said, err := p.ask(ctx, "ovs-vsctl", "--version")
+	if err != nil {
+		return nil, err
+	}
+	said, _, _ = strings.Cut(said, "\n")
+	version := said[strings.LastIndexByte(said, ' ')+1:]
 	// Segmentation in the datapath has to be on before it starts: without it guests with the usual offloads have no TCP.
-	err = p.once(ctx, "ovs-vsctl", "--timeout=10", "--db="+c.OVSDB, "--no-wait", "init", "--", "set", "Open_vSwitch", ".",
+	err = p.once(ctx, "ovs-vsctl", "--timeout=10", "--db="+c.OVSDB, "--no-wait", "init", "--", "set", "Open_vSwitch", ".", "ovs-version="+version,
 		"external_ids:system-id="+o.Hostname, "external_ids:hostname="+o.Hostname, "external_ids:ovn-remote="+o.Southbound,
 		"external_ids:ovn-encap-type=geneve", "external_ids:ovn-encap-ip="+o.EncapIP,
 		"external_ids:ovn-bridge-datapath-type=netdev", "other_config:userspace-tso-enable=true")
 	if err == nil {
-		err = p.run(ctx, Command{Name: "ovs-vswitchd", Args: []string{c.OVSDB}, StopTimeout: vswitchStop})
+		command := Command{Name: vswitchd, Args: []string{c.OVSDB}, StopTimeout: vswitchStop}
+		if !strings.HasPrefix(o.EncapIP, "127.") {
+			command.Ready = func(ctx context.Context) error { return p.underlay(ctx, o.EncapIP) }
+		}
+		err = p.run(ctx, command)
 	}
 	if err == nil {
 		err = p.run(ctx, Command{Name: "ovn-controller", Args: []string{c.OVSDB}})
@@ -106,6 +123,12 @@ func StartChassis(ctx context.Context, o ChassisOptions) (_ *Chassis, err error)
 // Stop ends it. What it has switched is switched no more.
 func (c *Chassis) Stop() error { return c.programs.Stop() }
 
+const (
+	vswitchd = "ovs-vswitchd"
+	// socketPathMax is what the kernel takes: unix(7).
+	socketPathMax = 107
+)
+
 // ovnPrograms are children that share a folder.
 type ovnPrograms struct {
 	dir, folder, netns string
@@ -116,6 +139,9 @@ type ovnPrograms struct {
 func (p *ovnPrograms) prepare() error {
 	if _, err := os.Stat(filepath.Join(p.folder, "run")); err != nil {
 		return err
+	}
+	if longest := p.file(vswitchd + ".ctl"); len(longest) > socketPathMax {
+		return fmt.Errorf("the path %s is longer than a socket's may be (%d bytes): take a shorter folder", longest, socketPathMax)
 	}
 	return os.MkdirAll(p.dir, 0o755)
 }
@@ -139,13 +165,20 @@ func (p *ovnPrograms) command(name string, args []string) (path string, all, env
 
 // once runs a program to its end.
 func (p *ovnPrograms) once(ctx context.Context, name string, args ...string) error {
+	_, err := p.ask(ctx, name, args...)
+	return err
+}
+
+// ask is once, with what the program says.
+func (p *ovnPrograms) ask(ctx context.Context, name string, args ...string) (string, error) {
 	path, all, env := p.command(name, args)
 	cmd := exec.CommandContext(ctx, path, all...)
 	cmd.Env = append(os.Environ(), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", name, err, out)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", name, err, out)
 	}
-	return nil
+	return string(out), nil
 }
 
 // run keeps a program running. It is ready when it can be controlled.
@@ -170,12 +203,16 @@ func (p *ovnPrograms) supervise(ctx context.Context, c Command, socket string, l
 		}
 		return nil
 	}
+	then := c.Ready
 	c.Ready = func(ctx context.Context) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		if err != nil {
-			return err
+		if err == nil {
+			err = conn.Close()
 		}
-		return conn.Close()
+		if err == nil && then != nil {
+			err = then(ctx)
+		}
+		return err
 	}
 	s, err := Supervise(ctx, c, p.log)
 	if err == nil {

@@ -19,7 +19,8 @@ func hostsCommand(o *options) *cobra.Command {
 		Short: "Add hypervisors to the stack that runs until it has N, each with a libvirtd of its own",
 		Long: `The first hypervisor is the stack's own. Each further one (hv2, hv3, ...) gets a libvirtd in namespaces of its own, a token, a
 certificate and a "slipway host" process, with its state in hosts/NAME of the state folder. They run in the background until "slipway dev
-down"; "slipway dev up" does not bring them back, this verb does, with the guests that ran on them.
+down"; "slipway dev up" does not bring them back, this verb does, with the guests that ran on them. Where networks stand on OVN their guests
+reach each other: a chassis of each is in its namespaces, and a wire goes from there to the first one's.
 
 Each reports the whole machine's processors, memory and disk as its own: keep the guests small.`,
 		Args: cobra.ExactArgs(1),
@@ -73,6 +74,9 @@ func addHosts(ctx context.Context, o options, n int, out io.Writer) error {
 		if err := h.background(ctx, out, "host", h.hostname, "--state-dir", o.state); err != nil {
 			return err
 		}
+		if err := o.wire(ctx, h); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -84,7 +88,7 @@ func (d *dev) startBeside(ctx context.Context, stops stops) (stops, error) {
 	if err != nil {
 		return stops, err
 	}
-	d.secrets.admin, d.hypervisor = settings.API.AdminPassword, settings.Host.Hypervisor
+	d.secrets.admin, d.hypervisor, d.engine = settings.API.AdminPassword, settings.Host.Hypervisor, settings.Network.Engine
 	if err := d.certifyHost(ctx, beside.pki()); err != nil {
 		return stops, err
 	}
@@ -103,6 +107,9 @@ func (d *dev) startBeside(ctx context.Context, stops stops) (stops, error) {
 	}
 	if d.hypervisor == "libvirt" && !libvirt.Started {
 		return stops, errors.New("this machine runs a libvirtd of its own, which is one hypervisor: several take a machine, or a container, that runs none")
+	}
+	if stops, err = d.startChassis(ctx, stops, libvirt, beside); err != nil {
+		return stops, err
 	}
 	text, err := yaml.Marshal(map[string]any{
 		"temporal": settings.Temporal, "host": d.hostSettings(libvirt), "operator": map[string]any{"listen": ""},

@@ -36,7 +36,7 @@ var devFlavors = []flavors.CreateOpts{
 
 // writeSettings writes what the roles read (slipway.yaml) and what clients read (openrc, clouds.yaml). All of them hold
 // secrets or show where they are: mode 0600.
-func (d *dev) writeSettings(dsn string, temporal map[string]any, virt *stack.Libvirt) error {
+func (d *dev) writeSettings(dsn string, temporal, network map[string]any, virt *stack.Libvirt) error {
 	temporal["ui_url"], temporal["payload_keys"] = d.uiURL(), d.payloadKeys
 	cert, key := pki.Files(d.pki(), pki.Control, controlName)
 	settings := map[string]any{
@@ -47,8 +47,9 @@ func (d *dev) writeSettings(dsn string, temporal map[string]any, virt *stack.Lib
 			"admin_password": d.secrets.admin, "demo_password": d.secrets.demo, "default_network": "10.20.0.0/24",
 			"novnc": d.path("novnc"),
 		},
-		"images": map[string]any{"dir": d.path("images")},
-		"host":   d.hostSettings(virt),
+		"images":  map[string]any{"dir": d.path("images")},
+		"network": network,
+		"host":    d.hostSettings(virt),
 	}
 	text, err := yaml.Marshal(settings)
 	if err != nil {
@@ -102,6 +103,10 @@ type settings struct {
 	API      struct {
 		AdminPassword string `yaml:"admin_password"`
 	}
+	Network struct {
+		Engine string
+		OVNNB  string `yaml:"ovn_nb"`
+	}
 	Host struct {
 		Hypervisor string
 		APIURL     string `yaml:"api_url"`
@@ -125,7 +130,7 @@ func (d *dev) hostSettings(virt *stack.Libvirt) map[string]any {
 	return map[string]any{
 		"hostname": d.hostname, "api_url": d.apiURL, "api_ca": d.apiCA, "api_cert": d.hostCert, "api_key": d.hostKey,
 		"token_file": d.path("secrets", "host-token"), "state_dir": d.guests,
-		"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "resume_guests": virt.Started,
+		"hypervisor": d.hypervisor, "libvirt_socket": virt.Socket, "resume_guests": virt.Started, "ovsdb": d.ovsdb,
 		// A machine for trying things out has little memory, and its guests use less than they are given.
 		"cpu_ratio": 16.0,
 		// Several hosts share its address.

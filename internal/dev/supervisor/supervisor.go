@@ -4,6 +4,7 @@ package supervisor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-cloud/slipway/internal/config"
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/guest/hypervisor"
 	"github.com/slipway-cloud/slipway/internal/libpq"
@@ -36,6 +38,7 @@ import (
 type options struct {
 	state      string
 	hypervisor string
+	engine     string // of networks
 	api        string
 	operator   string
 	temporal   string
@@ -50,8 +53,8 @@ func Command() *cobra.Command {
 		Use:   "dev",
 		Short: "Run everything on this machine: Postgres, Temporal with its Web UI, libvirtd, api, worker and host",
 		Long: `Starts and supervises all of Slipway on one machine, with its state in one folder (.slipway): a private Postgres
-cluster, the Temporal server with its Web UI on that Postgres, libvirtd where no init system runs it, and the roles api,
-worker and host. Runs until it is stopped; "slipway dev up" does the same in the background, "slipway dev down" stops it.
+cluster, the Temporal server with its Web UI on that Postgres, libvirtd where no init system runs it, with --network-engine ovn OVN,
+and the roles api, worker and host. Runs until it is stopped; "slipway dev up" does the same in the background, "slipway dev down" stops it.
 
 With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one of our own.`,
 		Args: cobra.NoArgs,
@@ -62,6 +65,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 	flags := cmd.PersistentFlags()
 	flags.StringVar(&o.state, "state-dir", ".slipway", "folder of all state")
 	flags.StringVar(&o.hypervisor, "hypervisor", "libvirt", "libvirt, or fake for load tests")
+	flags.StringVar(&o.engine, "network-engine", "", "what networks stand on: bridge (isolated on each host), or ovn, which switches them between hosts too (default: as at the last start, at first bridge)")
 	flags.StringVar(&o.api, "api", "127.0.0.1:8774", "address of the API")
 	flags.StringVar(&o.operator, "operator", "127.0.0.1:8775", "address of the api's operators' listener (metrics, codec); worker and host take the next two ports")
 	flags.StringVar(&o.temporal, "temporal", "127.0.0.1:7233", "address of the Temporal frontend")
@@ -112,6 +116,7 @@ type dev struct {
 	client            *http.Client // of the API
 	hostCert, hostKey string
 	payloadKeys       string // the control plane's file of them
+	ovsdb             string // of the host's Open vSwitch, where networks stand on OVN
 }
 
 func (o options) path(parts ...string) string {
@@ -162,7 +167,7 @@ func run(ctx context.Context, o options, out io.Writer, start func(*dev, context
 	rotating, endRotation := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(rotated)
-		stack.RotateLogs(rotating, d.log, d.path("logs", "*.log"), d.path("postgres", "*.log"), d.path("libvirt", "*.log"))
+		stack.RotateLogs(rotating, d.log, d.path("logs", "*.log"), d.path("postgres", "*.log"), d.path("libvirt", "*.log"), d.path("network", "*", "*.log"))
 	}()
 	defer func() { endRotation(); <-rotated }()
 
@@ -197,7 +202,7 @@ type stops []func(context.Context) error
 
 // start starts the parts one after another and adds how to stop each.
 func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
-	if err := d.freePorts(ctx); err != nil {
+	if err := errors.Join(d.freePorts(ctx), d.chooseEngine()); err != nil {
 		return stops, err
 	}
 	if err := os.MkdirAll(d.path("images"), 0o755); err != nil {
@@ -254,11 +259,18 @@ func (d *dev) start(ctx context.Context, stops stops) (stops, error) {
 	if err := d.believe(d.apiAddress(), caOf(d.pki())); err != nil {
 		return stops, err
 	}
+	network, stops, err := d.startOVN(ctx, stops)
+	if err != nil {
+		return stops, err
+	}
 	libvirt, stops, err := d.startLibvirt(ctx, stops)
 	if err != nil {
 		return stops, err
 	}
-	if err := d.writeSettings(postgres.DSN("slipway"), temporal, libvirt); err != nil {
+	if stops, err = d.startChassis(ctx, stops, libvirt, d.options); err != nil {
+		return stops, err
+	}
+	if err := d.writeSettings(postgres.DSN("slipway"), temporal, network, libvirt); err != nil {
 		return stops, err
 	}
 	for _, r := range []struct {
@@ -461,7 +473,12 @@ func (o options) running() (int, error) {
 }
 
 func up(ctx context.Context, o options, out io.Writer) error {
-	return o.background(ctx, out, "--state-dir", o.state, "--hypervisor", o.hypervisor, "--api", o.api,
+	if pid, err := o.running(); err == nil && pid != 0 && o.engine != "" {
+		if now, err := o.settings(); err == nil && cmp.Or(now.Network.Engine, config.EngineBridge) != o.engine {
+			return fmt.Errorf("it runs already (pid %d), and its networks stand on %s: `slipway dev down` stops it", pid, cmp.Or(now.Network.Engine, config.EngineBridge))
+		}
+	}
+	return o.background(ctx, out, "--state-dir", o.state, "--hypervisor", o.hypervisor, "--network-engine", o.engine, "--api", o.api,
 		"--operator", o.operator, "--temporal", o.temporal, "--ui", o.ui)
 }
 
@@ -643,6 +660,9 @@ func status(o options, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "slipway: it runs (pid %d)\nAPI       %s\nWeb UI    %s\nstate     %s\n", pid, settings.Host.APIURL, settings.Temporal["ui_url"], o.state)
+	if settings.Network.Engine == config.EngineOVN {
+		fmt.Fprintf(out, "networks  on OVN (%s), switched on %s\n", settings.Network.OVNNB, cmp.Or(strings.Join(o.chassis(), ", "), "no host"))
+	}
 	if settings.Host.APICA == "" {
 		return nil // it was started by a program of before
 	}

@@ -29,10 +29,10 @@ import (
 
 // fabric is OVN with hosts that reach each other over an underlay of 1500 bytes.
 type fabric struct {
-	t        *testing.T
-	dir      string
-	central  *stack.OVN
-	underlay string // the underlay's namespace
+	t       *testing.T
+	dir     string
+	central *stack.OVN
+	hub     string // folder of the first host's chassis: the others are wired to it
 }
 
 // machine is one host of a fabric.
@@ -43,17 +43,13 @@ type machine struct {
 }
 
 func newFabric(t *testing.T) *fabric {
-	f := &fabric{t: t, dir: t.TempDir(), underlay: namespace(t)}
+	f := &fabric{t: t, dir: t.TempDir()}
 	central, err := stack.StartOVN(t.Context(), stack.OVNOptions{Dir: filepath.Join(f.dir, "central"), Programs: testenv.OVN(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, central.Stop()) })
 	f.central = central
-	f.ip("-n", filepath.Base(f.underlay), "link", "add", "underlay", "type", "bridge")
-	f.ip("-n", filepath.Base(f.underlay), "link", "set", "underlay", "up")
 	return f
 }
-
-func (f *fabric) ip(args ...string) { f.t.Helper(); f.run("ip", args...) }
 
 func (f *fabric) run(program string, args ...string) string {
 	f.t.Helper()
@@ -73,21 +69,23 @@ func (f *fabric) vsctl(m *machine, args ...string) string {
 	return f.run(filepath.Join(testenv.OVN(f.t), "run"), append([]string{"ovs-vsctl", "--timeout=20", "--db=" + m.chassis.OVSDB}, args...)...)
 }
 
-// host adds one. The tunnels' address is on a bridge of the switch's own datapath, with the wire in it: else that could not send there.
+// host adds one.
 func (f *fabric) host(name, address string) *machine {
 	m := &machine{netns: namespace(f.t)}
-	f.ip("-n", filepath.Base(f.underlay), "link", "add", name, "type", "veth", "peer", "name", "wire", "netns", filepath.Base(m.netns))
-	f.ip("-n", filepath.Base(f.underlay), "link", "set", name, "master", "underlay", "up")
-	f.ip("-n", filepath.Base(m.netns), "link", "set", "wire", "up")
+	dir := filepath.Join(f.dir, name)
 	chassis, err := stack.StartChassis(f.t.Context(), stack.ChassisOptions{
-		Dir: filepath.Join(f.dir, name), Programs: testenv.OVN(f.t), Hostname: name, Southbound: f.central.Southbound, EncapIP: address, NetNS: m.netns,
+		Dir: dir, Programs: testenv.OVN(f.t), Hostname: name, Southbound: f.central.Southbound, EncapIP: address, NetNS: m.netns,
 	})
 	require.NoError(f.t, err)
 	f.t.Cleanup(func() { require.NoError(f.t, chassis.Stop()) })
 	m.chassis = chassis
-	f.vsctl(m, "add-br", "br-phy", "--", "set", "bridge", "br-phy", "datapath_type=netdev", "--", "add-port", "br-phy", "wire")
-	f.ip("-n", filepath.Base(m.netns), "address", "add", address+"/24", "dev", "br-phy")
-	f.ip("-n", filepath.Base(m.netns), "link", "set", "br-phy", "up")
+	if f.hub == "" {
+		f.hub = dir
+	} else {
+		ends := [2]stack.WireEnd{{Dir: dir, Interface: "wire"}, {Dir: f.hub, Interface: "w-" + name}}
+		require.NoError(f.t, stack.LayWire(f.t.Context(), testenv.OVN(f.t), ends[0], ends[1]))
+		require.NoError(f.t, stack.LayWire(f.t.Context(), testenv.OVN(f.t), ends[0], ends[1]), "again")
+	}
 	m.ports = New(Options{
 		Endpoint: chassis.OVSDB, Owner: "/var/lib/" + name, NetNS: func(context.Context) (string, error) { return m.netns, nil },
 	})
@@ -288,6 +286,14 @@ func TestGuestsReachEachOtherAcrossHosts(t *testing.T) {
 	require.Contains(t, ask(ga, "busybox", "arping", "-c", "1", "-w", "1", "-I", "eth0", "10.0.0.99"), "Received 0 ")
 	require.Contains(t, ask(gother, "busybox", "arping", "-c", "1", "-w", "1", "-I", "eth0", "10.0.0.12"), "Received 0 ")
 	require.Contains(t, ask(ga, "busybox", "arping", "-c", "1", "-w", "5", "-I", "eth0", "10.0.0.12"), "fa:16:3e:00:00:02")
+
+	// A switch that dies is started again, and its guests are reached as before.
+	pid, err := os.ReadFile(filepath.Join(f.dir, "hv1", "ovs-vswitchd.pid"))
+	require.NoError(t, err)
+	f.run("kill", "-9", strings.TrimSpace(string(pid)))
+	require.Eventually(t, func() bool {
+		return strings.Contains(ask(gb, "busybox", "ping", "-c", "1", "-W", "1", "10.0.0.11"), " 1 packets received")
+	}, time.Minute, 20*time.Millisecond)
 
 	// Everything goes, and what somebody else has plugged stays.
 	f.vsctl(two, "add-port", "br-int", "theirs", "--", "set", "Interface", "theirs", "type=internal")
