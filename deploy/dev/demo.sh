@@ -31,7 +31,11 @@ mkdir -p "$work"
 why=$(field 'guests why' "$work/host")
 echo "guests on this machine are $(field guests "$work/host")${why:+: $why}"
 
-step "1/4 An image"
+setting() { sed -n "s/^ *$1: *//p" "$state/slipway.yaml" | tr -d "\"'"; }
+engine=$(setting engine) steps=4
+[ "$engine" != ovn ] || steps=5
+
+step "1/$steps An image"
 file=$state/guest/slipway-demo.qcow2
 [ -e "$file" ] || die "$file is missing: make guest"
 sum=$(sha512sum "$file" | cut -d ' ' -f 1)
@@ -47,7 +51,7 @@ else
 fi
 [ -n "$image" ] || die "the image has no id"
 
-step "2/4 A key pair, user data, metadata"
+step "2/$steps A key pair, user data, metadata"
 "$slipway" keypair show demo --columns public_key >"$work/keypair" 2>"$work/errors" && found=0 || found=$?
 if [ "$found" != 0 ]; then
 	[ "$found" = 3 ] || { cat "$work/errors" >&2; die "the key pairs can't be read"; } # 3: there is none
@@ -62,7 +66,7 @@ printf '#!/bin/sh\necho "%s"\n' "$said" >"$work/user-data"
 echo "user data:     a script that prints \"$said\""
 echo "metadata:      purpose=demo, owner=$OS_USERNAME"
 
-step "3/4 A server"
+step "3/$steps A server"
 "$slipway" server list --columns name --no-headers >"$work/names"
 number=$(sed -n 's/^demo-\([0-9][0-9]*\) *$/\1/p' "$work/names" | sort -n | tail -1)
 name=demo-$((${number:-0} + 1))
@@ -74,7 +78,7 @@ id=$(field id "$work/server")
 password=$(field 'admin password' "$work/server")
 address=$(field addresses "$work/server" | sed 's/^[^=]*=//; s/[,;].*//')
 
-step "4/4 What the guest says of itself on its console"
+step "4/$steps What the guest says of itself on its console"
 echo "${dim}\$ slipway server console $name${plain}"
 began=$(date +%s) shown=0
 while :; do
@@ -93,6 +97,18 @@ while :; do
 	sleep 1
 done
 echo "${dim}(ready $(($(date +%s) - began)) s after ACTIVE)${plain}"
+
+answers=
+if [ "$engine" = ovn ]; then
+	step "5/5 Who is on its network"
+	if [ -z "$address" ]; then
+		echo "(nobody: the server has no address)"
+	elif run dev ping "$id" --state-dir "$state"; then
+		answers=yes
+	else
+		answers=no
+	fi
+fi
 
 echo
 wrong=0
@@ -132,9 +148,15 @@ else
 	printf '%sDIFFERS%s  address: not %s\n' "$red" "$plain" "$address"
 	wrong=$((wrong + 1))
 fi
+case "$answers" in
+yes) printf '%ssame%s     a neighbour on its network reaches it\n' "$green" "$plain" ;;
+no)
+	printf '%sDIFFERS%s  no neighbour on its network reaches it: above is what ping said\n' "$red" "$plain"
+	wrong=$((wrong + 1))
+	;;
+esac
 [ "$wrong" = 0 ] || die "$wrong of these differ from what was given; the console is in $work/console"
 
-setting() { sed -n "s/^ *$1: *//p" "$state/slipway.yaml" | tr -d "\"'"; }
 ui=$(setting ui_url)
 cat <<END
 

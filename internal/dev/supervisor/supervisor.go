@@ -88,6 +88,7 @@ With SLIPWAY_TEMPORAL_ADDRESS set, that Temporal cluster is used instead of one 
 			RunE: func(cmd *cobra.Command, _ []string) error { return status(o, cmd.OutOrStdout()) },
 		},
 		hostsCommand(&o),
+		pingCommand(&o),
 		hostCommand(&o),
 		&cobra.Command{
 			Use: "reap", Short: "The process over libvirtd that reaps guests", Hidden: true, DisableFlagParsing: true,
