@@ -79,6 +79,10 @@ func (noBuilds) Reset(context.Context, contract.ResetInput) error       { return
 
 func (noBuilds) ForgetHost(context.Context, contract.ForgetHostInput) error { return errNoBuilds }
 
+func (noBuilds) HostNetwork(context.Context, contract.HostNetworkInput) (contract.HostNetwork, error) {
+	return contract.HostNetwork{}, errNoBuilds
+}
+
 func (noBuilds) DrainHost(context.Context, contract.DrainInput) error { return errNoBuilds }
 
 func (noBuilds) Drain(context.Context, string) (contract.DrainState, error) {

@@ -78,6 +78,9 @@ func (f *fickle) Console(context.Context, contract.ConsoleInput) (string, error)
 func (f *fickle) Diagnostics(context.Context, contract.GuestInput) (contract.Diagnostics, error) {
 	return contract.Diagnostics{}, f.answer()
 }
+func (f *fickle) HostNetwork(context.Context, contract.HostNetworkInput) (contract.HostNetwork, error) {
+	return contract.HostNetwork{}, f.answer()
+}
 func (f *fickle) Import(context.Context, contract.ImportInput) error   { return f.answer() }
 func (f *fickle) DrainHost(context.Context, contract.DrainInput) error { return f.answer() }
 func (f *fickle) Drain(context.Context, string) (contract.DrainState, error) {

@@ -86,6 +86,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowDiagnose:         beside.Diagnose,
 		contract.WorkflowTriggerCrashDump: beside.TriggerCrashDump,
 		contract.WorkflowOpenConsole:      beside.OpenConsole,
+		contract.WorkflowDescribeNetwork:  beside.DescribeNetwork,
 
 		contract.WorkflowAudit:        audit.Audit,
 		contract.WorkflowAuditHosts:   audit.AuditHosts,

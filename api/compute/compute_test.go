@@ -118,6 +118,10 @@ func (b *builds) Adopt(context.Context, contract.AdoptInput) error { return b.er
 
 func (b *builds) ForgetHost(context.Context, contract.ForgetHostInput) error { return b.err }
 
+func (b *builds) HostNetwork(context.Context, contract.HostNetworkInput) (contract.HostNetwork, error) {
+	return contract.HostNetwork{}, b.err
+}
+
 func (b *builds) DrainHost(context.Context, contract.DrainInput) error { return b.err }
 
 func (b *builds) Drain(context.Context, string) (contract.DrainState, error) {

@@ -93,6 +93,7 @@ func (a *API) Mount(g *echo.Group) {
 	g.POST("/:id/drain", a.drain, append(admin, rest.Expect(400, 403, 404, 409))...)
 	g.GET("/:id/drain", a.drained, append(admin, rest.Expect(403, 404))...)
 	g.POST("/:id/drain/action", a.actOnDrain, append(admin, rest.Expect(400, 403, 404, 409))...)
+	g.GET("/:id/network", a.network, append(admin, rest.Expect(403, 404))...)
 	g.POST("/:id/adopt", a.adopt, append(admin, rest.Expect(400, 403, 404, 409))...)
 }
 

@@ -38,12 +38,19 @@ type env struct {
 // actions stands at the port to Temporal: nothing but actions is asked of it here.
 type actions struct {
 	servers.Engine
-	begun  []contract.ActionInput
-	forget func(contract.ForgetHostInput) error
-	drain  func(contract.DrainInput) error
-	drains contract.DrainState
-	told   []contract.DrainAct
-	fault  error // of what is asked of a drain
+	begun   []contract.ActionInput
+	forget  func(contract.ForgetHostInput) error
+	drain   func(contract.DrainInput) error
+	drains  contract.DrainState
+	told    []contract.DrainAct
+	fault   error // of what is asked of a drain, or of a host
+	looked  []string
+	network contract.HostNetwork
+}
+
+func (a *actions) HostNetwork(_ context.Context, in contract.HostNetworkInput) (contract.HostNetwork, error) {
+	a.looked = append(a.looked, in.Hostname)
+	return a.network, a.fault
 }
 
 func (a *actions) DrainHost(_ context.Context, in contract.DrainInput) error { return a.drain(in) }

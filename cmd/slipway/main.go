@@ -39,7 +39,7 @@ Roles take their settings from flags, then the environment (SLIPWAY_...), then a
 		Version:       version(),
 	}
 	cmd.AddGroup(&cobra.Group{ID: "verbs", Title: "For users:"}, &cobra.Group{ID: "roles", Title: "For operators:"})
-	for _, role := range []*cobra.Command{apiCommand(), workerCommand(), hostCommand(), installationCommand(), adminCommand(), keysCommand(), pkiCommand(), policyCommand(), supervisor.Command(), configCommand()} {
+	for _, role := range []*cobra.Command{apiCommand(), workerCommand(), hostCommand(), installationCommand(), adminCommand(), keysCommand(), pkiCommand(), policyCommand(), doctorCommand(), supervisor.Command(), configCommand()} {
 		role.GroupID = "roles"
 		cli.Strict(role)
 		cmd.AddCommand(role)

@@ -37,7 +37,7 @@ type client struct {
 // itself is the hypervisor's role.
 func Commands() []*cobra.Command { return newClient().commands() }
 
-// HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete, forget.
+// HostCommands are the verbs that go below `slipway host`: list, show, create, token, enable, disable, delete, drain, forget, network.
 func HostCommands(e Enroller) []*cobra.Command {
 	c := newClient()
 	c.enroller = e

@@ -113,7 +113,7 @@ func (c *client) hostVerbs() []*cobra.Command {
 			"List the hypervisors that registered: whether each answers, whether it takes new servers, and what of it is in use.",
 			"  slipway host list\n  slipway host list -o wide"),
 		c.showCommand(hostKind, "  slipway host show hv1"), c.hostCreate(), c.hostToken(), c.hostEnable(), c.hostDisable(),
-		c.deleteCommand(hostKind, "  slipway host delete hv1"), c.hostDrain(), c.hostForget(),
+		c.deleteCommand(hostKind, "  slipway host delete hv1"), c.hostDrain(), c.hostForget(), c.hostNetwork(),
 	}
 }
 

@@ -40,6 +40,7 @@ const (
 	WorkflowDiagnose         = "Diagnose"
 	WorkflowTriggerCrashDump = "TriggerCrashDump"
 	WorkflowOpenConsole      = "OpenConsole"
+	WorkflowDescribeNetwork  = "DescribeHostNetwork"
 	WorkflowAdopt            = "AdoptGuest"
 	WorkflowForget           = "ForgetHost"
 	// WorkflowCleanUp waits for hosts that do not answer and gives back there what a build or a delete left.
@@ -124,6 +125,7 @@ const (
 	ReadDiagnostics  = "ReadDiagnostics"
 	InjectNMI        = "InjectNMI"
 	OpenConsole      = "OpenConsole"
+	DescribeNetwork  = "DescribeNetwork"
 
 	HostSeen          = "HostSeen"
 	CountHostFailure  = "CountHostFailure"

@@ -35,6 +35,12 @@ func (c *Client) OpenConsole(ctx context.Context, in contract.OpenConsoleInput) 
 	return faultOf(err, "The console could not be opened: the server's host did not answer", again)
 }
 
+// HostNetwork asks a host for what switches its guests.
+func (c *Client) HostNetwork(ctx context.Context, in contract.HostNetworkInput) (found contract.HostNetwork, err error) {
+	err = c.ask(ctx, ids.HostNetworkWorkflow(in.Hostname, uuid.NewString()), "network of "+in.Hostname, contract.WorkflowDescribeNetwork, in, &found)
+	return found, faultOf(err, "What switches the host's guests is not known: the host did not answer", again)
+}
+
 func (c *Client) ask(ctx context.Context, id, summary, workflow string, in, out any) error {
 	run, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID: id, TaskQueue: c.queue, WorkflowExecutionTimeout: 2 * beside.Patience, StaticSummary: summary,

@@ -38,6 +38,11 @@ func OpenConsoleWorkflow(serverID, asking string) string {
 	return "open-console/" + serverID + "/" + asking
 }
 
+// HostNetworkWorkflow is that of one look at what switches a host's guests.
+func HostNetworkWorkflow(hostname, reading string) string {
+	return "host-network/" + hostname + "/" + reading
+}
+
 // ReservationWorkflow is the id under which a reservation runs, by its first server's id.
 func ReservationWorkflow(first string) string { return "reservation/" + first }
 

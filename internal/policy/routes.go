@@ -414,6 +414,7 @@ var routes = []Route{
 	{Method: "POST", Path: "/hosts/:id/drain", Who: Admin},
 	{Method: "GET", Path: "/hosts/:id/drain", Who: Admin},
 	{Method: "POST", Path: "/hosts/:id/drain/action", Who: Admin},
+	{Method: "GET", Path: "/hosts/:id/network", Who: Admin},
 	{Method: "POST", Path: "/hosts/:id/forget", Who: Admin},
 	{Method: "GET", Path: "/hosts/:id/forget", Who: Admin},
 	{Method: "GET", Path: "/image-orphans", Who: Admin},

@@ -1,4 +1,4 @@
-// Package beside asks a server's host for something, beside whatever holds the server's lock. Each question is a workflow because
+// Package beside asks a host for something, of a server's guest beside whatever holds the server's lock. Each question is a workflow because
 // the control plane reaches hosts through Temporal only: a hypervisor does not listen for it.
 package beside
 
@@ -37,6 +37,12 @@ func TriggerCrashDump(ctx workflow.Context, in contract.GuestInput) error {
 // OpenConsole has it bring a console of the guest to a session of the API, once: what was brought twice would be two.
 func OpenConsole(ctx workflow.Context, in contract.OpenConsoleInput) error {
 	return ask(ctx, in.Hostname, 1, contract.OpenConsole, in, nil)
+}
+
+// DescribeNetwork asks a host for what switches its guests.
+func DescribeNetwork(ctx workflow.Context, in contract.HostNetworkInput) (found contract.HostNetwork, err error) {
+	err = ask(ctx, in.Hostname, tries, contract.DescribeNetwork, in, &found)
+	return found, err
 }
 
 func ask(ctx workflow.Context, hostname string, tries int32, what string, in, out any) error {

@@ -6,6 +6,7 @@ package hostnet
 import (
 	"context"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/ids"
 )
 
@@ -25,6 +26,8 @@ type Ports interface {
 	UnplugAll(ctx context.Context, serverID string) error
 	// List tells of all that is plugged here, in no order, and of what is left of it.
 	List(ctx context.Context) ([]Plugged, error)
+	// Describe tells of the switch, of what has to be right about it on a host of that name, and of all that is plugged.
+	Describe(ctx context.Context, hostname string) contract.HostNetwork
 	// Probe says why no port of this host would work, with what is to be done about it; nil where they do.
 	Probe(ctx context.Context) error
 	// Close gives the connection back.
@@ -54,6 +57,11 @@ type Plugged struct {
 	Tap      string `json:"tap"`
 	Up       bool   `json:"up"`              // what OVN says of it is in place
 	Error    string `json:"error,omitempty"` // the switch's, or what is missing
+}
+
+// Port is what an operator is told of it.
+func (p Plugged) Port() contract.HostPort {
+	return contract.HostPort{ServerID: p.ServerID, NIC: p.NIC, PortID: p.PortID, Tap: p.Tap, Up: p.Up, Error: p.Error}
 }
 
 // Spaces makes network namespaces of this host on the networks of its guests, in which the metadata service listens. OVN knows one place

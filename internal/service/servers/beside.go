@@ -28,6 +28,15 @@ func (s Servers) Diagnostics(ctx context.Context, id string) (models.Server, con
 	return v, found, nil
 }
 
+// HostNetwork is what switches a host's guests, and which of their ports are plugged there. For operators.
+func (s Servers) HostNetwork(ctx context.Context, hostname string) (contract.HostNetwork, error) {
+	found, err := s.engine.HostNetwork(ctx, contract.HostNetworkInput{Hostname: hostname})
+	if err != nil {
+		return found, fmt.Errorf("look at the network of host %s: %w", hostname, err)
+	}
+	return found, nil
+}
+
 // TriggerCrashDump interrupts a server's guest, and records it.
 func (s Servers) TriggerCrashDump(ctx context.Context, v models.Server, action lifecycle.Action) error {
 	if err := v.CanBegin(action, s.caller.Admin()); err != nil {

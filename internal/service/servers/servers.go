@@ -24,7 +24,7 @@ import (
 // once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun (an awaited one:
 // has ended), Adopt when a guest is a server, ForgetHost when a host is heard no more, DrainHost when
 // one gets no servers any more. Drain is how far that is, and ActOnDrain an operator's word to it. Progress is that of a running build; it
-// is empty, or NotFound, when none runs. Arrived is how far disks are that travel. Console, Diagnostics and TriggerCrashDump ask a server's host: Unavailable when it does not answer.
+// is empty, or NotFound, when none runs. Arrived is how far disks are that travel. Console, Diagnostics and TriggerCrashDump ask a server's host, HostNetwork a host: Unavailable when it does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
@@ -38,6 +38,7 @@ type Engine interface {
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 	Adopt(ctx context.Context, in contract.AdoptInput) error
 	ForgetHost(ctx context.Context, in contract.ForgetHostInput) error
+	HostNetwork(ctx context.Context, in contract.HostNetworkInput) (contract.HostNetwork, error)
 	DrainHost(ctx context.Context, in contract.DrainInput) error
 	Drain(ctx context.Context, hostID string) (contract.DrainState, error)
 	ActOnDrain(ctx context.Context, hostID string, act contract.DrainAct) error

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+	"github.com/vishvananda/netlink"
 
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
@@ -41,7 +42,17 @@ func (o *Ports) datapath(ctx context.Context) (Datapath, error) {
 		return Datapath{}, unfit("it has no bridge %s: ovn-controller makes it, and does not run here.", integration)
 	}
 	host := results[0].Rows[0]
-	return choose(text(host, "ovs_version"), texts(host, "datapath_types"), pairs(host, "other_config"), text(results[1].Rows[0], "datapath_type"))
+	types := texts(host, "datapath_types")
+	if !kernelHas() { // the switch lists it all the same
+		types = slices.DeleteFunc(types, func(t string) bool { return t == "system" })
+	}
+	return choose(text(host, "ovs_version"), types, pairs(host, "other_config"), text(results[1].Rows[0], "datapath_type"))
+}
+
+// kernelHas says whether the kernel has a datapath for the switch, and loads the module for it where there is one.
+func kernelHas() bool {
+	_, err := netlink.GenlFamilyGet("ovs_datapath")
+	return err == nil
 }
 
 // choose says of a switch whether its integration bridge, of a type, can be relied on: the kernel's datapath where there is one, else its

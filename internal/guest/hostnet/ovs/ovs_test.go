@@ -20,6 +20,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/stack"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -271,6 +272,15 @@ func TestGuestsReachEachOtherAcrossHosts(t *testing.T) {
 	ga, gb, gother := startGuest(t, one, a), startGuest(t, two, b), startGuest(t, two, other)
 	require.Equal(t, "10.0.0.11 1442", ga.dhcp(t))
 	require.Equal(t, "10.0.0.12 1442", gb.dhcp(t))
+
+	require.Eventually(t, func() bool { return one.ports.Describe(ctx, "hv1").Checks[4].OK }, time.Minute, 20*time.Millisecond)
+	found := one.ports.Describe(ctx, "hv1")
+	for _, check := range found.Checks {
+		require.True(t, check.OK, check)
+	}
+	require.Regexp(t, `^[0-9]+\.[0-9]+\.[0-9]+$`, found.Switch.Version)
+	require.Equal(t, []any{"hv1", "userspace", "192.0.2.1", []string{"hv2"}}, []any{found.Switch.SystemID, found.Switch.Datapath, found.Switch.EncapIP, found.Switch.Tunnels})
+	require.Equal(t, []contract.HostPort{{ServerID: a.ServerID, PortID: a.ID, Tap: a.Tap(), Up: true}}, found.Ports)
 
 	send(t, ga, gb, "10.0.0.12", 8<<20)
 	require.Greater(t, ga.largest.Load(), int64(1500), "the guest leaves segmentation to its host, so frames are longer than any wire takes")

@@ -29,13 +29,13 @@ import (
 	"github.com/slipway-cloud/slipway/internal/pace"
 )
 
-// told is an API that knows servers by "network address".
-type told struct {
+// asked is an API that knows servers by "network address".
+type asked struct {
 	mu  sync.Mutex
 	all map[string]metadata.Instance
 }
 
-func (t *told) Metadata(_ context.Context, network string, at netip.Addr) (metadata.Instance, error) {
+func (t *asked) Metadata(_ context.Context, network string, at netip.Addr) (metadata.Instance, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if i, ok := t.all[network+" "+at.String()]; ok {
@@ -44,7 +44,7 @@ func (t *told) Metadata(_ context.Context, network string, at netip.Addr) (metad
 	return metadata.Instance{}, fault.New(fault.NotFound, "none")
 }
 
-func (t *told) SetPassword(_ context.Context, port, password string) error {
+func (t *asked) SetPassword(_ context.Context, port, password string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for at, i := range t.all {
@@ -56,7 +56,7 @@ func (t *told) SetPassword(_ context.Context, port, password string) error {
 	return nil
 }
 
-func (t *told) password(port string) string {
+func (t *asked) password(port string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, i := range t.all {
@@ -114,7 +114,7 @@ func (g *guest) ip(t *testing.T, args ...string) {
 type metadataHost struct {
 	*fabric
 	*machine
-	api      *told
+	api      *asked
 	networks [2]string
 	ports    [2]hostnet.Port
 	guests   [2]*guest
@@ -129,7 +129,7 @@ const (
 
 func newMetadataHost(t *testing.T) *metadataHost {
 	f := newFabric(t)
-	h := &metadataHost{fabric: f, machine: f.host("hv1", "192.0.2.1"), api: &told{all: map[string]metadata.Instance{}}, bell: pace.NewBell()}
+	h := &metadataHost{fabric: f, machine: f.host("hv1", "192.0.2.1"), api: &asked{all: map[string]metadata.Instance{}}, bell: pace.NewBell()}
 	for i := range h.networks {
 		h.networks[i] = uuid.NewString()
 		h.ports[i] = h.add(i, byte(i+1), guestAt, "")
