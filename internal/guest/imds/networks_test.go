@@ -88,6 +88,12 @@ func (s *spaces) SweepSpaces(_ context.Context, keep []string) error {
 	return nil
 }
 
+func (s *spaces) at(network string) *spaceOf {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open[network]
+}
+
 func (s *spaces) networks() (all []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +154,7 @@ func TestANetworkIsServedWhileAPortOfItIsHere(t *testing.T) {
 				return false
 			}
 			for _, n := range networks {
-				if to.open[n] == nil {
+				if to.at(n) == nil {
 					return false
 				}
 			}
@@ -163,7 +169,7 @@ func TestANetworkIsServedWhileAPortOfItIsHere(t *testing.T) {
 	open("one", "bad")
 	to.plug("one", "two")
 	open("one", "two")
-	require.Same(t, one, to.open["one"], "nobody is cut off by what comes and goes beside it")
+	require.Same(t, one, to.at("one"), "nobody is cut off by what comes and goes beside it")
 
 	// From within, by its own address, which is no server's.
 	var c net.Conn
