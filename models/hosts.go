@@ -124,11 +124,11 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 	}
 	u := s.db.WithContext(ctx).Clauses(clause.OnConflict{
 		Columns: []clause.Column{{Name: "hostname"}},
-		DoUpdates: clause.AssignmentColumns([]string{
+		DoUpdates: append(clause.AssignmentColumns([]string{
 			"availability_zone", "hypervisor_type", "hypervisor_version", "architectures", "kvm", "trial", "uefi", "vcpus", "memory_mib",
 			"disk_gib", "cpu_ratio", "ram_ratio", "disk_ratio", "reserved_memory_mib", "ready", "not_ready_reason", "version",
-			"certificate_expires_at", "address", "machine", "started_at", "seen_at", "back_at",
-		}),
+			"certificate_expires_at", "address", "started_at", "seen_at", "back_at",
+		}), clause.Assignment{Column: clause.Column{Name: "machine"}, Value: gorm.Expr(keptOutside + "excluded.machine")}),
 		Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "hosts.token_hash = excluded.token_hash"}}},
 	}, clause.Returning{}).Create(&h)
 	err := u.Error
@@ -141,6 +141,17 @@ func (s *Store) RegisterHost(ctx context.Context, h Host) (Host, error) {
 		return Host{}, fault.New(fault.Conflict, "The token of host %s belongs to another host.", h.Hostname)
 	}
 	return h, failed(err, "register host %s", h.Hostname)
+}
+
+// keptOutside has a host that does not tell where its switch leads, since that does not answer, lead where it did: routers are there.
+const keptOutside = `jsonb_strip_nulls(jsonb_build_object('outside', hosts.machine -> 'outside')) || `
+
+// PhysicalNetworks are those to which some host has a bridge.
+func (s *Store) PhysicalNetworks(ctx context.Context) ([]string, error) {
+	var names []string
+	err := s.db.WithContext(ctx).Raw(`SELECT DISTINCT n.name FROM hosts, jsonb_array_elements_text(machine -> 'outside' -> 'networks') AS n(name)
+		WHERE NOT ` + isForgotten + ` ORDER BY n.name`).Scan(&names).Error
+	return names, failed(err, "list the physical networks")
 }
 
 // SetHostToken gives a host a new token; the old one is void. Conflict for a host that is given up.
@@ -184,7 +195,7 @@ func (s *Store) HeartbeatHost(ctx context.Context, id string, b HostHeartbeat, n
 		said["trial"], said["kvm"] = string(trial), b.Trial.Accelerated
 	}
 	if b.Machine != nil {
-		said["machine"] = asJSON(b.Machine)
+		said["machine"] = gorm.Expr(keptOutside+"?::jsonb", asJSON(b.Machine))
 	}
 	u := s.db.WithContext(ctx).Model(&Host{}).Where("id = ?", id).Updates(said)
 	if u.Error == nil && u.RowsAffected == 0 {

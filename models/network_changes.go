@@ -140,7 +140,8 @@ func servicePlace(networkID string) sdn.Ref {
 
 func (s *Store) networkRefs(ctx context.Context, kind sdn.Kind, after string, limit int) ([]sdn.Ref, error) {
 	table, known := map[sdn.Kind]string{
-		sdn.KindNetwork: "networks", sdn.KindSubnet: "subnets", sdn.KindPort: "ports", sdn.KindGroup: "security_groups",
+		sdn.KindNetwork: "networks", sdn.KindSubnet: "subnets", sdn.KindPort: "ports", sdn.KindGroup: "security_groups", sdn.KindRouter: "routers",
+		sdn.KindFloatingIP: "floating_ips",
 	}[kind]
 	if !known {
 		return nil, fmt.Errorf("list the resources of networks: there is no kind %q", kind)
@@ -202,7 +203,8 @@ func (s *Store) NetworkDesired(ctx context.Context, refs ...sdn.Ref) ([]sdn.Desi
 }
 
 // NetworkDesiredAround is how a resource shall be, and then whatever takes something from it: a network's MTU is told by the DHCP of its
-// subnets, and at that its ports point.
+// subnets, and at that its ports point; a subnet's gateway is a router's way out; which hosts lead out says where a router's gateway is; and a
+// floating IP is where its port is.
 func (s *Store) NetworkDesiredAround(ctx context.Context, refs ...sdn.Ref) ([][]sdn.Desired, error) {
 	all := make([][]sdn.Desired, len(refs))
 	err := s.batch(ctx, func(b *pgx.Batch) {
@@ -217,7 +219,13 @@ func (s *Store) NetworkDesiredAround(ctx context.Context, refs ...sdn.Ref) ([][]
 				queueSubnets(b, "s.network_id = $1", ref.ID, more)
 				queuePorts(b, "p.network_id = $1", ref.ID, more)
 			case sdn.KindSubnet:
+				queueRouters(b, "r.id IN (SELECT p.router_id FROM ports p JOIN fixed_ips f ON f.port_id = p.id WHERE f.subnet_id = $1)", ref.ID, more)
 				queuePorts(b, "p.id IN (SELECT port_id FROM fixed_ips WHERE subnet_id = $1)", ref.ID, more)
+			case sdn.KindRouter:
+				queuePorts(b, "p.router_id = $1", ref.ID, more)
+				queueFloatingIPs(b, "f.router_id = $1", ref.ID, more)
+			case sdn.KindPort:
+				queueFloatingIPs(b, "f.port_id = $1", ref.ID, more)
 			}
 		}
 	})
@@ -227,9 +235,11 @@ func (s *Store) NetworkDesiredAround(ctx context.Context, refs ...sdn.Ref) ([][]
 func queueDesired(b *pgx.Batch, ref sdn.Ref, found func(sdn.Desired)) {
 	switch ref.Kind {
 	case sdn.KindNetwork:
-		queueFound(b, `SELECT id, mtu FROM networks WHERE id = $1`, ref.ID, desiredNetwork, found)
+		queueFound(b, `SELECT id, mtu, physical_network, COALESCE(vlan, 0) FROM networks WHERE id = $1`, ref.ID, desiredNetwork, found)
 	case sdn.KindSubnet:
 		queueSubnets(b, "s.id = $1", ref.ID, found)
+	case sdn.KindRouter:
+		queueRouters(b, "r.id = $1", ref.ID, found)
 	case sdn.KindPort:
 		if networkID, service := ids.NetworkOfMetadataPort(ref.ID); service {
 			queueService(b, networkID, found)
@@ -238,6 +248,8 @@ func queueDesired(b *pgx.Batch, ref sdn.Ref, found func(sdn.Desired)) {
 		queuePorts(b, "p.id = $1", ref.ID, found)
 	case sdn.KindGroup:
 		queueGroup(b, ref.ID, found)
+	case sdn.KindFloatingIP:
+		queueFloatingIPs(b, "f.id = $1", ref.ID, found)
 	}
 }
 
@@ -258,13 +270,15 @@ FROM subnets s JOIN networks n ON n.id = s.network_id WHERE `+which+` ORDER BY s
 func queuePorts(b *pgx.Batch, which, id string, found func(sdn.Desired)) {
 	queueFound(b, `
 SELECT p.id, p.network_id, p.mac, COALESCE(h.hostname, ''), NOT (p.admin_state_up AND n.admin_state_up), NOT p.port_security, p.address_pairs,
-    a.ips, a.subnets, a.dhcp, p.project_id, p.grouped, ARRAY(SELECT m.group_id FROM port_security_groups m WHERE m.port_id = p.id)
+    a.ips, a.subnets, a.dhcp, COALESCE(p.project_id, ''), p.grouped, ARRAY(SELECT m.group_id FROM port_security_groups m WHERE m.port_id = p.id),
+    `+routerPortColumns+`
 FROM ports p JOIN networks n ON n.id = p.network_id LEFT JOIN hosts h ON h.id = p.host_id, LATERAL (
     SELECT COALESCE(array_agg(host(f.ip) ORDER BY s.created_at, s.id, f.ip), '{}') AS ips,
         COALESCE(array_agg(s.id ORDER BY s.created_at, s.id, f.ip), '{}') AS subnets,
-        COALESCE(array_agg(`+answersDHCP+` ORDER BY s.created_at, s.id, f.ip), '{}') AS dhcp
-    FROM fixed_ips f JOIN subnets s ON s.id = f.subnet_id WHERE f.port_id = p.id) a
-WHERE `+which+` ORDER BY p.id`, id, desiredPort, found)
+        COALESCE(array_agg(`+answersDHCP+` AND p.router_id IS NULL ORDER BY s.created_at, s.id, f.ip), '{}') AS dhcp,
+        COALESCE(array_agg(masklen(s.cidr) ORDER BY s.created_at, s.id, f.ip), '{}') AS lengths
+    FROM fixed_ips f JOIN subnets s ON s.id = f.subnet_id WHERE f.port_id = p.id) a, `+routerPortTells+`
+WHERE p.floating_ip_id IS NULL AND `+which+` ORDER BY p.id`, id, desiredPort, found)
 }
 
 func queueFound(b *pgx.Batch, query, id string, read pgx.RowToFunc[sdn.Desired], found func(sdn.Desired)) {
@@ -278,8 +292,15 @@ func queueFound(b *pgx.Batch, query, id string, read pgx.RowToFunc[sdn.Desired],
 }
 
 func desiredNetwork(row pgx.CollectableRow) (sdn.Desired, error) {
-	var n sdn.Network
-	err := row.Scan(&n.ID, &n.MTU)
+	var (
+		n        sdn.Network
+		physical sdn.Physical
+		name     *string
+	)
+	err := row.Scan(&n.ID, &n.MTU, &name, &physical.VLAN)
+	if name != nil {
+		physical.Name, n.Physical = *name, &physical
+	}
 	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindNetwork, ID: n.ID}, Network: &n}, err
 }
 
@@ -338,9 +359,13 @@ func desiredPort(row pgx.CollectableRow) (sdn.Desired, error) {
 		project      string
 		grouped      bool
 		groups       []string
+		routed       routedPort
 	)
-	err := row.Scan(&p.ID, &p.NetworkID, &p.MAC, &p.Host, &p.Down, &p.Unguarded, &pairs, &ips, &subnets, &dhcp, &project, &grouped, &groups)
-	filter(&p, project, grouped, groups)
+	err := row.Scan(append([]any{&p.ID, &p.NetworkID, &p.MAC, &p.Host, &p.Down, &p.Unguarded, &pairs, &ips, &subnets, &dhcp, &project, &grouped, &groups},
+		routed.into()...)...)
+	if routed.router == nil { // what a router passes on was filtered where it came in
+		filter(&p, project, grouped, groups)
+	}
 	for _, pair := range pairs {
 		if err == nil {
 			var ip netip.Prefix
@@ -354,6 +379,9 @@ func desiredPort(row pgx.CollectableRow) (sdn.Desired, error) {
 			ip, err = netip.ParseAddr(text)
 			p.Addresses = append(p.Addresses, sdn.Address{IP: ip, SubnetID: subnets[i], DHCP: dhcp[i]})
 		}
+	}
+	if err == nil {
+		p.Router, err = routed.of(p)
 	}
 	return sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: p.ID}, Port: &p}, err
 }

@@ -28,11 +28,15 @@ const (
 
 	QuotaSecurityGroups     = "security_group"
 	QuotaSecurityGroupRules = "security_group_rule"
+
+	QuotaRouters     = "router"
+	QuotaFloatingIPs = "floatingip"
 )
 
 // counted are the tables of what is limited.
 var counted = map[string]string{
 	QuotaNetworks: "networks", QuotaSubnets: "subnets", QuotaPorts: "ports", QuotaSecurityGroups: "security_groups", QuotaSecurityGroupRules: "security_group_rules",
+	QuotaRouters: "routers", QuotaFloatingIPs: "floating_ips",
 }
 
 func overNetworkQuota(kind string) error {

@@ -27,12 +27,18 @@ type Network struct {
 	// AdminStateUp of false stops its traffic, and PortSecurity is what its ports have that say nothing.
 	AdminStateUp bool
 	PortSecurity bool
-	Tags         []string `gorm:"serializer:json"`
-	Revision     int64
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
-	Subnets      []Subnet `gorm:"-"`
+	// PhysicalNetwork is the network outside that it is part of, in a VLAN or untagged; nil is none.
+	PhysicalNetwork *string
+	VLAN            *int     `gorm:"column:vlan"`
+	Tags            []string `gorm:"serializer:json"`
+	Revision        int64
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+	Subnets         []Subnet `gorm:"-"`
 }
+
+// External says whether it leads out: routers have gateways on it and not servers.
+func (n Network) External() bool { return n.PhysicalNetwork != nil }
 
 // Subnet is a range of addresses on a network.
 type Subnet struct {
@@ -124,14 +130,36 @@ var (
 
 	networkMatching = matching{
 		"shared": flagIs("shared"), "admin_state_up": flagIs("admin_state_up"), "port_security_enabled": flagIs("port_security"),
-		"status": textIs("'ACTIVE'"), "mtu": numberIs("mtu"), "router:external": flagIs("false"), "is_default": flagIs("false"),
+		"status": textIs("'ACTIVE'"), "mtu": numberIs("mtu"), "router:external": flagIs("(physical_network IS NOT NULL)"), "is_default": flagIs("false"),
+		"provider:network_type": textIs(networkTypeSQL), "provider:physical_network": textIs("physical_network"), "provider:segmentation_id": numberIs("vlan"),
 	}.with("networks")
 	subnetMatching = matching{
 		"network_id": textIs("network_id"), "ip_version": numberIs("family(cidr)"), "cidr": textIs("cidr::text"), "gateway_ip": textIs("host(gateway_ip)"),
 		"enable_dhcp": flagIs("enable_dhcp"), "ipv6_ra_mode": textIs("ipv6_ra_mode"), "ipv6_address_mode": textIs("ipv6_address_mode"),
-		"shared": "(SELECT n.shared FROM networks n WHERE n.id = subnets.network_id) = ANY(?::boolean[])",
+		"shared":          "(SELECT n.shared FROM networks n WHERE n.id = subnets.network_id) = ANY(?::boolean[])",
+		"router:external": "(SELECT n.physical_network IS NOT NULL FROM networks n WHERE n.id = subnets.network_id) = ANY(?::boolean[])",
 	}.with("subnets")
 )
+
+const networkTypeSQL = "CASE WHEN physical_network IS NULL THEN '" + TypeGeneve + "' WHEN vlan IS NULL THEN '" + TypeFlat + "' ELSE '" + TypeVLAN + "' END"
+
+// Neutron's types of networks.
+const (
+	TypeGeneve = "geneve"
+	TypeFlat   = "flat"
+	TypeVLAN   = "vlan"
+)
+
+// Type is one of those.
+func (n Network) Type() string {
+	switch {
+	case n.PhysicalNetwork == nil:
+		return TypeGeneve
+	case n.VLAN == nil:
+		return TypeFlat
+	}
+	return TypeVLAN
+}
 
 func noNetwork(id string) error { return ipam.Absent("Network", id) }
 func noSubnet(id string) error  { return ipam.Absent("Subnet", id) }
@@ -191,6 +219,11 @@ func (s *Store) CreateNetworks(ctx context.Context, drafts []Network, defaults N
 				return fault.New(fault.Conflict, "Network %s already exists.", all[i].ID)
 			case violates(err, "networks_project_id_fkey"):
 				return noProject(all[i].ProjectID)
+			case violates(err, "networks_segment") && all[i].VLAN == nil:
+				return ipam.Refuse("FlatNetworkInUse", fault.Conflict, "Unable to create the flat network. Physical network %s is in use.", *all[i].PhysicalNetwork)
+			case violates(err, "networks_segment"):
+				return ipam.Refuse("VlanIdInUse", fault.Conflict, "Unable to create the network. The VLAN %d on physical network %s is in use.",
+					*all[i].VLAN, *all[i].PhysicalNetwork)
 			case err != nil:
 				return err
 			}
@@ -338,7 +371,7 @@ func (s *Store) ListNetworks(ctx context.Context, f NetworkFilter) ([]Network, e
 		visible := func() *gorm.DB {
 			q := tx.Model(&Network{})
 			if !f.Admin {
-				q = q.Where("(project_id = ? OR shared)", f.ProjectID)
+				q = q.Where("(project_id = ? OR shared OR physical_network IS NOT NULL)", f.ProjectID)
 			}
 			return q
 		}
@@ -364,7 +397,7 @@ func (s *Store) ListNetworks(ctx context.Context, f NetworkFilter) ([]Network, e
 func (s *Store) DeleteNetwork(ctx context.Context, id string) error {
 	d := s.db.WithContext(ctx).Where("id = ? AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Network{})
 	switch {
-	case violates(d.Error, "ports_network_id_fkey"), violates(d.Error, "fixed_ips_subnet_id_fkey"):
+	case violates(d.Error, "ports_network_id_fkey"), violates(d.Error, "fixed_ips_subnet_id_fkey"), violates(d.Error, "floating_ips_network_id_fkey"):
 		return ipam.Refuse("NetworkInUse", fault.Conflict, "Unable to complete operation on network %s. There are one or more ports still in use on the network.", id)
 	case d.Error == nil && d.RowsAffected == 0:
 		n, err := s.Network(ctx, id)
@@ -485,15 +518,8 @@ func (s *Store) UpdateSubnet(ctx context.Context, id string, change func(*Subnet
 		if err := n.complete(); err != nil {
 			return err
 		}
-		if n.GatewayIP != nil {
-			var has Port
-			err := tx.Where("id IN (SELECT port_id FROM fixed_ips WHERE subnet_id = ? AND ip = ?::inet)", id, *n.GatewayIP).Limit(1).Find(&has).Error
-			if err != nil {
-				return err
-			}
-			if has.ID != "" {
-				return ipam.Refuse("GatewayIpInUse", fault.Conflict, "Current gateway ip %s already in use by port %s. Unable to update.", *n.GatewayIP, has.ID)
-			}
+		if err := gatewayMoves(tx, before, n); err != nil {
+			return err
 		}
 		if err := saveRevised(tx, &before, &n, "name", "description", "gateway_ip", "dns_servers", "pools", "host_routes", "enable_dhcp", "tags"); err != nil {
 			return err
@@ -501,6 +527,27 @@ func (s *Store) UpdateSubnet(ctx context.Context, id string, change func(*Subnet
 		return tx.Where("id = ?", id).Take(&n).Error
 	})
 	return n, failed(err, "change subnet %s", id)
+}
+
+// gatewayMoves refuses another gateway where a port has the address of it, or a router the one of the present one.
+func gatewayMoves(tx *gorm.DB, before, n Subnet) error {
+	if reflect.DeepEqual(before.GatewayIP, n.GatewayIP) {
+		return nil
+	}
+	for _, ip := range []*string{before.GatewayIP, n.GatewayIP} {
+		if ip == nil {
+			continue
+		}
+		var has Port
+		err := tx.Where("id IN (SELECT port_id FROM fixed_ips WHERE subnet_id = ? AND ip = ?::inet)", n.ID, *ip).Limit(1).Find(&has).Error
+		if err != nil {
+			return err
+		}
+		if has.ID != "" {
+			return ipam.Refuse("GatewayIpInUse", fault.Conflict, "Current gateway ip %s already in use by port %s. Unable to update.", *ip, has.ID)
+		}
+	}
+	return nil
 }
 
 // complete brings the addresses into their usual form, fills in the pools and refuses what does not fit together.
@@ -532,7 +579,7 @@ func (s *Store) ListSubnets(ctx context.Context, f SubnetFilter) ([]Subnet, erro
 		visible := func() *gorm.DB {
 			q := tx.Model(&Subnet{})
 			if !f.Admin {
-				q = q.Where("network_id IN (SELECT id FROM networks WHERE project_id = ? OR shared)", f.ProjectID)
+				q = q.Where("network_id IN (SELECT id FROM networks WHERE project_id = ? OR shared OR physical_network IS NOT NULL)", f.ProjectID)
 			}
 			return q
 		}

@@ -27,7 +27,7 @@ import (
 type Port struct {
 	ID          string `gorm:"primaryKey"`
 	NetworkID   string
-	ProjectID   string
+	ProjectID   string // "" where a gateway or a floating IP has it
 	Name        string
 	MAC         string  `gorm:"column:mac"`
 	ServerID    *string // Neutron's device_id
@@ -39,6 +39,8 @@ type Port struct {
 	// DeviceID and DeviceOwner are what a user says that has it, where no server has.
 	DeviceID     string
 	DeviceOwner  string
+	RouterID     *string // a router has it: DeviceOwner says for what
+	FloatingIPID *string `gorm:"column:floating_ip_id"`
 	AdminStateUp bool
 	PortSecurity bool
 	AddressPairs []AddressPair `gorm:"serializer:json"`
@@ -54,6 +56,22 @@ type Port struct {
 	UpdatedAt    time.Time
 	Network      *Network  `gorm:"-"`
 	FixedIPs     []FixedIP `gorm:"-"`
+	Floating     []Floats  `gorm:"-"`
+}
+
+// Floats is a floating IP that stands for an address of a port.
+type Floats struct {
+	PortID  string
+	FixedIP string `gorm:"column:fixed_ip"`
+	IP      string `gorm:"column:ip"`
+}
+
+// Device is what has the port; "" is nothing.
+func (p Port) Device() string {
+	if p.ServerID != nil {
+		return *p.ServerID
+	}
+	return p.DeviceID
 }
 
 // AddressPair is what a port may send as beside its own addresses (Neutron's allowed_address_pairs).
@@ -90,7 +108,7 @@ const ComputeOwner = "compute:nova"
 var (
 	portOrder = order{id: "id", preset: Sort{Key: "created_at"}, keys: neutronSorts(map[string]string{
 		"mac_address": "mac", "network_id": "network_id", "admin_state_up": "admin_state_up", "device_id": "COALESCE(server_id, device_id)",
-		"device_owner": deviceOwnerSQL, "status": portStatusSQL,
+		"device_owner": deviceOwnerSQL, "status": portStatusSQL, "project_id": "COALESCE(project_id, '')",
 	})}
 	portMatching = matching{
 		"network_id": textIs("network_id"), "mac_address": textIs("mac"), "admin_state_up": flagIs("admin_state_up"),
@@ -102,8 +120,19 @@ var (
 	}.with("ports")
 )
 
-// portStatusSQL is up where a server uses it: nothing else is behind a port.
-const portStatusSQL = "CASE WHEN server_id IS NULL THEN 'DOWN' ELSE 'ACTIVE' END"
+// portStatusSQL is up where a server or a router uses it: nothing else is behind a port.
+const portStatusSQL = "CASE WHEN server_id IS NOT NULL OR router_id IS NOT NULL THEN 'ACTIVE' WHEN floating_ip_id IS NOT NULL THEN 'N/A' ELSE 'DOWN' END"
+
+// Status is Neutron's.
+func (p Port) Status() string {
+	switch {
+	case p.ServerID != nil, p.RouterID != nil:
+		return "ACTIVE"
+	case p.FloatingIPID != nil:
+		return "N/A"
+	}
+	return "DOWN"
+}
 
 func noPort(id string) error { return ipam.Absent("Port", id) }
 
@@ -203,8 +232,8 @@ SELECT EXISTS (SELECT FROM bound), EXISTS (SELECT FROM same), EXISTS (SELECT FRO
 // queuePort reads a port with its network, subnets and addresses as part of a pipeline. found stays false where it is not.
 func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 	var net Network
-	b.Queue(`SELECT id, network_id, project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation, description, device_id,
-			device_owner, admin_state_up, port_security, address_pairs, dhcp_options, grouped, tags, revision, created_at, updated_at
+	b.Queue(`SELECT id, network_id, COALESCE(project_id, '') AS project_id, name, mac, server_id, nic_index, made_by_build, host_id, tag, ip_allocation,
+			description, device_id, device_owner, router_id, floating_ip_id, admin_state_up, port_security, address_pairs, dhcp_options, grouped, tags, revision, created_at, updated_at
 		FROM ports WHERE id = $1`, id).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Port])
 		if *found = len(all) == 1; *found {
@@ -212,7 +241,7 @@ func queuePort(b *pgx.Batch, id string, p *Port, found *bool) {
 		}
 		return err
 	})
-	b.Queue(`SELECT id, project_id, name, description, shared, mtu, admin_state_up, port_security, tags, revision, created_at, updated_at
+	b.Queue(`SELECT id, project_id, name, description, shared, mtu, admin_state_up, port_security, physical_network, vlan, tags, revision, created_at, updated_at
 		FROM networks WHERE id = (SELECT network_id FROM ports WHERE id = $1)`, id).Query(func(rows pgx.Rows) error {
 		all, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Network])
 		if len(all) == 1 {
@@ -283,6 +312,15 @@ func completePorts(tx *gorm.DB, ports []Port) error {
 		WHERE m.port_id = ANY(?) ORDER BY g.created_at, g.id`, ids).Scan(&members).Error
 	for _, m := range members {
 		at[m.PortID].FurtherGroups = append(at[m.PortID].FurtherGroups, GroupRef{m.ID, m.Name})
+	}
+	if err != nil {
+		return err
+	}
+	var floating []Floats
+	err = tx.Raw(`SELECT port_id, host(fixed_ip) AS fixed_ip, host(ip) AS ip FROM floating_ips WHERE port_id = ANY(?) ORDER BY created_at, id`, ids).
+		Scan(&floating).Error
+	for _, f := range floating {
+		at[f.PortID].Floating = append(at[f.PortID].Floating, f)
 	}
 	return err
 }
@@ -639,28 +677,48 @@ func readdress(tx *gorm.DB, before Port, p *Port) (bool, error) {
 			return false, err
 		}
 	}
-	for _, w := range fresh {
+	if _, err := take(tx, *p, fresh); err != nil {
+		return false, err
+	}
+	return len(lost)+len(fresh) > 0, nil
+}
+
+// take gives a port addresses of a network whose row is held; an empty IP is the subnet's lowest free one.
+func take(tx *gorm.DB, p Port, wanted []FixedIP) ([]FixedIP, error) {
+	wanted = slices.Clone(wanted)
+	for i := range wanted {
+		w := &wanted[i]
 		if w.IP == "" {
-			if err := tx.Raw(`SELECT host(lowest.ip) FROM subnets s, `+lowestFreeSQL+` WHERE s.id = ?`, w.SubnetID).Scan(&w.IP).Error; err != nil {
-				return false, err
-			}
-			if w.IP == "" {
-				return false, noAddress(p.NetworkID)
+			var err error
+			if w.IP, err = lowestOf(tx, p.NetworkID, w.SubnetID); err != nil {
+				return nil, err
 			}
 		}
 		var taken int64
 		if err := tx.Model(&FixedIP{}).Where("subnet_id = ? AND ip = ?::inet", w.SubnetID, w.IP).Count(&taken).Error; err != nil {
-			return false, err
+			return nil, err
 		}
 		if taken > 0 {
-			return false, ipam.Refuse("IpAddressAlreadyAllocated", fault.Conflict, "IP address %s already allocated in subnet %s", w.IP, w.SubnetID)
+			return nil, ipam.Refuse("IpAddressAlreadyAllocated", fault.Conflict, "IP address %s already allocated in subnet %s", w.IP, w.SubnetID)
 		}
 		w.PortID = p.ID
-		if err := tx.Create(&w).Error; err != nil {
-			return false, err
+		if err := tx.Create(w).Error; err != nil {
+			return nil, err
 		}
 	}
-	return len(lost)+len(fresh) > 0, nil
+	return wanted, nil
+}
+
+// lowestOf is the lowest free address of a subnet.
+func lowestOf(tx *gorm.DB, networkID, subnetID string) (string, error) {
+	var ip string
+	if err := tx.Raw(`SELECT host(lowest.ip) FROM subnets s, `+lowestFreeSQL+` WHERE s.id = ?`, subnetID).Scan(&ip).Error; err != nil {
+		return "", err
+	}
+	if ip == "" {
+		return "", noAddress(networkID)
+	}
+	return ip, nil
 }
 
 func (s *Store) bindPort(ctx context.Context, r PortRequest) (Port, error) {
@@ -762,14 +820,15 @@ func (s *Store) ListPorts(ctx context.Context, f PortFilter) ([]Port, error) {
 	return all, failed(err, "list the ports")
 }
 
-// DeletePort removes a port; Conflict while a server uses it.
+// DeletePort removes a port; Conflict while a server, a router or a floating IP uses it.
 func (s *Store) DeletePort(ctx context.Context, id string) error {
 	var gone int64
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		if err := tx.Exec(`SELECT FROM networks WHERE id = (SELECT network_id FROM ports WHERE id = ?) FOR NO KEY UPDATE`, id).Error; err != nil {
 			return err
 		}
-		d := tx.Where("id = ? AND server_id IS NULL AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).Delete(&Port{})
+		d := tx.Where("id = ? AND num_nonnulls(server_id, router_id, floating_ip_id) = 0 AND (?::bigint IS NULL OR revision = ?)", id, s.revision, s.revision).
+			Delete(&Port{})
 		gone = d.RowsAffected
 		return d.Error
 	})
@@ -783,14 +842,17 @@ func (s *Store) DeletePort(ctx context.Context, id string) error {
 	if err := s.unrevised(p.Revision); err != nil {
 		return err
 	}
-	if p.ServerID == nil { // released in between
-		return s.DeletePort(ctx, id)
+	switch {
+	case p.ServerID != nil:
+		return PortInUse(p)
+	case p.RouterID != nil, p.FloatingIPID != nil:
+		return ipam.Refuse("ServicePortInUse", fault.Conflict, "Port %s cannot be deleted directly via the port API: has device owner %s.", p.ID, p.DeviceOwner)
 	}
-	return PortInUse(p)
+	return s.DeletePort(ctx, id) // released in between
 }
 
-// PortInUse is Neutron's refusal of what cannot be done to a server's port.
+// PortInUse is Neutron's refusal of what cannot be done to a port that something has.
 func PortInUse(p Port) error {
 	return ipam.Refuse("PortInUse", fault.Conflict,
-		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, *p.ServerID)
+		"Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, p.Device())
 }

@@ -110,6 +110,8 @@ var owned = []struct{ what, sql string }{
 	{"server group", "SELECT count(*) FROM server_groups WHERE project_id = $1"},
 	{"port", "SELECT count(*) FROM ports WHERE project_id = $1"},
 	{"security group", "SELECT count(*) FROM security_groups WHERE project_id = $1 AND NOT is_default"},
+	{"router", "SELECT count(*) FROM routers WHERE project_id = $1"},
+	{"floating IP", "SELECT count(*) FROM floating_ips WHERE project_id = $1"},
 }
 
 // DeleteProject deletes one that owns nothing; Conflict says what it owns.

@@ -60,6 +60,7 @@ type Belongings struct {
 	Images, Ports, Subnets, Networks []string // ports that no server has, networks without ports, subnets on others' networks
 	ServerGroups                     []string
 	SecurityGroups                   []string // without ports, and but for the default, which goes with the project
+	FloatingIPs, Routers             []string
 }
 
 // atOnceOfAKind is how much of each kind a purge takes on at a time.
@@ -77,7 +78,9 @@ func (s *Store) Belongings(ctx context.Context, projectID string) (Belongings, e
 		}{
 			{&b.Servers, &Server{}, "project_id = ? AND deleted_at IS NULL AND task_state IS DISTINCT FROM '" + lifecycle.Deleting + "'"},
 			{&b.Images, &Image{}, "owner_id = ? AND deleted_at IS NULL"},
-			{&b.Ports, &Port{}, "project_id = ? AND server_id IS NULL"},
+			{&b.Ports, &Port{}, "project_id = ? AND server_id IS NULL AND router_id IS NULL"},
+			{&b.FloatingIPs, &FloatingIP{}, "project_id = ?"},
+			{&b.Routers, &Router{}, "project_id = ?"},
 			{&b.Subnets, &Subnet{}, "project_id = ? AND network_id IN (SELECT id FROM networks n WHERE n.project_id <> subnets.project_id)"},
 			{&b.ServerGroups, &ServerGroup{}, "project_id = ?"},
 			{&b.SecurityGroups, &SecurityGroup{}, "project_id = ? AND NOT is_default AND NOT EXISTS (SELECT FROM port_security_groups m WHERE m.group_id = security_groups.id)"},

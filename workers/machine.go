@@ -3,6 +3,7 @@ package workers
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"os"
 	"runtime"
 	"strconv"
@@ -14,8 +15,27 @@ import (
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 )
 
+// Switch is the host's, where networks stand on OVN.
+type Switch interface {
+	// Outside are the physical networks to which it has a bridge, and whether the host is set apart to be a gateway.
+	Outside(ctx context.Context) (networks []string, gateway bool, err error)
+}
+
+// outside is where the host's switch leads; nil where that is not known, which leaves what was said before.
+func (r *Registration) outside(ctx context.Context) *hostapi.Outside {
+	if r.Switch == nil {
+		return &hostapi.Outside{Networks: []string{}}
+	}
+	networks, gateway, err := r.Switch.Outside(ctx)
+	if err != nil {
+		r.Logger.Warn("Where the switch leads cannot be told.", "error", err)
+		return nil
+	}
+	return &hostapi.Outside{Networks: networks, Gateway: gateway}
+}
+
 // machine is what this host tells of its machine. The processor is looked at once.
-func (r *Registration) machine() hostapi.Machine {
+func (r *Registration) machine(ctx context.Context) hostapi.Machine {
 	r.cpu.Do(func() {
 		text, err := os.ReadFile("/proc/cpuinfo")
 		if err != nil {
@@ -23,7 +43,7 @@ func (r *Registration) machine() hostapi.Machine {
 		}
 		r.processor = processor(text)
 	})
-	m := hostapi.Machine{CPU: r.processor}
+	m := hostapi.Machine{CPU: r.processor, Outside: r.outside(ctx)}
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err == nil {
 		m.BootedAt = time.Now().Add(-time.Duration(info.Uptime) * time.Second).UTC().Truncate(time.Second)

@@ -19,7 +19,7 @@ func TestAProcessorIsReadAsTheKernelTellsOfIt(t *testing.T) {
 	require.Equal(t, []any{"0x41", "", []string{"fp", "asimd"}, hostapi.Topology{Sockets: 1, Cores: 2, Threads: 1}}, []any{cpu.Vendor, cpu.Model, cpu.Features, cpu.Topology})
 	require.Equal(t, hostapi.Topology{Sockets: 1, Cores: 1, Threads: 1}, processor(nil).Topology)
 
-	m := (&Registration{}).machine()
+	m := (&Registration{}).machine(t.Context())
 	require.NotEmpty(t, m.CPU.Features)
 	require.True(t, !m.BootedAt.IsZero() && m.BootedAt.Before(time.Now()))
 }

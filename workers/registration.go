@@ -35,6 +35,7 @@ type Registration struct {
 	// Report is what does not change: name, ratios, reserves, version. The rest is asked each time.
 	Report     hostapi.Report
 	Hypervisor hypervisor.Hypervisor
+	Switch     Switch  // nil where the host has none of OVN's
 	StateDir   string  // its filesystem is the host's disk
 	Member     *Member // whose the state folder is
 	// Met is called when the first report was answered or could not be made: what the API says of the host is known then, as
@@ -203,7 +204,7 @@ func (r *Registration) send(ctx context.Context, method, path string, report any
 		report = map[string]any{"host": report}
 	}
 	var said struct{ Host hostapi.Orders }
-	machine, err := json.Marshal(r.machine())
+	machine, err := json.Marshal(r.machine(ctx))
 	if err != nil {
 		return 0, false, err
 	}

@@ -55,7 +55,8 @@ func (a *Activities) purge(ctx context.Context, p models.Project) error {
 		ids  []string
 		gone func(context.Context, string) error
 	}{
-		{"server", has.Servers, deleteServer}, {"image", has.Images, removeImage}, {"port", has.Ports, a.store.DeletePort},
+		{"server", has.Servers, deleteServer}, {"image", has.Images, removeImage},
+		{"floating IP", has.FloatingIPs, a.store.DeleteFloatingIP}, {"router", has.Routers, a.store.PurgeRouter}, {"port", has.Ports, a.store.DeletePort},
 		{"subnet", has.Subnets, a.store.DeleteSubnet}, {"network", has.Networks, a.store.DeleteNetwork},
 		{"server group", has.ServerGroups, a.store.DeleteServerGroup}, {"security group", has.SecurityGroups, a.store.DeleteSecurityGroup}, {"project", []string{p.ID}, a.store.EndPurge},
 	} {

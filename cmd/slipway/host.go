@@ -171,6 +171,7 @@ func runHost(ctx context.Context, c config.Config, log *slog.Logger) error {
 			ReservedMemoryMiB: c.Host.ReservedMemory, Heartbeat: hostapi.Heartbeat{Version: version()},
 		},
 	}
+	registration.Switch, _ = ports.(workers.Switch)
 	keys, err := payload.OpenHostKeys(ctx, payload.HostOptions{
 		Hostname: hostname, File: filepath.Join(stateDir, "payload.keys"), Shared: c.Temporal.PayloadKeys, Ask: registration.PayloadKeys, Logger: log,
 	})

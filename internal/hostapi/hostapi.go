@@ -85,6 +85,13 @@ type Machine struct {
 	CPU      CPU        `json:"cpu"`
 	BootedAt time.Time  `json:"booted_at"`
 	Load     [3]float64 `json:"load"` // of the last 1, 5 and 15 minutes
+	Outside  *Outside   `json:"outside,omitempty"`
+}
+
+// Outside is what a host's switch leads to beside other hosts; nil where it tells of nothing.
+type Outside struct {
+	Networks []string `json:"networks"`          // physical ones, by the names that its bridges have for them, sorted
+	Gateway  bool     `json:"gateway,omitempty"` // it is set apart to be routers' gateway
 }
 
 // CPU is the machine's, in the names of Nova's cpu_info.

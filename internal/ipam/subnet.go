@@ -140,29 +140,16 @@ func (s *Subnet) checkNameservers(cidr netip.Prefix) error {
 
 // checkRoutes is Neutron's _validate_host_route.
 func (s *Subnet) checkRoutes(cidr netip.Prefix) error {
-	routes := make([]Route, 0, len(s.HostRoutes))
+	routes, err := Routes("host_routes", "hostroute", s.HostRoutes)
+	if err != nil {
+		return err
+	}
 	for _, r := range s.HostRoutes {
-		to, err := netip.ParsePrefix(r.Destination)
-		if err != nil || to.Addr().Is4In6() {
-			return BadAttribute("host_routes", "'%s' is not a valid CIDR", r.Destination)
-		}
-		if to != to.Masked() {
-			return BadAttribute("host_routes", "'%s' is not a recognized CIDR, '%s' is recommended", r.Destination, to.Masked())
-		}
-		hop, err := Address("host_routes", r.NextHop)
-		if err != nil {
-			return err
-		}
-		for _, a := range []netip.Addr{to.Addr(), hop} {
+		for _, a := range []netip.Addr{netip.MustParsePrefix(r.Destination).Addr(), netip.MustParseAddr(r.NextHop)} {
 			if VersionOf(a) != VersionOf(cidr.Addr()) {
 				return BadInput("host_route '%s via %s' does not match the ip_version '%d'", r.Destination, r.NextHop, VersionOf(cidr.Addr()))
 			}
 		}
-		one := Route{to.String(), hop.String()}
-		if slices.Contains(routes, one) {
-			return BadAttribute("host_routes", "Duplicate hostroute '%s via %s'", one.Destination, one.NextHop)
-		}
-		routes = append(routes, one)
 	}
 	if len(routes) > maxHostRoutes {
 		return Refuse("HostRoutesExhausted", fault.Invalid,
@@ -241,4 +228,28 @@ func around(cidr netip.Prefix, gateway netip.Addr) (pools []Pool) {
 		pools = append(pools, Pool{gateway.Next().String(), high.String()})
 	}
 	return pools
+}
+
+// Routes brings the routes of an attribute into their usual form, and refuses what is none and what is said twice.
+func Routes(attribute, what string, in []Route) ([]Route, error) {
+	routes := make([]Route, 0, len(in))
+	for _, r := range in {
+		to, err := netip.ParsePrefix(r.Destination)
+		if err != nil || to.Addr().Is4In6() {
+			return nil, BadAttribute(attribute, "'%s' is not a valid CIDR", r.Destination)
+		}
+		if to != to.Masked() {
+			return nil, BadAttribute(attribute, "'%s' is not a recognized CIDR, '%s' is recommended", r.Destination, to.Masked())
+		}
+		hop, err := Address(attribute, r.NextHop)
+		if err != nil {
+			return nil, err
+		}
+		one := Route{to.String(), hop.String()}
+		if slices.Contains(routes, one) {
+			return nil, BadAttribute(attribute, "Duplicate %s '%s via %s'", what, one.Destination, one.NextHop)
+		}
+		routes = append(routes, one)
+	}
+	return routes, nil
 }

@@ -1,4 +1,4 @@
-// Package sdn is the port to what carries the traffic of guests: how networks, subnets, security groups and ports shall be, as plain
+// Package sdn is the port to what carries the traffic of guests: how networks, subnets, security groups, ports and routers shall be, as plain
 // facts, and an engine that makes them so. Postgres is the truth (models); internal/sdn/writer brings it to the engine.
 package sdn
 
@@ -14,15 +14,19 @@ import (
 // Kind is a kind of resource.
 type Kind string
 
-// The kinds, in the order in which one may need another: a port its network, subnets and groups.
+// The kinds, in the order in which one may need another: a port its network, subnets, groups and router.
 const (
-	KindNetwork Kind = "network"
-	KindSubnet  Kind = "subnet"
-	KindPort    Kind = "port"
+	KindNetwork    Kind = "network"
+	KindSubnet     Kind = "subnet"
+	KindRouter     Kind = "router"
+	KindPort       Kind = "port"
+	KindFloatingIP Kind = "floating_ip"
 )
 
 // Kinds lists them in that order.
-func Kinds() []Kind { return []Kind{KindNetwork, KindSubnet, KindGroup, KindPort} }
+func Kinds() []Kind {
+	return []Kind{KindNetwork, KindSubnet, KindGroup, KindRouter, KindPort, KindFloatingIP}
+}
 
 // Ref names a resource.
 type Ref struct {
@@ -34,8 +38,15 @@ func (r Ref) String() string { return fmt.Sprintf("%s %s", r.Kind, r.ID) }
 
 // Network is a segment on which ports reach each other, on whatever hosts they are.
 type Network struct {
-	ID  string
-	MTU int
+	ID       string
+	MTU      int
+	Physical *Physical // nil: there is nothing else on it
+}
+
+// Physical is a network outside that a network is part of.
+type Physical struct {
+	Name string // by which hosts know on which bridge it is
+	VLAN int    // 0 is none
 }
 
 // Subnet is what guests on a network are told about themselves.
@@ -73,6 +84,7 @@ type Port struct {
 	// Service says that it is the place of the network's metadata service, which is on every host at once: what is sent to it goes to
 	// that host's.
 	Service bool
+	Router  *RouterPort // nil: guests have it, not a router
 }
 
 // Address is one of a port.
@@ -93,15 +105,17 @@ type Desired struct {
 	Ref
 	Revision int64 // of the change that asks for it: kept beside what is written, for whoever compares by eye
 
-	Network *Network
-	Subnet  *Subnet
-	Port    *Port
-	Group   *Group
+	Network    *Network
+	Subnet     *Subnet
+	Group      *Group
+	Router     *Router
+	Port       *Port
+	FloatingIP *FloatingIP
 }
 
 // Stands says whether it is wanted.
 func (d Desired) Stands() bool {
-	return d.Network != nil || d.Subnet != nil || d.Port != nil || d.Group != nil
+	return d.Network != nil || d.Subnet != nil || d.Group != nil || d.Router != nil || d.Port != nil || d.FloatingIP != nil
 }
 
 // Change says that a resource is another by now; how, is read when it is applied.

@@ -87,8 +87,14 @@ func (e *Engine) Apply(_ context.Context, all ...sdn.Desired) error {
 			}
 		}
 		for i, d := range all {
+			if d.FloatingIP != nil {
+				need(sdn.Ref{Kind: sdn.KindRouter, ID: d.FloatingIP.RouterID}, i)
+			}
 			if d.Port == nil {
 				continue
+			}
+			if d.Port.Router != nil {
+				need(sdn.Ref{Kind: sdn.KindRouter, ID: d.Port.Router.RouterID}, i)
 			}
 			for _, a := range d.Port.Addresses {
 				if a.DHCP {
@@ -116,7 +122,7 @@ func (e *Engine) Apply(_ context.Context, all ...sdn.Desired) error {
 
 // stands says whether something is wanted that the engine has. A subnet is only what its DHCP says.
 func stands(d sdn.Desired) bool {
-	return d.Network != nil || d.Port != nil || d.Group != nil || d.Subnet != nil && d.Subnet.DHCP
+	return d.Stands() && (d.Subnet == nil || d.Subnet.DHCP)
 }
 
 // Differing implements sdn.Engine.

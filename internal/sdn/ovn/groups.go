@@ -166,7 +166,7 @@ func from(p netip.Prefix) string { return host(p.Masked()) }
 // rules gives a group that is planned its ACLs, and takes out of it the ports of Slipway's that say they are not in it.
 func (p *plan) rules(d sdn.Desired, there []row) error {
 	if len(there) == 0 {
-		p.write(p.made[d.Ref], nil, nil, allows(*d.Group), d.Revision)
+		p.write(p.made[made{groupTable, d.Ref}], nil, nil, allows(*d.Group), d.Revision)
 		return nil
 	}
 	is := there[0]
@@ -200,21 +200,21 @@ func (p *plan) rules(d sdn.Desired, there []row) error {
 
 // write makes the ACLs of a Port_Group these. What is there as it shall be stays: connections hang on it.
 func (p *plan) write(group string, noted set, has []row, wanted []allow, revision int64) {
-	want := map[string]allow{}
+	lacks := map[string]allow{}
 	for _, w := range wanted {
-		want[w.id] = w
+		lacks[w.id] = w
 	}
 	var gone, fresh []string
 	for _, r := range has {
-		w, ok := want[r.external()[tagID]]
+		w, ok := lacks[r.external()[tagID]]
 		if !ok || !w.is(r) {
 			gone = append(gone, r.uuid)
 			continue
 		}
-		delete(want, w.id)
+		delete(lacks, w.id)
 	}
 	for _, w := range wanted {
-		if _, missing := want[w.id]; !missing {
+		if _, missing := lacks[w.id]; !missing {
 			continue
 		}
 		name := "row" + strconv.Itoa(len(p.ops))
@@ -276,7 +276,7 @@ func (e *Engine) rulesOf(group row) ([]row, error) {
 
 // join puts a port that is planned into its groups, and out of those that its row says it was put into.
 func (p *plan) join(d sdn.Desired, there []row) error {
-	port, was := p.made[d.Ref], []string(nil)
+	port, was := p.made[made{portTable, d.Ref}], []string(nil)
 	if len(there) > 0 {
 		port, was = there[0].uuid, strings.Split(there[0].external()[tagGroups], ",")
 	}
@@ -287,7 +287,7 @@ func (p *plan) join(d sdn.Desired, there []row) error {
 		if id == "" || slices.Contains(d.Port.Groups, id) {
 			continue
 		}
-		groups, err := p.engine.tagged(sdn.Ref{Kind: sdn.KindGroup, ID: id})
+		groups, err := p.engine.tagged(groupTable, sdn.Ref{Kind: sdn.KindGroup, ID: id})
 		if err != nil {
 			return err
 		}
@@ -305,7 +305,7 @@ func (p *plan) join(d sdn.Desired, there []row) error {
 
 // member has a port in a group, or not. In that of all filtered ports, which is made with the first of them.
 func (p *plan) member(of sdn.Ref, port string, stood, wanted bool) error {
-	groups, err := p.engine.tagged(of)
+	groups, err := p.engine.tagged(groupTable, of)
 	if err != nil {
 		return err
 	}
@@ -331,7 +331,7 @@ func (p *plan) member(of sdn.Ref, port string, stood, wanted bool) error {
 	if !wanted {
 		return nil
 	}
-	group, err := p.find(of)
+	group, err := p.find(groupTable, of)
 	if err != nil || group == "" {
 		return err
 	}
@@ -350,9 +350,9 @@ func (p *plan) filter(there []row) error {
 		return nil
 	}
 	own := map[string]string{tagID: filter.ID, tagKind: string(filter.Kind)}
-	if err := p.insert(sdn.Desired{Ref: filter}, groupTable, map[string]any{"name": filterName, "external_ids": own}); err != nil {
+	if err := p.insert(filter, want{table: groupTable, columns: map[string]any{"name": filterName, "external_ids": own}}); err != nil {
 		return err
 	}
-	p.write(p.made[filter], nil, nil, filtering(), 0)
+	p.write(p.made[made{groupTable, filter}], nil, nil, filtering(), 0)
 	return nil
 }

@@ -50,15 +50,19 @@ const (
 func Open(ctx context.Context, o Options) (*Engine, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectPatience)
 	defer cancel()
-	tagged := []model.ClientIndex{{Columns: []model.ColumnKey{{Column: "external_ids", Key: tagID}}}}
 	shape, err := model.NewClientDBModel("OVN_Northbound", map[string]model.Model{
 		switchTable: &logicalSwitch{}, portTable: &logicalSwitchPort{}, dhcpTable: &dhcpOptions{}, globalTable: &nbGlobal{},
 		groupTable: &portGroup{}, aclTable: &acl{},
+		routerTable: &logicalRouter{}, routerPortTable: &logicalRouterPort{}, gatewayTable: &gatewayChassis{}, routeTable: &staticRoute{}, natTable: &nat{},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the tables of OVN's Northbound database: %w", err)
 	}
-	shape.SetIndexes(map[string][]model.ClientIndex{switchTable: tagged, portTable: tagged, dhcpTable: tagged, groupTable: tagged})
+	indexes := map[string][]model.ClientIndex{}
+	for table := range like {
+		indexes[table] = []model.ClientIndex{{Columns: []model.ColumnKey{{Column: "external_ids", Key: tagID}}}}
+	}
+	shape.SetIndexes(indexes)
 	logger := logr.Discard()
 	if o.Logger != nil {
 		logger = logr.FromSlogHandler(o.Logger.Handler())
@@ -83,17 +87,27 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 		g nbGlobal
 		q portGroup
 		a acl
+		r logicalRouter
+		l logicalRouterPort
+		h gatewayChassis
+		w staticRoute
+		n nat
 	)
 	// As Echo, Monitor reads what may still be written: the caller's end is not the call's.
 	copying, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectPatience)
 	defer cancel()
 	_, err = c.Monitor(copying, c.NewMonitor(
 		client.WithTable(&s, &s.Name, &s.ExternalIDs),
-		client.WithTable(&p, &p.Name, &p.Type, &p.Addresses, &p.PortSecurity, &p.Enabled, &p.Options, &p.DHCPv4Options, &p.DHCPv6Options, &p.ExternalIDs),
+		client.WithTable(&p, &p.Name, &p.Type, &p.Addresses, &p.PortSecurity, &p.Enabled, &p.Tag, &p.Options, &p.DHCPv4Options, &p.DHCPv6Options, &p.ExternalIDs),
 		client.WithTable(&d, &d.CIDR, &d.Options, &d.ExternalIDs),
 		client.WithTable(&g, &g.ExternalIDs),
 		client.WithTable(&q, &q.Name, &q.Ports, &q.ACLs, &q.ExternalIDs),
 		client.WithTable(&a, &a.Priority, &a.Direction, &a.Match, &a.Action, &a.ExternalIDs),
+		client.WithTable(&r, &r.Name, &r.Enabled, &r.Options, &r.ExternalIDs),
+		client.WithTable(&l, &l.Name, &l.MAC, &l.Networks, &l.Enabled, &l.Options, &l.IPv6RAConfigs, &l.ExternalIDs),
+		client.WithTable(&h, &h.Name, &h.ChassisName, &h.Priority, &h.ExternalIDs),
+		client.WithTable(&w, &w.IPPrefix, &w.Nexthop, &w.ExternalIDs),
+		client.WithTable(&n, &n.Type, &n.ExternalIP, &n.LogicalIP, &n.ExternalMAC, &n.LogicalPort, &n.ExternalIDs),
 	))
 	if err != nil {
 		c.Close()
@@ -200,15 +214,17 @@ func (e *Engine) Differing(_ context.Context, all ...sdn.Desired) ([]sdn.Ref, er
 // Known implements sdn.Engine.
 func (e *Engine) Known(context.Context) ([]sdn.Ref, error) {
 	found := map[sdn.Ref]bool{}
-	for kind, table := range tables {
-		cached, err := e.table(table)
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range cached.RowsShallow() {
-			external := rowOf(m).external()
-			if id := external[tagID]; id != "" && external[tagKind] == string(kind) {
-				found[sdn.Ref{Kind: kind, ID: id}] = true
+	for kind, all := range tables {
+		for _, table := range all {
+			cached, err := e.table(table)
+			if err != nil {
+				return nil, err
+			}
+			for _, m := range cached.RowsShallow() {
+				external := rowOf(m).external()
+				if id := external[tagID]; id != "" && external[tagKind] == string(kind) {
+					found[sdn.Ref{Kind: kind, ID: id}] = true
+				}
 			}
 		}
 	}

@@ -18,8 +18,8 @@ import (
 type plan struct {
 	engine  *Engine
 	ops     []ovsdb.Operation
-	made    map[sdn.Ref]string // rows that it makes, by the name that they have in it
-	gone    map[string]string  // rows that it removes, with their tables
+	made    map[made]string   // rows that it makes, by the name that they have in it
+	gone    map[string]string // rows that it removes, with their tables
 	missing []sdn.Ref
 	// filtered says that the group of all filtered ports is planned.
 	filtered bool
@@ -42,51 +42,105 @@ func (p *plan) missed() error {
 	return nil
 }
 
+// want is a row that a resource shall have.
+type want struct {
+	table   string
+	part    string  // tells the resource's rows of one table apart; "" is the only one
+	in      sdn.Ref // whose row has it, of a table that has a home
+	columns map[string]any
+}
+
+// home is the column that has the rows of a table which are there only for as long as one has them: no roots of OVSDB's (ovn-nb(5)).
+type home struct {
+	table, column string
+	tag           string // of external_ids: whose row that is
+}
+
+var homes = map[string]home{
+	portTable:       {switchTable, "ports", tagNetwork},
+	routerPortTable: {routerTable, "ports", tagRouter},
+	routeTable:      {routerTable, "static_routes", tagRouter},
+	natTable:        {routerTable, "nat", tagRouter},
+	gatewayTable:    {routerPortTable, "gateway_chassis", tagPort},
+}
+
+// wants are the rows of a resource, one that has others before them; none where it is not wanted.
+func (p *plan) wants(d sdn.Desired) ([]want, error) {
+	switch {
+	case d.Network != nil:
+		return networkRows(*d.Network), nil
+	case d.Subnet != nil:
+		if columns := subnetRow(*d.Subnet); columns != nil {
+			return []want{{table: dhcpTable, columns: columns}}, nil
+		}
+	case d.Port != nil:
+		columns := portRow(*d.Port)
+		if err := p.answers(*d.Port, columns); err != nil {
+			return nil, err
+		}
+		rows := []want{{table: portTable, in: sdn.Ref{Kind: sdn.KindNetwork, ID: d.Port.NetworkID}, columns: columns}}
+		return append(rows, routerPortRows(*d.Port)...), nil
+	case d.Group != nil:
+		return []want{{table: groupTable, columns: groupRow(*d.Group)}}, nil
+	case d.Router != nil:
+		return routerRows(*d.Router), nil
+	case d.FloatingIP != nil:
+		return []want{floatingRow(*d.FloatingIP)}, nil
+	}
+	return nil, nil
+}
+
 func (p *plan) one(d sdn.Desired) error {
-	there, err := p.engine.tagged(d.Ref)
+	wanted, err := p.wants(d)
 	if err != nil {
 		return err
 	}
-	var columns map[string]any
-	switch {
-	case d.Network != nil:
-		columns = networkRow(*d.Network)
-	case d.Subnet != nil:
-		columns = subnetRow(*d.Subnet)
-	case d.Port != nil:
-		columns = portRow(*d.Port)
-		if err := p.answers(*d.Port, columns); err != nil {
+	there := make([]row, len(wanted)) // what of it is there; without a uuid it is not
+	for _, table := range tables[d.Kind] {
+		rows, err := p.engine.tagged(table, d.Ref)
+		if err != nil {
 			return err
 		}
-	case d.Group != nil:
-		columns = groupRow(*d.Group)
-	}
-	table := tables[d.Kind]
-	for i, r := range there {
-		if columns == nil || i > 0 { // of two that were made of one, one stays
-			if err := p.remove(table, r); err != nil {
+		for _, r := range rows {
+			i := slices.IndexFunc(wanted, func(w want) bool {
+				return w.table == table && w.part == r.external()[tagPart] && (w.in.ID == "" || w.in.ID == r.external()[homes[table].tag])
+			})
+			if i >= 0 && there[i].uuid == "" {
+				there[i] = r
+				continue
+			}
+			if err := p.remove(table, r); err != nil { // of two that were made of one, one stays
 				return err
 			}
 		}
 	}
-	if columns == nil {
-		return nil
-	}
-	own := columns["external_ids"].(map[string]string)
-	own[tagID], own[tagKind] = d.ID, string(d.Kind)
-	if len(there) == 0 {
+	for i, w := range wanted {
+		own := w.columns["external_ids"].(map[string]string)
+		own[tagID], own[tagKind] = d.ID, string(d.Kind)
+		if w.part != "" {
+			own[tagPart] = w.part
+		}
+		if w.in.ID != "" {
+			own[homes[w.table].tag] = w.in.ID
+		}
+		if there[i].uuid != "" {
+			p.update(w.table, there[i], w.columns, d.Revision)
+			continue
+		}
 		own[tagRevision] = strconv.FormatInt(d.Revision, 10)
-		if err := p.insert(d, table, columns); err != nil {
+		if err := p.insert(d.Ref, w); err != nil {
 			return err
 		}
-	} else {
-		p.update(table, there[0], columns, d.Revision)
+	}
+	stood := there[:min(len(there), 1)] // the row that others are of
+	if len(stood) > 0 && stood[0].uuid == "" {
+		stood = nil
 	}
 	switch {
 	case d.Group != nil:
-		return p.rules(d, there)
+		return p.rules(d, stood)
 	case d.Port != nil:
-		return p.join(d, there)
+		return p.join(d, stood)
 	}
 	return nil
 }
@@ -102,7 +156,7 @@ func (p *plan) answers(port sdn.Port, columns map[string]any) error {
 		if !a.DHCP || columns[column].(*string) != nil {
 			continue
 		}
-		uuid, err := p.find(sdn.Ref{Kind: sdn.KindSubnet, ID: a.SubnetID})
+		uuid, err := p.find(dhcpTable, sdn.Ref{Kind: sdn.KindSubnet, ID: a.SubnetID})
 		if err != nil {
 			return err
 		}
@@ -113,12 +167,18 @@ func (p *plan) answers(port sdn.Port, columns map[string]any) error {
 	return nil
 }
 
-// find is the row of a resource, in the database or in this plan; "" where it has to be made first.
-func (p *plan) find(ref sdn.Ref) (string, error) {
-	if name, ok := p.made[ref]; ok {
+// made names a row that a plan makes.
+type made struct {
+	table string
+	of    sdn.Ref
+}
+
+// find is a resource's row in a table, in the database or in this plan; "" where it has to be made first.
+func (p *plan) find(table string, ref sdn.Ref) (string, error) {
+	if name, ok := p.made[made{table, ref}]; ok {
 		return name, nil
 	}
-	there, err := p.engine.tagged(ref)
+	there, err := p.engine.tagged(table, ref)
 	if err != nil {
 		return "", err
 	}
@@ -133,29 +193,32 @@ func (p *plan) find(ref sdn.Ref) (string, error) {
 	return "", nil
 }
 
-func (p *plan) insert(d sdn.Desired, table string, columns map[string]any) error {
+func (p *plan) insert(of sdn.Ref, w want) error {
 	name := "row" + strconv.Itoa(len(p.ops))
 	if p.made == nil {
-		p.made = map[sdn.Ref]string{}
+		p.made = map[made]string{}
 	}
-	p.made[d.Ref] = name
+	if w.part == "" {
+		p.made[made{w.table, of}] = name
+	}
 	values := ovsdb.Row{}
-	for column, v := range columns {
+	for column, v := range w.columns {
 		values[column] = value(v)
 	}
-	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationInsert, Table: table, Row: values, UUIDName: name})
-	if d.Port == nil {
+	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationInsert, Table: w.table, Row: values, UUIDName: name})
+	if w.in.ID == "" {
 		return nil
 	}
-	on, err := p.find(sdn.Ref{Kind: sdn.KindNetwork, ID: d.Port.NetworkID})
+	h := homes[w.table]
+	on, err := p.find(h.table, w.in)
 	if err != nil || on == "" {
 		return err
 	}
-	if _, here := p.made[sdn.Ref{Kind: sdn.KindNetwork, ID: d.Port.NetworkID}]; !here {
-		p.stands(switchTable, on)
+	if _, here := p.made[made{h.table, w.in}]; !here {
+		p.stands(h.table, on)
 	}
-	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: switchTable, Where: where(on), Mutations: []ovsdb.Mutation{
-		{Column: "ports", Mutator: ovsdb.MutateOperationInsert, Value: ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: name}}}},
+	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: h.table, Where: where(on), Mutations: []ovsdb.Mutation{
+		{Column: h.column, Mutator: ovsdb.MutateOperationInsert, Value: ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: name}}}},
 	}})
 	return nil
 }
@@ -202,21 +265,21 @@ func (p *plan) remove(table string, is row) error {
 		p.gone = map[string]string{}
 	}
 	p.gone[is.uuid] = table
-	if table != portTable {
+	h, has := homes[table]
+	if !has {
 		p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationDelete, Table: table, Where: where(is.uuid)})
 		return nil
 	}
-	// A port is there for as long as a switch has it.
-	has := []ovsdb.Condition{ovsdb.NewCondition("ports", ovsdb.ConditionIncludes, ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: is.uuid}}})}
-	on, err := p.engine.tagged(sdn.Ref{Kind: sdn.KindNetwork, ID: is.external()[tagNetwork]})
+	at := []ovsdb.Condition{ovsdb.NewCondition(h.column, ovsdb.ConditionIncludes, ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: is.uuid}}})}
+	on, err := p.engine.tagged(h.table, sdn.Ref{ID: is.external()[h.tag]})
 	if err != nil {
 		return err
 	}
 	if len(on) == 1 {
-		has = where(on[0].uuid)
+		at = where(on[0].uuid)
 	}
-	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: switchTable, Where: has, Mutations: []ovsdb.Mutation{
-		{Column: "ports", Mutator: ovsdb.MutateOperationDelete, Value: ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: is.uuid}}}},
+	p.ops = append(p.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: h.table, Where: at, Mutations: []ovsdb.Mutation{
+		{Column: h.column, Mutator: ovsdb.MutateOperationDelete, Value: ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: is.uuid}}}},
 	}})
 	return nil
 }
@@ -245,6 +308,11 @@ func value(v any) any {
 	case map[string]string:
 		return mapped(v)
 	case *bool:
+		if v == nil {
+			return ovsdb.OvsSet{GoSet: []any{}}
+		}
+		return *v
+	case *int:
 		if v == nil {
 			return ovsdb.OvsSet{GoSet: []any{}}
 		}
@@ -278,22 +346,13 @@ func (e *Engine) table(name string) (*cache.RowCache, error) {
 	return nil, away(fmt.Errorf("there is no copy of the table %s", name))
 }
 
-// tagged are the rows of a resource, in a lasting order.
-func (e *Engine) tagged(ref sdn.Ref) ([]row, error) {
-	table := tables[ref.Kind]
-	if ref == filter {
-		table = groupTable
-	}
+// tagged are a resource's rows in a table, in a lasting order.
+func (e *Engine) tagged(table string, ref sdn.Ref) ([]row, error) {
 	t, err := e.table(table)
 	if err != nil {
 		return nil, err
 	}
-	external := map[string]string{tagID: ref.ID}
-	like := map[string]model.Model{
-		switchTable: &logicalSwitch{ExternalIDs: external}, dhcpTable: &dhcpOptions{ExternalIDs: external},
-		portTable: &logicalSwitchPort{Name: ref.ID, ExternalIDs: external}, groupTable: &portGroup{ExternalIDs: external},
-	}[table]
-	found, err := t.RowsByModels([]model.Model{like})
+	found, err := t.RowsByModels([]model.Model{like[table](map[string]string{tagID: ref.ID})})
 	if err != nil {
 		return nil, fmt.Errorf("look up %s: %w", ref, err)
 	}

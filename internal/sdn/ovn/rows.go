@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/ovn-kubernetes/libovsdb/model"
+
 	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
@@ -17,7 +19,10 @@ const (
 	tagID       = "slipway-id"
 	tagKind     = "slipway-kind"
 	tagRevision = "slipway-revision"
-	tagNetwork  = "slipway-network" // of a port: the switch that has it
+	tagPart     = "slipway-part"    // of a resource with several rows in one table: which one it is
+	tagNetwork  = "slipway-network" // of a switch's port: whose that is
+	tagRouter   = "slipway-router"  // of what a router has: whose that is
+	tagPort     = "slipway-port"    // of a gateway's chassis: the port that they are for
 	tagWriter   = "slipway-writer"  // of NB_Global: who writes
 	tagGroups   = "slipway-groups"  // of a port: those that it was put into, with commas
 
@@ -39,6 +44,7 @@ type logicalSwitchPort struct {
 	Addresses     []string          `ovsdb:"addresses"`
 	PortSecurity  []string          `ovsdb:"port_security"`
 	Enabled       *bool             `ovsdb:"enabled"`
+	Tag           *int              `ovsdb:"tag"`
 	Options       map[string]string `ovsdb:"options"`
 	DHCPv4Options *string           `ovsdb:"dhcpv4_options"`
 	DHCPv6Options *string           `ovsdb:"dhcpv6_options"`
@@ -64,12 +70,31 @@ const (
 	globalTable = "NB_Global"
 )
 
-// tables has the one of each kind.
-var tables = map[sdn.Kind]string{
-	sdn.KindNetwork: switchTable, sdn.KindSubnet: dhcpTable, sdn.KindPort: portTable, sdn.KindGroup: groupTable,
+// tables are those in which resources of a kind have rows, those that have others last: they are removed after them.
+var tables = map[sdn.Kind][]string{
+	sdn.KindNetwork: {portTable, switchTable}, sdn.KindSubnet: {dhcpTable}, sdn.KindGroup: {groupTable}, sdn.KindRouter: {routeTable, natTable, routerTable},
+	sdn.KindPort: {gatewayTable, routerPortTable, portTable}, sdn.KindFloatingIP: {natTable},
 }
 
-// row is a row of one of them, by columns: a string, a *bool, an optional reference (*string), a set or a map of strings.
+// noName is nobody's: where names are unique, a copy looks by them before it looks by tags.
+const noName = "slipway: no name"
+
+// like are rows that have these tags, by their tables.
+var like = map[string]func(tags map[string]string) model.Model{
+	switchTable: func(tags map[string]string) model.Model { return &logicalSwitch{ExternalIDs: tags} },
+	portTable:   func(tags map[string]string) model.Model { return &logicalSwitchPort{Name: noName, ExternalIDs: tags} },
+	dhcpTable:   func(tags map[string]string) model.Model { return &dhcpOptions{ExternalIDs: tags} },
+	groupTable:  func(tags map[string]string) model.Model { return &portGroup{Name: noName, ExternalIDs: tags} },
+
+	routerTable:     func(tags map[string]string) model.Model { return &logicalRouter{ExternalIDs: tags} },
+	routerPortTable: func(tags map[string]string) model.Model { return &logicalRouterPort{Name: noName, ExternalIDs: tags} },
+	gatewayTable:    func(tags map[string]string) model.Model { return &gatewayChassis{Name: noName, ExternalIDs: tags} },
+	routeTable:      func(tags map[string]string) model.Model { return &staticRoute{ExternalIDs: tags} },
+	natTable:        func(tags map[string]string) model.Model { return &nat{ExternalIDs: tags} },
+}
+
+// row is a row of one of them, by columns: a string, an int, a *bool, an *int, an optional reference (*string), a set or a map of strings. An optional
+// string is a set of none or one.
 type row struct {
 	uuid    string
 	columns map[string]any
@@ -83,7 +108,7 @@ func (s *logicalSwitch) row() row {
 
 func (p *logicalSwitchPort) row() row {
 	return row{p.UUID, map[string]any{
-		"name": p.Name, "type": p.Type, "addresses": set(p.Addresses), "port_security": set(p.PortSecurity), "enabled": p.Enabled,
+		"name": p.Name, "type": p.Type, "addresses": set(p.Addresses), "port_security": set(p.PortSecurity), "enabled": p.Enabled, "tag": p.Tag,
 		"options": p.Options, "dhcpv4_options": p.DHCPv4Options, "dhcpv6_options": p.DHCPv6Options, "external_ids": p.ExternalIDs,
 	}}
 }
@@ -101,6 +126,9 @@ func same(a, b any) bool {
 		return maps.Equal(a, b.(map[string]string))
 	case *bool:
 		b := b.(*bool)
+		return a == b || a != nil && b != nil && *a == *b
+	case *int:
+		b := b.(*int)
 		return a == b || a != nil && b != nil && *a == *b
 	case *string:
 		b := b.(*string)
@@ -189,12 +217,14 @@ func portRow(p sdn.Port) map[string]any {
 	}
 	own := strings.Join(addresses, " ")
 	columns := map[string]any{
-		"name": p.ID, "type": "", "addresses": set{own}, "port_security": set{}, "enabled": (*bool)(nil),
-		"options": map[string]string{}, "external_ids": map[string]string{tagNetwork: p.NetworkID, tagGroups: groupsNoted(p)},
+		"name": p.ID, "type": "", "addresses": set{own}, "port_security": set{}, "enabled": (*bool)(nil), "tag": (*int)(nil),
+		"options": map[string]string{}, "external_ids": map[string]string{tagGroups: groupsNoted(p)},
 	}
 	switch {
 	case p.Service:
 		columns["type"] = "localport"
+	case p.Router != nil:
+		columns["type"], columns["addresses"] = "router", set{"router"}
 	case p.Unguarded:
 		// What it sends from is known nowhere, so what is for unknown addresses goes to it.
 		columns["addresses"] = set{own, "unknown"}
@@ -204,7 +234,10 @@ func portRow(p sdn.Port) map[string]any {
 	if p.Down {
 		columns["enabled"] = new(false)
 	}
-	if p.Host != "" {
+	switch {
+	case p.Router != nil:
+		columns["options"] = routerPortOptions(p)
+	case p.Host != "":
 		columns["options"] = map[string]string{"requested-chassis": p.Host}
 	}
 	return columns

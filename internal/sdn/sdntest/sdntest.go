@@ -164,6 +164,7 @@ func Engine(t *testing.T, open func(t *testing.T) sdn.Engine) {
 		require.NoError(t, e.Apply(ctx, At(w.Port), No(Grp(two).Ref)))
 		require.Empty(t, differ(t, e, No(Grp(one).Ref), No(Grp(two).Ref), At(w.Port)))
 	})
+	routers(t, lead)
 	t.Run("who led before is not obeyed", func(t *testing.T) {
 		before, w := lead(t), NewWorld()
 		after := lead(t)
