@@ -49,7 +49,7 @@ func (f FloatingIP) Status() string {
 
 var (
 	floatingOrder = order{id: "id", preset: Sort{Key: "created_at"}, keys: map[string]string{
-		"id": "id", "project_id": "project_id", "created_at": "created_at", "updated_at": "updated_at", "floating_ip_address": "ip",
+		"id": "id", "project_id": "project_id", "created_at": "created_at", "updated_at": "updated_at", "floating_ip_address": "host(ip)",
 		"floating_network_id": "network_id", "router_id": "COALESCE(router_id, '')", "port_id": "COALESCE(port_id, '')",
 		"fixed_ip_address": "COALESCE(host(fixed_ip), '')", "status": floatingStatusSQL,
 	}}

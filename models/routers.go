@@ -188,9 +188,6 @@ func (s *Store) UpdateRouter(ctx context.Context, id string, change func(*Router
 			return err
 		}
 		before := r
-		if r.Gateway != nil {
-			r.Gateway = &Gateway{NetworkID: r.Gateway.NetworkID}
-		}
 		if err := change(&r); err != nil {
 			return err
 		}
@@ -236,7 +233,7 @@ func redirect(tx *gorm.DB, r *Router, asked *Gateway) error {
 		}
 		r.Gateway = nil
 	}
-	if asked == nil || same && len(asked.FixedIPs) == 0 {
+	if asked == nil || asked == has || same && len(asked.FixedIPs) == 0 {
 		return nil
 	}
 	network, err := external(tx, asked.NetworkID, func() error { return badRouter("Network %s is not an external network", asked.NetworkID) })
@@ -336,7 +333,10 @@ func routed(tx *gorm.DB, r Router) error {
 	if len(r.Routes) == 0 {
 		return nil
 	}
-	var near []struct{ CIDR, IP string }
+	var near []struct {
+		CIDR string `gorm:"column:cidr"`
+		IP   string `gorm:"column:ip"`
+	}
 	err := tx.Raw(`SELECT s.cidr::text AS cidr, host(f.ip) AS ip FROM ports p JOIN fixed_ips f ON f.port_id = p.id JOIN subnets s ON s.id = f.subnet_id
 		WHERE p.router_id = ?`, r.ID).Scan(&near).Error
 	if err != nil {

@@ -44,6 +44,8 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 	own := c.network(t, c.member, "ours", "10.1.0.0/24", "10.1.0.2", "10.1.0.254")
 	bare, err := c.Store.CreateNetwork(ctx, models.Network{ID: uuid.NewString(), ProjectID: c.member.ProjectID, Name: "bare", MTU: 1500})
 	require.NoError(t, err)
+	external, err := c.Store.CreateNetwork(ctx, models.Network{ProjectID: c.stranger.ProjectID, Name: "public", MTU: 1500, PhysicalNetwork: new("public")})
+	require.NoError(t, err)
 	port, err := c.Store.CreatePort(ctx, models.Port{ID: uuid.NewString(), NetworkID: own.ID, ProjectID: c.member.ProjectID})
 	require.NoError(t, err)
 	foreignPort, err := c.Store.CreatePort(ctx, models.Port{ID: uuid.NewString(), NetworkID: foreign.ID, ProjectID: c.stranger.ProjectID})
@@ -95,6 +97,7 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 		{"neither network nor port", "", nets(fields{}), 400, "Bad network format: missing 'uuid'"},
 		{"unknown network", "", nets(fields{"uuid": absent}), 400, "Network " + absent + " could not be found."},
 		{"another project's network", "", nets(fields{"uuid": foreign.ID}), 400, "Network " + foreign.ID + " could not be found."},
+		{"an external network", "", nets(fields{"uuid": external.ID}), 403, "It is not allowed to create an interface on external network " + external.ID},
 		{"network without a subnet", "", nets(fields{"uuid": bare.ID}), 400, "Network " + bare.ID + " requires a subnet in order to boot instances on."},
 		{"address outside", "", nets(fields{"uuid": own.ID, "fixed_ip": "10.2.0.1"}), 400, "Fixed IP address 10.2.0.1 is not a valid ip address for network " + own.ID + "."},
 		{"address that is none", "", nets(fields{"uuid": own.ID, "fixed_ip": "ten"}), 400, "Invalid input for field/attribute fixed_ip. Value: ten. 'ten' is not a 'ipv4' or 'ipv6' address"},

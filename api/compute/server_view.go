@@ -224,13 +224,21 @@ func addresses(ports []models.Port, extended bool) object {
 		if p.Network != nil {
 			name = p.Network.Name
 		}
-		for _, ip := range p.FixedIPs {
-			entry := object{"version": ipVersion(ip.IP), "addr": ip.IP}
+		add := func(ip, kind string) {
+			entry := object{"version": ipVersion(ip), "addr": ip}
 			if extended {
-				entry["OS-EXT-IPS:type"] = "fixed"
+				entry["OS-EXT-IPS:type"] = kind
 				entry["OS-EXT-IPS-MAC:mac_addr"] = p.MAC
 			}
 			byNetwork[name] = append(byNetwork[name], entry)
+		}
+		for _, ip := range p.FixedIPs {
+			add(ip.IP, "fixed")
+			for _, f := range p.Floating {
+				if f.FixedIP == ip.IP {
+					add(f.IP, "floating")
+				}
+			}
 		}
 	}
 	view := make(object, len(byNetwork))

@@ -24,6 +24,9 @@ func (a *API) wiring(who asker) *networks.Repository {
 	return a.networks.For(caller)
 }
 
+// inside are networks that instances can be on: no external ones.
+var inside = []models.Match{{Key: "router:external", Values: []string{"false"}}}
+
 type describeVPCs struct {
 	IDs []string `ec2:"VpcId"`
 	paged
@@ -52,7 +55,7 @@ type describedVPCs struct {
 }
 
 func (a *API) describeVPCs(ctx context.Context, who asker, in describeVPCs) (*describedVPCs, error) {
-	f := models.NetworkFilter{}
+	f := models.NetworkFilter{Match: inside}
 	var err error
 	if len(in.IDs) > 0 {
 		if f.IDs, err = a.resolve(ctx, ids.EC2VPC, in.IDs); err != nil {
@@ -131,7 +134,7 @@ type describedSubnets struct {
 }
 
 func (a *API) describeSubnets(ctx context.Context, who asker, in describeSubnets) (*describedSubnets, error) {
-	f := models.SubnetFilter{}
+	f := models.SubnetFilter{Match: inside}
 	var err error
 	if len(in.IDs) > 0 {
 		if f.IDs, err = a.resolve(ctx, ids.EC2Subnet, in.IDs); err != nil {

@@ -205,6 +205,8 @@ func TestEveryFilterAndSortKeyOfTheTablesIsServed(t *testing.T) {
 		"admin_state_up": "True", "shared": "False", "enable_dhcp": "True", "port_security_enabled": "True", "router:external": "True", "is_default": "False",
 		"stateful": "True", "alive": "True", "security_group_id": net, "remote_group_id": net, "direction": "ingress", "ethertype": "ipv6",
 		"port_range_min": "22", "port_range_max": "22", "remote_ip_prefix": "10.0.0.0/8",
+		"provider:segmentation_id": "7", "floating_ip_address": "198.51.100.9", "fixed_ip_address": "10.5.0.2",
+		"floating_network_id": net, "port_id": net,
 	}
 	for collection, of := range network.Listings() {
 		for _, name := range of.Filters {

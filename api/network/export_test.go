@@ -7,6 +7,7 @@ type Listing struct{ Filters, Sorts []string }
 func Listings() map[string]Listing {
 	return map[string]Listing{
 		"networks": listing(allNetworks), "subnets": listing(allSubnets), "ports": listing(allPorts),
+		"routers": listing(allRouters), "floatingips": listing(allFloatingIPs),
 		"security-groups": listing(allGroups), "security-group-rules": listing(allRules), "agents": listing(allAgents), "availability_zones": listing(allZones),
 	}
 }

@@ -1,4 +1,5 @@
-// Package network answers the Neutron API v2.0: networks, subnets, ports and security groups with their tags, quotas, and the hosts as agents. Each kind of objects is a table of attributes (resource), after
+// Package network answers the Neutron API v2.0: networks, subnets, ports, routers, floating IPs and security groups with their tags, quotas, and the hosts as
+// agents. Each kind of objects is a table of attributes (resource), after
 // neutron-lib and the Networking API reference; what may be done, and what it does, is internal/service/networks.
 package network
 
@@ -42,6 +43,9 @@ func (a *API) Mount(root *echo.Group) {
 	mount(a, g, allPorts)
 	mount(a, g, allGroups)
 	mount(a, g, allRules)
+	mount(a, g, allRouters)
+	a.mountInterfaces(g)
+	mount(a, g, allFloatingIPs)
 	a.mountQuotas(g)
 	a.mountAgents(g)
 	a.mountExtras(g)
@@ -55,7 +59,9 @@ func (a *API) versions(c echo.Context) error {
 
 func (a *API) resources(c echo.Context) error {
 	var list []object
-	for _, name := range []string{"networks", "subnets", "ports", "security-groups", "security-group-rules", "quotas", "agents", "availability_zones", "extensions"} {
+	for _, name := range []string{
+		"networks", "subnets", "ports", "routers", "floatingips", "security-groups", "security-group-rules", "quotas", "agents", "availability_zones", "extensions",
+	} {
 		list = append(list, object{
 			"name": strings.TrimSuffix(name, "s"), "collection": name,
 			"links": []rest.Link{{Rel: "self", Href: rest.URL(c, service+"/"+version, name)}},

@@ -268,7 +268,7 @@ func TestBadNetworkRequestsLeaveNoRow(t *testing.T) {
 		{"two projects", e.member, "/networks", fields{"network": fields{"project_id": "a", "tenant_id": "b"}}, 400, "HTTPBadRequest", "'project_id' and 'tenant_id' do not match"},
 		{"no number", e.member, "/networks", fields{"network": fields{"mtu": "large"}}, 400, "InvalidInput", "Invalid input for operation: 'large' is not an integer."},
 		{"no flag", e.member, "/networks", fields{"network": fields{"admin_state_up": "maybe"}}, 400, "InvalidInput", "Invalid input for operation: 'maybe' cannot be converted to boolean."},
-		{"external", e.member, "/networks", fields{"network": fields{"router:external": true}}, 400, "HTTPBadRequest", "Invalid input for router:external. Reason: only False is offered."},
+		{"external", e.member, "/networks", fields{"network": fields{"router:external": true}}, 400, "HTTPBadRequest", "Invalid input for router:external. Reason: nothing enforces it while network.engine is bridge."},
 		{"down", e.member, "/networks", fields{"network": fields{"admin_state_up": false}}, 400, "HTTPBadRequest",
 			"Invalid input for admin_state_up. Reason: nothing enforces it while network.engine is bridge."},
 		{"one of two", e.member, "/networks", fields{"networks": []fields{{"name": "one"}, {"mtu": 1}}}, 400, "HTTPBadRequest", ""},

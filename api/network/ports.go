@@ -59,26 +59,12 @@ func portTable() table[networks.Port, networks.NewPort] {
 
 		row{"network_id", post | required | filter | sorts, id, func(n *d, v any) { n.NetworkID = v.(string) }, func(o p) any { return o.NetworkID }},
 		row{"admin_state_up", post | put | filter | sorts, boolean, func(n *d, v any) { n.AdminStateUp = v.(bool) }, func(o p) any { return o.AdminStateUp }},
-		row{"status", filter | sorts, anyText, nil, func(o p) any {
-			if o.ServerID != nil {
-				return "ACTIVE"
-			}
-			return "DOWN"
-		}},
+		row{"status", filter | sorts, anyText, nil, func(o p) any { return o.Status() }},
 		row{"mac_address", post | put | filter | sorts, macAddress, func(n *d, v any) { n.MAC = v.(string) }, func(o p) any { return o.MAC }},
 		row{"fixed_ips", post | put | filter, filterOr(fixedIPs), func(n *d, v any) { n.Addresses = v.([]networks.NewFixedIP) }, func(o p) any {
-			ips := make([]object, len(o.FixedIPs))
-			for i, ip := range o.FixedIPs {
-				ips[i] = object{"subnet_id": ip.SubnetID, "ip_address": ip.IP}
-			}
-			return ips
+			return shownAddresses(o.FixedIPs)
 		}},
-		row{"device_id", post | put | filter | sorts, text(255), func(n *d, v any) { n.DeviceID = v.(string) }, func(o p) any {
-			if o.ServerID != nil {
-				return *o.ServerID
-			}
-			return o.DeviceID
-		}},
+		row{"device_id", post | put | filter | sorts, text(255), func(n *d, v any) { n.DeviceID = v.(string) }, func(o p) any { return o.Device() }},
 		row{"device_owner", post | put | filter | sorts, text(255), func(n *d, v any) { n.DeviceOwner = v.(string) }, func(o p) any {
 			if o.ServerID != nil {
 				return models.ComputeOwner

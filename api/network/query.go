@@ -9,8 +9,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/slipway-cloud/slipway/api/rest"
-	"github.com/slipway-cloud/slipway/internal/fault"
-	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -36,7 +34,7 @@ func (k resource[T, D]) query(c echo.Context) (query, error) {
 	if s := values.Get("limit"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 0 {
-			return q, badResource("limit", "Limit must be an integer 0 or greater and not '%s'", s)
+			return q, models.BadResource("limit", "Limit must be an integer 0 or greater and not '%s'", s)
 		}
 		q.limited = n > 0
 		if q.limited {
@@ -151,9 +149,4 @@ func (q query) links(c echo.Context, ids []string) (all []rest.Link) {
 		at("previous", first, true)
 	}
 	return all
-}
-
-// badResource is Neutron's BadRequest, which says of what.
-func badResource(of, format string, args ...any) error {
-	return ipam.Refuse("BadRequest", fault.Invalid, "Bad %s request: "+format+".", append([]any{of}, args...)...)
 }

@@ -13,28 +13,33 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/ipam"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 // resource is the objects of one kind: their table, and what the service does with them. What is nil is not offered.
 type resource[T, D any] struct {
-	one, many  string // the keys of the bodies: "network", "networks"
-	attributes table[T, D]
-	id         func(T) string
-	draft      func() D // of which nothing is said
-	list       func(context.Context, *networks.Repository, query) ([]T, error)
-	few        func(*networks.Repository, context.Context) ([]T, error) // instead of list, where there are never many: one page
-	find       func(*networks.Repository, context.Context, string) (T, error)
-	create     func(*networks.Repository, context.Context, ...D) ([]T, error)
-	update     func(*networks.Repository, context.Context, string, func(*D)) (T, error)
-	remove     func(*networks.Repository, context.Context, string) error
-	tagged     func(T) []string
-	tags       func(*D) *[]string
+	one, many   string // the keys of the bodies: "network", "networks"
+	needsEngine bool   // nothing is there without OVN, as the service says
+	attributes  table[T, D]
+	id          func(T) string
+	draft       func() D // of which nothing is said
+	list        func(context.Context, *networks.Repository, query) ([]T, error)
+	few         func(*networks.Repository, context.Context) ([]T, error) // instead of list, where there are never many: one page
+	find        func(*networks.Repository, context.Context, string) (T, error)
+	create      func(*networks.Repository, context.Context, ...D) ([]T, error)
+	update      func(*networks.Repository, context.Context, string, func(*D)) (T, error)
+	remove      func(*networks.Repository, context.Context, string) error
+	tagged      func(T) []string
+	tags        func(*D) *[]string
 }
 
 // mount adds the routes of a kind.
 func mount[T, D any](a *API, g *echo.Group, k resource[T, D]) {
-	path := "/" + strings.ReplaceAll(k.many, "_", "-")
-	g.GET(path, list(a, k), rest.Expect(400))
+	path, lists := "/"+strings.ReplaceAll(k.many, "_", "-"), []int{400}
+	if k.needsEngine {
+		lists = append(lists, 404)
+	}
+	g.GET(path, list(a, k), rest.Expect(lists...))
 	g.POST(path, create(a, k), a.writer("create_"+k.one), rest.Expect(400, 403, 404, 409))
 	g.GET(path+"/:id", show(a, k), rest.Expect(400, 404))
 	if k.update != nil {
@@ -163,12 +168,12 @@ func (a *API) atRevision(c echo.Context) (*networks.Repository, error) {
 			continue
 		}
 		if at != "" {
-			return nil, badResource("if-match", "Multiple revision_number etags are not supported.")
+			return nil, models.BadResource("if-match", "Multiple revision_number etags are not supported.")
 		}
 		at = strings.TrimPrefix(tag, key)
 		n, err := strconv.ParseInt(at, 10, 64)
 		if err != nil {
-			return nil, badResource("if-match", "Revision number etag must be in the format of revision_number=<int>")
+			return nil, models.BadResource("if-match", "Revision number etag must be in the format of revision_number=<int>")
 		}
 		r = r.AtRevision(n)
 	}

@@ -139,6 +139,7 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Quota: models.NetworkQuota{
 				models.QuotaNetworks: c.Quota.Networks, models.QuotaSubnets: c.Quota.Subnets, models.QuotaPorts: c.Quota.Ports,
 				models.QuotaSecurityGroups: c.Quota.SecurityGroups, models.QuotaSecurityGroupRules: c.Quota.SecurityGroupRules,
+				models.QuotaRouters: c.Quota.Routers, models.QuotaFloatingIPs: c.Quota.FloatingIPs,
 			},
 		},
 		Compute:         compute.Config{HostDownAfter: c.Build.HostDownAfter},

@@ -227,6 +227,9 @@ type Quota struct {
 
 	SecurityGroups     int `koanf:"security_groups" help:"security groups of a project"`
 	SecurityGroupRules int `koanf:"security_group_rules" help:"rules of all security groups of a project"`
+
+	Routers     int `koanf:"routers" help:"routers of a project"`
+	FloatingIPs int `koanf:"floating_ips" help:"floating IPs of a project"`
 }
 
 // Build is how builds behave.
@@ -508,6 +511,7 @@ func Default() Config {
 		Quota: Quota{
 			Instances: 10, Cores: 20, RAMMiB: 50 * 1024, KeyPairs: 100, MetadataItems: 128, InjectedFiles: 5, InjectedFileBytes: 10 * 1024,
 			InjectedPathBytes: 255, ServerGroups: 10, ServerGroupMembers: 10, Networks: 100, Subnets: 100, Ports: 500, SecurityGroups: 10, SecurityGroupRules: 100,
+			Routers: 10, FloatingIPs: 50,
 		},
 		Build: Build{MaxHosts: 3, AllowResizeToSameHost: true, MaxCount: 1000, MaxLocalDisks: 3, HostLost: d.HostLost, HostUnavailable: d.HostUnavailable, UndoPatience: d.UndoPatience, HostDownAfter: time.Minute, CleanBeforeUse: 5 * time.Minute,
 			Deadline: d.Build, Scheduling: d.Phases[contract.PhaseScheduling], Networking: d.Phases[contract.PhaseNetworking],

@@ -54,6 +54,9 @@ const notServed = "refused: it is not served"
 var names = map[string]string{
 	"GET /network/v2.0/quotas": "get_quotas", // of all projects
 
+	"PUT /network/v2.0/routers/:id/add_router_interface":    "add_router_interface",
+	"PUT /network/v2.0/routers/:id/remove_router_interface": "remove_router_interface",
+
 	"POST /v3/ec2tokens": "identity:ec2tokens_validate",
 
 	"DELETE /image/v2/metadefs/namespaces/:namespace/objects":          "delete_metadef_namespace",

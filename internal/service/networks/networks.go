@@ -24,9 +24,12 @@ func (c Config) mtu() int {
 	return DefaultMTU
 }
 
-// Networks lists the project's networks and the shared ones, for an admin all.
+// Networks lists the project's networks, the shared and the external ones, for an admin all.
 func (r *Repository) Networks(ctx context.Context, f models.NetworkFilter) ([]models.Network, error) {
 	f.ProjectID, f.Admin = r.caller.ProjectID, r.caller.Admin()
+	if tellsOutside(f.Match) && !r.MaySeeOutside() {
+		return nil, nil
+	}
 	found, err := r.store.ListNetworks(ctx, f)
 	return found, markerOf(err, f.Marker)
 }
@@ -34,7 +37,7 @@ func (r *Repository) Networks(ctx context.Context, f models.NetworkFilter) ([]mo
 // Network is one of those, with its subnets.
 func (r *Repository) Network(ctx context.Context, id string) (models.Network, error) {
 	n, err := r.store.Network(ctx, id)
-	if err == nil && !n.Shared && !r.caller.Owns(n.ProjectID) {
+	if err == nil && !n.Shared && !n.External() && !r.caller.Owns(n.ProjectID) {
 		return models.Network{}, ipam.Absent("Network", id)
 	}
 	return n, err
@@ -49,29 +52,36 @@ func (r *Repository) mayChange(ctx context.Context, id, rule string) error {
 	return err
 }
 
-// NewNetwork is what a network is of which nothing is said.
-func NewNetwork() models.Network {
-	return models.Network{AdminStateUp: true, PortSecurity: true}
+// AnyNetwork is what a network is of which nothing is said.
+func AnyNetwork() NewNetwork {
+	return NewNetwork{Network: models.Network{AdminStateUp: true, PortSecurity: true}}
 }
 
-// CreateNetworks makes networks of drafts (NewNetwork), all or none, in a project each ("" is the caller's). Only admins share one.
-func (r *Repository) CreateNetworks(ctx context.Context, drafts ...models.Network) ([]models.Network, error) {
+// CreateNetworks makes networks of drafts (AnyNetwork), all or none. Only admins share one, or have one lead out.
+func (r *Repository) CreateNetworks(ctx context.Context, asked ...NewNetwork) ([]models.Network, error) {
 	if err := r.May("create_network"); err != nil {
 		return nil, err
 	}
-	for i := range drafts {
-		n := &drafts[i]
+	drafts := make([]models.Network, len(asked))
+	for i, n := range asked {
 		if n.Shared && !r.caller.Admin() {
 			return nil, forbidden("create_network and rule:create_network:shared")
+		}
+		if err := r.outside(ctx, &n); err != nil {
+			return nil, err
 		}
 		var err error
 		if n.ProjectID, err = r.ownerOf(n.ProjectID, "create_network:tenant_id"); err != nil {
 			return nil, err
 		}
+		if n.Network.External() {
+			n.MTU = cmp.Or(n.MTU, DefaultMTU) // nothing is put around its packets
+		}
 		n.MTU = cmp.Or(n.MTU, r.config.mtu())
-		if err := r.checkNetwork(*n); err != nil {
+		if err := r.checkNetwork(n.Network); err != nil {
 			return nil, err
 		}
+		drafts[i] = n.Network
 	}
 	made, err := r.store.CreateNetworks(ctx, drafts, r.config.Quota)
 	if err != nil {
@@ -85,7 +95,7 @@ func (r *Repository) checkNetwork(n models.Network) error {
 }
 
 // UpdateNetwork changes a network of the caller's.
-func (r *Repository) UpdateNetwork(ctx context.Context, id string, change func(*models.Network)) (models.Network, error) {
+func (r *Repository) UpdateNetwork(ctx context.Context, id string, change func(*NewNetwork)) (models.Network, error) {
 	if err := r.May("update_network"); err != nil {
 		return models.Network{}, err
 	}
@@ -93,12 +103,13 @@ func (r *Repository) UpdateNetwork(ctx context.Context, id string, change func(*
 		return models.Network{}, err
 	}
 	return r.store.UpdateNetwork(ctx, id, func(n *models.Network) error {
-		shared := n.Shared
-		change(n)
-		if n.Shared != shared && !r.caller.Admin() {
+		in := NewNetwork{Network: *n}
+		change(&in)
+		if n.Shared != in.Shared && !r.caller.Admin() {
 			return forbidden("update_network and rule:update_network:shared")
 		}
-		return r.checkNetwork(*n)
+		*n = in.Network
+		return cmp.Or(staysOutside(in), r.checkNetwork(*n))
 	})
 }
 

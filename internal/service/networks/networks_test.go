@@ -51,9 +51,9 @@ func one[T any](made []T, err error) (T, error) {
 	return made[0], nil
 }
 
-func network(n models.Network) models.Network {
+func network(n models.Network) networks.NewNetwork {
 	n.MTU, n.AdminStateUp, n.PortSecurity = networks.DefaultMTU, true, true
-	return n
+	return networks.NewNetwork{Network: n}
 }
 
 func subnet(networkID, cidr string) networks.NewSubnet {

@@ -124,6 +124,9 @@ func (r *Repository) CreatePorts(ctx context.Context, asked ...NewPort) ([]Port,
 		if err != nil {
 			return nil, err
 		}
+		if n.External() {
+			return nil, ipam.BadInput("network %s is external: its addresses are for routers and floating IPs", n.ID)
+		}
 		if in.ProjectID, err = r.ownerOf(in.ProjectID, "create_port:tenant_id"); err != nil {
 			return nil, err
 		}
@@ -195,13 +198,17 @@ func (r *Repository) UpdatePort(ctx context.Context, id string, change func(*New
 	return r.withHost(ctx, p)
 }
 
-// boundStays refuses to change what a server's guest was told of its port and would go on using.
+// boundStays refuses to change what a server's guest was told of its port and would go on using, and what a router is or a floating IP stands on.
 func (r *Repository) boundStays(before, after models.Port) error {
-	if before.ServerID == nil {
-		return nil
-	}
 	lost, fresh := before.Readdressed(after.FixedIPs)
 	switch {
+	case before.RouterID != nil, before.FloatingIPID != nil:
+		if after.MAC != before.MAC || after.DeviceID != before.DeviceID || after.DeviceOwner != before.DeviceOwner || len(lost)+len(fresh) > 0 {
+			return models.PortInUse(before)
+		}
+		return nil
+	case before.ServerID == nil:
+		return nil
 	case after.MAC != before.MAC:
 		return ipam.Refuse("PortBound", fault.Conflict, "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, new_mac %s.",
 			before.ID, contract.VIFName(r.config.VIFType), before.MAC, after.MAC)

@@ -37,6 +37,7 @@ const (
 func DefaultQuota() models.NetworkQuota {
 	return models.NetworkQuota{
 		models.QuotaNetworks: 100, models.QuotaSubnets: 100, models.QuotaPorts: 500, models.QuotaSecurityGroups: 10, models.QuotaSecurityGroupRules: 100,
+		models.QuotaRouters: 10, models.QuotaFloatingIPs: 50,
 	}
 }
 
@@ -65,7 +66,7 @@ func (s *Service) Engine() string { return cmp.Or(s.config.Engine, Bridge) }
 // VIFType is how the ports of servers are plugged.
 func (s *Service) VIFType() string { return s.config.VIFType }
 
-// Repository is networks, subnets, ports, security groups and quotas as one caller has them.
+// Repository is networks, subnets, ports, routers, floating IPs, security groups and quotas as one caller has them.
 //
 // Errors are faults in Neutron's words, mostly with the name of its exception (ipam.Refusal): NotFound for what the caller may
 // not know of, Forbidden for what it may not do, Invalid, and Conflict for what does not go with what is there.

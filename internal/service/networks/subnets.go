@@ -75,10 +75,15 @@ func (r *Repository) CreateSubnets(ctx context.Context, asked ...NewSubnet) ([]m
 }
 
 func (r *Repository) checkSubnet(n models.Subnet) error {
-	if n.IPv6AddressMode != nil && *n.IPv6AddressMode != "dhcpv6-stateful" { // a port would have another address than its guest makes
-		return ipam.BadAttribute("ipv6_address_mode", "'%s' is not offered: every port is given its addresses", *n.IPv6AddressMode)
+	// A port would have another address than its guest makes.
+	made := func(attribute string, mode *string) error {
+		if mode != nil && *mode != "dhcpv6-stateful" {
+			return ipam.BadAttribute(attribute, "'%s' is not offered: every port is given its addresses", *mode)
+		}
+		return nil
 	}
-	return cmp.Or(r.needsEngine(n.IPv6RAMode != nil, "ipv6_ra_mode"), r.needsEngine(n.IPv6AddressMode != nil, "ipv6_address_mode"))
+	return cmp.Or(made("ipv6_address_mode", n.IPv6AddressMode), r.needsEngine(n.IPv6RAMode != nil, "ipv6_ra_mode"),
+		r.needsEngine(n.IPv6AddressMode != nil, "ipv6_address_mode"), made("ipv6_ra_mode", n.IPv6RAMode))
 }
 
 // UpdateSubnet changes a subnet of the caller's.

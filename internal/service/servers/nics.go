@@ -57,7 +57,9 @@ func (s Servers) interfaces(ctx context.Context, asked NICs) ([]contract.NICRequ
 
 // onlyNetwork is the network of a server that names none: the only one that its project can use, if there is one.
 func (s Servers) onlyNetwork(ctx context.Context) ([]contract.NICRequest, error) {
-	networks, err := s.store.ListNetworks(ctx, models.NetworkFilter{ProjectID: s.caller.ProjectID, Limit: 2})
+	networks, err := s.store.ListNetworks(ctx, models.NetworkFilter{
+		ProjectID: s.caller.ProjectID, Match: []models.Match{{Key: "router:external", Values: []string{"false"}}}, Limit: 2,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list the networks: %w", err)
 	}
@@ -89,6 +91,9 @@ func (s Servers) nic(ctx context.Context, n NIC) (contract.NICRequest, error) {
 	net, err := s.networks.For(s.caller.Caller).Network(ctx, n.NetworkID)
 	if err != nil {
 		return nic, fault.Absent(err, fault.Invalid, "Network %s could not be found.", n.NetworkID)
+	}
+	if net.External() {
+		return nic, fault.New(fault.Forbidden, "It is not allowed to create an interface on external network %s", n.NetworkID)
 	}
 	if len(net.Subnets) == 0 {
 		return nic, withoutSubnet(n.NetworkID)
