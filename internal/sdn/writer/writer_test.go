@@ -93,7 +93,9 @@ func (w world) network(t testing.TB) (models.Network, models.Subnet) {
 	t.Helper()
 	n, err := w.CreateNetwork(context.Background(), models.Network{ProjectID: "p1", Name: "n", MTU: 1442})
 	require.NoError(t, err)
-	s, err := w.CreateSubnet(context.Background(), models.Subnet{NetworkID: n.ID, ProjectID: "p1", CIDR: "192.0.2.0/24", EnableDHCP: true})
+	s, err := w.CreateSubnet(context.Background(), models.Subnet{
+		NetworkID: n.ID, ProjectID: "p1", CIDR: "192.0.2.0/24", GatewayIP: new("192.0.2.1"), EnableDHCP: true,
+	})
 	require.NoError(t, err)
 	return n, s
 }
@@ -128,7 +130,30 @@ func (w world) inStep(t testing.TB, engine sdn.Engine) bool {
 	require.NoError(t, err)
 	backlog, err := w.NetworkBacklog(ctx)
 	require.NoError(t, err)
-	return len(differ) == 0 && len(known) == len(all) && backlog.Waiting == 0
+	wanted := 0
+	for _, d := range desired {
+		if d.Stands() && (d.Subnet == nil || d.Subnet.DHCP) {
+			wanted++
+		}
+	}
+	return len(differ) == 0 && len(known) == wanted && backlog.Waiting == 0
+}
+
+// wayOut gives a network's subnet a router with a gateway, and a port on it an address outside.
+func (w world) wayOut(t testing.TB, s models.Subnet, p models.Port) (models.Router, models.FloatingIP) {
+	t.Helper()
+	ctx := context.Background()
+	outside, err := w.CreateNetwork(ctx, models.Network{ProjectID: "p1", Name: "public", PhysicalNetwork: new("public")})
+	require.NoError(t, err)
+	_, err = w.CreateSubnet(ctx, models.Subnet{NetworkID: outside.ID, ProjectID: "p1", CIDR: "198.51.100.0/24", GatewayIP: new("198.51.100.1")})
+	require.NoError(t, err)
+	routers, err := w.CreateRouters(ctx, []models.Router{{ProjectID: "p1", AdminStateUp: true, EnableSNAT: true, Gateway: &models.Gateway{NetworkID: outside.ID}}}, nil)
+	require.NoError(t, err)
+	_, err = w.AddRouterSubnet(ctx, routers[0].ID, s.ID)
+	require.NoError(t, err)
+	floating, err := w.CreateFloatingIPs(ctx, []models.FloatingIP{{ProjectID: "p1", NetworkID: outside.ID, PortID: &p.ID}}, nil)
+	require.NoError(t, err)
+	return routers[0], floating[0]
 }
 
 func (w world) follows(t testing.TB) {
@@ -145,7 +170,13 @@ func TestTheEngineFollowsPostgres(t *testing.T) {
 	n, s := w.network(t)
 	port := w.port(t, n)
 	w.follows(t)
+	router, floating := w.wayOut(t, s, port)
+	w.follows(t)
 	require.NoError(t, w.DeletePort(ctx, port.ID))
+	w.follows(t)
+	require.NoError(t, w.DeleteFloatingIP(ctx, floating.ID))
+	require.NoError(t, w.PurgeRouter(ctx, router.ID))
+	require.NoError(t, w.DeleteNetwork(ctx, floating.NetworkID))
 	w.follows(t)
 	require.NoError(t, w.DeleteSubnet(ctx, s.ID))
 	require.NoError(t, w.DeleteNetwork(ctx, n.ID))
@@ -317,10 +348,12 @@ func TestOVNFollowsPostgresThroughDeathsOnEitherSide(t *testing.T) {
 	}
 	nbctl("ls-add", "theirs", "--", "lsp-add", "theirs", "theirs-1")
 	one := w.start(t, real)
-	n, _ := w.network(t)
+	n, s := w.network(t)
 	port := w.port(t, n)
+	router, floating := w.wayOut(t, s, port)
 	follows()
 	require.Contains(t, nbctl("lsp-list", "neutron-"+n.ID), port.ID)
+	require.Contains(t, nbctl("lr-nat-list", "neutron-"+router.ID), floating.IP)
 
 	w.start(t, real)
 	for range 10 {
@@ -332,10 +365,16 @@ func TestOVNFollowsPostgresThroughDeathsOnEitherSide(t *testing.T) {
 	}
 	follows()
 
-	nbctl("ls-del", "neutron-"+n.ID, "--", "--all", "destroy", "DHCP_Options", "--", "clear", "NB_Global", ".", "external_ids")
+	nbctl("ls-del", "neutron-"+n.ID, "--", "lr-del", "neutron-"+router.ID, "--", "--all", "destroy", "DHCP_Options", "--", "clear", "NB_Global", ".", "external_ids")
 	follows()
 	require.Contains(t, nbctl("lsp-list", "neutron-"+n.ID), port.ID)
+	require.Contains(t, nbctl("lr-nat-list", "neutron-"+router.ID), floating.IP)
 	require.Contains(t, nbctl("lsp-list", "theirs"), "theirs-1")
+
+	// Everything that it has is a router's, and goes with it.
+	require.NoError(t, w.PurgeRouter(ctx, router.ID))
+	follows()
+	require.Empty(t, nbctl("list", "Logical_Router")+nbctl("list", "NAT")+nbctl("list", "Logical_Router_Port"))
 }
 
 // BenchmarkAPortsWayToOVN is from the port's request of Postgres to its row in the Northbound database.
