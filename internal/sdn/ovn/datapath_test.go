@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ type wired struct {
 	chassis        *stack.Chassis
 	programs       string
 	host, external string // network namespaces
+	stop           func() error
 }
 
 func run(t *testing.T, program string, args ...string) string {
@@ -49,21 +51,40 @@ func namespace(t *testing.T) string {
 
 func at(name string) string { return filepath.Join("/run/netns", name) }
 
-func newWired(t *testing.T, c central) wired {
+// outside is a namespace with a switch, where 198.51.100.1 is.
+func outside(t *testing.T) string {
 	t.Helper()
-	w := wired{t: t, programs: c.programs, host: namespace(t), external: namespace(t)}
+	ns := namespace(t)
+	for _, bridge := range []string{"outside", "underlay"} {
+		run(t, "ip", "-n", ns, "link", "add", bridge, "type", "bridge")
+		run(t, "ip", "-n", ns, "link", "set", bridge, "up")
+	}
+	run(t, "ip", "-n", ns, "address", "add", "198.51.100.1/24", "dev", "outside")
+	return ns
+}
+
+// newWired starts a host whose switch has a wire to the switch outside. Others find it at its address, over another wire to there.
+func newWired(t *testing.T, c central, external, name, address string) wired {
+	t.Helper()
+	w := wired{t: t, programs: c.programs, host: namespace(t), external: external}
 	chassis, err := stack.StartChassis(t.Context(), stack.ChassisOptions{
-		Dir: filepath.Join(t.TempDir(), "h1"), Programs: c.programs, Hostname: "h1", Southbound: c.Southbound, EncapIP: "127.0.0.1", NetNS: at(w.host),
+		Dir: filepath.Join(t.TempDir(), name), Programs: c.programs, Hostname: name, Southbound: c.Southbound, EncapIP: address, NetNS: at(w.host),
 	})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, chassis.Stop()) })
+	w.stop = sync.OnceValue(chassis.Stop)
+	t.Cleanup(func() { require.NoError(t, w.stop()) })
 	w.chassis = chassis
-	run(t, "ip", "-n", w.host, "link", "add", "out", "type", "veth", "peer", "name", "eth0", "netns", w.external)
-	run(t, "ip", "-n", w.host, "link", "set", "out", "up")
-	run(t, "ip", "-n", w.external, "link", "set", "eth0", "up")
-	run(t, "ip", "-n", w.external, "address", "add", "198.51.100.1/24", "dev", "eth0")
-	w.vsctl("add-br", "br-ex", "--", "set", "bridge", "br-ex", "datapath_type=netdev", "--", "add-port", "br-ex", "out", "--",
-		"set", "Open_vSwitch", ".", "external_ids:ovn-bridge-mappings=public:br-ex")
+	for _, wire := range []string{"out", "wire"} {
+		run(t, "ip", "-n", external, "link", "add", name+wire, "type", "veth", "peer", "name", wire, "netns", w.host)
+		run(t, "ip", "-n", w.host, "link", "set", wire, "up")
+	}
+	run(t, "ip", "-n", external, "link", "set", name+"out", "master", "outside", "up")
+	// The tunnels' address is on br-phy, which is there.
+	run(t, "ip", "-n", external, "link", "set", name+"wire", "master", "underlay", "up")
+	for bridge, port := range map[string]string{"br-ex": "out", "br-phy": "wire"} {
+		w.vsctl("--may-exist", "add-br", bridge, "--", "set", "bridge", bridge, "datapath_type=netdev", "--", "add-port", bridge, port)
+	}
+	w.vsctl("set", "Open_vSwitch", ".", "external_ids:ovn-bridge-mappings=public:br-ex")
 	require.Eventually(t, func() bool { return strings.Contains(w.vsctl("list-br"), "br-int") }, time.Minute, 20*time.Millisecond)
 	return w
 }
@@ -136,7 +157,7 @@ func (w wired) asks(from, address string) string {
 func TestARouterLeadsBetweenNetworksAndOut(t *testing.T) {
 	ctx := context.Background()
 	c := newCentral(t)
-	h := newWired(t, c)
+	h := newWired(t, c, outside(t), "h1", "192.0.2.201")
 	switched := ovs.New(ovs.Options{Endpoint: h.chassis.OVSDB})
 	t.Cleanup(func() { require.NoError(t, switched.Close()) })
 	leads, apart, err := switched.Outside(ctx)
@@ -171,7 +192,7 @@ func TestARouterLeadsBetweenNetworksAndOut(t *testing.T) {
 	w.Floating.Inside, w.Floating.PortID, w.Floating.MAC = netip.MustParseAddr("203.0.113.10"), other.ID, "fa:16:3e:00:02:03"
 	require.NoError(t, e.Apply(ctx, sdntest.Floats(w.Floating)))
 	require.Eventually(t, func() bool { return h.asks(h.external, "198.51.100.20") == "two to 198.51.100.1" }, time.Minute, 50*time.Millisecond)
-	run(t, "ip", "-n", h.external, "neighbor", "flush", "dev", "eth0")
+	run(t, "ip", "-n", h.external, "neighbor", "flush", "dev", "outside")
 	require.Eventually(t, func() bool {
 		return h.asks(h.external, "198.51.100.20") == "two to 198.51.100.1" &&
 			strings.Contains(run(t, "ip", "-n", h.external, "neighbor", "show", "198.51.100.20"), "fa:16:3e:00:02:03")
@@ -186,4 +207,26 @@ func TestARouterLeadsBetweenNetworksAndOut(t *testing.T) {
 
 	require.NoError(t, e.Apply(ctx, sdntest.No(sdntest.Floats(w.Floating).Ref)))
 	require.Eventually(t, func() bool { return h.asks(h.external, "198.51.100.20") == "" }, time.Minute, 50*time.Millisecond)
+}
+
+func TestAnotherHostTakesOverAGateway(t *testing.T) {
+	ctx := context.Background()
+	c, out := newCentral(t), outside(t)
+	e, w := c.lead(t), sdntest.NewRouted()
+	order := chassis(w.Gateway.ID, w.Gateway.Router.Gateways)
+	require.Len(t, order, 3)
+	hosts := map[string]wired{}
+	for i, name := range order {
+		hosts[name] = newWired(t, c, out, name, netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 201)}).String())
+	}
+	last := hosts[order[2]]
+	w.External.Physical, w.Port.Host = &sdn.Physical{Name: "public"}, order[2]
+	require.NoError(t, e.Apply(ctx, w.All()...))
+	guest := last.guest(w.Port, "guest1", "192.0.2.10/24", "192.0.2.1")
+	last.greets(out, "outside")
+	require.Eventually(t, func() bool { return last.asks(guest, "198.51.100.1") == "outside to 198.51.100.20" }, time.Minute, 50*time.Millisecond)
+	require.NoError(t, hosts[order[0]].stop())
+	began := time.Now()
+	require.Eventually(t, func() bool { return last.asks(guest, "198.51.100.1") == "outside to 198.51.100.20" }, 2*time.Minute, 50*time.Millisecond)
+	t.Logf("back after %s", time.Since(began).Round(100*time.Millisecond))
 }
