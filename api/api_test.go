@@ -65,6 +65,9 @@ func (noBuilds) Console(context.Context, contract.ConsoleInput) (string, error) 
 func (noBuilds) Diagnostics(context.Context, contract.GuestInput) (contract.Diagnostics, error) {
 	return contract.Diagnostics{}, errNoBuilds
 }
+func (noBuilds) Screenshot(context.Context, contract.GuestInput) (contract.Screenshot, error) {
+	return contract.Screenshot{}, errNoBuilds
+}
 func (noBuilds) OpenConsole(context.Context, contract.OpenConsoleInput) error { return errNoBuilds }
 func (noBuilds) TriggerCrashDump(context.Context, contract.GuestInput) error  { return errNoBuilds }
 func (noBuilds) Builds(context.Context, engine.BuildFilter) ([]engine.BuildSummary, string, error) {

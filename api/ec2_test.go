@@ -570,3 +570,54 @@ func TestNoParameterMakesTheServerFail(t *testing.T) {
 	require.NotZero(t, codes[""], "some are answered")
 	require.NotZero(t, codes["Unavailable"], "some get as far as to the engine, which there is none of")
 }
+
+func TestAnAttributeIsChangedInEitherSpelling(t *testing.T) {
+	w := newWorld(t)
+	key := w.accessKey("demo", demoUser, demoProject)
+	_, v, _ := w.someInstance()
+	id := ids.EC2(ids.EC2Instance, v.ID)
+	modify := func(said ...string) ec2Answer {
+		t.Helper()
+		return w.ec2(key, append([]string{"Action", "ModifyInstanceAttribute", "InstanceId", id}, said...)...)
+	}
+	is := func(attribute, value string) {
+		t.Helper()
+		a := w.ec2(key, "Action", "DescribeInstanceAttribute", "InstanceId", id, "Attribute", attribute)
+		require.Contains(t, a.body, "<"+attribute+"><value>"+value+"</value></"+attribute+">")
+	}
+	is("instanceInitiatedShutdownBehavior", "stop")
+	require.Equal(t, http.StatusOK, modify("InstanceInitiatedShutdownBehavior.Value", "terminate").status)
+	is("instanceInitiatedShutdownBehavior", "terminate")
+	require.Equal(t, http.StatusOK, modify("Attribute", "instanceInitiatedShutdownBehavior", "Value", "stop").status)
+	is("instanceInitiatedShutdownBehavior", "stop")
+	require.Equal(t, http.StatusOK, modify("Attribute", "disableApiTermination", "Value", "true").status)
+	is("disableApiTermination", "true")
+	for _, c := range []struct {
+		code string
+		said []string
+	}{
+		{"InvalidParameterValue", []string{"InstanceInitiatedShutdownBehavior.Value", "hibernate"}},
+		{"MissingParameter", []string{"InstanceInitiatedShutdownBehavior.Value", ""}},
+		{"MissingParameter", []string{"Attribute", "disableApiTermination"}},
+		{"MissingParameter", []string{"Value", "true"}},
+		{"InvalidParameterValue", []string{"Attribute", "disableApiTermination", "Value", "perhaps"}},
+		{"UnsupportedOperation", []string{"Attribute", "disableApiStop", "Value", "true"}},
+		{"UnsupportedOperation", []string{"Attribute", "userData", "Value", "x"}},
+		{"InvalidParameterCombination", []string{"Attribute", "disableApiTermination", "Value", "true", "DisableApiTermination.Value", "true"}},
+	} {
+		require.Equal(t, c.code, modify(c.said...).code, c.said)
+	}
+	for code, said := range map[string][]string{
+		"IncorrectInstanceState": {"Attribute", "kernel"}, "UnsupportedOperation": {"Attribute", "sourceDestCheck"}, "InvalidParameterValue": {"Attribute", "x"},
+	} {
+		require.Equal(t, code, w.ec2(key, append([]string{"Action", "ResetInstanceAttribute", "InstanceId", id}, said...)...).code, said)
+	}
+	for code, said := range map[string][]string{
+		"IncorrectInstanceState": {"Status", "ok", "ReasonCode.1", "other"}, "MissingParameter": {"Status", "ok"}, "InvalidParameterValue": {"Status", "bad", "ReasonCode.1", "other"},
+	} {
+		require.Equal(t, code, w.ec2(key, append([]string{"Action", "ReportInstanceStatus", "InstanceId.1", id}, said...)...).code, said)
+	}
+	require.Equal(t, "InvalidParameterValue", w.ec2(key, "Action", "ReportInstanceStatus", "InstanceId.1", id, "Status", "ok", "ReasonCode.1", "x").code)
+	require.Equal(t, "InvalidParameterValue", w.ec2(key, "Action", "ReportInstanceStatus", "InstanceId.1", id, "Status", "ok", "ReasonCode.1", "other", "StartTime", "now").code)
+	require.Equal(t, "IncorrectInstanceState", w.ec2(key, "Action", "GetConsoleScreenshot", "InstanceId", id).code)
+}

@@ -81,6 +81,9 @@ func (f *fickle) Diagnostics(context.Context, contract.GuestInput) (contract.Dia
 func (f *fickle) HostNetwork(context.Context, contract.HostNetworkInput) (contract.HostNetwork, error) {
 	return contract.HostNetwork{}, f.answer()
 }
+func (f *fickle) Screenshot(context.Context, contract.GuestInput) (contract.Screenshot, error) {
+	return contract.Screenshot{JPEG: []byte("a picture")}, f.answer()
+}
 func (f *fickle) Import(context.Context, contract.ImportInput) error   { return f.answer() }
 func (f *fickle) DrainHost(context.Context, contract.DrainInput) error { return f.answer() }
 func (f *fickle) Drain(context.Context, string) (contract.DrainState, error) {

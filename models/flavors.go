@@ -87,6 +87,16 @@ func (s *Store) FlavorFor(ctx context.Context, id, projectID string) (Flavor, er
 	return f, failed(err, "read flavor %s", id)
 }
 
+// FlavorNamed is the flavor of a name that a project may have, if it is not disabled; an admin may have any.
+func (s *Store) FlavorNamed(ctx context.Context, name, projectID string, admin bool) (Flavor, error) {
+	var f Flavor
+	err := s.db.WithContext(ctx).Where("name = ? AND NOT disabled AND (? OR public OR "+isGiven+")", name, admin, projectID).Take(&f).Error
+	if isAbsent(err) {
+		return f, noFlavor(name)
+	}
+	return f, failed(err, "read flavor %s", name)
+}
+
 // SetFlavorDescription gives it another one; nil takes it away.
 func (s *Store) SetFlavorDescription(ctx context.Context, id string, description *string) (Flavor, error) {
 	var f Flavor

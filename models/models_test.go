@@ -140,7 +140,7 @@ func TestMigrationsRunFromNothingAndFromEightProcessesAtOnce(t *testing.T) {
 	}
 	v, err = stores[0].Version(ctx)
 	require.NoError(t, err)
-	require.EqualValues(t, 55, v)
+	require.EqualValues(t, 56, v)
 	require.NoError(t, stores[0].Migrate(ctx), "again")
 	got, err := stores[0].Snapshot(ctx)
 	require.NoError(t, err)

@@ -201,10 +201,11 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 		})
 	b.Queue(`INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
 			flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint,
-			access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id, protected)
+			access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id, protected, ends_at_shutdown)
 		SELECT u.id, @project_id, @user_id, u.name, u.hostname, @description, '`+building+`', @task_state, 0, @image_id,
 			@flavor_id, @flavor, @key_name, @availability_zone, @config_drive, @reservation_id, u.n - 1, @created_at, @created_at, @fingerprint,
-			@access_ip_v4, @access_ip_v6, @auto_disk_config, @root_device_name, @kernel_id, @ramdisk_id, NULLIF(@certificates::jsonb, 'null'), @group_id, @protected
+			@access_ip_v4, @access_ip_v6, @auto_disk_config, @root_device_name, @kernel_id, @ramdisk_id, NULLIF(@certificates::jsonb, 'null'), @group_id, @protected,
+			@ends_at_shutdown
 		FROM unnest(@ids::text[], @names::text[], @hostnames::text[]) WITH ORDINALITY AS u(id, name, hostname, n)`,
 		named{
 			"ids": ids, "names": names, "hostnames": hostnames, "project_id": v.ProjectID, "user_id": v.UserID,
@@ -213,7 +214,7 @@ func insertServers(ctx context.Context, tx pgx.Tx, a Admission, n int) error {
 			"config_drive": v.ConfigDrive, "reservation_id": a.Reservation.ID, "created_at": v.CreatedAt,
 			"fingerprint": v.Fingerprint, "access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6, "auto_disk_config": v.AutoDiskConfig,
 			"root_device_name": v.RootDeviceName, "kernel_id": v.KernelID, "ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates),
-			"group_id": v.GroupID, "protected": v.Protected,
+			"group_id": v.GroupID, "protected": v.Protected, "ends_at_shutdown": v.EndsAtShutdown,
 		})
 	b.Queue(`INSERT INTO server_metadata (server_id, key, value) SELECT id, m.key, m.value FROM unnest($1::text[]) id, jsonb_each_text($2) m`,
 		ids, asJSON(v.Metadata))

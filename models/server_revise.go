@@ -37,7 +37,7 @@ func (s *Store) ReviseServer(ctx context.Context, by InstanceAction, revise func
 		if err := tx.Model(&v).Updates(map[string]any{
 			"name": v.Name, "hostname": v.Hostname, "description": v.Description, "locked_by": v.LockedBy, "locked_reason": v.LockedReason,
 			"access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6, "auto_disk_config": v.AutoDiskConfig, "protected": v.Protected,
-			"updated_at": now(),
+			"ends_at_shutdown": v.EndsAtShutdown, "updated_at": now(),
 		}).Error; err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -48,6 +49,7 @@ type Server struct {
 	ReservationID       string
 	LaunchIndex         int
 	Protected           bool // from EC2's TerminateInstances
+	EndsAtShutdown      bool // deleted when its guest shuts itself down
 	LaunchedAt          *time.Time
 	TerminatedAt        *time.Time
 	DeleteAskedAt       *time.Time `gorm:"<-:false"` // when a delete became certain, whatever its workflow still does before it
@@ -240,12 +242,12 @@ var recordSQL = `
 WITH made AS (
          INSERT INTO servers (id, project_id, user_id, name, hostname, description, vm_state, task_state, power_state, image_id,
              flavor_id, flavor, key_name, availability_zone, config_drive, reservation_id, launch_index, created_at, updated_at, fingerprint,
-             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id, protected)
+             access_ip_v4, access_ip_v6, auto_disk_config, root_device_name, kernel_id, ramdisk_id, trusted_image_certificates, group_id, protected, ends_at_shutdown)
          SELECT @id::text, @project_id::text, @user_id::text, @name::text, @hostname::text, @description::text, '` + building + `', @task_state::text, 0,
              @image_id::text, @flavor_id::text, @flavor::jsonb, @key_name::text, @availability_zone::text, @config_drive::boolean,
              @reservation_id::text, @launch_index::integer, @created_at::timestamptz, @created_at::timestamptz, @fingerprint::text,
              @access_ip_v4::text, @access_ip_v6::text, @auto_disk_config::boolean, @root_device_name::text, @kernel_id::text, @ramdisk_id::text,
-             NULLIF(@certificates::jsonb, 'null'), @group_id::text, @protected::boolean
+             NULLIF(@certificates::jsonb, 'null'), @group_id::text, @protected::boolean, @ends_at_shutdown::boolean
          WHERE NOT ` + isLate("@answer_by") + ` AND NOT ` + isFull + `
          ON CONFLICT (id) DO NOTHING
          RETURNING id),
@@ -283,7 +285,7 @@ func (s *Store) RecordServer(ctx context.Context, v Server, a InstanceAction, sp
 			"fingerprint": v.Fingerprint, "answer_by": optionalTime(a.AnswerBy), "access_ip_v4": v.AccessIPv4, "access_ip_v6": v.AccessIPv6,
 			"auto_disk_config": v.AutoDiskConfig, "root_device_name": v.RootDeviceName, "kernel_id": v.KernelID,
 			"ramdisk_id": v.RamdiskID, "certificates": asJSON(v.TrustedCertificates), "group_id": v.GroupID, "group_limit": v.GroupLimit,
-			"protected": v.Protected,
+			"protected": v.Protected, "ends_at_shutdown": v.EndsAtShutdown,
 		})
 		for _, spec := range specs {
 			b.Queue(insertSpecSQL, named{
@@ -330,6 +332,36 @@ func (s *Store) Server(ctx context.Context, id string) (Server, error) {
 // ServerEvenDeleted is Server, but finds deleted ones too.
 func (s *Store) ServerEvenDeleted(ctx context.Context, id string) (Server, error) {
 	return s.server(ctx, id, "id = ?")
+}
+
+// ServerMade is the fingerprint of the request that made a server, deleted or not, and whether that was the one of an id.
+func (s *Store) ServerMade(ctx context.Context, id, requestID string) (fingerprint *string, by bool, err error) {
+	err = withRetries(ctx, func() error {
+		return s.pool.QueryRow(ctx, `SELECT fingerprint, EXISTS (SELECT FROM instance_actions WHERE server_id = $1 AND request_id = $2)
+			FROM servers WHERE id = $1`, id, requestID).Scan(&fingerprint, &by)
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, false, noServer(id)
+	}
+	return fingerprint, by, failed(err, "look for what made server %s", id)
+}
+
+// JustRecorded are the servers of a reservation as their rows are, in the order of their launch: with their metadata, and nothing else
+// that is read with a server. What builds them has only begun, so there is little else, and whoever asked for them waits.
+func (s *Store) JustRecorded(ctx context.Context, projectID, reservationID string) ([]Server, error) {
+	var rows []struct {
+		Server
+		Words map[string]string `gorm:"serializer:json"`
+	}
+	err := s.db.WithContext(ctx).Raw(`SELECT s.*, (SELECT jsonb_object_agg(m.key, m.value) FROM server_metadata m WHERE m.server_id = s.id) AS words
+		FROM servers s WHERE s.project_id = ? AND s.reservation_id = ? ORDER BY s.launch_index`, projectID, reservationID).Scan(&rows).Error
+	all := make([]Server, len(rows))
+	for i, r := range rows {
+		all[i] = r.Server
+		all[i].Metadata = map[string]string{}
+		maps.Copy(all[i].Metadata, r.Words)
+	}
+	return all, failed(err, "read the servers of reservation %s", reservationID)
 }
 
 func (s *Store) server(ctx context.Context, id, where string) (Server, error) {

@@ -81,6 +81,29 @@ func TestEveryServerStepIsComparedWithTheOldState(t *testing.T) {
 	}
 }
 
+func TestWhatARequestMadeIsReadInOneStatement(t *testing.T) {
+	w, ctx := newWorld(t), context.Background()
+	v, a := w.server("web")
+	v.Fingerprint, v.ReservationID, v.EndsAtShutdown = new("f"), "r-1", true
+	_, _, err := w.ServerMade(ctx, v.ID, a.RequestID)
+	require.True(t, fault.Is(err, fault.NotFound))
+	require.NoError(t, w.RecordServer(ctx, v, a))
+	for request, by := range map[string]bool{a.RequestID: true, "req-other": false} {
+		fingerprint, made, err := w.ServerMade(ctx, v.ID, request)
+		require.NoError(t, err)
+		require.Equal(t, []any{"f", by}, []any{*fingerprint, made})
+	}
+	all, err := w.JustRecorded(ctx, v.ProjectID, "r-1")
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	whole := w.read(t, v.ID)
+	require.Equal(t, whole.Metadata, all[0].Metadata)
+	require.Equal(t, []any{whole.Flavor, whole.CreatedAt, true}, []any{all[0].Flavor, all[0].CreatedAt, all[0].EndsAtShutdown})
+	all, err = w.JustRecorded(ctx, "another project", "r-1")
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
 func TestRecordingAServerTwiceIsOneServerAndAnotherRequestIsRefused(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)

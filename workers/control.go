@@ -84,6 +84,7 @@ func RegisterWorkflows(w worker.WorkflowRegistry) {
 		contract.WorkflowDrain:            drain.DrainHost,
 		contract.WorkflowConsole:          beside.ReadConsole,
 		contract.WorkflowDiagnose:         beside.Diagnose,
+		contract.WorkflowTakeScreenshot:   beside.TakeScreenshot,
 		contract.WorkflowTriggerCrashDump: beside.TriggerCrashDump,
 		contract.WorkflowOpenConsole:      beside.OpenConsole,
 		contract.WorkflowDescribeNetwork:  beside.DescribeNetwork,

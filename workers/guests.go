@@ -138,9 +138,9 @@ func (g *Guests) look(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("look how the guests are: %w", err)
 	}
-	states := map[string]int{} // an absent one has no state
+	states, byGuest := map[string]int{}, map[string]bool{} // an absent one has no state
 	for _, d := range domains {
-		states[d.UUID] = host.PowerState(d.State)
+		states[d.UUID], byGuest[d.UUID] = host.PowerState(d.State), d.ByGuest
 	}
 	var seen []hostapi.Sighting
 	for _, k := range known {
@@ -150,7 +150,7 @@ func (g *Guests) look(ctx context.Context) error {
 			continue
 		}
 		g.Logger.Info("A guest is not as the API knows it.", "server_id", k.ServerID, "power_state", state, "known_power_state", k.PowerState)
-		seen = append(seen, hostapi.Sighting{ServerID: k.ServerID, AsOf: k.AsOf, PowerState: state})
+		seen = append(seen, hostapi.Sighting{ServerID: k.ServerID, AsOf: k.AsOf, PowerState: state, ByGuest: byGuest[k.ServerID]})
 	}
 	if len(seen) == 0 {
 		return nil

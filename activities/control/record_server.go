@@ -66,6 +66,7 @@ func serverOf(in contract.RecordServerInput) models.Server {
 		ReservationID:       cmp.Or(in.ReservationID, ids.Reservation(in.ServerID)),
 		LaunchIndex:         in.LaunchIndex,
 		Protected:           in.Protected,
+		EndsAtShutdown:      in.EndsAtShutdown,
 		Metadata:            in.Metadata,
 		Tags:                in.Tags,
 		CreatedAt:           in.StartedAt,

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"bytes"
 	"context"
+	"image/jpeg"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -36,6 +38,24 @@ func (a *Activities) ReadDiagnostics(ctx context.Context, in contract.GuestInput
 			in.ServerID, lifecycle.PowerNames[PowerState(state)])
 	}
 	return a.o.Hypervisor.Diagnostics(ctx, in.ServerID)
+}
+
+// ReadScreen takes a picture of what a guest shows: as good a one as may travel.
+func (a *Activities) ReadScreen(ctx context.Context, in contract.GuestInput) (contract.Screenshot, error) {
+	picture, err := a.o.Hypervisor.Screenshot(ctx, in.ServerID)
+	if err != nil {
+		return contract.Screenshot{}, err
+	}
+	for _, quality := range []int{85, 50, 20} {
+		var b bytes.Buffer
+		if err := jpeg.Encode(&b, picture, &jpeg.Options{Quality: quality}); err != nil {
+			return contract.Screenshot{}, fault.Wrap(fault.Internal, err, "The picture of the screen of instance %s cannot be written", in.ServerID)
+		}
+		if b.Len() <= contract.MaxScreenshot {
+			return contract.Screenshot{JPEG: b.Bytes()}, nil
+		}
+	}
+	return contract.Screenshot{}, fault.New(fault.TooLarge, "The picture of the screen of instance %s is larger than %d bytes", in.ServerID, contract.MaxScreenshot)
 }
 
 // InjectNMI interrupts a guest as its machine's NMI button would: one that is set up for it dumps its memory and crashes. Done

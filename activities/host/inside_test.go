@@ -1,7 +1,9 @@
 package host
 
 import (
+	"bytes"
 	"context"
+	"image"
 	"os"
 	"path/filepath"
 	"testing"
@@ -59,6 +61,11 @@ func TestAGuestIsLookedIntoWhileItRuns(t *testing.T) {
 	require.Len(t, found.CPUs, 2)
 	require.Equal(t, "fa:16:3e:00:00:01", found.NICs[0].MAC)
 	require.NoError(t, p.InjectNMI(t.Context(), in))
+	screen, err := p.ReadScreen(t.Context(), in)
+	require.NoError(t, err)
+	shape, format, err := image.DecodeConfig(bytes.NewReader(screen.JPEG))
+	require.NoError(t, err)
+	require.Equal(t, []any{"jpeg", 720, 400}, []any{format, shape.Width, shape.Height})
 	require.NoError(t, p.hyp.SetState(server, hypervisor.Paused))
 	_, err = p.ReadDiagnostics(t.Context(), in)
 	require.Equal(t, "Cannot 'get_diagnostics' instance "+server+" while it is in power state paused", fault.Public(err))

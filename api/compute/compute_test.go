@@ -100,6 +100,10 @@ func (b *builds) Diagnostics(_ context.Context, in contract.GuestInput) (contrac
 	return b.found, b.TriggerCrashDump(context.Background(), in)
 }
 
+func (b *builds) Screenshot(ctx context.Context, in contract.GuestInput) (contract.Screenshot, error) {
+	return contract.Screenshot{}, b.TriggerCrashDump(ctx, in)
+}
+
 func (b *builds) TriggerCrashDump(_ context.Context, in contract.GuestInput) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

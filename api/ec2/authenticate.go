@@ -127,7 +127,7 @@ func (a *API) authenticate(c echo.Context, r sigv4.Request, service string) (ask
 		return asker{}, fault.Wrap(fault.Forbidden, rest.EC2BadSignature, "The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
-	who := asker{Caller: rest.Caller{Caller: caller}, requestID: rest.RequestID(c), endpoint: rest.URL(c, Path)}
+	who := asker{Caller: rest.Caller{Caller: caller}, requestID: rest.RequestID(c), endpoint: rest.URL(c, Path), log: rest.Logger(c)}
 	rest.SetCaller(c, who.Caller)
 	return who, nil
 }

@@ -195,5 +195,5 @@ func codeOf(err error) ids.EC2Code {
 
 // table is every action, a file for each group.
 func table() []action {
-	return slices.Concat(accountActions, attributeActions, imageActions, imageChanges, imageCopies, instanceActions, keyPairActions, networkActions, powerActions, runActions, tagActions, typeActions, volumeActions, unservedActions())
+	return slices.Concat(accountActions, attributeActions, imageActions, imageChanges, imageCopies, instanceActions, keyPairActions, networkActions, powerActions, reportActions, runActions, tagActions, typeActions, volumeActions, unservedActions())
 }

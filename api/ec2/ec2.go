@@ -7,6 +7,7 @@ package ec2
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -75,6 +76,7 @@ type asker struct {
 	rest.Caller
 	requestID string
 	endpoint  string // where it reached the API
+	log       *slog.Logger
 }
 
 // asking is the server service for whoever asks.

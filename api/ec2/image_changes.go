@@ -33,8 +33,8 @@ type madeImage struct {
 	ID string `xml:"imageId"`
 }
 
-// createImage makes an image of an instance's root disk, as it is at one moment. That a running instance is rebooted for it, as EC2
-// does where nothing is said, is refused: whoever wants its filesystems at rest stops it first.
+// createImage makes an image of an instance's root disk, as it is at one moment: while its guest is shut down, where it runs and nobody
+// says NoReboot.
 func (a *API) createImage(ctx context.Context, who asker, in createImage) (*madeImage, error) {
 	if err := a.free(ctx, who, in.Name); err != nil {
 		return nil, err
@@ -44,10 +44,7 @@ func (a *API) createImage(ctx context.Context, who asker, in createImage) (*made
 		return nil, err
 	}
 	i := found[0]
-	if stateOf(i.server) == running && !in.NoReboot {
-		return nil, unsupported("The instance %s is not rebooted for an image of it: stop it first, or say NoReboot", i.id)
-	}
-	image := contract.Snapshot{Name: in.Name}
+	image := contract.Snapshot{Name: in.Name, AtRest: !in.NoReboot}
 	if in.Description != "" {
 		image.Metadata = map[string]string{descriptionProperty: in.Description}
 	}

@@ -3,6 +3,7 @@ package ec2
 import (
 	"context"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -31,7 +32,7 @@ type copyImage struct {
 	Zone      refused `ec2:"DestinationAvailabilityZone" why:"an image is in no zone"`
 }
 
-// copyRequest is the property that tells requests under one ClientToken apart.
+// copyRequest is the property that tells requests under one ClientToken apart, and of RegisterImage those for one name.
 const copyRequest = imagepolicy.InternalPrefix + "_copy_request"
 
 // copyImage makes another image of an image's bytes, which is pending until they are there. Under one ClientToken it is one image.
@@ -132,7 +133,27 @@ func (a *API) registerImage(ctx context.Context, who asker, in registerImage) (*
 	if from.kind() != "machine" {
 		return nil, invalid("The image %s is a %s: ImageLocation has to be of a machine", from.id, from.kind())
 	}
-	return a.copied(ctx, who, uuid.NewString(), from, in.Name, in.Description, properties, false)
+	properties[copyRequest] = hashOf(in.Name, in)
+	if made, ok, err := a.forgottenUnder(ctx, who, in.Name, properties[copyRequest]); ok || err != nil {
+		if err != nil {
+			return nil, err
+		}
+		return a.fill(ctx, who, made, from, true)
+	}
+	return a.copied(ctx, who, uuid.NewString(), from, in.Name, in.Description, properties, true)
+}
+
+// forgottenUnder is the image of a name that the same request has made, when whoever did it died. Another request finds the name taken.
+func (a *API) forgottenUnder(ctx context.Context, who asker, name, request string) (made models.Image, ok bool, err error) {
+	same, err := a.picturing(who).List(ctx, models.ImageFilter{Names: []string{name}, OwnerID: who.ProjectID, AnyHidden: true})
+	if err != nil {
+		return models.Image{}, false, err
+	}
+	at := slices.IndexFunc(same, func(i models.Image) bool { return forgotten(i) && i.Properties[copyRequest] == request })
+	if at < 0 {
+		return models.Image{}, false, nil
+	}
+	return same[at], true, nil
 }
 
 // usableBytes is an image whose bytes the asker may have.

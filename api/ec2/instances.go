@@ -265,7 +265,8 @@ func defaultGroup(projectID string) set[groupItem] {
 	return groupItems(models.GroupRef{ID: ids.SecurityGroup(projectID), Name: models.DefaultGroup})
 }
 
-var instanceAttributes = attributes[instance]{
+// What no instance here has: a filter by it selects none.
+var instanceAttributes = having(attributes[instance]{
 	"instance-id":                            is(func(i instance) string { return i.id }),
 	"image-id":                               is(func(i instance) string { return i.image }),
 	"kernel-id":                              is(func(i instance) string { return i.kernel }),
@@ -301,6 +302,23 @@ var instanceAttributes = attributes[instance]{
 	"network-interface.subnet-id":            nicsOf(func(n attachedItem) string { return n.Subnet }),
 	"network-interface.vpc-id":               nicsOf(func(n attachedItem) string { return n.VPC }),
 	"network-interface.network-interface-id": nicsOf(func(n attachedItem) string { return n.ID }),
+	"network-interface.owner-id":             nicsOf(func(n attachedItem) string { return n.Owner }),
+	"network-interface.status":               nicsOf(func(n attachedItem) string { return n.Status }),
+	"network-interface.attachment.device-index": nicsOf(func(n attachedItem) string {
+		return strconv.Itoa(n.Attachment.Index)
+	}),
+	"network-interface.attachment.status":                nicsOf(func(n attachedItem) string { return n.Attachment.Status }),
+	"network-interface.attachment.attach-time":           nicsOf(func(n attachedItem) string { return n.Attachment.Attached }),
+	"network-interface.attachment.delete-on-termination": nicsOf(func(n attachedItem) string { return strconv.FormatBool(n.Attachment.Deleted) }),
+	"network-interface.attachment.instance-id":           is(func(i instance) string { return i.id }),
+	"network-interface.ipv6-addresses.ipv6-address": func(i instance, _ string) (all []string) {
+		for _, n := range i.item().Interfaces {
+			for _, ip := range n.IPv6s {
+				all = append(all, ip.IP)
+			}
+		}
+		return all
+	},
 	"network-interface.addresses.private-ip-address": func(i instance, _ string) (all []string) {
 		for _, n := range i.item().Interfaces {
 			for _, ip := range n.IPs {
@@ -311,7 +329,10 @@ var instanceAttributes = attributes[instance]{
 	},
 	"tag:":    func(i instance, key string) []string { return tagged(tagsOf(i.server), key) },
 	"tag-key": func(i instance, _ string) []string { return tagKeys(tagsOf(i.server)) },
-}
+}, nothing[instance], "affinity", "block-device-mapping.attach-time", "block-device-mapping.delete-on-termination", "block-device-mapping.device-name",
+	"block-device-mapping.status", "block-device-mapping.volume-id", "capacity-reservation-id", "host-id", "iam-instance-profile.arn", "instance-lifecycle",
+	"ip-address", "outpost-arn", "placement-partition-number", "platform", "product-code", "product-code.type", "requester-id",
+	"spot-instance-request-id")
 
 func allGroups(i instance) set[groupItem] { return i.item().Groups }
 
@@ -382,14 +403,18 @@ func (a *API) described(ctx context.Context, who asker, f models.ServerFilter) (
 	if err != nil {
 		return nil, err
 	}
+	return shown(servers, names, func(v models.Server) string { return groups[orEmpty(v.GroupID)] }), nil
+}
+
+// shown are servers with what EC2 calls their images, by their ids, and groups.
+func shown(servers []models.Server, images map[string]string, group func(models.Server) string) []instance {
 	all := make([]instance, len(servers))
 	for i, v := range servers {
 		all[i] = instance{
-			server: v, id: ids.EC2(ids.EC2Instance, v.ID), image: names[v.ImageID], kernel: names[v.KernelID], ramdisk: names[v.RamdiskID],
-			group: groups[orEmpty(v.GroupID)],
+			server: v, id: ids.EC2(ids.EC2Instance, v.ID), image: images[v.ImageID], kernel: images[v.KernelID], ramdisk: images[v.RamdiskID], group: group(v),
 		}
 	}
-	return all, nil
+	return all
 }
 
 // groupNames are those of the server groups that servers are in, by their ids.

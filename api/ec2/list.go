@@ -40,6 +40,17 @@ func constant[T any](value string) func(T, string) []string {
 	return func(T, string) []string { return []string{value} }
 }
 
+// nothing is what no thing of a kind has.
+func nothing[T any](T, string) []string { return nil }
+
+// having are attributes, and more that all have of one function.
+func having[T any](some attributes[T], value func(T, string) []string, names ...string) attributes[T] {
+	for _, name := range names {
+		some[name] = value
+	}
+	return some
+}
+
 // sift leaves what all filters select.
 func sift[T any](all []T, filters []filter, by attributes[T]) ([]T, error) {
 	for _, f := range filters {

@@ -223,8 +223,39 @@ func (a *API) consoleOutput(ctx context.Context, who asker, in consoleOutput) (*
 	return said, nil
 }
 
+type consoleScreenshot struct {
+	ID string `ec2:"InstanceId,required"`
+	// WakeUp needs nothing: no key is pressed that might mean something, and a screen that its guest has blanked shows that.
+	WakeUp bool `ec2:"WakeUp"`
+}
+
+type saidScreenshot struct {
+	head
+	ID   string `xml:"instanceId"`
+	Data string `xml:"imageData"`
+}
+
+func (a *API) consoleScreenshot(ctx context.Context, who asker, in consoleScreenshot) (*saidScreenshot, error) {
+	found, err := a.instances(ctx, who, []string{in.ID}, nil)
+	if err != nil {
+		return nil, err
+	}
+	if state := stateOf(found[0].server); state != running {
+		return nil, refuse(incorrectState, "The instance '%s' is not running: it is %s.", found[0].id, state.Name)
+	}
+	picture, err := a.asking(who).Screenshot(ctx, found[0].server)
+	switch {
+	case fault.Is(err, fault.Invalid):
+		return nil, unsupported("%s", fault.Public(err))
+	case err != nil:
+		return nil, inState(err)
+	}
+	return &saidScreenshot{ID: found[0].id, Data: base64.StdEncoding.EncodeToString(picture)}, nil
+}
+
 var powerActions = []action{
 	does("GetConsoleOutput", (*API).consoleOutput),
+	does("GetConsoleScreenshot", (*API).consoleScreenshot),
 	does("RebootInstances", (*API).rebootInstances),
 	does("StartInstances", (*API).startInstances),
 	does("StopInstances", (*API).stopInstances),

@@ -127,6 +127,12 @@ type runDevice struct {
 	} `ec2:"Ebs"`
 }
 
+// What becomes of an instance that shuts itself down; EC2 stops it where nothing is said.
+const (
+	atShutdownStop      = "stop"
+	atShutdownTerminate = "terminate"
+)
+
 type ranInstances struct {
 	head
 	reservationItem
@@ -146,16 +152,16 @@ func (a *API) runInstances(ctx context.Context, who asker, in runInstances) (*ra
 	// What the first try named may be gone since.
 	if in.Token != "" {
 		if made, ok, err := asking.Accepted(ctx, in.Token, hash); ok || err != nil {
-			return a.ran(ctx, who, made, err)
+			return a.ran(ctx, who, made, wording{}, err)
 		}
 	}
-	r, err := a.request(ctx, who, in)
+	r, words, err := a.request(ctx, who, in)
 	if err != nil {
 		return nil, err
 	}
 	r.Key, r.Hash = in.Token, hash
-	made, err := asking.Boot(ctx, r)
-	return a.ran(ctx, who, made, err)
+	made, err := asking.Submit(ctx, r)
+	return a.ran(ctx, who, made, words, err)
 }
 
 // checkToken refuses what no ClientToken is.
@@ -185,8 +191,14 @@ func hashOf(token string, in any) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
+// wording is what EC2 calls what a request named.
+type wording struct {
+	images map[string]string // by their own ids
+	group  string            // of its instances
+}
+
 // ran tells of the reservation that was made, or why none was.
-func (a *API) ran(ctx context.Context, who asker, made servers.Accepted, err error) (*ranInstances, error) {
+func (a *API) ran(ctx context.Context, who asker, made servers.Accepted, words wording, err error) (*ranInstances, error) {
 	switch text := fault.Public(err); {
 	case err == nil:
 	case errors.Is(err, servers.KeyUsed):
@@ -200,9 +212,7 @@ func (a *API) ran(ctx context.Context, who asker, made servers.Accepted, err err
 	default:
 		return nil, err
 	}
-	all, err := a.described(ctx, who, models.ServerFilter{
-		ProjectID: who.ProjectID, ReservationID: made.ReservationID, DeletedSince: new(a.now().Add(-terminatedStays)),
-	})
+	all, err := a.reservation(ctx, who, made, words)
 	if err != nil {
 		return nil, err
 	}
@@ -214,13 +224,32 @@ func (a *API) ran(ctx context.Context, who asker, made servers.Accepted, err err
 	return said, nil
 }
 
-// request is what is asked for in the words of the service.
-func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.Request, error) {
+// reservation is one that was made for a request: as it is by now, where that was an earlier one. Its own is being built at this moment, by the
+// processors that would read it whole: it is told as it was recorded.
+func (a *API) reservation(ctx context.Context, who asker, made servers.Accepted, words wording) ([]instance, error) {
+	if made.Earlier {
+		return a.described(ctx, who, models.ServerFilter{
+			ProjectID: who.ProjectID, ReservationID: made.ReservationID, DeletedSince: new(a.now().Add(-terminatedStays)),
+		})
+	}
+	recorded, err := a.asking(who).JustAccepted(ctx, made)
+	return shown(recorded, words.images, func(models.Server) string { return words.group }), err
+}
+
+// request is what is asked for in the words of the service, and what it named in EC2's.
+func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.Request, wording, error) {
+	words := wording{map[string]string{}, in.Placement.Group}
+	r, err := a.requested(ctx, who, in, words.images)
+	return r, words, err
+}
+
+// requested notes the ids of images that it meets.
+func (a *API) requested(ctx context.Context, who asker, in runInstances, images map[string]string) (servers.Request, error) {
 	r := servers.Request{
 		Min: in.Min, Max: in.Max, Zone: in.Placement.Zone, UserData: in.UserData,
 		// There is no metadata service, so the drive is how an instance learns what it is told.
 		ConfigDrive: true,
-		Protected:   in.Protected,
+		Protected:   in.Protected, EndsAtShutdown: in.AtShutdown == atShutdownTerminate,
 	}
 	if err := in.check(); err != nil {
 		return r, err
@@ -237,6 +266,12 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 			return r, err
 		}
 		*part.into = i.ID
+		images[i.ID] = i.id
+		for property, id := range map[string]string{"kernel_id": i.kernel, "ramdisk_id": i.ramdisk} {
+			if id != "" {
+				images[i.Properties[property]] = id
+			}
+		}
 	}
 	flavor, err := a.typeNamed(ctx, who, in.Type)
 	if err != nil {
@@ -276,15 +311,11 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 
 // typeNamed is the flavor that an instance type is.
 func (a *API) typeNamed(ctx context.Context, who asker, name string) (models.Flavor, error) {
-	flavors, err := a.asking(who).Flavors(ctx)
-	if err != nil {
-		return models.Flavor{}, err
+	flavor, err := a.asking(who).FlavorNamed(ctx, name)
+	if fault.Is(err, fault.NotFound) {
+		return flavor, invalid("Invalid value '%s' for InstanceType.", name)
 	}
-	at := slices.IndexFunc(flavors, func(f models.Flavor) bool { return f.Name == name })
-	if at < 0 {
-		return models.Flavor{}, invalid("Invalid value '%s' for InstanceType.", name)
-	}
-	return flavors[at], nil
+	return flavor, err
 }
 
 // together is the hint that says which of the project's server groups an instance is placed in, by its name; "" is none.
@@ -317,9 +348,7 @@ func (in runInstances) check() error {
 		return invalid("User data is limited to %d bytes", maxUserData)
 	case in.Placement.Tenancy != "" && in.Placement.Tenancy != "default":
 		return unsupported("Tenancy %s is not supported: instances share hosts", in.Placement.Tenancy)
-	case in.AtShutdown == "terminate":
-		return unsupported("InstanceInitiatedShutdownBehavior terminate is not supported: an instance that shuts itself down is stopped")
-	case in.AtShutdown != "" && in.AtShutdown != "stop":
+	case in.AtShutdown != "" && in.AtShutdown != atShutdownStop && in.AtShutdown != atShutdownTerminate:
 		return invalid("Value (%s) for parameter instanceInitiatedShutdownBehavior is invalid. It is stop or terminate.", in.AtShutdown)
 	case in.Unstopped:
 		return unsupported("DisableApiStop is not supported: whoever may stop instances may stop this one")

@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/hostapi"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
+	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -33,7 +34,7 @@ var sightingsSchema = rest.Schema(`{
 		"type": "object", "required": ["server_id", "as_of", "power_state"], "additionalProperties": false,
 		"properties": {
 			"server_id": {"type": "string", "format": "uuid"}, "as_of": {"type": "string", "format": "date-time"},
-			"power_state": {"type": "integer", "enum": [0, 1, 3, 4, 6]}
+			"power_state": {"type": "integer", "enum": [0, 1, 3, 4, 6]}, "by_guest": {"type": "boolean"}
 		}
 	}}}
 }`)
@@ -42,6 +43,12 @@ var sightingsSchema = rest.Schema(`{
 var happened = map[int]string{
 	lifecycle.Shutdown: "The guest is off: it shut down by itself, or its host did.",
 	lifecycle.Crashed:  "The guest crashed: its QEMU ended. The host's log of the domain may say why.",
+}
+
+// became is what is logged of it.
+var became = map[servers.Seen]string{
+	servers.SawStopped: "A guest went down; its server is stopped.",
+	servers.SawEnded:   "A guest shut itself down; its server ends with it, as was asked for.",
 }
 
 // sightings writes what a host saw of its guests (Nova's sync of power states, nova/compute/manager.py). One that is older
@@ -55,14 +62,14 @@ func (a *API) sightings(c echo.Context) error {
 	}
 	host := hostOf(c)
 	for _, g := range body.Guests {
-		moved, err := a.store.SawGuest(c.Request().Context(), host.ID, models.Sighting{
+		seen, err := a.servers.SawGuest(c.Request().Context(), host.ID, models.Sighting{
 			ServerID: g.ServerID, AsOf: g.AsOf, PowerState: g.PowerState, Hostname: host.Hostname, What: happened[g.PowerState],
-		})
+		}, g.ByGuest)
 		if err != nil {
 			return err
 		}
-		if moved {
-			rest.Logger(c).Info("A guest went down; its server is stopped.", "server_id", g.ServerID, "host", host.Hostname, "what", happened[g.PowerState])
+		if text := became[seen]; text != "" {
+			rest.Logger(c).Info(text, "server_id", g.ServerID, "host", host.Hostname, "what", happened[g.PowerState])
 		}
 	}
 	return c.NoContent(http.StatusNoContent)

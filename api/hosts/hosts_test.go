@@ -3,6 +3,7 @@ package hosts_test
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/hosts"
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/internal/payload"
@@ -35,6 +37,13 @@ type env struct {
 	done          actions
 }
 
+func (a *actions) Delete(_ context.Context, in contract.DeleteInput) error {
+	if a.fault == nil {
+		a.ended = append(a.ended, in)
+	}
+	return a.fault
+}
+
 // actions stands at the port to Temporal: nothing but actions is asked of it here.
 type actions struct {
 	servers.Engine
@@ -43,7 +52,8 @@ type actions struct {
 	drain   func(contract.DrainInput) error
 	drains  contract.DrainState
 	told    []contract.DrainAct
-	fault   error // of what is asked of a drain, or of a host
+	ended   []contract.DeleteInput
+	fault   error // of what is asked of a drain, of a delete, or of a host
 	looked  []string
 	network contract.HostNetwork
 }
@@ -635,4 +645,64 @@ func TestAHostTellsOfItsOwnGuestsAlone(t *testing.T) {
 		require.Equal(t, want, got.VMState)
 	}
 	require.Equal(t, 401, e.self(t, "nobody", "GET", "/self/guests", nil).Status)
+}
+
+func TestAServerEndsWithItsGuestWhereThatWasHeardToShutItselfDown(t *testing.T) {
+	e, id, token, _, server := twoHosts(t)
+	ctx := t.Context()
+	ending := func() models.Server {
+		v := server(id)
+		require.NoError(t, e.Store.ReviseServer(ctx, models.InstanceAction{ServerID: v.ID, UserID: v.UserID, ProjectID: v.ProjectID}, func(v *models.Server) error {
+			v.EndsAtShutdown = true
+			return nil
+		}))
+		return v
+	}
+	tell := func(v models.Server, power int, byGuest bool) int {
+		known, err := e.Store.Guests(ctx, id)
+		require.NoError(t, err)
+		at := slices.IndexFunc(known, func(g models.Guest) bool { return g.ServerID == v.ID })
+		return e.self(t, token, "PUT", "/self/guests", fields{"guests": []fields{{"server_id": v.ID, "as_of": known[at].AsOf, "power_state": power, "by_guest": byGuest}}}).Status
+	}
+	state := func(v models.Server) lifecycle.VMState {
+		got, err := e.Store.Server(ctx, v.ID)
+		require.NoError(t, err)
+		return got.VMState
+	}
+
+	v := ending()
+	require.Equal(t, 204, tell(v, lifecycle.Shutdown, true))
+	require.Len(t, e.done.ended, 1)
+	require.Equal(t, []string{v.ID, v.ProjectID, v.UserID}, []string{e.done.ended[0].ServerID, e.done.ended[0].ProjectID, e.done.ended[0].UserID})
+	require.Equal(t, lifecycle.Active, state(v), "the rest is its delete's")
+
+	e.done.fault = fault.New(fault.Unavailable, "the engine does not answer")
+	v = ending()
+	require.Equal(t, 503, tell(v, lifecycle.Shutdown, true))
+	require.Equal(t, lifecycle.Active, state(v), "it is told again")
+	e.done.fault = nil
+	require.Equal(t, 204, tell(v, lifecycle.Shutdown, true))
+	require.Len(t, e.done.ended, 2)
+
+	for what, c := range map[string]struct {
+		v       models.Server
+		power   int
+		byGuest bool
+	}{
+		"that nobody heard": {ending(), lifecycle.Shutdown, false}, "it crashed": {ending(), lifecycle.Crashed, true}, "it is to be stopped": {server(id), lifecycle.Shutdown, true},
+	} {
+		require.Equal(t, 204, tell(c.v, c.power, c.byGuest), what)
+		require.Equal(t, lifecycle.Stopped, state(c.v), what)
+	}
+	locked := ending()
+	require.NoError(t, e.Store.ReviseServer(ctx, models.InstanceAction{ServerID: locked.ID, UserID: locked.UserID, ProjectID: locked.ProjectID}, func(v *models.Server) error {
+		v.LockedBy = new(models.LockedByOwner)
+		return nil
+	}))
+	require.Equal(t, 204, tell(locked, lifecycle.Shutdown, true))
+	require.Equal(t, lifecycle.Stopped, state(locked), "it may not be deleted")
+	late := ending()
+	require.Equal(t, 204, e.self(t, token, "PUT", "/self/guests", fields{"guests": []fields{{"server_id": late.ID, "as_of": time.Now().Add(-time.Hour), "power_state": 4, "by_guest": true}}}).Status)
+	require.Equal(t, lifecycle.Active, state(late), "something was done to it since")
+	require.Len(t, e.done.ended, 2)
 }

@@ -101,6 +101,7 @@ var activities = table(
 	host[ConsoleInput, string](ReadConsole).ofNone("reading changes nothing and waits for nobody"),
 	host[GuestInput, Diagnostics](ReadDiagnostics).ofNone("reading changes nothing and waits for nobody"),
 	host[HostNetworkInput, HostNetwork](DescribeNetwork).ofNone("it looks at all ports and changes nothing"),
+	host[GuestInput, Screenshot](ReadScreen).ofNone("reading changes nothing and waits for nobody"),
 	host[OpenConsoleInput, none](OpenConsole).ofNone("whoever wants to see into a guest waits for no step of it"),
 	host[GuestInput, none](InjectNMI).ofNone("whoever wants to see into a guest that hangs waits for no step of it"),
 

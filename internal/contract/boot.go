@@ -40,6 +40,8 @@ type Server struct {
 	LaunchIndex   int    `json:"launch_index,omitempty"`
 	// Protected servers are not terminated by the EC2 API (DisableApiTermination).
 	Protected bool `json:"protected,omitempty"`
+	// EndsAtShutdown has the server deleted when its guest shuts itself down (EC2's InstanceInitiatedShutdownBehavior terminate).
+	EndsAtShutdown bool `json:"ends_at_shutdown,omitempty"`
 }
 
 // GroupMembership is a place in a server group.

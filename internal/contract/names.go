@@ -38,6 +38,7 @@ const (
 	WorkflowDelete           = "DeleteServer"
 	WorkflowConsole          = "ReadConsole"
 	WorkflowDiagnose         = "Diagnose"
+	WorkflowTakeScreenshot   = "TakeScreenshot"
 	WorkflowTriggerCrashDump = "TriggerCrashDump"
 	WorkflowOpenConsole      = "OpenConsole"
 	WorkflowDescribeNetwork  = "DescribeHostNetwork"
@@ -123,6 +124,7 @@ const (
 
 	SetAdminPassword = "SetAdminPassword"
 	ReadDiagnostics  = "ReadDiagnostics"
+	ReadScreen       = "ReadScreen"
 	InjectNMI        = "InjectNMI"
 	OpenConsole      = "OpenConsole"
 	DescribeNetwork  = "DescribeNetwork"

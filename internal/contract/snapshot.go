@@ -9,6 +9,8 @@ type Snapshot struct {
 	// Metadata are properties of the image, over those that it gets by itself.
 	Metadata map[string]string `json:"metadata,omitempty"`
 	Backup   *Backup           `json:"backup,omitempty"` // nil is none
+	// AtRest has a guest that runs shut down while its disk is copied, and started again (EC2's CreateImage without NoReboot).
+	AtRest bool `json:"at_rest,omitempty"`
 }
 
 // Backup says of an image that it is a backup, and how many of its type its server keeps.

@@ -23,6 +23,12 @@ func (c *Client) Diagnostics(ctx context.Context, in contract.GuestInput) (found
 	return found, faultOf(err, "The diagnostics could not be read: the server's host did not answer", again)
 }
 
+// Screenshot takes a picture of the screen of a server's guest.
+func (c *Client) Screenshot(ctx context.Context, in contract.GuestInput) (picture contract.Screenshot, err error) {
+	err = c.ask(ctx, ids.ScreenshotWorkflow(in.ServerID, uuid.NewString()), "screen of "+in.ServerID, contract.WorkflowTakeScreenshot, in, &picture)
+	return picture, faultOf(err, "The screen could not be read: the server's host did not answer", again)
+}
+
 // TriggerCrashDump has a server's host interrupt its guest.
 func (c *Client) TriggerCrashDump(ctx context.Context, in contract.GuestInput) error {
 	err := c.ask(ctx, ids.CrashDumpWorkflow(in.ServerID, uuid.NewString()), "crash dump of "+in.ServerID, contract.WorkflowTriggerCrashDump, in, nil)

@@ -123,6 +123,8 @@ type Sighting struct {
 	ServerID   string    `json:"server_id"`
 	AsOf       time.Time `json:"as_of"`
 	PowerState int       `json:"power_state"`
+	// ByGuest says of a guest that is off that it was heard to shut itself down: nothing else is a reason to end its server.
+	ByGuest bool `json:"by_guest,omitempty"`
 }
 
 // ConsolePath and the id of a session are where a host brings the console that the session waits for, as a websocket of the bytes

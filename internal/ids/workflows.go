@@ -28,6 +28,11 @@ func DiagnosticsWorkflow(serverID, reading string) string {
 	return "diagnostics/" + serverID + "/" + reading
 }
 
+// ScreenshotWorkflow is that of one look at the screen of a server's guest.
+func ScreenshotWorkflow(serverID, reading string) string {
+	return "screenshot/" + serverID + "/" + reading
+}
+
 // CrashDumpWorkflow is that of one request to interrupt a server's guest.
 func CrashDumpWorkflow(serverID, asking string) string {
 	return "crash-dump/" + serverID + "/" + asking

@@ -146,7 +146,8 @@ var Actions = []Action{
 		From: InUse(), Task: ImageSnapshot, Power: AsItWas, Locked: true,
 		Workflow: "CreateImage",
 		Does: "makes an image of the root disk as it is at one moment, while the guest goes on: quiesced by its agent where the image of the build " +
-			"has hw_qemu_guest_agent. The lock of a server does not keep anybody from it, as in Nova",
+			"has hw_qemu_guest_agent. The lock of a server does not keep anybody from it, as in Nova. EC2's CreateImage has the guest shut down for it, " +
+			"and started again, where it does not say NoReboot",
 	},
 	{
 		Name: "createBackup", Method: "createBackup", Event: Snapshot, Since: 1, Policy: "os_compute_api:os-create-backup",

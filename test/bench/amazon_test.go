@@ -7,15 +7,12 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/ec2credentials"
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 	"github.com/stretchr/testify/require"
+
+	"github.com/slipway-cloud/slipway/test/system"
 )
 
 // amazon asks for the servers that a cloud's Nova client asks for by Amazon's SDK.
@@ -26,21 +23,8 @@ type amazon struct {
 }
 
 func newAmazon(c *cloud) *amazon {
-	ctx, demo := context.Background(), c.Demo()
-	said, ok := demo.GetAuthResult().(tokens.CreateResult)
-	require.True(c.b, ok)
-	user, err := said.ExtractUser()
-	require.NoError(c.b, err)
-	project, err := said.ExtractProject()
-	require.NoError(c.b, err)
-	identity, err := openstack.NewIdentityV3(demo, gophercloud.EndpointOpts{Region: "RegionOne"})
-	require.NoError(c.b, err)
-	key, err := ec2credentials.Create(ctx, identity, user.ID, ec2credentials.CreateOpts{TenantID: project.ID}).Extract()
-	require.NoError(c.b, err)
-	a := &amazon{cloud: c, ec2: ec2.New(ec2.Options{
-		Region: "RegionOne", BaseEndpoint: aws.String(c.APIURL + "/ec2"), HTTPClient: c.HTTP(),
-		Credentials: credentials.NewStaticCredentialsProvider(key.Access, key.Secret, ""),
-	})}
+	ctx := context.Background()
+	a := &amazon{cloud: c, ec2: system.EC2(c.b, c.Demo())}
 	images, err := a.ec2.DescribeImages(ctx, &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	require.NoError(c.b, err)
 	require.Len(c.b, images.Images, 1)

@@ -2,12 +2,17 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/base64"
 	"fmt"
+	"image/jpeg"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"github.com/digitalocean/go-libvirt/socket/dialers"
 	"github.com/google/uuid"
@@ -18,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/lifecycle"
 	"github.com/slipway-cloud/slipway/test/system"
 )
@@ -95,6 +101,48 @@ func TestWhatBecomesOfAGuestWithoutAnybodysWord(t *testing.T) {
 		becomes(t, id, "SHUTOFF", lifecycle.Crashed)
 		action, event := newest(t, id)
 		require.Equal(t, []any{"stop", "Error", "GuestWentDown", "Error"}, []any{action.Action, action.Message, event.Event, event.Result})
+	})
+
+	t.Run("it is to end with its guest: it does where that shut itself down, and is stopped where its QEMU was ended", func(t *testing.T) {
+		r.hostIsReady(t)
+		c := system.EC2(t, r.demo.ProviderClient)
+		subnets, err := c.DescribeSubnets(t.Context(), &ec2.DescribeSubnetsInput{})
+		require.NoError(t, err)
+		run := func(image, script string) string {
+			t.Helper()
+			ran, err := c.RunInstances(t.Context(), &ec2.RunInstancesInput{
+				ImageId: ptr(ids.EC2(ids.EC2Machine, image)), InstanceType: "m1.nano", MinCount: ptr(int32(1)), MaxCount: ptr(int32(1)),
+				SubnetId: subnets.Subnets[0].SubnetId, UserData: ptr(base64.StdEncoding.EncodeToString([]byte(script))), DisableApiTermination: ptr(true),
+				InstanceInitiatedShutdownBehavior: types.ShutdownBehaviorTerminate,
+			})
+			require.NoError(t, err)
+			return *ran.Instances[0].InstanceId
+		}
+		becomes := func(instance string, want types.InstanceStateName) {
+			t.Helper()
+			system.Eventually(t, guestPatience, func() (bool, string) {
+				found, err := c.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{instance}})
+				require.NoError(t, err)
+				is := found.Reservations[0].Instances[0].State.Name
+				return is == want, fmt.Sprintf("%s is %s", instance, is)
+			})
+		}
+		off := run(guest, "#!/bin/sh\npoweroff -f\n")
+		signalled := run(empty, "")
+		becomes(signalled, types.InstanceStateNameRunning)
+		screen, err := c.GetConsoleScreenshot(t.Context(), &ec2.GetConsoleScreenshotInput{InstanceId: &signalled})
+		require.NoError(t, err)
+		_, err = jpeg.Decode(base64.NewDecoder(base64.StdEncoding, strings.NewReader(*screen.ImageData)))
+		require.NoError(t, err)
+		pid, err := qemuOf(r.ServerOf(t, signalled))
+		require.NoError(t, err)
+		require.NoError(t, unix.Kill(pid, unix.SIGTERM))
+		becomes(signalled, types.InstanceStateNameStopped)
+		becomes(off, types.InstanceStateNameTerminated) // whatever DisableApiTermination says, as at Amazon
+		_, err = c.ModifyInstanceAttribute(t.Context(), &ec2.ModifyInstanceAttributeInput{InstanceId: &signalled, DisableApiTermination: &types.AttributeBooleanValue{Value: ptr(false)}})
+		require.NoError(t, err)
+		_, err = c.TerminateInstances(t.Context(), &ec2.TerminateInstancesInput{InstanceIds: []string{signalled}})
+		require.NoError(t, err)
 	})
 
 	t.Run("its machine goes down: it is started again", func(t *testing.T) {

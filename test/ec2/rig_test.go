@@ -17,10 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
-	"github.com/gophercloud/gophercloud/v2"
-	"github.com/gophercloud/gophercloud/v2/openstack"
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/ec2credentials"
-	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
 
@@ -45,18 +41,8 @@ func start(t *testing.T) *rig {
 	r.Flavor(t, "small", 64)
 	r.Flavor(t, "large", 128)
 	r.image = system.Upload(t, system.Image(t, r.Demo()), images.CreateOpts{Name: "noise", DiskFormat: "raw", ContainerFormat: "bare"}, bytes.NewReader(make([]byte, 1<<20)))
-	demo := r.Demo()
-	said, ok := demo.GetAuthResult().(tokens.CreateResult)
-	require.True(t, ok)
-	user, err := said.ExtractUser()
-	require.NoError(t, err)
-	project, err := said.ExtractProject()
-	require.NoError(t, err)
-	r.user, r.project = user.ID, project.ID
-	identity, err := openstack.NewIdentityV3(demo, gophercloud.EndpointOpts{Region: "RegionOne"})
-	require.NoError(t, err)
-	key, err := ec2credentials.Create(t.Context(), identity, user.ID, ec2credentials.CreateOpts{TenantID: project.ID}).Extract()
-	require.NoError(t, err)
+	key := system.AccessKey(t, r.Demo())
+	r.user, r.project = key.UserID, key.TenantID
 	r.key = aws.Credentials{AccessKeyID: key.Access, SecretAccessKey: key.Secret}
 	all, err := r.sdk().DescribeImages(t.Context(), &ec2.DescribeImagesInput{Owners: []string{"self"}})
 	require.NoError(t, err)

@@ -4,12 +4,16 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"image/jpeg"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/instanceactions"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/stretchr/testify/require"
@@ -151,6 +155,23 @@ func (r *rig) life(t *testing.T, c *ec2.Client) {
 	require.Len(t, tags.Tags, 1)
 	require.Equal(t, "x", *tags.Tags[0].Key)
 
+	screen, err := c.GetConsoleScreenshot(ctx, &ec2.GetConsoleScreenshotInput{InstanceId: i.InstanceId, WakeUp: new(true)})
+	require.NoError(t, err)
+	shown, err := jpeg.Decode(base64.NewDecoder(base64.StdEncoding, strings.NewReader(*screen.ImageData)))
+	require.NoError(t, err)
+	require.Positive(t, shown.Bounds().Dx())
+	_, err = c.ReportInstanceStatus(ctx, &ec2.ReportInstanceStatusInput{
+		Instances: one.InstanceIds, Status: types.ReportStatusTypeImpaired, ReasonCodes: []types.ReportInstanceReasonCodes{types.ReportInstanceReasonCodesOther},
+		StartTime: new(time.Now()), Description: new("it is slow"),
+	})
+	require.NoError(t, err)
+	for _, behavior := range []string{"terminate", "stop"} {
+		_, err = c.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: i.InstanceId, InstanceInitiatedShutdownBehavior: &types.AttributeValue{Value: &behavior}})
+		require.NoError(t, err)
+		said, err := c.DescribeInstanceAttribute(ctx, &ec2.DescribeInstanceAttributeInput{InstanceId: i.InstanceId, Attribute: "instanceInitiatedShutdownBehavior"})
+		require.NoError(t, err)
+		require.Equal(t, behavior, *said.InstanceInitiatedShutdownBehavior.Value)
+	}
 	console, err := c.GetConsoleOutput(ctx, &ec2.GetConsoleOutputInput{InstanceId: i.InstanceId, Latest: new(true)})
 	require.NoError(t, err)
 	require.Equal(t, i.InstanceId, console.InstanceId)
@@ -168,6 +189,14 @@ func (r *rig) life(t *testing.T, c *ec2.Client) {
 	}
 	_, err = c.RebootInstances(ctx, &ec2.RebootInstancesInput{InstanceIds: one.InstanceIds})
 	isRefused(t, "IncorrectInstanceState", err)
+	_, err = c.GetConsoleScreenshot(ctx, &ec2.GetConsoleScreenshotInput{InstanceId: i.InstanceId})
+	isRefused(t, "IncorrectInstanceState", err)
+	_, err = c.ReportInstanceStatus(ctx, &ec2.ReportInstanceStatusInput{Instances: one.InstanceIds, Status: "ok", ReasonCodes: []types.ReportInstanceReasonCodes{"other"}})
+	isRefused(t, "IncorrectInstanceState", err)
+	_, err = c.ResetInstanceAttribute(ctx, &ec2.ResetInstanceAttributeInput{InstanceId: i.InstanceId, Attribute: "kernel"})
+	require.NoError(t, err)
+	_, err = c.ResetInstanceAttribute(ctx, &ec2.ResetInstanceAttributeInput{InstanceId: i.InstanceId, Attribute: "sourceDestCheck"})
+	isRefused(t, "UnsupportedOperation", err)
 	become := func(name string) error {
 		_, err := c.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: i.InstanceId, InstanceType: &types.AttributeValue{Value: &name}})
 		return err
@@ -334,17 +363,26 @@ func (r *rig) picture(t *testing.T, c *ec2.Client) {
 		return ids
 	}
 	ids := run(r.ami)
-	asked := &ec2.CreateImageInput{InstanceId: &ids[0], Name: new("made-of-it"), Description: new("what was made")}
-	_, err := c.CreateImage(ctx, asked)
-	isRefused(t, "UnsupportedOperation", err) // it runs, and is not rebooted
-	asked.NoReboot = new(true)
+	available := func(ids ...string) *ec2.DescribeImagesInput {
+		t.Helper()
+		of := &ec2.DescribeImagesInput{ImageIds: ids}
+		require.NoError(t, ec2.NewImageAvailableWaiter(c, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = pace, pace }).Wait(ctx, of, patience))
+		return of
+	}
+	rebooted, err := c.CreateImage(ctx, &ec2.CreateImageInput{InstanceId: &ids[0], Name: new("at-rest")})
+	require.NoError(t, err)
+	available(*rebooted.ImageId)
+	require.NoError(t, waitRunning(c).Wait(ctx, &ec2.DescribeInstancesInput{InstanceIds: ids}, patience))
+	require.Equal(t, []string{"BeginAction", "StopDomain", "TakeSnapshot", "StartDomain", "StoreSnapshot"}, r.onHost(t, ids[0], "createImage"))
+	_, err = c.DeregisterImage(ctx, &ec2.DeregisterImageInput{ImageId: rebooted.ImageId})
+	require.NoError(t, err)
+	asked := &ec2.CreateImageInput{InstanceId: &ids[0], Name: new("made-of-it"), Description: new("what was made"), NoReboot: new(true)}
 	made, err := c.CreateImage(ctx, asked)
 	require.NoError(t, err)
 	require.Regexp(t, `^ami-[0-9a-f]{8}$`, *made.ImageId)
 	_, err = c.CreateImage(ctx, asked)
 	isRefused(t, "InvalidAMIName.Duplicate", err)
-	one := &ec2.DescribeImagesInput{ImageIds: []string{*made.ImageId}}
-	require.NoError(t, ec2.NewImageAvailableWaiter(c, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = pace, pace }).Wait(ctx, one, patience))
+	one := available(*made.ImageId)
 	found, err := c.DescribeImages(ctx, one)
 	require.NoError(t, err)
 	require.Equal(t, []string{"made-of-it", "what was made", r.project}, []string{*found.Images[0].Name, *found.Images[0].Description, *found.Images[0].OwnerId})
@@ -378,9 +416,7 @@ func (r *rig) picture(t *testing.T, c *ec2.Client) {
 	isRefused(t, "InvalidParameterValue", err)
 	_, err = c.RegisterImage(ctx, &ec2.RegisterImageInput{Name: new("no-kernel"), ImageLocation: made.ImageId, KernelId: new(parts["ramdisk"])})
 	isRefused(t, "InvalidParameterValue", err)
-	both := &ec2.DescribeImagesInput{ImageIds: []string{*copied.ImageId, *registered.ImageId}}
-	require.NoError(t, ec2.NewImageAvailableWaiter(c, func(o *ec2.ImageAvailableWaiterOptions) { o.MinDelay, o.MaxDelay = pace, pace }).Wait(ctx, both, patience))
-	whole, err := c.DescribeImages(ctx, both)
+	whole, err := c.DescribeImages(ctx, available(*copied.ImageId, *registered.ImageId))
 	require.NoError(t, err)
 	for _, i := range whole.Images {
 		switch *i.Name {
@@ -440,4 +476,25 @@ func (r *rig) picture(t *testing.T, c *ec2.Client) {
 	isRefused(t, "InvalidAMIID.NotFound", err)
 	_, err = c.RegisterImage(ctx, &ec2.RegisterImageInput{Name: new("other"), ImageLocation: new("x")})
 	isRefused(t, "InvalidAMIID.Malformed", err)
+}
+
+// onHost are the steps of an instance's newest action of a kind that name its host.
+func (r *rig) onHost(t *testing.T, instance, kind string) (steps []string) {
+	t.Helper()
+	nova := system.Compute(t, r.Admin())
+	id := r.ServerOf(t, instance)
+	pages, err := instanceactions.List(nova, id, nil).AllPages(t.Context())
+	require.NoError(t, err)
+	all, err := instanceactions.ExtractInstanceActions(pages)
+	require.NoError(t, err)
+	at := slices.IndexFunc(all, func(a instanceactions.InstanceAction) bool { return a.Action == kind })
+	require.GreaterOrEqual(t, at, 0, "%+v", all)
+	detail, err := instanceactions.Get(t.Context(), nova, id, all[at].RequestID).Extract()
+	require.NoError(t, err)
+	for _, e := range *detail.Events {
+		if e.Host != nil && *e.Host != "" {
+			steps = append(steps, e.Event)
+		}
+	}
+	return steps
 }

@@ -49,6 +49,17 @@ func TestAWSCommandLine(t *testing.T) {
 	}
 	r.aws(t, &console, "ec2", "get-console-output", "--instance-id", two)
 	require.Equal(t, two, console.InstanceID)
+	var screen struct{ ImageData []byte }
+	r.aws(t, &screen, "ec2", "get-console-screenshot", "--instance-id", two)
+	require.NotEmpty(t, screen.ImageData)
+	r.aws(t, nil, "ec2", "report-instance-status", "--instances", two, "--status", "impaired", "--reason-codes", "other")
+	r.aws(t, nil, "ec2", "modify-instance-attribute", "--instance-id", two, "--attribute", "instanceInitiatedShutdownBehavior", "--value", "terminate")
+	var said struct {
+		InstanceInitiatedShutdownBehavior struct{ Value string }
+	}
+	r.aws(t, &said, "ec2", "describe-instance-attribute", "--instance-id", two, "--attribute", "instanceInitiatedShutdownBehavior")
+	require.Equal(t, "terminate", said.InstanceInitiatedShutdownBehavior.Value)
+	r.aws(t, nil, "ec2", "reset-instance-attribute", "--instance-id", one, "--attribute", "ramdisk")
 	r.aws(t, nil, "ec2", "terminate-instances", "--instance-ids", one, two)
 	r.aws(t, nil, "ec2", "wait", "instance-terminated", "--instance-ids", one, two)
 }

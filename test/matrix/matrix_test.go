@@ -85,6 +85,7 @@ var without = map[string]string{
 	"InjectNMI":       "it is asked beside the lock, and takes nothing",
 	"OpenConsole":     "it is asked beside the lock, and takes nothing",
 	"Diagnostics":     "it is asked beside the lock, and takes nothing",
+	"Screenshot":      "it is asked beside the lock, and takes nothing",
 	"Close":           "a process that ends",
 }
 

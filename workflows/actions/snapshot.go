@@ -10,29 +10,42 @@ import (
 	"github.com/slipway-cloud/slipway/workflows/run"
 )
 
-// The image that is made of a server. Its row comes first, as whoever asked is answered with its id. Once it is active it is
-// whole, and stays whatever becomes of the action.
-var createImageSteps = slices.Concat(
-	run.Table[*action]{
-		run.OnControl(contract.RecordSnapshot, run.AdmissionPatience, recordSnapshot).
-			GivenBackBy(contract.ForgetSnapshot).GivenBackWith(forgetSnapshot).GivenBackApart("image"),
-	},
-	table(
-		host(contract.TakeSnapshot, 4*time.Hour, takeSnapshot).
-			GivenBackBy(contract.RemoveSnapshot),
+// The image that is made of a server, by steps of its own. Its row comes first, as whoever asked is answered with its id. Once it is
+// active it is whole, and stays whatever becomes of the action.
+func imageSteps(own ...run.Row[*action]) run.Table[*action] {
+	return slices.Concat(
+		run.Table[*action]{
+			run.OnControl(contract.RecordSnapshot, run.AdmissionPatience, recordSnapshot).
+				GivenBackBy(contract.ForgetSnapshot).GivenBackWith(forgetSnapshot).GivenBackApart("image"),
+		},
+		table(own...),
+		run.Table[*action]{
+			host(contract.DropSnapshot, time.Minute, dropSnapshot).UntilDone().
+				TakesNothing("it only removes").
+				Survives(survives),
+		},
+	)
+}
 
-		host(contract.StoreSnapshot, 4*time.Hour, storeSnapshot).
-			TakesNothing("bytes that did not all come leave the image queued, and go with it"),
-	),
-	run.Table[*action]{
-		host(contract.DropSnapshot, time.Minute, dropSnapshot).UntilDone().
-			TakesNothing("it only removes").
-			Survives(survives),
-	},
+var (
+	takes = host(contract.TakeSnapshot, 4*time.Hour, takeSnapshot).
+		GivenBackBy(contract.RemoveSnapshot)
+
+	stores = host(contract.StoreSnapshot, 4*time.Hour, storeSnapshot).
+		TakesNothing("bytes that did not all come leave the image queued, and go with it")
 )
 
-// A backup is such an image, and takes the place of the oldest.
-var createBackupSteps = slices.Concat(createImageSteps, run.Table[*action]{
+var createImageSteps = imageSteps(
+	host(contract.StopDomain, 15*time.Minute, stopDomain).When(atRest).
+		GivenBackBy(contract.PutBackGuest).GivenBackWith(putBack),
+	takes,
+	host(contract.StartDomain, 2*time.Minute, startDomain).When(atRest).
+		TakesNothing("the guest runs, as it did"),
+	stores,
+)
+
+// A backup is such an image, of a guest that goes on, and takes the place of the oldest.
+var createBackupSteps = slices.Concat(imageSteps(takes, stores), run.Table[*action]{
 	run.OnControl(contract.RotateBackups, run.ControlPatience, rotateBackups).
 		TakesNothing("it only removes").
 		Survives(survives),
@@ -47,6 +60,9 @@ func (w Actions) CreateBackup(ctx workflow.Context, in contract.ActionInput) err
 func (w Actions) CreateImage(ctx workflow.Context, in contract.ActionInput) error {
 	return w.do(ctx, in, createImageSteps)
 }
+
+// atRest says whether the guest is shut down for its image, and started again.
+func atRest(a *action) bool { return a.in.Snapshot.AtRest && runs(a) }
 
 func recordSnapshot(a *action, _ int) (contract.RecordSnapshotInput, func(run.None)) {
 	return contract.RecordSnapshotInput{ServerID: a.in.ServerID, UserID: a.in.UserID, RequestID: a.in.RequestID, Snapshot: *a.in.Snapshot}, nil

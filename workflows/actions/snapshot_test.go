@@ -81,3 +81,42 @@ func TestABackupTakesThePlaceOfTheOldestWhenItIsThere(t *testing.T) {
 	require.Error(t, perform(t, g, does.CreateBackup, "createBackup"))
 	require.NotContains(t, g.done, contract.RotateBackups, "the older ones stay")
 }
+
+func TestAGuestIsOffWhileItsDiskIsCopiedAtRestAndRunsWhateverFails(t *testing.T) {
+	defer func(was contract.ActionArguments) { arguments["createImage"] = was }(arguments["createImage"])
+	arguments["createImage"] = contract.ActionArguments{Snapshot: &contract.Snapshot{ImageID: "snap", ProjectID: "p", AtRest: true}}
+	steps := []string{
+		contract.RecordSnapshot, contract.BeginAction, contract.StopDomain, contract.TakeSnapshot, contract.StartDomain, contract.StoreSnapshot,
+		contract.FinishAction, contract.DropSnapshot,
+	}
+	running := func() *guest { return &guest{vmState: lifecycle.Active, power: lifecycle.Running, on: true} }
+	g := running()
+	was := map[string]bool{}
+	g.reached = func(activity string) { was[activity] = g.on }
+	require.NoError(t, perform(t, g, does.CreateImage, "createImage"))
+	require.Equal(t, steps, g.done)
+	require.Equal(t, map[string]bool{
+		contract.RecordSnapshot: true, contract.BeginAction: true, contract.StopDomain: true, contract.TakeSnapshot: false, contract.StartDomain: false,
+		contract.StoreSnapshot: true, contract.FinishAction: true, contract.DropSnapshot: true,
+	}, was)
+	require.True(t, g.on)
+
+	bad := fault.New(fault.Internal, "no")
+	for _, step := range steps[2:7] {
+		for _, late := range []bool{false, true} {
+			g := running()
+			g.before = map[string]error{step: bad}
+			if late {
+				g.before, g.after = nil, g.before
+			}
+			require.Error(t, perform(t, g, does.CreateImage, "createImage"), step)
+			require.True(t, g.on, "%s, late: %t", step, late)
+			require.Empty(t, g.image, step)
+			require.False(t, g.beside, step)
+		}
+	}
+	g = &guest{vmState: lifecycle.Stopped, power: lifecycle.Shutdown}
+	require.NoError(t, perform(t, g, does.CreateImage, "createImage"))
+	require.NotContains(t, g.done, contract.StopDomain)
+	require.False(t, g.on, "it was off")
+}

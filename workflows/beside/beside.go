@@ -29,6 +29,12 @@ func Diagnose(ctx workflow.Context, in contract.GuestInput) (found contract.Diag
 	return found, err
 }
 
+// TakeScreenshot asks it for a picture of its guest's screen.
+func TakeScreenshot(ctx workflow.Context, in contract.GuestInput) (picture contract.Screenshot, err error) {
+	err = ask(ctx, in.Hostname, tries, contract.ReadScreen, in, &picture)
+	return picture, err
+}
+
 // TriggerCrashDump has it interrupt its guest, once: a guest that dumps its memory is not to be interrupted in that.
 func TriggerCrashDump(ctx workflow.Context, in contract.GuestInput) error {
 	return ask(ctx, in.Hostname, 1, contract.InjectNMI, in, nil)

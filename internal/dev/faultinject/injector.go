@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"image"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -365,6 +366,10 @@ func (h *injected) Diagnostics(ctx context.Context, uuid string) (contract.Diagn
 
 func (h *injected) OpenConsole(ctx context.Context, uuid, kind string) (io.ReadWriteCloser, error) {
 	return onHypervisor(ctx, h, "OpenConsole", uuid, func() (io.ReadWriteCloser, error) { return h.to.OpenConsole(ctx, uuid, kind) })
+}
+
+func (h *injected) Screenshot(ctx context.Context, uuid string) (image.Image, error) {
+	return onHypervisor(ctx, h, "Screenshot", uuid, func() (image.Image, error) { return h.to.Screenshot(ctx, uuid) })
 }
 
 func (h *injected) Close() error {

@@ -4,6 +4,7 @@ package hypervisor
 
 import (
 	"context"
+	"image"
 	"io"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -79,6 +80,8 @@ type Hypervisor interface {
 	// port's bytes, or RFB (RFC 6143). Two who read the serial one share its bytes. Invalid, in Nova's words, where the domain has no
 	// such console; Conflict where the guest is off.
 	OpenConsole(ctx context.Context, uuid, kind string) (io.ReadWriteCloser, error)
+	// Screenshot takes a picture of the guest's screen. Invalid, as of its console, where the domain has none; Conflict where the guest is off.
+	Screenshot(ctx context.Context, uuid string) (image.Image, error)
 	// Close gives the connection back.
 	Close() error
 }
@@ -103,6 +106,9 @@ type Status struct {
 	// ByItself says of a domain that is shut off that its guest ended it, as on its user's word; not that it crashed, was
 	// turned off, or that nobody knows. Of one that is paused it says that its guest sleeps (ACPI's S3).
 	ByItself bool
+	// ByGuest says more of one that is shut off: its guest was heard to end it, while a Watch listened, and not a signal to its QEMU,
+	// which libvirt keeps as the same.
+	ByGuest bool
 	// Saved says of a domain that is shut off that its memory was put away, to go on from.
 	Saved bool
 }

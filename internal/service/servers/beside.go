@@ -37,6 +37,18 @@ func (s Servers) HostNetwork(ctx context.Context, hostname string) (contract.Hos
 	return found, nil
 }
 
+// Screenshot takes a picture of the screen of a server's guest, a JPEG. Conflict while it does not run, Invalid where it has no screen.
+func (s Servers) Screenshot(ctx context.Context, v models.Server) ([]byte, error) {
+	if v.Host == nil {
+		return nil, notReady(v)
+	}
+	picture, err := s.engine.Screenshot(ctx, contract.GuestInput{ServerID: v.ID, Hostname: v.Host.Hostname})
+	if err != nil {
+		return nil, fmt.Errorf("read the screen of server %s: %w", v.ID, err)
+	}
+	return picture.JPEG, nil
+}
+
 // TriggerCrashDump interrupts a server's guest, and records it.
 func (s Servers) TriggerCrashDump(ctx context.Context, v models.Server, action lifecycle.Action) error {
 	if err := v.CanBegin(action, s.caller.Admin()); err != nil {

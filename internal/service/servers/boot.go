@@ -47,7 +47,9 @@ type Request struct {
 	AutoDiskConfig *bool
 	// Protected servers are not terminated by the EC2 API.
 	Protected bool
-	Min, Max  int // how many servers, at least and at most
+	// EndsAtShutdown servers are deleted when their guest shuts itself down.
+	EndsAtShutdown bool
+	Min, Max       int // how many servers, at least and at most
 
 	// Key is what a client calls its request by, so that it may ask again; "" is nothing. Hash tells requests under one key
 	// apart: made of all that was asked for, and of the key, since it is kept and what was asked for may hold a password.
@@ -60,17 +62,25 @@ type Accepted struct {
 	ReservationID string
 	// AdminPass is known to the request that was accepted alone; "" where it was an earlier one with the same key.
 	AdminPass string
+	Earlier   bool // it was such a one
 }
 
 // Boot has servers built. They are accepted when it returns, and built when they are ACTIVE.
 func (s Servers) Boot(ctx context.Context, r Request) (Accepted, error) {
-	id := uuid.NewString()
 	if r.Key != "" {
-		id = ids.Server(s.caller.ProjectID, r.Key)
 		// Before anything that the request names is looked at: its first try has used it, perhaps.
 		if made, ok, err := s.Accepted(ctx, r.Key, r.Hash); ok || err != nil {
 			return made, err
 		}
+	}
+	return s.Submit(ctx, r)
+}
+
+// Submit is Boot, for whoever has asked Accepted.
+func (s Servers) Submit(ctx context.Context, r Request) (Accepted, error) {
+	id := uuid.NewString()
+	if r.Key != "" {
+		id = ids.Server(s.caller.ProjectID, r.Key)
 	}
 	in, err := s.input(ctx, id, r)
 	if err != nil {
@@ -96,7 +106,7 @@ func (s Servers) Boot(ctx context.Context, r Request) (Accepted, error) {
 	case err != nil:
 		return Accepted{}, err
 	case made == byAnother:
-		return accepted(id, ""), nil
+		return earlier(id), nil
 	case refused != nil && made == byNobody:
 		return Accepted{}, fmt.Errorf("submit server %s: %w", id, refused)
 	}
@@ -111,11 +121,17 @@ func (s Servers) Accepted(ctx context.Context, key, hash string) (made Accepted,
 	if err != nil || by != byAnother {
 		return Accepted{}, false, err
 	}
-	return accepted(id, ""), true, nil
+	return earlier(id), true, nil
 }
 
 func accepted(id, adminPass string) Accepted {
 	return Accepted{ServerID: id, ReservationID: ids.Reservation(id), AdminPass: adminPass}
+}
+
+func earlier(id string) Accepted {
+	made := accepted(id, "")
+	made.Earlier = true
+	return made
 }
 
 // maker is whose request a server was accepted for.
@@ -130,20 +146,15 @@ const (
 // madeBy says who made the server of an id; Conflict where it was made by another request under the key of this one, for
 // something else.
 func (s Servers) madeBy(ctx context.Context, id, hash string) (maker, error) {
-	server, err := s.store.ServerEvenDeleted(ctx, id)
-	if fault.Is(err, fault.NotFound) {
-		return byNobody, nil
-	}
-	if err != nil {
-		return byNobody, fmt.Errorf("look for the server %s that was asked for: %w", id, err)
-	}
-	_, err = s.store.Action(ctx, id, s.caller.RequestID)
+	made, by, err := s.store.ServerMade(ctx, id, s.caller.RequestID)
 	switch {
-	case err == nil:
+	case fault.Is(err, fault.NotFound):
+		return byNobody, nil
+	case err != nil:
+		return byNobody, fmt.Errorf("look for the server %s that was asked for: %w", id, err)
+	case by:
 		return byThis, nil
-	case !fault.Is(err, fault.NotFound):
-		return byNobody, fmt.Errorf("look for the request that made server %s: %w", id, err)
-	case server.Fingerprint != nil && *server.Fingerprint != hash:
+	case made != nil && *made != hash:
 		return byNobody, fault.Wrap(fault.Conflict, KeyUsed,
 			"This Idempotency-Key was used for another request, which made server %s. Repeat that request, or use a new key.", id)
 	}
@@ -159,7 +170,7 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 			Metadata: r.Metadata, Tags: slices.Compact(slices.Sorted(slices.Values(r.Tags))),
 			ConfigDrive: r.ConfigDrive || s.config.ForceConfigDrive, Fingerprint: r.Hash,
 			AccessIPv4: r.AccessIPv4, AccessIPv6: r.AccessIPv6, AutoDiskConfig: r.AutoDiskConfig, TrustedCertificates: r.TrustedCertificates,
-			KernelID: r.KernelID, RamdiskID: r.RamdiskID, Protected: r.Protected,
+			KernelID: r.KernelID, RamdiskID: r.RamdiskID, Protected: r.Protected, EndsAtShutdown: r.EndsAtShutdown,
 		},
 		Roles: s.caller.Roles, UserData: r.UserData, Files: r.Files, Hints: r.Hints, MaxHosts: s.config.MaxHosts, Deadlines: s.config.Deadlines,
 		Seed: newSeed(), Drive: s.config.Drive, Inject: s.config.Inject, VendorData: s.config.VendorData, VendorServices: s.config.VendorServices,

@@ -24,7 +24,8 @@ import (
 // once the delete is certain to happen, Reset once a state is certain to be set, Do once an action has begun (an awaited one:
 // has ended), Adopt when a guest is a server, ForgetHost when a host is heard no more, DrainHost when
 // one gets no servers any more. Drain is how far that is, and ActOnDrain an operator's word to it. Progress is that of a running build; it
-// is empty, or NotFound, when none runs. Arrived is how far disks are that travel. Console, Diagnostics and TriggerCrashDump ask a server's host, HostNetwork a host: Unavailable when it does not answer.
+// is empty, or NotFound, when none runs. Arrived is how far disks are that travel. Console, Diagnostics, Screenshot and TriggerCrashDump ask
+// a server's host, HostNetwork a host: Unavailable when it does not answer.
 type Engine interface {
 	Submit(ctx context.Context, in contract.BootInput) error
 	Reserve(ctx context.Context, in contract.ReserveInput) (admitted int, err error)
@@ -34,6 +35,7 @@ type Engine interface {
 	Arrived(ctx context.Context, serverID string) (contract.TransferProgress, error)
 	Console(ctx context.Context, in contract.ConsoleInput) (string, error)
 	Diagnostics(ctx context.Context, in contract.GuestInput) (contract.Diagnostics, error)
+	Screenshot(ctx context.Context, in contract.GuestInput) (contract.Screenshot, error)
 	TriggerCrashDump(ctx context.Context, in contract.GuestInput) error
 	Do(ctx context.Context, workflow string, in contract.ActionInput) error
 	Adopt(ctx context.Context, in contract.AdoptInput) error
@@ -173,6 +175,11 @@ func (s Servers) List(ctx context.Context, f models.ServerFilter) ([]models.Serv
 		f.ProjectID = s.caller.ProjectID
 	}
 	return s.store.ListServers(ctx, f)
+}
+
+// JustAccepted are the servers of a reservation of the caller's that was accepted this moment: their rows and metadata.
+func (s Servers) JustAccepted(ctx context.Context, made Accepted) ([]models.Server, error) {
+	return s.store.JustRecorded(ctx, s.caller.ProjectID, made.ReservationID)
 }
 
 // Delete asks for a server's end. It is certain then, and not yet done: whoever locks the server afterwards comes too late. Where deletes

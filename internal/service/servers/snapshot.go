@@ -18,6 +18,11 @@ func (s Servers) CreateImage(ctx context.Context, v models.Server, action lifecy
 	if err := v.CanBegin(action, s.caller.Admin()); err != nil {
 		return "", err
 	}
+	if image.AtRest { // no lock keeps an image from being made, but one keeps its server as it is
+		if err := v.MayChange(s.caller.Admin()); err != nil {
+			return "", err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(image.Metadata)) {
 		if slices.Contains(imagepolicy.Attributes, name) {
 			return "", invalid("The metadata '%s' is no property of an image, but an attribute of its own.", name)

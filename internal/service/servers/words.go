@@ -20,6 +20,7 @@ type Update struct {
 	AccessIPv4, AccessIPv6 *string
 	AutoDiskConfig         *bool // OS-DCF:diskConfig is AUTO, from the next time that the disk is made
 	Protected              *bool // from the EC2 API's TerminateInstances
+	EndsAtShutdown         *bool // of its guest by itself
 }
 
 // Update changes what is said of a server. Its guest was told its names when it was built, and is told nothing of the change.
@@ -32,6 +33,7 @@ func (s Servers) Update(ctx context.Context, v models.Server, u Update) (models.
 		set(&v.AccessIPv6, u.AccessIPv6)
 		set(&v.AutoDiskConfig, u.AutoDiskConfig)
 		set(&v.Protected, u.Protected)
+		set(&v.EndsAtShutdown, u.EndsAtShutdown)
 		return nil
 	})
 	if err != nil {

@@ -57,3 +57,8 @@ func (s Servers) Flavors(ctx context.Context) ([]models.Flavor, error) {
 	}
 	return s.store.ListFlavors(ctx, f)
 }
+
+// FlavorNamed is the one of a name among them.
+func (s Servers) FlavorNamed(ctx context.Context, name string) (models.Flavor, error) {
+	return s.store.FlavorNamed(ctx, name, s.caller.ProjectID, s.caller.Admin())
+}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"io/fs"
 	"net"
@@ -408,7 +409,7 @@ func (h *Hypervisor) State(ctx context.Context, id string) (state hypervisor.Sta
 func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err error) {
 	err = h.call(ctx, "List", "", h.o.ReadLatency, func() error {
 		for id, r := range h.world {
-			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself, Saved: r.Saved})
+			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself, ByGuest: r.ByItself && r.State == hypervisor.ShutOff, Saved: r.Saved})
 		}
 		return nil
 	})
@@ -516,6 +517,16 @@ func (h *Hypervisor) Diagnostics(ctx context.Context, id string) (out contract.D
 		return nil
 	})
 	return out, err
+}
+
+// Screenshot is a screen of one color: the guest of a fake domain shows nothing.
+func (h *Hypervisor) Screenshot(ctx context.Context, id string) (picture image.Image, err error) {
+	err = h.call(ctx, "Screenshot", id, h.o.ReadLatency, func() error {
+		picture = image.NewGray(image.Rect(0, 0, 720, 400))
+		_, err := h.on(id)
+		return err
+	})
+	return picture, err
 }
 
 // OpenConsole gives a serial console that says what is typed again; there is no screen.

@@ -245,6 +245,8 @@ func (s suite) inside(t *testing.T) {
 		requireFault(t, h.Thaw(ctxOf(t), d.UUID), kind)
 		_, err = h.OpenConsole(ctxOf(t), d.UUID, contract.ConsoleSerial)
 		requireFault(t, err, kind)
+		_, err = h.Screenshot(ctxOf(t), d.UUID)
+		requireFault(t, err, kind)
 	}
 	refuse(fault.NotFound)
 	require.NoError(t, h.Define(ctxOf(t), d))
@@ -272,6 +274,9 @@ func (s suite) inside(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, console.Close())
 	}
+	picture, err := h.Screenshot(ctxOf(t), d.UUID)
+	require.NoError(t, err)
+	require.Positive(t, picture.Bounds().Dx()*picture.Bounds().Dy())
 	for _, quiesce := range []func(context.Context, string) error{h.Freeze, h.Thaw} {
 		err = quiesce(ctxOf(t), d.UUID)
 		requireFault(t, err, fault.Conflict)

@@ -44,8 +44,7 @@ func (h *Hypervisor) OpenConsole(ctx context.Context, id, kind string) (io.ReadW
 	}
 	switch {
 	case path == "" && kind == contract.ConsoleVNC:
-		return nil, fault.New(fault.Invalid, "Unavailable console type vnc. The server has no screen: its image asks for none (hw_video_model), its host's machines have none, "+
-			"or it was built before servers had one: reboot it hard")
+		return nil, noScreen()
 	case path == "":
 		return nil, fault.New(fault.Invalid, "Unavailable console type %s.", kind)
 	}

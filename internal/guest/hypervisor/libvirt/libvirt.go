@@ -63,6 +63,7 @@ type Hypervisor struct {
 	mu       sync.Mutex
 	platform *platform // found at the first use: it changes only with the host's hardware and packages
 	way      *way      // that the last trial found
+	shutDown shutDown
 }
 
 var _ hypervisor.Hypervisor = (*Hypervisor)(nil)
@@ -715,7 +716,8 @@ func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err err
 			}
 			out = append(out, hypervisor.Status{
 				UUID: id, Name: r.Dom.Name, State: stateFrom(state, reason), ByItself: byItself(state, reason),
-				Saved: slices.ContainsFunc(saved, func(d golibvirt.Domain) bool { return d.UUID == r.Dom.UUID }),
+				ByGuest: golibvirt.DomainState(state) == golibvirt.DomainShutoff && byItself(state, reason) && h.shutDown.byGuest(id),
+				Saved:   slices.ContainsFunc(saved, func(d golibvirt.Domain) bool { return d.UUID == r.Dom.UUID }),
 			})
 		}
 		slices.SortFunc(out, func(a, b hypervisor.Status) int { return strings.Compare(a.UUID, b.UUID) })

@@ -4,12 +4,52 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
 )
 
 // errWatchEnded is what ends a watch when libvirtd went away.
 var errWatchEnded = errors.New("libvirtd closed the connection")
+
+// shutDown are the guests that were heard to shut themselves down since their last start. libvirt's reason of a domain that is off is the
+// same where QEMU was told to end by a signal, as everything is when its machine goes down; its event tells the two apart.
+type shutDown struct {
+	mu     sync.Mutex
+	guests map[string]bool
+}
+
+func (s *shutDown) heard(event golibvirt.DomainEventLifecycleMsg) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := uuid.UUID(event.Dom.UUID).String()
+	switch golibvirt.DomainEventType(event.Event) {
+	case golibvirt.DomainEventShutdown:
+		if golibvirt.DomainEventShutdownDetailType(event.Detail) == golibvirt.DomainEventShutdownGuest {
+			if s.guests == nil {
+				s.guests = map[string]bool{}
+			}
+			s.guests[id] = true
+			return
+		}
+		delete(s.guests, id)
+	case golibvirt.DomainEventStarted, golibvirt.DomainEventUndefined:
+		delete(s.guests, id)
+	}
+}
+
+func (s *shutDown) byGuest(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.guests[id]
+}
+
+func (s *shutDown) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.guests)
+}
 
 // Watch has a connection of its own for as long as it lasts: events come on the connection that asked for them.
 func (h *Hypervisor) Watch(ctx context.Context, connected, changed func()) error {
@@ -36,13 +76,15 @@ func (h *Hypervisor) Watch(ctx context.Context, connected, changed func()) error
 		for range events {
 		}
 	}()
+	h.shutDown.forget() // what was missed may be another start
 	connected()
 	for {
 		select {
-		case _, ok := <-events:
+		case event, ok := <-events:
 			if !ok {
 				return h.translate("watch the domains", transportError{errWatchEnded})
 			}
+			h.shutDown.heard(event)
 			changed()
 		case <-c.conn.broken:
 			return h.translate("watch the domains", transportError{errWatchEnded})
