@@ -620,4 +620,5 @@ func TestAnAttributeIsChangedInEitherSpelling(t *testing.T) {
 	require.Equal(t, "InvalidParameterValue", w.ec2(key, "Action", "ReportInstanceStatus", "InstanceId.1", id, "Status", "ok", "ReasonCode.1", "x").code)
 	require.Equal(t, "InvalidParameterValue", w.ec2(key, "Action", "ReportInstanceStatus", "InstanceId.1", id, "Status", "ok", "ReasonCode.1", "other", "StartTime", "now").code)
 	require.Equal(t, "IncorrectInstanceState", w.ec2(key, "Action", "GetConsoleScreenshot", "InstanceId", id).code)
+	require.Contains(t, w.ec2(key, "Action", "GetPasswordData", "InstanceId", id).body, "<passwordData></passwordData>", "its guest has posted none")
 }

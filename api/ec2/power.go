@@ -253,9 +253,34 @@ func (a *API) consoleScreenshot(ctx context.Context, who asker, in consoleScreen
 	return &saidScreenshot{ID: found[0].id, Data: base64.StdEncoding.EncodeToString(picture)}, nil
 }
 
+type passwordData struct {
+	ID string `ec2:"InstanceId,required"`
+}
+
+type saidPassword struct {
+	head
+	ID   string `xml:"instanceId"`
+	At   string `xml:"timestamp"`
+	Data string `xml:"passwordData"`
+}
+
+// passwordData is what the guest has posted to its metadata service, encrypted with its key pair; nothing where it has not.
+func (a *API) passwordData(ctx context.Context, who asker, in passwordData) (*saidPassword, error) {
+	found, err := a.instances(ctx, who, []string{in.ID}, nil)
+	if err != nil {
+		return nil, err
+	}
+	password, err := a.asking(who).GuestPassword(ctx, found[0].server)
+	if err != nil {
+		return nil, err
+	}
+	return &saidPassword{ID: found[0].id, At: when(a.now()), Data: password}, nil
+}
+
 var powerActions = []action{
 	does("GetConsoleOutput", (*API).consoleOutput),
 	does("GetConsoleScreenshot", (*API).consoleScreenshot),
+	does("GetPasswordData", (*API).passwordData),
 	does("RebootInstances", (*API).rebootInstances),
 	does("StartInstances", (*API).startInstances),
 	does("StopInstances", (*API).stopInstances),

@@ -21,7 +21,6 @@ var unserved = []struct {
 	}},
 	{"An instance keeps the network interfaces that it was built with", []string{"AttachNetworkInterface", "DetachNetworkInterface"}},
 	{"An image gets its bytes by the image API, or is made of an instance (CreateImage) or of an image (CopyImage, RegisterImage)", []string{"ImportImage"}},
-	{"No password of an instance is kept", []string{"GetPasswordData"}},
 }
 
 func unservedActions() []action {
