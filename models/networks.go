@@ -114,6 +114,8 @@ type PortRequest struct {
 	Hostname  string // of the hypervisor
 	Tag       string
 	TaskState *string // shown on the server then; nil leaves it
+
+	SecurityGroups []string // ids of those that the port is made in; none is its project's default
 }
 
 // DefaultMTU is a network's where nobody names one: an Ethernet link's.

@@ -579,7 +579,14 @@ func (s *Store) AllocatePort(ctx context.Context, r PortRequest) (Port, error) {
 	if r.ServerID == "" {
 		return Port{}, errors.New("allocate a port: no server is named")
 	}
-	m := making{PortRequest: r, macs: ids.MACs(r.ID), draft: Port{AdminStateUp: true, Grouped: true}, limit: -1}
+	m := making{PortRequest: r, macs: ids.MACs(r.ID), draft: Port{AdminStateUp: true, Grouped: len(r.SecurityGroups) == 0}, limit: -1}
+	for _, id := range r.SecurityGroups {
+		if id == ids.SecurityGroup(r.ProjectID) {
+			m.draft.Grouped = true
+		} else {
+			m.draft.FurtherGroups = append(m.draft.FurtherGroups, GroupRef{ID: id})
+		}
+	}
 	if r.FixedIP != "" {
 		m.draft.FixedIPs = []FixedIP{{IP: r.FixedIP}}
 	}

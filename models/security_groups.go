@@ -79,6 +79,24 @@ func (p Port) SecurityGroups() []GroupRef {
 	return append(all, p.FurtherGroups...)
 }
 
+// In says whether a port is in a group.
+func (p Port) In(group string) bool {
+	return slices.ContainsFunc(p.SecurityGroups(), func(g GroupRef) bool { return g.ID == group })
+}
+
+// SecurityGroups are those that any port of a server is in.
+func (v Server) SecurityGroups() []GroupRef {
+	var all []GroupRef
+	for _, p := range v.Ports {
+		for _, g := range p.SecurityGroups() {
+			if !slices.Contains(all, g) {
+				all = append(all, g)
+			}
+		}
+	}
+	return all
+}
+
 // SecurityGroupFilter selects groups.
 type SecurityGroupFilter struct {
 	ProjectID string // "" is all

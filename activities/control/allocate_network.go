@@ -27,6 +27,8 @@ func (a *Activities) AllocateNetwork(ctx context.Context, in contract.AllocateNe
 		Hostname:  in.Hostname,
 		Tag:       in.Request.Tag,
 		TaskState: optional(string(in.NextPhase)),
+
+		SecurityGroups: in.Request.SecurityGroups,
 	})
 	if err != nil {
 		return contract.Port{}, err

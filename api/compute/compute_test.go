@@ -167,6 +167,12 @@ type cloud struct {
 
 func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 	t.Helper()
+	return newCloudOn(t, networks.Bridge, change...)
+}
+
+// newCloudOn is one whose networks stand on an engine.
+func newCloudOn(t testing.TB, engine string, change ...func(*servers.Config)) *cloud {
+	t.Helper()
 	keys := testenv.PayloadKeys(t)
 	c := &cloud{builds: &builds{}, keys: keys, image: uuid.NewString()}
 	var err error
@@ -182,6 +188,7 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 				ServerGroups: d.Quota.ServerGroups, ServerGroupMembers: d.Quota.ServerGroupMembers,
 			},
 		}
+		config.Networks = networks.New(store, networks.Config{Engine: engine})
 		for _, f := range change {
 			f(&config)
 		}
@@ -189,7 +196,7 @@ func newCloud(t testing.TB, change ...func(*servers.Config)) *cloud {
 		computing := compute.New(store, service, images.New(store, c.bytes, images.Config{MaxBytes: 1 << 30}, slog.New(slog.DiscardHandler)), consoles.New(store, c.builds, consoles.Config{}), compute.Config{HostDownAfter: d.Build.HostDownAfter})
 		computing.Mount(e.Group("/compute"))
 		computing.MountExplain(e.Group("/reservations"))
-		network.New(store, networks.New(store, networks.Config{})).Mount(e.Group("/network"))
+		network.New(store, config.Networks).Mount(e.Group("/network"))
 	})
 	c.admin, c.member = c.User(t, "one", "admin"), c.User(t, "one", "member")
 	c.reader, c.stranger = c.User(t, "one", "reader"), c.User(t, "two", "member")

@@ -34,6 +34,7 @@ type asking struct {
 
 // actionBodies read what is said to an action, by its word, and do it. One that is not here takes anything, and begins.
 var actionBodies = map[string]func(*API, echo.Context, asking) error{
+	"addSecurityGroup":    (*API).addSecurityGroup,
 	"os-getConsoleOutput": (*API).consoleOutput,
 	"changePassword":      (*API).changePassword,
 	"createBackup":        (*API).createBackup,
@@ -47,6 +48,7 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 	"os-resetState":       (*API).resetState,
 	"reboot":              (*API).reboot,
 	"rebuild":             (*API).rebuild,
+	"removeSecurityGroup": (*API).removeSecurityGroup,
 	"rescue":              (*API).rescue,
 	"resize":              (*API).resize,
 	"revertResize":        (*API).revertResize,
@@ -59,9 +61,9 @@ var actionBodies = map[string]func(*API, echo.Context, asking) error{
 // notServed are the actions that Nova has and servers here cannot do: not for their state or their arguments, so that nothing else
 // would help.
 var notServed = []string{
-	"addFixedIp", "addFloatingIp", "addSecurityGroup", "evacuate", "injectNetworkInfo",
+	"addFixedIp", "addFloatingIp", "evacuate", "injectNetworkInfo",
 	"os-getMKSConsole", "os-getRDPConsole", "os-getSPICEConsole", "os-migrateLive",
-	"removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "resetNetwork",
+	"removeFixedIp", "removeFloatingIp", "resetNetwork",
 }
 
 // act does the action that a body names. Each has a rule of its own that says who may; to those who may, an unknown server is 404

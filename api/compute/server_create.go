@@ -17,8 +17,8 @@ import (
 
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/contract"
-	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
+	"github.com/slipway-cloud/slipway/models"
 )
 
 const maxKeyHeader = 255
@@ -105,12 +105,24 @@ func (a *API) createServer(c echo.Context) error {
 	}
 	// Of several, the first.
 	self := links(c, "servers", accepted.ServerID)
-	v := object{"id": accepted.ServerID, "links": self, "OS-DCF:diskConfig": diskConfig(request.AutoDiskConfig != nil && *request.AutoDiskConfig), "security_groups": defaultGroups()}
+	v := object{"id": accepted.ServerID, "links": self, "OS-DCF:diskConfig": diskConfig(request.AutoDiskConfig != nil && *request.AutoDiskConfig), "security_groups": groupsSaid(body.Server)}
 	if accepted.AdminPass != "" {
 		v["adminPass"] = accepted.AdminPass
 	}
 	c.Response().Header().Set(echo.HeaderLocation, self[0].Href)
 	return c.JSON(http.StatusAccepted, object{"server": v})
+}
+
+// groupsSaid are the security groups of a request, as its answer names them.
+func groupsSaid(r createRequest) []map[string]string {
+	all := []map[string]string{}
+	for _, g := range r.SecurityGroups {
+		all = append(all, map[string]string{"name": g.Name})
+	}
+	if len(all) == 0 {
+		all = groupNames([]models.GroupRef{{Name: models.DefaultGroup}})
+	}
+	return all
 }
 
 // requestHash tells whether two requests under one key ask for the same; "" without a key. It is stored, and a request may
@@ -323,11 +335,4 @@ func nicsOf(raw json.RawMessage) (servers.NICs, error) {
 		nics.Named = append(nics.Named, nic)
 	}
 	return nics, nil
-}
-
-func defaultGroup(projectID string) object {
-	return object{
-		"id": ids.SecurityGroup(projectID), "name": "default", "description": "Default security group",
-		"tenant_id": projectID, "rules": []any{},
-	}
 }

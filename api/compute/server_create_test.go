@@ -131,7 +131,7 @@ func TestABadRequestForAServerIsRefusedInNovasWordsAndNothingIsBuilt(t *testing.
 			"Invalid input for field/attribute name. Value: " + strings.Repeat("n", 253) + ". '" + strings.Repeat("n", 253) + "' is too long: with its number a name has at most 255 characters"},
 		{"counts that contradict", "", c.with(fields{"min_count": 2, "max_count": 1}), 400, "min_count must be <= max_count"},
 		{"a count of none", "", c.with(fields{"min_count": "0"}), 400, "Invalid input for field/attribute min_count. Value: 0. '0' is less than the minimum of 1"},
-		{"an unknown security group", "", c.with(fields{"security_groups": []fields{{"name": "web"}}}), 400, "Security group web not found."},
+		{"an unknown security group", "", c.with(fields{"security_groups": []fields{{"name": "web"}}}), 400, "Unable to find security_group with name or id 'web'"},
 		{"personality since 2.57", "2.57", c.with(fields{"personality": []fields{}}), 400, "Invalid input for field/attribute server. Value: {'flavorRef': '1', 'imageRef': '" + c.image + "', 'name': 'web', 'networks': 'none', 'personality': []}. Additional properties are not allowed ('personality' was unexpected)"},
 		{"too many files", "2.56", c.with(fields{"personality": make6Files()}), 403, "Quota exceeded, too many injected files: at most 5 are allowed."},
 		{"a file that climbs", "2.56", c.with(fields{"personality": []fields{{"path": "/../etc/shadow", "contents": "YQ=="}}}), 400, "Invalid input for field/attribute path. Value: /../etc/shadow. '/../etc/shadow' is not an absolute path"},

@@ -40,15 +40,6 @@ func (a *API) showAddresses(c echo.Context) error {
 	return c.JSON(http.StatusOK, object{network: of})
 }
 
-// listServerGroups shows the one security group that every project has.
-func (a *API) listServerGroups(c echo.Context) error {
-	s, err := a.server(c)
-	if err != nil {
-		return err
-	}
-	return c.JSON(http.StatusOK, object{"security_groups": []object{defaultGroup(s.ProjectID)}})
-}
-
 // listVolumes is empty: a server's disks are its host's own. The openstack client asks for it with every show.
 func (a *API) listVolumes(c echo.Context) error {
 	if _, err := a.server(c); err != nil {

@@ -23,8 +23,6 @@ func diskConfig(auto bool) string {
 	return "MANUAL"
 }
 
-func defaultGroups() []map[string]string { return []map[string]string{{"name": "default"}} }
-
 func basicView(c echo.Context, s models.Server) object {
 	return object{"id": s.ID, "name": s.Name, "links": links(c, "servers", s.ID)}
 }
@@ -82,7 +80,9 @@ func (a *API) serverView(c echo.Context, s models.Server, alone bool) object {
 	v["key_name"] = s.KeyName
 	v["OS-SRV-USG:launched_at"] = rest.TimeNaivePtr(s.LaunchedAt)
 	v["OS-SRV-USG:terminated_at"] = rest.TimeNaivePtr(s.TerminatedAt)
-	v["security_groups"] = defaultGroups()
+	if groups := groupNames(s.SecurityGroups()); groups != nil {
+		v["security_groups"] = groups
+	}
 	v["OS-EXT-STS:task_state"] = s.TaskState
 	v["OS-EXT-STS:vm_state"] = s.VMState
 	v["OS-EXT-STS:power_state"] = s.PowerState

@@ -236,6 +236,8 @@ type NICRequest struct {
 	PortID    string `json:"port_id,omitempty"`
 	FixedIP   string `json:"fixed_ip,omitempty"`
 	Tag       string `json:"tag,omitempty"`
+	// SecurityGroups are the ids of those that the port is made in; none is its project's default.
+	SecurityGroups []string `json:"security_groups,omitempty"`
 }
 
 // Image is an image pinned for a build: what the host fetches and checks.
@@ -438,6 +440,8 @@ type Port struct {
 	Addresses []Address `json:"addresses"`
 	Tag       string    `json:"tag,omitempty"`
 	VIFType   string    `json:"vif_type,omitempty"`
+	// SecurityGroups are the names of those that it is in; nil from versions that did not say, empty of a port in none.
+	SecurityGroups []string `json:"security_groups,omitzero"`
 }
 
 // What a port is to its host, as Neutron's binding:vif_type.

@@ -2,6 +2,7 @@ package contract
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -35,16 +36,12 @@ func (f ServerFacts) Metadata(zone string) InstanceMetadata {
 	if image.Ramdisk != nil {
 		ramdisk = *image.Ramdisk
 	}
-	var groups []string
-	if len(f.Networks) > 0 {
-		groups = []string{"default"} // the only one that there is
-	}
 	hostname := f.Server.Hostname
 	if domain := f.Spec.DriveMade().Domain; domain != "" && !strings.Contains(hostname, ".") {
 		hostname += "." + domain
 	}
 	return InstanceMetadata{
-		SecurityGroups:    groups,
+		SecurityGroups:    f.securityGroups(),
 		ServerID:          f.Server.ServerID,
 		ProjectID:         f.Server.ProjectID,
 		Name:              f.Server.Name,
@@ -73,6 +70,24 @@ func (f ServerFacts) Metadata(zone string) InstanceMetadata {
 		Swap:              f.Spec.Flavor.SwapMiB > 0,
 		BlockDevices:      image.BlockDevices,
 	}
+}
+
+// securityGroups are the names of those that any of its ports is in.
+func (f ServerFacts) securityGroups() []string {
+	var all []string
+	said := false
+	for _, p := range f.Ports {
+		said = said || p.SecurityGroups != nil
+		for _, name := range p.SecurityGroups {
+			if !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	if !said && len(f.Networks) > 0 {
+		return []string{"default"} // the only one that there was
+	}
+	return all
 }
 
 // Injects says whether the guest is told by injection: only without a config drive, and only when there is something to say

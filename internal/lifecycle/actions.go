@@ -247,6 +247,16 @@ var Actions = []Action{
 		Does: "takes that back; what an admin of another project has locked, admins alone",
 	},
 	{
+		Name: "addSecurityGroup", Method: "addSecurityGroup", Event: Untold, Kind: Writes, Since: 1, Policy: "os_compute_api:os-security-groups:add",
+		Power: AsItWas, Locked: true,
+		Does: "puts all ports of the server into a security group, by name or id",
+	},
+	{
+		Name: "removeSecurityGroup", Method: "removeSecurityGroup", Event: Untold, Kind: Writes, Since: 1, Policy: "os_compute_api:os-security-groups:remove",
+		Power: AsItWas, Locked: true,
+		Does: "takes them out of it",
+	},
+	{
 		Name: "os-resetState", Method: "resetState", Kind: Ends, Since: 1, Policy: "os_compute_api:os-admin-actions:reset_state", Admin: true,
 		Power: AsItWas, Locked: true,
 		Does: "ends what is being done to the server, a delete excepted, and makes it `active` or `error`, as the body says",

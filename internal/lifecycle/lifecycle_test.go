@@ -53,7 +53,7 @@ var fromOfNova = map[string][]VMState{
 	"unshelve": {Shelved}, "unshelve-offloaded": {ShelvedOffloaded},
 	"resize": {Active, Stopped}, "confirmResize": {Resized}, "revertResize": {Resized}, "migrate": {Active, Stopped},
 	"changePassword": {Active}, "trigger_crash_dump": {Active, Paused, Rescued, Error},
-	"lock": nil, "unlock": nil, "os-getConsoleOutput": nil, "os-getVNCConsole": nil, "os-getSerialConsole": nil, "os-resetState": nil, "forceDelete": nil,
+	"lock": nil, "unlock": nil, "addSecurityGroup": nil, "removeSecurityGroup": nil, "os-getConsoleOutput": nil, "os-getVNCConsole": nil, "os-getSerialConsole": nil, "os-resetState": nil, "forceDelete": nil,
 }
 
 func TestEveryActionMayBeginInTheStatesInWhichNovaLetsIt(t *testing.T) {

@@ -51,7 +51,10 @@ func Spec(keys *payload.Keys, kept models.ServerSpec) (contract.ServerSpec, erro
 func Port(p models.Port, vif string) contract.Port {
 	out := contract.Port{
 		ID: p.ID, NetworkID: p.NetworkID, Network: p.Network.Name, MAC: p.MAC, MTU: p.Network.MTU,
-		Bridge: ids.Bridge(p.NetworkID), Tag: value(p.Tag), VIFType: vif,
+		Bridge: ids.Bridge(p.NetworkID), Tag: value(p.Tag), VIFType: vif, SecurityGroups: []string{},
+	}
+	for _, g := range p.SecurityGroups() {
+		out.SecurityGroups = append(out.SecurityGroups, g.Name)
 	}
 	for _, f := range p.FixedIPs {
 		address := contract.Address{IP: f.IP, SubnetID: f.SubnetID}

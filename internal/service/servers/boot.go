@@ -30,7 +30,7 @@ type Request struct {
 	NICs    NICs
 	// BlockDevices are its disks, where the request maps them; none are the image's and the flavor's.
 	BlockDevices []BlockDevice
-	// SecurityGroups are names or ids. A project has the one named default.
+	// SecurityGroups are names or ids of those that its ports are made in; none is the project's default. Ports that are there keep theirs.
 	SecurityGroups []string
 	Metadata       map[string]string
 	Tags           []string
@@ -181,9 +181,6 @@ func (s Servers) input(ctx context.Context, id string, r Request) (contract.Boot
 	if r.Name == "" {
 		in.Name = ids.ServerName(id)
 	}
-	if err := checkGroups(s.caller.ProjectID, r.SecurityGroups); err != nil {
-		return in, err
-	}
 	q, err := s.Quota(ctx, in.ProjectID)
 	if err != nil {
 		return in, err
@@ -220,8 +217,10 @@ func (s Servers) resolve(ctx context.Context, r Request, in *contract.BootInput)
 	if in.KeyPairs, err = s.keyPairs(ctx, r.KeyName); err != nil {
 		return err
 	}
-	in.Networks, err = s.interfaces(ctx, r.NICs)
-	return err
+	if in.Networks, err = s.interfaces(ctx, r.NICs); err != nil {
+		return err
+	}
+	return s.guard(ctx, r.SecurityGroups, in.Networks)
 }
 
 // FlavorFor is a flavor that somebody may see: an admin any, others one that is public or that their project was given.

@@ -71,13 +71,3 @@ func (s Servers) checkCounts(r Request, nics []contract.NICRequest) error {
 	}
 	return nil
 }
-
-// checkGroups lets the one security group through that every project has, by name or id.
-func checkGroups(projectID string, groups []string) error {
-	for _, g := range groups {
-		if g != "" && g != "default" && g != ids.SecurityGroup(projectID) {
-			return invalid("Security group %s not found.", g)
-		}
-	}
-	return nil
-}
