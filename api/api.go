@@ -117,7 +117,8 @@ func New(o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL, Rules: o.Rules}
+	identities := people.New(o.Store, o.Servers.Keys, o.Rules.Lends()...)
+	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL, Tokens: identities, Rules: o.Rules}
 	if o.Metrics != nil {
 		m, err := newMetrics(o.Metrics)
 		if err != nil {
@@ -141,7 +142,6 @@ func New(o Options) (*Server, error) {
 	e.Pre(rest.CanonicalPath, withoutSlashes, compute.OtherPaths)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
-	identities := people.New(o.Store, o.Servers.Keys, o.Rules.Lends()...)
 	identity.New(o.Store, identities, o.Identity).Mount(e)
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))

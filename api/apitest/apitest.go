@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/dev/testenv"
+	"github.com/slipway-cloud/slipway/internal/service/identity"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -48,7 +49,7 @@ func New(t testing.TB, mount func(e *echo.Echo, store *models.Store)) *Env {
 	e := echo.New()
 	e.Pre(rest.CanonicalPath)
 	e.Use(rest.Parameters)
-	e.Use(rest.Begin(rest.Options{Logger: log}))
+	e.Use(rest.Begin(rest.Options{Logger: log, Tokens: identity.New(store, nil)}))
 	mount(e, store)
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)

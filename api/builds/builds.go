@@ -39,7 +39,7 @@ func New(store *models.Store, builds Builds) *API { return &API{store: store, bu
 
 // Mount adds the routes to g, which is the group "/builds".
 func (a *API) Mount(g *echo.Group) {
-	admin := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(a.store, rest.Plain), rest.RequireAdmin}
+	admin := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(rest.Plain), rest.RequireAdmin}
 	for _, root := range []string{"", "/"} {
 		g.GET(root, a.list, append(admin, rest.Expect(400, 403))...)
 	}

@@ -54,7 +54,7 @@ func (a *API) Mount(root *echo.Group) {
 		root.GET("/v2.1"+path, a.version("v2.1", "2.1"), open)
 	}
 
-	g := root.Group("/v2.1", open, rest.RequireToken(a.store, rest.Nova), rest.RequireProject, ownProjectPath, negotiate)
+	g := root.Group("/v2.1", open, rest.RequireToken(rest.Nova), rest.RequireProject, ownProjectPath, negotiate)
 	a.mountFlavors(g)
 	a.mountKeyPairs(g)
 	a.mountServers(g)

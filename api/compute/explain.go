@@ -16,7 +16,7 @@ import (
 // MountExplain adds Slipway's own route of what a request for servers would do now to g, which is the group "/reservations". Its body
 // is that of POST /servers, in the microversion that is asked for.
 func (a *API) MountExplain(g *echo.Group) {
-	g.POST("/explain", a.explainServer, rest.Fail(rest.Plain), rest.RequireToken(a.store, rest.Plain), rest.RequireProject, negotiate,
+	g.POST("/explain", a.explainServer, rest.Fail(rest.Plain), rest.RequireToken(rest.Plain), rest.RequireProject, negotiate,
 		writerOnly("os_compute_api:servers:create"), rest.Expect(400, 403, 404, 406, 409))
 }
 

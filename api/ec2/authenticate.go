@@ -116,14 +116,14 @@ func (a *API) authenticate(c echo.Context, r sigv4.Request, service string) (ask
 	case r.Query.Get("X-Amz-Security-Token") != "" || len(r.Header["X-Amz-Security-Token"]) > 0:
 		return asker{}, fault.New(fault.Unauthorized, "There are no temporary credentials here: X-Amz-Security-Token cannot be checked.")
 	}
-	secret, caller, err := a.keys.EC2Key(c.Request().Context(), signature.Access)
+	caller, matches, err := a.keys.Signer(c.Request().Context(), r, signature)
 	if fault.Is(err, fault.Unauthorized) {
 		return asker{}, fault.Wrap(fault.Unauthorized, err, "AWS was not able to validate the provided access credentials")
 	}
 	if err != nil {
 		return asker{}, err
 	}
-	if !signature.Matches(r, secret) {
+	if !matches {
 		return asker{}, fault.Wrap(fault.Forbidden, rest.EC2BadSignature, "The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}

@@ -18,12 +18,13 @@ import (
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/networks"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
+	"github.com/slipway-cloud/slipway/internal/sigv4"
 	"github.com/slipway-cloud/slipway/models"
 )
 
-// Keys are whose requests are let in: Unauthorized for an access key that lets nobody in.
+// Keys know who signs with access keys: Unauthorized where that is nobody who is let in.
 type Keys interface {
-	EC2Key(ctx context.Context, access string) (secret string, caller auth.Caller, err error)
+	Signer(ctx context.Context, r sigv4.Request, signature sigv4.Signature) (caller auth.Caller, matches bool, err error)
 }
 
 // Config of the API.

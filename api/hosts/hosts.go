@@ -79,7 +79,7 @@ func (a *API) Mount(g *echo.Group) {
 	g.PUT("/images/:id/file", a.storeSnapshot, append(own, rest.Expect(400, 404, 409, 410, 413))...)
 	g.HEAD("/images/:id/file", a.imageFile, append(own, rest.Expect(404, 416))...)
 
-	admin := []echo.MiddlewareFunc{fail, rest.RequireToken(a.store, rest.Plain), rest.RequireAdmin}
+	admin := []echo.MiddlewareFunc{fail, rest.RequireToken(rest.Plain), rest.RequireAdmin}
 	for _, root := range []string{"", "/"} {
 		g.GET(root, a.list, append(admin, rest.Expect(403))...)
 		g.POST(root, a.create, append(admin, rest.Expect(400, 403, 409))...)

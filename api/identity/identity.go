@@ -38,7 +38,7 @@ func (a *API) Mount(e *echo.Echo) {
 	e.GET("/v3", a.version, open)
 	e.POST("/v3/auth/tokens", a.createToken, open, rest.Expect(http.StatusBadRequest))
 
-	g := reading{e.Group("/v3", rest.Fail(rest.Keystone), rest.RequireToken(a.store, rest.Keystone))}
+	g := reading{e.Group("/v3", rest.Fail(rest.Keystone), rest.RequireToken(rest.Keystone))}
 	g.GET("/auth/tokens", a.showToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
 	g.DELETE("/auth/tokens", a.deleteToken, rest.Expect(http.StatusForbidden, http.StatusNotFound))
 	e.POST("/v3/users/:id/password", a.changeOwnPassword, open, rest.Expect(http.StatusBadRequest, http.StatusNotFound))

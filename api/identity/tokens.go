@@ -194,7 +194,7 @@ func (s *scope) UnmarshalJSON(raw []byte) error {
 // refuseLogin is the one answer to every login that fails, so that it tells nothing about which part was wrong.
 func refuseLogin(c echo.Context, why string, args ...any) error {
 	rest.Logger(c).Info("login refused", "why", fmt.Sprintf(why, args...))
-	c.Response().Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri='%s'", rest.URL(c, "/v3")))
+	rest.SetAuthenticate(c)
 	return fault.New(fault.Unauthorized, "The request you have made requires authentication.")
 }
 

@@ -62,7 +62,7 @@ func (a *API) Mount(root *echo.Group) {
 		invalid, forbidden, absent, conflict = http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusConflict
 		gone, unsatisfiable                  = http.StatusGone, http.StatusRequestedRangeNotSatisfiable
 	)
-	g := root.Group("/v2", open, rest.RequireToken(a.store, rest.Glance))
+	g := root.Group("/v2", open, rest.RequireToken(rest.Glance))
 	for name, document := range schemas {
 		g.GET("/schemas/"+name, schema(document), rest.Expect())
 	}

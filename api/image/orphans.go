@@ -19,7 +19,7 @@ import (
 // MountOrphans adds Slipway's own routes of bytes in the stores that no image has, for operators (role admin), to g, which is
 // the group "/image-orphans".
 func (a *API) MountOrphans(g *echo.Group) {
-	admin := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(a.store, rest.Plain), rest.RequireAdmin}
+	admin := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(rest.Plain), rest.RequireAdmin}
 	for _, root := range []string{"", "/"} {
 		g.GET(root, a.listOrphans, append(admin, rest.Expect(400, 403))...)
 	}

@@ -32,7 +32,7 @@ func New(store *models.Store, engine Engine) *API { return &API{store, engine} }
 
 // Mount adds the routes to g, which is the group "/installation".
 func (a *API) Mount(g *echo.Group) {
-	admin := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(a.store, rest.Plain), rest.RequireAdmin}
+	admin := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(rest.Plain), rest.RequireAdmin}
 	for _, root := range []string{"", "/"} {
 		g.GET(root, a.show, append(admin, rest.Expect(403))...)
 	}

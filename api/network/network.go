@@ -37,7 +37,7 @@ func (a *API) Mount(root *echo.Group) {
 	fail := rest.Fail(rest.Neutron)
 	root.GET("", a.versions, fail)
 	root.GET("/"+version, a.resources, fail)
-	g := root.Group("/"+version, fail, rest.RequireToken(a.store, rest.Neutron), rest.RequireProject)
+	g := root.Group("/"+version, fail, rest.RequireToken(rest.Neutron), rest.RequireProject)
 	mount(a, g, allNetworks)
 	mount(a, g, allSubnets)
 	mount(a, g, allPorts)

@@ -20,7 +20,7 @@ func New(store *models.Store) *API { return &API{store: store} }
 
 // Mount adds the routes to g, which is the group "/reservations".
 func (a *API) Mount(g *echo.Group) {
-	member := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(a.store, rest.Plain), rest.RequireProject}
+	member := []echo.MiddlewareFunc{rest.Fail(rest.Plain), rest.RequireToken(rest.Plain), rest.RequireProject}
 	for _, root := range []string{"", "/"} {
 		g.GET(root, a.list, append(member, rest.Expect(400, 403))...)
 	}

@@ -26,6 +26,10 @@ type Options struct {
 	// PublicURL is what links and the catalog begin with, e.g. "https://cloud.example.org"; "" takes each request's own
 	// scheme and host.
 	PublicURL string
+	// Tokens knows whose tokens are.
+	Tokens Tokens
+	// IdentityURL is where clients log in; "" is /v3 below PublicURL.
+	IdentityURL string
 	// Rules are what the operator's file says of named rules; nil is nothing.
 	Rules *policy.Rules
 	// Observe is called after each request; route is the template ("/compute/v2.1/servers/:id"), never the path itself.
@@ -45,7 +49,7 @@ func Begin(o Options) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			start := time.Now()
-			r := &request{id: newRequestID(), publicURL: o.PublicURL, rules: o.Rules}
+			r := &request{id: newRequestID(), publicURL: o.PublicURL, identityURL: o.IdentityURL, tokens: o.Tokens, rules: o.Rules}
 			attrs := []any{"request_id", r.id}
 			if g := c.Request().Header.Get("X-OpenStack-Request-ID"); validRequestID.MatchString(g) {
 				r.global = g

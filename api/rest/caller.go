@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -18,8 +17,6 @@ type Caller struct {
 	auth.Caller
 	UserName    string
 	ProjectName string // "" for an unscoped token
-	TokenHash   []byte
-	ExpiresAt   time.Time
 }
 
 // CallerOf is who makes this request; zero where no token was asked for.
@@ -31,20 +28,33 @@ func CallerOf(c echo.Context) Caller {
 // SetCaller says who makes this request, where something else than a token tells.
 func SetCaller(c echo.Context, caller Caller) { c.Set(keyCaller, caller) }
 
-// Tokens is where tokens are looked up: NotFound for one that is absent, expired, or whose user or project is disabled.
+// Tokens is who knows whose tokens are: NotFound for one that is absent, expired, or whose user or project is disabled.
 type Tokens interface {
-	Token(ctx context.Context, hash []byte, now time.Time) (models.TokenInfo, error)
+	Token(ctx context.Context, text string) (models.TokenInfo, error)
+}
+
+// SetAuthenticate says with a 401 where clients log in (keystonemiddleware's WWW-Authenticate).
+func SetAuthenticate(c echo.Context) {
+	c.Response().Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri='%s'", IdentityURL(c)))
+}
+
+// IdentityURL is where clients log in.
+func IdentityURL(c echo.Context) string {
+	if u := requestOf(c).identityURL; u != "" {
+		return u
+	}
+	return URL(c, "/v3")
 }
 
 // RequireToken lets only requests with a good X-Auth-Token through. Others get 401 with the address of the identity
 // service, as keystonemiddleware answers.
-func RequireToken(store Tokens, style Style) echo.MiddlewareFunc {
+func RequireToken(style Style) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			caller, err := authenticate(c, store)
+			caller, err := authenticate(c)
 			if err != nil {
 				if fault.Is(err, fault.Unauthorized) {
-					c.Response().Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri='%s'", URL(c, "/v3")))
+					SetAuthenticate(c)
 				}
 				writeError(c, style, err)
 				return nil
@@ -72,13 +82,12 @@ func Permit(c echo.Context, rule string) error {
 	return nil
 }
 
-func authenticate(c echo.Context, store Tokens) (Caller, error) {
+func authenticate(c echo.Context) (Caller, error) {
 	token := c.Request().Header.Get("X-Auth-Token")
 	if token == "" {
 		return Caller{}, fault.New(fault.Unauthorized, "The request you have made requires authentication.")
 	}
-	hash := auth.HashToken(token)
-	info, err := store.Token(c.Request().Context(), hash, time.Now())
+	info, err := requestOf(c).tokens.Token(c.Request().Context(), token)
 	if fault.Is(err, fault.NotFound) {
 		return Caller{}, fault.New(fault.Unauthorized, "The request you have made requires authentication.")
 	}
@@ -91,7 +100,7 @@ func authenticate(c echo.Context, store Tokens) (Caller, error) {
 			UserID: info.User.ID, ProjectID: scope.ProjectID, DomainID: scope.DomainID, System: scope.System, Roles: info.Roles,
 			Application: info.Application.ID, Restricted: info.Application.ID != "" && !info.Application.Unrestricted,
 		},
-		UserName: info.User.Name, ProjectName: info.Project.Name, TokenHash: hash, ExpiresAt: info.Token.ExpiresAt,
+		UserName: info.User.Name, ProjectName: info.Project.Name,
 	}, nil
 }
 

@@ -20,12 +20,14 @@ const (
 
 // request is what Begin notes about each request.
 type request struct {
-	id        string
-	global    string
-	publicURL string
-	rules     *policy.Rules
-	log       *slog.Logger
-	failure   error // what was answered as a 5xx, for the log
+	id          string
+	global      string
+	publicURL   string
+	identityURL string
+	tokens      Tokens
+	rules       *policy.Rules
+	log         *slog.Logger
+	failure     error // what was answered as a 5xx, for the log
 }
 
 func requestOf(c echo.Context) *request {

@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/payload"
+	"github.com/slipway-cloud/slipway/internal/sigv4"
 	"github.com/slipway-cloud/slipway/models"
 )
 
@@ -342,6 +343,12 @@ func (r *Repository) DeleteAccessKey(ctx context.Context, userID, access string)
 		return err
 	}
 	return r.store.DeleteCredential(ctx, row.ID)
+}
+
+// Signer is who signed a request, as EC2Key says, and whether it is the request that was signed.
+func (s *Service) Signer(ctx context.Context, r sigv4.Request, signature sigv4.Signature) (caller auth.Caller, matches bool, err error) {
+	secret, caller, err := s.EC2Key(ctx, signature.Access)
+	return caller, err == nil && signature.Matches(r, secret), err
 }
 
 // EC2Key is what a request that is signed with an access key is checked with, and who asks where it holds: the key's user on its
