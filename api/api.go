@@ -59,13 +59,16 @@ type Options struct {
 	Engine installation.Engine // none: it is not shown to whom it belongs
 
 	Identity identity.Config
-	Image    image.Config
-	Servers  servers.Config
-	Network  networks.Config
-	Compute  compute.Config
-	EC2      ec2.Config
-	Hosts    hosts.Config
-	Consoles consoles.Config
+	// External is who there is where another service issues the tokens, at IdentityURL; none: Slipway issues them.
+	External    *people.External
+	IdentityURL string
+	Image       image.Config
+	Servers     servers.Config
+	Network     networks.Config
+	Compute     compute.Config
+	EC2         ec2.Config
+	Hosts       hosts.Config
+	Consoles    consoles.Config
 
 	ConsolePage consolesapi.Config
 	// PublicURL is how clients reach this API, for the catalog and links: the scheme and host of each request. Set it
@@ -118,7 +121,12 @@ func New(o Options) (*Server, error) {
 		o.Logger = slog.Default()
 	}
 	identities := people.New(o.Store, o.Servers.Keys, o.Rules.Lends()...)
-	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL, Tokens: identities, Rules: o.Rules}
+	var tokens rest.Tokens = identities
+	var keys ec2.Keys = identities
+	if o.External != nil {
+		tokens, keys = o.External, o.External
+	}
+	begin := rest.Options{Logger: o.Logger, PublicURL: o.PublicURL, Tokens: tokens, IdentityURL: o.IdentityURL, Rules: o.Rules}
 	if o.Metrics != nil {
 		m, err := newMetrics(o.Metrics)
 		if err != nil {
@@ -142,7 +150,11 @@ func New(o Options) (*Server, error) {
 	e.Pre(rest.CanonicalPath, withoutSlashes, compute.OtherPaths)
 	e.Use(rest.Parameters, styled, rest.Begin(begin), otherMethods(e))
 
-	identity.New(o.Store, identities, o.Identity).Mount(e)
+	if o.External != nil {
+		identity.MountElsewhere(e)
+	} else {
+		identity.New(o.Store, identities, o.Identity).Mount(e)
+	}
 	imageAPI := image.New(o.Store, o.Images, o.Image)
 	imageAPI.Mount(e.Group("/image"))
 	imageAPI.MountOrphans(e.Group("/image-orphans"))
@@ -158,7 +170,7 @@ func New(o Options) (*Server, error) {
 	consolesapi.New(s.consoles, o.ConsolePage).Mount(e.Group("/console"))
 	computing := compute.New(o.Store, service, o.Images, s.consoles, o.Compute)
 	computing.Mount(e.Group("/compute"))
-	ec2.New(o.Store, identities, service, o.Images, wiring, o.Image.Importer(o.Store), o.EC2).Mount(e)
+	ec2.New(o.Store, keys, service, o.Images, wiring, o.Image.Importer(o.Store), o.EC2).Mount(e)
 	network.New(o.Store, wiring).Mount(e.Group("/network"))
 	hosts.New(o.Store, o.Images, service, s.consoles, o.Hosts).Mount(e.Group("/hosts"))
 	builds.New(o.Store, o.Builds).Mount(e.Group("/builds"))

@@ -37,6 +37,7 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 	"github.com/slipway-cloud/slipway/internal/imagestore"
 	"github.com/slipway-cloud/slipway/internal/service/consoles"
+	people "github.com/slipway-cloud/slipway/internal/service/identity"
 	"github.com/slipway-cloud/slipway/internal/service/images"
 	"github.com/slipway-cloud/slipway/internal/service/servers"
 	"github.com/slipway-cloud/slipway/models"
@@ -111,6 +112,7 @@ type world struct {
 	ec2Rate    ec2.Config
 	advertises bool // its address to hosts, as each of several processes has to
 	page       consolesapi.Config
+	external   *people.External // that issues the tokens, at loginURL
 	measured   *prometheus.Registry
 	url        string
 	server     *Server
@@ -206,6 +208,9 @@ func (w *world) serve() {
 	}
 	if w.builds != nil {
 		o.Builds = w.builds
+	}
+	if w.external != nil {
+		o.External, o.IdentityURL = w.external, loginURL
 	}
 	server, err := New(o)
 	require.NoError(w.t, err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/slipway-cloud/slipway/internal/auth"
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
@@ -39,6 +40,15 @@ type TokenInfo struct {
 	Domain        Named
 	Roles         []string
 	Application   Application
+}
+
+// Caller is who asks with the token.
+func (i TokenInfo) Caller() auth.Caller {
+	scope := i.Token.Scope
+	return auth.Caller{
+		UserID: i.User.ID, ProjectID: scope.ProjectID, DomainID: scope.DomainID, System: scope.System, Roles: i.Roles,
+		Application: i.Application.ID, Restricted: i.Application.ID != "" && !i.Application.Unrestricted,
+	}
 }
 
 // CreateToken records an issued token.

@@ -66,21 +66,21 @@ func (g reading) GET(path string, h echo.HandlerFunc, m ...echo.MiddlewareFunc) 
 
 // versions lists what is spoken: 300, as Keystone answers at its root.
 func (a *API) versions(c echo.Context) error {
-	return c.JSON(http.StatusMultipleChoices, object{
-		"versions": object{"values": []any{versionDocument(c)}},
-	})
+	return c.JSON(http.StatusMultipleChoices, versionList(versionDocument(rest.URL(c, "/v3/"))))
 }
 
 func (a *API) version(c echo.Context) error {
-	return c.JSON(http.StatusOK, object{"version": versionDocument(c)})
+	return c.JSON(http.StatusOK, object{"version": versionDocument(rest.URL(c, "/v3/"))})
 }
 
-func versionDocument(c echo.Context) object {
+func versionList(of object) object { return object{"versions": object{"values": []any{of}}} }
+
+func versionDocument(at string) object {
 	return object{
 		"id":      "v3.14",
 		"status":  "stable",
 		"updated": "2020-04-07T00:00:00Z",
-		"links":   []rest.Link{{Rel: "self", Href: rest.URL(c, "/v3/")}},
+		"links":   []rest.Link{{Rel: "self", Href: at}},
 		"media-types": []map[string]string{
 			{"base": "application/json", "type": "application/vnd.openstack.identity-v3+json"},
 		},

@@ -94,14 +94,7 @@ func authenticate(c echo.Context) (Caller, error) {
 	if err != nil {
 		return Caller{}, fmt.Errorf("look a token up: %w", err)
 	}
-	scope := info.Token.Scope
-	return Caller{
-		Caller: auth.Caller{
-			UserID: info.User.ID, ProjectID: scope.ProjectID, DomainID: scope.DomainID, System: scope.System, Roles: info.Roles,
-			Application: info.Application.ID, Restricted: info.Application.ID != "" && !info.Application.Unrestricted,
-		},
-		UserName: info.User.Name, ProjectName: info.Project.Name,
-	}, nil
+	return Caller{Caller: info.Caller(), UserName: info.User.Name, ProjectName: info.Project.Name}, nil
 }
 
 // RequireProject lets only project-scoped tokens through; comes after RequireToken.

@@ -38,7 +38,7 @@ func apiCommand() *cobra.Command {
 	return role("api", "Serve the users' HTTP API",
 		`Serves OpenStack's identity, compute, image and network APIs and the hosts' own, on one listener. Any number may run
 behind a load balancer, on one database and one folder (or store) of images.`,
-		[]string{"database", "temporal", "api", "images", "quota", "build", "network"}, runAPI)
+		[]string{"database", "temporal", "api", "identity", "images", "quota", "build", "network"}, runAPI)
 }
 
 func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
@@ -56,8 +56,14 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer store.Close()
-	if err := bootstrap(ctx, store, c.API, c.Network); err != nil {
+	external, err := openKeystone(ctx, c.Identity, store, certificates, log)
+	if err != nil {
 		return err
+	}
+	if external == nil {
+		if err := bootstrap(ctx, store, c.API, c.Network); err != nil {
+			return err
+		}
 	}
 	keys, err := openKeys(ctx, c.Temporal, store)
 	if err != nil {
@@ -115,7 +121,9 @@ func runAPI(ctx context.Context, c config.Config, log *slog.Logger) error {
 			Idle: c.Images.Idle, Imports: builds, Web: web,
 			ImportDeadline: c.Images.ImportDeadline, ImportPatience: c.Images.ImportPatience, UndoPatience: c.Build.UndoPatience, TaskTTL: c.Images.TaskTTL,
 		},
-		Identity: identity.Config{TokenTTL: c.API.TokenTTL},
+		Identity:    identity.Config{TokenTTL: c.API.TokenTTL},
+		External:    external,
+		IdentityURL: identityURL(c.Identity),
 		Servers: servers.Config{
 			Keys:          keys,
 			Quota:         quotaOf(c.Quota),

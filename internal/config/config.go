@@ -43,6 +43,7 @@ type Config struct {
 	Database Database `koanf:"database"`
 	Temporal Temporal `koanf:"temporal"`
 	API      API      `koanf:"api"`
+	Identity Identity `koanf:"identity"`
 	Images   Images   `koanf:"images"`
 	Quota    Quota    `koanf:"quota"`
 	Build    Build    `koanf:"build"`
@@ -503,6 +504,9 @@ func Default() Config {
 			UIURL: "http://127.0.0.1:8233", PayloadKeys: "/etc/slipway/payload.keys", Retention: 7 * 24 * time.Hour,
 		},
 		API: API{Listen: "127.0.0.1:8774", NoVNC: "/usr/share/novnc", TokenTTL: time.Hour, ConsoleTokenTTL: 10 * time.Minute, ConsoleIdle: 30 * time.Minute, EC2Burst: 100, ShutdownTimeout: 30 * time.Second},
+		Identity: Identity{Mode: IdentitySlipway, Keystone: Keystone{
+			UserDomain: "Default", Project: "service", ProjectDomain: "Default", CacheTTL: time.Minute, Patience: 10 * time.Second,
+		}},
 		Images: Images{
 			Dir: "/var/lib/slipway/images", MaxBytes: 1 << 40, Reserve: defaultReserve, Quarantine: 7 * 24 * time.Hour, Idle: time.Minute, ImportDeadline: 24 * time.Hour, ImportPatience: time.Minute, TaskTTL: 48 * time.Hour,
 			WebSchemes: "http,https", WebPorts: "80,443", WebMaxRedirects: 3,
@@ -671,12 +675,10 @@ func loadFile(k *koanf.Koanf, flags *pflag.FlagSet) error {
 // variables of their own under the prefix.
 func settingOf(variable string, known map[string]bool) string {
 	name := strings.ToLower(strings.TrimPrefix(variable, envPrefix))
-	if known[name] {
-		return name // of no section
-	}
-	section, rest, _ := strings.Cut(name, "_")
-	if key := section + "." + rest; known[key] {
-		return key
+	for key := range known {
+		if strings.ReplaceAll(key, ".", "_") == name {
+			return key
+		}
 	}
 	return ""
 }
@@ -780,6 +782,9 @@ func (c Config) check() error {
 	positive("api.console_token_ttl", int64(c.API.ConsoleTokenTTL))
 	positive("api.console_idle", int64(c.API.ConsoleIdle))
 	positive("api.shutdown_timeout", int64(c.API.ShutdownTimeout))
+	if err := c.checkIdentity(); err != nil {
+		wrong = append(wrong, err)
+	}
 	positive("images.max_bytes", c.Images.MaxBytes)
 	positive("images.idle", int64(c.Images.Idle))
 	positive("images.import_deadline", int64(c.Images.ImportDeadline))

@@ -35,6 +35,10 @@ func (c Config) InClear(role string) (found []string) {
 		}
 		asks("api.public_url", c.API.PublicURL)
 		asks("api.advertise_url", c.API.AdvertiseURL)
+		if c.Identity.External() {
+			asks("identity.keystone.url", c.Identity.Keystone.URL)
+			asks("identity.keystone.public_url", c.Identity.Keystone.PublicURL)
+		}
 		for _, target := range list(c.Build.VendorTargets) {
 			name, address, _ := strings.Cut(target, "@")
 			asks("build.vendordata_dynamic_targets: "+name, address)

@@ -62,9 +62,16 @@ type Signature struct {
 	At      time.Time
 	Expires time.Duration // of one in a query string, which holds as long from At; 0 is one in headers
 
-	day     string
-	headers []string
-	hex     string
+	Headers []string // that were signed, by name in lower case
+	Hex     string   // the signature itself
+
+	day string
+}
+
+// Authorization is the header that says so.
+func (s Signature) Authorization() string {
+	return fmt.Sprintf("%s Credential=%s, SignedHeaders=%s, Signature=%s", Algorithm,
+		strings.Join([]string{s.Access, s.day, s.Region, s.Service, terminator}, "/"), strings.Join(s.Headers, ";"), s.Hex)
 }
 
 // Of reads the signature of a request. ErrNone, ErrVersion2 or Incomplete where there is none that could be checked.
@@ -131,7 +138,7 @@ func ofQuery(r Request) (Signature, error) {
 
 // read puts a signature together; dated is the header that the date came in, which has to be signed, "" for the query string.
 func read(credential, date, headers, signature, dated string) (Signature, error) {
-	s := Signature{headers: strings.Split(headers, ";"), hex: signature}
+	s := Signature{Headers: strings.Split(headers, ";"), Hex: signature}
 	scope := strings.Split(credential, "/")
 	n := len(scope)
 	if n < 5 || scope[n-1] != terminator { // a key's name may have slashes
@@ -145,9 +152,9 @@ func read(credential, date, headers, signature, dated string) (Signature, error)
 	switch {
 	case s.At.Format("20060102") != s.day:
 		return s, incomplete("the date in Credential's scope is another than the request's")
-	case !slices.Contains(s.headers, "host"):
+	case !slices.Contains(s.Headers, "host"):
 		return s, incomplete("the header host has to be signed")
-	case dated != "" && !slices.Contains(s.headers, dated):
+	case dated != "" && !slices.Contains(s.Headers, dated):
 		return s, incomplete("the header %s has to be signed", dated)
 	case signature == "":
 		return s, incomplete("there is no Signature")
@@ -176,7 +183,7 @@ func (s Signature) Holds(now time.Time, skew time.Duration) bool {
 
 // Matches says whether the request was signed as it is, with the secret.
 func (s Signature) Matches(r Request, secret string) bool {
-	given, err := hex.DecodeString(s.hex)
+	given, err := hex.DecodeString(s.Hex)
 	return err == nil && hmac.Equal(given, s.of(r, secret))
 }
 
@@ -210,18 +217,23 @@ func (s Signature) canonical(r Request) string {
 	}
 	slices.Sort(query)
 	lines := []string{r.Method, strings.Join(path, "/"), strings.Join(query, "&")}
-	for _, name := range s.headers {
-		values := slices.Clone(r.Header[canonicalName(name)])
-		for i, v := range values {
-			values[i] = strings.Join(strings.Fields(v), " ")
-		}
-		lines = append(lines, name+":"+strings.Join(values, ","))
+	for _, name := range s.Headers {
+		lines = append(lines, name+":"+r.Value(name))
 	}
-	return strings.Join(append(lines, "", strings.Join(s.headers, ";"), r.BodyHash), "\n")
+	return strings.Join(append(lines, "", strings.Join(s.Headers, ";"), r.BodyHash), "\n")
 }
 
-// canonicalName is a header's name as http.Header has it.
-func canonicalName(name string) string {
+// Value is a header in the form in which it is signed.
+func (r Request) Value(name string) string {
+	values := slices.Clone(r.Header[HeaderName(name)])
+	for i, v := range values {
+		values[i] = strings.Join(strings.Fields(v), " ")
+	}
+	return strings.Join(values, ",")
+}
+
+// HeaderName is a header's name as http.Header has it.
+func HeaderName(name string) string {
 	parts := strings.Split(strings.ToLower(name), "-")
 	for i, p := range parts {
 		if p != "" {
