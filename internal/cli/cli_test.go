@@ -48,6 +48,7 @@ func newAPI(t *testing.T) *api {
 	t.Cleanup(a.Close)
 	a.environment()
 	a.login()
+	a.json("GET /v3", 200, `{"version":{"id":"v3.14","links":[{"rel":"self","href":"`+a.URL+`/v3/"}]}}`)
 	a.json("GET /compute/v2.1/{$}", 200, `{"version":{"id":"v2.1","status":"CURRENT","version":"2.200","min_version":"2.1"}}`)
 	return a
 }

@@ -143,6 +143,9 @@ long as its servers' deletes; slipway project show tells since when. slipway pro
 	cmd.Flags().BoolVar(&purge, "purge", false, "delete what the projects own, too")
 	plain := cmd.RunE
 	purging := c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, args []string) error {
+		if err := s.OwnIdentity(ctx, "delete what a project owns with it"); err != nil {
+			return err
+		}
 		projects, err := projectKind.findAll(ctx, s, args)
 		if err != nil {
 			return err

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -101,4 +103,31 @@ func TestAProjectIsPurgedWhereThatIsSaid(t *testing.T) {
 	require.Equal(t, "disabled project web; it is deleted with all that it owns\n", run(t, "project", "delete", "web", "--purge").err)
 	require.Equal(t, "deleted project web\n", run(t, "project", "delete", "web").err)
 	require.Equal(t, []string{"purge=true", ""}, []string{a.made("DELETE /v3/projects/p7")[0].query, a.made("DELETE /v3/projects/p7")[1].query})
+}
+
+// Keystone takes no notice of ?purge: it would delete the project, and leave all that it owns.
+func TestWhatKeystoneCannotDoIsNotAskedOfIt(t *testing.T) {
+	a := newAPI(t)
+	keystone := &api{t: t, mux: http.NewServeMux()}
+	keystone.Server = httptest.NewServer(keystone)
+	t.Cleanup(keystone.Close)
+	catalog := httptest.NewRecorder()
+	a.mux.ServeHTTP(catalog, httptest.NewRequest(http.MethodPost, "/v3/auth/tokens", nil))
+	keystone.json("POST /v3/auth/tokens", 201, catalog.Body.String(), "X-Subject-Token", "gAAAA")
+	keystone.json("GET /v3/projects", 200, `{"projects":[{"id":"p7","name":"web"}]}`)
+	keystone.json("DELETE /v3/projects/p7", 204, "")
+	t.Setenv("OS_AUTH_URL", keystone.URL+"/v3")
+	fresh := &api{t: t, mux: http.NewServeMux()}
+	fresh.json("GET /v3", 200, `{"version":{"id":"v3.14","links":[{"rel":"self","href":"`+keystone.URL+`/v3/"}]}}`)
+	fresh.json("GET /hosts", 200, `{"hosts":[{"hostname":"hv1"}]}`)
+	a.mux = fresh.mux
+
+	for _, verb := range [][]string{{"project", "delete", "web", "--purge"}, {"token", "revoke", "--user", "ann"}} {
+		got := run(t, verb...)
+		require.Equal(t, show.ExitRefused, got.code, got.err)
+		require.Contains(t, got.err, "Keystone's, at "+keystone.URL)
+	}
+	require.Empty(t, keystone.made("DELETE /v3/projects/p7"))
+	require.Equal(t, "deleted project web\n", run(t, "project", "delete", "web").err)
+	require.Contains(t, run(t, "host", "list").out, "hv1", "Slipway's own resources lie beside its compute API")
 }

@@ -48,6 +48,9 @@ func (c *client) tokenRevoke() *cobra.Command {
 application credentials and access keys go on letting in.`,
 		Example: "  slipway token revoke --user ann", Args: cobra.NoArgs,
 		RunE: c.verb(func(ctx context.Context, cmd *cobra.Command, s *session.Session, _ []string) error {
+			if err := s.OwnIdentity(ctx, "end all tokens of a user"); err != nil {
+				return err
+			}
 			token, err := s.Token()
 			if err != nil {
 				return err

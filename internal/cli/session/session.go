@@ -83,10 +83,13 @@ func (s *Session) Base(service string) (string, error) {
 		case err == nil:
 			address = found
 		case ownServices[service] && (errors.As(err, &missing) || errors.As(err, new(gophercloud.ErrEndpointNotFound))):
-			// Slipway's own resource is no OpenStack service: it lies at the root of the API, beside the identity API.
-			root, err := rootOf(s.authURL)
-			if err != nil {
-				return "", err
+			// Slipway's own resource is no OpenStack service: it lies at the root of the API, beside the compute API, and where the
+			// token has no catalog, beside the identity API.
+			root, found := s.root()
+			if !found {
+				if root, err = rootOf(s.authURL); err != nil {
+					return "", err
+				}
 			}
 			address = root
 		default:
@@ -104,6 +107,47 @@ func (s *Session) Base(service string) (string, error) {
 	address = strings.TrimSuffix(address, "/") + "/"
 	s.bases[service] = address
 	return address, nil
+}
+
+// root is the API's, by where the catalog has its compute API; none is found in another cloud's.
+func (s *Session) root() (address string, found bool) {
+	compute, err := s.Base("compute")
+	if err != nil {
+		return "", false
+	}
+	compute = strings.TrimSuffix(strings.TrimSuffix(compute, "/"), "/v2.1")
+	address, found = strings.CutSuffix(compute, "/compute")
+	return address + "/", found
+}
+
+// OwnIdentity refuses what Slipway's own identity API alone can do, where another service has its place: what that made of the request
+// would be something else. The API itself says where clients log in.
+func (s *Session) OwnIdentity(ctx context.Context, what string) error {
+	refused := &show.Error{Code: show.ExitRefused, What: "cannot " + what}
+	root, found := s.root()
+	if !found {
+		refused.Reason = "this is Slipway's own identity API's to do, and the catalog has no compute API of Slipway's"
+		refused.Hints = []string{"log in to a project (OS_PROJECT_NAME)"}
+		return refused
+	}
+	var said struct {
+		Version struct {
+			Links []struct{ Href string }
+		}
+	}
+	response, err := s.provider.Request(ctx, http.MethodGet, root+"v3", &gophercloud.RequestOpts{JSONResponse: &said, OkCodes: success})
+	if err != nil {
+		return Doing(s.apiError("identity", err), "ask %s who issues its tokens", root)
+	}
+	response.Body.Close()
+	for _, link := range said.Version.Links {
+		if strings.TrimSuffix(link.Href, "/") != root+"v3" {
+			refused.Reason = "users, projects and tokens of this cloud are Keystone's, at " + link.Href
+			refused.Hints = []string{"Keystone has no such act: delete what a project owns first, or revoke single tokens with `openstack token revoke`"}
+			return refused
+		}
+	}
+	return nil
 }
 
 // rootOf is the API's root: the identity address without /identity and the version.
