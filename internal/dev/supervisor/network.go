@@ -110,6 +110,10 @@ func (o options) wire(ctx context.Context, h options) error {
 	if err != nil || settings.Network.Engine != config.EngineOVN || settings.Host.Hypervisor != "libvirt" {
 		return err
 	}
+	if o.state, err = filepath.Abs(o.state); err != nil {
+		return err
+	}
+	h = o.beside(h.hostname)
 	return stack.LayWire(ctx, o.ovnPrograms(), stack.WireEnd{Dir: h.ovnChassis(), Interface: "wire"}, stack.WireEnd{Dir: o.ovnChassis(), Interface: "w-" + h.hostname})
 }
 
