@@ -162,7 +162,7 @@ func (r *rig) life(t *testing.T, c *ec2.Client) {
 	require.Positive(t, shown.Bounds().Dx())
 	_, err = c.ReportInstanceStatus(ctx, &ec2.ReportInstanceStatusInput{
 		Instances: one.InstanceIds, Status: types.ReportStatusTypeImpaired, ReasonCodes: []types.ReportInstanceReasonCodes{types.ReportInstanceReasonCodesOther},
-		StartTime: new(time.Now()), Description: new("it is slow"),
+		StartTime: new(time.Now()),
 	})
 	require.NoError(t, err)
 	for _, behavior := range []string{"terminate", "stop"} {

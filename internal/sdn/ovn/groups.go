@@ -54,10 +54,9 @@ var (
 	filterName = "neutron_pg_drop" // Neutron's
 )
 
-const (
-	kindFilter sdn.Kind = "filter"
-	kindRule            = "rule"
-)
+const kindFilter sdn.Kind = "filter"
+
+const kindRule = "rule"
 
 // Directions of ACLs: out of a port and into one.
 const (
