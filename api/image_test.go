@@ -52,9 +52,10 @@ func (w *world) image(as, id string) object {
 	return a.json(w.t)
 }
 
+// noise is no text, which it might be taken for as an answer of a server.
 func noise(n int) []byte {
 	data := make([]byte, n)
-	rand.Read(data)
+	rand.Read(data[min(1, n):])
 	return data
 }
 
