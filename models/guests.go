@@ -16,6 +16,8 @@ type Guest struct {
 	VMState    lifecycle.VMState
 	PowerState int
 	AsOf       time.Time // the row's last change
+
+	EndsAtShutdown bool
 }
 
 // Guests lists those of the servers on a host that were built and to which nothing is being done.
@@ -23,7 +25,7 @@ func (s *Store) Guests(ctx context.Context, hostID string) ([]Guest, error) {
 	var all []Guest
 	err := s.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`
-SELECT id AS server_id, vm_state, power_state, updated_at AS as_of FROM servers
+SELECT id AS server_id, vm_state, power_state, updated_at AS as_of, ends_at_shutdown FROM servers
 WHERE host_id = $1 AND task_state IS NULL AND launched_at IS NOT NULL AND deleted_at IS NULL ORDER BY id`, hostID).
 			Query(func(rows pgx.Rows) (err error) {
 				all, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[Guest])

@@ -150,7 +150,9 @@ func (g *Guests) look(ctx context.Context) error {
 			continue
 		}
 		g.Logger.Info("A guest is not as the API knows it.", "server_id", k.ServerID, "power_state", state, "known_power_state", k.PowerState)
-		seen = append(seen, hostapi.Sighting{ServerID: k.ServerID, AsOf: k.AsOf, PowerState: state, ByGuest: byGuest[k.ServerID]})
+		seen = append(seen, hostapi.Sighting{
+			ServerID: k.ServerID, AsOf: k.AsOf, PowerState: state, ByGuest: k.EndsAtShutdown && byGuest[k.ServerID],
+		})
 	}
 	if len(seen) == 0 {
 		return nil

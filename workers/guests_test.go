@@ -119,6 +119,33 @@ func TestWhatAHostSeesOfItsGuestsIsToldWhenItChanges(t *testing.T) {
 	require.Empty(t, r.api.resumed, "nobody asked for that")
 }
 
+func TestAGuestIsToldToHaveShutItselfDownWhereItsServerEndsSoAndNobodyAskedItTo(t *testing.T) {
+	for name, c := range map[string]struct {
+		ends bool
+		off  func(r *guestsRig, id string) error
+		told bool
+	}{
+		"by itself":              {true, func(r *guestsRig, id string) error { return r.virt.PowerOff(id) }, true},
+		"of a server that stops": {false, func(r *guestsRig, id string) error { return r.virt.PowerOff(id) }, false},
+		"its button was pressed": {true, func(r *guestsRig, id string) error { return r.virt.Shutdown(t.Context(), id) }, false},
+		"turned off after it went": {true, func(r *guestsRig, id string) error {
+			return errors.Join(r.virt.PowerOff(id), r.virt.Destroy(t.Context(), id))
+		}, false},
+		"its QEMU was ended by a signal": {true, func(r *guestsRig, id string) error { return r.virt.SetState(id, hypervisor.ShutOff) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newGuests(t)
+			id := r.guest(t, true)
+			r.api.known = func() ([]hostapi.Guest, error) {
+				return []hostapi.Guest{{ServerID: id, Active: true, PowerState: lifecycle.Running, EndsAtShutdown: c.ends}}, nil
+			}
+			require.NoError(t, c.off(r, id))
+			r.run(t)
+			require.Equal(t, []hostapi.Sighting{{ServerID: id, PowerState: lifecycle.Shutdown, ByGuest: c.told}}, heard(t, r.api.seen))
+		})
+	}
+}
+
 func TestAnAPIThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newGuests(t)

@@ -44,13 +44,13 @@ func (a *Activities) PutBackGuest(ctx context.Context, in contract.PutBackGuestI
 	return a.turnOff(ctx, in.ServerID)
 }
 
-// startAgain starts a guest where its host can: else it stays off, and whoever looks at the guests says so of its server, which
-// would wait for this host, locked, for ever.
+// startAgain starts a guest where its host can: else it is turned off, which is nothing that it did by itself, and whoever looks at the
+// guests says so of its server, which would wait for this host, locked, for ever.
 func (a *Activities) startAgain(ctx context.Context, serverID string) error {
 	err := a.start(ctx, serverID)
 	if err == nil || fault.Is(err, fault.Unavailable) {
 		return err
 	}
 	a.o.Logger.Warn("A guest that ran could not be started again; it is off.", "server_id", serverID, "error", err)
-	return nil
+	return a.turnOff(ctx, serverID)
 }

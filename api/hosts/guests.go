@@ -23,6 +23,7 @@ func (a *API) guests(c echo.Context) error {
 	for _, g := range all {
 		known = append(known, hostapi.Guest{
 			ServerID: g.ServerID, Active: slices.Contains(lifecycle.WentDown.From, g.VMState), PowerState: g.PowerState, AsOf: g.AsOf,
+			EndsAtShutdown: g.EndsAtShutdown,
 		})
 	}
 	return c.JSON(http.StatusOK, map[string]any{"guests": known})

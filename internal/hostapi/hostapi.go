@@ -116,6 +116,8 @@ type Guest struct {
 	Active     bool      `json:"active"` // its guest should run
 	PowerState int       `json:"power_state"`
 	AsOf       time.Time `json:"as_of"` // said again with a Sighting: it counts while nothing has changed since
+	// EndsAtShutdown asks for ByGuest in a Sighting, which an API of before refuses.
+	EndsAtShutdown bool `json:"ends_at_shutdown,omitempty"`
 }
 
 // Sighting is how a host found a guest to be, after it had asked what the API knows.

@@ -53,7 +53,7 @@ func (s *Service) endShutDown(ctx context.Context, hostID string, g models.Sight
 		return false, nil
 	}
 	owner := Caller{Caller: auth.Caller{UserID: v.UserID, ProjectID: v.ProjectID}, RequestID: "req-" + uuid.NewString()}
-	err = s.For(owner).Delete(ctx, v.ID)
+	err = s.For(owner).end(ctx, v)
 	if fault.Is(err, fault.Conflict) { // it is locked, or something is being done to it
 		return false, nil
 	}

@@ -189,6 +189,10 @@ func (s Servers) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	return s.end(ctx, v)
+}
+
+func (s Servers) end(ctx context.Context, v models.Server) error {
 	if !s.config.Reclaims || v.LaunchedAt == nil || v.HostID == nil || v.Task() == lifecycle.Deleting {
 		return s.Remove(ctx, v)
 	}

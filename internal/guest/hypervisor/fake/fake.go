@@ -61,6 +61,7 @@ type Record struct {
 	Domain   hypervisor.Domain `json:"domain"`
 	State    hypervisor.State  `json:"state"`
 	ByItself bool              `json:"by_itself,omitempty"`
+	Asked    bool              `json:"asked,omitempty"` // to do what it did by itself
 	Saved    bool              `json:"saved,omitempty"` // its memory is
 	Frozen   bool              `json:"frozen,omitempty"`
 }
@@ -294,7 +295,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 		case r.State == hypervisor.Paused:
 			return fault.New(fault.Conflict, "The domain %s is paused on %s; resume it or destroy it", id, h.o.Hostname)
 		}
-		r.State, r.ByItself, r.Saved = hypervisor.Running, false, false
+		r.State, r.ByItself, r.Asked, r.Saved = hypervisor.Running, false, false, false
 		return h.put(r)
 	})
 }
@@ -353,7 +354,7 @@ func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
 		if !ok || r.State != hypervisor.Running {
 			return nil
 		}
-		r.State, r.ByItself = hypervisor.ShutOff, true
+		r.State, r.ByItself, r.Asked = hypervisor.ShutOff, true, true
 		return h.put(r)
 	})
 }
@@ -362,10 +363,13 @@ func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
 func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 	return h.call(ctx, "Destroy", id, h.o.DestroyLatency, func() error {
 		r, ok := h.world[id]
-		if !ok || !active(r.State) {
+		if !ok {
 			return nil
 		}
-		r.State, r.ByItself = hypervisor.ShutOff, false
+		r.Asked = true
+		if active(r.State) {
+			r.State, r.ByItself = hypervisor.ShutOff, false
+		}
 		return h.put(r)
 	})
 }
@@ -409,7 +413,7 @@ func (h *Hypervisor) State(ctx context.Context, id string) (state hypervisor.Sta
 func (h *Hypervisor) List(ctx context.Context) (out []hypervisor.Status, err error) {
 	err = h.call(ctx, "List", "", h.o.ReadLatency, func() error {
 		for id, r := range h.world {
-			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself, ByGuest: r.ByItself && r.State == hypervisor.ShutOff, Saved: r.Saved})
+			out = append(out, hypervisor.Status{UUID: id, Name: r.Domain.Name, State: r.State, ByItself: r.ByItself, ByGuest: r.ByItself && !r.Asked && r.State == hypervisor.ShutOff, Saved: r.Saved})
 		}
 		return nil
 	})

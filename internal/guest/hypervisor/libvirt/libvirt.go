@@ -437,6 +437,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	h.shutDown.byUs(id)
 	return h.doWithin(ctx, max(h.timeout, memoryTimeout), "start domain "+id, func(ctx context.Context, c *client) error {
 		dom, err := c.DomainLookupByUUID(key)
 		if err != nil {
@@ -444,6 +445,9 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 		}
 		// A domain that another call is just starting shows as paused, so only Running ends it here.
 		if state, err := stateOf(c, dom); err != nil || state == hypervisor.Running {
+			if err == nil {
+				h.shutDown.runs(id)
+			}
 			return err
 		}
 		def, err := readDefinition(c, dom)
@@ -464,6 +468,7 @@ func (h *Hypervisor) Start(ctx context.Context, id string) error {
 			}
 			switch state {
 			case hypervisor.Running:
+				h.shutDown.runs(id)
 				return nil
 			case hypervisor.Paused:
 				return fault.New(fault.Conflict, "The domain %s is paused on %s; resume it or destroy it", id, h.host)
@@ -549,6 +554,7 @@ func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	h.shutDown.byUs(id)
 	return h.do(ctx, "destroy domain "+id, func(ctx context.Context, c *client) error {
 		dom, err := c.DomainLookupByUUID(key)
 		if hasCode(err, errNoDomain) {
@@ -582,6 +588,7 @@ func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
+	h.shutDown.byUs(id)
 	return h.do(ctx, "shut down domain "+id, func(_ context.Context, c *client) error {
 		dom, err := c.DomainLookupByUUID(key)
 		if hasCode(err, errNoDomain) {

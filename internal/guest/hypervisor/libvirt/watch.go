@@ -14,10 +14,30 @@ import (
 var errWatchEnded = errors.New("libvirtd closed the connection")
 
 // shutDown are the guests that were heard to shut themselves down since their last start. libvirt's reason of a domain that is off is the
-// same where QEMU was told to end by a signal, as everything is when its machine goes down; its event tells the two apart.
+// same where QEMU was told to end by a signal, as everything is when its machine goes down; its event tells the two apart. A guest whose
+// power button was pressed, or that was turned off or started, by Slipway's own word does nothing by itself until it is heard to run again.
 type shutDown struct {
-	mu     sync.Mutex
-	guests map[string]bool
+	mu          sync.Mutex
+	guests, own map[string]bool
+}
+
+// byUs notes that what becomes of a guest is Slipway's doing.
+func (s *shutDown) byUs(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own == nil {
+		s.own = map[string]bool{}
+	}
+	s.own[id] = true
+	delete(s.guests, id)
+}
+
+// runs ends that.
+func (s *shutDown) runs(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.own, id)
+	delete(s.guests, id)
 }
 
 func (s *shutDown) heard(event golibvirt.DomainEventLifecycleMsg) {
@@ -26,7 +46,7 @@ func (s *shutDown) heard(event golibvirt.DomainEventLifecycleMsg) {
 	id := uuid.UUID(event.Dom.UUID).String()
 	switch golibvirt.DomainEventType(event.Event) {
 	case golibvirt.DomainEventShutdown:
-		if golibvirt.DomainEventShutdownDetailType(event.Detail) == golibvirt.DomainEventShutdownGuest {
+		if golibvirt.DomainEventShutdownDetailType(event.Detail) == golibvirt.DomainEventShutdownGuest && !s.own[id] {
 			if s.guests == nil {
 				s.guests = map[string]bool{}
 			}
@@ -35,6 +55,7 @@ func (s *shutDown) heard(event golibvirt.DomainEventLifecycleMsg) {
 		}
 		delete(s.guests, id)
 	case golibvirt.DomainEventStarted, golibvirt.DomainEventUndefined:
+		delete(s.own, id)
 		delete(s.guests, id)
 	}
 }
@@ -70,7 +91,8 @@ func (h *Hypervisor) Watch(ctx context.Context, connected, changed func()) error
 	if err != nil {
 		return h.translate("watch the domains", err)
 	}
-	defer func() { // go-libvirt's sender waits for a reader, whatever its context says
+	defer h.shutDown.forget() // nobody hears of the next start
+	defer func() {            // go-libvirt's sender waits for a reader, whatever its context says
 		stop()
 		c.conn.Close()
 		for range events {

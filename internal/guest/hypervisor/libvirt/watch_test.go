@@ -19,7 +19,9 @@ func TestAGuestIsHeardToShutItselfDownUntilItStartsAgain(t *testing.T) {
 		"its QEMU was ended by a signal": func() { hear(golibvirt.DomainEventShutdown, golibvirt.DomainEventShutdownHost) },
 		"it is gone":                     func() { hear(golibvirt.DomainEventUndefined, 0) },
 		"nobody listened":                s.forget,
+		"Slipway turned it off":          func() { s.byUs(id.String()); hear(golibvirt.DomainEventShutdown, golibvirt.DomainEventShutdownGuest) },
 	} {
+		s.runs(id.String())
 		hear(golibvirt.DomainEventShutdown, golibvirt.DomainEventShutdownGuest)
 		hear(golibvirt.DomainEventStopped, 0)
 		require.True(t, s.byGuest(id.String()), what)
