@@ -166,9 +166,10 @@ func run(ctx context.Context, o options, out io.Writer, start func(*dev, context
 
 	rotated := make(chan struct{})
 	rotating, endRotation := context.WithCancel(context.WithoutCancel(ctx))
+	logs := []string{d.path("logs", "*.log"), d.path("postgres", "*.log"), d.path("libvirt", "*.log"), d.path("network", "*", "*.log")}
 	go func() {
 		defer close(rotated)
-		stack.RotateLogs(rotating, d.log, d.path("logs", "*.log"), d.path("postgres", "*.log"), d.path("libvirt", "*.log"), d.path("network", "*", "*.log"))
+		stack.RotateLogs(rotating, d.log, logs...)
 	}()
 	defer func() { endRotation(); <-rotated }()
 
