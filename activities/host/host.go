@@ -62,6 +62,9 @@ type Activities struct {
 	o     Options
 	disks disk.Maker
 
+	// screen is held by who takes a picture of one: how much memory that needs the guest decides.
+	screen chan struct{}
+
 	mu      sync.Mutex
 	servers map[string]*turn
 }
@@ -95,7 +98,7 @@ func New(o Options) (*Activities, error) {
 	if err := program.CanConfine(); err != nil {
 		o.Logger.Warn("images are read by programs that are not confined", "reason", err)
 	}
-	return &Activities{o: o, disks: disk.Maker{Limits: o.Limits, Reserve: o.Reserve}, servers: map[string]*turn{}}, nil
+	return &Activities{o: o, disks: disk.Maker{Limits: o.Limits, Reserve: o.Reserve}, screen: make(chan struct{}, 1), servers: map[string]*turn{}}, nil
 }
 
 // dir is a server's folder. Anything but a UUID in its usual form never becomes a path.

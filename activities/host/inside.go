@@ -3,6 +3,7 @@ package host
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"image/jpeg"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
@@ -40,8 +41,15 @@ func (a *Activities) ReadDiagnostics(ctx context.Context, in contract.GuestInput
 	return a.o.Hypervisor.Diagnostics(ctx, in.ServerID)
 }
 
-// ReadScreen takes a picture of what a guest shows: as good a one as may travel.
+// ReadScreen takes a picture of what a guest shows: as good a one as may travel. A host takes one at a time.
 func (a *Activities) ReadScreen(ctx context.Context, in contract.GuestInput) (contract.Screenshot, error) {
+	select {
+	case a.screen <- struct{}{}:
+		defer func() { <-a.screen }()
+	case <-ctx.Done():
+		return contract.Screenshot{}, fault.Wrap(fault.Unavailable, fmt.Errorf("waiting for the picture of another screen: %w", context.Cause(ctx)),
+			"The host is taking pictures of other screens. Please try again later.")
+	}
 	picture, err := a.o.Hypervisor.Screenshot(ctx, in.ServerID)
 	if err != nil {
 		return contract.Screenshot{}, err

@@ -6,9 +6,12 @@ import (
 	"image"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-cloud/slipway/internal/contract"
 	"github.com/slipway-cloud/slipway/internal/fault"
@@ -70,4 +73,45 @@ func TestAGuestIsLookedIntoWhileItRuns(t *testing.T) {
 	_, err = p.ReadDiagnostics(t.Context(), in)
 	require.Equal(t, "Cannot 'get_diagnostics' instance "+server+" while it is in power state paused", fault.Public(err))
 	require.NoError(t, p.InjectNMI(t.Context(), in), "a guest that is paused is interrupted when it goes on")
+}
+
+// screens counts who takes a picture at once.
+type screens struct {
+	hypervisor.Hypervisor
+	now, most atomic.Int32
+}
+
+func (h *screens) Screenshot(ctx context.Context, id string) (image.Image, error) {
+	now := h.now.Add(1)
+	defer h.now.Add(-1)
+	h.most.Store(max(h.most.Load(), now))
+	time.Sleep(5 * time.Millisecond) // others come in the meantime, if they may
+	return h.Hypervisor.Screenshot(ctx, id)
+}
+
+func TestAHostTakesOnePictureAtATime(t *testing.T) {
+	var h screens
+	p := newPlace(t, func(o *Options, _ *store) { h.Hypervisor, o.Hypervisor = o.Hypervisor, &h })
+	p.fetch(t)
+	require.NoError(t, p.DefineDomain(t.Context(), p.define()))
+	require.NoError(t, p.StartDomain(t.Context(), contract.StartDomainInput{ServerID: server}))
+	in := contract.GuestInput{ServerID: server}
+	var all errgroup.Group
+	for range 8 {
+		all.Go(func() error {
+			_, err := p.ReadScreen(t.Context(), in)
+			return err
+		})
+	}
+	require.NoError(t, all.Wait())
+	require.EqualValues(t, 1, h.most.Load())
+
+	p.screen <- struct{}{} // somebody's takes long
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := p.ReadScreen(ctx, in)
+	require.True(t, fault.Is(err, fault.Unavailable), "%v", err)
+	<-p.screen
+	_, err = p.ReadScreen(t.Context(), in)
+	require.NoError(t, err)
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/slipway-cloud/slipway/internal/fault"
 )
 
-// maxPixels is the largest screen of which a picture is taken: 4096 × 4096, with three bytes each.
-const maxPixels = 1 << 24
+// maxPixels is the largest screen of which a picture is taken: 3840 × 2160. A guest sets what it likes, and this host holds it: three bytes
+// a pixel as libvirt sends them, and up to eight as they are read (a PNG of 16 bits).
+const maxPixels = 3840 * 2160
 
 // Screenshot has QEMU take a picture of the guest's first screen, on a connection of its own: go-libvirt leaves the stream open in which
 // libvirtd sends it, and takes its empty end for the call's answer, which it then cannot read. Whether all came the picture itself says.

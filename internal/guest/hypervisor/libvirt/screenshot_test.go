@@ -22,10 +22,11 @@ func TestPicturesAreReadAsQEMUWritesThem(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, picture.Bounds(), again.Bounds())
 	for _, bad := range []string{
-		"", "P6", "P6\n", "P6\n2 1\n255\n\x01", "P6\n2 1\n65535\n" + string(make([]byte, 12)), "P6\n0 1\n255\n", "P6\n-1 1\n255\n", "P6\n99999999 99999999\n255\n", "P5\n1 1\n255\n\x00",
+		"", "P6", "P6\n", "P6\n2 1\n255\n\x01", "P6\n2 1\n65535\n" + string(make([]byte, 12)), "P6\n0 1\n255\n", "P6\n-1 1\n255\n", "P6\n99999999 99999999\n255\n", "P6\n4096 4096\n255\n" + string(make([]byte, 3<<24)),
+		"P5\n1 1\n255\n\x00",
 	} {
 		_, err := decodePicture([]byte(bad))
-		require.Error(t, err, "%q", bad)
+		require.Error(t, err, "%.40q", bad)
 	}
 }
 
