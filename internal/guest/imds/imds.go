@@ -81,12 +81,14 @@ type place struct {
 type known struct {
 	instance *metadata.Instance
 	tree     *metadata.Tree
+	err      error     // in which it was asked for last, whatever was known before
+	asked    time.Time // it is not asked for again before keepsNone have passed
 	until    time.Time // it is asked for again behind that
 }
 
 const (
 	keeps     = 15 * time.Second // what was answered is answered again (Nova's metadata_cache_expiration)
-	keepsNone = time.Second      // a guest that asks while its server is not known yet waits no longer than it has to
+	keepsNone = time.Second      // a guest that asks while its server is not known yet, or cannot be told, waits no longer than it has to
 	mostKnown = 4096             // places of which anything is kept
 )
 
@@ -102,6 +104,7 @@ func New(o Options) *Service {
 
 // Forget drops all that is known of a network: this host has no port on it any more.
 func (s *Service) Forget(network string) {
+	s.limits.forget(network)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at := range s.known {
@@ -128,24 +131,21 @@ var (
 )
 
 // who is the server that asks. The MAC has to be its port's: an address may have gone to another server since the switch was told, and
-// may be allowed to one that is not its own.
+// may be allowed to one that is not its own. A port that asks with one MAC after another has the API asked no more often than any.
 func (s *Service) who(ctx context.Context, a Asker) (*known, error) {
 	at := place{a.Network, a.Address}
 	s.mu.Lock()
 	k := s.known[at]
 	s.mu.Unlock()
-	if k == nil || !s.now().Before(k.until) || k.instance != nil && k.instance.MAC != a.MAC {
-		fresh, err, _ := s.asking.Do(at.network+" "+at.address.String(), func() (any, error) { return s.ask(ctx, at) })
-		switch {
-		case err == nil:
-			k = fresh.(*known)
-		case k == nil || k.instance == nil:
-			return nil, err
-		default: // what was true before the API went away
-			s.log.Debug("metadata is answered as it was", "server_id", k.instance.ServerID, "error", err)
-		}
+	now := s.now()
+	another := k != nil && k.instance != nil && k.instance.MAC != a.MAC
+	if k == nil || !now.Before(k.until) || another && now.Sub(k.asked) >= keepsNone {
+		fresh, _, _ := s.asking.Do(at.network+" "+at.address.String(), func() (any, error) { return s.ask(ctx, at), nil })
+		k = fresh.(*known)
 	}
 	switch {
+	case k.instance == nil && k.err != nil:
+		return nil, k.err
 	case k.instance == nil:
 		return nil, errNobody
 	case k.instance.Unguarded:
@@ -159,30 +159,66 @@ func (s *Service) who(ctx context.Context, a Asker) (*known, error) {
 // askPatience is how long a guest waits for the API.
 const askPatience = 5 * time.Second
 
-func (s *Service) ask(ctx context.Context, at place) (*known, error) {
+// ask has the API say who is at a place. Where it does not, what was true before stays.
+func (s *Service) ask(ctx context.Context, at place) *known {
 	// Others may wait for the same answer: it is not one request's.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askPatience)
 	defer cancel()
-	k := &known{}
 	instance, err := s.source.Metadata(ctx, at.network, at.address)
-	switch {
-	case fault.Is(err, fault.NotFound):
-		k.until = s.now().Add(keepsNone)
-	case err != nil:
-		return nil, err
-	default:
-		k.instance, k.until = &instance, s.now().Add(keeps)
-		if k.tree, err = metadata.NewTree(instance.Metadata); err != nil {
-			return nil, err
-		}
+	k := &known{asked: s.now()}
+	if err == nil {
+		k.instance, k.until = &instance, k.asked.Add(keeps)
+		k.tree, err = metadata.NewTree(instance.Metadata)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.known) >= mostKnown {
-		clear(s.known)
+	before := s.known[at]
+	if err != nil {
+		k = &known{asked: k.asked, until: k.asked.Add(keepsNone)}
+		if !fault.Is(err, fault.NotFound) {
+			k.err = err
+			s.untold(at, before, err)
+			if before != nil {
+				k.instance, k.tree = before.instance, before.tree
+			}
+		}
+	}
+	if before == nil && len(s.known) >= mostKnown {
+		s.makeRoom()
 	}
 	s.known[at] = k
-	return k, nil
+	return k
+}
+
+// untold logs that the API does not say who is at a place, once until it does.
+func (s *Service) untold(at place, before *known, err error) {
+	switch {
+	case before != nil && before.err != nil:
+	case before != nil && before.instance != nil:
+		s.log.Debug("metadata is answered as it was", "server_id", before.instance.ServerID, "error", err)
+	default:
+		s.log.Warn("metadata cannot be answered", "network_id", at.network, "address", at.address, "error", err)
+	}
+}
+
+// makeRoom drops what is known of one place, of the network that has most: whose guests try many addresses loses what they are told, and
+// no other. One where no server is goes first.
+func (s *Service) makeRoom() {
+	places, most := map[string]int{}, ""
+	for at := range s.known {
+		if places[at.network]++; places[at.network] > places[most] {
+			most = at.network
+		}
+	}
+	var drop place
+	for at, k := range s.known {
+		if at.network == most {
+			if drop = at; k.instance == nil {
+				break
+			}
+		}
+	}
+	delete(s.known, drop)
 }
 
 const (
@@ -211,7 +247,9 @@ func (s *Service) Handler(asker func(*http.Request) (Asker, bool), confirm func(
 		k, err := s.who(r.Context(), a)
 		var since time.Time
 		if err == nil {
-			since, err = confirm(a)
+			if since, err = confirm(a); err != nil {
+				s.log.Warn("metadata cannot be answered", "network_id", a.Network, "address", a.Address, "error", err)
+			}
 		}
 		switch {
 		case err == nil && r.Method == http.MethodPost && !since.Before(a.Connected):
@@ -227,7 +265,6 @@ func (s *Service) Handler(asker func(*http.Request) (Asker, bool), confirm func(
 		case errors.Is(err, errNobody):
 			refuse(w, http.StatusNotFound, "No server of this host has this address as its own.")
 		default:
-			s.log.Warn("metadata cannot be answered", "network_id", a.Network, "address", a.Address, "error", err)
 			w.Header().Set(retryAfter, "5")
 			refuse(w, http.StatusServiceUnavailable, "Metadata cannot be told now. Please try again later.")
 		}

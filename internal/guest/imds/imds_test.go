@@ -1,9 +1,12 @@
 package imds
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -59,6 +62,7 @@ func (c *control) SetPassword(_ context.Context, portID, password string) error 
 // world is a service with two networks of the same range, and a server on each.
 type world struct {
 	*control
+	logged  bytes.Buffer
 	service *Service
 	now     time.Time
 	pinned  time.Time // since when answers go to the right port
@@ -73,7 +77,7 @@ func newWorld() *world {
 		}}
 	}
 	w := &world{control: &control{servers: map[string]metadata.Instance{"one 10.0.0.5": instance("1"), "two 10.0.0.5": instance("2")}}, now: time.Now()}
-	w.service = New(Options{Source: w.control})
+	w.service = New(Options{Source: w.control, Logger: slog.New(slog.NewTextHandler(&w.logged, nil))})
 	w.service.now = func() time.Time { return w.now }
 	w.a = Asker{Network: "one", Address: netip.MustParseAddr("10.0.0.5"), MAC: "fa:16:3e:00:00:01", Connected: w.now}
 	w.b = Asker{Network: "two", Address: netip.MustParseAddr("10.0.0.5"), MAC: "fa:16:3e:00:00:02", Connected: w.now}
@@ -143,9 +147,19 @@ func TestWhatWasToldIsToldAgainWhileTheControlPlaneIsAway(t *testing.T) {
 	w.now = w.now.Add(time.Hour)
 	code, said := w.get(w.a, "/latest/meta-data/hostname")
 	require.Equal(t, []any{200, "1"}, []any{code, said})
-	answer := w.ask(w.b, "GET", "/", "")
-	require.Equal(t, 503, answer.Code)
-	require.NotEmpty(t, answer.Header().Get("Retry-After"))
+	before := w.asked
+	for range 5 {
+		answer := w.ask(w.b, "GET", "/", "")
+		require.Equal(t, 503, answer.Code)
+		require.NotEmpty(t, answer.Header().Get("Retry-After"))
+		w.get(w.a, "/")
+	}
+	require.Equal(t, before+1, w.asked, "an API that does not answer is not asked by each request")
+	require.Equal(t, 1, strings.Count(w.logged.String(), "metadata cannot be answered"))
+	w.now = w.now.Add(keepsNone)
+	require.Equal(t, 503, w.ask(w.b, "GET", "/", "").Code)
+	require.Equal(t, before+2, w.asked)
+	require.Equal(t, 1, strings.Count(w.logged.String(), "metadata cannot be answered"), "it is said once of each place")
 	other := w.a
 	other.MAC = w.b.MAC
 	code, _ = w.get(other, "/")
@@ -155,22 +169,64 @@ func TestWhatWasToldIsToldAgainWhileTheControlPlaneIsAway(t *testing.T) {
 	code, _ = w.get(w.a, "/")
 	require.Equal(t, 503, code)
 	w.away = nil
+	w.now = w.now.Add(keepsNone)
 	code, _ = w.get(w.a, "/")
 	require.Equal(t, 200, code)
 	w.service.Forget("one")
+	w.service.Forget("two")
 	require.Empty(t, w.service.known)
+	require.Empty(t, w.service.limits.of)
 }
 
-func TestAnAddressThatHasGoneToAnotherServerIsThatOnesAtOnce(t *testing.T) {
+func TestAnAddressThatHasGoneToAnotherServerIsThatOnesSoon(t *testing.T) {
 	w := newWorld()
 	w.get(w.a, "/")
 	w.servers["one 10.0.0.5"] = w.servers["two 10.0.0.5"]
 	after := w.b
 	after.Network = "one"
+	w.now = w.now.Add(keepsNone)
 	code, said := w.get(after, "/latest/meta-data/hostname")
 	require.Equal(t, []any{200, "2"}, []any{code, said})
 	code, _ = w.get(w.a, "/latest/meta-data/hostname")
 	require.Equal(t, 404, code)
+}
+
+func TestAPortThatChangesItsMACHasTheAPIAskedNoMoreOften(t *testing.T) {
+	w := newWorld()
+	w.get(w.a, "/")
+	for n := range 100 {
+		other := w.a
+		other.MAC = fmt.Sprintf("fa:16:3e:00:01:%02x", n)
+		code, _ := w.get(other, "/")
+		require.Equal(t, 404, code)
+	}
+	require.Equal(t, 1, w.asked)
+	w.now = w.now.Add(keepsNone)
+	other := w.a
+	other.MAC = w.b.MAC
+	for range 10 {
+		w.get(other, "/")
+	}
+	require.Equal(t, 2, w.asked)
+	code, _ := w.get(w.a, "/")
+	require.Equal(t, 200, code)
+}
+
+func TestANetworkWhoseGuestsTryManyAddressesLosesItsOwn(t *testing.T) {
+	w := newWorld()
+	w.get(w.a, "/")
+	w.get(w.b, "/")
+	for n := range mostKnown + 10 {
+		_, err := w.service.who(t.Context(), Asker{Network: "two", Address: netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), MAC: w.b.MAC})
+		require.ErrorIs(t, err, errNobody)
+	}
+	require.Len(t, w.service.known, mostKnown)
+	before := w.asked
+	for _, a := range []Asker{w.a, w.b} {
+		code, _ := w.get(a, "/")
+		require.Equal(t, 200, code)
+	}
+	require.Equal(t, before, w.asked, "both are known as before")
 }
 
 func TestAServerThatIsNotKnownYetIsAskedForAgainSoon(t *testing.T) {
@@ -255,4 +311,26 @@ func TestASourceThatAsksWithoutEndIsHeldBackAlone(t *testing.T) {
 	w.now = w.now.Add(time.Second)
 	code, _ = w.get(w.a, "/")
 	require.Equal(t, 200, code)
+}
+
+func TestANetworkThatAsksWithManyMACsIsHeldBackAlone(t *testing.T) {
+	w := newWorld()
+	allowed := 0
+	for n := range networkAtOnce + mostSources {
+		other := w.a
+		other.MAC = fmt.Sprintf("fa:16:3e:00:%02x:%02x", n>>8, n&0xff)
+		if w.service.limits.allow(other, w.now) {
+			allowed++
+		}
+	}
+	require.Equal(t, mostSources+atOnce, allowed, "those that are not told apart have one limit")
+	for n := range networkAtOnce {
+		w.service.limits.allow(Asker{Network: "one", MAC: fmt.Sprintf("fa:16:3e:00:%02x:%02x", n%mostSources>>8, n%mostSources&0xff)}, w.now)
+	}
+	require.False(t, w.service.limits.allow(Asker{Network: "one", MAC: "fa:16:3e:00:00:00"}, w.now), "the network has asked enough")
+	code, _ := w.get(w.b, "/")
+	require.Equal(t, 200, code)
+	w.now = w.now.Add(time.Minute)
+	require.True(t, w.service.limits.allow(Asker{Network: "one", MAC: "fa:16:3e:00:ff:ff"}, w.now))
+	require.True(t, len(w.service.limits.of["one"].of) == 1, "who asks nothing any more is forgotten")
 }
