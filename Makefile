@@ -154,6 +154,11 @@ test-libguestfs: ## inject into xfs, btrfs and LVM through libguestfs, which it 
 	@deploy/dev/install.sh --libguestfs
 	@SLIPWAY_TEST_LIBGUESTFS=1 go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -timeout 40m -run Libguestfs ./internal/guest/guestfs"
 
+.PHONY: test-keystone
+test-keystone: install build temporal ## run on tokens of Debian's own Keystone, which it unpacks; of make test it is left out
+	@deploy/dev/fetch-keystone.sh
+	@SLIPWAY_TEST_KEYSTONE=$(CURDIR)/.slipway/keystone $(with) --parts postgres,temporal go run $(buildvcs) ./internal/dev/testenv/report "$(gotest) $(buildvcs) -timeout 15m ./test/keystone"
+
 .PHONY: matrix
 matrix: install build-faults temporal ## fail every step in every way: make matrix [SEED=n]
 	@$(with) --fsync=false --parts postgres,temporal go test $(buildvcs) -vet=off -count=1 -v -timeout 20m ./test/matrix -args -seed $(or $(SEED),$$(date +%s))

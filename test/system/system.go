@@ -52,6 +52,10 @@ type Options struct {
 	// Zone is the availability zone of the i-th host; nil leaves all of them in the one that there is anyway.
 	Zone func(i int) string
 
+	// Identity is asked, with the API's address, for the identity service that issues the tokens: where clients log in, and the api's
+	// settings. It has the users and projects that a system of its own has, and the catalog. nil: Slipway issues them.
+	Identity func(apiURL string) (loginURL string, settings map[string]any)
+
 	// Faults runs processes that can be told to fail, by System.Faults.
 	Faults bool
 
@@ -78,6 +82,7 @@ type System struct {
 	Faults  *faultinject.Plan // nil without Options.Faults
 
 	t         testing.TB
+	loginURL  string
 	control   *testenv.Certificate // nil: plain text
 	client    *http.Client
 	program   func() (string, error)
@@ -152,7 +157,17 @@ func Start(t testing.TB, o Options) *System {
 		"housekeeping": map[string]any{"every": "0s", "stores_every": "0s"},
 		"host":         map[string]any{},
 	}
+	s.loginURL = s.APIURL + "/v3"
 	s.set(s.tls())
+	if o.Identity != nil {
+		own := s.settings["api"].(map[string]any)
+		for _, setting := range []string{"admin_password", "demo_password", "default_network"} {
+			delete(own, setting)
+		}
+		var settings map[string]any
+		s.loginURL, settings = o.Identity(s.APIURL)
+		s.set(settings)
+	}
 	s.set(o.Settings)
 	s.writeSettings("slipway.yaml", s.settings)
 
@@ -288,7 +303,7 @@ func (s *System) Slipway(t testing.TB, arguments ...string) (stdout, stderr stri
 // Openrc is the environment of a user's command line clients.
 func (s *System) Openrc(user, password string) []string {
 	env := []string{
-		"OS_AUTH_URL=" + s.APIURL + "/v3", "OS_USERNAME=" + user, "OS_PASSWORD=" + password, "OS_PROJECT_NAME=" + user,
+		"OS_AUTH_URL=" + s.loginURL, "OS_USERNAME=" + user, "OS_PASSWORD=" + password, "OS_PROJECT_NAME=" + user,
 		"OS_USER_DOMAIN_NAME=Default", "OS_PROJECT_DOMAIN_NAME=Default",
 	}
 	if s.control != nil {
@@ -472,11 +487,11 @@ func (s *System) as(user, password string) *gophercloud.ProviderClient {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
 	defer cancel()
-	p, err := openstack.NewClient(s.APIURL + "/v3")
+	p, err := openstack.NewClient(s.loginURL)
 	require.NoError(s.t, err)
 	p.HTTPClient = *s.client
 	require.NoError(s.t, openstack.Authenticate(ctx, p, gophercloud.AuthOptions{
-		IdentityEndpoint: s.APIURL + "/v3", Username: user, Password: password, DomainName: "Default", AllowReauth: true,
+		IdentityEndpoint: s.loginURL, Username: user, Password: password, DomainName: "Default", AllowReauth: true,
 		Scope: &gophercloud.AuthScope{ProjectName: user, DomainName: "Default"},
 	}), "signing in as %s", user)
 	return p

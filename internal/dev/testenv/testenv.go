@@ -30,6 +30,7 @@ const (
 	CloudInitVariable        = "SLIPWAY_TEST_CLOUD_INIT"
 	CloudGuestVariable       = "SLIPWAY_TEST_CLOUD_GUEST"
 	LibguestfsVariable       = "SLIPWAY_TEST_LIBGUESTFS"
+	KeystoneVariable         = "SLIPWAY_TEST_KEYSTONE"
 	UIVariable               = "SLIPWAY_TEST_TEMPORAL_UI"
 	RabbitMQVariable         = "SLIPWAY_TEST_RABBITMQ"
 	RabbitMQTLSVariable      = "SLIPWAY_TEST_RABBITMQ_TLS"
@@ -170,3 +171,6 @@ func Guest(t testing.TB) string {
 
 // Libguestfs says whether it is to be used: `make test-libguestfs` has installed it.
 func Libguestfs() bool { return os.Getenv(LibguestfsVariable) != "" }
+
+// Keystone is the folder with this release's Keystone (deploy/dev/fetch-keystone.sh); "" where `make test-keystone` did not unpack it.
+func Keystone() string { return os.Getenv(KeystoneVariable) }
