@@ -8,8 +8,9 @@ import (
 	"github.com/slipway-cloud/slipway/api/rest"
 )
 
-// MountElsewhere takes the place of the API where another identity service issues the tokens: discovery names that one, where clients
-// go on by themselves, and everything else says where to ask. Nothing is redirected: what was meant for here would show passwords there.
+// MountElsewhere takes the place of the API where another identity service issues the tokens: discovery names that one, where some
+// clients go on by themselves, and everything else says where to ask: keystoneauth takes a path from discovery, and no host.
+// Nothing is redirected: what was meant for here would show passwords there.
 func MountElsewhere(e *echo.Echo) {
 	open := rest.Fail(rest.Keystone)
 	at := func(c echo.Context) object { return versionDocument(rest.IdentityURL(c) + "/") }
