@@ -73,10 +73,7 @@ func (s *Store) CreateFloatingIPs(ctx context.Context, drafts []FloatingIP, defa
 	var all []FloatingIP
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		all = slices.Clone(drafts)
-		owners := map[string]int{}
-		for _, f := range all {
-			owners[f.ProjectID]++
-		}
+		owners := perProject(all, func(f FloatingIP) string { return f.ProjectID })
 		if err := s.claimNetworking(tx, defaults, QuotaFloatingIPs, owners); err != nil {
 			return err
 		}
@@ -110,10 +107,8 @@ func addFloatingIP(tx *gorm.DB, f *FloatingIP) error {
 		return err
 	}
 	f.IP = address.IP
-	if err := tx.Create(f).Error; violates(err, "floating_ips_one") {
-		return alreadyFloating(*f)
-	} else if err != nil {
-		return err
+	if err := tx.Create(f).Error; err != nil {
+		return unstanding(err, *f)
 	}
 	return addPort(tx, &Port{NetworkID: f.NetworkID, DeviceID: f.ID, DeviceOwner: FloatingOwner, FloatingIPID: &f.ID}, []FixedIP{address})
 }
@@ -218,14 +213,21 @@ func (p Port) floats(asked *string) (FixedIP, error) {
 	return all[0], nil
 }
 
-func alreadyFloating(f FloatingIP) error {
-	return ipam.Refuse("FloatingIPPortAlreadyAssociated", fault.Conflict,
-		"Cannot associate floating IP %s (%s) with port %s using fixed IP %s, as that fixed IP already has a floating IP on external network %s.",
-		f.IP, f.ID, *f.PortID, *f.FixedIP, f.NetworkID)
+// unstanding is why a floating IP cannot stand for what it was to.
+func unstanding(err error, f FloatingIP) error {
+	switch {
+	case violates(err, "floating_ips_one"):
+		return ipam.Refuse("FloatingIPPortAlreadyAssociated", fault.Conflict,
+			"Cannot associate floating IP %s (%s) with port %s using fixed IP %s, as that fixed IP already has a floating IP on external network %s.",
+			f.IP, f.ID, *f.PortID, *f.FixedIP, f.NetworkID)
+	case violates(err, "floating_ips_fixed"): // the port, or its address, went meanwhile
+		return noPort(*f.PortID)
+	}
+	return err
 }
 
-// UpdateFloatingIP changes a floating IP while nobody else does. What change returns is why it is not to be; it may be called again.
-func (s *Store) UpdateFloatingIP(ctx context.Context, id string, change func(*FloatingIP) error) (FloatingIP, error) {
+// UpdateFloatingIP changes a floating IP while nobody else does; change may be called again.
+func (s *Store) UpdateFloatingIP(ctx context.Context, id string, change func(*FloatingIP)) (FloatingIP, error) {
 	var f FloatingIP
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		f = FloatingIP{}
@@ -238,20 +240,14 @@ func (s *Store) UpdateFloatingIP(ctx context.Context, id string, change func(*Fl
 			return err
 		}
 		before := f
-		if err := change(&f); err != nil {
-			return err
-		}
+		change(&f)
 		if !reflect.DeepEqual(before.PortID, f.PortID) || !reflect.DeepEqual(before.FixedIP, f.FixedIP) {
 			if err := stand(tx, &f); err != nil {
 				return err
 			}
 		}
-		err := saveRevised(tx, &before, &f, "description", "router_id", "port_id", "subnet_id", "fixed_ip", "tags")
-		if violates(err, "floating_ips_one") {
-			return alreadyFloating(f)
-		}
-		if err != nil {
-			return err
+		if err := saveRevised(tx, &before, &f, "description", "router_id", "port_id", "subnet_id", "fixed_ip", "tags"); err != nil {
+			return unstanding(err, f)
 		}
 		return tx.Where("id = ?", id).Take(&f).Error
 	})

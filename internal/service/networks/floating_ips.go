@@ -86,33 +86,34 @@ func (r *Repository) mayStandFor(ctx context.Context, f models.FloatingIP) error
 
 // UpdateFloatingIP changes a floating IP of the caller's.
 func (r *Repository) UpdateFloatingIP(ctx context.Context, id string, change func(*models.FloatingIP)) (models.FloatingIP, error) {
-	if err := r.mayFloat(ctx, id, "update_floatingip"); err != nil {
+	is, err := r.mayFloat(ctx, id, "update_floatingip")
+	if err != nil {
 		return models.FloatingIP{}, err
 	}
-	return r.store.UpdateFloatingIP(ctx, id, func(f *models.FloatingIP) error {
-		before := *f
-		change(f)
-		if reflect.DeepEqual(before.PortID, f.PortID) {
-			return nil
+	// Whose the port is, is looked up before the address is held.
+	asked := is
+	change(&asked)
+	if !reflect.DeepEqual(is.PortID, asked.PortID) {
+		if err := r.mayStandFor(ctx, asked); err != nil {
+			return models.FloatingIP{}, err
 		}
-		return r.mayStandFor(ctx, *f)
-	})
+	}
+	return r.store.UpdateFloatingIP(ctx, id, change)
 }
 
-func (r *Repository) mayFloat(ctx context.Context, id, rule string) error {
+func (r *Repository) mayFloat(ctx context.Context, id, rule string) (models.FloatingIP, error) {
 	if err := r.routed(); err != nil {
-		return err
+		return models.FloatingIP{}, err
 	}
 	if err := r.May(rule); err != nil {
-		return err
+		return models.FloatingIP{}, err
 	}
-	_, err := r.FloatingIP(ctx, id)
-	return err
+	return r.FloatingIP(ctx, id)
 }
 
 // DeleteFloatingIP gives a floating IP back.
 func (r *Repository) DeleteFloatingIP(ctx context.Context, id string) error {
-	if err := r.mayFloat(ctx, id, "delete_floatingip"); err != nil {
+	if _, err := r.mayFloat(ctx, id, "delete_floatingip"); err != nil {
 		return err
 	}
 	return r.store.DeleteFloatingIP(ctx, id)

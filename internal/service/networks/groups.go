@@ -38,7 +38,7 @@ func (r *Repository) unfiltered() models.SecurityGroup {
 
 // SecurityGroups lists the project's, for an admin all; the project's default is made with it. Without an engine that filters it is alone, and
 // the filter does not count.
-func (r *Repository) SecurityGroups(ctx context.Context, f models.SecurityGroupFilter) ([]models.SecurityGroup, error) {
+func (r *Repository) SecurityGroups(ctx context.Context, f models.OwnedFilter) ([]models.SecurityGroup, error) {
 	if r.caller.ProjectID == "" && !r.caller.Admin() {
 		return nil, nil
 	}
@@ -83,15 +83,15 @@ func (r *Repository) SecurityGroup(ctx context.Context, id string) (models.Secur
 	return g, err
 }
 
-// NamedGroup is the group of the caller's project with that name, or else that id, as python-neutronclient finds it for Nova.
-func (r *Repository) NamedGroup(ctx context.Context, name string) (models.GroupRef, error) {
+// NamedGroup is the group of a project that the caller may look into with that name, or else that id, as python-neutronclient finds it for Nova.
+func (r *Repository) NamedGroup(ctx context.Context, projectID, name string) (models.GroupRef, error) {
 	if name == models.DefaultGroup {
-		return models.GroupRef{ID: ids.SecurityGroup(r.caller.ProjectID), Name: name}, nil
+		return models.GroupRef{ID: ids.SecurityGroup(projectID), Name: name}, nil
 	}
 	if r.Filters() {
 		for _, key := range []string{"id", "name"} {
-			found, err := r.store.ListSecurityGroups(ctx, models.SecurityGroupFilter{
-				ProjectID: r.caller.ProjectID, Match: []models.Match{{Key: key, Values: []string{name}}}, Limit: 2,
+			found, err := r.store.ListSecurityGroups(ctx, models.OwnedFilter{
+				ProjectID: projectID, Match: []models.Match{{Key: key, Values: []string{name}}}, Limit: 2,
 			})
 			switch {
 			case err != nil:
@@ -103,7 +103,7 @@ func (r *Repository) NamedGroup(ctx context.Context, name string) (models.GroupR
 			}
 		}
 	}
-	if name == ids.SecurityGroup(r.caller.ProjectID) {
+	if name == ids.SecurityGroup(projectID) {
 		return models.GroupRef{ID: name, Name: models.DefaultGroup}, nil
 	}
 	return models.GroupRef{}, fault.New(fault.NotFound, "Unable to find security_group with name or id '%s'", name)
@@ -177,7 +177,7 @@ func (r *Repository) DeleteSecurityGroup(ctx context.Context, id string) error {
 }
 
 // SecurityGroupRules lists the project's, for an admin all.
-func (r *Repository) SecurityGroupRules(ctx context.Context, f models.SecurityGroupRuleFilter) ([]models.SecurityGroupRule, error) {
+func (r *Repository) SecurityGroupRules(ctx context.Context, f models.OwnedFilter) ([]models.SecurityGroupRule, error) {
 	if !r.Filters() || r.caller.ProjectID == "" && !r.caller.Admin() {
 		return nil, nil
 	}
@@ -194,17 +194,13 @@ func (r *Repository) SecurityGroupRules(ctx context.Context, f models.SecurityGr
 // SecurityGroupRule is one of those.
 func (r *Repository) SecurityGroupRule(ctx context.Context, id string) (models.SecurityGroupRule, error) {
 	if !r.Filters() {
-		return models.SecurityGroupRule{}, noRule(id)
+		return models.SecurityGroupRule{}, models.NoSecurityGroupRule(id)
 	}
 	rule, err := r.store.SecurityGroupRule(ctx, id)
 	if err == nil && !r.caller.Owns(rule.ProjectID) {
-		return models.SecurityGroupRule{}, noRule(id)
+		return models.SecurityGroupRule{}, models.NoSecurityGroupRule(id)
 	}
 	return rule, err
-}
-
-func noRule(id string) error {
-	return ipam.Refuse("SecurityGroupRuleNotFound", fault.NotFound, "Security group rule %s does not exist", id)
 }
 
 // NewSecurityGroupRule is what a rule is of which nothing is said.

@@ -188,7 +188,7 @@ func TestAGatewayIsTheFirstAddressUnlessAnotherOrNoneIsAskedFor(t *testing.T) {
 
 func TestAProjectHasItsOwnSecurityGroupAndQuota(t *testing.T) {
 	a := ask(t)
-	groups, err := a.member.SecurityGroups(t.Context(), models.SecurityGroupFilter{})
+	groups, err := a.member.SecurityGroups(t.Context(), models.OwnedFilter{})
 	require.NoError(t, err)
 	require.Len(t, groups, 1)
 	same, err := a.reader.SecurityGroup(t.Context(), groups[0].ID)

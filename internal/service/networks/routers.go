@@ -81,7 +81,11 @@ func (r *Repository) CreateRouters(ctx context.Context, asked ...NewRouter) ([]m
 			return nil, err
 		}
 		in.EnableSNAT = true
-		if err := r.route(ctx, &in, "create_router"); err != nil {
+		out, err := r.leads(ctx, in.Out)
+		if err != nil {
+			return nil, err
+		}
+		if err := r.route(&in, out, "create_router"); err != nil {
 			return nil, err
 		}
 		drafts[i] = in.Router
@@ -95,13 +99,21 @@ func (r *Repository) CreateRouters(ctx context.Context, asked ...NewRouter) ([]m
 
 // UpdateRouter changes a router of the caller's.
 func (r *Repository) UpdateRouter(ctx context.Context, id string, change func(*NewRouter)) (models.Router, error) {
-	if err := r.mayRoute(ctx, id, "update_router"); err != nil {
+	is, err := r.mayRoute(ctx, id, "update_router")
+	if err != nil {
+		return models.Router{}, err
+	}
+	// What is asked of the gateway does not follow from what the router is, so the network is found before the router is held.
+	asked := NewRouter{Router: is}
+	change(&asked)
+	out, err := r.leads(ctx, asked.Out)
+	if err != nil {
 		return models.Router{}, err
 	}
 	return r.store.UpdateRouter(ctx, id, func(n *models.Router) error {
 		in := NewRouter{Router: *n}
 		change(&in)
-		if err := r.route(ctx, &in, "update_router"); err != nil {
+		if err := r.route(&in, out, "update_router"); err != nil {
 			return err
 		}
 		*n = in.Router
@@ -109,23 +121,30 @@ func (r *Repository) UpdateRouter(ctx context.Context, id string, change func(*N
 	})
 }
 
-// mayRoute refuses to change a router that is not the caller's.
-func (r *Repository) mayRoute(ctx context.Context, id, rule string) error {
+// mayRoute finds a router to change; it refuses one that is not the caller's.
+func (r *Repository) mayRoute(ctx context.Context, id, rule string) (models.Router, error) {
 	if err := r.routed(); err != nil {
-		return err
+		return models.Router{}, err
 	}
 	if err := r.May(rule); err != nil {
-		return err
+		return models.Router{}, err
 	}
-	_, err := r.Router(ctx, id)
-	return err
+	return r.Router(ctx, id)
+}
+
+// leads is the network that a gateway is asked for on.
+func (r *Repository) leads(ctx context.Context, asked *NewGateway) (models.Network, error) {
+	if asked == nil || asked.NetworkID == "" {
+		return models.Network{}, nil
+	}
+	return r.Network(ctx, asked.NetworkID)
 }
 
 // maxRoutes is Neutron's default (max_routes).
 const maxRoutes = 30
 
-// route checks what is asked of a router, and puts it into its fields. Which address it has outside, and that nothing is translated, is for admins.
-func (r *Repository) route(ctx context.Context, in *NewRouter, rule string) (err error) {
+// route checks what is asked of a router, n being the network that it is to lead out by, and puts it into its fields. Which address it has outside, and that nothing is translated, is for admins.
+func (r *Repository) route(in *NewRouter, n models.Network, rule string) (err error) {
 	if in.Routes, err = ipam.Routes("routes", "hostroute", in.Routes); err != nil {
 		return err
 	}
@@ -155,10 +174,6 @@ func (r *Repository) route(ctx context.Context, in *NewRouter, rule string) (err
 	case len(in.Out.Addresses) > 0 && !r.caller.Admin() && !r.shown(has, in.Out.Addresses):
 		return forbidden(rule + " and rule:" + rule + ":external_gateway_info:external_fixed_ips")
 	}
-	n, err := r.Network(ctx, in.Out.NetworkID)
-	if err != nil {
-		return err
-	}
 	in.Gateway = &models.Gateway{NetworkID: n.ID}
 	in.Gateway.FixedIPs, err = fixedIPs(in.Out.Addresses)
 	for _, ip := range in.Gateway.FixedIPs {
@@ -180,7 +195,7 @@ func (r *Repository) shown(has *models.Gateway, said []NewFixedIP) bool {
 
 // DeleteRouter removes a router that has no interfaces.
 func (r *Repository) DeleteRouter(ctx context.Context, id string) error {
-	if err := r.mayRoute(ctx, id, "delete_router"); err != nil {
+	if _, err := r.mayRoute(ctx, id, "delete_router"); err != nil {
 		return err
 	}
 	return r.store.DeleteRouter(ctx, id)
@@ -188,7 +203,7 @@ func (r *Repository) DeleteRouter(ctx context.Context, id string) error {
 
 // AddRouterInterface puts a router onto a subnet, or gives it a port; one of the two is "".
 func (r *Repository) AddRouterInterface(ctx context.Context, routerID, subnetID, portID string) (models.Interface, error) {
-	if err := r.mayRoute(ctx, routerID, "add_router_interface"); err != nil {
+	if _, err := r.mayRoute(ctx, routerID, "add_router_interface"); err != nil {
 		return models.Interface{}, err
 	}
 	switch {
@@ -215,7 +230,7 @@ func (r *Repository) AddRouterInterface(ctx context.Context, routerID, subnetID,
 
 // RemoveRouterInterface takes a router off a port or a subnet; one of the two may be "".
 func (r *Repository) RemoveRouterInterface(ctx context.Context, routerID, subnetID, portID string) (models.Interface, error) {
-	if err := r.mayRoute(ctx, routerID, "remove_router_interface"); err != nil {
+	if _, err := r.mayRoute(ctx, routerID, "remove_router_interface"); err != nil {
 		return models.Interface{}, err
 	}
 	if subnetID == "" && portID == "" {
