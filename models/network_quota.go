@@ -139,3 +139,12 @@ func (s *Store) NetworkUsage(ctx context.Context, projectID string) (map[string]
 	})
 	return used, failed(err, "count the networks of project %s", projectID)
 }
+
+// perProject counts drafts by the project that they are to be of.
+func perProject[T any](all []T, of func(T) string) map[string]int {
+	count := map[string]int{}
+	for _, one := range all {
+		count[of(one)]++
+	}
+	return count
+}

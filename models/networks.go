@@ -420,10 +420,7 @@ func (s *Store) CreateSubnets(ctx context.Context, drafts []Subnet, defaults Net
 	var all []Subnet
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		all = slices.Clone(drafts)
-		owners := map[string]int{}
-		for _, n := range all {
-			owners[n.ProjectID]++
-		}
+		owners := perProject(all, func(n Subnet) string { return n.ProjectID })
 		if err := s.claimNetworking(tx, defaults, QuotaSubnets, owners); err != nil {
 			return err
 		}

@@ -103,10 +103,7 @@ func (s *Store) CreateRouters(ctx context.Context, drafts []Router, defaults Net
 	var all []Router
 	err := s.tx(ctx, func(tx *gorm.DB) error {
 		all = slices.Clone(drafts)
-		owners := map[string]int{}
-		for _, r := range all {
-			owners[r.ProjectID]++
-		}
+		owners := perProject(all, func(r Router) string { return r.ProjectID })
 		if err := s.claimNetworking(tx, defaults, QuotaRouters, owners); err != nil {
 			return err
 		}

@@ -94,6 +94,8 @@ func TestARoutersDesiredStateIsWhatItsPortsSay(t *testing.T) {
 	w.settle(t)
 	says(h1, &hostapi.Machine{})
 	require.Empty(t, w.changes(t), "what it does not tell stays")
+	says(h2, &hostapi.Machine{Outside: &hostapi.Outside{Networks: []string{"dc"}}})
+	require.Empty(t, w.changes(t), "no router leads there")
 	says(h2, &hostapi.Machine{Outside: &hostapi.Outside{Networks: []string{"dc", "public"}}})
 	require.Equal(t, []string{"h1", "h2"}, gateway().Gateways)
 	require.NoError(t, w.exec(ctx, `UPDATE ports SET host_id = $1 WHERE id = $2`, h2.ID, w.port.ID))

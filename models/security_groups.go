@@ -97,18 +97,6 @@ func (v Server) SecurityGroups() []GroupRef {
 	return all
 }
 
-// SecurityGroupFilter selects groups.
-type SecurityGroupFilter struct {
-	ProjectID string // "" is all
-	Match     []Match
-	Sort      []Sort // by created_at where there is none
-	Marker    string
-	Limit     int // 0 is all
-}
-
-// SecurityGroupRuleFilter selects rules.
-type SecurityGroupRuleFilter SecurityGroupFilter
-
 var (
 	groupOrder    = order{id: "id", preset: Sort{Key: "created_at"}, keys: neutronSorts(map[string]string{"stateful": "stateful"})}
 	groupMatching = matching{"stateful": flagIs("stateful"), "shared": flagIs("false")}.with("security_groups")
@@ -132,7 +120,8 @@ func NoSecurityGroup(id string) error {
 	return ipam.Refuse("SecurityGroupNotFound", fault.NotFound, "Security group %s does not exist", id)
 }
 
-func noRule(id string) error {
+// NoSecurityGroupRule is that of a rule.
+func NoSecurityGroupRule(id string) error {
 	return ipam.Refuse("SecurityGroupRuleNotFound", fault.NotFound, "Security group rule %s does not exist", id)
 }
 
@@ -269,20 +258,11 @@ func completeGroups(tx *gorm.DB, groups []SecurityGroup) error {
 }
 
 // ListSecurityGroups lists what the filter selects, each with its rules.
-func (s *Store) ListSecurityGroups(ctx context.Context, f SecurityGroupFilter) ([]SecurityGroup, error) {
+func (s *Store) ListSecurityGroups(ctx context.Context, f OwnedFilter) ([]SecurityGroup, error) {
 	all := []SecurityGroup{}
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		all = all[:0]
-		visible := func() *gorm.DB { return ownedBy(tx.Model(&SecurityGroup{}), f.ProjectID) }
-		q, err := groupMatching.of(visible(), f.Match)
-		if err != nil {
-			return err
-		}
-		q, err = groupOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
-		if err != nil {
-			return err
-		}
-		if err := q.Find(&all).Error; err != nil {
+		if err := f.list(tx, &all, &SecurityGroup{}, groupMatching, groupOrder); err != nil {
 			return err
 		}
 		return completeGroups(tx, all)
@@ -291,13 +271,6 @@ func (s *Store) ListSecurityGroups(ctx context.Context, f SecurityGroupFilter) (
 }
 
 // ownedBy are the rows of a project; of "" all.
-func ownedBy(q *gorm.DB, projectID string) *gorm.DB {
-	if projectID == "" {
-		return q
-	}
-	return q.Where("project_id = ?", projectID)
-}
-
 // UpdateSecurityGroup changes a group while nobody else does, and nobody puts a port into it. What change returns is why it is not to be; it
 // may be called again. Whether it is stateful stays while a port is in it, as in Neutron.
 func (s *Store) UpdateSecurityGroup(ctx context.Context, id string, change func(*SecurityGroup) error) (SecurityGroup, error) {
@@ -458,26 +431,17 @@ func (s *Store) SecurityGroupRule(ctx context.Context, id string) (SecurityGroup
 	var r SecurityGroupRule
 	err := s.db.WithContext(ctx).Where("id = ?", id).Take(&r).Error
 	if isAbsent(err) {
-		return r, noRule(id)
+		return r, NoSecurityGroupRule(id)
 	}
 	return r, failed(err, "read security group rule %s", id)
 }
 
 // ListSecurityGroupRules lists what the filter selects.
-func (s *Store) ListSecurityGroupRules(ctx context.Context, f SecurityGroupRuleFilter) ([]SecurityGroupRule, error) {
+func (s *Store) ListSecurityGroupRules(ctx context.Context, f OwnedFilter) ([]SecurityGroupRule, error) {
 	all := []SecurityGroupRule{}
 	err := s.read(ctx, func(tx *gorm.DB) error {
 		all = all[:0]
-		visible := func() *gorm.DB { return ownedBy(tx.Model(&SecurityGroupRule{}), f.ProjectID) }
-		q, err := ruleMatching.of(visible(), f.Match)
-		if err != nil {
-			return err
-		}
-		q, err = ruleOrder.page(q, visible(), f.Sort, f.Marker, f.Limit)
-		if err != nil {
-			return err
-		}
-		return q.Find(&all).Error
+		return f.list(tx, &all, &SecurityGroupRule{}, ruleMatching, ruleOrder)
 	})
 	return all, failed(err, "list the security group rules")
 }
@@ -488,7 +452,7 @@ func (s *Store) DeleteSecurityGroupRule(ctx context.Context, id string) error {
 		var r SecurityGroupRule
 		err := tx.Where("id = ?", id).Take(&r).Error
 		if isAbsent(err) {
-			return noRule(id)
+			return NoSecurityGroupRule(id)
 		}
 		if err != nil {
 			return err
@@ -501,7 +465,7 @@ func (s *Store) DeleteSecurityGroupRule(ctx context.Context, id string) error {
 		case d.Error != nil:
 			return d.Error
 		case d.RowsAffected == 0: // another has just deleted it, or it was never of that revision
-			return cmp.Or(s.unrevised(r.Revision), noRule(id))
+			return cmp.Or(s.unrevised(r.Revision), NoSecurityGroupRule(id))
 		}
 		return nil
 	})

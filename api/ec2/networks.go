@@ -353,7 +353,7 @@ type describedGroups struct {
 
 func (a *API) describeGroups(ctx context.Context, who asker, in describeGroups) (*describedGroups, error) {
 	var all []securityGroupItem
-	groups, err := a.wiring(who).SecurityGroups(ctx, models.SecurityGroupFilter{Match: []models.Match{{Key: "project_id", Values: []string{who.ProjectID}}}})
+	groups, err := a.wiring(who).SecurityGroups(ctx, models.OwnedFilter{Match: []models.Match{{Key: "project_id", Values: []string{who.ProjectID}}}})
 	if err != nil {
 		return nil, err
 	}

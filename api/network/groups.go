@@ -21,7 +21,7 @@ var allGroups = resource[models.SecurityGroup, models.SecurityGroup]{
 	id:         func(g models.SecurityGroup) string { return g.ID },
 	draft:      networks.NewSecurityGroup,
 	list: func(ctx context.Context, r *networks.Repository, q query) ([]models.SecurityGroup, error) {
-		found, err := r.SecurityGroups(ctx, models.SecurityGroupFilter{Match: q.match, Sort: q.sorts, Marker: q.marker, Limit: q.limit})
+		found, err := r.SecurityGroups(ctx, models.OwnedFilter{Match: q.match, Sort: q.sorts, Marker: q.marker, Limit: q.limit})
 		if !r.Filters() {
 			found = groupTable().sift(found, q)
 		}
@@ -78,7 +78,7 @@ var allRules = resource[models.SecurityGroupRule, models.SecurityGroupRule]{
 	id:         func(r models.SecurityGroupRule) string { return r.ID },
 	draft:      networks.NewSecurityGroupRule,
 	list: func(ctx context.Context, r *networks.Repository, q query) ([]models.SecurityGroupRule, error) {
-		return r.SecurityGroupRules(ctx, models.SecurityGroupRuleFilter{Match: q.match, Sort: q.sorts, Marker: q.marker, Limit: q.limit})
+		return r.SecurityGroupRules(ctx, models.OwnedFilter{Match: q.match, Sort: q.sorts, Marker: q.marker, Limit: q.limit})
 	},
 	find: func(r *networks.Repository, ctx context.Context, id string) (models.SecurityGroupRule, error) {
 		return r.SecurityGroupRule(ctx, id)

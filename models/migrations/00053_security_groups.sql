@@ -15,6 +15,7 @@ CREATE TABLE security_groups (
 );
 CREATE UNIQUE INDEX security_groups_default_key ON security_groups (project_id) WHERE is_default;
 CREATE INDEX security_groups_project ON security_groups (project_id, created_at, id); -- ListSecurityGroups; the quota
+CREATE INDEX security_groups_created ON security_groups (created_at, id); -- ListSecurityGroups of an admin
 CREATE TRIGGER security_groups_project_stands BEFORE INSERT ON security_groups FOR EACH ROW EXECUTE FUNCTION project_stands('project_id');
 CREATE TRIGGER security_groups_revised BEFORE UPDATE ON security_groups FOR EACH ROW EXECUTE FUNCTION revised();
 
@@ -36,6 +37,7 @@ CREATE TABLE security_group_rules (
     CHECK (remote_ip_prefix IS NULL OR remote_group_id IS NULL)
 );
 CREATE INDEX security_group_rules_group ON security_group_rules (security_group_id, created_at, id); -- a group with its rules; the cascade
+CREATE INDEX security_group_rules_created ON security_group_rules (created_at, id); -- ListSecurityGroupRules of an admin
 CREATE INDEX security_group_rules_project ON security_group_rules (project_id, created_at, id);      -- ListSecurityGroupRules; the quota
 CREATE INDEX security_group_rules_remote ON security_group_rules (remote_group_id) WHERE remote_group_id IS NOT NULL; -- the cascade
 CREATE TRIGGER security_group_rules_revised BEFORE UPDATE ON security_group_rules FOR EACH ROW EXECUTE FUNCTION revised();

@@ -92,13 +92,22 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Which hosts lead out says where gateways are.
+-- Which hosts lead out says where the gateways are on the networks to which they lead.
+CREATE FUNCTION gateways_moved(led jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF led <> '[]' AND EXISTS (SELECT FROM network_engines) THEN
+        PERFORM network_changed('router', p.router_id) FROM ports p JOIN networks n ON n.id = p.network_id
+        WHERE p.router_id IS NOT NULL AND p.device_owner = 'network:router_gateway' AND led @> to_jsonb(n.physical_network) ORDER BY p.router_id;
+    END IF;
+END $$;
 CREATE FUNCTION hosts_lead_out() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM network_engines) THEN
-        PERFORM network_changed('router', router_id) FROM ports
-        WHERE router_id IS NOT NULL AND device_owner = 'network:router_gateway' ORDER BY router_id;
-    END IF;
+    PERFORM gateways_moved(COALESCE(OLD.machine #> '{outside,networks}', '[]') || COALESCE(NEW.machine #> '{outside,networks}', '[]'));
+    RETURN NULL;
+END $$;
+CREATE FUNCTION forgotten_hosts_led_out() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM gateways_moved(machine #> '{outside,networks}') FROM hosts WHERE id = COALESCE(NEW.host_id, OLD.host_id);
     RETURN NULL;
 END $$;
 -- +goose StatementEnd
@@ -107,7 +116,7 @@ CREATE TRIGGER hosts_lead_out AFTER UPDATE OF machine ON hosts FOR EACH ROW
     WHEN ((OLD.machine -> 'outside') IS DISTINCT FROM (NEW.machine -> 'outside')) EXECUTE FUNCTION hosts_lead_out();
 CREATE TRIGGER hosts_come AFTER INSERT ON hosts FOR EACH ROW WHEN ((NEW.machine -> 'outside') IS NOT NULL) EXECUTE FUNCTION hosts_lead_out();
 CREATE TRIGGER hosts_go AFTER DELETE ON hosts FOR EACH ROW WHEN ((OLD.machine -> 'outside') IS NOT NULL) EXECUTE FUNCTION hosts_lead_out();
-CREATE TRIGGER forgotten_hosts_go AFTER INSERT OR DELETE ON forgotten_hosts FOR EACH STATEMENT EXECUTE FUNCTION hosts_lead_out();
+CREATE TRIGGER forgotten_hosts_go AFTER INSERT OR DELETE ON forgotten_hosts FOR EACH ROW EXECUTE FUNCTION forgotten_hosts_led_out();
 
 -- +goose Down
 
@@ -118,7 +127,7 @@ DROP TRIGGER hosts_lead_out ON hosts;
 DROP TRIGGER fixed_ips_routed ON fixed_ips;
 DROP TRIGGER ports_routed_out ON ports;
 DROP TRIGGER ports_routed_in ON ports;
-DROP FUNCTION hosts_lead_out, router_readdressed;
+DROP FUNCTION forgotten_hosts_led_out, hosts_lead_out, gateways_moved, router_readdressed;
 DELETE FROM ports WHERE router_id IS NOT NULL OR floating_ip_id IS NOT NULL;
 DROP TRIGGER ports_project_stands ON ports;
 CREATE TRIGGER ports_project_stands BEFORE INSERT ON ports FOR EACH ROW EXECUTE FUNCTION project_stands('project_id');

@@ -19,7 +19,7 @@ func (s Servers) guard(ctx context.Context, names []string, nics []contract.NICR
 		if name == "" {
 			continue
 		}
-		g, err := s.networks.For(s.caller.Caller).NamedGroup(ctx, name)
+		g, err := s.networks.For(s.caller.Caller).NamedGroup(ctx, s.caller.ProjectID, name)
 		if err != nil {
 			return fault.Absent(err, fault.Invalid, "%s", fault.Public(err))
 		}
@@ -103,9 +103,9 @@ func (s Servers) RemoveSecurityGroup(ctx context.Context, v models.Server, name 
 	})
 }
 
-// groupOf finds a group of the caller's for a server that has ports.
+// groupOf finds a group for a server that has ports: one of its project's, whoever asks, since a port is in no other's.
 func (s Servers) groupOf(ctx context.Context, v models.Server, name string) (models.GroupRef, error) {
-	g, err := s.networks.For(s.caller.Caller).NamedGroup(ctx, name)
+	g, err := s.networks.For(s.caller.Caller).NamedGroup(ctx, v.ProjectID, name)
 	if err == nil && len(v.Ports) == 0 {
 		err = fault.New(fault.NotFound, "instance_id %s could not be found as device id on any ports", v.ID)
 	}
