@@ -91,7 +91,8 @@ func (c Config) checkIdentity() error {
 	default:
 		return fmt.Errorf("identity.mode must be slipway or keystone, not %q", c.Identity.Mode)
 	}
-	for name, address := range map[string]string{"url": k.URL, "public_url": k.PublicURL} {
+	for _, setting := range [][2]string{{"url", k.URL}, {"public_url", k.PublicURL}} {
+		name, address := setting[0], setting[1]
 		if address == "" && name == "public_url" {
 			continue
 		}
@@ -100,9 +101,9 @@ func (c Config) checkIdentity() error {
 			return fmt.Errorf("identity.keystone.%s must be like https://keystone.example.org:5000/v3", name)
 		}
 	}
-	for name, value := range map[string]string{"username": k.Username, "user_domain": k.UserDomain, "project": k.Project, "project_domain": k.ProjectDomain} {
-		if value == "" {
-			return fmt.Errorf("identity.keystone.%s is not set: name the service user, its project, and their domains", name)
+	for _, setting := range [][2]string{{"username", k.Username}, {"user_domain", k.UserDomain}, {"project", k.Project}, {"project_domain", k.ProjectDomain}} {
+		if setting[1] == "" {
+			return fmt.Errorf("identity.keystone.%s is not set: name the service user, its project, and their domains", setting[0])
 		}
 	}
 	switch {
@@ -117,9 +118,9 @@ func (c Config) checkIdentity() error {
 	case k.Patience <= 0 || k.Patience > 30*time.Second:
 		return fmt.Errorf("identity.keystone.timeout must be more than 0 and at most 30s, not %s", k.Patience)
 	}
-	for name, is := range map[string]bool{"api.admin_password": c.API.AdminPassword != "", "api.demo_password": c.API.DemoPassword != ""} {
-		if is {
-			return fmt.Errorf("%s is of no use with identity.mode: keystone, where users are Keystone's", name)
+	for _, setting := range [][2]string{{"api.admin_password", c.API.AdminPassword}, {"api.demo_password", c.API.DemoPassword}} {
+		if setting[1] != "" {
+			return fmt.Errorf("%s is of no use with identity.mode: keystone, where users are Keystone's", setting[0])
 		}
 	}
 	if c.API.DefaultNetwork != "" {

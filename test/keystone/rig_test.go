@@ -3,7 +3,6 @@ package keystone
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -124,21 +123,7 @@ func (k *realKeystone) serve(t *testing.T, port int) {
 		Name: "keystone", Path: k.program, Args: []string{"keystone-wsgi-public", "--host", "127.0.0.1", "--port", strconv.Itoa(port)},
 		Dir: k.dir, Env: k.env, LogFile: filepath.Join(k.dir, "server.log"), ParentDeathSignal: syscall.SIGKILL, StopTimeout: 10 * time.Second,
 		ReadyTimeout: patience,
-		Ready: func(ctx context.Context) error {
-			r, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url, nil)
-			if err != nil {
-				return err
-			}
-			answer, err := http.DefaultClient.Do(r)
-			if err != nil {
-				return err
-			}
-			defer answer.Body.Close()
-			if answer.StatusCode != http.StatusOK {
-				return errors.New(answer.Status)
-			}
-			return nil
-		},
+		Ready:        system.Answers(http.DefaultClient, k.url),
 	}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	k.server = server

@@ -349,12 +349,17 @@ func (s *System) start(ctx context.Context, role, settings string, env []string,
 }
 
 func (s *System) answers(path string) func(context.Context) error {
+	return Answers(s.client, s.APIURL+path)
+}
+
+// Answers is ready when what is asked at an address is answered with 200.
+func Answers(client *http.Client, url string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.APIURL+path, nil)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
-		answer, err := s.client.Do(r)
+		answer, err := client.Do(r)
 		if err != nil {
 			return err
 		}

@@ -73,11 +73,6 @@ func Floats(f sdn.FloatingIP) sdn.Desired {
 // routers is the part of the contract that is about ways out.
 func routers(t *testing.T, lead func(t *testing.T) sdn.Engine) {
 	ctx := context.Background()
-	differ := func(t *testing.T, e sdn.Engine, all ...sdn.Desired) []sdn.Ref {
-		got, err := e.Differing(ctx, all...)
-		require.NoError(t, err)
-		return got
-	}
 	t.Run("a router comes with its ports, and goes with them", func(t *testing.T) {
 		e, w := lead(t), NewRouted()
 		require.ElementsMatch(t, w.Refs(), differ(t, e, w.All()...))

@@ -67,6 +67,13 @@ func Grp(g sdn.Group) sdn.Desired {
 // No is a resource that is not.
 func No(ref sdn.Ref) sdn.Desired { return sdn.Desired{Ref: ref, Revision: 2} }
 
+func differ(t *testing.T, e sdn.Engine, all ...sdn.Desired) []sdn.Ref {
+	t.Helper()
+	got, err := e.Differing(context.Background(), all...)
+	require.NoError(t, err)
+	return got
+}
+
 // Engine holds what open gives to the contract of sdn.Engine. Each call of open is another connection to the same.
 func Engine(t *testing.T, open func(t *testing.T) sdn.Engine) {
 	ctx := context.Background()
@@ -74,11 +81,6 @@ func Engine(t *testing.T, open func(t *testing.T) sdn.Engine) {
 		e := open(t)
 		require.NoError(t, e.Lead(ctx, uuid.NewString()))
 		return e
-	}
-	differ := func(t *testing.T, e sdn.Engine, all ...sdn.Desired) []sdn.Ref {
-		got, err := e.Differing(ctx, all...)
-		require.NoError(t, err)
-		return got
 	}
 	t.Run("what is applied is there, and is gone when it shall be", func(t *testing.T) {
 		e, w := lead(t), NewWorld()

@@ -23,17 +23,8 @@ import (
 // of a console goes both ways, which go-libvirt's does not.
 func (h *Hypervisor) OpenConsole(ctx context.Context, id, kind string) (io.ReadWriteCloser, error) {
 	var root, path string
-	err := h.of(ctx, "find a console of domain ", id, func(c *client, dom golibvirt.Domain) error {
-		doc, err := c.DomainGetXMLDesc(dom, 0)
-		if err != nil {
-			return err
-		}
-		if active, err := c.DomainIsActive(dom); err != nil {
-			return err
-		} else if active == 0 {
-			return fault.New(fault.Conflict, "The guest of instance %s is off: start it first", id)
-		}
-		if path, err = consoleOf(doc, kind); err != nil {
+	err := h.of(ctx, "find a console of domain ", id, func(c *client, dom golibvirt.Domain) (err error) {
+		if path, err = consoleOfRunning(c, dom, id, kind); err != nil {
 			return err
 		}
 		root, err = rootOf(c)
@@ -57,6 +48,20 @@ func (h *Hypervisor) OpenConsole(ctx context.Context, id, kind string) (io.ReadW
 		return nil, fault.Wrap(fault.Unavailable, err, "The %s console of instance %s does not answer", kind, id)
 	}
 	return console, nil
+}
+
+// consoleOfRunning is consoleOf of a guest that runs; Conflict where it does not.
+func consoleOfRunning(c *client, dom golibvirt.Domain, id, kind string) (path string, err error) {
+	doc, err := c.DomainGetXMLDesc(dom, 0)
+	if err != nil {
+		return "", err
+	}
+	if active, err := c.DomainIsActive(dom); err != nil {
+		return "", err
+	} else if active == 0 {
+		return "", fault.New(fault.Conflict, "The guest of instance %s is off: start it first", id)
+	}
+	return consoleOf(doc, kind)
 }
 
 // consoleOf reads where a console of a domain that runs is; "" where it has none.

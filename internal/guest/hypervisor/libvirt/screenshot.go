@@ -56,16 +56,7 @@ func (h *Hypervisor) Screenshot(ctx context.Context, id string) (picture image.I
 }
 
 func (h *Hypervisor) hasScreen(c *client, dom golibvirt.Domain, id string) error {
-	doc, err := c.DomainGetXMLDesc(dom, 0)
-	if err != nil {
-		return err
-	}
-	if active, err := c.DomainIsActive(dom); err != nil {
-		return err
-	} else if active == 0 {
-		return fault.New(fault.Conflict, "The guest of instance %s is off: start it first", id)
-	}
-	path, err := consoleOf(doc, contract.ConsoleVNC)
+	path, err := consoleOfRunning(c, dom, id, contract.ConsoleVNC)
 	if err == nil && path == "" {
 		return noScreen()
 	}
