@@ -3,11 +3,13 @@ package ovn
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/ovn-kubernetes/libovsdb/model"
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 
 	"github.com/slipway-cloud/slipway/internal/sdn"
@@ -32,6 +34,16 @@ type acl struct {
 	Action      string            `ovsdb:"action"`
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
 }
+
+// CloneModel spares the copy of the database, which copies a row before it changes it, a text of all the ports of a group.
+func (g *portGroup) CloneModel() model.Model {
+	c := *g
+	c.Ports, c.ACLs, c.ExternalIDs = slices.Clone(g.Ports), slices.Clone(g.ACLs), maps.Clone(g.ExternalIDs)
+	return &c
+}
+
+// CloneModelInto completes libovsdb's CloneableModel.
+func (g *portGroup) CloneModelInto(m model.Model) { *m.(*portGroup) = *g.CloneModel().(*portGroup) }
 
 const (
 	groupTable = "Port_Group"
@@ -169,7 +181,7 @@ func (p *plan) rules(d sdn.Desired, there []row) error {
 		return nil
 	}
 	is := there[0]
-	has, err := p.engine.rulesOf(is)
+	has, err := p.engine.rulesOf(is.columns["acls"].(set))
 	if err != nil {
 		return err
 	}
@@ -257,20 +269,60 @@ func (p *plan) mutate(group, column string, how ovsdb.Mutator, uuids ...string) 
 	}})
 }
 
-// rulesOf are the ACLs of a group that are Slipway's, in a lasting order. Others stay.
-func (e *Engine) rulesOf(group row) ([]row, error) {
+// rulesOf are those of a group's ACLs that are Slipway's, in a lasting order. Others stay.
+func (e *Engine) rulesOf(noted []string) ([]row, error) {
 	acls, err := e.table(aclTable)
 	if err != nil {
 		return nil, err
 	}
 	var all []row
-	for _, uuid := range group.columns["acls"].(set) {
+	for _, uuid := range noted {
 		if a, ok := acls.Row(uuid).(*acl); ok && a.ExternalIDs[tagKind] == kindRule {
 			all = append(all, a.row())
 		}
 	}
 	slices.SortFunc(all, func(a, b row) int { return cmp.Compare(a.uuid, b.uuid) })
 	return all, nil
+}
+
+// portGroups are the groups as they are when they are first asked for. The plans of one call share them: each port asks for that of all filtered
+// ports, which is as long as there are ports.
+type portGroups struct {
+	engine *Engine
+	byID   map[string][]*grouped
+}
+
+type grouped struct {
+	*portGroup // the copy's own: to read
+	members    map[string]bool
+}
+
+// of are a resource's, in a lasting order.
+func (all *portGroups) of(ref sdn.Ref) ([]*grouped, error) {
+	if all.byID == nil {
+		cached, err := all.engine.table(groupTable)
+		if err != nil {
+			return nil, err
+		}
+		all.byID = map[string][]*grouped{}
+		for _, m := range cached.RowsShallow() {
+			if g := m.(*portGroup); g.ExternalIDs[tagID] != "" {
+				all.byID[g.ExternalIDs[tagID]] = append(all.byID[g.ExternalIDs[tagID]], &grouped{portGroup: g})
+			}
+		}
+		for _, same := range all.byID {
+			slices.SortFunc(same, func(a, b *grouped) int { return cmp.Compare(a.UUID, b.UUID) })
+		}
+	}
+	for _, g := range all.byID[ref.ID] {
+		if g.members == nil {
+			g.members = make(map[string]bool, len(g.Ports))
+			for _, port := range g.Ports {
+				g.members[port] = true
+			}
+		}
+	}
+	return all.byID[ref.ID], nil
 }
 
 // join puts a port that is planned into its groups, and out of those that its row says it was put into.
@@ -286,12 +338,12 @@ func (p *plan) join(d sdn.Desired, there []row) error {
 		if id == "" || slices.Contains(d.Port.Groups, id) {
 			continue
 		}
-		groups, err := p.engine.tagged(groupTable, sdn.Ref{Kind: sdn.KindGroup, ID: id})
+		groups, err := p.groups.of(sdn.Ref{Kind: sdn.KindGroup, ID: id})
 		if err != nil {
 			return err
 		}
 		for _, g := range groups {
-			p.mutate(g.uuid, "ports", ovsdb.MutateOperationDelete, port)
+			p.mutate(g.UUID, "ports", ovsdb.MutateOperationDelete, port)
 		}
 	}
 	for _, id := range d.Port.Groups {
@@ -304,7 +356,7 @@ func (p *plan) join(d sdn.Desired, there []row) error {
 
 // member has a port in a group, or not. In that of all filtered ports, which is made with the first of them.
 func (p *plan) member(of sdn.Ref, port string, stood, wanted bool) error {
-	groups, err := p.engine.tagged(groupTable, of)
+	groups, err := p.groups.of(of)
 	if err != nil {
 		return err
 	}
@@ -315,14 +367,14 @@ func (p *plan) member(of sdn.Ref, port string, stood, wanted bool) error {
 		}
 	}
 	if len(groups) > 0 {
-		if _, gone := p.gone[groups[0].uuid]; !gone {
+		if _, gone := p.gone[groups[0].UUID]; !gone {
 			g := groups[0]
-			switch in := stood && slices.Contains(g.columns["ports"].(set), port); {
+			switch in := stood && g.members[port]; {
 			case in && !wanted:
-				p.mutate(g.uuid, "ports", ovsdb.MutateOperationDelete, port)
+				p.mutate(g.UUID, "ports", ovsdb.MutateOperationDelete, port)
 			case !in && wanted:
-				p.stands(groupTable, g.uuid)
-				p.mutate(g.uuid, "ports", ovsdb.MutateOperationInsert, port)
+				p.stands(groupTable, g.UUID)
+				p.mutate(g.UUID, "ports", ovsdb.MutateOperationInsert, port)
 			}
 			return nil
 		}
@@ -339,13 +391,13 @@ func (p *plan) member(of sdn.Ref, port string, stood, wanted bool) error {
 }
 
 // filter makes the group of all filtered ports, or puts its ACLs right.
-func (p *plan) filter(there []row) error {
+func (p *plan) filter(there []*grouped) error {
 	if len(there) > 0 {
-		has, err := p.engine.rulesOf(there[0])
+		has, err := p.engine.rulesOf(there[0].ACLs)
 		if err != nil {
 			return err
 		}
-		p.write(there[0].uuid, there[0].columns["acls"].(set), has, filtering(), 0)
+		p.write(there[0].UUID, there[0].ACLs, has, filtering(), 0)
 		return nil
 	}
 	own := map[string]string{tagID: filter.ID, tagKind: string(filter.Kind)}

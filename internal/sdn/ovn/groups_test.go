@@ -2,10 +2,13 @@ package ovn
 
 import (
 	"context"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/sdn"
@@ -120,4 +123,41 @@ func TestWhatIsDoneToGroupsByHandIsPutRight(t *testing.T) {
 	require.NoError(t, e.Apply(ctx, all...))
 	require.Len(t, c.acls(t, groupName(g.ID)), 3)
 	require.NotEqual(t, "[]", c.nbctl(t, "get", "Port_Group", groupName(other.ID), "ports"))
+}
+
+// What a group's thousand ports cost is paid once for a comparison, not once for each of its ports.
+func TestAComparisonLooksAtAGroupsPortsOnce(t *testing.T) {
+	ctx := context.Background()
+	c := newCentral(t)
+	e, w, g := c.lead(t), sdntest.NewWorld(), sdntest.NewGroup()
+	all := []sdn.Desired{sdntest.Net(w.Network), sdntest.Grp(g)}
+	const ours, theirs = 50, 1000
+	for range ours {
+		all = append(all, sdntest.At(sdn.Port{ID: uuid.NewString(), NetworkID: w.Network.ID, MAC: w.Port.MAC, Filtered: true, Groups: []string{g.ID}}))
+	}
+	require.NoError(t, e.Apply(ctx, all...))
+	compare := func() int64 { // in bytes
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		differ, err := e.Differing(ctx, all...)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		require.Empty(t, differ)
+		return int64(after.TotalAlloc - before.TotalAlloc)
+	}
+	compare() // once for what is made once
+	few := compare()
+	add := []string{"ls-add", "theirs"}
+	for i := range theirs {
+		name := "p" + strconv.Itoa(i)
+		add = append(add, "--", "lsp-add", "theirs", name, "--", "--id=@"+name, "get", "Logical_Switch_Port", name,
+			"--", "add", "Port_Group", filterName, "ports", "@"+name)
+	}
+	c.nbctl(t, add...)
+	require.Eventually(t, func() bool {
+		groups, err := (&portGroups{engine: e}).of(filter)
+		require.NoError(t, err)
+		return len(groups) == 1 && len(groups[0].Ports) == ours+theirs
+	}, time.Minute, 10*time.Millisecond)
+	require.Less(t, compare()-few, int64(ours*theirs*8), "half of what a copy for each port would be, at the least")
 }

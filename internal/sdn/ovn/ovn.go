@@ -165,7 +165,7 @@ func (e *Engine) Lead(ctx context.Context, term string) error {
 // Apply implements sdn.Engine.
 func (e *Engine) Apply(ctx context.Context, all ...sdn.Desired) error {
 	for began := time.Now(); ; pace.Rest(ctx, stalePause, nil) {
-		p := plan{engine: e}
+		p := plan{engine: e, groups: &portGroups{engine: e}}
 		if err := p.all(all); err != nil {
 			return err
 		}
@@ -194,8 +194,9 @@ func (e *Engine) Apply(ctx context.Context, all ...sdn.Desired) error {
 // Differing implements sdn.Engine.
 func (e *Engine) Differing(_ context.Context, all ...sdn.Desired) ([]sdn.Ref, error) {
 	var differ []sdn.Ref
+	groups := &portGroups{engine: e}
 	for _, d := range all {
-		p := plan{engine: e}
+		p := plan{engine: e, groups: groups}
 		var missing *sdn.Missing
 		err := p.one(d)
 		if err == nil {

@@ -17,6 +17,7 @@ import (
 // plan is a transaction in the making: what has to be done for resources to be as they shall.
 type plan struct {
 	engine  *Engine
+	groups  *portGroups
 	ops     []ovsdb.Operation
 	made    map[made]string   // rows that it makes, by the name that they have in it
 	gone    map[string]string // rows that it removes, with their tables
