@@ -12,6 +12,7 @@ import (
 	"github.com/ovn-kubernetes/libovsdb/model"
 	"github.com/ovn-kubernetes/libovsdb/ovsdb"
 
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 )
 
@@ -83,6 +84,14 @@ const (
 	guardPriority = 1003 // nobody can allow it
 )
 
+// stateless is the action that lets packets pass without connections.
+const stateless = "allow-stateless"
+
+const (
+	tcp          = 6 // IANA's
+	metadataPort = 80
+)
+
 // allow is an ACL as it shall be. ID tells those of a group apart.
 type allow struct {
 	id, direction, match, action string
@@ -96,9 +105,9 @@ func filtering() []allow {
 	return []allow{
 		{"drop-out", fromPort, in + " && ip", "drop", dropPriority},
 		{"drop-in", toPort, out + " && ip", "drop", dropPriority},
-		{"dhcp", fromPort, in + " && ((ip4 && udp.src == 68 && udp.dst == 67) || (ip6 && udp.src == 546 && udp.dst == 547))", "allow-stateless", allowPriority},
-		{"neighbours-out", fromPort, in + " && ip6 && icmp6.type == {130, 131, 132, 133, 135, 136, 143}", "allow-stateless", allowPriority},
-		{"neighbours-in", toPort, out + " && ip6 && icmp6.type == {130, 131, 132, 134, 135, 136, 143}", "allow-stateless", allowPriority},
+		{"dhcp", fromPort, in + " && ((ip4 && udp.src == 68 && udp.dst == 67) || (ip6 && udp.src == 546 && udp.dst == 547))", stateless, allowPriority},
+		{"neighbours-out", fromPort, in + " && ip6 && icmp6.type == {130, 131, 132, 133, 135, 136, 143}", stateless, allowPriority},
+		{"neighbours-in", toPort, out + " && ip6 && icmp6.type == {130, 131, 132, 134, 135, 136, 143}", stateless, allowPriority},
 		{"dhcp-server", fromPort, in + " && ((ip4 && udp.src == 67 && udp.dst == 68) || (ip6 && udp.src == 547 && udp.dst == 546))", "drop", guardPriority},
 	}
 }
@@ -120,15 +129,39 @@ func allows(g sdn.Group) []allow {
 			all[i].direction = fromPort
 		}
 		if g.Stateless {
-			all[i].action = "allow-stateless"
+			all[i].action = stateless
 		}
+	}
+	if g.Stateless {
+		all = append(all, metadataAnswers(g)...)
+	}
+	return all
+}
+
+// metadataAnswers let the metadata service answer whom a stateless group lets ask: no tenant knows that it has to be let in. No rule for all
+// ports does: the answer to a question that is tracked has to be, too.
+func metadataAnswers(g sdn.Group) []allow {
+	var all []allow
+	for _, address := range []string{ids.MetadataV4, ids.MetadataV6} {
+		service := netip.MustParseAddr(address)
+		asks := func(r sdn.Rule) bool {
+			return r.Egress && r.IPv6 == service.Is6() && r.FromGroup == "" &&
+				(!r.From.IsValid() || r.From.Contains(service)) && (r.Protocol == nil ||
+				*r.Protocol == tcp && (r.First == nil || *r.First <= metadataPort) && (r.Last == nil || *r.Last >= metadataPort))
+		}
+		if !slices.ContainsFunc(g.Rules, asks) {
+			continue
+		}
+		answer := match(groupName(g.ID), sdn.Rule{IPv6: service.Is6(), From: netip.PrefixFrom(service, service.BitLen()), Protocol: new(tcp)})
+		answer += fmt.Sprintf(" && tcp.src == %d", metadataPort)
+		all = append(all, allow{"metadata-" + address, toPort, answer, stateless, allowPriority})
 	}
 	return all
 }
 
 // Protocols with a name in OVN's language, by IANA's numbers; ovn-sb(5), "Logical_Flow".
 var (
-	withPorts = map[int]string{6: "tcp", 17: "udp", 132: "sctp"}
+	withPorts = map[int]string{tcp: "tcp", 17: "udp", 132: "sctp"}
 	icmp      = map[int]string{1: "icmp4", 58: "icmp6"}
 )
 
@@ -285,8 +318,8 @@ func (e *Engine) rulesOf(noted []string) ([]row, error) {
 	return all, nil
 }
 
-// portGroups are the groups as they are when they are first asked for. The plans of one call share them: each port asks for that of all filtered
-// ports, which is as long as there are ports.
+// portGroups are the groups as they are when they are first asked for. The plans of one call share them: each port asks for that of
+// all filtered ports, which is as long as there are ports.
 type portGroups struct {
 	engine *Engine
 	byID   map[string][]*grouped

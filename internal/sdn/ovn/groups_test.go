@@ -2,6 +2,7 @@ package ovn
 
 import (
 	"context"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"strings"
@@ -66,7 +67,10 @@ func TestGroupsAreACLs(t *testing.T) {
 
 	g.Stateless = true
 	require.NoError(t, e.Apply(ctx, sdntest.Grp(g)))
-	require.Equal(t, "from-lport allow-stateless 1002", c.acls(t, pg)["inport == @"+pg+" && ip6"])
+	stateless := c.acls(t, pg)
+	require.Equal(t, "from-lport allow-stateless 1002", stateless["inport == @"+pg+" && ip6"])
+	require.Equal(t, "to-lport allow-stateless 1002", stateless["outport == @"+pg+" && ip6 && ip6.src == fe80::a9fe:a9fe && tcp && tcp.src == 80"])
+	require.Len(t, stateless, 4, "what it may not ask is not answered")
 
 	for _, d := range append(w.All(), sdntest.Grp(g)) {
 		require.NoError(t, e.Apply(ctx, sdntest.No(d.Ref)))
@@ -160,4 +164,31 @@ func TestAComparisonLooksAtAGroupsPortsOnce(t *testing.T) {
 		return len(groups) == 1 && len(groups[0].Ports) == ours+theirs
 	}, time.Minute, 10*time.Millisecond)
 	require.Less(t, compare()-few, int64(ours*theirs*8), "half of what a copy for each port would be, at the least")
+}
+
+// Who asks the metadata service by a stateless group's rule is answered, and nobody else: an answer to a connection that is tracked has to be, too.
+func TestAStatelessGroupHearsTheMetadataServiceWhereItMayAsk(t *testing.T) {
+	asks := func(r sdn.Rule) (heard []string) {
+		r.Egress = true
+		for _, a := range allows(sdn.Group{ID: "g", Stateless: true, Rules: []sdn.Rule{r}})[1:] {
+			require.Equal(t, []any{toPort, "allow-stateless", allowPriority}, []any{a.direction, a.action, a.priority})
+			heard = append(heard, a.match)
+		}
+		return heard
+	}
+	const v4 = "outport == @pg_g && ip4 && ip4.src == 169.254.169.254 && tcp && tcp.src == 80"
+	for _, r := range []sdn.Rule{
+		{}, {Protocol: new(6)}, {Protocol: new(6), First: new(80), Last: new(80)}, {From: netip.MustParsePrefix("0.0.0.0/0")},
+		{Protocol: new(6), First: new(1), Last: new(1024), From: netip.MustParsePrefix("169.254.0.0/16")},
+	} {
+		require.Equal(t, []string{v4}, asks(r), "%+v", r)
+	}
+	for _, r := range []sdn.Rule{
+		{Protocol: new(17)}, {Protocol: new(6), First: new(443), Last: new(443)}, {From: netip.MustParsePrefix("10.0.0.0/8")}, {FromGroup: "other"},
+	} {
+		require.Empty(t, asks(r), "%+v", r)
+	}
+	require.Equal(t, []string{"outport == @pg_g && ip6 && ip6.src == fe80::a9fe:a9fe && tcp && tcp.src == 80"}, asks(sdn.Rule{IPv6: true}))
+	require.Len(t, allows(sdn.Group{ID: "g", Rules: []sdn.Rule{{Egress: true}}}), 1, "a stateful one lets answers in anyway")
+	require.Len(t, allows(sdn.Group{ID: "g", Stateless: true, Rules: []sdn.Rule{{}}}), 1, "who may only be asked")
 }

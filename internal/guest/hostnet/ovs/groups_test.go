@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"github.com/slipway-cloud/slipway/internal/guest/hostnet"
 	"github.com/slipway-cloud/slipway/internal/guest/netspace"
+	"github.com/slipway-cloud/slipway/internal/ids"
 	"github.com/slipway-cloud/slipway/internal/sdn"
 	"github.com/slipway-cloud/slipway/internal/sdn/ovn"
 )
@@ -165,4 +168,27 @@ func TestGroupsSayWhatReachesAGuest(t *testing.T) {
 	apply(placed(client, "10.0.0.12", "hv2", others))
 	shuts(gc, 80)
 	talks()
+
+	// Who may ask the metadata service is answered, whether connections are tracked or not.
+	service := sdn.Port{ID: ids.MetadataPort(network), NetworkID: network, MAC: ids.MetadataMAC, Unguarded: true, Service: true, Addresses: []sdn.Address{
+		{IP: netip.MustParseAddr(ids.MetadataV4)},
+	}}
+	untracked := group(uuid.NewString(), sdn.Rule{Egress: true})
+	untracked.Group.Stateless = true
+	apply(sdn.Desired{Ref: sdn.Ref{Kind: sdn.KindPort, ID: service.ID}, Port: &service}, untracked)
+	meta := &guest{netns: namespace(t)}
+	f.vsctl(two, "add-port", "br-int", "meta", "--", "set", "Interface", "meta", "type=internal", "external_ids:iface-id="+service.ID)
+	require.Eventually(t, func() bool {
+		return exec.Command("ip", "-n", filepath.Base(two.netns), "link", "set", "meta", "netns", filepath.Base(meta.netns)).Run() == nil
+	}, time.Minute, 20*time.Millisecond)
+	meta.ip(t, "link", "set", "meta", "address", service.MAC, "mtu", "1442", "up")
+	meta.ip(t, "address", "add", ids.MetadataV4+"/32", "dev", "meta")
+	meta.ip(t, "route", "add", "10.0.0.0/24", "dev", "meta")
+	meta.echo(t, ids.MetadataV4, 80, 81)
+	for _, in := range [][]string{{others}, {untracked.ID}, {untracked.ID, others}} {
+		apply(placed(stranger, "10.0.0.13", "hv2", in...))
+		f.northbound("--wait=hv", "sync")
+		require.Eventually(t, func() bool { return gx.reaches(ids.MetadataV4, 80) }, time.Minute, 20*time.Millisecond, "%v", in)
+	}
+	require.False(t, gx.reaches(ids.MetadataV4, 81), "and nothing else is")
 }
