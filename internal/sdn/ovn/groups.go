@@ -99,7 +99,8 @@ type allow struct {
 }
 
 // filtering are the ACLs of the group of all filtered ports: nothing passes but what a guest needs to have an address (OVN answers DHCP
-// itself, behind the ACLs of the question; IPv6 needs neighbours), and no guest is a DHCP server.
+// itself, behind the ACLs of the question; IPv6 needs neighbours), and no guest is a DHCP server. That none may be a router either (134 out) is
+// not obeyed: OVN lets neighbour discovery and router advertisements pass above all ACLs (docs/decisions/0083).
 func filtering() []allow {
 	in, out := "inport == @"+filterName, "outport == @"+filterName
 	return []allow{
