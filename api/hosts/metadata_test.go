@@ -1,6 +1,7 @@
 package hosts_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -85,6 +86,14 @@ func TestAHostIsToldWhatItsOwnGuestsAreTold(t *testing.T) {
 	require.Equal(t, 204, post(token, port.ID, "bWluZQ=="))
 	require.Equal(t, 409, post(token, port.ID, "b3RoZXI="))
 	require.Equal(t, "bWluZQ==", told().Password)
+
+	db, err := sql.Open("pgx", e.DSN)
+	require.NoError(t, err)
+	defer func() { _ = db.Close() }()
+	_, err = db.ExecContext(ctx, "DELETE FROM server_specs WHERE server_id = $1", v.ID) // as one that was built before they were kept
+	require.NoError(t, err)
+	i = told()
+	require.Equal(t, metadata.Instance{ServerID: v.ID, PortID: port.ID, MAC: port.MAC, Unkept: true}, i)
 
 	_, err = e.Store.UpdatePort(ctx, port.ID, func(p *models.Port) error { p.PortSecurity = false; return nil })
 	require.NoError(t, err)

@@ -128,6 +128,7 @@ func (s *Service) ForgetPort(portID string) {
 var (
 	errNobody    = errors.New("no server of this host has the address")
 	errUnguarded = errors.New("the port has no port security")
+	errUnkept    = errors.New("the server was built before what its guest is told was kept")
 )
 
 // who is the server that asks. The MAC has to be its port's: an address may have gone to another server since the switch was told, and
@@ -152,6 +153,8 @@ func (s *Service) who(ctx context.Context, a Asker) (*known, error) {
 		return nil, errUnguarded
 	case k.instance.MAC != a.MAC:
 		return nil, errNobody
+	case k.instance.Unkept:
+		return nil, errUnkept
 	}
 	return k, nil
 }
@@ -262,6 +265,9 @@ func (s *Service) Handler(asker func(*http.Request) (Asker, bool), confirm func(
 		case errors.Is(err, errUnguarded):
 			refuse(w, http.StatusNotFound, "The port of this address has no port security, so it may be another's address. "+
 				"Servers with such ports read their metadata from a config drive: create them with config_drive.")
+		case errors.Is(err, errUnkept):
+			refuse(w, http.StatusNotFound, "This server was built before what a server is told was kept: its config drive tells it, where it has one. "+
+				"Create it anew to be answered here.")
 		case errors.Is(err, errNobody):
 			refuse(w, http.StatusNotFound, "No server of this host has this address as its own.")
 		default:

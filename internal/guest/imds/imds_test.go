@@ -135,6 +135,23 @@ func TestAPortThatMayBeAnothersIsToldToUseADrive(t *testing.T) {
 	require.Contains(t, said, "config drive")
 }
 
+func TestAServerOfWhichNothingWasKeptIsToldSo(t *testing.T) {
+	w := newWorld()
+	w.servers["one 10.0.0.5"] = metadata.Instance{ServerID: "id-1", PortID: "port-1", MAC: w.a.MAC, Unkept: true}
+	for range 5 {
+		answer := w.ask(w.a, "GET", "/openstack", "")
+		require.Equal(t, 404, answer.Code)
+		require.Contains(t, answer.Body.String(), "config drive")
+		require.Empty(t, answer.Header().Get("Retry-After"))
+	}
+	require.Equal(t, 1, w.asked)
+	require.Empty(t, w.logged.String())
+	other := w.a
+	other.MAC = w.b.MAC
+	_, said := w.get(other, "/openstack")
+	require.NotContains(t, said, "config drive", "whose address it is not learns nothing of it")
+}
+
 func TestWhatWasToldIsToldAgainWhileTheControlPlaneIsAway(t *testing.T) {
 	w := newWorld()
 	code, _ := w.get(w.a, "/latest/meta-data/hostname")

@@ -9,9 +9,11 @@ type Instance struct {
 	PortID   string `json:"port_id"`
 	MAC      string `json:"mac"` // of the port
 	// Unguarded says that the port has no port security, so whoever has the address may be another. Nothing is told then.
-	Unguarded bool                      `json:"unguarded,omitempty"`
-	Password  string                    `json:"password,omitempty"` // that its guest has posted
-	Metadata  contract.InstanceMetadata `json:"metadata"`
+	Unguarded bool `json:"unguarded,omitempty"`
+	// Unkept says that the server was built before what its guest is told was kept. Nothing is told then either.
+	Unkept   bool                      `json:"unkept,omitempty"`
+	Password string                    `json:"password,omitempty"` // that its guest has posted
+	Metadata contract.InstanceMetadata `json:"metadata"`
 }
 
 // InstancePath with the queries "network" and "address" is where a host asks for an Instance; PasswordPath, with a port's id before it

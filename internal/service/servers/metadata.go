@@ -28,6 +28,10 @@ func (s *Service) Metadata(ctx context.Context, host models.Host, network string
 	if err != nil {
 		return metadata.Instance{}, err
 	}
+	if _, is := specs[v.ID]; !is {
+		told.Unkept = true
+		return told, nil
+	}
 	of, err := facts.Of(v, specs, s.config.Keys, s.networks.VIFType())
 	if err != nil {
 		return metadata.Instance{}, err
