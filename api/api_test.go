@@ -110,7 +110,9 @@ type world struct {
 	builds     Builds // noBuilds
 	consoles   consoles.Config
 	ec2Rate    ec2.Config
-	advertises bool // its address to hosts, as each of several processes has to
+	engine     string // of networks; "" is bridges
+	mostBuilt  int    // by one request
+	advertises bool   // its address to hosts, as each of several processes has to
 	page       consolesapi.Config
 	external   *people.External // that issues the tokens, at loginURL
 	measured   *prometheus.Registry
@@ -202,7 +204,7 @@ func (w *world) serve() {
 	o.Listener, o.ShutdownTimeout, o.Metrics = listener, 2*time.Second, w.measured
 	o.Image.Idle, o.Image.Imports = 2*time.Second, w.imports
 	o.Consoles, o.ConsolePage = w.consoles, w.page
-	o.EC2 = w.ec2Rate
+	o.EC2, o.Network.Engine, o.Servers.MaxCount = w.ec2Rate, w.engine, w.mostBuilt
 	if w.advertises {
 		o.Consoles.AdvertiseURL = "http://" + listener.Addr().String()
 	}

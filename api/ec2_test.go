@@ -426,16 +426,22 @@ func (w *world) someInstance() (models.Image, models.Server, models.Network) {
 	return image, server, network
 }
 
+// fill makes an image one that instances are run of.
+func (w *world) fill(image models.Image) {
+	w.t.Helper()
+	for _, move := range []models.ImageMove{
+		{To: models.ImageSaving}, {To: models.ImageActive, Bytes: &models.ImageBytes{Size: 1, Virtual: 1, SHA512: strings.Repeat("0", 128)}},
+	} {
+		_, err := w.store.MoveImage(w.t.Context(), image.ID, move)
+		require.NoError(w.t, err)
+	}
+}
+
 func TestAPlacementGroupIsAServerGroupByItsName(t *testing.T) {
 	w := newWorld(t)
 	key := w.accessKey("demo", demoUser, demoProject)
 	image, server, _ := w.someInstance()
-	for _, move := range []models.ImageMove{
-		{To: models.ImageSaving}, {To: models.ImageActive, Bytes: &models.ImageBytes{Size: 1, Virtual: 1, SHA512: strings.Repeat("0", 128)}},
-	} {
-		_, err := w.store.MoveImage(t.Context(), image.ID, move)
-		require.NoError(t, err)
-	}
+	w.fill(image)
 	run := func() ec2Answer {
 		return w.ec2(key, "Action", "RunInstances", "ImageId", *image.Name, "InstanceType", "m1.tiny", "MinCount", "1", "MaxCount", "1", "Placement.GroupName", "apart")
 	}

@@ -181,7 +181,7 @@ type modifyImageAttribute struct {
 		Remove []permission `ec2:"Remove"`
 	} `ec2:"LaunchPermission"`
 	Codes refused `ec2:"ProductCode" why:"there are no product codes"`
-	IMDS  refused `ec2:"ImdsSupport" why:"there is no metadata service"`
+	IMDS  refused `ec2:"ImdsSupport" why:"no metadata service here asks for tokens"`
 }
 
 // modifyImageAttribute changes an image's description, or who may launch it, in either of the two spellings.

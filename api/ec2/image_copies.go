@@ -85,7 +85,7 @@ type registerImage struct {
 	BootMode refused `ec2:"BootMode" why:"an image's firmware is its property hw_firmware_type"`
 	ENA      refused `ec2:"EnaSupport" why:"which network device a guest sees is its image's property hw_vif_model"`
 	SRIOV    refused `ec2:"SriovNetSupport" why:"which network device a guest sees is its image's property hw_vif_model"`
-	IMDS     refused `ec2:"ImdsSupport" why:"there is no metadata service"`
+	IMDS     refused `ec2:"ImdsSupport" why:"no metadata service here asks for tokens"`
 	Tags     refused `ec2:"TagSpecification" why:"images have no tags here"`
 	TPM      refused `ec2:"TpmSupport" why:"there is no TPM"`
 	UEFI     refused `ec2:"UefiData" why:"an instance's firmware begins with its own variables"`

@@ -1,6 +1,7 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -63,13 +64,7 @@ type runInstances struct {
 	Hibernation struct {
 		Configured bool `ec2:"Configured"`
 	} `ec2:"HibernationOptions"`
-	Metadata struct {
-		Endpoint string  `ec2:"HttpEndpoint"`
-		Tokens   refused `ec2:"HttpTokens" why:"there is no metadata service: an instance reads its config drive"`
-		Hops     refused `ec2:"HttpPutResponseHopLimit" why:"there is no metadata service: an instance reads its config drive"`
-		IPv6     refused `ec2:"HttpProtocolIpv6" why:"there is no metadata service: an instance reads its config drive"`
-		Tags     refused `ec2:"InstanceMetadataTags" why:"there is no metadata service: an instance reads its config drive"`
-	} `ec2:"MetadataOptions"`
+	Metadata metadataOptions `ec2:"MetadataOptions"`
 
 	Info        refused `ec2:"AdditionalInfo" why:"it is reserved"`
 	Capacity    refused `ec2:"CapacityReservationSpecification" why:"there are no capacity reservations"`
@@ -247,11 +242,11 @@ func (a *API) request(ctx context.Context, who asker, in runInstances) (servers.
 func (a *API) requested(ctx context.Context, who asker, in runInstances, images map[string]string) (servers.Request, error) {
 	r := servers.Request{
 		Min: in.Min, Max: in.Max, Zone: in.Placement.Zone, UserData: in.UserData,
-		// There is no metadata service, so the drive is how an instance learns what it is told.
+		// It tells an instance also where there is no metadata service.
 		ConfigDrive: true,
 		Protected:   in.Protected, EndsAtShutdown: in.AtShutdown == atShutdownTerminate,
 	}
-	if err := in.check(); err != nil {
+	if err := cmp.Or(in.check(), in.Metadata.check(a.networks.Engine())); err != nil {
 		return r, err
 	}
 	for _, part := range []struct {
@@ -356,8 +351,6 @@ func (in runInstances) check() error {
 		return unsupported("EbsOptimized is not supported: there are no volumes")
 	case in.Monitoring.Enabled:
 		return unsupported("Detailed monitoring is not supported")
-	case in.Metadata.Endpoint != "" && in.Metadata.Endpoint != "disabled":
-		return unsupported("There is no metadata service: an instance reads its config drive")
 	}
 	return nil
 }
