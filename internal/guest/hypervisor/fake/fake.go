@@ -363,12 +363,13 @@ func (h *Hypervisor) Shutdown(ctx context.Context, id string) error {
 func (h *Hypervisor) Destroy(ctx context.Context, id string) error {
 	return h.call(ctx, "Destroy", id, h.o.DestroyLatency, func() error {
 		r, ok := h.world[id]
-		if !ok {
-			return nil
-		}
-		r.Asked = true
-		if active(r.State) {
+		switch {
+		case ok && active(r.State):
 			r.State, r.ByItself = hypervisor.ShutOff, false
+		case ok && r.ByItself:
+			r.Asked = true
+		default:
+			return nil
 		}
 		return h.put(r)
 	})
