@@ -7,7 +7,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
+	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/ec2credentials"
 	"github.com/stretchr/testify/require"
 
 	"github.com/slipway-cloud/slipway/internal/ids"
@@ -57,7 +59,13 @@ func Ask(t testing.TB, compute *gophercloud.ServiceClient, id string, action lif
 // the others do.
 func image(t testing.TB, p *gophercloud.ProviderClient, id string) error {
 	t.Helper()
-	_, err := EC2(t, p, func(o *ec2.Options) { o.RetryMaxAttempts = 1 }).CreateImage(t.Context(), &ec2.CreateImageInput{
+	key := AccessKey(t, p)
+	identity, err := openstack.NewIdentityV3(p, gophercloud.EndpointOpts{Region: "RegionOne"})
+	require.NoError(t, err)
+	defer func() {
+		require.NoError(t, ec2credentials.Delete(t.Context(), identity, key.UserID, key.Access).ExtractErr())
+	}()
+	_, err = ec2With(t, p, key, func(o *ec2.Options) { o.RetryMaxAttempts = 1 }).CreateImage(t.Context(), &ec2.CreateImageInput{
 		InstanceId: new(ids.EC2(ids.EC2Instance, id)), Name: &id,
 	})
 	if answered := new(smithyhttp.ResponseError); errors.As(err, &answered) {

@@ -34,9 +34,13 @@ func AccessKey(t testing.TB, p *gophercloud.ProviderClient) (key *ec2credentials
 // EC2 is Amazon's client for whoever a client logged in as.
 func EC2(t testing.TB, p *gophercloud.ProviderClient, options ...func(*ec2.Options)) *ec2.Client {
 	t.Helper()
+	return ec2With(t, p, AccessKey(t, p), options...)
+}
+
+func ec2With(t testing.TB, p *gophercloud.ProviderClient, key *ec2credentials.Credential, options ...func(*ec2.Options)) *ec2.Client {
+	t.Helper()
 	endpoint, err := p.EndpointLocator(gophercloud.EndpointOpts{Type: "ec2", Region: "RegionOne", Availability: gophercloud.AvailabilityPublic})
 	require.NoError(t, err)
-	key := AccessKey(t, p)
 	return ec2.New(ec2.Options{
 		Region: "RegionOne", BaseEndpoint: &endpoint, HTTPClient: &p.HTTPClient,
 		Credentials: aws.NewCredentialsCache(credentials.NewStaticCredentialsProvider(key.Access, key.Secret, "")),
